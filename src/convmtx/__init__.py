@@ -1,0 +1,33 @@
+"""A convolution is a linear map: as a tensor, a matrix, a sparse matrix, a view or an operator."""
+
+from convmtx.algebra import LinearMap as LinearMap
+from convmtx.construct import conv as conv
+from convmtx.construct import conv_transpose as conv_transpose
+from convmtx.construct import convmtx as convmtx
+from convmtx.errors import ArgumentError as ArgumentError
+from convmtx.errors import ArgumentTypeError as ArgumentTypeError
+from convmtx.errors import ConvmtxError as ConvmtxError
+from convmtx.errors import FormTooLargeError as FormTooLargeError
+from convmtx.errors import MissingExtraError as MissingExtraError
+from convmtx.errors import NotToeplitzError as NotToeplitzError
+from convmtx.errors import RowIndexError as RowIndexError
+from convmtx.operator import ConvOperator as ConvOperator
+from convmtx.operator import Explanation as Explanation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ConvOperator",
+    "ConvmtxError",
+    "Explanation",
+    "FormTooLargeError",
+    "LinearMap",
+    "MissingExtraError",
+    "NotToeplitzError",
+    "RowIndexError",
+    "conv",
+    "conv_transpose",
+    "convmtx",
+]

@@ -1,0 +1,391 @@
+"""Linear maps between arrays, and what is made of them: sums, multiples, products, transposes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx import memory
+from convmtx._xp import numeric
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.forms import FORMATS, row_indices
+from convmtx.geometry.resolve import one_of
+from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+class LinearMap(ABC):
+    """A linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
+
+    As a matrix it acts on flattened arrays: ``op.to_dense() @ x.ravel() == op(x).ravel()``. It has what
+    `scipy.sparse.linalg` asks of an operator (``shape``, ``dtype``, ``matvec``, ``rmatvec``, ``matmat``,
+    ``rmatmat``), and NumPy's operators leave it alone, so that ``x @ op`` and ``2 * op`` come here.
+    """
+
+    __array_ufunc__ = None
+
+    @property
+    @abstractmethod
+    def in_shape(self) -> Shape:
+        """Shape of one input."""
+
+    @property
+    @abstractmethod
+    def out_shape(self) -> Shape:
+        """Shape of one output."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the matrix entries; an output has ``np.result_type(op.dtype, x)``."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns (M, N) of the matrix: the sizes of one output and one input."""
+        return prod(self.out_shape), prod(self.in_shape)
+
+    @property
+    def ndim(self) -> int:
+        """2, as for every matrix."""
+        return 2
+
+    @abstractmethod
+    def _apply(self, x: AnyArray) -> AnyArray:
+        """(B, *in_shape) to (B, *out_shape)."""
+
+    @abstractmethod
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        """(B, *out_shape) to (B, *in_shape), without conjugation."""
+
+    @abstractmethod
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        """The matrix in CSR form."""
+
+    @abstractmethod
+    def conj(self) -> LinearMap:
+        """The map whose matrix entries are conjugated."""
+
+    @property
+    def T(self) -> LinearMap:
+        """The transpose: ``op.T.to_dense() == op.to_dense().T``."""
+        return Transposed(self)
+
+    @property
+    def H(self) -> LinearMap:
+        """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
+        return self.T.conj() if self.dtype.kind == "c" else self.T
+
+    def __call__(self, x: ArrayLike) -> AnyArray:
+        """Apply the map to one input or to any batch of them.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape ``(*batch, *in_shape)``; integers, floats or complex numbers.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(*batch, *out_shape)``, a new array of dtype ``np.result_type(op.dtype, x)``. Integers wrap
+            around as NumPy's do.
+
+        Raises
+        ------
+        ValueError
+            Where the last axes of ``x`` are not ``in_shape``.
+        TypeError
+            Where ``x`` is no numeric NumPy array.
+        """
+        array = numeric("op(x)", "x", x)
+        d = len(self.in_shape)
+        if array.shape[array.ndim - d :] != self.in_shape or array.ndim < d:
+            remedy = "Batch axes come first"
+            if array.shape == (self.shape[1],):
+                remedy = "For a flattened array use op @ v"
+            wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
+            raise ArgumentError(sentence("op(x)", f"x has shape {array.shape}", wanted, remedy))
+        batch = array.shape[: array.ndim - d]
+        y = self._apply(array.reshape(prod(batch), *self.in_shape))
+        return y.reshape(batch + self.out_shape)
+
+    def matvec(self, v: ArrayLike) -> AnyArray:
+        """``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
+        return self._columns("matvec", v, 0)
+
+    def rmatvec(self, v: ArrayLike) -> AnyArray:
+        """``A.conj().T @ v`` for ``v`` of shape (M,) or (M, 1)."""
+        return self._columns("rmatvec", v, 1)
+
+    def matmat(self, V: ArrayLike) -> AnyArray:
+        """``A @ V`` for ``V`` of shape (N, k)."""
+        return self._columns("matmat", V, 0)
+
+    def rmatmat(self, V: ArrayLike) -> AnyArray:
+        """``A.conj().T @ V`` for ``V`` of shape (M, k)."""
+        return self._columns("rmatmat", V, 1)
+
+    def dot(self, other: Any) -> Any:
+        """``op @ other``."""
+        return self @ other
+
+    def _columns(self, call: str, v: ArrayLike, side: int) -> AnyArray:
+        """Apply to the columns of ``v``: forward for side 0, the adjoint for side 1."""
+        array = numeric(call, "v", v)
+        length = self.shape[1 - side]
+        if array.ndim not in (1, 2) or array.shape[0] != length:
+            got = f"v has shape {array.shape}"
+            remedy = "For an array that is not flattened call op(x)"
+            raise ArgumentError(sentence(call, got, f"Wanted ({length},) or ({length}, k)", remedy))
+        batch = array[None] if array.ndim == 1 else array.T
+        if side == 0:
+            result = self._apply(batch.reshape(-1, *self.in_shape))
+        else:
+            result = self._apply_transposed(batch.conj().reshape(-1, *self.out_shape)).conj()
+        result = result.reshape(batch.shape[0], self.shape[side])
+        return result[0] if array.ndim == 1 else np.ascontiguousarray(result.T)
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, LinearMap):
+            return self._compose(other)
+        return self._columns("op @ v", other, 0)
+
+    def __rmatmul__(self, other: Any) -> AnyArray:
+        """``v @ op``: the rows of ``v`` times the matrix."""
+        array = numeric("v @ op", "v", other)
+        return self.T._columns("v @ op", array.T, 0).T
+
+    def _compose(self, other: LinearMap) -> LinearMap:
+        if self.in_shape != other.out_shape:
+            got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
+            raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
+        return Product(self, other)
+
+    def __mul__(self, scalar: Any) -> LinearMap:
+        return Scaled(self, scalar_value(scalar))
+
+    def __rmul__(self, scalar: Any) -> LinearMap:
+        return self * scalar
+
+    def __truediv__(self, scalar: Any) -> LinearMap:
+        return self * (1 / scalar_value(scalar))
+
+    def __neg__(self) -> LinearMap:
+        return self * -1
+
+    def __add__(self, other: Any) -> LinearMap:
+        if not isinstance(other, LinearMap):
+            return NotImplemented
+        self._same_shapes("op1 + op2", other)
+        return Sum(self, other)
+
+    def __sub__(self, other: Any) -> LinearMap:
+        if not isinstance(other, LinearMap):
+            return NotImplemented
+        self._same_shapes("op1 - op2", other)
+        return self + -other
+
+    def _same_shapes(self, call: str, other: LinearMap) -> None:
+        if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
+            got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
+            raise ArgumentError(sentence(call, got, "Wanted maps between the same shapes", "Match padding and stride"))
+
+    def to_dense(self, order: Order = "C") -> AnyArray:
+        """The matrix, (M, N); ``order`` is how inputs and outputs are flattened."""
+        check_order("to_dense", order)
+        size = prod(self.shape) * self.dtype.itemsize
+        memory.require("to_dense", "dense", {"dense": size})
+        return self._dense(order)
+
+    def _dense(self, order: Order) -> AnyArray:
+        return self._sparse(order, None).toarray()
+
+    def to_tensor(self) -> AnyArray:
+        """The tensor of shape ``out_shape + in_shape``: ``np.tensordot(W, x, x.ndim) == op(x)``."""
+        return self.to_dense().reshape(self.out_shape + self.in_shape)
+
+    def to_sparse(
+        self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
+    ) -> scipy.sparse.sparray:
+        """The matrix, or the rows asked for, as a SciPy sparse array in canonical form."""
+        one_of("to_sparse", "format", format, FORMATS)
+        check_order("to_sparse", order)
+        checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
+        return self._sparse(order, checked).asformat(format)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
+        """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""
+        if copy is False:
+            raise ArgumentError(
+                sentence("numpy.asarray(op, copy=False)", "an operator", "The matrix has to be made", "Pass copy=None")
+            )
+        return self.to_dense().astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+def check_order(call: str, order: Any) -> None:
+    """``order`` is "C" or "F"."""
+    one_of(call, "order", order, ("C", "F"))
+
+
+def scalar_value(value: Any) -> Any:
+    """A number that may multiply a map; Python numbers stay weak in NumPy's promotion."""
+    if isinstance(value, int | float | complex) and not isinstance(value, bool):
+        return value
+    array = numeric("a * op", "a", value)
+    if array.ndim:
+        wanted = "Wanted a number, for a * op multiplies the whole map"
+        raise ArgumentTypeError(sentence("a * op", f"a has shape {array.shape}", wanted, "Use op @ v to apply it"))
+    return array[()]
+
+
+class Scaled(LinearMap):
+    """A number times a map."""
+
+    def __init__(self, op: LinearMap, scalar: Any) -> None:
+        self.op, self.scalar = op, scalar
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.op.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.op.out_shape
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        return (np.zeros(1, self.op.dtype) * self.scalar).dtype
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self.op._apply(x) * self.scalar
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self.op._apply_transposed(y) * self.scalar
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        matrix = self.op._sparse(order, rows)
+        matrix.data = matrix.data * self.scalar
+        return matrix
+
+    def conj(self) -> LinearMap:
+        return Scaled(self.op.conj(), np.conj(self.scalar) if np.iscomplexobj(self.scalar) else self.scalar)
+
+    @property
+    def T(self) -> LinearMap:
+        return Scaled(self.op.T, self.scalar)
+
+
+class Sum(LinearMap):
+    """The sum of two maps between the same shapes."""
+
+    def __init__(self, left: LinearMap, right: LinearMap) -> None:
+        self.left, self.right = left, right
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.left.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.left.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(self.left.dtype, self.right.dtype)
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self.left._apply(x) + self.right._apply(x)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self.left._apply_transposed(y) + self.right._apply_transposed(y)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        return self.left._sparse(order, rows) + self.right._sparse(order, rows)
+
+    def conj(self) -> LinearMap:
+        return Sum(self.left.conj(), self.right.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return Sum(self.left.T, self.right.T)
+
+
+class Product(LinearMap):
+    """One map after another: ``Product(left, right)(x) == left(right(x))``."""
+
+    def __init__(self, left: LinearMap, right: LinearMap) -> None:
+        self.left, self.right = left, right
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.right.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.left.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(self.left.dtype, self.right.dtype)
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self.left._apply(self.right._apply(x))
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self.right._apply_transposed(self.left._apply_transposed(y))
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        matrix = self.left._sparse(order, rows) @ self.right._sparse(order, None)
+        matrix.sum_duplicates()
+        return matrix
+
+    def conj(self) -> LinearMap:
+        return Product(self.left.conj(), self.right.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return Product(self.right.T, self.left.T)
+
+
+class Transposed(LinearMap):
+    """The transpose of a map that has no better one; applying it costs what the map costs."""
+
+    def __init__(self, op: LinearMap) -> None:
+        self.op = op
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.op.out_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.op.in_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.op.dtype
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self.op._apply_transposed(x)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self.op._apply(y)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        whole = self.op._sparse(order, None).T.tocsr()
+        return whole if rows is None else whole[rows]
+
+    def _dense(self, order: Order) -> AnyArray:
+        return np.ascontiguousarray(self.op._dense(order).T)
+
+    def conj(self) -> LinearMap:
+        return Transposed(self.op.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return self.op

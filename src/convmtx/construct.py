@@ -1,0 +1,230 @@
+"""How a convolution is asked for: the constructors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from convmtx._xp import numeric
+from convmtx.algebra import check_order
+from convmtx.engines.select import select
+from convmtx.geometry import resolve
+from convmtx.operator import ConvOperator, frozen
+from convmtx.typing import (
+    AnyArray,
+    ArrayLike,
+    BoundaryLike,
+    Channels,
+    EngineName,
+    Mode,
+    Order,
+    PaddingLike,
+    PerAxis,
+    Shape,
+)
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+def conv(
+    kernel: ArrayLike,
+    input_shape: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: PaddingLike = "valid",
+    boundary: BoundaryLike = "zero",
+    groups: int = 1,
+    flip: bool = False,
+    channels: Channels = "last",
+    input_dilation: PerAxis = 1,
+    engine: EngineName = "auto",
+) -> ConvOperator:
+    """A convolution as a linear map, for any number of spatial axes.
+
+    Per axis with stride s, dilation t, pads (lo, hi) and input dilation e::
+
+        y[o, f] = sum over p, c of  K[p, c, f] * x~[o*s - lo + p*t, c]
+
+    where ``x~`` is x with e-1 zeros between neighbours, continued past its ends by ``boundary``. This is
+    correlation, as in neural networks; ``flip=True`` reverses the kernel in space first, which makes it
+    convolution, as in signal processing. Complex kernels are not conjugated.
+
+    Parameters
+    ----------
+    kernel : array_like
+        Integers, floats or complex numbers; copied. As many axes as ``input_shape``: no channels,
+        ``(k1..kd)``. One more: ``(k1..kd, C/groups, F)`` with channels last, ``(F, C/groups, k1..kd)`` with
+        channels first.
+    input_shape : tuple of int
+        Shape of one input, without batch: ``(n1..nd)``, ``(n1..nd, C)`` or ``(C, n1..nd)``.
+    stride, dilation, input_dilation : int or sequence of int
+        Steps of the output, between taps, and between input neighbours; one for all axes or one each.
+    padding : str, int or sequence
+        ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (out = ceil(n/s), the odd pad at the end),
+        ``"same_lower"`` (the odd pad at the start), an int, or for each axis an int or a pair (lo, hi).
+        Negative pads crop.
+    boundary : str or sequence of str
+        ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"`` as `numpy.pad` names them
+        (``"zeros"``, ``"circular"``, ``"replicate"`` likewise), of any width; one for all axes or one each.
+    groups : int
+        Channels and filters are split into this many independent parts; ``groups=C`` is depthwise.
+    flip : bool
+        Reverse the kernel along its spatial axes.
+    channels : {"last", "first"}
+        Where the channel axis stands.
+    engine : {"auto", "direct"}
+        How the map is applied.
+
+    Returns
+    -------
+    ConvOperator
+        With output shape ``(o1..od)``, ``(o1..od, F)`` or ``(F, o1..od)``,
+        ``o = floor((n' + lo + hi - t*(k-1) - 1)/s) + 1`` and ``n' = (n-1)*e + 1``.
+
+    Raises
+    ------
+    ValueError
+        For impossible shapes, sizes and names, a kernel that does not fit, channels that do not match.
+    TypeError
+        For arguments of the wrong type, and kernels that are not numeric (bool and object are refused).
+
+    Notes
+    -----
+    Making the operator costs a copy of the kernel; nothing of the size of input, output or matrix is made.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> op = cm.conv([1, 0, -1], 6, stride=2, padding=1, boundary="edge")
+    >>> op.to_dense()
+    array([[ 1, -1,  0,  0,  0,  0],
+           [ 0,  1,  0, -1,  0,  0],
+           [ 0,  0,  0,  1,  0, -1]])
+    >>> op([1, 2, 4, 8, 16, 32])
+    array([ -1,  -6, -24])
+    """
+    array = numeric("conv", "kernel", kernel)
+    choice = select("conv", engine)
+    geometry = resolve.conv(
+        array.shape, input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
+        groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+    )  # fmt: skip
+    return ConvOperator(geometry, frozen(array), choice)
+
+
+def conv_transpose(
+    kernel: ArrayLike,
+    input_shape: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: PaddingLike = "valid",
+    output_padding: PerAxis = 0,
+    output_shape: PerAxis | None = None,
+    groups: int = 1,
+    flip: bool = False,
+    channels: Channels = "last",
+    engine: EngineName = "auto",
+) -> ConvOperator:
+    """Transposed convolution: the transpose of the zero-boundary `conv` with this same kernel array.
+
+    Law: ``conv_transpose(K, op.out_shape, ...).to_dense() == op.to_dense().T`` for ``op = conv(K, ...)`` of
+    the same stride, dilation, padding and groups, whenever ``output_padding`` makes the sizes meet.
+
+    Parameters
+    ----------
+    kernel : array_like
+        ``(k1..kd)``, channels last ``(k1..kd, C_out/groups, C_in)``, or channels first
+        ``(C_in, C_out/groups, k1..kd)``; as PyTorch, ONNX, TensorFlow and Keras store it.
+    input_shape : tuple of int
+        Shape of one input, without batch.
+    padding : str, int or sequence
+        What is cut from the full output, written as for `conv`. ``"same"`` and ``"same_lower"`` make
+        ``n*stride`` outputs, the odd cut at the end or at the start.
+    output_padding : int or sequence of int
+        Outputs added at the end.
+    output_shape : int or sequence of int, optional
+        Spatial output sizes. With ``"valid"`` or a ``"same"`` the cuts follow, as in ONNX (which counts
+        ``output_padding`` in); with explicit pads ``output_padding`` follows, as in PyTorch.
+    stride, dilation, groups, flip, channels, engine
+        As for `conv`.
+
+    Returns
+    -------
+    ConvOperator
+        With ``(n-1)*s - lo - hi + t*(k-1) + 1 + output_padding`` outputs on each axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv`, and where ``output_shape`` cannot be reached with explicit pads.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> up = cm.conv_transpose([1, 2, 3], 3, stride=2)
+    >>> up([1, 0, 10])
+    array([ 1,  2,  3,  0, 10, 20, 30])
+    >>> (up.T.to_dense() == cm.conv([1, 2, 3], 7, stride=2).to_dense()).all()
+    np.True_
+    """
+    array = numeric("conv_transpose", "kernel", kernel)
+    choice = select("conv_transpose", engine)
+    geometry = resolve.conv_transpose(
+        array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
+        output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,
+    )  # fmt: skip
+    return ConvOperator(geometry, frozen(array), choice)
+
+
+def convmtx(
+    h: ArrayLike,
+    n: int | Shape,
+    mode: Mode = "full",
+    *,
+    form: Literal["sparse", "dense"] = "sparse",
+    order: Order = "C",
+) -> scipy.sparse.csr_array | AnyArray:
+    """The matrix of true convolution with ``h`` on arrays of shape ``n``, in any number of axes.
+
+    A drop-in for MATLAB's ``convmtx`` and ``convmtx2`` (with ``order="F"``, MATLAB's ``X(:)``) and for
+    `scipy.linalg.convolution_matrix`: ``(convmtx(h, n, mode) @ x.ravel())`` is
+    ``np.convolve(h, x, mode)``, and `scipy.signal.convolve` in more axes.
+
+    Parameters
+    ----------
+    h : array_like
+        The kernel, one axis for each of ``n``.
+    n : int or tuple of int
+        Shape of the arrays convolved.
+    mode : {"full", "same", "valid"}
+        What is kept of the full output, along each axis as in `numpy.convolve`: all ``k + n - 1``, the
+        central ``max(k, n)``, or the ``max(k, n) - min(k, n) + 1`` of complete overlap.
+    form : {"sparse", "dense"}
+        A `scipy.sparse.csr_array` or an ndarray.
+    order : {"C", "F"}
+        How input and output are flattened.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an empty ``h``, sizes that are not positive or do not match its axes, unknown names.
+    MemoryError
+        Where the matrix would not fit.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.convmtx([1, 2, 3], 3, form="dense")
+    array([[1, 0, 0],
+           [2, 1, 0],
+           [3, 2, 1],
+           [0, 3, 2],
+           [0, 0, 3]])
+    """
+    array = numeric("convmtx", "h", h)
+    resolve.one_of("convmtx", "form", form, ("sparse", "dense"))
+    check_order("convmtx", order)
+    op: Any = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), select("convmtx", "auto"))
+    return op.to_sparse("csr", order) if form == "sparse" else op.to_dense(order)

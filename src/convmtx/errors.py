@@ -1,0 +1,36 @@
+"""What can go wrong, and how it is said: ``call: what came. what was wanted. what to do.``"""
+
+from __future__ import annotations
+
+
+class ConvmtxError(Exception):
+    """Base of every error convmtx raises on its own account."""
+
+
+class ArgumentError(ConvmtxError, ValueError):
+    """An argument of the right type with an impossible value."""
+
+
+class ArgumentTypeError(ConvmtxError, TypeError):
+    """An argument of a type that cannot be read."""
+
+
+class NotToeplitzError(ConvmtxError, ValueError):
+    """A strided view was asked of a map whose boundary folds taps onto the array."""
+
+
+class RowIndexError(ConvmtxError, IndexError):
+    """A row was asked for that the matrix does not have."""
+
+
+class FormTooLargeError(ConvmtxError, MemoryError):
+    """A form would not fit in the memory that is available; nothing was allocated."""
+
+
+class MissingExtraError(ConvmtxError, ImportError):
+    """An optional library is needed and not installed."""
+
+
+def sentence(call: str, got: str, wanted: str, remedy: str) -> str:
+    """The one shape of every message."""
+    return f"{call}: {got}. {wanted}. {remedy}."

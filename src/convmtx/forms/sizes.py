@@ -1,0 +1,35 @@
+"""What each form weighs, in bytes, before any is made: Python integers from the geometry alone."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from convmtx.forms.layout import channel_leads, index_dtype
+from convmtx.forms.view import embedded_shape
+from convmtx.geometry import Geometry
+
+
+def sizes(geometry: Geometry, dtype: DTypeLike) -> dict[str, int]:
+    """Bytes of each form by name, largest first as a rule; ``dia`` is not among them, for it needs the diagonals."""
+    item = np.dtype(dtype).itemsize
+    rows, columns = geometry.shape
+    nnz = geometry.nnz
+    index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
+    per_f, per_c = geometry.channels_per_group
+    block = 1 if channel_leads(geometry, "C") else per_f * per_c
+    found = {
+        "tensor": rows * columns * item,
+        "dense": rows * columns * item,
+        "coo": nnz * (item + 2 * index),
+        "csr": nnz * (item + index) + (rows + 1) * index,
+        "csc": nnz * (item + index) + (columns + 1) * index,
+        "bsr": nnz * item + nnz // block * index + (rows + 1) * index,
+        "view": prod(embedded_shape(geometry)) * item,
+        "operator": prod(geometry.kernel_shape) * item,
+    }
+    if not geometry.toeplitz:
+        del found["view"]
+    return found

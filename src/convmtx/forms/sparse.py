@@ -1,0 +1,317 @@
+"""Geometry and kernel to SciPy sparse arrays, in closed form: every array is allocated once and filled in place.
+
+A row's entries lie side by side, and rows of one run are copies of its first at a constant shift. So
+the arrays are written like a fractal: one row, then the rows of the last axis, then of the axis before
+it; most of the work is adding a constant to a block that is already there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx.forms.layout import channel_leads, folded, index_dtype, strides
+from convmtx.geometry import Geometry, Run, runs
+from convmtx.typing import AnyArray, IntArray, Order
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+_BLOCK = 1 << 12  # entries: rows shorter than this are doubled up before they are repeated
+_THREADED = 1 << 18  # entries from which two arrays are filled at the same time
+
+#: Entries of the rows of one place, (F, entries of a row), for the runs chosen on each axis in geometry order.
+Leaf = Callable[[tuple[Run, ...]], AnyArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a matrix in the order of the flattened output, and what each reads."""
+
+    geometry: Geometry
+    order: Order
+
+    @property
+    def axis_order(self) -> tuple[int, ...]:
+        """Spatial axes, slowest first."""
+        d = len(self.geometry.axes)
+        return tuple(range(d)) if self.order == "C" else tuple(reversed(range(d)))
+
+    @property
+    def channel_leads(self) -> bool:
+        return channel_leads(self.geometry, self.order)
+
+    def in_order(self, entries: AnyArray) -> AnyArray:
+        """(F, C/groups, slots1..slotsd) as one row for each filter, entries by ascending column."""
+        space = tuple(2 + a for a in self.axis_order)
+        axes = (0, 1, *space) if self.channel_leads else (0, *space, 1)
+        return entries.transpose(axes).reshape(entries.shape[0], prod(entries.shape[1:]))
+
+    def columns(self, chosen: tuple[Run, ...]) -> IntArray:
+        """Column of each entry of these runs' first rows."""
+        g = self.geometry
+        step = strides(g, g.in_shape, self.order)
+        per_f, per_c = g.channels_per_group
+        channel = (np.arange(g.out_channels) // per_f * per_c)[:, None] + np.arange(per_c)
+        parts = [channel.reshape(g.out_channels, per_c, *(1 for _ in chosen)) * step.channel]
+        for j, run in enumerate(chosen):
+            parts.append(run.columns.reshape(-1, *(1 for _ in chosen[j + 1 :])) * step.spatial[j])
+        return self.in_order(reduce(np.add, parts))
+
+    def shifts(self) -> tuple[int, ...]:
+        return strides(self.geometry, self.geometry.in_shape, self.order).spatial
+
+
+def csr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """data, indices, indptr of the whole matrix: sorted, without duplicates, zeros of the kernel kept."""
+    rows = Rows(geometry, order)
+    taps = geometry.taps(kernel)
+    nnz = geometry.nnz
+    dtype = index_dtype(nnz, *geometry.shape)
+    data, indices = np.empty(nnz, kernel.dtype), np.empty(nnz, dtype)
+    row_width = geometry.out_channels * geometry.channels_per_group[1]
+    still = (0,) * len(geometry.axes)
+    jobs = [
+        (data, lambda chosen: rows.in_order(folded(taps, chosen)), still),
+        (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
+    ]
+    _fill_all(rows, jobs, row_width)
+    return data, indices, _indptr(rows, geometry.out_channels, geometry.channels_per_group[1], dtype)
+
+
+def bsr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """The same with the channel matrix of a group as one dense block; needs the channel as fastest axis."""
+    per_f, per_c = geometry.channels_per_group
+    groups = geometry.groups
+    blocks = Geometry(geometry.axes, groups, groups, groups, geometry.layout, geometry.flip)
+    rows = Rows(blocks, order)
+    taps = geometry.taps(kernel)
+    count = geometry.nnz // (per_f * per_c)
+    dtype = index_dtype(geometry.nnz, *geometry.shape)
+    data, indices = np.empty(geometry.nnz, kernel.dtype), np.empty(count, dtype)
+    axis_order = rows.axis_order
+
+    def block_values(chosen: tuple[Run, ...]) -> AnyArray:
+        values = folded(taps, chosen)
+        values = values.reshape(groups, per_f, per_c, *values.shape[2:])
+        return values.transpose(0, *(3 + a for a in axis_order), 1, 2).reshape(groups, -1)
+
+    jobs = [
+        (data, block_values, (0,) * len(geometry.axes)),
+        (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
+    ]
+    _fill_all(rows, jobs[:1], geometry.out_channels * per_c)
+    _fill_all(rows, jobs[1:], groups)
+    return data.reshape(count, per_f, per_c), indices, _indptr(rows, groups, 1, dtype)
+
+
+def _fill_all(rows: Rows, jobs: list[tuple[AnyArray, Leaf, tuple[int, ...]]], row_width: int) -> None:
+    """Fill each array; large ones at the same time, for touching new memory is what costs and NumPy lets go of the GIL."""
+    if sum(out.size for out, _, _ in jobs) < _THREADED or len(jobs) == 1:
+        for job in jobs:
+            _fill(rows, *job, row_width)
+        return
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for future in [pool.submit(_fill, rows, *job, row_width) for job in jobs]:
+            future.result()
+
+
+def _fill(rows: Rows, out: AnyArray, leaf: Leaf, shifts: tuple[int, ...], row_width: int) -> None:
+    """Write ``out``: with the channel slowest, all filters side by side; else filters inside the last axis."""
+    lead = rows.geometry.out_channels if rows.channel_leads else 1
+    _Filler(rows, leaf, shifts, row_width // lead).write(out.reshape(lead, -1), 0, {}, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filler:
+    rows: Rows
+    leaf: Leaf
+    shifts: tuple[int, ...]
+    unit: int  # entries that one slot of every axis stands for, filters included where they are inside
+
+    def write(self, out: AnyArray, level: int, chosen: dict[int, Run], slots: int) -> None:
+        """The rows of all outputs of the axes from ``level`` on, for the runs chosen on the slower ones."""
+        order = self.rows.axis_order
+        if level == len(order):
+            entries = self.leaf(tuple(chosen[j] for j in range(len(order))))
+            np.copyto(out, entries.reshape(out.shape))
+            return
+        axis = order[level]
+        below = self.unit * slots * prod(self.rows.geometry.axes[a].entries for a in order[level + 1 :])
+        starts = _starts(runs(self.rows.geometry.axes[axis]))
+        for run in runs(self.rows.geometry.axes[axis]):
+            if not run.columns.size:
+                continue
+            begin, size = int(starts[run.start]) * below, run.columns.size * below
+            stride = int(starts[run.start + run.step] - starts[run.start]) * below if run.count > 1 else size
+            self.write(out[:, begin : begin + size], level + 1, {**chosen, axis: run}, slots * run.columns.size)
+            shift = run.shift * self.shifts[axis]
+            if stride == size:
+                _repeat(out[:, begin : begin + size * run.count], size, run.count, shift)
+            else:
+                for j in range(1, run.count):
+                    at = begin + j * stride
+                    _move(out[:, begin : begin + size], j * shift, out[:, at : at + size])
+
+
+def _starts(axis_runs: tuple[Run, ...]) -> IntArray:
+    """Entries of one axis before each output, and their total."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(_counts(axis_runs))])
+
+
+def _counts(axis_runs: tuple[Run, ...]) -> IntArray:
+    counts = np.empty(sum(run.count for run in axis_runs), np.int64)
+    for run in axis_runs:
+        counts[run.start : run.start + run.count * run.step : run.step] = run.columns.size
+    return counts
+
+
+def _move(block: AnyArray, shift: int, out: AnyArray) -> None:
+    if shift:
+        np.add(block, shift, out=out)
+    else:
+        np.copyto(out, block)
+
+
+def _repeat(out: AnyArray, size: int, count: int, shift: int) -> None:
+    """Copy the first ``size`` columns of ``out`` over the rest, ``shift`` more each time; short blocks are doubled first."""
+    done = 1
+    while done < count and done * size < _BLOCK:
+        more = min(done, count - done)
+        _move(out[:, : more * size], done * shift, out[:, done * size : (done + more) * size])
+        done += more
+    block = out[:, : done * size]
+    times, rest = divmod(count - done, done)
+    if times:
+        target = out[:, done * size : done * size * (times + 1)].reshape(out.shape[0], times, done * size)
+        if shift:
+            np.add(block[:, None], np.arange(1, times + 1, dtype=out.dtype)[:, None] * (done * shift), out=target)
+        else:
+            np.copyto(target, block[:, None])
+    if rest:
+        at = done * (times + 1)
+        _move(out[:, : rest * size], at * shift, out[:, at * size :])
+
+
+def _indptr(rows: Rows, filters: int, per_slot: int, dtype: type[Any]) -> AnyArray:
+    """Row pointers: each row has the product of what its axes count."""
+    axes = rows.geometry.axes
+    space = reduce(np.multiply.outer, [_counts(runs(axes[a])) for a in rows.axis_order]).ravel() * per_slot
+    counts = np.tile(space, filters) if rows.channel_leads else np.repeat(space, filters)
+    pointers = np.zeros(counts.size + 1, dtype)
+    np.cumsum(counts, out=pointers[1:])
+    return pointers
+
+
+def some_rows(
+    geometry: Geometry, kernel: AnyArray, order: Order, wanted: IntArray
+) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """data, indices, indptr of the rows ``wanted``, in that order: no other row is built."""
+    rows = Rows(geometry, order)
+    taps = geometry.taps(kernel)
+    places, filters = _places(rows, wanted)
+    run_of = [_run_of(runs(a), place) for a, place in zip(geometry.axes, places, strict=True)]
+    kinds, kind_of = np.unique(np.stack(run_of, axis=1), axis=0, return_inverse=True)
+    shifts = rows.shifts()
+    leaves = [tuple(runs(a)[r] for a, r in zip(geometry.axes, kind, strict=True)) for kind in kinds]
+    lengths = np.array([geometry.channels_per_group[1] * prod(r.columns.size for r in c) for c in leaves], np.int64)
+    counts = lengths[kind_of]
+    pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    dtype = index_dtype(int(pointers[-1]), wanted.size, geometry.shape[1])
+    data, indices = np.empty(int(pointers[-1]), kernel.dtype), np.empty(int(pointers[-1]), dtype)
+    for k, chosen in enumerate(leaves):
+        members = np.flatnonzero(kind_of == k)
+        moved = np.zeros(members.size, np.int64)
+        for j, run in enumerate(chosen):
+            moved += (places[j][members] - run.start) // run.step * (run.shift * shifts[j])
+        at = pointers[members][:, None] + np.arange(lengths[k])
+        indices[at] = rows.columns(chosen)[filters[members]] + moved[:, None]
+        data[at] = rows.in_order(folded(taps, chosen))[filters[members]]
+    return data, indices, pointers.astype(dtype)
+
+
+def _places(rows: Rows, wanted: IntArray) -> tuple[list[IntArray], IntArray]:
+    """Output position along each spatial axis, and filter, of each row."""
+    g = rows.geometry
+    step = strides(g, g.out_shape, rows.order)
+    places = [wanted // s % a.out for s, a in zip(step.spatial, g.axes, strict=True)]
+    filters = wanted // step.channel % g.out_channels if step.channel else np.zeros_like(wanted)
+    return places, filters
+
+
+def _run_of(axis_runs: tuple[Run, ...], places: IntArray) -> IntArray:
+    owner = np.empty(sum(run.count for run in axis_runs), np.int64)
+    for j, run in enumerate(axis_runs):
+        owner[run.start : run.start + run.count * run.step : run.step] = j
+    return owner[places]
+
+
+def csr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csr_array:
+    from scipy.sparse import csr_array
+
+    return _canonical(csr_array(csr_arrays(geometry, kernel, order), shape=geometry.shape))
+
+
+def csc(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csc_array:
+    """Closed form where the transpose is a convolution (its rows are these columns), else by SciPy's conversion."""
+    from scipy.sparse import csc_array
+
+    transposed = geometry.T
+    if transposed is None:
+        return _canonical(csr(geometry, kernel, order).tocsc())
+    return _canonical(csc_array(csr_arrays(transposed, kernel, order), shape=geometry.shape))
+
+
+def coo(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.coo_array:
+    from scipy.sparse import coo_array
+
+    data, indices, pointers = csr_arrays(geometry, kernel, order)
+    row = np.repeat(np.arange(geometry.shape[0], dtype=indices.dtype), np.diff(pointers))
+    matrix = coo_array((data, (row, indices)), shape=geometry.shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def bsr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.bsr_array:
+    """Blocks are the channel matrices (F/groups, C/groups) where channels flatten fastest, else single entries."""
+    from scipy.sparse import bsr_array
+
+    if channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1:
+        data, indices, pointers = csr_arrays(geometry, kernel, order)
+        data = data.reshape(-1, 1, 1)
+    else:
+        data, indices, pointers = bsr_arrays(geometry, kernel, order)
+    return _canonical(bsr_array((data, indices, pointers), shape=geometry.shape))
+
+
+def dia_size(matrix: scipy.sparse.csr_array) -> int:
+    """Bytes of the matrix by diagonals: each is stored from end to end."""
+    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    met = np.zeros(sum(matrix.shape), bool)
+    met[matrix.indices + (matrix.shape[0] - rows)] = True
+    return int(np.count_nonzero(met)) * (matrix.shape[1] * matrix.dtype.itemsize + matrix.indices.itemsize)
+
+
+def dia(matrix: scipy.sparse.csr_array) -> scipy.sparse.dia_array:
+    """The same matrix by diagonals; entry (i, j) stands in column j of the diagonal j - i."""
+    from scipy.sparse import dia_array
+
+    coordinates = matrix.tocoo()
+    row, column = coordinates.coords
+    offsets, which = np.unique(column.astype(np.int64) - row, return_inverse=True)
+    data = np.zeros((offsets.size, matrix.shape[1]), matrix.dtype)
+    data[which, column] = coordinates.data
+    return dia_array((data, offsets.astype(matrix.indices.dtype)), shape=matrix.shape)
+
+
+def _canonical(matrix: Any) -> Any:
+    """Say what is true by construction, so that SciPy does not check it entry by entry."""
+    matrix.has_sorted_indices = True
+    matrix.has_canonical_format = True
+    return matrix

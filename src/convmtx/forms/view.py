@@ -1,0 +1,84 @@
+"""The tensor as a strided view of the zero-embedded kernel: no entry is copied."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convmtx.errors import NotToeplitzError, sentence
+from convmtx.forms.layout import strides
+from convmtx.geometry import Axis, Geometry
+from convmtx.typing import AnyArray, IntArray, Shape
+
+
+def view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
+    """Read-only tensor ``out_shape + in_shape`` over one array of about kernel + input size per channel pair.
+
+    Along an axis, entry (o, i) depends on ``i*e - o*s`` only; so the kernel is embedded once, from the
+    least such difference to the greatest, and read backwards in o and forwards in i.
+    """
+    embedded = embed(geometry, kernel)
+    size = embedded.itemsize
+    step_f, step_c, *steps = embedded.strides
+    start = sum(step * ((a.out - 1) * a.stride) for step, a in zip(steps, geometry.axes, strict=True))
+    out = geometry.layout.join(step_f, tuple(-step * a.stride for step, a in zip(steps, geometry.axes, strict=True)))
+    into = geometry.layout.join(
+        step_c, tuple(step * a.input_dilation for step, a in zip(steps, geometry.axes, strict=True))
+    )
+    flat = embedded.reshape(-1)[start // size :]
+    shape = geometry.out_shape + geometry.in_shape
+    return np.lib.stride_tricks.as_strided(flat, shape, out + into, writeable=False)
+
+
+def embedded_shape(geometry: Geometry) -> Shape:
+    """Shape of the array behind the view."""
+    return (geometry.out_channels, geometry.in_channels, *(_length(a) for a in geometry.axes))
+
+
+def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
+    """The kernel among zeros, periodic along wrapped axes, its groups on the channels' diagonal."""
+    for j, axis in enumerate(geometry.axes):
+        if not axis.toeplitz:
+            raise NotToeplitzError(
+                sentence(
+                    "tensor_view",
+                    f"axis {j} has boundary {axis.boundary.name!r}",
+                    "Wanted 'zero' or 'wrap', for any other folds taps onto border pixels and no strided view holds that",
+                    "Use to_tensor()",
+                )
+            )
+    taps = geometry.taps(kernel)
+    embedded = np.zeros(embedded_shape(geometry), taps.dtype)
+    per_f, per_c = geometry.channels_per_group
+    places = []
+    for j, axis in enumerate(geometry.axes):
+        taps, place = _spread(axis, taps, j + 2)
+        places.append(place)
+    step_f, step_c, *steps = embedded.strides
+    diagonal = np.lib.stride_tricks.as_strided(
+        embedded,
+        (geometry.groups, per_f, per_c, *embedded.shape[2:]),
+        (per_f * step_f + per_c * step_c, step_f, step_c, *steps),
+    )
+    diagonal[(..., *np.ix_(*places))] = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
+    return embedded
+
+
+def _length(axis: Axis) -> int:
+    return (axis.size - 1) * axis.input_dilation + (axis.out - 1) * axis.stride + 1
+
+
+def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
+    """Taps along axis ``at`` and the places in the embedded axis where they stand."""
+    length = _length(axis)
+    # Place of difference i*e - o*s = q is q + (out-1)*s; tap p is met where q = p*t - lo.
+    place = np.arange(axis.kernel) * axis.dilation - axis.lo + (axis.out - 1) * axis.stride
+    if not axis.zero_outside:  # wrap: taps whose places differ by whole turns add up, and repeat every turn
+        residues, slots = np.unique(place % axis.stretched, return_inverse=True)
+        shape = taps.shape[:at] + (residues.size,) + taps.shape[at + 1 :]
+        summed = np.zeros(shape, taps.dtype)
+        np.add.at(np.moveaxis(summed, at, 0), slots, np.moveaxis(taps, at, 0))
+        turns = np.arange(0, length, axis.stretched)
+        place = (residues + turns[:, None]).ravel()
+        taps = np.concatenate([summed] * turns.size, axis=at)
+    kept = np.flatnonzero((place >= 0) & (place < length))
+    return taps.take(kept, at), place[kept]

@@ -1,0 +1,151 @@
+"""One spatial axis: which input position each output position reads through each kernel tap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gcd
+
+import numpy as np
+
+from convmtx.boundary import NOTHING, ZERO, Boundary
+from convmtx.typing import IntArray
+
+_CHUNK = 1 << 20  # table entries looked at together where only their count is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The integers of one spatial axis.
+
+    Output ``o`` reads, through tap ``p``, position ``o*stride - lo + p*dilation`` of the *stretched*
+    input: the input with ``input_dilation - 1`` zeros between neighbours, continued past its ends
+    by ``boundary``.
+    """
+
+    size: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    input_dilation: int = 1
+    lo: int = 0
+    hi: int = 0
+    boundary: Boundary = ZERO
+
+    @property
+    def span(self) -> int:
+        """Stretched positions from a window's first tap to its last, both counted."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def stretched(self) -> int:
+        """Size of the input with zeros between its neighbours."""
+        return (self.size - 1) * self.input_dilation + 1
+
+    @property
+    def out(self) -> int:
+        """Number of outputs: window positions that fit into the padded, stretched input."""
+        return (self.stretched + self.lo + self.hi - self.span) // self.stride + 1
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """First and last stretched position that any tap asks for."""
+        return -self.lo, (self.out - 1) * self.stride - self.lo + self.span - 1
+
+    @property
+    def reads_outside(self) -> bool:
+        """Whether any tap of any output falls outside the stretched input."""
+        first, last = self.reach
+        return first < 0 or last >= self.stretched
+
+    @property
+    def zero_outside(self) -> bool:
+        """Whether the axis is one of the zero boundary, by name or because nothing is read outside."""
+        return self.boundary is ZERO or not self.reads_outside
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether entries depend on the difference of output and input position only."""
+        return self.boundary.toeplitz or not self.reads_outside
+
+    @property
+    def circular(self) -> bool:
+        """Whether this is a full turn of a circle: as many outputs as inputs, one apart."""
+        return self.boundary.name == "wrap" and self.stride == self.input_dilation == 1 and self.out == self.size
+
+    @property
+    def interior(self) -> tuple[int, int]:
+        """Half-open range of outputs whose every tap falls inside the stretched input."""
+        first = min(max(-(-self.lo // self.stride), 0), self.out)
+        last = (self.stretched - self.span + self.lo) // self.stride + 1
+        return first, min(max(last, first), self.out)
+
+    def read(self, outputs: IntArray, taps: IntArray) -> IntArray:
+        """The table at ``outputs`` x ``taps`` (broadcast together): input positions, -1 for nothing."""
+        position = outputs * self.stride - self.lo + taps * self.dilation
+        inside = self.boundary.inside(position, self.stretched)
+        if self.input_dilation == 1:
+            return inside
+        on_input = (inside != NOTHING) & (inside % self.input_dilation == 0)
+        return np.where(on_input, inside // self.input_dilation, NOTHING)
+
+    def table(self) -> IntArray:
+        """The whole table, (out, kernel)."""
+        return self.read(np.arange(self.out)[:, None], np.arange(self.kernel))
+
+    @property
+    def transposed(self) -> Axis | None:
+        """The axis of the transposed map, its kernel reversed; None where that is no convolution.
+
+        Stride and input dilation trade places. From ``i*e = o*s - lo + p*t`` follows
+        ``o*s = i*e - (t*(k-1) - lo) + (k-1-p)*t``.
+        """
+        if not (self.zero_outside or self.circular):
+            return None
+        lo = self.span - 1 - self.lo
+        mirrored = replace(
+            self,
+            size=self.out,
+            stride=self.input_dilation,
+            input_dilation=self.stride,
+            lo=lo,
+            hi=0,
+            boundary=self.boundary if self.circular else ZERO,
+        )
+        return replace(mirrored, hi=(self.size - 1) * self.input_dilation + self.span - mirrored.stretched - lo)
+
+    @property
+    def entries(self) -> int:
+        """Number of (output, input) pairs that are joined by at least one tap.
+
+        In closed form, O(kernel), for the zero boundary; otherwise interior outputs are counted
+        in closed form and the others by their tables.
+        """
+        if self.zero_outside:
+            return self._entries_zero()
+        first, last = self.interior
+        inner = replace(self, boundary=ZERO)._entries_zero(first, last)
+        edges = np.concatenate([np.arange(first), np.arange(last, self.out)])
+        step = max(1, _CHUNK // self.kernel)
+        taps = np.arange(self.kernel)
+        for start in range(0, edges.size, step):
+            row = np.sort(self.read(edges[start : start + step, None], taps), axis=1)
+            inner += int(np.count_nonzero(row[:, 0] != NOTHING))
+            inner += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
+        return inner
+
+    def _entries_zero(self, first: int = 0, last: int | None = None) -> int:
+        """Count, tap by tap, the outputs in [first, last) that read an input under the zero boundary.
+
+        Tap p of output o reads an input where ``0 <= o*s + c < stretched`` and ``o*s + c = 0 (mod e)``,
+        with ``c = p*t - lo``: an arithmetic progression of outputs, counted without listing it.
+        """
+        last = self.out if last is None else last
+        offset = np.arange(self.kernel) * self.dilation - self.lo
+        shared = gcd(self.stride, self.input_dilation)
+        period = self.input_dilation // shared
+        inverse = pow(self.stride // shared, -1, period) if period > 1 else 0
+        begin = np.maximum(-(offset // self.stride), first)
+        end = np.minimum((self.stretched - 1 - offset) // self.stride + 1, last)
+        start = begin + (-(offset // shared) % period * inverse - begin) % period
+        count = np.maximum(-(-(end - start) // period), 0)
+        return int(count[offset % shared == 0].sum())

@@ -1,0 +1,132 @@
+"""The whole map as integers: spatial axes, channels, groups, layout, and how the kernel array is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import prod
+from typing import TypeVar
+
+import numpy as np
+
+from convmtx.geometry.axis import Axis
+from convmtx.typing import AnyArray, Shape
+
+T = TypeVar("T")
+
+
+class Layout(Enum):
+    """Where the channel axis stands among the spatial axes."""
+
+    PLAIN = "none"
+    LAST = "last"
+    FIRST = "first"
+
+    def join(self, channel: T, spatial: tuple[T, ...]) -> tuple[T, ...]:
+        """What belongs to the channel axis and to each spatial axis, in the order of the array's axes."""
+        if self is Layout.PLAIN:
+            return spatial
+        return (*spatial, channel) if self is Layout.LAST else (channel, *spatial)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes and indices of a convolution; no values.
+
+    Every map here is a convolution in the sense of `Axis`. Two flags say how its kernel *array* is read:
+    ``flip`` reverses it in space; ``transposed`` says that the array is the one of the map whose
+    transpose this is (as for transposed convolution), so that transposing copies no kernel.
+    """
+
+    axes: tuple[Axis, ...]
+    in_channels: int = 1
+    out_channels: int = 1
+    groups: int = 1
+    layout: Layout = Layout.PLAIN
+    flip: bool = False
+    transposed: bool = False
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.layout.join(self.in_channels, tuple(a.size for a in self.axes))
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.layout.join(self.out_channels, tuple(a.out for a in self.axes))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return prod(self.out_shape), prod(self.in_shape)
+
+    @property
+    def kernel_shape(self) -> Shape:
+        """Shape of the kernel array, in the layout it was given."""
+        channels = (self.out_channels, self.in_channels)
+        rows, columns = channels[::-1] if self.transposed else channels
+        spatial = tuple(a.kernel for a in self.axes)
+        per_group = columns // self.groups
+        if self.layout is Layout.PLAIN:
+            return spatial
+        return (*spatial, per_group, rows) if self.layout is Layout.LAST else (rows, per_group, *spatial)
+
+    @property
+    def channels_per_group(self) -> tuple[int, int]:
+        """Output and input channels of one group."""
+        return self.out_channels // self.groups, self.in_channels // self.groups
+
+    @property
+    def nnz(self) -> int:
+        """Stored entries of the sparse matrix: the product of what the axes count, a Python integer of any size."""
+        return self.out_channels * self.channels_per_group[1] * prod(a.entries for a in self.axes)
+
+    @property
+    def toeplitz(self) -> bool:
+        return all(a.toeplitz for a in self.axes)
+
+    def taps(self, kernel: AnyArray) -> AnyArray:
+        """The kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view where possible."""
+        d = len(self.axes)
+        if self.layout is Layout.PLAIN:
+            kernel = kernel[None, None]
+        elif self.layout is Layout.LAST:
+            kernel = kernel.transpose(d + 1, d, *range(d))
+        if self.flip is not self.transposed:
+            kernel = np.flip(kernel, tuple(range(2, d + 2)))
+        if self.transposed:
+            kernel = _swap_channels(kernel, self.groups)
+        return kernel
+
+    def stored(self, taps: AnyArray) -> AnyArray:
+        """The inverse of `taps`: the kernel array of which these are the correlation taps."""
+        d = len(self.axes)
+        if self.transposed:
+            taps = _swap_channels(taps, self.groups)
+        if self.flip is not self.transposed:
+            taps = np.flip(taps, tuple(range(2, d + 2)))
+        if self.layout is Layout.PLAIN:
+            return taps[0, 0]
+        return taps.transpose(*range(2, d + 2), 1, 0) if self.layout is Layout.LAST else taps
+
+    @property
+    def T(self) -> Geometry | None:
+        """Geometry of the transpose, for the same kernel array; None where that is no convolution."""
+        axes = tuple(a.transposed for a in self.axes)
+        if any(a is None for a in axes):
+            return None
+        return replace(
+            self,
+            axes=tuple(a for a in axes if a is not None),
+            in_channels=self.out_channels,
+            out_channels=self.in_channels,
+            transposed=not self.transposed,
+        )
+
+
+def _swap_channels(taps: AnyArray, groups: int) -> AnyArray:
+    """(G*a, b, ...) to (G*b, a, ...): the channel matrix of each group transposed."""
+    rows, columns, *space = taps.shape
+    if groups == 1:
+        return taps.swapaxes(0, 1)
+    blocks = taps.reshape(groups, rows // groups, columns, *space).swapaxes(1, 2)
+    return blocks.reshape(groups * columns, rows // groups, *space)

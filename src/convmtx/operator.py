@@ -1,0 +1,360 @@
+"""The one public noun: a convolution as a linear map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx import forms
+from convmtx._xp import numeric
+from convmtx.algebra import LinearMap, check_order, scalar_value
+from convmtx.engines.select import Choice
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import Geometry
+from convmtx.geometry.compose import product_geometry, product_taps, sum_geometry, sum_taps
+from convmtx.geometry.resolve import one_of
+from convmtx.memory import human
+from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What `ConvOperator.explain` tells: data, and a table when printed."""
+
+    geometry: Geometry
+    in_shape: Shape
+    out_shape: Shape
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    nnz: int
+    #: Bytes of each form by name; a form that does not exist for this map is not there.
+    bytes: dict[str, int]
+    engine: str
+    reason: str
+
+    def __str__(self) -> str:
+        g = self.geometry
+        lines = [
+            f"convolution {self.in_shape} -> {self.out_shape}, matrix {self.shape[0]} x {self.shape[1]}, {self.dtype}",
+            f"channels {g.in_channels} -> {g.out_channels}, groups {g.groups}, layout {g.layout.value}"
+            + (", kernel flipped" if g.flip else "")
+            + (", transposed" if g.transposed else ""),
+        ]
+        lines += [
+            f"axis {j}: size {a.size}, kernel {a.kernel}, stride {a.stride}, dilation {a.dilation}, "
+            f"pads ({a.lo}, {a.hi}), input dilation {a.input_dilation}, boundary {a.boundary.name}, outputs {a.out}"
+            for j, a in enumerate(g.axes)
+        ]
+        density = self.nnz / (self.shape[0] * self.shape[1])
+        lines.append(f"nnz {self.nnz} ({density:.3g} of all entries)")
+        lines += [f"  {name:<9}{human(size):>9}" for name, size in self.bytes.items()]
+        lines.append(f"engine {self.engine}: {self.reason}")
+        return "\n".join(lines)
+
+
+class ConvOperator(LinearMap):
+    """A convolution as a linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
+
+    Made by `convmtx.conv` and `convmtx.conv_transpose`. Immutable, hashable by identity, picklable, safe to
+    share between threads, and cheap: no array of the size of the matrix exists until a form is asked for.
+
+    Law: ``op.to_dense() @ x.ravel() == op(x).ravel()``, and every form holds the same entries exactly:
+    kernel values, or sums of them where a boundary folds several taps onto one position.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> op = cm.conv([1, 2, 3], 5)
+    >>> op
+    ConvOperator (5,) -> (3,), kernel (3,), int64
+    >>> op.to_dense()
+    array([[1, 2, 3, 0, 0],
+           [0, 1, 2, 3, 0],
+           [0, 0, 1, 2, 3]])
+    """
+
+    def __init__(self, geometry: Geometry, kernel: AnyArray, choice: Choice) -> None:
+        self._geometry, self._kernel, self._choice = geometry, kernel, choice
+
+    def __repr__(self) -> str:
+        return f"ConvOperator {self.in_shape} -> {self.out_shape}, kernel {self._kernel.shape}, {self.dtype}"
+
+    @cached_property
+    def in_shape(self) -> Shape:
+        """Shape of one input."""
+        return self._geometry.in_shape
+
+    @cached_property
+    def out_shape(self) -> Shape:
+        """Shape of one output."""
+        return self._geometry.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the kernel and so of every matrix entry; integers wrap around as NumPy's do."""
+        return self._kernel.dtype
+
+    @property
+    def kernel(self) -> AnyArray:
+        """The kernel as it was given, read-only."""
+        return self._kernel
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and indices of the map, without values."""
+        return self._geometry
+
+    @cached_property
+    def nnz(self) -> int:
+        """Stored entries of the sparse matrix, zeros of the kernel included; from the geometry, nothing is built."""
+        return self._geometry.nnz
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_choice")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._kernel.setflags(write=False)
+
+    # Applying
+
+    @cached_property
+    def _taps(self) -> AnyArray:
+        return self._geometry.taps(self._kernel)
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self._choice.engine.forward(self._geometry, self._taps, x)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        transposed = self._transposed
+        if transposed is not None:
+            return transposed._apply(y)
+        return self._choice.engine.transposed(self._geometry, self._taps, y)
+
+    @cached_property
+    def _transposed(self) -> ConvOperator | None:
+        geometry = self._geometry.T
+        return None if geometry is None else ConvOperator(geometry, self._kernel, self._choice)
+
+    # Related maps
+
+    def with_kernel(self, kernel: ArrayLike) -> ConvOperator:
+        """The same geometry with another kernel of the same shape.
+
+        Parameters
+        ----------
+        kernel : array_like
+            Shape ``op.kernel.shape``, any numeric dtype; copied.
+
+        Raises
+        ------
+        ValueError
+            Where the shape differs.
+        TypeError
+            Where it is no numeric NumPy array.
+        """
+        array = numeric("with_kernel", "kernel", kernel)
+        if array.shape != self._kernel.shape:
+            wanted = f"Wanted {self._kernel.shape}, the shape of the kernel it replaces"
+            got = f"kernel has shape {array.shape}"
+            raise ArgumentError(sentence("with_kernel", got, wanted, "Make a new operator with convmtx.conv"))
+        return ConvOperator(self._geometry, frozen(array), self._choice)
+
+    @property
+    def T(self) -> LinearMap:
+        """The transpose; a ConvOperator with the same kernel array where it is a convolution.
+
+        That is so wherever nothing but zeros is read outside (stride and input dilation trade places and the
+        kernel is reversed), and on a circle with stride 1.
+        """
+        return super().T if self._transposed is None else self._transposed
+
+    def conj(self) -> ConvOperator:
+        """The map whose kernel is conjugated."""
+        return self._with(self._kernel.conj()) if self.dtype.kind == "c" else self
+
+    def _with(self, kernel: AnyArray) -> ConvOperator:
+        return ConvOperator(self._geometry, frozen(kernel), self._choice)
+
+    def __mul__(self, scalar: Any) -> ConvOperator:
+        return self._with(self._kernel * scalar_value(scalar))
+
+    def __truediv__(self, scalar: Any) -> ConvOperator:
+        return self._with(self._kernel / scalar_value(scalar))
+
+    def __neg__(self) -> ConvOperator:
+        return self._with(-self._kernel)
+
+    def __add__(self, other: Any) -> LinearMap:
+        if isinstance(other, ConvOperator):
+            self._same_shapes("op1 + op2", other)
+            if other._geometry == self._geometry:
+                return self._with(self._kernel + other._kernel)
+            joined = sum_geometry(self._geometry, other._geometry)
+            if joined is not None:
+                parts = [(self._geometry, self._taps), (other._geometry, other._taps)]
+                return ConvOperator(joined, frozen(joined.stored(sum_taps(joined, parts))), self._choice)
+        return super().__add__(other)
+
+    def _compose(self, other: LinearMap) -> LinearMap:
+        general = super()._compose(other)
+        if not isinstance(other, ConvOperator):
+            return general
+        joined = product_geometry(self._geometry, other._geometry)
+        if joined is None:
+            return general
+        taps = product_taps(joined, (self._geometry, self._taps), (other._geometry, other._taps))
+        return ConvOperator(joined, frozen(joined.stored(taps)), self._choice)
+
+    # Forms
+
+    def to_tensor(self) -> AnyArray:
+        """The tensor W of shape ``out_shape + in_shape``, with ``np.tensordot(W, x, x.ndim) == op(x)``.
+
+        Returns
+        -------
+        ndarray
+            A new array of the kernel's dtype. Entries that are no taps are untouched zeros.
+
+        Raises
+        ------
+        MemoryError
+            Where it would not fit; nothing is allocated and the message names the forms that fit.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> cm.conv([[1, 2], [3, 4]], (3, 3)).to_tensor()[1, 0]
+        array([[0, 0, 0],
+               [1, 2, 0],
+               [3, 4, 0]])
+        """
+        return forms.dense("to_tensor", self._geometry, self._kernel, "C").reshape(self.out_shape + self.in_shape)
+
+    def tensor_view(self) -> AnyArray:
+        """The same tensor as a read-only strided view: O(kernel + input) memory for each channel pair.
+
+        Entry (o, i) depends on the difference of positions only, so all of them lie in one array, the kernel
+        among zeros.
+
+        Raises
+        ------
+        NotToeplitzError
+            Where a boundary other than zero or wrap is read, for which no such view exists. A ValueError.
+        MemoryError
+            Where the array behind the view would not fit.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> cm.conv([1, 2], 4, padding="same", boundary="wrap").tensor_view()
+        array([[1, 2, 0, 0],
+               [0, 1, 2, 0],
+               [0, 0, 1, 2],
+               [2, 0, 0, 1]])
+        """
+        return forms.view("tensor_view", self._geometry, self._kernel)
+
+    def to_dense(self, order: Order = "C") -> AnyArray:
+        """The matrix (M, N), with ``D @ x.ravel(order) == op(x).ravel(order)``.
+
+        Parameters
+        ----------
+        order : {"C", "F"}
+            How input and output are flattened: row-major, or column-major as in MATLAB.
+
+        Returns
+        -------
+        ndarray
+            A new array of the kernel's dtype.
+
+        Raises
+        ------
+        MemoryError
+            Where it would not fit; nothing is allocated and the message names the forms that fit.
+        ValueError
+            Where ``order`` is neither.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> cm.conv([1, 10], 3, stride=2, padding=1).to_dense()
+        array([[10,  0,  0],
+               [ 0,  1, 10]])
+        """
+        check_order("to_dense", order)
+        return forms.dense("to_dense", self._geometry, self._kernel, order)
+
+    def to_sparse(
+        self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
+    ) -> scipy.sparse.sparray:
+        """The matrix, or some of its rows, as a SciPy sparse array, built in closed form.
+
+        Parameters
+        ----------
+        format : {"csr", "csc", "coo", "bsr", "dia"}
+            Format of the result. Blocks of bsr are the channel matrices where channels come last.
+        order : {"C", "F"}
+            How input and output are flattened.
+        rows : slice, array of int or mask, optional
+            Output rows wanted, in this order; no other row is built.
+
+        Returns
+        -------
+        scipy.sparse.sparray
+            Sorted, without duplicates; zeros in the kernel stay stored, so the pattern depends on the geometry
+            only. Indices are int32 where they fit, else int64.
+
+        Raises
+        ------
+        MemoryError
+            Where it would not fit; nothing is allocated and the message names the forms that fit.
+        ValueError, TypeError, IndexError
+            Where an argument is none of those, or a row does not exist.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> S = cm.conv([1, 2, 3], 5).to_sparse()
+        >>> S.nnz, S.indices.tolist()
+        (9, [0, 1, 2, 1, 2, 3, 2, 3, 4])
+        """
+        one_of("to_sparse", "format", format, forms.FORMATS)
+        check_order("to_sparse", order)
+        return forms.sparse("to_sparse", self._geometry, self._kernel, format, order, rows)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        return self.to_sparse("csr", order, rows)
+
+    def _dense(self, order: Order) -> AnyArray:
+        return self.to_dense(order)
+
+    def explain(self) -> Explanation:
+        """What is applied and why: geometry, sizes of every form, the engine and its reason.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> e = cm.conv([1.0, 2.0, 3.0], 1000).explain()
+        >>> e.shape, e.nnz, e.bytes["dense"]
+        ((998, 1000), 2994, 7984000)
+        """
+        geometry = self._geometry
+        sizes = forms.sizes(geometry, self.dtype)
+        return Explanation(
+            geometry, self.in_shape, self.out_shape, self.shape, self.dtype, self.nnz, sizes,
+            self._choice.engine.name, self._choice.reason,
+        )  # fmt: skip
+
+
+def frozen(kernel: AnyArray) -> AnyArray:
+    """A read-only copy, so that nobody can change an operator afterwards."""
+    copy = np.array(kernel, order="C")
+    copy.setflags(write=False)
+    return copy

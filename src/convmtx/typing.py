@@ -1,0 +1,41 @@
+"""The types that public signatures are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "AnyArray",
+    "ArrayLike",
+    "BoundaryName",
+    "BoundaryLike",
+    "Channels",
+    "EngineName",
+    "IntArray",
+    "Mode",
+    "Order",
+    "PaddingLike",
+    "PerAxis",
+    "RowsLike",
+    "Shape",
+    "SparseFormat",
+]
+
+AnyArray = NDArray[Any]
+IntArray = NDArray[np.int64]
+Shape = tuple[int, ...]
+
+PerAxis = int | Sequence[int]
+PaddingLike = Literal["valid", "same", "same_lower", "full"] | int | Sequence[int | tuple[int, int]]
+BoundaryName = Literal["zero", "wrap", "reflect", "symmetric", "edge", "zeros", "circular", "replicate"]
+BoundaryLike = BoundaryName | Sequence[BoundaryName]
+Channels = Literal["last", "first"]
+EngineName = Literal["auto", "direct"]
+Mode = Literal["full", "same", "valid"]
+Order = Literal["C", "F"]
+RowsLike = slice | Sequence[int] | NDArray[Any]
+SparseFormat = Literal["csr", "csc", "coo", "bsr", "dia"]
