@@ -12,7 +12,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import numeric
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
-from convmtx.forms import FORMATS, row_indices
+from convmtx.forms import FORMATS, converted, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
 
@@ -170,13 +170,13 @@ class LinearMap(ABC):
         return Scaled(self, scalar_value(scalar))
 
     def __rmul__(self, scalar: Any) -> LinearMap:
-        return self * scalar
+        return self.__mul__(scalar)
 
     def __truediv__(self, scalar: Any) -> LinearMap:
-        return self * (1 / scalar_value(scalar))
+        return Scaled(self, 1 / scalar_value(scalar))
 
     def __neg__(self) -> LinearMap:
-        return self * -1
+        return Scaled(self, -1)
 
     def __add__(self, other: Any) -> LinearMap:
         if not isinstance(other, LinearMap):
@@ -188,7 +188,7 @@ class LinearMap(ABC):
         if not isinstance(other, LinearMap):
             return NotImplemented
         self._same_shapes("op1 - op2", other)
-        return self + -other
+        return self.__add__(-other)
 
     def _same_shapes(self, call: str, other: LinearMap) -> None:
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
@@ -216,7 +216,7 @@ class LinearMap(ABC):
         one_of("to_sparse", "format", format, FORMATS)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
-        return self._sparse(order, checked).asformat(format)
+        return converted("to_sparse", self._sparse(order, checked), format)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""
@@ -259,13 +259,15 @@ class Scaled(LinearMap):
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return (np.zeros(1, self.op.dtype) * self.scalar).dtype
+        return np.result_type(self.op.dtype, self.scalar)
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self.op._apply(x) * self.scalar
+        y: AnyArray = self.op._apply(x) * self.scalar
+        return y
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self.op._apply_transposed(y) * self.scalar
+        x: AnyArray = self.op._apply_transposed(y) * self.scalar
+        return x
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
         matrix = self.op._sparse(order, rows)
@@ -305,7 +307,8 @@ class Sum(LinearMap):
         return self.left._apply_transposed(y) + self.right._apply_transposed(y)
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        return self.left._sparse(order, rows) + self.right._sparse(order, rows)
+        total: scipy.sparse.csr_array = self.left._sparse(order, rows) + self.right._sparse(order, rows)
+        return total
 
     def conj(self) -> LinearMap:
         return Sum(self.left.conj(), self.right.conj())
@@ -340,7 +343,7 @@ class Product(LinearMap):
         return self.right._apply_transposed(self.left._apply_transposed(y))
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        matrix = self.left._sparse(order, rows) @ self.right._sparse(order, None)
+        matrix: scipy.sparse.csr_array = self.left._sparse(order, rows) @ self.right._sparse(order, None)
         matrix.sum_duplicates()
         return matrix
 

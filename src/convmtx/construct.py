@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from convmtx._xp import numeric
 from convmtx.algebra import check_order
-from convmtx.engines.select import select
+from convmtx.engines.select import NAMES
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator, frozen
 from convmtx.typing import (
@@ -105,12 +105,12 @@ def conv(
     array([ -1,  -6, -24])
     """
     array = numeric("conv", "kernel", kernel)
-    choice = select("conv", engine)
+    name = resolve.one_of("conv", "engine", engine, NAMES)
     geometry = resolve.conv(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
     )  # fmt: skip
-    return ConvOperator(geometry, frozen(array), choice)
+    return ConvOperator(geometry, frozen(array), name)
 
 
 def conv_transpose(
@@ -170,12 +170,12 @@ def conv_transpose(
     np.True_
     """
     array = numeric("conv_transpose", "kernel", kernel)
-    choice = select("conv_transpose", engine)
+    name = resolve.one_of("conv_transpose", "engine", engine, NAMES)
     geometry = resolve.conv_transpose(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,
     )  # fmt: skip
-    return ConvOperator(geometry, frozen(array), choice)
+    return ConvOperator(geometry, frozen(array), name)
 
 
 def convmtx(
@@ -185,7 +185,7 @@ def convmtx(
     *,
     form: Literal["sparse", "dense"] = "sparse",
     order: Order = "C",
-) -> scipy.sparse.csr_array | AnyArray:
+) -> scipy.sparse.sparray | AnyArray:
     """The matrix of true convolution with ``h`` on arrays of shape ``n``, in any number of axes.
 
     A drop-in for MATLAB's ``convmtx`` and ``convmtx2`` (with ``order="F"``, MATLAB's ``X(:)``) and for
@@ -226,5 +226,5 @@ def convmtx(
     array = numeric("convmtx", "h", h)
     resolve.one_of("convmtx", "form", form, ("sparse", "dense"))
     check_order("convmtx", order)
-    op: Any = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), select("convmtx", "auto"))
+    op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), "auto")
     return op.to_sparse("csr", order) if form == "sparse" else op.to_dense(order)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from functools import lru_cache
 
 from convmtx.errors import FormTooLargeError, sentence
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP = "/sys/fs/cgroup"
+_ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -21,8 +22,7 @@ def available() -> int:
 
 def require(call: str, form: str, sizes: Mapping[str, int]) -> None:
     """Raise `FormTooLargeError` unless ``sizes[form]`` bytes are available; name the forms that would fit."""
-    free = available()
-    if sizes[form] <= free:
+    if sizes[form] <= _ALWAYS or sizes[form] <= (free := available()):
         return
     fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free]
     remedy = "These fit: " + ", ".join(fitting) if fitting else "No form fits; apply the operator itself, op(x)"
@@ -38,9 +38,14 @@ def human(size: int) -> str:
     return f"{value:.3g} {_UNITS[unit]}"
 
 
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def _machine() -> int:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in _read("/proc/meminfo").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -66,44 +71,50 @@ def _windows() -> int:
     return int(status.free)
 
 
-def _container(root: Path) -> list[int]:
-    """What control groups leave (version 2, every group above this process; or version 1). Page cache is reclaimable."""
+def _container(root: str) -> list[int]:
+    """What control groups leave, in each group above this process. Page cache that can be dropped counts as left."""
     found = []
-    for folder, names in _groups(root):
-        limit, used = (_number(folder / name) for name in names)
-        if limit is None or used is None or limit >= 1 << 60:  # version 1 writes "no limit" as a huge number
-            continue
-        found.append(limit - used + _inactive_file(folder))
+    for limit_file, usage_file, stat_file in _groups(root):
+        limit, used = _number(limit_file), _number(usage_file)
+        if limit is not None and used is not None:
+            found.append(limit - used + _inactive_file(stat_file))
     return found
 
 
-def _groups(root: Path) -> list[tuple[Path, tuple[str, str]]]:
-    old = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    groups = [(root, ("memory.max", "memory.current")), (root / "memory", old)]
+@lru_cache(maxsize=8)
+def _groups(root: str) -> tuple[tuple[str, str, str], ...]:
+    """Files of limit, usage and statistics of every control group, version 2 or 1, that this process is in."""
+    folders = [(root, "memory.max", "memory.current")]
+    old = (os.path.join(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes")
+    folders.append(old)
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _read("/proc/self/cgroup").splitlines()
     except OSError:
-        return groups
+        lines = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        base, names = (root, ("memory.max", "memory.current")) if not controllers else (root / "memory", old)
         if controllers and "memory" not in controllers.split(","):
             continue
+        base, limit, usage = old if controllers else folders[0]
         parts = [p for p in path.split("/") if p not in ("", "..")]
-        groups += [(base.joinpath(*parts[: j + 1]), names) for j in range(len(parts))]
-    return groups
+        folders += [(os.path.join(base, *parts[: j + 1]), limit, usage) for j in range(len(parts))]
+    files = [  # what is there now; groups do not move under a running process
+        (os.path.join(folder, limit), os.path.join(folder, usage), os.path.join(folder, "memory.stat"))
+        for folder, limit, usage in folders
+    ]
+    return tuple(each for each in files if os.path.exists(each[0]))
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     try:
-        return int(path.read_text())
+        return int(_read(path))
     except (OSError, ValueError):  # no such file, or the word "max"
         return None
 
 
-def _inactive_file(folder: Path) -> int:
+def _inactive_file(path: str) -> int:
     try:
-        lines = (folder / "memory.stat").read_text().splitlines()
+        lines = _read(path).splitlines()
     except OSError:
         return 0
     stat = dict(line.split() for line in lines)
@@ -120,7 +131,7 @@ def _address_space() -> list[int]:
     if limit == resource.RLIM_INFINITY:
         return []
     try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        used = int(_read("/proc/self/statm").split()[0]) * resource.getpagesize()
     except OSError:
         used = 0
     return [limit - used]

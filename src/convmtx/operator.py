@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from convmtx import forms
 from convmtx._xp import numeric
 from convmtx.algebra import LinearMap, check_order, scalar_value
-from convmtx.engines.select import Choice
+from convmtx.engines.select import Choice, select
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, product_taps, sum_geometry, sum_taps
 from convmtx.geometry.resolve import one_of
 from convmtx.memory import human
-from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, ArrayLike, EngineName, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -79,8 +79,8 @@ class ConvOperator(LinearMap):
            [0, 0, 1, 2, 3]])
     """
 
-    def __init__(self, geometry: Geometry, kernel: AnyArray, choice: Choice) -> None:
-        self._geometry, self._kernel, self._choice = geometry, kernel, choice
+    def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
+        self._geometry, self._kernel, self._asked = geometry, kernel, engine
 
     def __repr__(self) -> str:
         return f"ConvOperator {self.in_shape} -> {self.out_shape}, kernel {self._kernel.shape}, {self.dtype}"
@@ -116,13 +116,17 @@ class ConvOperator(LinearMap):
         return self._geometry.nnz
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_choice")}
+        return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_asked")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._kernel.setflags(write=False)
 
     # Applying
+
+    @cached_property
+    def _choice(self) -> Choice:
+        return select(self._asked, self._kernel)
 
     @cached_property
     def _taps(self) -> AnyArray:
@@ -140,7 +144,7 @@ class ConvOperator(LinearMap):
     @cached_property
     def _transposed(self) -> ConvOperator | None:
         geometry = self._geometry.T
-        return None if geometry is None else ConvOperator(geometry, self._kernel, self._choice)
+        return None if geometry is None else ConvOperator(geometry, self._kernel, self._asked)
 
     # Related maps
 
@@ -164,7 +168,7 @@ class ConvOperator(LinearMap):
             wanted = f"Wanted {self._kernel.shape}, the shape of the kernel it replaces"
             got = f"kernel has shape {array.shape}"
             raise ArgumentError(sentence("with_kernel", got, wanted, "Make a new operator with convmtx.conv"))
-        return ConvOperator(self._geometry, frozen(array), self._choice)
+        return ConvOperator(self._geometry, frozen(array), self._asked)
 
     @property
     def T(self) -> LinearMap:
@@ -180,7 +184,7 @@ class ConvOperator(LinearMap):
         return self._with(self._kernel.conj()) if self.dtype.kind == "c" else self
 
     def _with(self, kernel: AnyArray) -> ConvOperator:
-        return ConvOperator(self._geometry, frozen(kernel), self._choice)
+        return ConvOperator(self._geometry, frozen(kernel), self._asked)
 
     def __mul__(self, scalar: Any) -> ConvOperator:
         return self._with(self._kernel * scalar_value(scalar))
@@ -199,7 +203,7 @@ class ConvOperator(LinearMap):
             joined = sum_geometry(self._geometry, other._geometry)
             if joined is not None:
                 parts = [(self._geometry, self._taps), (other._geometry, other._taps)]
-                return ConvOperator(joined, frozen(joined.stored(sum_taps(joined, parts))), self._choice)
+                return ConvOperator(joined, frozen(joined.stored(sum_taps(joined, parts))), self._asked)
         return super().__add__(other)
 
     def _compose(self, other: LinearMap) -> LinearMap:
@@ -210,7 +214,7 @@ class ConvOperator(LinearMap):
         if joined is None:
             return general
         taps = product_taps(joined, (self._geometry, self._taps), (other._geometry, other._taps))
-        return ConvOperator(joined, frozen(joined.stored(taps)), self._choice)
+        return ConvOperator(joined, frozen(joined.stored(taps)), self._asked)
 
     # Forms
 
@@ -235,7 +239,7 @@ class ConvOperator(LinearMap):
                [1, 2, 0],
                [3, 4, 0]])
         """
-        return forms.dense("to_tensor", self._geometry, self._kernel, "C").reshape(self.out_shape + self.in_shape)
+        return forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C").reshape(self.out_shape + self.in_shape)
 
     def tensor_view(self) -> AnyArray:
         """The same tensor as a read-only strided view: O(kernel + input) memory for each channel pair.
@@ -259,7 +263,7 @@ class ConvOperator(LinearMap):
                [0, 0, 1, 2],
                [2, 0, 0, 1]])
         """
-        return forms.view("tensor_view", self._geometry, self._kernel)
+        return forms.tensor_view("tensor_view", self._geometry, self._kernel)
 
     def to_dense(self, order: Order = "C") -> AnyArray:
         """The matrix (M, N), with ``D @ x.ravel(order) == op(x).ravel(order)``.
@@ -289,7 +293,7 @@ class ConvOperator(LinearMap):
                [ 0,  1, 10]])
         """
         check_order("to_dense", order)
-        return forms.dense("to_dense", self._geometry, self._kernel, order)
+        return forms.dense_matrix("to_dense", self._geometry, self._kernel, order)
 
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
@@ -327,10 +331,10 @@ class ConvOperator(LinearMap):
         """
         one_of("to_sparse", "format", format, forms.FORMATS)
         check_order("to_sparse", order)
-        return forms.sparse("to_sparse", self._geometry, self._kernel, format, order, rows)
+        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, rows)
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        return self.to_sparse("csr", order, rows)
+        return cast("scipy.sparse.csr_array", self.to_sparse("csr", order, rows))
 
     def _dense(self, order: Order) -> AnyArray:
         return self.to_dense(order)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from math import gcd, prod
+from typing import Any
 
 import numpy as np
 
@@ -71,12 +72,14 @@ def forward(geometry: Geometry, taps: AnyArray, x: AnyArray) -> AnyArray:
     per_f, per_c = geometry.channels_per_group
     kernel = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
     for parts in product(*(phases(a) for a in geometry.axes)):
-        target = outputs[(..., *(p.outputs for p in parts))]
+        where: tuple[Any, ...] = (..., *(p.outputs for p in parts))
+        met: tuple[Any, ...] = (..., *(p.taps for p in parts))
+        target = outputs[where]
         axes = tuple(p.axis for p in parts if p.axis is not None)
         if len(axes) < len(parts):
             target[...] = 0
         else:
-            _correlate(axes, kernel[(..., *(p.taps for p in parts))], inputs, target)
+            _correlate(axes, kernel[met], inputs, target)
     return y
 
 

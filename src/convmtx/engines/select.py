@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from convmtx.engines import direct
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+import numpy as np
+
+from convmtx.engines import direct, tapwise
 from convmtx.geometry import Geometry
-from convmtx.typing import AnyArray
+from convmtx.typing import AnyArray, EngineName
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class Engine:
     transposed: Callable[[Geometry, AnyArray, AnyArray], AnyArray]
 
 
+TAPWISE = Engine("tapwise", tapwise.forward, tapwise.transposed)
 ENGINES = {"direct": Engine("direct", direct.forward, direct.transposed)}
-NAMES = ("auto", *ENGINES)
+NAMES: tuple[EngineName, ...] = ("auto", "direct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,10 @@ class Choice:
     reason: str
 
 
-def select(call: str, name: object) -> Choice:
+def select(name: EngineName, kernel: AnyArray) -> Choice:
     """The engine for a map; ``auto`` lets the library choose."""
-    wanted = f"Wanted one of {', '.join(map(repr, NAMES))}"
-    if not isinstance(name, str):
-        raise ArgumentTypeError(sentence(call, f"engine={name!r}", wanted, "Pass engine='auto'"))
-    if name not in NAMES:
-        raise ArgumentError(sentence(call, f"engine={name!r}", wanted, "Pass engine='auto'"))
+    if kernel.dtype.kind in "fc" and not np.isfinite(kernel).all():
+        return Choice(TAPWISE, "the kernel holds inf or nan, which no padding may be multiplied with")
     if name == "auto":
-        return Choice(
-            ENGINES["direct"], "the one engine there is: windows in cache-sized tiles times the kernel, by GEMM"
-        )
+        return Choice(ENGINES["direct"], "the one engine there is: windows in cache-sized tiles times the kernel, by GEMM")
     return Choice(ENGINES[name], "asked for")

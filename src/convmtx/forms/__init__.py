@@ -9,35 +9,35 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.errors import ArgumentTypeError, RowIndexError, sentence
-from convmtx.forms import sparse as _sparse
-from convmtx.forms.dense import dense as _dense
+from convmtx.forms import sparse
+from convmtx.forms.dense import dense
 from convmtx.forms.sizes import sizes
-from convmtx.forms.view import view as _view
+from convmtx.forms.view import view
 from convmtx.geometry import Geometry
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["FORMATS", "dense", "row_indices", "sizes", "sparse", "view"]
+__all__ = ["FORMATS", "converted", "dense_matrix", "row_indices", "sizes", "sparse_matrix", "tensor_view"]
 
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
 
-def dense(call: str, geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
+def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
     """The (M, N) matrix, if it fits."""
     memory.require(call, "dense", sizes(geometry, kernel.dtype))
-    return _dense(geometry, kernel, order)
+    return dense(geometry, kernel, order)
 
 
-def view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
+def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
     """The strided tensor, if the array behind it fits."""
     if geometry.toeplitz:
         memory.require(call, "view", sizes(geometry, kernel.dtype))
-    return _view(geometry, kernel)
+    return view(geometry, kernel)
 
 
-def sparse(
+def sparse_matrix(
     call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowsLike | None
 ) -> scipy.sparse.sparray:
     """The matrix, or some of its rows, in a SciPy sparse format, if it fits."""
@@ -47,14 +47,12 @@ def sparse(
     if format != "dia":
         memory.require(call, format, known)
         builders: Mapping[str, Any] = {
-            "csr": _sparse.csr, "csc": _sparse.csc, "coo": _sparse.coo, "bsr": _sparse.bsr,
+            "csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr,
         }  # fmt: skip
         matrix: scipy.sparse.sparray = builders[format](geometry, kernel, order)
         return matrix
     memory.require(call, "coo", known)
-    rowwise = _sparse.csr(geometry, kernel, order)
-    memory.require(call, "dia", known | {"dia": _sparse.dia_size(rowwise)})
-    return _sparse.dia(rowwise)
+    return converted(call, sparse.csr(geometry, kernel, order), "dia")
 
 
 def _rows(
@@ -65,11 +63,18 @@ def _rows(
     shape = (wanted.size, geometry.shape[1])
     entries = wanted.size * -(-geometry.nnz // geometry.shape[0])
     memory.require(call, "rows", {"rows": entries * (kernel.dtype.itemsize + 3 * 8)})
-    matrix = csr_array(_sparse.some_rows(geometry, kernel, order, wanted), shape=shape)
+    matrix = csr_array(sparse.some_rows(geometry, kernel, order, wanted), shape=shape)
     matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return converted(call, matrix, format)
+
+
+def converted(call: str, matrix: scipy.sparse.csr_array, format: SparseFormat) -> scipy.sparse.sparray:
+    """A CSR matrix in another format, if it fits."""
     if format == "dia":
-        memory.require(call, "dia", {"dia": _sparse.dia_size(matrix)})
-        return _sparse.dia(matrix)
+        memory.require(call, "dia", {"dia": sparse.dia_size(matrix)})
+        return sparse.dia(matrix)
+    if format == "bsr":
+        return matrix.tobsr((1, 1))
     return matrix.asformat(format)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -48,4 +49,5 @@ def _write(
         )  # fmt: skip
         if prod(shape):
             target = np.lib.stride_tricks.as_strided(flat[start:], shape, [j * flat.itemsize for j in jumps])
-            target[...] = values[(..., *(slice(p[0], p[0] + p[1]) for p in pieces))]
+            met: tuple[Any, ...] = (..., *(slice(p[0], p[0] + p[1]) for p in pieces))
+            target[...] = values[met]

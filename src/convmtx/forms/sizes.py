@@ -18,15 +18,14 @@ def sizes(geometry: Geometry, dtype: DTypeLike) -> dict[str, int]:
     rows, columns = geometry.shape
     nnz = geometry.nnz
     index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
-    per_f, per_c = geometry.channels_per_group
-    block = 1 if channel_leads(geometry, "C") else per_f * per_c
+    per_f, per_c = (1, 1) if channel_leads(geometry, "C") else geometry.channels_per_group  # of a block
     found = {
         "tensor": rows * columns * item,
         "dense": rows * columns * item,
         "coo": nnz * (item + 2 * index),
         "csr": nnz * (item + index) + (rows + 1) * index,
         "csc": nnz * (item + index) + (columns + 1) * index,
-        "bsr": nnz * item + nnz // block * index + (rows + 1) * index,
+        "bsr": nnz * item + nnz // (per_f * per_c) * index + (rows // per_f + 1) * index,
         "view": prod(embedded_shape(geometry)) * item,
         "operator": prod(geometry.kernel_shape) * item,
     }

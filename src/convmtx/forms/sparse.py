@@ -8,11 +8,10 @@ it; most of the work is adding a constant to a block that is already there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +23,13 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 _BLOCK = 1 << 12  # entries: rows shorter than this are doubled up before they are repeated
-_THREADED = 1 << 18  # entries from which two arrays are filled at the same time
+_THREADED = 1 << 22  # entries from which two arrays are filled at the same time
 
+M = TypeVar("M")
 #: Entries of the rows of one place, (F, entries of a row), for the runs chosen on each axis in geometry order.
 Leaf = Callable[[tuple[Run, ...]], AnyArray]
+#: An array to fill, its leaves, and by how much a leaf's entries grow from one input to the next on each axis.
+Job = tuple[AnyArray, Leaf, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def csr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyA
     data, indices = np.empty(nnz, kernel.dtype), np.empty(nnz, dtype)
     row_width = geometry.out_channels * geometry.channels_per_group[1]
     still = (0,) * len(geometry.axes)
-    jobs = [
+    jobs: list[Job] = [
         (data, lambda chosen: rows.in_order(folded(taps, chosen)), still),
         (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
     ]
@@ -102,7 +104,7 @@ def bsr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyA
         values = values.reshape(groups, per_f, per_c, *values.shape[2:])
         return values.transpose(0, *(3 + a for a in axis_order), 1, 2).reshape(groups, -1)
 
-    jobs = [
+    jobs: list[Job] = [
         (data, block_values, (0,) * len(geometry.axes)),
         (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
     ]
@@ -111,12 +113,14 @@ def bsr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyA
     return data.reshape(count, per_f, per_c), indices, _indptr(rows, groups, 1, dtype)
 
 
-def _fill_all(rows: Rows, jobs: list[tuple[AnyArray, Leaf, tuple[int, ...]]], row_width: int) -> None:
+def _fill_all(rows: Rows, jobs: list[Job], row_width: int) -> None:
     """Fill each array; large ones at the same time, for touching new memory is what costs and NumPy lets go of the GIL."""
     if sum(out.size for out, _, _ in jobs) < _THREADED or len(jobs) == 1:
         for job in jobs:
             _fill(rows, *job, row_width)
         return
+    from concurrent.futures import ThreadPoolExecutor  # milliseconds of import that few calls need
+
     with ThreadPoolExecutor(len(jobs)) as pool:
         for future in [pool.submit(_fill, rows, *job, row_width) for job in jobs]:
             future.result()
@@ -143,9 +147,10 @@ class _Filler:
             np.copyto(out, entries.reshape(out.shape))
             return
         axis = order[level]
-        below = self.unit * slots * prod(self.rows.geometry.axes[a].entries for a in order[level + 1 :])
-        starts = _starts(runs(self.rows.geometry.axes[axis]))
-        for run in runs(self.rows.geometry.axes[axis]):
+        axes = self.rows.geometry.axes
+        below = self.unit * slots * prod(axes[a].entries for a in order[level + 1 :])
+        starts = _starts(runs(axes[axis]))
+        for run in runs(axes[axis]):
             if not run.columns.size:
                 continue
             begin, size = int(starts[run.start]) * below, run.columns.size * below
@@ -160,16 +165,13 @@ class _Filler:
                     _move(out[:, begin : begin + size], j * shift, out[:, at : at + size])
 
 
+@lru_cache(maxsize=512)
 def _starts(axis_runs: tuple[Run, ...]) -> IntArray:
-    """Entries of one axis before each output, and their total."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(_counts(axis_runs))])
-
-
-def _counts(axis_runs: tuple[Run, ...]) -> IntArray:
-    counts = np.empty(sum(run.count for run in axis_runs), np.int64)
+    """Entries of one axis before each output, and their total at the end."""
+    starts = np.zeros(sum(run.count for run in axis_runs) + 1, np.int64)
     for run in axis_runs:
-        counts[run.start : run.start + run.count * run.step : run.step] = run.columns.size
-    return counts
+        starts[1 + run.start : 1 + run.start + run.count * run.step : run.step] = run.columns.size
+    return np.cumsum(starts, out=starts)
 
 
 def _move(block: AnyArray, shift: int, out: AnyArray) -> None:
@@ -200,13 +202,21 @@ def _repeat(out: AnyArray, size: int, count: int, shift: int) -> None:
 
 
 def _indptr(rows: Rows, filters: int, per_slot: int, dtype: type[Any]) -> AnyArray:
-    """Row pointers: each row has the product of what its axes count."""
+    """Row pointers. A row starts after the rows of earlier outputs of its slowest axis, which hold what that axis
+    counts times all of the other axes, and as far into its own block as the other axes say.
+    """
     axes = rows.geometry.axes
-    space = reduce(np.multiply.outer, [_counts(runs(axes[a])) for a in rows.axis_order]).ravel() * per_slot
-    counts = np.tile(space, filters) if rows.channel_leads else np.repeat(space, filters)
-    pointers = np.zeros(counts.size + 1, dtype)
-    np.cumsum(counts, out=pointers[1:])
-    return pointers
+    starts = np.zeros(1, dtype) if rows.channel_leads else np.arange(filters, dtype=dtype) * per_slot
+    total = per_slot * (1 if rows.channel_leads else filters)
+    for a in reversed(rows.axis_order):
+        before = _starts(runs(axes[a])).astype(dtype)
+        inner = np.multiply.outer(np.diff(before), starts)
+        inner += before[:-1, None] * total
+        starts, total = inner.reshape(-1), total * int(before[-1])
+    if rows.channel_leads:
+        starts = np.add.outer(np.arange(filters, dtype=dtype) * total, starts).reshape(-1)
+        total *= filters
+    return np.append(starts, starts.dtype.type(total))
 
 
 def some_rows(
@@ -310,8 +320,8 @@ def dia(matrix: scipy.sparse.csr_array) -> scipy.sparse.dia_array:
     return dia_array((data, offsets.astype(matrix.indices.dtype)), shape=matrix.shape)
 
 
-def _canonical(matrix: Any) -> Any:
+def _canonical(matrix: M) -> M:
     """Say what is true by construction, so that SciPy does not check it entry by entry."""
-    matrix.has_sorted_indices = True
-    matrix.has_canonical_format = True
+    for claim in ("has_sorted_indices", "has_canonical_format"):
+        setattr(matrix, claim, True)
     return matrix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from convmtx.errors import NotToeplitzError, sentence
@@ -59,7 +61,8 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
         (geometry.groups, per_f, per_c, *embedded.shape[2:]),
         (per_f * step_f + per_c * step_c, step_f, step_c, *steps),
     )
-    diagonal[(..., *np.ix_(*places))] = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
+    at: tuple[Any, ...] = (..., *np.ix_(*places))
+    diagonal[at] = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
     return embedded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -120,20 +121,9 @@ class Axis:
         In closed form, O(kernel), for the zero boundary; otherwise interior outputs are counted
         in closed form and the others by their tables.
         """
-        if self.zero_outside:
-            return self._entries_zero()
-        first, last = self.interior
-        inner = replace(self, boundary=ZERO)._entries_zero(first, last)
-        edges = np.concatenate([np.arange(first), np.arange(last, self.out)])
-        step = max(1, _CHUNK // self.kernel)
-        taps = np.arange(self.kernel)
-        for start in range(0, edges.size, step):
-            row = np.sort(self.read(edges[start : start + step, None], taps), axis=1)
-            inner += int(np.count_nonzero(row[:, 0] != NOTHING))
-            inner += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
-        return inner
+        return _entries(self)
 
-    def _entries_zero(self, first: int = 0, last: int | None = None) -> int:
+    def entries_zero(self, first: int = 0, last: int | None = None) -> int:
         """Count, tap by tap, the outputs in [first, last) that read an input under the zero boundary.
 
         Tap p of output o reads an input where ``0 <= o*s + c < stretched`` and ``o*s + c = 0 (mod e)``,
@@ -149,3 +139,19 @@ class Axis:
         start = begin + (-(offset // shared) % period * inverse - begin) % period
         count = np.maximum(-(-(end - start) // period), 0)
         return int(count[offset % shared == 0].sum())
+
+
+@lru_cache(maxsize=512)
+def _entries(axis: Axis) -> int:
+    if axis.zero_outside:
+        return axis.entries_zero()
+    first, last = axis.interior
+    entries = replace(axis, boundary=ZERO).entries_zero(first, last)
+    edges = np.concatenate([np.arange(first), np.arange(last, axis.out)])
+    step = max(1, _CHUNK // axis.kernel)
+    taps = np.arange(axis.kernel)
+    for start in range(0, edges.size, step):
+        row = np.sort(axis.read(edges[start : start + step, None], taps), axis=1)
+        entries += int(np.count_nonzero(row[:, 0] != NOTHING))
+        entries += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
+    return entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from math import gcd, prod
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,8 @@ def sum_taps(joined: Geometry, parts: list[tuple[Geometry, AnyArray]]) -> AnyArr
         places = [
             (_positions(own) + axis.lo) // axis.dilation for own, axis in zip(geometry.axes, joined.axes, strict=True)
         ]
-        total[(..., *np.ix_(*places))] += _wider(taps, geometry.groups, joined.groups)
+        at: tuple[Any, ...] = (..., *np.ix_(*places))
+        total[at] += _wider(taps, geometry.groups, joined.groups)
     return total
 
 
@@ -131,5 +133,7 @@ def product_taps(joined: Geometry, left: tuple[Geometry, AnyArray], right: tuple
         for p, own, base, axis in zip(tap, inner.axes, outer.axes, joined.axes, strict=True):
             shifted = (p * base.dilation - base.lo) * own.stride + _positions(own)
             places.append((shifted + axis.lo) // axis.dilation)
-        total[(..., *np.ix_(*places))] += np.einsum("gfm,gmc...->gfc...", a[(..., *tap)], b)
+        at: tuple[Any, ...] = (..., *np.ix_(*places))
+        matrix = a.reshape(*a.shape[:3], -1)[..., np.ravel_multi_index(tap, a.shape[3:])]
+        total[at] += np.einsum("gfm,gmc...->gfc...", matrix, b)
     return total.reshape(_taps_shape(joined))

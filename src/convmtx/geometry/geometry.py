@@ -105,7 +105,7 @@ class Geometry:
         if self.flip is not self.transposed:
             taps = np.flip(taps, tuple(range(2, d + 2)))
         if self.layout is Layout.PLAIN:
-            return taps[0, 0]
+            return taps.reshape(taps.shape[2:])
         return taps.transpose(*range(2, d + 2), 1, 0) if self.layout is Layout.LAST else taps
 
     @property

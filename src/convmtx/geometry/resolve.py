@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, ZERO, Boundary
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
@@ -71,14 +71,17 @@ def _one_each(call: str, name: str, entries: list[Any], d: int) -> None:
         raise ArgumentError(sentence(call, got, f"Wanted one for each of the {d} spatial axes", remedy))
 
 
-def one_of(call: str, name: str, value: Any, known: Sequence[str], remedy: str = "Check the spelling") -> str:
+Name = TypeVar("Name", bound=str)
+
+
+def one_of(call: str, name: str, value: Any, known: Sequence[Name], remedy: str = "Check the spelling") -> Name:
     """A string that is one of the known names."""
     if not isinstance(value, str):
         wanted = f"Wanted one of {', '.join(map(repr, known))}"
         raise ArgumentTypeError(sentence(call, f"{name}={value!r}", wanted, "Pass a string"))
     if value not in known:
         raise ArgumentError(sentence(call, f"{name}={value!r}", f"Wanted one of {', '.join(map(repr, known))}", remedy))
-    return value
+    return known[known.index(value)]
 
 
 def boundaries(call: str, value: Any, d: int) -> tuple[Boundary, ...]:

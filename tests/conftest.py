@@ -1,0 +1,29 @@
+"""Settings for every test: Hypothesis profiles, and no silent skips where the oracles must be there."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("thorough", max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """With CONVMTX_NO_SKIPS set, a module that skips itself for a missing library is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("CONVMTX_NO_SKIPS"):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """And so is a test that skips."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CONVMTX_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and CONVMTX_NO_SKIPS is set: {report.longrepr}"
+    return report

@@ -1,0 +1,121 @@
+"""One axis, exhaustively on small sizes: every form rests on these integers."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import reference
+
+from convmtx.boundary import BY_NAME, NOTHING
+from convmtx.geometry import Axis, runs
+from convmtx.geometry.resolve import pads
+
+SMALL = [
+    (n, k, s, t, e, lo, hi)
+    for n, k, s, t, e in product(range(1, 5), range(1, 4), range(1, 4), range(1, 4), range(1, 4))
+    for lo, hi in product((-1, 0, 1, 4), (-1, 0, 2, 7))
+    if (n - 1) * e + 1 + lo + hi >= t * (k - 1) + 1
+]
+
+
+def small_axes(boundary):
+    return [Axis(*numbers, BY_NAME[boundary]) for numbers in SMALL]
+
+
+@pytest.fixture(params=list(reference.PAD_MODES))
+def boundary(request):
+    return request.param
+
+
+def test_the_table_is_the_definition(boundary):
+    sources = {}
+    for a in small_axes(boundary):
+        for o, p in product(range(a.out), range(a.kernel)):
+            q = o * a.stride - a.lo + p * a.dilation
+            key = (a.size, a.input_dilation, q)
+            if key not in sources:
+                sources[key] = reference.source(a.size, a.input_dilation, boundary, q)
+            expected = NOTHING if sources[key] is None else sources[key]
+            assert a.read(np.asarray(o), np.asarray(p)) == expected, (a, o, p)
+
+
+def test_outputs_are_the_windows_that_fit(boundary):
+    for a in small_axes(boundary):
+        padded = a.stretched + a.lo + a.hi
+        assert a.out == len(range(0, padded - a.span + 1, a.stride))
+
+
+def test_runs_rebuild_the_table(boundary):
+    for a in small_axes(boundary):
+        seen = np.zeros(a.out, int)
+        table = a.table()
+        for run in runs(a):
+            assert (np.diff(run.columns) > 0).all()
+            assert (np.diff(run.taps) > 0).all()
+            assert set(run.slots.tolist()) == set(range(run.columns.size))
+            for j in range(run.count):
+                o = run.start + j * run.step
+                seen[o] += 1
+                row = np.full(a.kernel, NOTHING)
+                row[run.taps] = run.columns[run.slots] + j * run.shift
+                assert np.array_equal(row, table[o]), (a, o)
+            rebuilt = [c + m * step for _, n, c, step in run.segments() for m in range(n)]
+            assert rebuilt == run.columns.tolist()
+        assert (seen == 1).all()
+
+
+def test_entries_count_the_pairs_that_are_joined(boundary):
+    for a in small_axes(boundary):
+        expected = sum(len(set(row) - {NOTHING}) for row in a.table().tolist())
+        assert a.entries == expected, a
+
+
+def test_interior_outputs_read_nothing_outside(boundary):
+    for a in small_axes(boundary):
+        first, last = a.interior
+        for o in range(a.out):
+            window = range(o * a.stride - a.lo, o * a.stride - a.lo + a.span)
+            inside = 0 <= window[0] and window[-1] < a.stretched
+            assert inside is (first <= o < last)
+
+
+def test_the_transposed_axis_joins_the_same_pairs(boundary):
+    for a in small_axes(boundary):
+        t = a.transposed
+        if t is None:
+            assert boundary != "zero"
+            continue
+        assert (t.size, t.out) == (a.out, a.size)
+        table, mirrored = a.table(), t.table()
+        pairs = {(o, i, p) for (o, p), i in np.ndenumerate(table) if i != NOTHING}
+        back = {(o, i, a.kernel - 1 - p) for (i, p), o in np.ndenumerate(mirrored) if o != NOTHING}
+        assert pairs == back
+        assert t.transposed is not None
+        assert np.array_equal(t.transposed.table(), table)
+
+
+def test_a_long_signal_with_a_long_kernel_is_counted_at_once():
+    a = Axis(10**9, 10**5, lo=10**5 - 1, hi=10**5 - 1)
+
+    assert a.entries == 10**9 * 10**5
+
+
+@pytest.mark.parametrize("name", ["same", "same_lower"])
+def test_same_makes_the_ceiling_of_size_over_stride(name):
+    for n, k, s, t, e in product(range(1, 7), range(1, 5), range(1, 4), range(1, 4), range(1, 3)):
+        bare = Axis(n, k, s, t, e)
+        [(lo, hi)] = pads("conv", name, [bare])
+        a = Axis(n, k, s, t, e, lo, hi)
+        assert a.out == -(-bare.stretched // s)
+        assert (hi - lo) in ((0, 1) if name == "same" else (0, -1))
+
+
+def test_pads_wide_enough_to_turn_many_times(boundary):
+    for n, lo, hi in product(range(1, 5), (0, 13), (17, 40)):
+        a = Axis(n, 2, lo=lo, hi=hi, boundary=BY_NAME[boundary])
+        padded = np.pad(np.arange(n), (lo, hi), mode=reference.PAD_MODES[boundary], **(
+            {"constant_values": NOTHING} if boundary == "zero" else {}
+        ))
+        expected = np.lib.stride_tricks.sliding_window_view(padded, 2)
+        assert np.array_equal(a.table(), expected)
+        assert sum(run.count for run in runs(a)) == a.out

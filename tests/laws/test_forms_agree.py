@@ -1,0 +1,89 @@
+"""Law 1: every form holds the loop reference's entries, exactly."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import cases
+
+import convmtx as cm
+from convmtx.forms.view import embed
+
+FORMATS = ["csr", "csc", "coo", "bsr", "dia"]
+
+
+@given(cases())
+def test_tensor_and_dense_equal_the_definition(case):
+    W = case.op.to_tensor()
+
+    assert W.dtype == case.op.dtype == case.op.kernel.dtype
+    assert W.shape == case.op.out_shape + case.op.in_shape
+    assert np.array_equal(W, case.tensor)
+    for order in "CF":
+        assert np.array_equal(case.op.to_dense(order), case.matrix_in(order))
+
+
+@given(cases())
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_sparse_formats_equal_the_definition(order, case):
+    for name in FORMATS:
+        S = case.op.to_sparse(name, order)
+
+        assert S.format == name
+        assert S.dtype == case.op.dtype
+        assert np.array_equal(S.toarray(), case.matrix_in(order))
+
+
+@given(cases())
+def test_view_equals_the_tensor_wherever_the_map_is_toeplitz(case):
+    try:
+        V = case.op.tensor_view()
+    except cm.NotToeplitzError:
+        assert any(rule not in ("zero", "wrap") for rule in case.boundary)
+        return
+
+    assert np.array_equal(V, case.tensor)
+    assert not V.flags.writeable
+
+
+@given(cases(boundaries=["zero", "wrap"]))
+def test_zero_and_wrap_always_have_a_view(case):
+    assert np.array_equal(case.op.tensor_view(), case.tensor)
+
+
+@given(cases())
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_are_the_rows_of_the_whole(order, case):
+    M = case.op.shape[0]
+    rng = np.random.default_rng(M)
+    D = case.matrix_in(order)
+    mask = rng.random(M) < 0.5
+    for rows in (slice(None), slice(1, None, 2), slice(None, None, -1), rng.integers(-M, M, 7), mask, [], [0]):
+        wanted = D[np.asarray(rows, dtype=int)] if isinstance(rows, list) else D[rows]
+        for name in ("csr", "coo", "dia"):
+            assert np.array_equal(case.op.to_sparse(name, order, rows=rows).toarray(), wanted)
+
+
+@given(cases())
+def test_nnz_and_the_pattern_depend_on_the_geometry_only(case):
+    S = case.op.to_sparse()
+    zeros = case.op.with_kernel(np.zeros(case.op.kernel.shape))
+    pattern = zeros.to_sparse()
+
+    assert case.op.nnz == S.nnz == pattern.nnz
+    assert np.array_equal(S.indices, pattern.indices)
+    assert np.array_equal(S.indptr, pattern.indptr)
+    ones = case.op.with_kernel(np.ones(case.op.kernel.shape, np.int64))
+    assert case.op.nnz == np.count_nonzero(ones.to_dense())
+
+
+@given(cases())
+def test_explain_knows_the_bytes_of_each_form(case):
+    sizes = case.op.explain().bytes
+    for name in ("csr", "csc", "bsr"):
+        S = case.op.to_sparse(name)
+        assert sizes[name] == S.data.nbytes + S.indices.nbytes + S.indptr.nbytes
+    coo = case.op.to_sparse("coo")
+    assert sizes["coo"] == coo.data.nbytes + sum(c.nbytes for c in coo.coords)
+    assert sizes["dense"] == sizes["tensor"] == case.op.to_dense().nbytes
+    if "view" in sizes:
+        assert embed(case.op.geometry, case.op.kernel).nbytes == sizes["view"]
