@@ -1,10 +1,10 @@
 """Hypothesis: any convolution whatever, with the loop reference's tensor beside it."""
 
 import numpy as np
-import reference
 from hypothesis import strategies as st
 
 import convmtx as cm
+import reference
 
 BOUNDARIES = list(reference.PAD_MODES)
 DTYPES = [np.int8, np.int64, np.uint16, np.float32, np.float64, np.complex64, np.complex128]

@@ -1,4 +1,4 @@
-"""What can go wrong, and how it is said: ``call: what came. what was wanted. what to do.``"""
+"""What can go wrong, and how it is said: call, what came, what was wanted, what to do."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ def _windows() -> int:
     class Status(ctypes.Structure):
         _fields_ = (
             [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)]
-            + [(name, ctypes.c_ulonglong) for name in ("total", "free", "page", "page_free", "virtual", "virtual_free", "x")]
+            + [(name, ctypes.c_ulonglong) for name in ("total", "free")]
+            + [("rest", ctypes.c_ulonglong * 5)]
         )  # fmt: skip
 
     status = Status()

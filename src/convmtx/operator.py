@@ -239,7 +239,9 @@ class ConvOperator(LinearMap):
                [1, 2, 0],
                [3, 4, 0]])
         """
-        return forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C").reshape(self.out_shape + self.in_shape)
+        return forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C").reshape(
+            self.out_shape + self.in_shape
+        )
 
     def tensor_view(self) -> AnyArray:
         """The same tensor as a read-only strided view: O(kernel + input) memory for each channel pair.

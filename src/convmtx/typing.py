@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "AnyArray",
     "ArrayLike",
-    "BoundaryName",
     "BoundaryLike",
+    "BoundaryName",
     "Channels",
     "EngineName",
     "IntArray",

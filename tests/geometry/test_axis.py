@@ -4,8 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from convmtx.boundary import BY_NAME, NOTHING
 from convmtx.geometry import Axis, runs
 from convmtx.geometry.resolve import pads
@@ -75,7 +75,7 @@ def test_interior_outputs_read_nothing_outside(boundary):
         first, last = a.interior
         for o in range(a.out):
             window = range(o * a.stride - a.lo, o * a.stride - a.lo + a.span)
-            inside = 0 <= window[0] and window[-1] < a.stretched
+            inside = window[0] >= 0 and window[-1] < a.stretched
             assert inside is (first <= o < last)
 
 
@@ -113,9 +113,12 @@ def test_same_makes_the_ceiling_of_size_over_stride(name):
 def test_pads_wide_enough_to_turn_many_times(boundary):
     for n, lo, hi in product(range(1, 5), (0, 13), (17, 40)):
         a = Axis(n, 2, lo=lo, hi=hi, boundary=BY_NAME[boundary])
-        padded = np.pad(np.arange(n), (lo, hi), mode=reference.PAD_MODES[boundary], **(
-            {"constant_values": NOTHING} if boundary == "zero" else {}
-        ))
+        padded = np.pad(
+            np.arange(n),
+            (lo, hi),
+            mode=reference.PAD_MODES[boundary],
+            **({"constant_values": NOTHING} if boundary == "zero" else {}),
+        )
         expected = np.lib.stride_tricks.sliding_window_view(padded, 2)
         assert np.array_equal(a.table(), expected)
         assert sum(run.count for run in runs(a)) == a.out

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import cases
 
 import convmtx as cm
 from convmtx.algebra import LinearMap, Product, Sum
+from strategies import cases
 
 INT = [np.int64]
 
@@ -132,8 +132,10 @@ def test_a_cross_of_two_lines_is_one_kernel():
 def test_sums_across_groups_channels_first():
     rng = np.random.default_rng(0)
     a = cm.conv(rng.integers(-5, 6, (6, 2, 3)), (4, 8), groups=2, channels="first", padding=1)
-    b = cm.conv(rng.integers(-5, 6, (6, 1, 1)), (4, 8), groups=2, channels="first") if False else cm.conv(
-        rng.integers(-5, 6, (6, 4, 1)), (4, 8), channels="first"
+    b = (
+        cm.conv(rng.integers(-5, 6, (6, 1, 1)), (4, 8), groups=2, channels="first")
+        if False
+        else cm.conv(rng.integers(-5, 6, (6, 4, 1)), (4, 8), channels="first")
     )
     total = a + b
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, cases, small_integers
 
 import convmtx as cm
+from strategies import DTYPES, cases, small_integers
 
 INTEGERS = [np.int8, np.int64, np.uint16]
 
@@ -124,9 +124,7 @@ def test_images_of_many_tiles(size, layout):
     K = rng.integers(-3, 4, (3, 3, 8, 4)).astype(float)
     x = rng.integers(-3, 4, (2, *size, 8)).astype(float)
     xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    expected = sum(
-        xp[:, p : p + size[0], q : q + size[1]] @ K[p, q] for p in range(3) for q in range(3)
-    )
+    expected = sum(xp[:, p : p + size[0], q : q + size[1]] @ K[p, q] for p in range(3) for q in range(3))
     if layout == "first":
         K, x, expected = (np.moveaxis(K, (-1, -2), (0, 1)), np.moveaxis(x, -1, 1), np.moveaxis(expected, -1, 1))
     op = cm.conv(K, x.shape[1:], padding="same", boundary="reflect", channels=layout)

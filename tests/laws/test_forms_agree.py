@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import cases
 
 import convmtx as cm
 from convmtx.forms.view import embed
+from strategies import cases
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia"]
 
@@ -87,3 +87,19 @@ def test_explain_knows_the_bytes_of_each_form(case):
     assert sizes["dense"] == sizes["tensor"] == case.op.to_dense().nbytes
     if "view" in sizes:
         assert embed(case.op.geometry, case.op.kernel).nbytes == sizes["view"]
+
+
+@given(cases(dtypes=[np.float32, np.float64, np.complex64]))
+def test_forms_agree_to_the_last_bit_where_entries_are_rounded_sums(case):
+    rng = np.random.default_rng(0)
+    op = case.op.with_kernel((rng.standard_normal(case.op.kernel.shape) * 1.7).astype(case.op.dtype))
+    D = op.to_dense()
+
+    assert np.array_equal(op.to_tensor().reshape(D.shape), D)
+    for name in FORMATS:
+        assert np.array_equal(op.to_sparse(name).toarray(), D)
+    assert np.array_equal(op.to_sparse(rows=slice(None, None, -1)).toarray(), D[::-1])
+    assert np.array_equal(op.T.to_dense(), D.T)
+    assert np.array_equal(op.T.to_sparse().toarray(), D.T)
+    if op.geometry.toeplitz:
+        assert np.array_equal(op.tensor_view().reshape(D.shape), D)

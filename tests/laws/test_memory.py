@@ -48,7 +48,7 @@ def test_sparse_forms_are_refused_too(monkeypatch, form):
     monkeypatch.setattr(memory, "available", lambda: 1_100_000)
     op = cm.conv(np.ones((5, 5)), (100, 100), padding="same")
 
-    with pytest.raises(MemoryError, match="to_sparse: the (csr|csc|coo|bsr|dia) form takes"):
+    with pytest.raises(MemoryError, match=r"to_sparse: the (csr|csc|coo|bsr|dia) form takes"):
         op.to_sparse(form)
     assert op.to_sparse(form, rows=slice(0, 1)).shape == (1, 10_000)
 

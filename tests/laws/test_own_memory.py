@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import cases
 
 import convmtx as cm
+from strategies import cases
 
 
 @given(cases())
@@ -80,7 +80,9 @@ def test_threads_may_share_an_operator():
 
 
 def test_importing_loads_no_other_array_library_and_scipy_late():
-    code = "import sys, convmtx; print([m for m in ('scipy', 'torch', 'jax', 'matplotlib', 'cupy') if m in sys.modules])"
+    code = (
+        "import sys, convmtx; print([m for m in ('scipy', 'torch', 'jax', 'matplotlib', 'cupy') if m in sys.modules])"
+    )
     line = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
     assert line.strip() == "[]"

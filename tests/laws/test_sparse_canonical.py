@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import cases
 
 import convmtx as cm
 from convmtx.forms.layout import index_dtype
+from strategies import cases
 
 
 @given(cases())

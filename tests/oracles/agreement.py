@@ -1,5 +1,7 @@
 """What the comparisons share: arrays on which float arithmetic is exact, and what has to agree on them."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,15 @@ def import_tensorflow():
         tensorflow = pytest.importorskip("tensorflow")
         tensorflow.config.list_logical_devices()  # devices are looked for here, and never again
     return tensorflow
+
+
+@contextmanager
+def double_precision_jax(jax):
+    """JAX in 64 bits on the CPU; as it was afterwards."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with jax.default_device(jax.devices("cpu")[0]):
+            yield
+    finally:
+        jax.config.update("jax_enable_x64", before)

@@ -5,7 +5,7 @@ import pytest
 
 import convmtx as cm
 
-from .agreement import assert_same_map, whole
+from .agreement import assert_same_map, double_precision_jax, whole
 
 jax = pytest.importorskip("jax")
 lax = jax.lax
@@ -24,11 +24,8 @@ layouts_and_groupings = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _double_precision_on_the_cpu():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    with jax.default_device(jax.devices("cpu")[0]):
+    with double_precision_jax(jax):
         yield
-    jax.config.update("jax_enable_x64", before)
 
 
 def cut(value, d):
@@ -84,8 +81,9 @@ def test_conv_general_dilated(d, channels, grouping, stride, pads, input_dilatio
 def test_vector_jacobian_product_is_the_transpose(d, stride, pads, input_dilation, dilation):
     stride, pads, input_dilation, dilation = (cut(v, d) for v in (stride, pads, input_dilation, dilation))
     K, x = arrays("first", d, (2, 1, 2))
-    y, pull = jax.vjp(lambda x: lax.conv_general_dilated(
-        x, K, stride, pads, input_dilation, dilation, feature_group_count=2), x)
+    y, pull = jax.vjp(
+        lambda x: lax.conv_general_dilated(x, K, stride, pads, input_dilation, dilation, feature_group_count=2), x
+    )
     options = {"stride": stride, "padding": pads, "input_dilation": input_dilation, "dilation": dilation}
     op = cm.conv(K, x.shape[1:], groups=2, channels="first", **options)
     g = whole(*y.shape, seed=7)
@@ -124,9 +122,7 @@ def test_complex_kernels_are_not_conjugated(d, channels):
 def test_conv_transpose(d, padding, stride, dilation, channels, transpose_kernel):
     stride, dilation = cut(stride, d), cut(dilation, d)
     K, x = arrays(channels, d, (1, 2, 2))
-    y = lax.conv_transpose(
-        x, K, stride, padding, dilation, layout(channels, d), transpose_kernel=transpose_kernel
-    )
+    y = lax.conv_transpose(x, K, stride, padding, dilation, layout(channels, d), transpose_kernel=transpose_kernel)
     # With transpose_kernel JAX reads the array as the forward map's; without, channels and taps the other way round.
     if not transpose_kernel:
         K = K.swapaxes(-1, -2)

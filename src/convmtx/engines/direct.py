@@ -117,7 +117,7 @@ def _inside(axis: Axis) -> Axis:
 
 
 def _places(axis: Axis, first: int, count: int) -> IntArray:
-    """Input position behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
+    """Input behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
     start = first * axis.stride - axis.lo
     q = np.arange(start, start + (count - 1) * axis.stride + axis.span)
     inside = axis.boundary.inside(q, axis.stretched)
@@ -144,7 +144,7 @@ def _fold_back(x: AnyArray, at: int, axis: Axis, places: IntArray) -> AnyArray:
 
 
 def _correlate(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, C, k1..kd); no input dilation but at borders."""
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, C, k1..kd)."""
     groups, filters, channels, *sizes = kernel.shape
     out = tuple(a.out for a in axes)
     taps = channels * prod(sizes)
@@ -209,7 +209,7 @@ def _reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
     start = outs.start * axis.stride - axis.lo
     stop = (outs.stop - 1) * axis.stride - axis.lo + axis.span
     before = (slice(None),) * at
-    if 0 <= start and stop <= axis.size and axis.input_dilation == 1:
+    if start >= 0 and stop <= axis.size and axis.input_dilation == 1:
         return x[(*before, slice(start, stop))]
     shape = (*x.shape[:at], stop - start, *x.shape[at + 1 :])
     if axis.boundary is ZERO and axis.input_dilation == 1:

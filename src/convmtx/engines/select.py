@@ -39,5 +39,7 @@ def select(name: EngineName, kernel: AnyArray) -> Choice:
     if kernel.dtype.kind in "fc" and not np.isfinite(kernel).all():
         return Choice(TAPWISE, "the kernel holds inf or nan, which no padding may be multiplied with")
     if name == "auto":
-        return Choice(ENGINES["direct"], "the one engine there is: windows in cache-sized tiles times the kernel, by GEMM")
+        return Choice(
+            ENGINES["direct"], "the one engine there is: windows in cache-sized tiles times the kernel, by GEMM"
+        )
     return Choice(ENGINES[name], "asked for")

@@ -18,14 +18,14 @@ from convmtx.typing import AnyArray
 
 
 def forward(geometry: Geometry, taps: AnyArray, x: AnyArray) -> AnyArray:
-    """x (B, *in_shape) to (B, *out_shape)."""
+    """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
     y = np.zeros((x.shape[0], *geometry.out_shape), np.result_type(taps, x))
     _add_up(geometry, taps, x, y, transposed=False)
     return y
 
 
 def transposed(geometry: Geometry, taps: AnyArray, y: AnyArray) -> AnyArray:
-    """y (B, *out_shape) to (B, *in_shape)."""
+    """Apply the transpose to a batch: y (B, *out_shape) to (B, *in_shape)."""
     x = np.zeros((y.shape[0], *geometry.in_shape), np.result_type(taps, y))
     _add_up(geometry, taps, x, y, transposed=True)
     return x

@@ -47,6 +47,7 @@ class Rows:
 
     @property
     def channel_leads(self) -> bool:
+        """Whether the rows of one filter lie together."""
         return channel_leads(self.geometry, self.order)
 
     def in_order(self, entries: AnyArray) -> AnyArray:
@@ -67,6 +68,7 @@ class Rows:
         return self.in_order(reduce(np.add, parts))
 
     def shifts(self) -> tuple[int, ...]:
+        """Columns from one input to the next on each axis."""
         return strides(self.geometry, self.geometry.in_shape, self.order).spatial
 
 
@@ -114,7 +116,7 @@ def bsr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyA
 
 
 def _fill_all(rows: Rows, jobs: list[Job], row_width: int) -> None:
-    """Fill each array; large ones at the same time, for touching new memory is what costs and NumPy lets go of the GIL."""
+    """Fill each array; large ones at once: touching new memory is what costs, and NumPy lets go of the GIL for it."""
     if sum(out.size for out, _, _ in jobs) < _THREADED or len(jobs) == 1:
         for job in jobs:
             _fill(rows, *job, row_width)
@@ -182,7 +184,7 @@ def _move(block: AnyArray, shift: int, out: AnyArray) -> None:
 
 
 def _repeat(out: AnyArray, size: int, count: int, shift: int) -> None:
-    """Copy the first ``size`` columns of ``out`` over the rest, ``shift`` more each time; short blocks are doubled first."""
+    """Copy the first ``size`` columns of ``out`` over the rest, ``shift`` more each time; short ones double first."""
     done = 1
     while done < count and done * size < _BLOCK:
         more = min(done, count - done)
@@ -202,8 +204,10 @@ def _repeat(out: AnyArray, size: int, count: int, shift: int) -> None:
 
 
 def _indptr(rows: Rows, filters: int, per_slot: int, dtype: type[Any]) -> AnyArray:
-    """Row pointers. A row starts after the rows of earlier outputs of its slowest axis, which hold what that axis
-    counts times all of the other axes, and as far into its own block as the other axes say.
+    """Row pointers.
+
+    A row starts after the rows of earlier outputs of its slowest axis, which hold what that axis counts times
+    all of the other axes, and as far into its own block as the other axes say.
     """
     axes = rows.geometry.axes
     starts = np.zeros(1, dtype) if rows.channel_leads else np.arange(filters, dtype=dtype) * per_slot
@@ -263,6 +267,7 @@ def _run_of(axis_runs: tuple[Run, ...], places: IntArray) -> IntArray:
 
 
 def csr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csr_array:
+    """Rows, compressed."""
     from scipy.sparse import csr_array
 
     return _canonical(csr_array(csr_arrays(geometry, kernel, order), shape=geometry.shape))
@@ -279,6 +284,7 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csc_
 
 
 def coo(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.coo_array:
+    """Coordinates, in row order."""
     from scipy.sparse import coo_array
 
     data, indices, pointers = csr_arrays(geometry, kernel, order)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from convmtx.errors import NotToeplitzError, sentence
-from convmtx.forms.layout import strides
 from convmtx.geometry import Axis, Geometry
 from convmtx.typing import AnyArray, IntArray, Shape
 
@@ -44,7 +43,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
                 sentence(
                     "tensor_view",
                     f"axis {j} has boundary {axis.boundary.name!r}",
-                    "Wanted 'zero' or 'wrap', for any other folds taps onto border pixels and no strided view holds that",
+                    "Wanted 'zero' or 'wrap': others fold taps onto border pixels, which no strided view can hold",
                     "Use to_tensor()",
                 )
             )
@@ -77,7 +76,7 @@ def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
     place = np.arange(axis.kernel) * axis.dilation - axis.lo + (axis.out - 1) * axis.stride
     if not axis.zero_outside:  # wrap: taps whose places differ by whole turns add up, and repeat every turn
         residues, slots = np.unique(place % axis.stretched, return_inverse=True)
-        shape = taps.shape[:at] + (residues.size,) + taps.shape[at + 1 :]
+        shape = (*taps.shape[:at], residues.size, *taps.shape[at + 1 :])
         summed = np.zeros(shape, taps.dtype)
         np.add.at(np.moveaxis(summed, at, 0), slots, np.moveaxis(taps, at, 0))
         turns = np.arange(0, length, axis.stretched)

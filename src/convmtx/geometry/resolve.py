@@ -18,12 +18,12 @@ _PADDING_NAMES = ("valid", "same", "same_lower", "full")
 def integer(call: str, name: str, value: Any, least: int | None) -> int:
     """An exact integer (no bool, no float) that is not below ``least``."""
     try:
-        if isinstance(value, bool) or type(value).__name__ == "bool":
-            raise TypeError
         number = index(value)
     except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
         wanted = "Wanted an integer" + ("" if least is None else f" >= {least}")
-        raise ArgumentTypeError(sentence(call, f"{name}={value!r}", wanted, "Pass an int")) from None
+        raise ArgumentTypeError(sentence(call, f"{name}={value!r}", wanted, "Pass an int"))
     if least is not None and number < least:
         raise ArgumentError(
             sentence(call, f"{name}={number}", f"Wanted an integer >= {least}", f"Pass {name}={least} or more")
@@ -261,7 +261,7 @@ def _cuts(call: str, axes: Sequence[Axis], padding: Any, extra: Shape, outs: Sha
     side = "same" if padding == "same" else "same_lower"
     cuts = []
     for size, more, out in zip(full, extra, outs, strict=True):
-        lo, hi = split(max(size + more - out, 0), side)
+        lo, _ = split(max(size + more - out, 0), side)
         cuts.append((lo, size - out - lo))
     return cuts
 

@@ -39,7 +39,7 @@ class Run:
         if self.columns.size == self.taps.size:
             ordered = bool((np.diff(self.slots) > 0).all())
             return picked if ordered else picked.take(np.argsort(self.slots), axis)
-        folded = np.zeros(picked.shape[:axis] + (self.columns.size,) + picked.shape[axis + 1 :], kernel.dtype)
+        folded = np.zeros((*picked.shape[:axis], self.columns.size, *picked.shape[axis + 1 :]), kernel.dtype)
         np.add.at(np.moveaxis(folded, axis, 0), self.slots, np.moveaxis(picked, axis, 0))
         return folded
 
