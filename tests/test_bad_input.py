@@ -106,6 +106,7 @@ WRONG = [  # id, call, error, what the message must say
     ("format number", lambda: conv().to_sparse(3), TypeError, "to_sparse: format=3"),
     ("order of sparse", lambda: conv().to_sparse(order="A"), ValueError, "to_sparse: order='A'. Wanted one of 'C', 'F'"),
     ("order of dense", lambda: conv().to_dense("A"), ValueError, "to_dense: order='A'"),
+    ("half precision", lambda: conv(K2.astype(np.float16)).to_sparse(), TypeError, "to_sparse: the kernel has dtype float16. SciPy's sparse arrays hold"),
     ("row too far", lambda: conv().to_sparse(rows=[0, 16]), IndexError, "to_sparse: row 16. The matrix has rows 0 to 15, or -16 to -1"),
     ("row too low", lambda: conv().to_sparse(rows=[-17]), IndexError, "to_sparse: row -17"),
     ("float rows", lambda: conv().to_sparse(rows=[0.5]), TypeError, "to_sparse: rows of dtype float64 and shape (1,). Wanted a slice"),

@@ -16,9 +16,19 @@ SPACE = "DHW"
 
 every_d = pytest.mark.parametrize("d", [1, 2, 3])
 every_layout = pytest.mark.parametrize("channels", ["last", "first"])
-# groups, and input and output channels of one group; (3, 1, 2) is depthwise with two filters a channel
-layouts_and_groupings = pytest.mark.parametrize(
-    ("channels", "grouping"), [("last", (1, 3, 2)), ("last", (3, 1, 2)), ("first", (1, 2, 3)), ("first", (2, 2, 2))]
+# axes, layout, and groups with input and output channels of one group; (3, 1, 2) is depthwise, two filters a channel
+every_layout_and_grouping = pytest.mark.parametrize(
+    ("d", "channels", "grouping"),
+    [
+        (1, "last", (1, 3, 2)),
+        (1, "first", (2, 2, 2)),
+        (2, "last", (3, 1, 2)),
+        (2, "first", (1, 2, 3)),
+        (2, "first", (2, 2, 2)),
+        (3, "last", (2, 1, 2)),
+        (3, "first", (1, 3, 2)),
+    ],
+    ids=str,
 )
 
 
@@ -63,8 +73,7 @@ every_window = pytest.mark.parametrize(
 )
 
 
-@every_d
-@layouts_and_groupings
+@every_layout_and_grouping
 @every_window
 def test_conv_general_dilated(d, channels, grouping, stride, pads, input_dilation, dilation):
     stride, pads, input_dilation, dilation = (cut(v, d) for v in (stride, pads, input_dilation, dilation))
@@ -76,7 +85,7 @@ def test_conv_general_dilated(d, channels, grouping, stride, pads, input_dilatio
     assert_same_map(cm.conv(K, x.shape[1:], groups=grouping[0], channels=channels, **options), x, y)
 
 
-@every_d
+@pytest.mark.parametrize("d", [1, 2])
 @every_window
 def test_vector_jacobian_product_is_the_transpose(d, stride, pads, input_dilation, dilation):
     stride, pads, input_dilation, dilation = (cut(v, d) for v in (stride, pads, input_dilation, dilation))
@@ -118,14 +127,14 @@ def test_complex_kernels_are_not_conjugated(d, channels):
     [((1, 1, 1), (1, 1, 1)), ((2, 3, 2), (1, 1, 1)), ((4, 5, 3), (1, 1, 1)), ((2, 3, 2), (2, 1, 3))],
     ids=["plain", "strided", "strided beyond the kernel", "dilated"],
 )
-@pytest.mark.parametrize(("channels", "transpose_kernel"), [("last", True), ("first", True), ("last", False)])
+@pytest.mark.parametrize(("channels", "transpose_kernel"), [("last", True), ("first", False)])
 def test_conv_transpose(d, padding, stride, dilation, channels, transpose_kernel):
     stride, dilation = cut(stride, d), cut(dilation, d)
     K, x = arrays(channels, d, (1, 2, 2))
     y = lax.conv_transpose(x, K, stride, padding, dilation, layout(channels, d), transpose_kernel=transpose_kernel)
     # With transpose_kernel JAX reads the array as the forward map's; without, channels and taps the other way round.
     if not transpose_kernel:
-        K = K.swapaxes(-1, -2)
+        K = K.swapaxes(-1, -2) if channels == "last" else K.swapaxes(0, 1)
     spans = [t * (k - 1) + 1 for t, k in zip(dilation, KERNEL[d], strict=True)]
     options = {"stride": stride, "dilation": dilation, "padding": padding.lower(), "flip": not transpose_kernel}
     if padding == "VALID":  # JAX makes n*s outputs at least

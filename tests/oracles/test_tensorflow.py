@@ -15,6 +15,8 @@ DEPTHWISE = {1: layers.DepthwiseConv1D, 2: layers.DepthwiseConv2D}
 
 SIZES = {1: (10,), 2: (7, 9), 3: (5, 7, 4)}
 SMALL = {1: (4,), 2: (4, 3), 3: (2, 3, 2)}
+# groups, and input and output channels of one group; the last is depthwise with two filters a channel
+GROUPINGS = [(1, 3, 2), (2, 2, 3), (4, 1, 2)]
 
 every_d = pytest.mark.parametrize("d", [1, 2, 3])
 every_kernel = pytest.mark.parametrize("kernel", [(3, 3, 3), (2, 4, 1)], ids=str)
@@ -23,8 +25,6 @@ every_padding = pytest.mark.parametrize("padding", ["same", "valid"])
 every_step = pytest.mark.parametrize(
     ("stride", "dilation"), [((1, 1, 1), (1, 1, 1)), ((2, 3, 2), (1, 1, 1)), ((1, 1, 1), (2, 2, 1))], ids=str
 )
-# groups, and input and output channels of one group; the last is depthwise with two filters a channel
-every_grouping = pytest.mark.parametrize("grouping", [(1, 3, 2), (2, 2, 3), (4, 1, 2)], ids=str)
 
 
 def loaded(layer, x, K):
@@ -53,15 +53,13 @@ def test_explicit_pads(pads, stride):
     assert_same_map(cm.conv(K, x.shape[1:], stride=stride, padding=pads), x, y)
 
 
-@every_d
+# TensorFlow knows no groups in three dimensions on a CPU
+@pytest.mark.parametrize(("d", "grouping"), [*((d, g) for d in (1, 2) for g in GROUPINGS), (3, GROUPINGS[0])], ids=str)
 @every_kernel
 @every_padding
 @every_step
-@every_grouping
-def test_conv_layers(d, kernel, padding, stride, dilation, grouping):
+def test_conv_layers(d, grouping, kernel, padding, stride, dilation):
     groups, c, f = grouping
-    if d == 3:
-        groups = 1  # TensorFlow knows no others there on a CPU
     options = {"strides": stride[:d], "dilation_rate": dilation[:d], "groups": groups}
     if dilation[:d] == (1,) * d:
         options["strides"] = (stride[0],) * d  # Keras's grouped layers want one stride for all axes
@@ -72,7 +70,7 @@ def test_conv_layers(d, kernel, padding, stride, dilation, grouping):
     assert_same_map(cm.conv(K, x.shape[1:], padding=padding, **ours), x, y)
 
 
-@every_grouping
+@pytest.mark.parametrize("grouping", GROUPINGS, ids=str)
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 3)])
 def test_causal_padding_is_all_before(grouping, k, stride, dilation):

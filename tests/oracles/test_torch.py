@@ -30,6 +30,15 @@ every_dilation = pytest.mark.parametrize("dilation", [1, 2, (1, 3, 2)], ids=str)
 every_grouping = pytest.mark.parametrize("grouping", [(1, 3, 2), (2, 2, 3), (4, 1, 2)], ids=str)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Arrays this small are done before threads have met."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def cut(value, d):
     """The entries that ``d`` axes need, of a value for three."""
     return value[:d] if isinstance(value, tuple) else value

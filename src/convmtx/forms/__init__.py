@@ -41,6 +41,10 @@ def sparse_matrix(
     call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowsLike | None
 ) -> scipy.sparse.sparray:
     """The matrix, or some of its rows, in a SciPy sparse format, if it fits."""
+    if kernel.dtype == np.float16:
+        got = f"the kernel has dtype {kernel.dtype}"
+        wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Use op.with_kernel(op.kernel.astype(np.float32))"))
     if rows is not None:
         return _rows(call, geometry, kernel, format, order, row_indices(call, rows, geometry.shape[0]))
     known = sizes(geometry, kernel.dtype)

@@ -308,9 +308,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.bsr_
 
 def dia_size(matrix: scipy.sparse.csr_array) -> int:
     """Bytes of the matrix by diagonals: each is stored from end to end."""
-    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    met = np.zeros(sum(matrix.shape), bool)
-    met[matrix.indices + (matrix.shape[0] - rows)] = True
+    _, met = _diagonals(matrix)
     return int(np.count_nonzero(met)) * (matrix.shape[1] * matrix.dtype.itemsize + matrix.indices.itemsize)
 
 
@@ -318,12 +316,20 @@ def dia(matrix: scipy.sparse.csr_array) -> scipy.sparse.dia_array:
     """The same matrix by diagonals; entry (i, j) stands in column j of the diagonal j - i."""
     from scipy.sparse import dia_array
 
-    coordinates = matrix.tocoo()
-    row, column = coordinates.coords
-    offsets, which = np.unique(column.astype(np.int64) - row, return_inverse=True)
+    diagonal, met = _diagonals(matrix)
+    offsets = np.flatnonzero(met) - matrix.shape[0]
     data = np.zeros((offsets.size, matrix.shape[1]), matrix.dtype)
-    data[which, column] = coordinates.data
+    data[(np.cumsum(met) - 1)[diagonal], matrix.indices] = matrix.data
     return dia_array((data, offsets.astype(matrix.indices.dtype)), shape=matrix.shape)
+
+
+def _diagonals(matrix: scipy.sparse.csr_array) -> tuple[IntArray, AnyArray]:
+    """Number of each entry's diagonal, counted from the one below the last row; and which numbers are met."""
+    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    diagonal = matrix.indices - rows + matrix.shape[0]
+    met = np.zeros(sum(matrix.shape), bool)
+    met[diagonal] = True
+    return diagonal, met
 
 
 def _canonical(matrix: M) -> M:
