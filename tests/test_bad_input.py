@@ -178,5 +178,14 @@ def test_lists_and_plain_numbers_are_kernels():
     assert cm.conv([1.5], 2).to_dense().tolist() == [[1.5, 0], [0, 1.5]]
 
 
+def test_kernels_and_inputs_of_foreign_byte_order():
+    K, x = np.arange(6.0).reshape(2, 3), np.arange(30).reshape(5, 6)
+    op, foreign = conv(K), conv(K.astype(">f8"))
+
+    assert foreign.dtype == np.float64
+    assert np.array_equal(foreign.to_sparse().toarray(), op.to_dense())
+    assert np.array_equal(foreign(x.astype(">i4")), op(x))
+
+
 def test_zero_sized_batches_are_batches():
     assert conv()(np.ones((0, 5, 6))).shape == (0, 4, 4)

@@ -13,7 +13,7 @@ _KINDS = "iufc"
 
 
 def numeric(call: str, name: str, value: Any) -> AnyArray:
-    """``value`` as an ndarray of integers, floats or complex numbers; the same memory where it was one.
+    """``value`` as an ndarray of integers, floats or complex numbers in native byte order; the same memory where it was.
 
     Arrays of other libraries are refused, for converting them would lose their device and their
     gradient without a word; so are masked arrays, for their mask would be lost.
@@ -37,4 +37,4 @@ def numeric(call: str, name: str, value: Any) -> AnyArray:
         raise ArgumentTypeError(
             sentence(call, f"{name} has dtype {array.dtype}", "Wanted integers, floats or complex numbers", remedy)
         )
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
