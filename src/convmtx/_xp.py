@@ -13,7 +13,7 @@ _KINDS = "iufc"
 
 
 def numeric(call: str, name: str, value: Any) -> AnyArray:
-    """``value`` as an ndarray of integers, floats or complex numbers in native byte order; the same memory where it was.
+    """``value`` as an ndarray of integers, floats or complex numbers in native byte order; copied only if need be.
 
     Arrays of other libraries are refused, for converting them would lose their device and their
     gradient without a word; so are masked arrays, for their mask would be lost.
