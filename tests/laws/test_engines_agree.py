@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import cases
 
 from convmtx.engines.select import ENGINES, TAPWISE
+from strategies import cases
 
 
 @given(cases(dtypes=[np.int64, np.complex128]))
