@@ -11,6 +11,7 @@ import numpy as np
 from convmtx import forms
 from convmtx._xp import numeric
 from convmtx.algebra import LinearMap, check_order, scalar_value
+from convmtx.engines.parts import Plan
 from convmtx.engines.select import Choice, select
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
@@ -125,21 +126,29 @@ class ConvOperator(LinearMap):
     # Applying
 
     @cached_property
-    def _choice(self) -> Choice:
-        return select(self._asked, self._kernel)
-
-    @cached_property
     def _taps(self) -> AnyArray:
         return self._geometry.taps(self._kernel)
 
+    @cached_property
+    def _plan(self) -> Plan:
+        return Plan(self._geometry, self._taps)
+
+    @cached_property
+    def _finite(self) -> bool:
+        return self.dtype.kind not in "fc" or bool(np.isfinite(self._kernel).all())
+
+    def _choose(self, dtype: np.dtype[Any], images: int) -> Choice:
+        return select(self._asked, self._plan, dtype, images, finite=self._finite)
+
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self._choice.engine.forward(self._geometry, self._taps, x)
+        choice = self._choose(np.result_type(self.dtype, x), x.shape[0])
+        return self._plan.forward(x, choice.engine.correlate)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        transposed = self._transposed
-        if transposed is not None:
-            return transposed._apply(y)
-        return self._choice.engine.transposed(self._geometry, self._taps, y)
+        if self._transposed is not None:
+            return self._transposed._apply(y)
+        choice = self._choose(np.result_type(self.dtype, y), y.shape[0])
+        return self._plan.transposed(y, choice.engine.correlate)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -353,9 +362,10 @@ class ConvOperator(LinearMap):
         """
         geometry = self._geometry
         sizes = forms.sizes(geometry, self.dtype)
+        choice = self._choose(self.dtype, 1)
         return Explanation(
             geometry, self.in_shape, self.out_shape, self.shape, self.dtype, self.nnz, sizes,
-            self._choice.engine.name, self._choice.reason,
+            choice.engine.name, choice.reason,
         )  # fmt: skip
 
 

@@ -1,191 +1,158 @@
 """Sliding windows times the kernel matrix: im2col in tiles that stay in cache, and one GEMM per tile.
 
 Needs nothing beyond NumPy, works for every geometry and dtype, and its extra memory is one tile of
-windows (`TILE_BYTES`, or one window of all channels where that alone is larger) and the product.
-A dilated input is never stuffed with zeros under the zero boundary: the outputs are split into phases,
-each an ordinary convolution with every e-th tap.
+windows (`TILE_BYTES`, or one window of all channels where that alone is larger) and its product.
+
+Few filters make a thin GEMM that waits for its windows to be copied. So several neighbouring outputs
+along one axis are taken together, each as filters of their own over their common window: the kernel
+matrix becomes a band of the Toeplitz matrix, the copied windows overlap less, and the GEMM grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, ZERO
-from convmtx.geometry import Axis, Geometry
-from convmtx.typing import AnyArray, IntArray
+from convmtx.engines.parts import Part, reach, with_outputs
+from convmtx.geometry import Axis
+from convmtx.typing import AnyArray
 
 TILE_BYTES = 1 << 19
+#: Multiply-adds in the time of copying one window entry; from `benchmarks/calibrate.py`.
+COPY = 16
+#: Rows of the kernel matrix from which a GEMM runs at its full rate.
+FULL_RATE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """Some outputs of an axis, evenly spaced, with the taps that meet them, as an axis of their own."""
+class Band:
+    """``count`` neighbouring outputs along axis ``at`` taken together: one window, ``count`` shifted kernels."""
 
-    outputs: slice
-    taps: slice
-    axis: Axis | None  # None where no tap meets them
-
-
-def phases(axis: Axis) -> Iterator[Phase]:
-    """Split an axis with dilated input into ones without, so that no tap ever multiplies a stuffed zero.
-
-    Tap p meets output o where ``o*s - lo + p*t`` is a multiple of e. Outputs ``r + j*P`` with
-    ``P = e/gcd(s, e)`` are met by taps ``p0 + m*Q`` with ``Q = e/gcd(t, e)``.
-    """
-    e = axis.input_dilation
-    if e == 1 or not axis.zero_outside:
-        yield Phase(slice(None), slice(None), axis)
-        return
-    period, skip = e // gcd(axis.stride, e), e // gcd(axis.dilation, e)
-    for r in range(min(period, axis.out)):
-        outputs = slice(r, None, period)
-        position = r * axis.stride - axis.lo
-        met = [p for p in range(min(skip, axis.kernel)) if (position + p * axis.dilation) % e == 0]
-        if not met:
-            yield Phase(outputs, slice(0), None)
-            continue
-        taps = slice(met[0], None, skip)
-        inner = Axis(
-            axis.size,
-            len(range(met[0], axis.kernel, skip)),
-            axis.stride * period // e,
-            axis.dilation * skip // e,
-            lo=-((position + met[0] * axis.dilation) // e),
-        )
-        count = len(range(r, axis.out, period))
-        hi = (count - 1) * inner.stride + inner.span - inner.size - inner.lo
-        yield Phase(outputs, taps, replace(inner, hi=hi))
+    at: int
+    count: int
+    axis: Axis  # of the common windows
+    kernel: AnyArray  # (G, F, count, C, k1..kd)
 
 
-def forward(geometry: Geometry, taps: AnyArray, x: AnyArray) -> AnyArray:
-    """Apply to a batch: x (B, *in_shape) and taps (F, C/groups, k1..kd) to (B, *out_shape)."""
-    dtype = np.result_type(taps, x)
-    y = np.empty((x.shape[0], *geometry.out_shape), dtype)
-    inputs = by_group(geometry, x, geometry.in_channels)
-    outputs = by_group(geometry, y, geometry.out_channels)
-    per_f, per_c = geometry.channels_per_group
-    kernel = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
-    for parts in product(*(phases(a) for a in geometry.axes)):
-        where: tuple[Any, ...] = (..., *(p.outputs for p in parts))
-        met: tuple[Any, ...] = (..., *(p.taps for p in parts))
-        target = outputs[where]
-        axes = tuple(p.axis for p in parts if p.axis is not None)
-        if len(axes) < len(parts):
-            target[...] = 0
-        else:
-            _correlate(axes, kernel[met], inputs, target)
-    return y
+def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
+    kept = part.kept.get(("bands", y.dtype))
+    if kept is None:
+        kept = part.kept["bands", y.dtype] = list(_bands(part, y.dtype))
+    for outputs, band in kept:
+        at = 3 + band.at
+        target = y[(slice(None),) * at + (outputs,)]
+        # Axis ``at`` of the target, in steps of the band, and inside it the outputs taken together.
+        split = target.reshape(*target.shape[:at], -1, band.count, *target.shape[at + 1 :])
+        axes = tuple(band.axis if j == band.at else a for j, a in enumerate(part.axes))
+        _fill(axes, band.kernel, x, np.moveaxis(split, at + 1, 3))
 
 
-def transposed(geometry: Geometry, taps: AnyArray, y: AnyArray) -> AnyArray:
-    """Apply the transpose where it is no convolution: that of the inside part, its border folded back.
-
-    The map is (continue the input past its ends) and then (a convolution that reads nothing outside).
-    """
-    inner = replace(geometry, axes=tuple(_inside(a) for a in geometry.axes))
-    mirrored = inner.T
-    assert mirrored is not None  # an axis that reads nothing outside always has a transpose
-    x = forward(mirrored, mirrored.taps(inner.stored(taps)), y)
-    for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
-        if whole is not axis:
-            at = 1 + geometry.layout.join(-1, tuple(range(len(geometry.axes)))).index(j)
-            x = _fold_back(x, at, axis, _places(axis, 0, axis.out))
-    return x
-
-
-def by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
-    """View of (B, *shape) as (B, groups, channels/groups, n1..nd)."""
-    d = len(geometry.axes)
-    if geometry.layout.value == "last":
-        x = np.moveaxis(x, -1, 1)
-    elif geometry.layout.value == "none":
-        x = x[:, None]
-    return x.reshape(x.shape[0], geometry.groups, channels // geometry.groups, *x.shape[-d:])
+def together(part: Part, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Axis and number of neighbouring outputs worth taking together; one where the GEMM is wide enough."""
+    _, filters, channels, *sizes = part.kernel.shape
+    if dtype.kind not in "fc":  # integers have no fast GEMM that would pay for the zeros in the band
+        return 0, 1
+    at = 0
+    axis = part.axes[at]
+    best, least = 1, float("inf")
+    for count in (1, 2, 4, 8, 16):
+        if count > axis.out:
+            break
+        window = channels * prod(sizes) // sizes[at] * common_taps(axis, count)
+        rows = filters * count
+        work = window * max(rows, FULL_RATE / 2) / count + COPY * window / count
+        if work < least:
+            best, least = count, work
+    return at, best
 
 
-def _inside(axis: Axis) -> Axis:
-    """The axis after the input has been continued: same windows, nothing outside. Zero borders need no continuing."""
-    if axis.zero_outside:
-        return axis
-    return Axis(axis.reach[1] - axis.reach[0] + 1, axis.kernel, axis.stride, axis.dilation)
+def common_taps(axis: Axis, count: int) -> int:
+    """Taps of the common window of ``count`` neighbouring outputs."""
+    return ((count - 1) * axis.stride + axis.span - 1) // _step(axis, count) + 1
 
 
-def _places(axis: Axis, first: int, count: int) -> IntArray:
-    """Input behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
-    start = first * axis.stride - axis.lo
-    q = np.arange(start, start + (count - 1) * axis.stride + axis.span)
-    inside = axis.boundary.inside(q, axis.stretched)
-    e = axis.input_dilation
-    return inside if e == 1 else np.where((inside != NOTHING) & (inside % e == 0), inside // e, NOTHING)
+def _step(axis: Axis, count: int) -> int:
+    return gcd(axis.stride, axis.dilation) if count > 1 else axis.dilation
 
 
-def _fold_back(x: AnyArray, at: int, axis: Axis, places: IntArray) -> AnyArray:
-    """Add each position of the continued axis to the input position it was read from."""
-    moved = np.moveaxis(x, at, 0)
-    folded = np.zeros((axis.size, *moved.shape[1:]), x.dtype)
-    first = max(-axis.reach[0], 0)
-    lo = max(axis.reach[0], 0)
-    length = min(axis.reach[1], axis.size - 1) - lo + 1
-    if axis.input_dilation == 1 and length > 0:  # most of it is one straight piece
-        folded[lo : lo + length] = moved[first : first + length]
-        outside = [q for q in range(places.size) if not first <= q < first + length]
-    else:
-        outside = list(range(places.size))
-    for q in outside:
-        if places[q] != NOTHING:
-            folded[places[q]] += moved[q]
-    return np.ascontiguousarray(np.moveaxis(folded, 0, at))
+def _bands(part: Part, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Band]]:
+    """The outputs of a part in bands: as many as fill whole ones, and one band of what is left."""
+    at, count = together(part, dtype)
+    axis = part.axes[at]
+    whole = axis.out // count
+    kernel = part.kernel.astype(dtype, copy=False)
+    if whole:
+        yield slice(0, whole * count), _band(axis, kernel, at, count, whole, 0)
+    if axis.out % count:
+        yield slice(whole * count, axis.out), _band(axis, kernel, at, axis.out % count, 1, whole * count)
 
 
-def _correlate(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, C, k1..kd)."""
+def _band(axis: Axis, kernel: AnyArray, at: int, count: int, outs: int, first: int) -> Band:
+    step, window = _step(axis, count), common_taps(axis, count)
+    common = Axis(
+        axis.size, window, axis.stride * count, step, axis.input_dilation,
+        axis.lo - first * axis.stride, 0, axis.boundary,
+    )  # fmt: skip
     groups, filters, channels, *sizes = kernel.shape
-    out = tuple(a.out for a in axes)
+    sizes[at] = window
+    band = np.zeros((groups, filters, count, channels, *sizes), kernel.dtype)
+    for j in range(count):
+        places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // step
+        inside: tuple[Any, ...] = (slice(None),) * (3 + at) + (places,)
+        band[:, :, j][inside] = kernel
+    return Band(at, count, with_outputs(common, outs), band)
+
+
+def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> None:
+    """Fill y (B, G, F, b, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, b, C, k1..kd)."""
+    groups, filters, count, channels, *sizes = kernel.shape
+    d = len(axes)
     taps = channels * prod(sizes)
-    channels_last = y.strides[2] < y.strides[-1] and groups == 1
-    space = tuple(range(len(axes)))
+    channels_last = groups == 1 and filters > 1 and y.strides[2] < y.strides[-1]
     if channels_last:  # windows as (position, tap, channel): neighbours in memory stay neighbours
-        matrix = kernel[0].transpose(*(2 + a for a in space), 1, 0).reshape(taps, filters)
+        matrix = kernel[0].transpose(*range(3, 3 + d), 2, 1, 0).reshape(taps, count * filters)
     else:
-        matrix = kernel.reshape(groups, filters, taps)
-    matrix = matrix.astype(y.dtype, copy=False)
-    for batch, tile in _tiles(x.shape[0], out, TILE_BYTES // (taps * groups * y.itemsize)):
-        windows = _windows(axes, x[batch], tile, sizes).astype(y.dtype, copy=False)
-        where = (batch, slice(None), slice(None), *tile)
-        count = tuple(t.stop - t.start for t in tile)
-        images = windows.shape[0]
-        k, o = tuple(3 + a for a in space), tuple(3 + len(space) + a for a in space)
+        matrix = kernel.reshape(groups, filters * count, taps)
+    per_output = taps * groups * y.itemsize
+    for batch, tile in _tiles(x.shape[0], y.shape[4:], max(TILE_BYTES // per_output, 1)):
+        windows = _windows(axes, x[batch], tile, sizes)
+        images, places = windows.shape[0], windows.shape[3 + d :]
+        target = y[(batch, slice(None), slice(None), slice(None), *tile)]
         if channels_last:
-            rows = windows[:, 0].transpose(0, *(a - 1 for a in o), *(a - 1 for a in k), 1)
-            result = rows.reshape(images * prod(count), taps) @ matrix
-            y[where] = result.reshape(images, *count, 1, filters).transpose(
-                0, 1 + len(space), 2 + len(space), *(1 + a for a in space)
-            )
+            columns = windows[:, 0].transpose(0, *range(2 + d, 2 + 2 * d), *range(2, 2 + d), 1)
+            rows = _packed(columns, y.dtype).reshape(images * prod(places), taps)
+            result = (rows @ matrix).reshape(images, *places, count, filters)
+            target[:, 0] = result.transpose(0, 2 + d, 1 + d, *range(1, 1 + d))
         else:
-            columns = windows.transpose(1, 2, *k, 0, *o).reshape(groups, taps, images * prod(count))
-            result = matrix @ columns
-            y[where] = result.reshape(groups, filters, images, *count).transpose(2, 0, 1, *(3 + a for a in space))
+            columns = windows.transpose(1, 2, *range(3, 3 + d), 0, *range(3 + d, 3 + 2 * d))
+            result = matrix @ _packed(columns, y.dtype).reshape(groups, taps, images * prod(places))
+            result = result.reshape(groups, filters, count, images, *places)
+            target[...] = result.transpose(3, 0, 1, 2, *range(4, 4 + d))
+
+
+def _packed(windows: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """The windows side by side in memory, in the type that the GEMM takes."""
+    return np.ascontiguousarray(windows, dtype=dtype)
 
 
 def _tiles(batch: int, out: tuple[int, ...], budget: int) -> Iterator[tuple[slice, tuple[slice, ...]]]:
     """Cut batch and outputs into tiles of at most ``budget`` outputs, longest along the last axes."""
     sides = []
     for size in (*reversed(out), batch):
-        side = min(size, max(budget, 1))
-        sides.append(side)
-        budget //= max(side, 1)
+        sides.append(max(min(size, budget), 1))
+        budget //= sides[-1]
     *inner, images = sides
     cuts = [
         [slice(a, min(a + side, size)) for a in range(0, size, side)]
         for size, side in zip(out, reversed(inner), strict=True)
     ]
-    for b in range(0, batch, max(images, 1)):
+    for b in range(0, batch, images):
         for tile in product(*cuts):
             yield slice(b, min(b + images, batch)), tile
 
@@ -193,33 +160,11 @@ def _tiles(batch: int, out: tuple[int, ...], budget: int) -> Iterator[tuple[slic
 def _windows(axes: tuple[Axis, ...], x: AnyArray, tile: tuple[slice, ...], sizes: list[int]) -> AnyArray:
     """View (B, G, C, k1..kd, o1..od) of the windows of one tile; only borders are copied."""
     for j, (axis, outs) in enumerate(zip(axes, tile, strict=True)):
-        x = _reach(axis, x, 3 + j, outs)
-    base, space = x.strides[:3], x.strides[3:]
+        x = reach(axis, x, 3 + j, outs)
     shape = (*x.shape[:3], *sizes, *(t.stop - t.start for t in tile))
     steps = (
-        *base,
-        *(s * a.dilation for s, a in zip(space, axes, strict=True)),
-        *(s * a.stride for s, a in zip(space, axes, strict=True)),
+        *x.strides[:3],
+        *(s * a.dilation for s, a in zip(x.strides[3:], axes, strict=True)),
+        *(s * a.stride for s, a in zip(x.strides[3:], axes, strict=True)),
     )
     return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
-
-
-def _reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
-    """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends."""
-    start = outs.start * axis.stride - axis.lo
-    stop = (outs.stop - 1) * axis.stride - axis.lo + axis.span
-    before = (slice(None),) * at
-    if start >= 0 and stop <= axis.size and axis.input_dilation == 1:
-        return x[(*before, slice(start, stop))]
-    shape = (*x.shape[:at], stop - start, *x.shape[at + 1 :])
-    if axis.boundary is ZERO and axis.input_dilation == 1:
-        lo, hi = min(max(start, 0), axis.size), min(max(stop, 0), axis.size)
-        padded = np.zeros(shape, x.dtype)
-        if lo < hi:
-            padded[(*before, slice(lo - start, hi - start))] = x[(*before, slice(lo, hi))]
-        return padded
-    places = _places(axis, outs.start, outs.stop - outs.start)
-    gathered = x.take(np.maximum(places, 0), at)
-    if (places == NOTHING).any():
-        gathered[(*before, places == NOTHING)] = 0
-    return gathered

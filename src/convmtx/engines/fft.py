@@ -1,0 +1,176 @@
+"""Products of transforms: the cost hardly depends on the kernel's size.
+
+Along each axis the outputs are cut into lines: whole, on a circle where the boundary is one, or in
+overlapping pieces (overlap-save) where the axis is long beside the kernel or memory would not do. The
+kernel's transform is kept for the next time. Rounding is relative to the largest values of a piece:
+about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the transform.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx.engines import direct
+from convmtx.engines.parts import Part, reach
+from convmtx.geometry import Axis
+from convmtx.typing import AnyArray
+
+#: Bytes of transforms held at a time.
+PIECE_BYTES = 1 << 28
+#: Positions of an axis from which it is cut into pieces, and how much longer than the kernel these are at least.
+LONG, OVERLAP = 1 << 15, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How one axis is transformed: to what length, from which inputs, and in which pieces."""
+
+    length: int
+    pieces: tuple[slice, ...]
+    #: Inputs that a whole axis takes as they are, the transform's own zeros around them; None to continue by the rule.
+    inputs: slice | None
+    #: Where on the circle tap 0 stands, so that output 0 falls on position 0.
+    shift: int
+
+
+def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both of floating point.
+
+    What is not finite would spread over a whole transform, so then the direct engine does it.
+    """
+    if not np.isfinite(x).all():
+        return direct.correlate(part, x, y)
+    if y.dtype.kind == "c" and part.kernel.dtype.kind != "c":
+        _transformed(part, x.real, y.real)
+        _transformed(part, x.imag, y.imag)
+    else:
+        _transformed(part, x, y)
+    if not np.isfinite(y).all():  # the transform overflowed where the sum itself need not
+        direct.correlate(part, x, y)
+    return None
+
+
+def lines(part: Part, images: int, itemsize: int) -> tuple[Line, ...]:
+    """One line for each axis, the first in pieces where all of it would not fit."""
+    found = [_line(a, LONG) for a in part.axes]
+    groups, filters, channels, *_ = part.kernel.shape
+    held = 2 * itemsize * groups * (filters + channels) * prod(line.length for line in found)
+    if held > PIECE_BYTES:
+        found[0] = _line(part.axes[0], max(found[0].length * PIECE_BYTES // held, 1))
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def _line(axis: Axis, long: int) -> Line:
+    first, last = axis.reach
+    whole = slice(0, axis.out)
+    if axis.boundary.name == "wrap" and axis.reads_outside and axis.input_dilation == 1:
+        if _good(axis.size) == axis.size <= long:
+            return Line(axis.size, (whole,), slice(None), axis.lo)
+    elif axis.zero_outside and axis.input_dilation == 1:
+        lo, hi = max(first, 0), min(last, axis.size - 1)
+        length = max(hi + 1 - first, last + 1 - lo)  # beyond that, outputs would see each other around the circle
+        if lo <= hi and length <= long:
+            return Line(_good(length), (whole,), slice(lo, hi + 1), lo - first)
+    length = _good(last + 1 - first)
+    if length > long:
+        length = min(length, _good(max(OVERLAP * axis.span, long // 2)))
+    step = (length - axis.span) // axis.stride + 1
+    pieces = tuple(slice(o, min(o + step, axis.out)) for o in range(0, axis.out, step))
+    return Line(length, pieces, None, 0)
+
+
+@lru_cache(maxsize=1024)
+def _good(n: int) -> int:
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(n, real=True))
+
+
+def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
+    plan = lines(part, x.shape[0], y.itemsize)
+    lengths = tuple(line.length for line in plan)
+    spectrum = _spectrum(part, plan, y.dtype)
+    groups, filters, channels, *_ = part.kernel.shape
+    images = max(PIECE_BYTES // (2 * y.itemsize * groups * (filters + channels) * prod(lengths)), 1)
+    for b in range(0, x.shape[0], images):
+        for tile in product(*(line.pieces for line in plan)):
+            outputs = y[(slice(b, b + images), slice(None), slice(None), *tile)]
+            pieces = x[b : b + images]
+            for j, (line, axis, outs) in enumerate(zip(plan, part.axes, tile, strict=True)):
+                if line.inputs is None:
+                    pieces = reach(axis, pieces, 3 + j, outs)
+                else:
+                    pieces = pieces[(slice(None),) * (3 + j) + (line.inputs,)]
+            result = _contract(_forward(pieces.astype(y.dtype, copy=False), lengths), spectrum)
+            result = _backward(result, lengths, y.dtype)
+            for j, (axis, outs) in enumerate(zip(part.axes, tile, strict=True)):
+                at = np.arange(outs.stop - outs.start) * axis.stride
+                if at[-1] < lengths[j]:
+                    result = result[(slice(None),) * (3 + j) + (slice(0, int(at[-1]) + 1, axis.stride),)]
+                else:  # more outputs than positions on the circle
+                    result = result.take(at % lengths[j], 3 + j)
+            outputs[...] = result
+
+
+def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyArray:
+    """Transform of the kernel, tap p at ``shift - p*t`` on the circle; kept, as (G, F, C, w1..wd)."""
+    key = ("spectrum", dtype, *((line.length, line.shift) for line in plan))
+    kept: AnyArray | None = part.kept.get(key)
+    if kept is None:
+        placed = part.kernel.astype(dtype, copy=False)
+        for j, (axis, line) in enumerate(zip(part.axes, plan, strict=True)):
+            places = (line.shift - np.arange(axis.kernel) * axis.dilation) % line.length
+            wide = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
+            np.add.at(np.moveaxis(wide, 3 + j, 0), places, np.moveaxis(placed, 3 + j, 0))
+            placed = wide
+        kept = part.kept[key] = _forward(placed, tuple(line.length for line in plan))
+    return kept
+
+
+def _contract(x: AnyArray, kernel: AnyArray) -> AnyArray:
+    """Sum over channels at each frequency: (B, G, C, w..) and (G, F, C, w..) to (B, G, F, w..)."""
+    channels, filters = kernel.shape[2], kernel.shape[1]
+    if channels == 1:
+        return x * kernel[:, :, 0]
+    if channels * filters < 32:
+        total = x[:, :, None, 0] * kernel[:, :, 0]
+        for c in range(1, channels):
+            total += x[:, :, None, c] * kernel[:, :, c]
+        return total
+    by_frequency = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
+    inputs = np.moveaxis(x.reshape(*x.shape[:3], -1), (3, 0), (0, 3))
+    result = np.matmul(by_frequency, inputs)
+    return np.moveaxis(result, (0, 3), (3, 0)).reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
+
+
+def _forward(a: AnyArray, lengths: tuple[int, ...]) -> AnyArray:
+    from scipy import fft
+
+    axes = tuple(range(a.ndim - len(lengths), a.ndim))
+    transform = fft.fftn if a.dtype.kind == "c" else fft.rfftn
+    result: AnyArray = transform(a, lengths, axes, workers=_workers(a.size))
+    return result
+
+
+def _backward(a: AnyArray, lengths: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
+    from scipy import fft
+
+    axes = tuple(range(a.ndim - len(lengths), a.ndim))
+    transform = fft.ifftn if dtype.kind == "c" else fft.irfftn
+    result: AnyArray = transform(a, lengths, axes, overwrite_x=True, workers=_workers(a.size))
+    return result
+
+
+def _workers(size: int) -> int:
+    """Threads for a transform; the pool is pocketfft's own, so user threads may nest."""
+    if size < 1 << 15:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,185 @@
+"""What every engine shares: a map split into plain convolutions, its transpose made from one, its windows.
+
+A dilated input is never stuffed with zeros under the zero boundary: the outputs are split into phases,
+each an ordinary convolution with every e-th tap. So an engine has one thing to do: fill the outputs of a
+`Part`, a convolution of grouped arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from convmtx.boundary import NOTHING, ZERO
+from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.typing import AnyArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some outputs of a map, evenly spaced along each axis, with the taps that meet them."""
+
+    outputs: tuple[slice, ...]
+    axes: tuple[Axis, ...]
+    #: (G, F, C, k1..kd); without taps where these outputs meet none.
+    kernel: AnyArray
+    #: What an engine made of the kernel, for the next time.
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+
+#: Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd).
+Correlate = Callable[[Part, AnyArray, AnyArray], None]
+
+
+class Plan:
+    """A map made ready to be applied: its parts, and those of its transpose."""
+
+    def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
+        self.geometry, self._taps = geometry, taps
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The plain convolutions that make up the map; together their outputs are all outputs."""
+        per_f, per_c = self.geometry.channels_per_group
+        kernel = self._taps.reshape(self.geometry.groups, per_f, per_c, *self._taps.shape[2:])
+        found = []
+        for chosen in product(*(_phases(a) for a in self.geometry.axes)):
+            met: tuple[Any, ...] = (..., *(taps for _, taps, _ in chosen))
+            found.append(Part(tuple(o for o, _, _ in chosen), tuple(a for _, _, a in chosen), kernel[met]))
+        return tuple(found)
+
+    def forward(self, x: AnyArray, correlate: Correlate) -> AnyArray:
+        """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
+        g = self.geometry
+        y = np.empty((x.shape[0], *g.out_shape), np.result_type(self._taps, x))
+        inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
+        for part in self.parts:
+            where: tuple[Any, ...] = (..., *part.outputs)
+            if part.kernel.size:
+                correlate(part, inputs, outputs[where])
+            else:
+                outputs[where] = 0
+        return y
+
+    def transposed(self, y: AnyArray, correlate: Correlate) -> AnyArray:
+        """Apply the transpose where it is no convolution: that of the inside part, its border folded back.
+
+        The map is (continue the input past its ends), then (a convolution that reads nothing outside).
+        """
+        inner, mirrored = self._inner
+        x = mirrored.forward(y, correlate)
+        for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
+            if whole is not axis:
+                at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
+                x = _fold_back(x, at, axis)
+        return x
+
+    @cached_property
+    def _inner(self) -> tuple[Geometry, Plan]:
+        inner = replace(self.geometry, axes=tuple(_inside(a) for a in self.geometry.axes))
+        mirrored = inner.T
+        assert mirrored is not None  # an axis that reads nothing outside always has a transpose
+        return inner, Plan(mirrored, mirrored.taps(inner.stored(self._taps)))
+
+
+def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
+    """Outputs, taps and axis of each phase, so that no tap ever multiplies a stuffed zero.
+
+    Tap p meets output o where ``o*s - lo + p*t`` is a multiple of e. Outputs ``r + j*P`` with
+    ``P = e/gcd(s, e)`` are met by taps ``p0 + m*Q`` with ``Q = e/gcd(t, e)``.
+    """
+    e = axis.input_dilation
+    if e == 1 or not axis.zero_outside:
+        yield slice(None), slice(None), axis
+        return
+    period, skip = e // gcd(axis.stride, e), e // gcd(axis.dilation, e)
+    for r in range(min(period, axis.out)):
+        position = r * axis.stride - axis.lo
+        met = [p for p in range(min(skip, axis.kernel)) if (position + p * axis.dilation) % e == 0]
+        if not met:
+            yield slice(r, None, period), slice(0), axis
+            continue
+        inner = Axis(
+            axis.size,
+            len(range(met[0], axis.kernel, skip)),
+            axis.stride * period // e,
+            axis.dilation * skip // e,
+            lo=-((position + met[0] * axis.dilation) // e),
+        )
+        yield slice(r, None, period), slice(met[0], None, skip), with_outputs(inner, len(range(r, axis.out, period)))
+
+
+def with_outputs(axis: Axis, count: int) -> Axis:
+    """The axis padded or cropped at its end so that it has ``count`` outputs."""
+    return replace(axis, hi=(count - 1) * axis.stride + axis.span - axis.stretched - axis.lo)
+
+
+def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
+    """View of (B, *shape) as (B, groups, channels/groups, n1..nd)."""
+    if geometry.layout is Layout.LAST:
+        x = np.moveaxis(x, -1, 1)
+    elif geometry.layout is Layout.PLAIN:
+        x = x[:, None]
+    groups = geometry.groups
+    return x.reshape(x.shape[0], groups, channels // groups, *x.shape[2:])
+
+
+def _inside(axis: Axis) -> Axis:
+    """The axis after the input was continued: same windows, nothing outside. Zero borders need no continuing."""
+    if axis.zero_outside:
+        return axis
+    return Axis(axis.reach[1] - axis.reach[0] + 1, axis.kernel, axis.stride, axis.dilation)
+
+
+def _places(axis: Axis, first: int, count: int) -> IntArray:
+    """Input behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
+    start = first * axis.stride - axis.lo
+    q = np.arange(start, start + (count - 1) * axis.stride + axis.span)
+    inside = axis.boundary.inside(q, axis.stretched)
+    e = axis.input_dilation
+    return inside if e == 1 else np.where((inside != NOTHING) & (inside % e == 0), inside // e, NOTHING)
+
+
+def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
+    """Add each position of the continued axis to the input position it was read from."""
+    places = _places(axis, 0, axis.out)
+    moved = np.moveaxis(x, at, 0)
+    folded = np.zeros((axis.size, *moved.shape[1:]), x.dtype)
+    first = max(-axis.reach[0], 0)
+    lo = max(axis.reach[0], 0)
+    length = min(axis.reach[1], axis.size - 1) - lo + 1
+    if axis.input_dilation == 1 and length > 0:  # most of it is one straight piece
+        folded[lo : lo + length] = moved[first : first + length]
+        outside = [q for q in range(places.size) if not first <= q < first + length]
+    else:
+        outside = list(range(places.size))
+    for q in outside:
+        if places[q] != NOTHING:
+            folded[places[q]] += moved[q]
+    return np.ascontiguousarray(np.moveaxis(folded, 0, at))
+
+
+def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
+    """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends."""
+    start = outs.start * axis.stride - axis.lo
+    stop = (outs.stop - 1) * axis.stride - axis.lo + axis.span
+    before = (slice(None),) * at
+    if start >= 0 and stop <= axis.size and axis.input_dilation == 1:
+        return x[(*before, slice(start, stop))]
+    if axis.boundary is ZERO and axis.input_dilation == 1:
+        lo, hi = min(max(start, 0), axis.size), min(max(stop, 0), axis.size)
+        padded = np.zeros((*x.shape[:at], stop - start, *x.shape[at + 1 :]), x.dtype)
+        if lo < hi:
+            padded[(*before, slice(lo - start, hi - start))] = x[(*before, slice(lo, hi))]
+        return padded
+    places = _places(axis, outs.start, outs.stop - outs.start)
+    gathered = x.take(np.maximum(places, 0), at)
+    if (places == NOTHING).any():
+        gathered[(*before, places == NOTHING)] = 0
+    return gathered
