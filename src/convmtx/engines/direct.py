@@ -31,9 +31,8 @@ FULL_RATE = 16
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """``count`` neighbouring outputs along axis ``at`` taken together: one window, ``count`` shifted kernels."""
+    """``count`` neighbouring outputs along an axis taken together: one window, ``count`` shifted kernels."""
 
-    at: int
     count: int
     axis: Axis  # of the common windows
     kernel: AnyArray  # (G, F, count, C, k1..kd)
@@ -41,16 +40,26 @@ class Band:
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
-    kept = part.kept.get(("bands", y.dtype))
+    at, count = together(part, y.dtype)
+    with np.errstate(invalid="ignore" if count > 1 else None):
+        finite = _in_bands(part, x, y, at, count)
+    if count > 1 and not finite:  # zeros of the band took nan or inf to outputs whose own window has none
+        _in_bands(part, x, y, at, 1)
+
+
+def _in_bands(part: Part, x: AnyArray, y: AnyArray, at: int, count: int) -> bool:
+    """Fill y, ``count`` outputs along axis ``at`` together; whether all of it is finite."""
+    kept = part.kept.get(("bands", y.dtype, count))
     if kept is None:
-        kept = part.kept["bands", y.dtype] = list(_bands(part, y.dtype))
+        kept = part.kept["bands", y.dtype, count] = list(_bands(part, y.dtype, at, count))
+    finite = True
     for outputs, band in kept:
-        at = 3 + band.at
-        target = y[(slice(None),) * at + (outputs,)]
-        # Axis ``at`` of the target, in steps of the band, and inside it the outputs taken together.
-        split = target.reshape(*target.shape[:at], -1, band.count, *target.shape[at + 1 :])
-        axes = tuple(band.axis if j == band.at else a for j, a in enumerate(part.axes))
-        _fill(axes, band.kernel, x, np.moveaxis(split, at + 1, 3))
+        target = y[(slice(None),) * (3 + at) + (outputs,)]
+        # That axis of the target in steps of the band, and inside it the outputs taken together.
+        split = target.reshape(*target.shape[: 3 + at], band.axis.out, band.count, *target.shape[4 + at :])
+        axes = tuple(band.axis if j == at else a for j, a in enumerate(part.axes))
+        finite &= _fill(axes, band.kernel, x, np.moveaxis(split, 4 + at, 3))
+    return finite
 
 
 def together(part: Part, dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -81,9 +90,8 @@ def _step(axis: Axis, count: int) -> int:
     return gcd(axis.stride, axis.dilation) if count > 1 else axis.dilation
 
 
-def _bands(part: Part, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Band]]:
+def _bands(part: Part, dtype: np.dtype[Any], at: int, count: int) -> Iterator[tuple[slice, Band]]:
     """The outputs of a part in bands: as many as fill whole ones, and one band of what is left."""
-    at, count = together(part, dtype)
     axis = part.axes[at]
     whole = axis.out // count
     kernel = part.kernel.astype(dtype, copy=False)
@@ -106,11 +114,11 @@ def _band(axis: Axis, kernel: AnyArray, at: int, count: int, outs: int, first: i
         places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // step
         inside: tuple[Any, ...] = (slice(None),) * (3 + at) + (places,)
         band[:, :, j][inside] = kernel
-    return Band(at, count, with_outputs(common, outs), band)
+    return Band(count, with_outputs(common, outs), band)
 
 
-def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, b, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, b, C, k1..kd)."""
+def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> bool:
+    """Fill y (B, G, F, b, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, b, C, k1..kd); whether it is finite."""
     groups, filters, count, channels, *sizes = kernel.shape
     d = len(axes)
     taps = channels * prod(sizes)
@@ -120,6 +128,7 @@ def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) ->
     else:
         matrix = kernel.reshape(groups, filters * count, taps)
     per_output = taps * groups * y.itemsize
+    finite = True
     for batch, tile in _tiles(x.shape[0], y.shape[4:], max(TILE_BYTES // per_output, 1)):
         windows = _windows(axes, x[batch], tile, sizes)
         images, places = windows.shape[0], windows.shape[3 + d :]
@@ -129,11 +138,14 @@ def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) ->
             rows = _packed(columns, y.dtype).reshape(images * prod(places), taps)
             result = (rows @ matrix).reshape(images, *places, count, filters)
             target[:, 0] = result.transpose(0, 2 + d, 1 + d, *range(1, 1 + d))
+            finite &= count == 1 or bool(np.isfinite(result.sum()))
         else:
             columns = windows.transpose(1, 2, *range(3, 3 + d), 0, *range(3 + d, 3 + 2 * d))
             result = matrix @ _packed(columns, y.dtype).reshape(groups, taps, images * prod(places))
             result = result.reshape(groups, filters, count, images, *places)
             target[...] = result.transpose(3, 0, 1, 2, *range(4, 4 + d))
+            finite &= count == 1 or bool(np.isfinite(result.sum()))
+    return finite
 
 
 def _packed(windows: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
