@@ -8,6 +8,7 @@ from convmtx.errors import ArgumentError as ArgumentError
 from convmtx.errors import ArgumentTypeError as ArgumentTypeError
 from convmtx.errors import ConvmtxError as ConvmtxError
 from convmtx.errors import FormTooLargeError as FormTooLargeError
+from convmtx.errors import ImmutableError as ImmutableError
 from convmtx.errors import MissingExtraError as MissingExtraError
 from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
@@ -23,6 +24,7 @@ __all__ = [
     "ConvmtxError",
     "Explanation",
     "FormTooLargeError",
+    "ImmutableError",
     "LinearMap",
     "MissingExtraError",
     "NotToeplitzError",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any
+from operator import add, matmul
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from convmtx import memory
 from convmtx._xp import numeric
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
 from convmtx.forms import FORMATS, converted, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
@@ -29,6 +30,13 @@ class LinearMap(ABC):
     """
 
     __array_ufunc__ = None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        got = f"{type(self).__name__}.{name} = ..."
+        raise ImmutableError(sentence("op", got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)"))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
 
     @property
     @abstractmethod
@@ -136,6 +144,10 @@ class LinearMap(ABC):
 
     def _columns(self, call: str, v: ArrayLike, side: int) -> AnyArray:
         """Apply to the columns of ``v``: forward for side 0, the adjoint for side 1."""
+        if hasattr(v, "nnz") or hasattr(v, "matvec"):
+            got = f"v is a {type(v).__name__}"
+            remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
+            raise ArgumentTypeError(sentence(call, got, "Wanted an array or another map of convmtx", remedy))
         array = numeric(call, "v", v)
         length = self.shape[1 - side]
         if array.ndim not in (1, 2) or array.shape[0] != length:
@@ -216,7 +228,7 @@ class LinearMap(ABC):
         one_of("to_sparse", "format", format, FORMATS)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
-        return converted("to_sparse", self._sparse(order, checked), format)
+        return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""
@@ -247,7 +259,10 @@ class Scaled(LinearMap):
     """A number times a map."""
 
     def __init__(self, op: LinearMap, scalar: Any) -> None:
-        self.op, self.scalar = op, scalar
+        vars(self).update(op=op, scalar=scalar)
+
+    op: LinearMap
+    scalar: Any
 
     @property
     def in_shape(self) -> Shape:
@@ -283,83 +298,91 @@ class Scaled(LinearMap):
 
 
 class Sum(LinearMap):
-    """The sum of two maps between the same shapes."""
+    """The sum of maps between the same shapes."""
 
-    def __init__(self, left: LinearMap, right: LinearMap) -> None:
-        self.left, self.right = left, right
+    def __init__(self, *terms: LinearMap) -> None:
+        flat = [each for term in terms for each in (term.terms if isinstance(term, Sum) else (term,))]
+        vars(self).update(terms=tuple(flat))
+
+    terms: tuple[LinearMap, ...]
 
     @property
     def in_shape(self) -> Shape:
-        return self.left.in_shape
+        return self.terms[0].in_shape
 
     @property
     def out_shape(self) -> Shape:
-        return self.left.out_shape
+        return self.terms[0].out_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(self.left.dtype, self.right.dtype)
+        return np.result_type(*(term.dtype for term in self.terms))
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self.left._apply(x) + self.right._apply(x)
+        return reduce(np.add, (term._apply(x) for term in self.terms))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self.left._apply_transposed(y) + self.right._apply_transposed(y)
+        return reduce(np.add, (term._apply_transposed(y) for term in self.terms))
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        total: scipy.sparse.csr_array = self.left._sparse(order, rows) + self.right._sparse(order, rows)
-        return total
+        return reduce(add, (term._sparse(order, rows) for term in self.terms))
 
     def conj(self) -> LinearMap:
-        return Sum(self.left.conj(), self.right.conj())
+        return Sum(*(term.conj() for term in self.terms))
 
     @property
     def T(self) -> LinearMap:
-        return Sum(self.left.T, self.right.T)
+        return Sum(*(term.T for term in self.terms))
 
 
 class Product(LinearMap):
-    """One map after another: ``Product(left, right)(x) == left(right(x))``."""
+    """One map after another, the last first: ``Product(a, b)(x) == a(b(x))``."""
 
-    def __init__(self, left: LinearMap, right: LinearMap) -> None:
-        self.left, self.right = left, right
+    def __init__(self, *factors: LinearMap) -> None:
+        flat = [each for factor in factors for each in (factor.factors if isinstance(factor, Product) else (factor,))]
+        vars(self).update(factors=tuple(flat))
+
+    factors: tuple[LinearMap, ...]
 
     @property
     def in_shape(self) -> Shape:
-        return self.right.in_shape
+        return self.factors[-1].in_shape
 
     @property
     def out_shape(self) -> Shape:
-        return self.left.out_shape
+        return self.factors[0].out_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(self.left.dtype, self.right.dtype)
+        return np.result_type(*(factor.dtype for factor in self.factors))
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self.left._apply(self.right._apply(x))
+        return reduce(lambda value, factor: factor._apply(value), reversed(self.factors), x)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self.right._apply_transposed(self.left._apply_transposed(y))
+        return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        matrix: scipy.sparse.csr_array = self.left._sparse(order, rows) @ self.right._sparse(order, None)
+        first, *rest = self.factors
+        matrix = reduce(matmul, (factor._sparse(order, None) for factor in rest), first._sparse(order, rows))
         matrix.sum_duplicates()
         return matrix
 
     def conj(self) -> LinearMap:
-        return Product(self.left.conj(), self.right.conj())
+        return Product(*(factor.conj() for factor in self.factors))
 
     @property
     def T(self) -> LinearMap:
-        return Product(self.right.T, self.left.T)
+        return Product(*(factor.T for factor in reversed(self.factors)))
 
 
 class Transposed(LinearMap):
     """The transpose of a map that has no better one; applying it costs what the map costs."""
 
     def __init__(self, op: LinearMap) -> None:
-        self.op = op
+        vars(self).update(op=op)
+
+    op: LinearMap
 
     @property
     def in_shape(self) -> Shape:

@@ -17,14 +17,19 @@ from convmtx.typing import IntArray
 NOTHING = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Boundary:
     """A rule for reading outside the array, as a value."""
 
     name: str
     inside: Callable[[IntArray, int], IntArray]
+    #: Positions after which the rule repeats itself, for an array of size n; 0 where it never does.
+    period: Callable[[int], int]
     #: The map stays Toeplitz: an entry depends on output minus input position (modulo the size) only.
     toeplitz: bool
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def _zero(q: IntArray, n: int) -> IntArray:
@@ -35,28 +40,44 @@ def _wrap(q: IntArray, n: int) -> IntArray:
     return q % n
 
 
+def _reflect_period(n: int) -> int:
+    return max(2 * (n - 1), 1)
+
+
 def _reflect(q: IntArray, n: int) -> IntArray:
     if n == 1:  # no neighbour to mirror: numpy.pad repeats the one value
         return np.zeros_like(q)
-    period = 2 * (n - 1)
+    period = _reflect_period(n)
     folded = q % period
     return np.minimum(folded, period - folded)
 
 
+def _symmetric_period(n: int) -> int:
+    return 2 * n
+
+
 def _symmetric(q: IntArray, n: int) -> IntArray:
-    folded = q % (2 * n)
+    folded = q % _symmetric_period(n)
     return np.minimum(folded, 2 * n - 1 - folded)
+
+
+def _never(_n: int) -> int:
+    return 0
+
+
+def _itself(n: int) -> int:
+    return n
 
 
 def _edge(q: IntArray, n: int) -> IntArray:
     return np.clip(q, 0, n - 1)
 
 
-ZERO = Boundary("zero", _zero, toeplitz=True)
-WRAP = Boundary("wrap", _wrap, toeplitz=True)
-REFLECT = Boundary("reflect", _reflect, toeplitz=False)
-SYMMETRIC = Boundary("symmetric", _symmetric, toeplitz=False)
-EDGE = Boundary("edge", _edge, toeplitz=False)
+ZERO = Boundary("zero", _zero, _never, toeplitz=True)
+WRAP = Boundary("wrap", _wrap, _itself, toeplitz=True)
+REFLECT = Boundary("reflect", _reflect, _reflect_period, toeplitz=False)
+SYMMETRIC = Boundary("symmetric", _symmetric, _symmetric_period, toeplitz=False)
+EDGE = Boundary("edge", _edge, _never, toeplitz=False)
 
 BY_NAME = {
     "zero": ZERO,

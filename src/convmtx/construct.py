@@ -200,7 +200,9 @@ def convmtx(
         Shape of the arrays convolved.
     mode : {"full", "same", "valid"}
         What is kept of the full output, along each axis as in `numpy.convolve`: all ``k + n - 1``, the
-        central ``max(k, n)``, or the ``max(k, n) - min(k, n) + 1`` of complete overlap.
+        central ``max(k, n)``, or the ``max(k, n) - min(k, n) + 1`` of complete overlap. (`scipy.signal.convolve`
+        differs where the kernel is the longer: its "same" has the array's size, and "valid" takes the kernel as
+        the longer one along every axis or along none.)
     form : {"sparse", "dense"}
         A `scipy.sparse.csr_array` or an ndarray.
     order : {"C", "F"}

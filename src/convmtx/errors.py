@@ -23,6 +23,10 @@ class RowIndexError(ConvmtxError, IndexError):
     """A row was asked for that the matrix does not have."""
 
 
+class ImmutableError(ConvmtxError, AttributeError):
+    """A map was to be changed."""
+
+
 class FormTooLargeError(ConvmtxError, MemoryError):
     """A form would not fit in the memory that is available; nothing was allocated."""
 

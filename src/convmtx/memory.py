@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 from convmtx.errors import FormTooLargeError, sentence
@@ -20,14 +21,29 @@ def available() -> int:
     return max(min(limits), 0)
 
 
-def require(call: str, form: str, sizes: Mapping[str, int]) -> None:
-    """Raise `FormTooLargeError` unless ``sizes[form]`` bytes are available; name the forms that would fit."""
-    if sizes[form] <= _ALWAYS or sizes[form] <= (free := available()):
-        return
-    fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free]
+def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) -> None:
+    """Raise `FormTooLargeError` unless ``sizes[form]`` and ``working`` bytes are available; name what would fit."""
+    wanted = sizes[form] + working
+    if wanted > _ALWAYS and wanted > (free := available()):
+        raise _too_large(call, form, sizes, working, free)
+
+
+@contextmanager
+def told(call: str, form: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Say in our words when the system refuses memory that it had seemed to have."""
+    try:
+        yield
+    except FormTooLargeError:
+        raise
+    except MemoryError:
+        raise _too_large(call, form, sizes, 0, available()) from None
+
+
+def _too_large(call: str, form: str, sizes: Mapping[str, int], working: int, free: int) -> FormTooLargeError:
+    fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free and name != form]
     remedy = "These fit: " + ", ".join(fitting) if fitting else "No form fits; apply the operator itself, op(x)"
-    got = f"the {form} form takes {human(sizes[form])}"
-    raise FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
+    got = f"the {form} form takes {human(sizes[form])}" + (f" and {human(working)} to make" if working else "")
+    return FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
 
 
 def human(size: int) -> str:

@@ -26,13 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What `ConvOperator.explain` tells: data, and a table when printed."""
+    """What `ConvOperator.explain` tells: plain data (`dataclasses.asdict` of it is JSON), and a table when printed."""
 
-    geometry: Geometry
     in_shape: Shape
     out_shape: Shape
     shape: tuple[int, int]
-    dtype: np.dtype[Any]
+    dtype: str
+    in_channels: int
+    out_channels: int
+    groups: int
+    channels: str
+    flip: bool
+    transposed: bool
+    #: For each spatial axis its size, kernel, stride, dilation, pads, input dilation, boundary and outputs.
+    axes: tuple[dict[str, Any], ...]
     nnz: int
     #: Bytes of each form by name; a form that does not exist for this map is not there.
     bytes: dict[str, int]
@@ -40,18 +47,14 @@ class Explanation:
     reason: str
 
     def __str__(self) -> str:
-        g = self.geometry
         lines = [
             f"convolution {self.in_shape} -> {self.out_shape}, matrix {self.shape[0]} x {self.shape[1]}, {self.dtype}",
-            f"channels {g.in_channels} -> {g.out_channels}, groups {g.groups}, layout {g.layout.value}"
-            + (", kernel flipped" if g.flip else "")
-            + (", transposed" if g.transposed else ""),
+            f"channels {self.in_channels} -> {self.out_channels}, groups {self.groups}, layout {self.channels}"
+            + (", kernel flipped" if self.flip else "")
+            + (", transposed" if self.transposed else ""),
         ]
-        lines += [
-            f"axis {j}: size {a.size}, kernel {a.kernel}, stride {a.stride}, dilation {a.dilation}, "
-            f"pads ({a.lo}, {a.hi}), input dilation {a.input_dilation}, boundary {a.boundary.name}, outputs {a.out}"
-            for j, a in enumerate(g.axes)
-        ]
+        for j, axis in enumerate(self.axes):
+            lines.append(f"axis {j}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in axis.items()))
         density = self.nnz / (self.shape[0] * self.shape[1])
         lines.append(f"nnz {self.nnz} ({density:.3g} of all entries)")
         lines += [f"  {name:<9}{human(size):>9}" for name, size in self.bytes.items()]
@@ -81,7 +84,11 @@ class ConvOperator(LinearMap):
     """
 
     def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
-        self._geometry, self._kernel, self._asked = geometry, kernel, engine
+        vars(self).update(_geometry=geometry, _kernel=kernel, _asked=engine)
+
+    _geometry: Geometry
+    _kernel: AnyArray
+    _asked: EngineName
 
     def __repr__(self) -> str:
         return f"ConvOperator {self.in_shape} -> {self.out_shape}, kernel {self._kernel.shape}, {self.dtype}"
@@ -196,7 +203,13 @@ class ConvOperator(LinearMap):
         return ConvOperator(self._geometry, frozen(kernel), self._asked)
 
     def __mul__(self, scalar: Any) -> ConvOperator:
-        return self._with(self._kernel * scalar_value(scalar))
+        number = scalar_value(scalar)
+        try:
+            return self._with(self._kernel * number)
+        except OverflowError:
+            got, wanted = f"{number} is no {self.dtype}", "Wanted a number of the kernel's type"
+            remedy = "Use op.with_kernel(op.kernel.astype(np.int64)) first"
+            raise ArgumentError(sentence("a * op", got, wanted, remedy)) from None
 
     def __truediv__(self, scalar: Any) -> ConvOperator:
         return self._with(self._kernel / scalar_value(scalar))
@@ -360,11 +373,18 @@ class ConvOperator(LinearMap):
         >>> e.shape, e.nnz, e.bytes["dense"]
         ((998, 1000), 2994, 7984000)
         """
-        geometry = self._geometry
-        sizes = forms.sizes(geometry, self.dtype)
+        g = self._geometry
         choice = self._choose(self.dtype, 1)
+        axes = tuple(
+            {
+                "size": a.size, "kernel": a.kernel, "stride": a.stride, "dilation": a.dilation, "pads": (a.lo, a.hi),
+                "input_dilation": a.input_dilation, "boundary": a.boundary.name, "outputs": a.out,
+            }
+            for a in g.axes
+        )  # fmt: skip
         return Explanation(
-            geometry, self.in_shape, self.out_shape, self.shape, self.dtype, self.nnz, sizes,
+            self.in_shape, self.out_shape, self.shape, self.dtype.name, g.in_channels, g.out_channels, g.groups,
+            g.layout.value, g.flip, g.transposed, axes, self.nnz, forms.sizes(g, self.dtype),
             choice.engine.name, choice.reason,
         )  # fmt: skip
 

@@ -265,3 +265,31 @@ def test_scipys_solvers_take_the_operator_as_it_is():
     assert np.allclose(np.sort(sla.eigsh(op.T @ op, 3)[0]), np.sort(np.linalg.eigvalsh(D.T @ D))[-3:])
     assert np.allclose(scipy.optimize.lsq_linear(op, b).x, x)
     assert np.isclose(sla.onenormest(op), np.abs(D).sum(0).max())
+
+
+def test_long_chains_need_no_deep_stack():
+    R = cm.conv([1, 2, 3], 6, padding=1, boundary="reflect")
+    total = one = R.T
+    for _ in range(3000):
+        total = total + R.T
+    for _ in range(40):
+        one = one @ R.T
+
+    assert np.array_equal(total(np.arange(6)), 3001 * R.T(np.arange(6)))
+    assert np.array_equal(one.T.to_dense(), np.linalg.matrix_power(R.to_dense(), 41))
+    assert repr(total) == "Sum (6,) -> (6,), int64"
+
+
+def test_explaining_is_data():
+    import dataclasses
+    import json
+
+    e = cm.conv(np.ones((3, 3, 2, 4)), (8, 8, 2), stride=2, padding="same", boundary="wrap").explain()
+    data = json.loads(json.dumps(dataclasses.asdict(e)))
+
+    assert data["axes"][0] == {
+        "size": 8, "kernel": 3, "stride": 2, "dilation": 1, "pads": [0, 1], "input_dilation": 1,
+        "boundary": "wrap", "outputs": 4,
+    }  # fmt: skip
+    assert data["bytes"]["dense"] == 8 * 64 * 128
+    assert "axis 1: size 8, kernel 3, stride 2" in str(e)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import cases
 
 from convmtx.engines import direct, fft, tapwise
 from convmtx.engines.parts import Plan
+from strategies import cases
 
 
 @given(cases(dtypes=[np.float64, np.complex128, np.float32]))

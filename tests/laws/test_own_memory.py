@@ -60,6 +60,14 @@ def test_operators_survive_pickling(case):
     assert np.array_equal(pickle.loads(pickle.dumps(case.op.T)).to_dense(), case.op.to_dense().T)
 
 
+@pytest.mark.parametrize("name", ["in_shape", "nnz", "_kernel", "kernel", "foo"])
+def test_operators_cannot_be_assigned_to(name):
+    op = cm.conv([1, 2], 4, padding=1, boundary="edge")
+    for each in (op, op.T, op @ op.T, op.T @ op + op.T @ op, 2 * op.T):
+        with pytest.raises(AttributeError, match=r"Maps cannot be changed"):
+            setattr(each, name, 1)
+
+
 def test_operators_hash_by_identity():
     a, b = cm.conv([1, 2], 4), cm.conv([1, 2], 4)
 

@@ -57,7 +57,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     return None
 
 
-def lines(part: Part, images: int, itemsize: int) -> tuple[Line, ...]:
+def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
     """One line for each axis, the first in pieces where all of it would not fit."""
     found = [_line(a, LONG) for a in part.axes]
     groups, filters, channels, *_ = part.kernel.shape
@@ -95,7 +95,7 @@ def _good(n: int) -> int:
 
 
 def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
-    plan = lines(part, x.shape[0], y.itemsize)
+    plan = lines(part, y.itemsize)
     lengths = tuple(line.length for line in plan)
     spectrum = _spectrum(part, plan, y.dtype)
     groups, filters, channels, *_ = part.kernel.shape
@@ -138,10 +138,8 @@ def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyAr
 def _contract(x: AnyArray, kernel: AnyArray) -> AnyArray:
     """Sum over channels at each frequency: (B, G, C, w..) and (G, F, C, w..) to (B, G, F, w..)."""
     channels, filters = kernel.shape[2], kernel.shape[1]
-    if channels == 1:
-        return x * kernel[:, :, 0]
     if channels * filters < 32:
-        total = x[:, :, None, 0] * kernel[:, :, 0]
+        total: AnyArray = x[:, :, None, 0] * kernel[:, :, 0]
         for c in range(1, channels):
             total += x[:, :, None, c] * kernel[:, :, c]
         return total
@@ -155,7 +153,7 @@ def _forward(a: AnyArray, lengths: tuple[int, ...]) -> AnyArray:
     from scipy import fft
 
     axes = tuple(range(a.ndim - len(lengths), a.ndim))
-    transform = fft.fftn if a.dtype.kind == "c" else fft.rfftn
+    transform: Any = fft.fftn if a.dtype.kind == "c" else fft.rfftn
     result: AnyArray = transform(a, lengths, axes, workers=_workers(a.size))
     return result
 
@@ -164,7 +162,7 @@ def _backward(a: AnyArray, lengths: tuple[int, ...], dtype: np.dtype[Any]) -> An
     from scipy import fft
 
     axes = tuple(range(a.ndim - len(lengths), a.ndim))
-    transform = fft.ifftn if dtype.kind == "c" else fft.irfftn
+    transform: Any = fft.ifftn if dtype.kind == "c" else fft.irfftn
     result: AnyArray = transform(a, lengths, axes, overwrite_x=True, workers=_workers(a.size))
     return result
 

@@ -56,7 +56,7 @@ def _direct_cost(part: Part, dtype: np.dtype[Any], images: int) -> Cost:
 
 def _fft_cost(part: Part, dtype: np.dtype[Any], images: int) -> Cost:
     groups, filters, channels, *_ = part.kernel.shape
-    lines = fft.lines(part, images, dtype.itemsize)
+    lines = fft.lines(part, dtype.itemsize)
     size = prod(line.length * len(line.pieces) for line in lines)
     doublings = sum(log2(max(line.length, 2)) for line in lines)
     parts = 2 if dtype.kind == "c" else 1
@@ -66,9 +66,7 @@ def _fft_cost(part: Part, dtype: np.dtype[Any], images: int) -> Cost:
     products = 4.0 * images * groups * channels * filters * size * parts
     per_product = GEMM.get(f"c{2 * item}", 1e-10) if channels > 1 else 2.5e-10
     moved = float(transforms * size * item * 4)
-    return Cost(
-        2.5 * transforms * size * doublings + products, moved, seconds + products * per_product + CALL * 2
-    )
+    return Cost(2.5 * transforms * size * doublings + products, moved, seconds + products * per_product + CALL * 2)
 
 
 def _tapwise_cost(part: Part, dtype: np.dtype[Any], images: int) -> Cost:

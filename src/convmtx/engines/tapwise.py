@@ -24,4 +24,5 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
         columns = [table[:, p] for table, p in zip(tables, tap, strict=True)]
         o: tuple[Any, ...] = (..., *np.ix_(*(np.flatnonzero(c != NOTHING) for c in columns)))
         i: tuple[Any, ...] = (..., *np.ix_(*(c[c != NOTHING] for c in columns)))
-        y[o] += np.einsum("gfc,bgc...->bgf...", part.kernel[(..., *tap)], x[i])
+        matrix: AnyArray = part.kernel[(slice(None),) * 3 + tap]
+        y[o] += np.einsum("gfc,bgc...->bgf...", matrix, x[i])

@@ -11,7 +11,7 @@ from convmtx import memory
 from convmtx.errors import ArgumentTypeError, RowIndexError, sentence
 from convmtx.forms import sparse
 from convmtx.forms.dense import dense
-from convmtx.forms.sizes import sizes
+from convmtx.forms.sizes import sizes, working
 from convmtx.forms.view import view
 from convmtx.geometry import Geometry
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike, SparseFormat
@@ -26,8 +26,10 @@ FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
 def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
     """The (M, N) matrix, if it fits."""
-    memory.require(call, "dense", sizes(geometry, kernel.dtype))
-    return dense(geometry, kernel, order)
+    known = sizes(geometry, kernel.dtype)
+    memory.require(call, "dense", known)
+    with memory.told(call, "dense", known):
+        return dense(geometry, kernel, order)
 
 
 def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
@@ -48,15 +50,14 @@ def sparse_matrix(
     if rows is not None:
         return _rows(call, geometry, kernel, format, order, row_indices(call, rows, geometry.shape[0]))
     known = sizes(geometry, kernel.dtype)
-    if format != "dia":
-        memory.require(call, format, known)
-        builders: Mapping[str, Any] = {
-            "csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr,
-        }  # fmt: skip
+    if format == "dia":
+        memory.require(call, "csr", known, working(geometry, "csr"))
+        return converted(call, sparse.csr(geometry, kernel, order), "dia", known)
+    memory.require(call, format, known, working(geometry, format))
+    builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
+    with memory.told(call, format, known):
         matrix: scipy.sparse.sparray = builders[format](geometry, kernel, order)
-        return matrix
-    memory.require(call, "coo", known)
-    return converted(call, sparse.csr(geometry, kernel, order), "dia")
+    return matrix
 
 
 def _rows(
@@ -69,13 +70,17 @@ def _rows(
     memory.require(call, "rows", {"rows": entries * (kernel.dtype.itemsize + 3 * 8)})
     matrix = csr_array(sparse.some_rows(geometry, kernel, order, wanted), shape=shape)
     matrix.has_sorted_indices = matrix.has_canonical_format = True
-    return converted(call, matrix, format)
+    return converted(call, matrix, format, {})
 
 
-def converted(call: str, matrix: scipy.sparse.csr_array, format: SparseFormat) -> scipy.sparse.sparray:
-    """A CSR matrix in another format, if it fits."""
+def converted(
+    call: str, matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]
+) -> scipy.sparse.sparray:
+    """A CSR matrix in another format, if it fits; ``known`` are the sizes of the others."""
     if format == "dia":
-        memory.require(call, "dia", {"dia": sparse.dia_size(matrix)})
+        each = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # diagonal of each entry, and which are met
+        memory.require(call, "dia", {**known, "dia": 0}, each)
+        memory.require(call, "dia", {**known, "dia": sparse.dia_size(matrix)}, each)
         return sparse.dia(matrix)
     if format == "bsr":
         return matrix.tobsr((1, 1))
@@ -84,9 +89,15 @@ def converted(call: str, matrix: scipy.sparse.csr_array, format: SparseFormat) -
 
 def row_indices(call: str, rows: RowsLike, count: int) -> IntArray:
     """A slice, an array of row numbers (negative from the end) or a mask, as row numbers."""
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(count), dtype=np.int64)
-    array = np.asarray(rows)
+    try:
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(count), dtype=np.int64)
+        array = np.asarray(rows)
+    except (TypeError, ValueError) as error:
+        wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
+        raise ArgumentTypeError(
+            sentence(call, f"rows={rows!r} ({error})", wanted, "Pass rows=slice(0, 10), say")
+        ) from None
     if array.dtype == bool and array.shape == (count,):
         return np.flatnonzero(array)
     if array.size == 0:

@@ -32,3 +32,15 @@ def sizes(geometry: Geometry, dtype: DTypeLike) -> dict[str, int]:
     if not geometry.toeplitz:
         del found["view"]
     return found
+
+
+def working(geometry: Geometry, format: str) -> int:
+    """Bytes that making a sparse form takes beside the form: row pointers twice, and what coordinates start from."""
+    rows, columns = geometry.shape
+    lines = columns if format == "csc" else rows
+    pointers = 2 * 8 * lines
+    if format == "coo":
+        return pointers + 8 * rows
+    if format == "csc" and geometry.T is None:  # converted from csr
+        return pointers + geometry.nnz * 16
+    return pointers

@@ -162,9 +162,7 @@ class _Filler:
             if stride == size:
                 _repeat(out[:, begin : begin + size * run.count], size, run.count, shift)
             else:
-                for j in range(1, run.count):
-                    at = begin + j * stride
-                    _move(out[:, begin : begin + size], j * shift, out[:, at : at + size])
+                _scatter(out[:, begin:], size, stride, run.count, shift)
 
 
 @lru_cache(maxsize=512)
@@ -174,6 +172,17 @@ def _starts(axis_runs: tuple[Run, ...]) -> IntArray:
     for run in axis_runs:
         starts[1 + run.start : 1 + run.start + run.count * run.step : run.step] = run.columns.size
     return np.cumsum(starts, out=starts)
+
+
+def _scatter(out: AnyArray, size: int, stride: int, count: int, shift: int) -> None:
+    """Copy the first ``size`` columns of ``out`` to every ``stride`` columns, ``shift`` more each time."""
+    target = np.lib.stride_tricks.as_strided(
+        out, (out.shape[0], count, size), (out.strides[0], stride * out.strides[1], out.strides[1])
+    )[:, 1:]
+    if shift:
+        np.add(out[:, None, :size], np.arange(1, count, dtype=out.dtype)[:, None] * shift, out=target)
+    else:
+        np.copyto(target, out[:, None, :size])
 
 
 def _move(block: AnyArray, shift: int, out: AnyArray) -> None:
@@ -260,10 +269,13 @@ def _places(rows: Rows, wanted: IntArray) -> tuple[list[IntArray], IntArray]:
 
 
 def _run_of(axis_runs: tuple[Run, ...], places: IntArray) -> IntArray:
-    owner = np.empty(sum(run.count for run in axis_runs), np.int64)
+    """Which run each place belongs to; O(runs x different places), whatever the length of the axis."""
+    different, which = np.unique(places, return_inverse=True)
+    owner = np.empty(different.size, np.int64)
     for j, run in enumerate(axis_runs):
-        owner[run.start : run.start + run.count * run.step : run.step] = j
-    return owner[places]
+        steps, rest = np.divmod(different - run.start, run.step)
+        owner[(rest == 0) & (steps >= 0) & (steps < run.count)] = j
+    return owner[which]
 
 
 def csr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csr_array:

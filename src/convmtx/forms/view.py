@@ -8,6 +8,7 @@ import numpy as np
 
 from convmtx.errors import NotToeplitzError, sentence
 from convmtx.geometry import Axis, Geometry
+from convmtx.geometry.runs import summed
 from convmtx.typing import AnyArray, IntArray, Shape
 
 
@@ -76,11 +77,8 @@ def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
     place = np.arange(axis.kernel) * axis.dilation - axis.lo + (axis.out - 1) * axis.stride
     if not axis.zero_outside:  # wrap: taps whose places differ by whole turns add up, and repeat every turn
         residues, slots = np.unique(place % axis.stretched, return_inverse=True)
-        shape = (*taps.shape[:at], residues.size, *taps.shape[at + 1 :])
-        summed = np.zeros(shape, taps.dtype)
-        np.add.at(np.moveaxis(summed, at, 0), slots, np.moveaxis(taps, at, 0))
         turns = np.arange(0, length, axis.stretched)
         place = (residues + turns[:, None]).ravel()
-        taps = np.concatenate([summed] * turns.size, axis=at)
+        taps = np.concatenate([summed(taps, at, slots, residues.size)] * turns.size, axis=at)
     kept = np.flatnonzero((place >= 0) & (place < length))
     return taps.take(kept, at), place[kept]

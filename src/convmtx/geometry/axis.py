@@ -123,6 +123,25 @@ class Axis:
         """
         return _entries(self)
 
+    @property
+    def turn(self) -> int:
+        """Outputs after which windows outside the array repeat themselves; 0 where they never do."""
+        period = self.boundary.period(self.stretched)
+        return period // gcd(period, self.stride)
+
+    def beyond(self, start: int, stop: int) -> tuple[range, int]:
+        """Outputs of [start, stop) whose reading has to be looked up, and how many of the others read one input.
+
+        The others lie wholly before or after the array, and read nothing there or the one end that "edge" repeats.
+        """
+        if self.boundary.period(self.stretched):
+            return range(start, stop), 0
+        touching = max(-((self.span - 1 - self.lo) // self.stride), 0)
+        leaving = (self.stretched - 1 + self.lo) // self.stride + 1
+        begin = min(max(start, touching), stop)
+        near = range(begin, max(min(stop, leaving), begin))
+        return near, 0 if self.boundary is ZERO else stop - start - len(near)
+
     def entries_zero(self, first: int = 0, last: int | None = None) -> int:
         """Count, tap by tap, the outputs in [first, last) that read an input under the zero boundary.
 
@@ -147,11 +166,47 @@ def _entries(axis: Axis) -> int:
         return axis.entries_zero()
     first, last = axis.interior
     entries = replace(axis, boundary=ZERO).entries_zero(first, last)
-    edges = np.concatenate([np.arange(first), np.arange(last, axis.out)])
-    step = max(1, _CHUNK // axis.kernel)
-    taps = np.arange(axis.kernel)
-    for start in range(0, edges.size, step):
-        row = np.sort(axis.read(edges[start : start + step, None], taps), axis=1)
-        entries += int(np.count_nonzero(row[:, 0] != NOTHING))
-        entries += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
+    for start, stop in ((0, first), (last, axis.out)):
+        near, far = axis.beyond(start, stop)
+        entries += far
+        period = axis.turn
+        rounds, rest = divmod(len(near), period) if period else (0, len(near))
+        if rounds:
+            entries += rounds * _distinct(axis, range(near.start, near.start + period))
+        entries += _distinct(axis, range(near.stop - rest, near.stop))
     return entries
+
+
+def _distinct(axis: Axis, outputs: range) -> int:
+    """Inputs that each of these outputs reads, counted once for each output; the table is looked at in chunks."""
+    count = 0
+    taps = np.arange(axis.kernel)
+    step = max(1, _CHUNK // axis.kernel)
+    for start in range(outputs.start, outputs.stop, step):
+        these = np.arange(start, min(start + step, outputs.stop))
+        if axis.dilation == axis.input_dilation == 1:
+            count += _reached(axis, these)
+            continue
+        row = np.sort(axis.read(these[:, None], taps), axis=1)
+        count += int(np.count_nonzero(row[:, 0] != NOTHING))
+        count += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
+    return count
+
+
+def _reached(axis: Axis, outputs: IntArray) -> int:
+    """The same without a table where windows have no gaps: a rule maps an interval onto an interval.
+
+    Its ends are those of the window's two ends and of the turning points inside it, which are the images
+    0 and n-1; so the image is found from the window's ends and the first and last of each turn in it.
+    """
+    n, k = axis.size, axis.kernel
+    if axis.boundary.name == "wrap":
+        return outputs.size * min(k, n)
+    low = outputs * axis.stride - axis.lo
+    ends = axis.boundary.inside(np.stack([low, low + k - 1]), n)
+    least, most = ends.min(axis=0), ends.max(axis=0)
+    period = axis.boundary.period(n)
+    for turn, end in ((0, least), (n - 1, most)):
+        ahead = (turn - low) % period if period else np.where(turn >= low, turn - low, k)
+        end[ahead < k] = turn
+    return int((most - least + 1).sum())

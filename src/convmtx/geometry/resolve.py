@@ -15,6 +15,12 @@ from convmtx.typing import Shape
 _PADDING_NAMES = ("valid", "same", "same_lower", "full")
 
 
+#: Sizes, steps and pads up to here keep every product of two of them a 64-bit integer.
+LARGEST = 1 << 40
+#: Windows of d axes have 2d+3 in the engines, and NumPy arrays have 64 at most.
+MOST_AXES = 24
+
+
 def integer(call: str, name: str, value: Any, least: int | None) -> int:
     """An exact integer (no bool, no float) that is not below ``least``."""
     try:
@@ -28,6 +34,9 @@ def integer(call: str, name: str, value: Any, least: int | None) -> int:
         raise ArgumentError(
             sentence(call, f"{name}={number}", f"Wanted an integer >= {least}", f"Pass {name}={least} or more")
         )
+    if abs(number) > LARGEST:
+        wanted = "Wanted a size that 64-bit positions can be counted with"
+        raise ArgumentError(sentence(call, f"{name}={number}", wanted, f"Pass {LARGEST} or less"))
     return number
 
 
@@ -37,6 +46,9 @@ def shape(call: str, name: str, value: Any) -> Shape:
     if entries is None:
         return (integer(call, name, value, 1),)
     sizes = tuple(integer(call, f"{name}[{j}]", n, 1) for j, n in enumerate(entries))
+    if len(sizes) > MOST_AXES + 1:
+        got = f"{name} has {len(sizes)} axes"
+        raise ArgumentError(sentence(call, got, f"Wanted at most {MOST_AXES} spatial ones", "Merge some axes"))
     if not sizes:
         raise ArgumentError(
             sentence(call, f"{name}=()", "Wanted at least one spatial axis", "Pass the shape of one input")
@@ -175,14 +187,24 @@ def _channels(
     return layout, tuple(sizes), tuple(space), in_channels, out_channels, groups
 
 
-def _fits(call: str, axes: Sequence[Axis]) -> None:
-    for j, a in enumerate(axes):
-        if a.out < 1:
+def _fits(call: str, geometry: Geometry) -> Geometry:
+    for j, a in enumerate(geometry.axes):
+        if a.out < 1 and not geometry.transposed:
             padded = a.stretched + a.lo + a.hi
             got = f"axis {j} has {padded} positions after padding ({a.lo}, {a.hi}) and the kernel spans {a.span}"
             raise ArgumentError(
                 sentence(call, got, "Wanted a kernel that fits", "Pad more ('same', 'full') or use a smaller kernel")
             )
+        if a.out < 1:
+            got = f"axis {j} would have {a.out} outputs after cutting"
+            raise ArgumentError(sentence(call, got, "Wanted at least one", "Cut less with padding"))
+    if max(geometry.shape) >= 1 << 62 or max(max(abs(p) for p in a.reach) for a in geometry.axes) >= 1 << 62:
+        rows, columns = geometry.shape
+        got = f"the matrix would be {rows} x {columns}"
+        raise ArgumentError(
+            sentence(call, got, "Rows, columns and positions are counted in 64 bits", "Use smaller sizes or pads")
+        )
+    return geometry
 
 
 def conv(
@@ -211,8 +233,7 @@ def conv(
         Axis(a.size, a.kernel, a.stride, a.dilation, a.input_dilation, lo, hi, a.boundary)
         for a, (lo, hi) in zip(bare, pads(call, padding, bare), strict=True)
     )
-    _fits(call, axes)
-    return Geometry(axes, in_channels, out_channels, groups, layout, flag(call, "flip", flip))
+    return _fits(call, Geometry(axes, in_channels, out_channels, groups, layout, flag(call, "flip", flip)))
 
 
 def conv_transpose(
@@ -239,11 +260,8 @@ def conv_transpose(
         Axis(a.size, a.kernel, 1, a.dilation, a.input_dilation, a.span - 1 - lo, a.span - 1 - hi, ZERO)
         for a, (lo, hi) in zip(bare, cuts, strict=True)
     )
-    for j, a in enumerate(axes):
-        if a.out < 1:
-            wanted = f"Axis {j} would have {a.out} outputs and must have one"
-            raise ArgumentError(sentence(call, f"padding={padding!r}", wanted, "Cut less"))
-    return Geometry(axes, in_channels, out_channels, groups, layout, flag(call, "flip", flip), transposed=True)
+    geometry = Geometry(axes, in_channels, out_channels, groups, layout, flag(call, "flip", flip), transposed=True)
+    return _fits(call, geometry)
 
 
 def _cuts(call: str, axes: Sequence[Axis], padding: Any, extra: Shape, outs: Shape | None) -> list[tuple[int, int]]:
@@ -303,4 +321,4 @@ def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:
         drop = min(size, k) - 1 if mode != "full" else 0
         before, after = (drop // 2, drop - drop // 2) if mode == "same" else (drop, drop)
         axes.append(Axis(size, k, lo=k - 1 - before, hi=k - 1 - after))
-    return Geometry(tuple(axes), flip=True)
+    return _fits(call, Geometry(tuple(axes), flip=True))

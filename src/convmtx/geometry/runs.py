@@ -7,15 +7,18 @@ about k-1 short runs at each end, however long it is. Every form is written run 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, ZERO
+from convmtx.boundary import NOTHING
+from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry.axis import Axis
 from convmtx.typing import AnyArray, IntArray
+
+_CHUNK = 1 << 20  # table entries looked at together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,9 +42,7 @@ class Run:
         if self.columns.size == self.taps.size:
             ordered = bool((np.diff(self.slots) > 0).all())
             return picked if ordered else picked.take(np.argsort(self.slots), axis)
-        folded = np.zeros((*picked.shape[:axis], self.columns.size, *picked.shape[axis + 1 :]), kernel.dtype)
-        np.add.at(np.moveaxis(folded, axis, 0), self.slots, np.moveaxis(picked, axis, 0))
-        return folded
+        return summed(picked, axis, self.slots, self.columns.size)
 
     def segments(self) -> Iterator[tuple[int, int, int, int]]:
         """The columns cut into arithmetic progressions: (first slot, number, first column, step)."""
@@ -56,6 +57,22 @@ class Run:
             at = end
 
 
+def summed(taps: AnyArray, axis: int, slots: IntArray, size: int) -> AnyArray:
+    """Taps along ``axis`` added up, in order, in the slots they fall on; sums beyond an integer type are refused."""
+    whole = taps.dtype.kind in "iu"
+    wide = np.result_type(taps, np.int64) if whole and taps.dtype != np.uint64 else taps.dtype
+    total = np.zeros((*taps.shape[:axis], size, *taps.shape[axis + 1 :]), wide)
+    np.add.at(np.moveaxis(total, axis, 0), slots, np.moveaxis(taps, axis, 0))
+    exact = total.astype(taps.dtype, copy=False)
+    if whole and (exact != total).any():
+        got = (
+            f"a boundary folds taps onto one position, and their sum {total[exact != total].flat[0]} is no {taps.dtype}"
+        )
+        remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
+        raise ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
+    return exact
+
+
 def _run(axis: Axis, start: int, step: int, count: int) -> Run:
     """The run whose first output is ``start``: its table row, folded."""
     row = axis.read(np.asarray(start), np.arange(axis.kernel))
@@ -65,31 +82,36 @@ def _run(axis: Axis, start: int, step: int, count: int) -> Run:
     return Run(start, step, count, shift, columns, taps, slots)
 
 
-def _joined(run: Run, after: Run) -> Run | None:
-    """The two as one run, where ``after`` is the next output and reads alike at the same shift."""
-    if run.columns.size != after.columns.size or not (
-        np.array_equal(run.taps, after.taps) and np.array_equal(run.slots, after.slots)
-    ):
-        return None
-    moved = after.columns - (run.columns + (run.count - 1) * run.shift) if run.columns.size else np.zeros(1, np.int64)
-    shift = int(moved[0])
-    if (moved != shift).any() or (run.count > 1 and shift != run.shift):
-        return None
-    return Run(run.start, 1, run.count + 1, shift, run.columns, run.taps, run.slots)
-
-
-def _edge(axis: Axis, start: int, stop: int) -> Iterator[Run]:
-    """Outputs of which a tap falls outside, one by one, equal neighbours joined."""
-    if start >= stop:
+def _edge(axis: Axis, outputs: range) -> Iterator[Run]:
+    """Outputs of which a tap falls outside: a run for each place in a turn of the rule, or equal neighbours joined."""
+    turn = axis.turn
+    if turn and len(outputs) > 2 * turn:
+        for first in outputs[:turn]:
+            yield replace(_run(axis, first, turn, len(outputs[first - outputs.start :: turn])), shift=0)
         return
-    run = _run(axis, start, 1, 1)
-    for o in range(start + 1, stop):
-        after = _run(axis, o, 1, 1)
-        joined = _joined(run, after)
-        if joined is None:
-            yield run
-        run = joined or after
-    yield run
+    step = max(1, _CHUNK // axis.kernel)
+    for start in range(outputs.start, outputs.stop, step):
+        yield from _neighbours(axis, np.arange(start, min(start + step, outputs.stop)))
+
+
+def _neighbours(axis: Axis, outputs: IntArray) -> Iterator[Run]:
+    """Consecutive outputs, those joined that read through the same taps at a constant shift."""
+    rows = axis.read(outputs[:, None], np.arange(axis.kernel))
+    nothing = rows == NOTHING
+    moved = np.where(nothing[1:], 0, np.diff(rows, axis=0))
+    low = moved.min(axis=1, initial=np.iinfo(np.int64).max, where=~nothing[1:])
+    none = nothing[1:].all(axis=1)
+    shift = moved.max(axis=1, initial=np.iinfo(np.int64).min, where=~nothing[1:])
+    shift[none], low[none] = 0, 0
+    alike = (nothing[1:] == nothing[:-1]).all(axis=1) & (shift == low)
+    at = 0
+    while at < outputs.size:
+        end = at + 1
+        while end < outputs.size and alike[end - 1] and shift[end - 1] == shift[at]:
+            end += 1
+        run = _run(axis, int(outputs[at]), 1, end - at)
+        yield replace(run, shift=int(shift[at])) if end > at + 1 else run
+        at = end
 
 
 def _interior(axis: Axis, start: int, stop: int) -> Iterator[Run]:
@@ -99,25 +121,25 @@ def _interior(axis: Axis, start: int, stop: int) -> Iterator[Run]:
         yield _run(axis, first, period, len(range(first, stop, period)))
 
 
-def _nothing(start: int, stop: int) -> Iterator[Run]:
-    """Outputs that read nothing at all."""
+def _constant(axis: Axis, start: int, stop: int) -> Iterator[Run]:
+    """Outputs that all read the same: nothing, or one end of the array."""
     if start < stop:
-        none = np.zeros(0, np.int64)
-        yield Run(start, 1, stop - start, 0, none, none, none)
+        yield replace(_run(axis, start, 1, stop - start), shift=0)
 
 
 @lru_cache(maxsize=512)
 def runs(axis: Axis) -> tuple[Run, ...]:
-    """All runs of an axis; together they hold each output once. O(edge outputs x kernel)."""
+    """All runs of an axis; together they hold each output once.
+
+    O(kernel) for each output at the edges, and for as many of these as one turn of the rule at most.
+    """
     first, last = axis.interior
-    touched, untouched = 0, axis.out
-    if axis.boundary is ZERO:
-        touched = min(max(-((axis.span - 1 - axis.lo) // axis.stride), 0), first)
-        untouched = max(min((axis.stretched - 1 + axis.lo) // axis.stride + 1, axis.out), last)
-    return (
-        *_nothing(0, touched),
-        *_edge(axis, touched, first),
-        *_interior(axis, first, last),
-        *_edge(axis, last, untouched),
-        *_nothing(untouched, axis.out),
-    )
+    found: list[Run] = []
+    for start, stop in ((0, first), (last, axis.out)):
+        near = axis.beyond(start, stop)[0]
+        found += _constant(axis, start, near.start)
+        found += _edge(axis, near)
+        found += _constant(axis, near.stop, stop)
+        if start == 0:
+            found += _interior(axis, first, last)
+    return tuple(found)
