@@ -73,8 +73,9 @@ def conv(
         Reverse the kernel along its spatial axes.
     channels : {"last", "first"}
         Where the channel axis stands.
-    engine : {"auto", "direct"}
-        How the map is applied.
+    engine : {"auto", "direct", "fft"}
+        How the map is applied: by windows and matrix products, by transforms, or by the one that should be
+        faster. Integers are never transformed, and what is not finite reaches the outputs of its windows only.
 
     Returns
     -------

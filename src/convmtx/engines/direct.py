@@ -22,7 +22,7 @@ from convmtx.engines.parts import Part, reach, with_outputs
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
-TILE_BYTES = 1 << 19
+TILE_BYTES = 1 << 21
 #: Multiply-adds in the time of copying one window entry; from `benchmarks/calibrate.py`.
 COPY = 16
 #: Rows of the kernel matrix from which a GEMM runs at its full rate.

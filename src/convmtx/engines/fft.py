@@ -146,7 +146,8 @@ def _contract(x: AnyArray, kernel: AnyArray) -> AnyArray:
     by_frequency = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
     inputs = np.moveaxis(x.reshape(*x.shape[:3], -1), (3, 0), (0, 3))
     result = np.matmul(by_frequency, inputs)
-    return np.moveaxis(result, (0, 3), (3, 0)).reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
+    total = np.moveaxis(result, (0, 3), (3, 0)).reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
+    return total
 
 
 def _forward(a: AnyArray, lengths: tuple[int, ...]) -> AnyArray:
