@@ -145,9 +145,8 @@ def _contract(x: AnyArray, kernel: AnyArray) -> AnyArray:
         return total
     by_frequency = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
     inputs = np.moveaxis(x.reshape(*x.shape[:3], -1), (3, 0), (0, 3))
-    result = np.matmul(by_frequency, inputs)
-    total = np.moveaxis(result, (0, 3), (3, 0)).reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
-    return total
+    result: AnyArray = np.moveaxis(np.matmul(by_frequency, inputs), (0, 3), (3, 0))
+    return result.reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
 
 
 def _forward(a: AnyArray, lengths: tuple[int, ...]) -> AnyArray:
