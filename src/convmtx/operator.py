@@ -144,8 +144,15 @@ class ConvOperator(LinearMap):
     def _finite(self) -> bool:
         return self.dtype.kind not in "fc" or bool(np.isfinite(self._kernel).all())
 
+    @cached_property
+    def _choices(self) -> dict[tuple[np.dtype[Any], int], Choice]:
+        return {}
+
     def _choose(self, dtype: np.dtype[Any], images: int) -> Choice:
-        return select(self._asked, self._plan, dtype, images, finite=self._finite)
+        kept = self._choices.get((dtype, images))
+        if kept is None:
+            kept = self._choices[dtype, images] = select(self._asked, self._plan, dtype, images, finite=self._finite)
+        return kept
 
     def _apply(self, x: AnyArray) -> AnyArray:
         choice = self._choose(np.result_type(self.dtype, x), x.shape[0])

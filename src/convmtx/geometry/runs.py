@@ -65,9 +65,8 @@ def summed(taps: AnyArray, axis: int, slots: IntArray, size: int) -> AnyArray:
     np.add.at(np.moveaxis(total, axis, 0), slots, np.moveaxis(taps, axis, 0))
     exact = total.astype(taps.dtype, copy=False)
     if whole and (exact != total).any():
-        got = (
-            f"a boundary folds taps onto one position, and their sum {total[exact != total].flat[0]} is no {taps.dtype}"
-        )
+        sum_ = total[exact != total].flat[0]
+        got = f"a boundary folds taps onto one position, and their sum {sum_} is no {taps.dtype}"
         remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
         raise ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
     return exact
@@ -97,13 +96,10 @@ def _edge(axis: Axis, outputs: range) -> Iterator[Run]:
 def _neighbours(axis: Axis, outputs: IntArray) -> Iterator[Run]:
     """Consecutive outputs, those joined that read through the same taps at a constant shift."""
     rows = axis.read(outputs[:, None], np.arange(axis.kernel))
-    nothing = rows == NOTHING
-    moved = np.where(nothing[1:], 0, np.diff(rows, axis=0))
-    low = moved.min(axis=1, initial=np.iinfo(np.int64).max, where=~nothing[1:])
-    none = nothing[1:].all(axis=1)
-    shift = moved.max(axis=1, initial=np.iinfo(np.int64).min, where=~nothing[1:])
-    shift[none], low[none] = 0, 0
-    alike = (nothing[1:] == nothing[:-1]).all(axis=1) & (shift == low)
+    reads = rows != NOTHING
+    moved = np.ma.masked_array(np.diff(rows, axis=0), ~reads[1:])
+    shift, least = moved.max(axis=1).filled(0), moved.min(axis=1).filled(0)
+    alike = (reads[1:] == reads[:-1]).all(axis=1) & (shift == least)
     at = 0
     while at < outputs.size:
         end = at + 1
@@ -121,6 +117,14 @@ def _interior(axis: Axis, start: int, stop: int) -> Iterator[Run]:
         yield _run(axis, first, period, len(range(first, stop, period)))
 
 
+def _outside(axis: Axis, start: int, stop: int) -> Iterator[Run]:
+    """Outputs of which a tap, or every tap, falls outside."""
+    near, _ = axis.beyond(start, stop)
+    yield from _constant(axis, start, near.start)
+    yield from _edge(axis, near)
+    yield from _constant(axis, near.stop, stop)
+
+
 def _constant(axis: Axis, start: int, stop: int) -> Iterator[Run]:
     """Outputs that all read the same: nothing, or one end of the array."""
     if start < stop:
@@ -134,12 +138,4 @@ def runs(axis: Axis) -> tuple[Run, ...]:
     O(kernel) for each output at the edges, and for as many of these as one turn of the rule at most.
     """
     first, last = axis.interior
-    found: list[Run] = []
-    for start, stop in ((0, first), (last, axis.out)):
-        near = axis.beyond(start, stop)[0]
-        found += _constant(axis, start, near.start)
-        found += _edge(axis, near)
-        found += _constant(axis, near.stop, stop)
-        if start == 0:
-            found += _interior(axis, first, last)
-    return tuple(found)
+    return (*_outside(axis, 0, first), *_interior(axis, first, last), *_outside(axis, last, axis.out))
