@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from convmtx._xp import numeric
 from convmtx.algebra import check_order
-from convmtx.engines.select import NAMES
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator, frozen
 from convmtx.typing import (
@@ -24,6 +23,8 @@ from convmtx.typing import (
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def conv(
@@ -106,7 +107,7 @@ def conv(
     array([ -1,  -6, -24])
     """
     array = numeric("conv", "kernel", kernel)
-    name = resolve.one_of("conv", "engine", engine, NAMES)
+    name = resolve.one_of("conv", "engine", engine, _ENGINES)
     geometry = resolve.conv(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
@@ -171,7 +172,7 @@ def conv_transpose(
     np.True_
     """
     array = numeric("conv_transpose", "kernel", kernel)
-    name = resolve.one_of("conv_transpose", "engine", engine, NAMES)
+    name = resolve.one_of("conv_transpose", "engine", engine, _ENGINES)
     geometry = resolve.conv_transpose(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,

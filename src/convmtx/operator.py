@@ -11,8 +11,6 @@ import numpy as np
 from convmtx import forms
 from convmtx._xp import numeric
 from convmtx.algebra import LinearMap, check_order, scalar_value
-from convmtx.engines.parts import Plan
-from convmtx.engines.select import Choice, select
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, product_taps, sum_geometry, sum_taps
@@ -22,6 +20,9 @@ from convmtx.typing import AnyArray, ArrayLike, EngineName, Order, RowsLike, Sha
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+    from convmtx.engines.parts import Plan
+    from convmtx.engines.select import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ class ConvOperator(LinearMap):
 
     @cached_property
     def _plan(self) -> Plan:
+        from convmtx.engines.parts import Plan  # engines are imported when the first map is applied
+
         return Plan(self._geometry, self._taps)
 
     @cached_property
@@ -149,6 +152,8 @@ class ConvOperator(LinearMap):
         return {}
 
     def _choose(self, dtype: np.dtype[Any], images: int) -> Choice:
+        from convmtx.engines.select import select
+
         kept = self._choices.get((dtype, images))
         if kept is None:
             kept = self._choices[dtype, images] = select(self._asked, self._plan, dtype, images, finite=self._finite)

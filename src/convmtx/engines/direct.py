@@ -11,10 +11,9 @@ matrix becomes a band of the Toeplitz matrix, the copied windows overlap less, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from math import gcd, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,11 +28,10 @@ COPY = 16
 FULL_RATE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
-    """``count`` neighbouring outputs along an axis taken together: one window, ``count`` shifted kernels."""
+class Band(NamedTuple):
+    """``width`` neighbouring outputs along an axis taken together: one window, ``width`` shifted kernels."""
 
-    count: int
+    width: int
     axis: Axis  # of the common windows
     kernel: AnyArray  # (G, F, count, C, k1..kd)
 
@@ -56,7 +54,7 @@ def _in_bands(part: Part, x: AnyArray, y: AnyArray, at: int, count: int) -> bool
     for outputs, band in kept:
         target = y[(slice(None),) * (3 + at) + (outputs,)]
         # That axis of the target in steps of the band, and inside it the outputs taken together.
-        split = target.reshape(*target.shape[: 3 + at], band.axis.out, band.count, *target.shape[4 + at :])
+        split = target.reshape(*target.shape[: 3 + at], band.axis.out, band.width, *target.shape[4 + at :])
         axes = tuple(band.axis if j == at else a for j, a in enumerate(part.axes))
         finite &= _fill(axes, band.kernel, x, np.moveaxis(split, 4 + at, 3))
     return finite

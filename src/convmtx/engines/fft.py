@@ -9,11 +9,10 @@ about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the trans
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,7 @@ PIECE_BYTES = 1 << 28
 LONG, OVERLAP = 1 << 15, 8
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """How one axis is transformed: to what length, from which inputs, and in which pieces."""
 
     length: int

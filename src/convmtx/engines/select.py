@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import log2, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.typing import EngineName
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What an engine would do: multiply-adds or their equals, bytes it moves, seconds that should take."""
 
     flops: float
@@ -23,8 +21,7 @@ class Cost:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(NamedTuple):
     """A way to apply a part of a map, and what it would cost."""
 
     name: str
@@ -79,11 +76,9 @@ ENGINES = {
     "direct": Engine("direct", direct.correlate, _direct_cost),
     "fft": Engine("fft", fft.correlate, _fft_cost),
 }
-NAMES: tuple[EngineName, ...] = ("auto", "direct", "fft")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An engine and the reason for it."""
 
     engine: Engine

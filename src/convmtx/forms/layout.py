@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from convmtx.geometry import Geometry, Layout, Run
 from convmtx.typing import AnyArray, Order, Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Strides:
+class Strides(NamedTuple):
     """How far apart neighbours along each axis lie in the flattened array, in elements."""
 
     channel: int

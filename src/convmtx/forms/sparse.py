@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 _BLOCK = 1 << 12  # entries: rows shorter than this are doubled up before they are repeated
-_THREADED = 1 << 22  # entries from which two arrays are filled at the same time
+_CACHED = 1 << 14  # entries that a core keeps near while it copies them
+_THREADED = 1 << 24  # entries from which two arrays are filled at the same time
 
 M = TypeVar("M")
 #: Entries of the rows of one place, (F, entries of a row), for the runs chosen on each axis in geometry order.
@@ -32,8 +33,7 @@ Leaf = Callable[[tuple[Run, ...]], AnyArray]
 Job = tuple[AnyArray, Leaf, tuple[int, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """The rows of a matrix in the order of the flattened output, and what each reads."""
 
     geometry: Geometry
@@ -203,10 +203,13 @@ def _repeat(out: AnyArray, size: int, count: int, shift: int) -> None:
     times, rest = divmod(count - done, done)
     if times:
         target = out[:, done * size : done * size * (times + 1)].reshape(out.shape[0], times, done * size)
-        if shift:
-            np.add(block[:, None], np.arange(1, times + 1, dtype=out.dtype)[:, None] * (done * shift), out=target)
-        else:
-            np.copyto(target, block[:, None])
+        shifts = np.arange(1, times + 1, dtype=out.dtype)[:, None] * (done * shift)
+        for at in range(0, done * size, _CACHED):  # what is copied many times stays in the cache
+            piece = slice(at, at + _CACHED)
+            if shift:
+                np.add(block[:, None, piece], shifts, out=target[:, :, piece])
+            else:
+                np.copyto(target[:, :, piece], block[:, None, piece])
     if rest:
         at = done * (times + 1)
         _move(out[:, : rest * size], at * shift, out[:, at * size :])

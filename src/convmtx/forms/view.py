@@ -26,7 +26,7 @@ def view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     into = geometry.layout.join(
         step_c, tuple(step * a.input_dilation for step, a in zip(steps, geometry.axes, strict=True))
     )
-    flat = embedded.reshape(-1)[start // size :]
+    flat = embedded.transpose(*range(2, embedded.ndim), 0, 1).reshape(-1)[start // size :]
     shape = geometry.out_shape + geometry.in_shape
     return np.lib.stride_tricks.as_strided(flat, shape, out + into, writeable=False)
 
@@ -49,7 +49,9 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
                 )
             )
     taps = geometry.taps(kernel)
-    embedded = np.zeros(embedded_shape(geometry), taps.dtype)
+    channels, space = embedded_shape(geometry)[:2], embedded_shape(geometry)[2:]
+    # Channels inside: the taps lie together, and few pages of the zeros are ever touched.
+    embedded = np.zeros((*space, *channels), taps.dtype).transpose(len(space), len(space) + 1, *range(len(space)))
     per_f, per_c = geometry.channels_per_group
     places = []
     for j, axis in enumerate(geometry.axes):
@@ -61,9 +63,19 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
         (geometry.groups, per_f, per_c, *embedded.shape[2:]),
         (per_f * step_f + per_c * step_c, step_f, step_c, *steps),
     )
-    at: tuple[Any, ...] = (..., *np.ix_(*places))
+    evenly = [_evenly(place) for place in places]
+    at: tuple[Any, ...] = (..., *(evenly if None not in evenly else np.ix_(*places)))
     diagonal[at] = taps.reshape(geometry.groups, per_f, per_c, *taps.shape[2:])
     return embedded
+
+
+def _evenly(places: IntArray) -> slice | None:
+    """The places as a slice, which is written faster; None where they are not evenly spaced."""
+    if not places.size:
+        return slice(0)
+    step = int(places[1] - places[0]) if places.size > 1 else 1
+    even = bool((np.diff(places) == step).all())
+    return slice(int(places[0]), int(places[-1]) + 1, step) if even and step > 0 else None
 
 
 def _length(axis: Axis) -> int:
