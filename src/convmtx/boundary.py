@@ -31,6 +31,9 @@ class Boundary:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Callable[[str], Boundary], tuple[str]]:
+        return _by_name, (self.name,)  # rules are told apart by identity, so an unpickled one is the one there is
+
 
 def _zero(q: IntArray, n: int) -> IntArray:
     return np.where((q >= 0) & (q < n), q, NOTHING)
@@ -101,3 +104,7 @@ FOREIGN_NAMES = {
     "fill": "zero",
     "symm": "symmetric",
 }
+
+
+def _by_name(name: str) -> Boundary:
+    return BY_NAME[name]

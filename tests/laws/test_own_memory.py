@@ -60,6 +60,16 @@ def test_operators_survive_pickling(case):
     assert np.array_equal(pickle.loads(pickle.dumps(case.op.T)).to_dense(), case.op.to_dense().T)
 
 
+def test_unpickled_operators_are_the_same_geometry_to_the_last():
+    """Rules are told apart by identity; a copy of one would be counted wrong, and kept for equal axes."""
+    op = cm.conv([1, 2, 3], 5, padding=11, stride=3)
+    again = pickle.loads(pickle.dumps(op))
+
+    assert again.geometry.axes[0].boundary is op.geometry.axes[0].boundary
+    assert again.nnz == again.to_sparse().nnz == np.count_nonzero(op.to_dense())
+    assert isinstance(again.T, cm.ConvOperator)
+
+
 @pytest.mark.parametrize("name", ["in_shape", "nnz", "_kernel", "kernel", "foo"])
 def test_operators_cannot_be_assigned_to(name):
     op = cm.conv([1, 2], 4, padding=1, boundary="edge")
