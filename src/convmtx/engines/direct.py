@@ -22,7 +22,7 @@ from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
 TILE_BYTES = 1 << 21
-#: Multiply-adds in the time of copying one window entry; from `benchmarks/calibrate.py`.
+#: Multiply-adds in the time of copying one window entry: a guess of the right size.
 COPY = 16
 #: Rows of the kernel matrix from which a GEMM runs at its full rate.
 FULL_RATE = 16
@@ -33,7 +33,7 @@ class Band(NamedTuple):
 
     width: int
     axis: Axis  # of the common windows
-    kernel: AnyArray  # (G, F, count, C, k1..kd)
+    kernel: AnyArray  # (G, F, width, C, k1..kd)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -136,13 +136,12 @@ def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) ->
             rows = _packed(columns, y.dtype).reshape(images * prod(places), taps)
             result = (rows @ matrix).reshape(images, *places, count, filters)
             target[:, 0] = result.transpose(0, 2 + d, 1 + d, *range(1, 1 + d))
-            finite &= count == 1 or bool(np.isfinite(result.sum()))
         else:
             columns = windows.transpose(1, 2, *range(3, 3 + d), 0, *range(3 + d, 3 + 2 * d))
             result = matrix @ _packed(columns, y.dtype).reshape(groups, taps, images * prod(places))
             result = result.reshape(groups, filters, count, images, *places)
             target[...] = result.transpose(3, 0, 1, 2, *range(4, 4 + d))
-            finite &= count == 1 or bool(np.isfinite(result.sum()))
+        finite &= count == 1 or bool(np.isfinite(result.sum()))
     return finite
 
 

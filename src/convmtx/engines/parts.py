@@ -140,10 +140,7 @@ def _inside(axis: Axis) -> Axis:
 def _places(axis: Axis, first: int, count: int) -> IntArray:
     """Input behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
     start = first * axis.stride - axis.lo
-    q = np.arange(start, start + (count - 1) * axis.stride + axis.span)
-    inside = axis.boundary.inside(q, axis.stretched)
-    e = axis.input_dilation
-    return inside if e == 1 else np.where((inside != NOTHING) & (inside % e == 0), inside // e, NOTHING)
+    return axis.source(np.arange(start, start + (count - 1) * axis.stride + axis.span))
 
 
 def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:

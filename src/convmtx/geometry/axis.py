@@ -82,7 +82,10 @@ class Axis:
 
     def read(self, outputs: IntArray, taps: IntArray) -> IntArray:
         """The table at ``outputs`` x ``taps`` (broadcast together): input positions, -1 for nothing."""
-        position = outputs * self.stride - self.lo + taps * self.dilation
+        return self.source(outputs * self.stride - self.lo + taps * self.dilation)
+
+    def source(self, position: IntArray) -> IntArray:
+        """The input behind each position of the stretched, continued input; -1 for nothing."""
         inside = self.boundary.inside(position, self.stretched)
         if self.input_dilation == 1:
             return inside
