@@ -190,16 +190,22 @@ def scipy_peers(case, kernel, x, boundary, stride):
     return found
 
 
-def timed(ways, repeat):
+def timed(ways, repeat, rng):
+    """Median seconds of each, in random order every turn.
+
+    A pause lets the threads of the one before stop spinning, and a call that is not timed brings what this one
+    needs into the cache, as it is inside a solver.
+    """
     times = {name: [] for name in ways}
-    for turn in range(repeat + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-            if turn and len(times[name]) >= 3 and sum(times[name]) > 4:
+    for _ in range(repeat):
+        for name in rng.permutation(list(ways)):
+            if len(times[name]) >= 3 and sum(times[name]) > 4:
                 continue
+            time.sleep(0.01)
+            ways[name]()
+            start = time.perf_counter()
+            ways[name]()
+            times[name].append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
@@ -214,7 +220,7 @@ def run(case, rng, repeat):
         error = np.abs(result - expected).max() / np.abs(expected).max()
         assert error <= (0 if case.dtype == "i8" else eps), (case.name, name, error)
     gc.collect()
-    times = timed({**apply, **others}, repeat)
+    times = timed({**apply, **others}, repeat, rng)
     ours = times["auto"]
     own = min(times[name] for name in apply if name != "auto")
     peer, best = min(

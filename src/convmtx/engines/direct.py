@@ -1,82 +1,203 @@
-"""Sliding windows times the kernel matrix: im2col in tiles that stay in cache, and one GEMM per tile.
+"""Sliding windows times the kernel matrix: im2col in tiles that stay in cache, and small GEMMs on every core.
 
-Needs nothing beyond NumPy, works for every geometry and dtype, and its extra memory is one tile of
-windows (`TILE_BYTES`, or one window of all channels where that alone is larger) and its product.
+Needs nothing beyond NumPy, works for every geometry and dtype. Its extra memory is bounded whatever the
+image: for each thread a tile of windows (`TILE_BYTES`, or one window where that alone is larger), the
+inputs under it, and its product.
 
-Few filters make a thin GEMM that waits for its windows to be copied. So several neighbouring outputs
-along one axis are taken together, each as filters of their own over their common window: the kernel
-matrix becomes a band of the Toeplitz matrix, the copied windows overlap less, and the GEMM grows.
+Few filters make a thin GEMM that waits for its windows to be copied. So neighbouring outputs along one
+axis are taken together, each as a filter of its own over their common window: the kernel matrix becomes a
+band of the Toeplitz matrix, fewer windows are copied, and the GEMM grows.
+
+Integers are computed in floats where those hold every sum exactly, which is looked up first, and as
+integers that wrap around where they do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
-from math import gcd, prod
+from collections.abc import Iterable, Iterator
+from math import ceil, gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines.parts import Part, reach, with_outputs
+from convmtx.engines import rates, tiles
+from convmtx.engines.parts import Part, with_outputs
+from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
-TILE_BYTES = 1 << 21
-#: Multiply-adds in the time of copying one window entry: a guess of the right size.
-COPY = 16
-#: Rows of the kernel matrix from which a GEMM runs at its full rate.
-FULL_RATE = 16
+TILE_BYTES = 1 << 22
+#: Multiply-adds of one GEMM up to which BLAS keeps to one thread, so that every core may have its own.
+SMALL = 900_000
+#: Rows of a GEMM that is not thin; positions of one that is not short.
+WIDE, LONG = 16, 24
+#: Outputs taken together at most.
+MOST = 32
+#: Seconds of work from which other threads are asked to help.
+WORTH = 2.0e-4
+
+
+class Way(NamedTuple):
+    """How the outputs of a part are taken."""
+
+    #: That many neighbouring outputs along axis ``at`` are one row of windows.
+    at: int
+    together: int
+    #: Whether GEMMs are windows times kernel, a window in each row, rather than kernel times windows.
+    window_rows: bool
 
 
 class Band(NamedTuple):
-    """``width`` neighbouring outputs along an axis taken together: one window, ``width`` shifted kernels."""
+    """Some outputs of a part made ready: evenly spaced groups of ``together``, each read through one common window."""
 
-    width: int
-    axis: Axis  # of the common windows
-    kernel: AnyArray  # (G, F, width, C, k1..kd)
+    outputs: tuple[slice, ...]
+    at: int
+    together: int
+    axes: tuple[Axis, ...]  # of the common windows
+    sizes: tuple[int, ...]  # of a window
+    matrix: AnyArray
+    multiply: tiles.Multiply
+    positions: int
+    #: What filters and outputs taken together are for ``multiply``.
+    filter_axes: tuple[int, int]
+    #: Whether GEMMs leave the other cores to us.
+    threads: bool
+
+
+class Shape(NamedTuple):
+    """The GEMMs of a tile: ``rows`` of the kernel matrix on ``positions`` at a time, or all at once."""
+
+    rows: int
+    positions: int
+    at_once: bool
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
-    at, count = together(part, y.dtype)
-    with np.errstate(invalid="ignore" if count > 1 else None):
-        finite = _in_bands(part, x, y, at, count)
-    if count > 1 and not finite:  # zeros of the band took nan or inf to outputs whose own window has none
-        _in_bands(part, x, y, at, 1)
+    if y.dtype.kind == "c":
+        if part.kernel.dtype.kind != "c":
+            _taken(part, x.real, y.real)
+            _taken(part, x.imag, y.imag)
+            return
+        if part.kernel.shape[1] == part.kernel.shape[2] == 1:
+            real = part.keep("real", lambda: _as_real(part))
+            _taken(real, _planes(x.astype(y.dtype, copy=False)), _planes(y))
+            return
+    _taken(part, x, y)
 
 
-def _in_bands(part: Part, x: AnyArray, y: AnyArray, at: int, count: int) -> bool:
-    """Fill y, ``count`` outputs along axis ``at`` together; whether all of it is finite."""
-    kept = part.kept.get(("bands", y.dtype, count))
-    if kept is None:
-        kept = part.kept["bands", y.dtype, count] = list(_bands(part, y.dtype, at, count))
-    finite = True
-    for outputs, band in kept:
-        target = y[(slice(None),) * (3 + at) + (outputs,)]
-        # That axis of the target in steps of the band, and inside it the outputs taken together.
-        split = target.reshape(*target.shape[: 3 + at], band.axis.out, band.width, *target.shape[4 + at :])
-        axes = tuple(band.axis if j == at else a for j, a in enumerate(part.axes))
-        finite &= _fill(axes, band.kernel, x, np.moveaxis(split, 4 + at, 3))
-    return finite
+def _as_real(part: Part) -> Part:
+    """The part of one channel and filter as real numbers: two channels and two filters, real and imaginary."""
+    re, im = part.kernel.real[:, 0, 0], part.kernel.imag[:, 0, 0]
+    kernel = np.stack([np.stack([re, -im], 1), np.stack([im, re], 1)], 1)
+    return Part(part.outputs, part.axes, kernel, channels_last=False)
 
 
-def together(part: Part, dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Axis and number of neighbouring outputs worth taking together; one where the GEMM is wide enough."""
-    _, filters, channels, *sizes = part.kernel.shape
-    if dtype.kind not in "fc":  # integers have no fast GEMM that would pay for the zeros in the band
-        return 0, 1
-    at = 0
-    axis = part.axes[at]
-    best, least = 1, float("inf")
-    for count in (1, 2, 4, 8, 16):
-        if count > axis.out:
-            break
-        window = channels * prod(sizes) // sizes[at] * common_taps(axis, count)
-        rows = filters * count
-        work = window * max(rows, FULL_RATE / 2) / count + COPY * window / count
-        if work < least:
-            best, least = count, work
-    return at, best
+def _planes(a: AnyArray) -> AnyArray:
+    """View of complex (B, G, 1, ...) as real (B, G, 2, ...): real and imaginary parts."""
+    shape, steps = (*a.shape[:2], 2, *a.shape[3:]), (*a.strides[:2], a.itemsize // 2, *a.strides[3:])
+    return np.lib.stride_tricks.as_strided(a.real, shape, steps, writeable=a.flags.writeable)
+
+
+def _taken(part: Part, x: AnyArray, y: AnyArray) -> None:
+    dtype = _computed_in(part, x, y.dtype)
+    best, predicted = fastest(part, dtype, y.shape[0])
+    if not _in_bands(part, x, y, dtype, best, predicted > WORTH):
+        # Zeros of the band took nan or inf to outputs whose own window has none.
+        _in_bands(part, x, y, dtype, best._replace(together=1), predicted > WORTH)
+
+
+def _computed_in(part: Part, x: AnyArray, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type that BLAS has for results of ``dtype``, if there is one that is as exact; else ``dtype`` itself."""
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    if dtype.kind not in "iu" or not x.size:
+        return dtype
+    weight = part.keep("weight", lambda: _magnitude(part.kernel.reshape(*part.kernel.shape[:2], -1)))
+    bound = weight * max(-int(x.min()), int(x.max()), 1)
+    for floating in (np.float32, np.float64):
+        if bound < 2 ** np.finfo(floating).nmant:
+            return np.dtype(floating)
+    return dtype
+
+
+def _magnitude(kernel: AnyArray) -> int:
+    """The largest sum of magnitudes of the taps (last axis) of any filter, as a Python integer."""
+    rounded = np.abs(kernel.astype(np.float64)).sum(axis=-1).max(initial=0)
+    return ceil(float(rounded) * (1 + 1e-9)) + 1
+
+
+def _in_bands(part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], way: Way, parallel: bool) -> bool:
+    """Fill y; whether it was safe to take outputs together: each alone, or nothing but finite numbers."""
+    safe = True
+    for band in part.keep((dtype, way), lambda: list(_bands(part, dtype, way))):
+        safe &= _fill(band, x, y, parallel)
+    return safe
+
+
+def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[Way, float]:
+    """The way that should be fastest, and its seconds."""
+    found: tuple[Way, float] = part.keep(
+        ("fastest", dtype, images),
+        lambda: min(((way, seconds(part, way, dtype, images)) for way in _ways(part, dtype)), key=lambda each: each[1]),
+    )
+    return found
+
+
+def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
+    last = len(part.axes) - 1
+    yield Way(last, 1, part.channels_last)
+    if f"{dtype.kind}{dtype.itemsize}" not in rates.FLOP:
+        return
+    for count in range(2, MOST + 1):  # powers of two, and what leaves nothing over
+        if last and _worth_trying(count, part.axes[last - 1].out):
+            yield Way(last - 1, count, False)
+        if _worth_trying(count, part.axes[last].out):
+            yield Way(last, count, True)
+
+
+def _worth_trying(count: int, outs: int) -> bool:
+    return count <= outs and (count & (count - 1) == 0 or outs % count == 0)
+
+
+def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
+    """Predicted time of filling a part in this way."""
+    groups, filters, channels, *sizes = part.kernel.shape
+    sizes[way.at] = common_taps(part.axes[way.at], way.together)
+    taps = channels * prod(sizes)
+    width = part.axes[-1].out
+    windows = images * groups * ceil(prod(a.out for a in part.axes) / way.together)
+    bands = 1 + (part.axes[way.at].out % way.together > 0)
+    flops = 2.0 * windows * way.together * filters * taps
+    run: float
+    if way.window_rows:
+        rows = way.together * filters if part.channels_last else way.together
+        run = sizes[-1] * (channels if part.channels_last else 1)
+        gemms = images * groups * (1 if part.channels_last else filters) * prod(a.out for a in part.axes[:-1])
+    else:
+        shape = gemm_shape(filters, way.together, taps, width)
+        rows, run = shape.rows, min(shape.positions, width)
+        gemms = windows * way.together * filters / rows / run if not shape.at_once else 0
+    copied = windows * taps * dtype.itemsize
+    aside = windows * way.together * filters * dtype.itemsize if part.channels_last and not way.window_rows else 0
+    flop = rates.FLOP.get(f"{dtype.kind}{dtype.itemsize}")
+    work = flops * flop * (1 + rates.THIN / rows) if flop else flops / 2 * rates.PLAIN
+    copies = (copied + 4 * aside) * rates.BYTE + windows * taps / run * rates.RUN
+    return float(work + copies + gemms * rates.GEMM + (bands + copied / TILE_BYTES) * rates.TILE + rates.CALL)
+
+
+def gemm_shape(filters: int, together: int, taps: int, width: int) -> Shape:
+    """GEMMs small enough for one thread each, where such are neither thin nor short; else one for the whole tile."""
+    if together > 1:
+        choices = [together]
+    else:
+        divisors = [filters // q for q in range(1, filters + 1) if filters % q == 0]
+        choices = [rows for rows in divisors if rows >= min(filters, WIDE)]
+    for rows in choices:
+        if rows * taps * width <= SMALL:
+            return Shape(rows, width, False)
+    positions = SMALL // (choices[-1] * taps)
+    return Shape(choices[-1], positions, False) if positions >= LONG else Shape(filters * together, width, True)
 
 
 def common_taps(axis: Axis, count: int) -> int:
@@ -88,92 +209,70 @@ def _step(axis: Axis, count: int) -> int:
     return gcd(axis.stride, axis.dilation) if count > 1 else axis.dilation
 
 
-def _bands(part: Part, dtype: np.dtype[Any], at: int, count: int) -> Iterator[tuple[slice, Band]]:
+def _bands(part: Part, dtype: np.dtype[Any], way: Way) -> Iterator[Band]:
     """The outputs of a part in bands: as many as fill whole ones, and one band of what is left."""
-    axis = part.axes[at]
-    whole = axis.out // count
-    kernel = part.kernel.astype(dtype, copy=False)
+    whole, rest = divmod(part.axes[way.at].out, way.together)
     if whole:
-        yield slice(0, whole * count), _band(axis, kernel, at, count, whole, 0)
-    if axis.out % count:
-        yield slice(whole * count, axis.out), _band(axis, kernel, at, axis.out % count, 1, whole * count)
+        yield _band(part, dtype, way, 0, whole)
+    if rest:
+        yield _band(part, dtype, way._replace(together=rest), whole * way.together, 1)
 
 
-def _band(axis: Axis, kernel: AnyArray, at: int, count: int, outs: int, first: int) -> Band:
+def _band(part: Part, dtype: np.dtype[Any], way: Way, first: int, outs: int) -> Band:
+    at, count = way.at, way.together
+    axis, d = part.axes[at], len(part.axes)
     step, window = _step(axis, count), common_taps(axis, count)
     common = Axis(
         axis.size, window, axis.stride * count, step, axis.input_dilation,
         axis.lo - first * axis.stride, 0, axis.boundary,
     )  # fmt: skip
-    groups, filters, channels, *sizes = kernel.shape
+    groups, filters, channels, *sizes = part.kernel.shape
     sizes[at] = window
-    band = np.zeros((groups, filters, count, channels, *sizes), kernel.dtype)
+    taps = channels * prod(sizes)
+    kernel = np.zeros((groups, filters, count, channels, *sizes), dtype)
     for j in range(count):
         places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // step
         inside: tuple[Any, ...] = (slice(None),) * (3 + at) + (places,)
-        band[:, :, j][inside] = kernel
-    return Band(count, with_outputs(common, outs), band)
-
-
-def _fill(axes: tuple[Axis, ...], kernel: AnyArray, x: AnyArray, y: AnyArray) -> bool:
-    """Fill y (B, G, F, b, o1..od) from x (B, G, C, n1..nd) and kernel (G, F, b, C, k1..kd); whether it is finite."""
-    groups, filters, count, channels, *sizes = kernel.shape
-    d = len(axes)
-    taps = channels * prod(sizes)
-    channels_last = groups == 1 and filters > 1 and y.strides[2] < y.strides[-1]
-    if channels_last:  # windows as (position, tap, channel): neighbours in memory stay neighbours
-        matrix = kernel[0].transpose(*range(3, 3 + d), 2, 1, 0).reshape(taps, count * filters)
+        kernel[:, :, j][inside] = part.kernel
+    outputs = (slice(None),) * (3 + at) + (slice(first, first + count * outs),)
+    axes = tuple(with_outputs(common, outs) if j == at else a for j, a in enumerate(part.axes))
+    shape = gemm_shape(filters, count, taps, axes[-1].out)
+    multiply: tiles.Multiply
+    if not way.window_rows:
+        matrix = kernel.reshape(groups, -1, shape.rows, taps)
+        multiply = tiles.at_once if shape.at_once else tiles.row_by_row
+    elif part.channels_last:
+        matrix = np.ascontiguousarray(kernel[0].transpose(*range(3, 3 + d), 2, 1, 0)).reshape(taps, count * filters)
+        multiply = tiles.window_rows_channels_last
     else:
-        matrix = kernel.reshape(groups, filters * count, taps)
-    per_output = taps * groups * y.itemsize
-    finite = True
-    for batch, tile in _tiles(x.shape[0], y.shape[4:], max(TILE_BYTES // per_output, 1)):
-        windows = _windows(axes, x[batch], tile, sizes)
-        images, places = windows.shape[0], windows.shape[3 + d :]
-        target = y[(batch, slice(None), slice(None), slice(None), *tile)]
-        if channels_last:
-            columns = windows[:, 0].transpose(0, *range(2 + d, 2 + 2 * d), *range(2, 2 + d), 1)
-            rows = _packed(columns, y.dtype).reshape(images * prod(places), taps)
-            result = (rows @ matrix).reshape(images, *places, count, filters)
-            target[:, 0] = result.transpose(0, 2 + d, 1 + d, *range(1, 1 + d))
-        else:
-            columns = windows.transpose(1, 2, *range(3, 3 + d), 0, *range(3 + d, 3 + 2 * d))
-            result = matrix @ _packed(columns, y.dtype).reshape(groups, taps, images * prod(places))
-            result = result.reshape(groups, filters, count, images, *places)
-            target[...] = result.transpose(3, 0, 1, 2, *range(4, 4 + d))
-        finite &= count == 1 or bool(np.isfinite(result.sum()))
-    return finite
+        matrix = np.ascontiguousarray(kernel.transpose(0, 1, *range(4, 4 + d), 3, 2)).reshape(groups, -1, taps, count)
+        multiply = tiles.window_rows
+    alone = way.window_rows or not shape.at_once  # else BLAS has threads of its own
+    filter_axes = (-1, shape.rows) if multiply is tiles.row_by_row else (filters, count)
+    return Band(outputs, at, count, axes, tuple(sizes), matrix, multiply, shape.positions, filter_axes, alone)
 
 
-def _packed(windows: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """The windows side by side in memory, in the type that the GEMM takes."""
-    return np.ascontiguousarray(windows, dtype=dtype)
+def _fill(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
+    """Fill some outputs of y; whether it was safe to take them together."""
+    at, count = 3 + band.at, band.together
+    y = y[band.outputs]
+    y = y.reshape(*y.shape[:at], -1, count, *y.shape[at + 1 :])  # that axis in steps of the band, then inside it
+    y = y.transpose(*range(3), at + 1, *range(3, at + 1), *range(at + 2, y.ndim))
+    y = y.reshape(*y.shape[:2], *band.filter_axes, *y.shape[4:])  # filters and outputs together, or GEMMs and rows
 
+    def fill(share: Iterable[tiles.Tile]) -> bool:
+        safe = True
+        with np.errstate(invalid="ignore" if count > 1 else None):
+            for images, outs in share:
+                target = y[(images, slice(None), slice(None), slice(None), *outs)]
+                windows = tiles.windows_of(band.axes, x[images], outs, band.sizes)
+                band.multiply(windows, band.matrix, target, band.positions)
+                safe &= count == 1 or bool(np.isfinite(np.add.reduce(target, None)))
+        return safe
 
-def _tiles(batch: int, out: tuple[int, ...], budget: int) -> Iterator[tuple[slice, tuple[slice, ...]]]:
-    """Cut batch and outputs into tiles of at most ``budget`` outputs, longest along the last axes."""
-    sides = []
-    for size in (*reversed(out), batch):
-        sides.append(max(min(size, budget), 1))
-        budget //= sides[-1]
-    *inner, images = sides
-    cuts = [
-        [slice(a, min(a + side, size)) for a in range(0, size, side)]
-        for size, side in zip(out, reversed(inner), strict=True)
-    ]
-    for b in range(0, batch, images):
-        for tile in product(*cuts):
-            yield slice(b, min(b + images, batch)), tile
-
-
-def _windows(axes: tuple[Axis, ...], x: AnyArray, tile: tuple[slice, ...], sizes: list[int]) -> AnyArray:
-    """View (B, G, C, k1..kd, o1..od) of the windows of one tile; only borders are copied."""
-    for j, (axis, outs) in enumerate(zip(axes, tile, strict=True)):
-        x = reach(axis, x, 3 + j, outs)
-    shape = (*x.shape[:3], *sizes, *(t.stop - t.start for t in tile))
-    steps = (
-        *x.strides[:3],
-        *(s * a.dilation for s, a in zip(x.strides[3:], axes, strict=True)),
-        *(s * a.stride for s, a in zip(x.strides[3:], axes, strict=True)),
-    )
-    return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+    outputs = x.shape[0] * prod(y.shape[4:])
+    budget = max(TILE_BYTES // (x.shape[1] * x.shape[2] * prod(band.sizes) * band.matrix.itemsize), 1)
+    if parallel and band.threads:
+        budget = min(budget, -(-outputs // (2 * threads())))
+    share = tiles.tiles(x.shape[0], y.shape[4:], budget, band.positions)
+    return all(spread(fill, share, parallel and band.threads))

@@ -8,7 +8,6 @@ about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the trans
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -18,6 +17,7 @@ import numpy as np
 
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, reach
+from convmtx.engines.threads import threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
@@ -43,16 +43,13 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
     What is not finite would spread over a whole transform, so then the direct engine does it.
     """
-    if not np.isfinite(x).all():
-        return direct.correlate(part, x, y)
     if y.dtype.kind == "c" and part.kernel.dtype.kind != "c":
         _transformed(part, x.real, y.real)
         _transformed(part, x.imag, y.imag)
     else:
         _transformed(part, x, y)
-    if not np.isfinite(y).all():  # the transform overflowed where the sum itself need not
+    if not np.isfinite(np.add.reduce(y, None)):
         direct.correlate(part, x, y)
-    return None
 
 
 def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
@@ -121,15 +118,17 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
 def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyArray:
     """Transform of the kernel, tap p at ``shift - p*t`` on the circle; kept, as (G, F, C, w1..wd)."""
     key = ("spectrum", dtype, *((line.length, line.shift) for line in plan))
-    kept: AnyArray | None = part.kept.get(key)
-    if kept is None:
+
+    def transformed() -> AnyArray:
         placed = part.kernel.astype(dtype, copy=False)
         for j, (axis, line) in enumerate(zip(part.axes, plan, strict=True)):
             places = (line.shift - np.arange(axis.kernel) * axis.dilation) % line.length
             wide = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
             np.add.at(np.moveaxis(wide, 3 + j, 0), places, np.moveaxis(placed, 3 + j, 0))
             placed = wide
-        kept = part.kept[key] = _forward(placed, tuple(line.length for line in plan))
+        return _forward(placed, tuple(line.length for line in plan))
+
+    kept: AnyArray = part.keep(key, transformed)
     return kept
 
 
@@ -166,7 +165,5 @@ def _backward(a: AnyArray, lengths: tuple[int, ...], dtype: np.dtype[Any]) -> An
 
 
 def _workers(size: int) -> int:
-    """Threads for a transform; the pool is pocketfft's own, so user threads may nest."""
-    if size < 1 << 15:
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads for a transform; they are pocketfft's own."""
+    return threads() if size >= 1 << 15 else 1

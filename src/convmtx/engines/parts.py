@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import gcd
 from typing import Any
@@ -29,8 +29,15 @@ class Part:
     axes: tuple[Axis, ...]
     #: (G, F, C, k1..kd); without taps where these outputs meet none.
     kernel: AnyArray
-    #: What an engine made of the kernel, for the next time.
-    kept: dict[Any, Any] = field(default_factory=dict)
+    #: Whether there is one group, and its filters lie side by side in memory.
+    channels_last: bool
+    _kept: dict[Any, Any] = field(default_factory=dict)
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What an engine made of the kernel, for the next time."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 #: Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd).
@@ -48,10 +55,11 @@ class Plan:
         """The plain convolutions that make up the map; together their outputs are all outputs."""
         per_f, per_c = self.geometry.channels_per_group
         kernel = self._taps.reshape(self.geometry.groups, per_f, per_c, *self._taps.shape[2:])
+        last = self.geometry.layout is Layout.LAST and self.geometry.groups == 1 and per_f > 1
         found = []
         for chosen in product(*(_phases(a) for a in self.geometry.axes)):
             met: tuple[Any, ...] = (..., *(taps for _, taps, _ in chosen))
-            found.append(Part(tuple(o for o, _, _ in chosen), tuple(a for _, _, a in chosen), kernel[met]))
+            found.append(Part(tuple(o for o, _, _ in chosen), tuple(a for _, _, a in chosen), kernel[met], last))
         return tuple(found)
 
     def forward(self, x: AnyArray, correlate: Correlate) -> AnyArray:
@@ -61,7 +69,7 @@ class Plan:
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
         for part in self.parts:
             where: tuple[Any, ...] = (..., *part.outputs)
-            if part.kernel.size:
+            if part.kernel.size and x.size:
                 correlate(part, inputs, outputs[where])
             else:
                 outputs[where] = 0
@@ -137,15 +145,10 @@ def _inside(axis: Axis) -> Axis:
     return Axis(axis.reach[1] - axis.reach[0] + 1, axis.kernel, axis.stride, axis.dilation)
 
 
-def _places(axis: Axis, first: int, count: int) -> IntArray:
-    """Input behind each position that outputs ``first`` to ``first + count - 1`` reach over, -1 for nothing."""
-    start = first * axis.stride - axis.lo
-    return axis.source(np.arange(start, start + (count - 1) * axis.stride + axis.span))
-
-
 def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
     """Add each position of the continued axis to the input position it was read from."""
-    places = _places(axis, 0, axis.out)
+    start, stop = axis.reach
+    places = axis.source(np.arange(start, stop + 1))
     moved = np.moveaxis(x, at, 0)
     folded = np.zeros((axis.size, *moved.shape[1:]), x.dtype)
     first = max(-axis.reach[0], 0)
@@ -164,19 +167,35 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
 
 def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
     """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends."""
-    start = outs.start * axis.stride - axis.lo
-    stop = (outs.stop - 1) * axis.stride - axis.lo + axis.span
+    inputs, length, borders = _reading(axis, outs.start, outs.stop)
     before = (slice(None),) * at
-    if start >= 0 and stop <= axis.size and axis.input_dilation == 1:
-        return x[(*before, slice(start, stop))]
-    if axis.boundary is ZERO and axis.input_dilation == 1:
-        lo, hi = min(max(start, 0), axis.size), min(max(stop, 0), axis.size)
-        padded = np.zeros((*x.shape[:at], stop - start, *x.shape[at + 1 :]), x.dtype)
-        if lo < hi:
-            padded[(*before, slice(lo - start, hi - start))] = x[(*before, slice(lo, hi))]
-        return padded
-    places = _places(axis, outs.start, outs.stop - outs.start)
-    gathered = x.take(np.maximum(places, 0), at)
-    if (places == NOTHING).any():
-        gathered[(*before, places == NOTHING)] = 0
-    return gathered
+    inner = x[(*before, inputs)]
+    if not borders:
+        return inner
+    reached = np.empty((*x.shape[:at], length, *x.shape[at + 1 :]), x.dtype)
+    first = borders[0][0].stop if borders[0][0].start == 0 else 0
+    reached[(*before, slice(first, first + inner.shape[at]))] = inner
+    for where, places in borders:
+        border = reached[(*before, where)]
+        nothing = places == NOTHING
+        if nothing.all():
+            border[...] = 0
+        else:
+            border[...] = x.take(np.maximum(places, 0), at)
+            border[(*before, nothing)] = 0
+    return reached
+
+
+@lru_cache(maxsize=4096)
+def _reading(axis: Axis, first: int, last: int) -> tuple[slice, int, tuple[tuple[slice, IntArray], ...]]:
+    """What outputs ``first`` to ``last - 1`` reach over: inputs as they lie, the length, and what is read around them."""
+    start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
+    length = stop - start
+    lo, hi = min(max(start, 0), axis.size), max(min(stop, axis.size), 0)
+    if axis.input_dilation > 1 or lo >= hi:  # none of them lie as they are read
+        lo = hi = 0
+        ends = [(0, length)]
+    else:
+        ends = [(0, lo - start), (hi - start, length)]
+    borders = tuple((slice(a, b), axis.source(np.arange(start + a, start + b))) for a, b in ends if a < b)
+    return slice(lo, hi), length, borders

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines import direct, fft, tapwise
+from convmtx.engines import direct, fft, rates, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.typing import EngineName
 
@@ -20,26 +20,8 @@ class Engine(NamedTuple):
     correlate: Correlate
 
 
-#: Seconds per unit, not yet calibrated: guesses of the right size. Only their ratios matter.
-GEMM = {"f4": 1.0e-11, "f8": 2.0e-11, "c8": 4.0e-11, "c16": 8.0e-11}  # a floating point operation of a wide GEMM
-PLAIN = 1.0e-9  # a multiply-add without BLAS
-COPIED = 1.0e-10  # a byte of windows gathered
-TRANSFORMED = {4: 0.7e-9, 8: 1.0e-9}  # a position of a real transform, for each doubling of its length
-TILE, CALL = 2.0e-5, 6.0e-5  # a tile, a transform
-
-
 def _direct_seconds(part: Part, dtype: np.dtype[Any], images: int) -> float:
-    groups, filters, channels, *sizes = part.kernel.shape
-    outputs = images * prod(a.out for a in part.axes)
-    at, count = direct.together(part, dtype)
-    window = channels * prod(sizes) // sizes[at] * direct.common_taps(part.axes[at], count)
-    flops = 2.0 * outputs * groups * filters * window
-    moved = outputs * groups * window / count * dtype.itemsize
-    rows = filters * count
-    unit = GEMM.get(f"{dtype.kind}{dtype.itemsize}")  # float16 and long double have no BLAS
-    thin = max(direct.FULL_RATE / rows, 1.0)
-    work = flops * (unit * thin if unit else PLAIN / 2)
-    return float(work + moved * COPIED + TILE * (1 + moved / direct.TILE_BYTES))
+    return direct.fastest(part, dtype, images)[1]
 
 
 def _fft_seconds(part: Part, dtype: np.dtype[Any], images: int) -> float:
@@ -50,10 +32,9 @@ def _fft_seconds(part: Part, dtype: np.dtype[Any], images: int) -> float:
     parts = 2 if dtype.kind == "c" else 1
     item = dtype.itemsize // parts
     transforms = images * groups * (channels + filters) * parts
-    seconds = transforms * size * doublings * TRANSFORMED.get(item, 2e-9) / 2
-    products = 4.0 * images * groups * channels * filters * size * parts
-    per_product = GEMM.get(f"c{2 * item}", 1e-10) if channels > 1 else 2.5e-10
-    return float(seconds + products * per_product + CALL * 2)
+    seconds = transforms * size * doublings * rates.TRANSFORM.get(item, 2e-9) / 2
+    products = images * groups * channels * filters * size * parts / 2
+    return float(seconds + products * rates.PRODUCT + rates.CALL * 3)
 
 
 TAPWISE = Engine("tapwise", tapwise.correlate)

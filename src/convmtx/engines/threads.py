@@ -1,0 +1,58 @@
+"""Work shared out to threads: the one room that starts any."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@cache
+def threads() -> int:
+    """How many threads work at a time: the processors this process may use, or OMP_NUM_THREADS where that is fewer."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(found, int(asked)) if asked.isdecimal() and int(asked) > 0 else found
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads() - 1, thread_name_prefix="convmtx")
+
+
+if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def spread(work: Callable[[Iterable[Item]], Result], items: Sequence[Item], parallel: bool) -> list[Result]:
+    """Call ``work`` on shares of the items, one share a thread, each taking the next item as it gets free.
+
+    The caller's thread takes a share, and work never waits for other work: called from any number of a user's own
+    threads at once, it finishes. NumPy's error state goes along. When it returns or raises, nothing runs any more.
+    """
+    others = min(threads(), len(items)) - 1 if parallel else 0
+    if others < 1:
+        return [work(items)]
+    left = deque(items)
+
+    def share() -> Iterator[Item]:
+        while True:
+            try:
+                yield left.popleft()
+            except IndexError:
+                return
+
+    futures = [_pool().submit(copy_context().run, work, share()) for _ in range(others)]
+    try:
+        mine = work(share())
+    finally:
+        left.clear()
+        wait(futures)
+    return [mine, *(future.result() for future in futures)]
