@@ -15,13 +15,14 @@ integers that wrap around where they do not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import ceil, gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.engines import rates, tiles
-from convmtx.engines.parts import Part, with_outputs
+from convmtx.engines.parts import Part, reach, with_outputs
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
@@ -34,7 +35,7 @@ WIDE, LONG = 16, 24
 #: Outputs taken together at most.
 MOST = 32
 #: Seconds of work from which other threads are asked to help.
-WORTH = 2.0e-4
+WORTH = 6.0e-4
 
 
 class Way(NamedTuple):
@@ -45,23 +46,6 @@ class Way(NamedTuple):
     together: int
     #: Whether GEMMs are windows times kernel, a window in each row, rather than kernel times windows.
     window_rows: bool
-
-
-class Band(NamedTuple):
-    """Some outputs of a part made ready: evenly spaced groups of ``together``, each read through one common window."""
-
-    outputs: tuple[slice, ...]
-    at: int
-    together: int
-    axes: tuple[Axis, ...]  # of the common windows
-    sizes: tuple[int, ...]  # of a window
-    matrix: AnyArray
-    multiply: tiles.Multiply
-    positions: int
-    #: What filters and outputs taken together are for ``multiply``.
-    filter_axes: tuple[int, int]
-    #: Whether GEMMs leave the other cores to us.
-    threads: bool
 
 
 class Shape(NamedTuple):
@@ -146,7 +130,7 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[Way, float]:
 
 def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
     last = len(part.axes) - 1
-    yield Way(last, 1, part.channels_last)
+    yield Way(last if part.channels_last else max(last - 1, 0), 1, part.channels_last)
     if f"{dtype.kind}{dtype.itemsize}" not in rates.FLOP:
         return
     for count in range(2, MOST + 1):  # powers of two, and what leaves nothing over
@@ -178,6 +162,9 @@ def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
         shape = gemm_shape(filters, way.together, taps, width)
         rows, run = shape.rows, min(shape.positions, width)
         gemms = windows * way.together * filters / rows / run if not shape.at_once else 0
+    if not way.window_rows and not shape.at_once and _rows_shared(part, way):
+        axis = part.axes[way.at]
+        taps = taps // sizes[way.at] * axis.stride * way.together // _step(axis, way.together)
     copied = windows * taps * dtype.itemsize
     aside = windows * way.together * filters * dtype.itemsize if part.channels_last and not way.window_rows else 0
     flop = rates.FLOP.get(f"{dtype.kind}{dtype.itemsize}")
@@ -209,7 +196,7 @@ def _step(axis: Axis, count: int) -> int:
     return gcd(axis.stride, axis.dilation) if count > 1 else axis.dilation
 
 
-def _bands(part: Part, dtype: np.dtype[Any], way: Way) -> Iterator[Band]:
+def _bands(part: Part, dtype: np.dtype[Any], way: Way) -> Iterator[tiles.Band]:
     """The outputs of a part in bands: as many as fill whole ones, and one band of what is left."""
     whole, rest = divmod(part.axes[way.at].out, way.together)
     if whole:
@@ -218,61 +205,80 @@ def _bands(part: Part, dtype: np.dtype[Any], way: Way) -> Iterator[Band]:
         yield _band(part, dtype, way._replace(together=rest), whole * way.together, 1)
 
 
-def _band(part: Part, dtype: np.dtype[Any], way: Way, first: int, outs: int) -> Band:
+def _band(part: Part, dtype: np.dtype[Any], way: Way, first: int, outs: int) -> tiles.Band:
     at, count = way.at, way.together
     axis, d = part.axes[at], len(part.axes)
-    step, window = _step(axis, count), common_taps(axis, count)
-    common = Axis(
-        axis.size, window, axis.stride * count, step, axis.input_dilation,
-        axis.lo - first * axis.stride, 0, axis.boundary,
+    common = replace(
+        axis, kernel=common_taps(axis, count), stride=axis.stride * count, dilation=_step(axis, count),
+        lo=axis.lo - first * axis.stride,
     )  # fmt: skip
     groups, filters, channels, *sizes = part.kernel.shape
-    sizes[at] = window
+    sizes[at] = common.kernel
     taps = channels * prod(sizes)
     kernel = np.zeros((groups, filters, count, channels, *sizes), dtype)
     for j in range(count):
-        places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // step
+        places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // common.dilation
         inside: tuple[Any, ...] = (slice(None),) * (3 + at) + (places,)
         kernel[:, :, j][inside] = part.kernel
     outputs = (slice(None),) * (3 + at) + (slice(first, first + count * outs),)
     axes = tuple(with_outputs(common, outs) if j == at else a for j, a in enumerate(part.axes))
+    spatial = range(4, 4 + d)
+    if way.window_rows and part.channels_last:
+        matrix = kernel.transpose(0, *spatial, 3, 2, 1).reshape(taps, count * filters)
+        return tiles.Band(outputs, at, count, axes, matrix, tiles.window_rows_channels_last, 1)
+    if way.window_rows:
+        matrix = np.ascontiguousarray(kernel.transpose(0, 1, *spatial, 3, 2)).reshape(groups, filters, taps, count)
+        return tiles.Band(outputs, at, count, axes, matrix, tiles.window_rows, 1)
     shape = gemm_shape(filters, count, taps, axes[-1].out)
-    multiply: tiles.Multiply
-    if not way.window_rows:
-        matrix = kernel.reshape(groups, -1, shape.rows, taps)
-        multiply = tiles.at_once if shape.at_once else tiles.row_by_row
-    elif part.channels_last:
-        matrix = np.ascontiguousarray(kernel[0].transpose(*range(3, 3 + d), 2, 1, 0)).reshape(taps, count * filters)
-        multiply = tiles.window_rows_channels_last
-    else:
-        matrix = np.ascontiguousarray(kernel.transpose(0, 1, *range(4, 4 + d), 3, 2)).reshape(groups, -1, taps, count)
-        multiply = tiles.window_rows
-    alone = way.window_rows or not shape.at_once  # else BLAS has threads of its own
-    filter_axes = (-1, shape.rows) if multiply is tiles.row_by_row else (filters, count)
-    return Band(outputs, at, count, axes, tuple(sizes), matrix, multiply, shape.positions, filter_axes, alone)
+    if shape.at_once:
+        matrix = kernel.reshape(groups, filters * count, taps)
+        return tiles.Band(outputs, at, count, axes, matrix, tiles.at_once, shape.positions)
+    shared = _rows_shared(part, way)
+    if shared:
+        kernel = np.moveaxis(kernel, 4 + at, 3)
+    matrix = kernel.reshape(groups, -1, shape.rows, taps)
+    multiply = tiles.rows_shared if shared else tiles.row_by_row
+    return tiles.Band(outputs, at, count, axes, matrix, multiply, shape.positions)
 
 
-def _fill(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
+def _rows_shared(part: Part, way: Way) -> bool:
+    """Whether rows of inputs can serve all windows that hold them: they are whole rows, and windows start at one."""
+    axis = part.axes[way.at]
+    return way.at < len(part.axes) - 1 and axis.stride * way.together % _step(axis, way.together) == 0
+
+
+def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
     """Fill some outputs of y; whether it was safe to take them together."""
     at, count = 3 + band.at, band.together
     y = y[band.outputs]
     y = y.reshape(*y.shape[:at], -1, count, *y.shape[at + 1 :])  # that axis in steps of the band, then inside it
     y = y.transpose(*range(3), at + 1, *range(3, at + 1), *range(at + 2, y.ndim))
-    y = y.reshape(*y.shape[:2], *band.filter_axes, *y.shape[4:])  # filters and outputs together, or GEMMs and rows
 
     def fill(share: Iterable[tiles.Tile]) -> bool:
         safe = True
         with np.errstate(invalid="ignore" if count > 1 else None):
             for images, outs in share:
+                inputs = x[images]
+                for j, (axis, wanted) in enumerate(zip(band.axes, outs, strict=True)):
+                    inputs = reach(axis, inputs, 3 + j, wanted)
                 target = y[(images, slice(None), slice(None), slice(None), *outs)]
-                windows = tiles.windows_of(band.axes, x[images], outs, band.sizes)
-                band.multiply(windows, band.matrix, target, band.positions)
+                band.multiply(inputs, band, target)
                 safe &= count == 1 or bool(np.isfinite(np.add.reduce(target, None)))
         return safe
 
-    outputs = x.shape[0] * prod(y.shape[4:])
-    budget = max(TILE_BYTES // (x.shape[1] * x.shape[2] * prod(band.sizes) * band.matrix.itemsize), 1)
-    if parallel and band.threads:
-        budget = min(budget, -(-outputs // (2 * threads())))
-    share = tiles.tiles(x.shape[0], y.shape[4:], budget, band.positions)
-    return all(spread(fill, share, parallel and band.threads))
+    parallel &= band.multiply is not tiles.at_once  # there BLAS has threads of its own
+    budget = _budget(band, prod(x.shape[1:3]), y.shape[-1])
+    if parallel:
+        budget = min(budget, -(-x.shape[0] * prod(y.shape[4:]) // (2 * threads())))
+    return all(spread(fill, tiles.tiles(x.shape[0], y.shape[4:], budget, band.positions), parallel))
+
+
+def _budget(band: tiles.Band, channels: int, width: int) -> int:
+    """Windows of all channels that fit into `TILE_BYTES`, one at least."""
+    axis = band.axes[band.at]
+    window = channels * prod(a.kernel for a in band.axes) * band.matrix.itemsize
+    if band.multiply is tiles.rows_shared:
+        rows = TILE_BYTES * axis.kernel // (window * width)
+        if rows >= axis.kernel:
+            return width * ((rows - axis.kernel) * axis.dilation // axis.stride + 1)
+    return max(TILE_BYTES // window, 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, ZERO
+from convmtx.boundary import NOTHING
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.typing import AnyArray, IntArray
 

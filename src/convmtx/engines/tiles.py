@@ -1,6 +1,7 @@
 """The arithmetic of one tile of outputs: its windows, copied side by side, times the kernel matrix.
 
-Windows are (B, G, C, k1..kd, o1..od). BLAS writes straight into the outputs wherever their memory allows.
+Windows are views of ``x`` (B, G, C, m1..md), the inputs that the tile reaches over; ``y`` is (B, G, F, b, o1..od)
+with b neighbouring outputs of each window. BLAS writes straight into y wherever its memory allows.
 """
 
 from __future__ import annotations
@@ -8,63 +9,126 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise, product
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from convmtx.engines.parts import reach
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
 #: Images and, for each axis, outputs.
 Tile = tuple[slice, tuple[slice, ...]]
-#: Windows, kernel matrix, outputs, and how many of them a GEMM may take along the last axis.
-Multiply = Callable[[AnyArray, AnyArray, AnyArray, int], None]
+#: Size and stride in bytes of an axis of a view.
+Dim = tuple[int, int]
 
 
-def row_by_row(windows: AnyArray, matrix: AnyArray, y: AnyArray, positions: int) -> None:
-    """A GEMM for each row of outputs, or ``positions`` of it: matrix (G, Q, m, taps), y (B, G, Q, m, o1..od)."""
-    if y.shape[-1] > positions:
-        windows, y = (a.reshape(*a.shape[:-1], -1, positions) for a in (windows, y))
-    lead = y.ndim - 5
-    first = windows.ndim - lead - 1
-    columns = _packed(windows.transpose(0, 1, *range(first, first + lead), *range(2, first), -1), matrix.dtype)
-    columns = columns.reshape(*y.shape[:2], *y.shape[4:-1], 1, -1, y.shape[-1])
-    matrix = matrix.reshape(len(matrix), *(1,) * lead, *matrix.shape[1:])
-    _multiply(matrix, columns, y.transpose(0, 1, *range(4, 4 + lead), 2, 3, -1))
+class Band(NamedTuple):
+    """Evenly spaced groups of ``together`` outputs along axis ``at``, each read through one common window."""
+
+    outputs: tuple[slice, ...]
+    at: int
+    together: int
+    #: Of the common windows.
+    axes: tuple[Axis, ...]
+    #: Of the common windows, flattened as ``multiply`` wants it.
+    matrix: AnyArray
+    multiply: Callable[[AnyArray, Band, AnyArray], None]
+    #: How many outputs a GEMM may take along the last axis.
+    positions: int
 
 
-def at_once(windows: AnyArray, matrix: AnyArray, y: AnyArray, positions: int) -> None:
-    """One GEMM for all positions of the tile: matrix (G, 1, F*b, taps), y (B, G, F, b, o1..od)."""
-    first = windows.ndim - y.ndim + 4
-    columns = _packed(windows.transpose(1, *range(2, first), 0, *range(first, windows.ndim)), matrix.dtype)
+def row_by_row(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """A GEMM for each row of outputs, or ``positions`` of it: matrix (G, Q, m, taps), its taps (C, k1..kd)."""
+    head, channels, taps, outs, y = _cut(x, band, y)
+    columns = _packed(x, band, (*head, *outs[:-1], channels, *taps, outs[-1]))
+    columns = columns.reshape(*columns.shape[: 1 + len(outs)], 1, -1, columns.shape[-1])
+    _multiply(_beside(band.matrix, len(outs) - 1), columns, y)
+
+
+def rows_shared(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """The same where windows along axis ``at`` overlap in whole rows, each copied once: taps are (k_at, C, others)."""
+    head, channels, taps, outs, y = _cut(x, band, y)
+    axis, at = band.axes[band.at], band.at
+    each = axis.stride // axis.dilation  # rows from a window to the next
+    blocks, size = outs[at][0], taps[at][0]
+    rows = ((blocks - 1) * each + size, taps[at][1])
+    lead = [*outs[:at], *outs[at + 1 : -1]]
+    columns = _packed(x, band, (*head, *lead, rows, channels, *taps[:at], *taps[at + 1 :], outs[-1]))
+    columns = columns.reshape(*columns.shape[: 2 + len(lead)], rows[0], -1, columns.shape[-1])
+    count, width = columns.shape[-2:]
+    *outer, row, _, step = columns.strides
+    overlapping = (*columns.shape[:-3], blocks, 1, size * count, width)
+    columns = _strided(columns, overlapping, (*outer, each * row, row, width * step, step))
+    _multiply(_beside(band.matrix, len(outs) - 1), columns, np.moveaxis(y, 2 + at, len(outs)))
+
+
+def _cut(x: AnyArray, band: Band, y: AnyArray) -> tuple[list[Dim], Dim, list[Dim], list[Dim], AnyArray]:
+    """Axes of the windows, and y as (B, G, *outs but the last, Q, m, last), the last cut into ``positions``."""
+    images, groups, channels, taps, outs = _dims(x, band, y)
+    wide, step = outs[-1]
+    if wide > band.positions:
+        y = y.reshape(*y.shape[:-1], -1, band.positions)
+        outs[-1:] = [(wide // band.positions, band.positions * step), (band.positions, step)]
+    y = y.reshape(*y.shape[:2], *band.matrix.shape[1:3], *y.shape[4:])  # a view: no more than F is split
+    return [images, groups], channels, taps, outs, y.transpose(0, 1, *range(4, y.ndim - 1), 2, 3, -1)
+
+
+def _beside(matrix: AnyArray, lead: int) -> AnyArray:
+    """(G, Q, m, taps) with ``lead`` axes of outputs before Q."""
+    return matrix.reshape(len(matrix), *(1,) * lead, *matrix.shape[1:])
+
+
+def at_once(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """One GEMM for all positions of the tile: matrix (G, F*b, taps), its taps (C, k1..kd)."""
+    images, groups, channels, taps, outs = _dims(x, band, y)
+    columns = _packed(x, band, (groups, channels, *taps, images, *outs))
+    result = band.matrix @ columns.reshape(len(band.matrix), band.matrix.shape[-1], -1)
     y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
-    result = matrix[:, 0] @ columns.reshape(len(matrix), matrix.shape[-1], -1)
     _store(result.reshape(y.shape), y)
 
 
-def window_rows(windows: AnyArray, matrix: AnyArray, y: AnyArray, positions: int) -> None:
-    """Windows times kernel, neighbours along the last axis together: matrix (G, F, taps, b), y (B, G, F, b, o1..od)."""
-    d = y.ndim - 4
-    columns = _packed(windows.transpose(0, 1, *range(3 + d, 3 + 2 * d), *range(3, 3 + d), 2), matrix.dtype)
-    y = y.transpose(0, 1, 2, *range(4, 4 + d), 3)
+def window_rows(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """Windows times kernel, neighbours along the last axis together: matrix (G, F, taps, b), its taps (k1..kd, C)."""
+    images, groups, channels, taps, outs = _dims(x, band, y)
+    columns = _packed(x, band, (images, groups, *outs, *taps, channels))
+    y = y.transpose(0, 1, 2, *range(4, y.ndim), 3)
+    size, together = band.matrix.shape[2:]
     if y.shape[1] == y.shape[2] == 1 and _joinable(y, y.ndim - 1):  # images lie side by side too
-        _multiply(columns.reshape(-1, matrix.shape[2]), matrix[0, 0], y.reshape(-1, y.shape[-1]))
+        _multiply(columns.reshape(-1, size), band.matrix[0, 0], y.reshape(-1, together))
         return
-    matrix = matrix.reshape(*matrix.shape[:2], *(1,) * (d - 1), *matrix.shape[2:])
-    _multiply(columns.reshape(*y.shape[:2], 1, *y.shape[3:-1], -1), matrix, y)
+    matrix = band.matrix.reshape(*band.matrix.shape[:2], *(1,) * (len(outs) - 1), size, together)
+    _multiply(columns.reshape(*y.shape[:2], 1, *y.shape[3:-1], size), matrix, y)
 
 
-def window_rows_channels_last(windows: AnyArray, matrix: AnyArray, y: AnyArray, positions: int) -> None:
-    """Windows times kernel where filters lie side by side: matrix (taps, b*F), y (B, 1, F, b, o1..od)."""
-    d = y.ndim - 4
-    columns = _packed(windows[:, 0].transpose(0, *range(2 + d, 2 + 2 * d), *range(2, 2 + d), 1), matrix.dtype)
-    y = y[:, 0].transpose(0, *range(3, 3 + d), 2, 1)
-    columns = columns.reshape(-1, len(matrix))
-    if _joinable(y, d + 1) and _joinable(y[(0,) * (d + 1)], 2):
-        _multiply(columns, matrix, y.reshape(-1, matrix.shape[1]))
+def window_rows_channels_last(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """Windows times kernel where filters lie side by side: matrix (taps, b*F), its taps (k1..kd, C)."""
+    images, _, channels, taps, outs = _dims(x, band, y)
+    columns = _packed(x, band, (images, *outs, *taps, channels)).reshape(-1, len(band.matrix))
+    y = y[:, 0].transpose(0, *range(3, y.ndim - 1), 2, 1)
+    if _joinable(y, y.ndim - 2) and _joinable(y[(0,) * (y.ndim - 2)], 2):
+        _multiply(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))
     else:
-        _store((columns @ matrix).reshape(y.shape), y)
+        _store((columns @ band.matrix).reshape(y.shape), y)
+
+
+def _dims(x: AnyArray, band: Band, y: AnyArray) -> tuple[Dim, Dim, Dim, list[Dim], list[Dim]]:
+    """Sizes and strides of the windows' axes: images, groups, channels, taps of each axis, outputs of each axis."""
+    images, groups, channels, *apart = zip(x.shape, x.strides, strict=True)
+    taps = [(axis.kernel, step * axis.dilation) for (_, step), axis in zip(apart, band.axes, strict=True)]
+    outs = [(n, s * axis.stride) for n, (_, s), axis in zip(y.shape[4:], apart, band.axes, strict=True)]
+    return images, groups, channels, taps, outs
+
+
+def _packed(x: AnyArray, band: Band, dims: tuple[Dim, ...]) -> AnyArray:
+    """The view of x with these axes, side by side in memory, in the type that the GEMM takes."""
+    view = _strided(x, tuple(n for n, _ in dims), tuple(step for _, step in dims))
+    return np.ascontiguousarray(view, dtype=band.matrix.dtype)
+
+
+def _strided(x: AnyArray, shape: Shape, steps: Shape) -> AnyArray:
+    if x.flags.c_contiguous:  # several times faster than as_strided, and checked
+        return np.ndarray(shape, x.dtype, x, 0, steps)
+    return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
 
 
 def _multiply(a: AnyArray, b: AnyArray, y: AnyArray) -> None:
@@ -84,11 +148,6 @@ def _joinable(a: AnyArray, count: int) -> bool:
     """Whether the first ``count`` axes are one in memory."""
     steps = [(n, s) for n, s in zip(a.shape[:count], a.strides[:count], strict=True) if n > 1]
     return all(s == n * t for (_, s), (n, t) in pairwise(steps))
-
-
-def _packed(windows: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """The windows side by side in memory, in the type that the GEMM takes."""
-    return np.ascontiguousarray(windows, dtype=dtype)
 
 
 @lru_cache(maxsize=256)
@@ -115,19 +174,3 @@ def tiles(batch: int, out: Shape, budget: int, unit: int) -> tuple[Tile, ...]:
 def _cuts(start: int, stop: int, side: int) -> Iterator[slice]:
     for first in range(start, stop, side):
         yield slice(first, min(first + side, stop))
-
-
-def windows_of(axes: tuple[Axis, ...], x: AnyArray, tile: tuple[slice, ...], sizes: list[int]) -> AnyArray:
-    """View (B, G, C, k1..kd, o1..od) of the windows of one tile; only borders are copied."""
-    for j, (axis, outs) in enumerate(zip(axes, tile, strict=True)):
-        x = reach(axis, x, 3 + j, outs)
-    shape = (*x.shape[:3], *sizes, *(t.stop - t.start for t in tile))
-    apart = x.strides[3:]
-    steps = (
-        *x.strides[:3],
-        *(step * axis.dilation for step, axis in zip(apart, axes, strict=True)),
-        *(step * axis.stride for step, axis in zip(apart, axes, strict=True)),
-    )
-    if x.flags.c_contiguous:  # several times faster than as_strided, and checked
-        return np.ndarray(shape, x.dtype, x, 0, steps)
-    return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
