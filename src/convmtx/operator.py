@@ -160,13 +160,13 @@ class ConvOperator(LinearMap):
         return kept
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        choice = self._choose(np.result_type(self.dtype, x), x.shape[0])
+        choice = self._choose(np.result_type(self.dtype, x), max(x.shape[0], 1))
         return self._plan.forward(x, choice.engine.correlate)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
-        choice = self._choose(np.result_type(self.dtype, y), y.shape[0])
+        choice = self._choose(np.result_type(self.dtype, y), max(y.shape[0], 1))
         return self._plan.transposed(y, choice.engine.correlate)
 
     @cached_property

@@ -37,18 +37,18 @@ MOST = 32
 #: Seconds of work from which other threads are asked to help.
 WORTH = 6.0e-4
 
+_WINDOW_ROWS = (tiles.window_rows, tiles.window_rows_channels_last)
+
 
 class Way(NamedTuple):
-    """How the outputs of a part are taken."""
+    """How the outputs of a part are taken: ``together`` neighbours along axis ``at`` through one common window."""
 
-    #: That many neighbouring outputs along axis ``at`` are one row of windows.
     at: int
     together: int
-    #: Whether GEMMs are windows times kernel, a window in each row, rather than kernel times windows.
-    window_rows: bool
+    multiply: tiles.Multiply
 
 
-class Shape(NamedTuple):
+class Gemms(NamedTuple):
     """The GEMMs of a tile: ``rows`` of the kernel matrix on ``positions`` at a time, or all at once."""
 
     rows: int
@@ -88,7 +88,7 @@ def _taken(part: Part, x: AnyArray, y: AnyArray) -> None:
     best, predicted = fastest(part, dtype, y.shape[0])
     if not _in_bands(part, x, y, dtype, best, predicted > WORTH):
         # Zeros of the band took nan or inf to outputs whose own window has none.
-        _in_bands(part, x, y, dtype, best._replace(together=1), predicted > WORTH)
+        _in_bands(part, x, y, dtype, _columns(part, best.at, 1), predicted > WORTH)
 
 
 def _computed_in(part: Part, x: AnyArray, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -129,52 +129,40 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[Way, float]:
 
 
 def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
+    """All that are worth a look: powers of two of outputs together, and numbers that leave none over."""
     last = len(part.axes) - 1
-    yield Way(last if part.channels_last else max(last - 1, 0), 1, part.channels_last)
+    rows = max(last - 1, 0)
+    yield _columns(part, rows, 1)
+    if part.channels_last:
+        yield Way(last, 1, tiles.window_rows_channels_last)
+    yield Way(rows, 1, tiles.products_shifted)
     if f"{dtype.kind}{dtype.itemsize}" not in rates.FLOP:
         return
-    for count in range(2, MOST + 1):  # powers of two, and what leaves nothing over
-        if last and _worth_trying(count, part.axes[last - 1].out):
-            yield Way(last - 1, count, False)
+    for count in range(2, MOST + 1):
+        if last and _worth_trying(count, part.axes[rows].out):
+            yield _columns(part, rows, count)
         if _worth_trying(count, part.axes[last].out):
-            yield Way(last, count, True)
+            yield Way(last, count, tiles.window_rows_channels_last if part.channels_last else tiles.window_rows)
 
 
 def _worth_trying(count: int, outs: int) -> bool:
     return count <= outs and (count & (count - 1) == 0 or outs % count == 0)
 
 
-def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
-    """Predicted time of filling a part in this way."""
-    groups, filters, channels, *sizes = part.kernel.shape
-    sizes[way.at] = common_taps(part.axes[way.at], way.together)
-    taps = channels * prod(sizes)
-    width = part.axes[-1].out
-    windows = images * groups * ceil(prod(a.out for a in part.axes) / way.together)
-    bands = 1 + (part.axes[way.at].out % way.together > 0)
-    flops = 2.0 * windows * way.together * filters * taps
-    run: float
-    if way.window_rows:
-        rows = way.together * filters if part.channels_last else way.together
-        run = sizes[-1] * (channels if part.channels_last else 1)
-        gemms = images * groups * (1 if part.channels_last else filters) * prod(a.out for a in part.axes[:-1])
-    else:
-        shape = gemm_shape(filters, way.together, taps, width)
-        rows, run = shape.rows, min(shape.positions, width)
-        gemms = windows * way.together * filters / rows / run if not shape.at_once else 0
-    if not way.window_rows and not shape.at_once and _rows_shared(part, way):
-        axis = part.axes[way.at]
-        taps = taps // sizes[way.at] * axis.stride * way.together // _step(axis, way.together)
-    copied = windows * taps * dtype.itemsize
-    aside = windows * way.together * filters * dtype.itemsize if part.channels_last and not way.window_rows else 0
-    flop = rates.FLOP.get(f"{dtype.kind}{dtype.itemsize}")
-    work = flops * flop * (1 + rates.THIN / rows) if flop else flops / 2 * rates.PLAIN
-    copies = (copied + 4 * aside) * rates.BYTE + windows * taps / run * rates.RUN
-    return float(work + copies + gemms * rates.GEMM + (bands + copied / TILE_BYTES) * rates.TILE + rates.CALL)
+def _columns(part: Part, at: int, together: int) -> Way:
+    """The way of kernel times windows: rows of inputs serve all windows that hold them where these start at a row."""
+    axis = part.axes[at]
+    if gemms(part, at, together).at_once:
+        return Way(at, together, tiles.at_once)
+    shared = at < len(part.axes) - 1 and axis.stride * together % _step(axis, together) == 0
+    return Way(at, together, tiles.rows_shared if shared else tiles.row_by_row)
 
 
-def gemm_shape(filters: int, together: int, taps: int, width: int) -> Shape:
+def gemms(part: Part, at: int, together: int) -> Gemms:
     """GEMMs small enough for one thread each, where such are neither thin nor short; else one for the whole tile."""
+    _, filters, channels, *sizes = part.kernel.shape
+    width = part.axes[-1].out
+    taps = channels * prod(sizes) // sizes[at] * common_taps(part.axes[at], together)
     if together > 1:
         choices = [together]
     else:
@@ -182,9 +170,44 @@ def gemm_shape(filters: int, together: int, taps: int, width: int) -> Shape:
         choices = [rows for rows in divisors if rows >= min(filters, WIDE)]
     for rows in choices:
         if rows * taps * width <= SMALL:
-            return Shape(rows, width, False)
+            return Gemms(rows, width, False)
     positions = SMALL // (choices[-1] * taps)
-    return Shape(choices[-1], positions, False) if positions >= LONG else Shape(filters * together, width, True)
+    return Gemms(choices[-1], positions, False) if positions >= LONG else Gemms(filters * together, width, True)
+
+
+def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
+    """Predicted time of filling a part in this way."""
+    at, together, multiply = way
+    groups, filters, channels, *sizes = part.kernel.shape
+    axis, width = part.axes[at], part.axes[-1].out
+    sizes[at] = common_taps(axis, together)
+    taps = channels * prod(sizes)
+    outputs = images * groups * prod(a.out for a in part.axes)
+    windows = outputs / together
+    flops = 2.0 * outputs * filters * taps
+    copied, run, aside = windows * taps, float(width), 0.0
+    if multiply is tiles.products_shifted:
+        inputs = images * groups * prod((a.out - 1) * a.stride + a.span for a in part.axes)
+        rows, calls = filters * prod(sizes), inputs / width
+        flops *= inputs / outputs
+        copied, aside = 2.0 * inputs * rows, outputs * rows
+    elif multiply in _WINDOW_ROWS:
+        rows = together * (filters if part.channels_last else 1)
+        run = sizes[-1] * (channels if part.channels_last else 1)
+        calls = images * groups * (1 if part.channels_last else filters) * prod(a.out for a in part.axes[:-1])
+    else:
+        shape = gemms(part, at, together)
+        rows, run = shape.rows, float(min(shape.positions, width))
+        calls = 1 if shape.at_once else outputs * filters / rows / run
+        if multiply is tiles.rows_shared:
+            copied *= axis.stride * together / _step(axis, together) / sizes[at]
+        if part.channels_last:
+            aside = 4.0 * outputs * filters  # written elsewhere first
+    flop = rates.FLOP.get(f"{dtype.kind}{dtype.itemsize}")
+    work = flops * flop * (1 + rates.THIN / rows) if flop else flops / 2 * rates.PLAIN
+    moved = (copied + aside) * dtype.itemsize * rates.BYTE + copied / run * rates.RUN
+    starts = (1 + (axis.out % together > 0) + copied * dtype.itemsize / TILE_BYTES) * rates.TILE
+    return float(work + moved + calls * rates.GEMM + starts + rates.CALL)
 
 
 def common_taps(axis: Axis, count: int) -> int:
@@ -202,49 +225,47 @@ def _bands(part: Part, dtype: np.dtype[Any], way: Way) -> Iterator[tiles.Band]:
     if whole:
         yield _band(part, dtype, way, 0, whole)
     if rest:
-        yield _band(part, dtype, way._replace(together=rest), whole * way.together, 1)
+        narrow = Way(way.at, rest, way.multiply) if way.multiply in _WINDOW_ROWS else _columns(part, way.at, rest)
+        yield _band(part, dtype, narrow, whole * way.together, 1)
 
 
 def _band(part: Part, dtype: np.dtype[Any], way: Way, first: int, outs: int) -> tiles.Band:
     at, count = way.at, way.together
-    axis, d = part.axes[at], len(part.axes)
+    axis = part.axes[at]
     common = replace(
         axis, kernel=common_taps(axis, count), stride=axis.stride * count, dilation=_step(axis, count),
         lo=axis.lo - first * axis.stride,
     )  # fmt: skip
     groups, filters, channels, *sizes = part.kernel.shape
     sizes[at] = common.kernel
-    taps = channels * prod(sizes)
     kernel = np.zeros((groups, filters, count, channels, *sizes), dtype)
     for j in range(count):
         places = (j * axis.stride + np.arange(axis.kernel) * axis.dilation) // common.dilation
         inside: tuple[Any, ...] = (slice(None),) * (3 + at) + (places,)
         kernel[:, :, j][inside] = part.kernel
     outputs = (slice(None),) * (3 + at) + (slice(first, first + count * outs),)
+    matrix, positions = _matrix(part, way, kernel)
     axes = tuple(with_outputs(common, outs) if j == at else a for j, a in enumerate(part.axes))
-    spatial = range(4, 4 + d)
-    if way.window_rows and part.channels_last:
-        matrix = kernel.transpose(0, *spatial, 3, 2, 1).reshape(taps, count * filters)
-        return tiles.Band(outputs, at, count, axes, matrix, tiles.window_rows_channels_last, 1)
-    if way.window_rows:
-        matrix = np.ascontiguousarray(kernel.transpose(0, 1, *spatial, 3, 2)).reshape(groups, filters, taps, count)
-        return tiles.Band(outputs, at, count, axes, matrix, tiles.window_rows, 1)
-    shape = gemm_shape(filters, count, taps, axes[-1].out)
-    if shape.at_once:
-        matrix = kernel.reshape(groups, filters * count, taps)
-        return tiles.Band(outputs, at, count, axes, matrix, tiles.at_once, shape.positions)
-    shared = _rows_shared(part, way)
-    if shared:
-        kernel = np.moveaxis(kernel, 4 + at, 3)
-    matrix = kernel.reshape(groups, -1, shape.rows, taps)
-    multiply = tiles.rows_shared if shared else tiles.row_by_row
-    return tiles.Band(outputs, at, count, axes, matrix, multiply, shape.positions)
+    return tiles.Band(outputs, at, count, axes, np.ascontiguousarray(matrix), way.multiply, positions)
 
 
-def _rows_shared(part: Part, way: Way) -> bool:
-    """Whether rows of inputs can serve all windows that hold them: they are whole rows, and windows start at one."""
-    axis = part.axes[way.at]
-    return way.at < len(part.axes) - 1 and axis.stride * way.together % _step(axis, way.together) == 0
+def _matrix(part: Part, way: Way, kernel: AnyArray) -> tuple[AnyArray, int]:
+    """The kernel (G, F, b, C, k1..kd) as a way multiplies it, and how many positions a GEMM may take."""
+    groups, filters, count, channels, *sizes = kernel.shape
+    taps = channels * prod(sizes)
+    spatial = range(4, kernel.ndim)
+    if way.multiply is tiles.products_shifted:
+        return kernel[:, :, 0].transpose(0, 1, *range(3, kernel.ndim - 1), 2).reshape(groups, -1, channels), 1
+    if way.multiply is tiles.window_rows_channels_last:
+        return kernel.transpose(0, *spatial, 3, 2, 1).reshape(taps, count * filters), 1
+    if way.multiply is tiles.window_rows:
+        return kernel.transpose(0, 1, *spatial, 3, 2).reshape(groups, filters, taps, count), 1
+    rows, positions, at_once = gemms(part, way.at, count)
+    if at_once:
+        return kernel.reshape(groups, filters * count, taps), positions
+    if way.multiply is tiles.rows_shared:
+        kernel = np.moveaxis(kernel, 4 + way.at, 3)
+    return kernel.reshape(groups, -1, rows, taps), positions
 
 
 def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
@@ -274,9 +295,14 @@ def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
 
 
 def _budget(band: tiles.Band, channels: int, width: int) -> int:
-    """Windows of all channels that fit into `TILE_BYTES`, one at least."""
+    """Outputs whose windows of all channels fit into `TILE_BYTES`, one at least."""
     axis = band.axes[band.at]
-    window = channels * prod(a.kernel for a in band.axes) * band.matrix.itemsize
+    itemsize: int = band.matrix.itemsize
+    if band.multiply is tiles.products_shifted:
+        groups, products, each = band.matrix.shape
+        entries = groups * (products + each) * prod(a.stride for a in band.axes)
+        return max(TILE_BYTES // (entries * itemsize), 1)
+    window = channels * prod(a.kernel for a in band.axes) * itemsize
     if band.multiply is tiles.rows_shared:
         rows = TILE_BYTES * axis.kernel // (window * width)
         if rows >= axis.kernel:

@@ -188,7 +188,7 @@ def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
 
 @lru_cache(maxsize=4096)
 def _reading(axis: Axis, first: int, last: int) -> tuple[slice, int, tuple[tuple[slice, IntArray], ...]]:
-    """What outputs ``first`` to ``last - 1`` reach over: inputs as they lie, the length, and what is read around them."""
+    """What outputs from ``first`` to before ``last`` reach over: inputs as they lie, the length, what is around."""
     start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
     length = stop - start
     lo, hi = min(max(start, 0), axis.size), max(min(stop, axis.size), 0)

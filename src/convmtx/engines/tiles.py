@@ -22,6 +22,10 @@ Tile = tuple[slice, tuple[slice, ...]]
 Dim = tuple[int, int]
 
 
+#: Fill y from the inputs that a tile reaches over.
+Multiply = Callable[[AnyArray, "Band", AnyArray], None]
+
+
 class Band(NamedTuple):
     """Evenly spaced groups of ``together`` outputs along axis ``at``, each read through one common window."""
 
@@ -32,7 +36,7 @@ class Band(NamedTuple):
     axes: tuple[Axis, ...]
     #: Of the common windows, flattened as ``multiply`` wants it.
     matrix: AnyArray
-    multiply: Callable[[AnyArray, Band, AnyArray], None]
+    multiply: Multiply
     #: How many outputs a GEMM may take along the last axis.
     positions: int
 
@@ -109,6 +113,29 @@ def window_rows_channels_last(x: AnyArray, band: Band, y: AnyArray) -> None:
         _multiply(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))
     else:
         _store((columns @ band.matrix).reshape(y.shape), y)
+
+
+def products_shifted(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """Channels first, windows after: each tap times every input, added up where the tap puts it (kn2row).
+
+    matrix (G, F*taps, C). Fewer filters than channels make this the smaller half of the work (Vasudevan, Anderson and
+    Gregg, ASAP 2017).
+    """
+    images, groups, filters, _, *outs = y.shape
+    d = len(outs)
+    columns = x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1).astype(band.matrix.dtype, copy=False)
+    if columns.strides[-1] != columns.itemsize or columns.strides[-2] < columns.shape[-1] * columns.itemsize:
+        columns = np.ascontiguousarray(columns)
+    parts = _beside(band.matrix, d - 1) @ columns  # (B, G, m1..F*taps, md)
+    parts = parts.reshape(*parts.shape[:-2], filters, *(axis.kernel for axis in band.axes), parts.shape[-1])
+    apart = [*parts.strides[2 : 1 + d], parts.strides[-1]]  # between neighbouring inputs along each axis
+    taps = [t + step * axis.dilation for t, step, axis in zip(parts.strides[2 + d : -1], apart, band.axes, strict=True)]
+    moved = [step * axis.stride for step, axis in zip(apart, band.axes, strict=True)]
+    sizes = (axis.kernel for axis in band.axes)
+    shifted = _strided(
+        parts, (images, groups, filters, *sizes, *outs), (*parts.strides[:2], parts.strides[1 + d], *taps, *moved)
+    )
+    _store(np.add.reduce(shifted, tuple(range(3, 3 + d))), y[:, :, :, 0])
 
 
 def _dims(x: AnyArray, band: Band, y: AnyArray) -> tuple[Dim, Dim, Dim, list[Dim], list[Dim]]:
