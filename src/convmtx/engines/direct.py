@@ -23,6 +23,7 @@ import numpy as np
 
 from convmtx.engines import rates, tiles
 from convmtx.engines.parts import Part, reach, with_outputs
+from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
@@ -123,7 +124,10 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[Way, float]:
     """The way that should be fastest, and its seconds."""
     found: tuple[Way, float] = part.keep(
         ("fastest", dtype, images),
-        lambda: min(((way, seconds(part, way, dtype, images)) for way in _ways(part, dtype)), key=lambda each: each[1]),
+        lambda: min(
+            ((way, rates.seconds(work(part, way, dtype, images))) for way in _ways(part, dtype)),
+            key=lambda each: each[1],
+        ),
     )
     return found
 
@@ -136,7 +140,7 @@ def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
     if part.channels_last:
         yield Way(last, 1, tiles.window_rows_channels_last)
     yield Way(rows, 1, tiles.products_shifted)
-    if f"{dtype.kind}{dtype.itemsize}" not in rates.FLOP:
+    if not rates.blas(dtype):
         return
     for count in range(2, MOST + 1):
         if last and _worth_trying(count, part.axes[rows].out):
@@ -175,22 +179,24 @@ def gemms(part: Part, at: int, together: int) -> Gemms:
     return Gemms(choices[-1], positions, False) if positions >= LONG else Gemms(filters * together, width, True)
 
 
-def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
-    """Predicted time of filling a part in this way."""
+def work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
+    """What filling a part in this way takes."""
     at, together, multiply = way
     groups, filters, channels, *sizes = part.kernel.shape
     axis, width = part.axes[at], part.axes[-1].out
     sizes[at] = common_taps(axis, together)
     taps = channels * prod(sizes)
     outputs = images * groups * prod(a.out for a in part.axes)
-    windows = outputs / together
     flops = 2.0 * outputs * filters * taps
-    copied, run, aside = windows * taps, float(width), 0.0
+    copied, run, aside = outputs / together * taps, float(width), 0.0
     if multiply is tiles.products_shifted:
         inputs = images * groups * prod((a.out - 1) * a.stride + a.span for a in part.axes)
         rows, calls = filters * prod(sizes), inputs / width
         flops *= inputs / outputs
-        copied, aside = 2.0 * inputs * rows, outputs * rows
+        if prod(sizes) == 1 and inputs == outputs:
+            copied = 0.0
+        else:
+            copied, aside = 2.0 * inputs * rows, outputs * rows
     elif multiply in _WINDOW_ROWS:
         rows = together * (filters if part.channels_last else 1)
         run = sizes[-1] * (channels if part.channels_last else 1)
@@ -203,11 +209,16 @@ def seconds(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> float:
             copied *= axis.stride * together / _step(axis, together) / sizes[at]
         if part.channels_last:
             aside = 4.0 * outputs * filters  # written elsewhere first
-    flop = rates.FLOP.get(f"{dtype.kind}{dtype.itemsize}")
-    work = flops * flop * (1 + rates.THIN / rows) if flop else flops / 2 * rates.PLAIN
-    moved = (copied + aside) * dtype.itemsize * rates.BYTE + copied / run * rates.RUN
-    starts = (1 + (axis.out % together > 0) + copied * dtype.itemsize / TILE_BYTES) * rates.TILE
-    return float(work + moved + calls * rates.GEMM + starts + rates.CALL)
+    kind = rates.blas(dtype)
+    each = {"flop " + kind: flops, "thin flop " + kind: flops / rows} if kind else {"flop": flops}
+    return {
+        **each,
+        "byte": (copied + aside) * dtype.itemsize,
+        "run": copied / run,
+        "gemv" if rows == 1 else "gemm": calls,
+        "tile": 1 + (axis.out % together > 0) + copied * dtype.itemsize / TILE_BYTES,
+        "call": 1,
+    }
 
 
 def common_taps(axis: Axis, count: int) -> int:
@@ -304,7 +315,7 @@ def _budget(band: tiles.Band, channels: int, width: int) -> int:
         return max(TILE_BYTES // (entries * itemsize), 1)
     window = channels * prod(a.kernel for a in band.axes) * itemsize
     if band.multiply is tiles.rows_shared:
-        rows = TILE_BYTES * axis.kernel // (window * width)
+        rows: int = TILE_BYTES * axis.kernel // (window * width)
         if rows >= axis.kernel:
             return width * ((rows - axis.kernel) * axis.dilation // axis.stride + 1)
     return max(TILE_BYTES // window, 1)

@@ -8,16 +8,18 @@ about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the trans
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import log2, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, reach
-from convmtx.engines.threads import threads
+from convmtx.engines.rates import Work
+from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
@@ -25,6 +27,8 @@ from convmtx.typing import AnyArray
 PIECE_BYTES = 1 << 28
 #: Positions of an axis from which it is cut into pieces, and how much longer than the kernel these are at least.
 LONG, OVERLAP = 1 << 15, 8
+#: Pairs of channel and filter from which each frequency has a GEMM; frequencies that a thread takes at a time.
+GEMM_CHANNELS, FREQUENCIES = 64, 512
 
 
 class Line(NamedTuple):
@@ -104,7 +108,7 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
                     pieces = reach(axis, pieces, 3 + j, outs)
                 else:
                     pieces = pieces[(slice(None),) * (3 + j) + (line.inputs,)]
-            result = _contract(_forward(pieces.astype(y.dtype, copy=False), lengths), spectrum)
+            result = _contract(part, _forward(pieces.astype(y.dtype, copy=False), lengths), spectrum)
             result = _backward(result, lengths, y.dtype)
             for j, (axis, outs) in enumerate(zip(part.axes, tile, strict=True)):
                 at = np.arange(outs.stop - outs.start) * axis.stride
@@ -116,7 +120,7 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 
 def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyArray:
-    """Transform of the kernel, tap p at ``shift - p*t`` on the circle; kept, as (G, F, C, w1..wd)."""
+    """Transform of the kernel, tap p at ``shift - p*t`` on the circle; kept, (G, F, C, w1..wd) or (G, w, F, C)."""
     key = ("spectrum", dtype, *((line.length, line.shift) for line in plan))
 
     def transformed() -> AnyArray:
@@ -126,24 +130,56 @@ def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyAr
             wide = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
             np.add.at(np.moveaxis(wide, 3 + j, 0), places, np.moveaxis(placed, 3 + j, 0))
             placed = wide
-        return _forward(placed, tuple(line.length for line in plan))
+        spectrum = _forward(placed, tuple(line.length for line in plan))
+        if by_frequency(part):
+            spectrum = np.moveaxis(spectrum.reshape(*spectrum.shape[:3], -1), 3, 1)
+        return np.ascontiguousarray(spectrum)
 
     kept: AnyArray = part.keep(key, transformed)
     return kept
 
 
-def _contract(x: AnyArray, kernel: AnyArray) -> AnyArray:
-    """Sum over channels at each frequency: (B, G, C, w..) and (G, F, C, w..) to (B, G, F, w..)."""
-    channels, filters = kernel.shape[2], kernel.shape[1]
-    if channels * filters < 32:
+def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
+    """What filling a part takes."""
+    groups, filters, channels, *_ = part.kernel.shape
+    plan = lines(part, dtype.itemsize)
+    size = prod(line.length * len(line.pieces) for line in plan)
+    doublings = sum(log2(max(line.length, 2)) for line in plan)
+    planes = 2 if dtype.kind == "c" else 1
+    transforms = images * groups * (channels + filters) * planes
+    frequencies = groups * size * planes / 2
+    products = images * frequencies * channels * filters
+    channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}
+    real = "f4" if dtype.itemsize // planes <= 4 else "f8"
+    pieces = prod(len(line.pieces) for line in plan)
+    return {"transform " + real: transforms * size * doublings, "tile": pieces, "call": 3, **channel_work}
+
+
+def by_frequency(part: Part) -> bool:
+    """Whether channels are many enough for a GEMM at each frequency."""
+    _, filters, channels, *_ = part.kernel.shape
+    return filters * channels >= GEMM_CHANNELS
+
+
+def _contract(part: Part, x: AnyArray, kernel: AnyArray) -> AnyArray:
+    """Sum over channels at each frequency: (B, G, C, w1..wd) to (B, G, F, w1..wd)."""
+    if not by_frequency(part):
         total: AnyArray = x[:, :, None, 0] * kernel[:, :, 0]
-        for c in range(1, channels):
+        for c in range(1, x.shape[2]):
             total += x[:, :, None, c] * kernel[:, :, c]
         return total
-    by_frequency = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
-    inputs = np.moveaxis(x.reshape(*x.shape[:3], -1), (3, 0), (0, 3))
-    result: AnyArray = np.moveaxis(np.matmul(by_frequency, inputs), (0, 3), (3, 0))
-    return result.reshape(x.shape[0], x.shape[1], filters, *x.shape[3:])
+    images, groups, _, *widths = x.shape
+    inputs = x.reshape(*x.shape[:3], -1)
+    result = np.empty((images, groups, kernel.shape[2], inputs.shape[-1]), x.dtype)
+
+    def multiply(share: Iterable[slice]) -> None:
+        for some in share:
+            columns = np.ascontiguousarray(inputs[..., some].transpose(1, 3, 2, 0))
+            result[..., some] = (kernel[:, some] @ columns).transpose(3, 0, 2, 1)
+
+    pieces = [slice(w, w + FREQUENCIES) for w in range(0, inputs.shape[-1], FREQUENCIES)]
+    spread(multiply, pieces, parallel=True)
+    return result.reshape(images, groups, -1, *widths)
 
 
 def _forward(a: AnyArray, lengths: tuple[int, ...]) -> AnyArray:

@@ -1,20 +1,47 @@
-"""How long work takes: seconds for each unit of it. Only the ratios matter.
+"""How long work takes: what there is of each kind of it, times the seconds that one such thing takes."""
 
-Medians measured by ``benchmarks/calibrate.py`` on two cores with AVX-512, NumPy 2.4 and its OpenBLAS 0.3.31,
-SciPy 1.17; the script prints this table for the machine it runs on.
-"""
+from __future__ import annotations
 
-#: A floating point operation of a wide GEMM, by type; types that are not here have no BLAS.
-FLOP = {"f4": 7.0e-12, "f8": 1.4e-11, "c8": 1.0e-11, "c16": 2.0e-11}
-#: A GEMM of m rows takes ``1 + THIN/m`` times the operations' time.
-THIN = 6
-#: A multiply-add where there is no BLAS.
-PLAIN = 1.0e-9
-#: A byte copied into place, a run of neighbouring entries copied.
-BYTE, RUN = 3.0e-11, 6.0e-9
-#: Starting a GEMM, a tile, an engine.
-GEMM, TILE, CALL = 4.0e-7, 1.5e-5, 2.0e-5
-#: A position of a real transform for each doubling of its length, by bytes of its type.
-TRANSFORM = {4: 0.35e-9, 8: 0.5e-9}
-#: A complex multiply-add of spectra.
-PRODUCT = 1.0e-9
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+#: Amounts of work by kind, as in `SECONDS`.
+Work = Mapping[str, float]
+
+#: Fitted by ``benchmarks/calibrate.py`` to measured times; only the ratios matter. Flops are by type of those that BLAS
+#: has, or without it; thin flops are flops over rows of the kernel matrix; runs are neighbouring entries copied;
+#: transforms are positions for each doubling of the length; products are complex multiply-adds of spectra.
+SECONDS = {
+    "flop f4": 1.1e-11,
+    "flop f8": 1.9e-11,
+    "flop c8": 3.1e-11,
+    "flop c16": 7.7e-11,
+    "flop": 5.0e-10,
+    "thin flop f4": 2.2e-11,
+    "thin flop f8": 2.3e-11,
+    "thin flop c8": 2.3e-10,
+    "thin flop c16": 3.0e-10,
+    "byte": 4.2e-11,
+    "run": 4.5e-09,
+    "gemm": 1.2e-07,
+    "gemv": 5.4e-08,
+    "tile": 1.8e-05,
+    "call": 6.7e-06,
+    "transform f4": 1.4e-10,
+    "transform f8": 3.0e-10,
+    "product": 2.6e-09,
+    "frequency": 9.8e-08,
+}
+
+
+def seconds(work: Work) -> float:
+    """Predicted time."""
+    return sum(SECONDS[kind] * amount for kind, amount in work.items())
+
+
+def blas(dtype: np.dtype[Any]) -> str:
+    """Short name of a type that BLAS has; empty for others."""
+    name = f"{dtype.kind}{dtype.itemsize}"
+    return name if name in ("f4", "f8", "c8", "c16") else ""

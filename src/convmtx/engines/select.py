@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log2, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.engines import direct, fft, rates, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
+from convmtx.engines.rates import Work
 from convmtx.typing import EngineName
 
 
@@ -20,21 +20,8 @@ class Engine(NamedTuple):
     correlate: Correlate
 
 
-def _direct_seconds(part: Part, dtype: np.dtype[Any], images: int) -> float:
-    return direct.fastest(part, dtype, images)[1]
-
-
-def _fft_seconds(part: Part, dtype: np.dtype[Any], images: int) -> float:
-    groups, filters, channels, *_ = part.kernel.shape
-    lines = fft.lines(part, dtype.itemsize)
-    size = prod(line.length * len(line.pieces) for line in lines)
-    doublings = sum(log2(max(line.length, 2)) for line in lines)
-    parts = 2 if dtype.kind == "c" else 1
-    item = dtype.itemsize // parts
-    transforms = images * groups * (channels + filters) * parts
-    seconds = transforms * size * doublings * rates.TRANSFORM.get(item, 2e-9) / 2
-    products = images * groups * channels * filters * size * parts / 2
-    return float(seconds + products * rates.PRODUCT + rates.CALL * 3)
+def _direct_work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
+    return direct.work(part, direct.fastest(part, dtype, images)[0], dtype, images)
 
 
 TAPWISE = Engine("tapwise", tapwise.correlate)
@@ -42,7 +29,7 @@ ENGINES = {
     "direct": Engine("direct", direct.correlate),
     "fft": Engine("fft", fft.correlate),
 }
-SECONDS: dict[str, Callable[[Part, np.dtype[Any], int], float]] = {"direct": _direct_seconds, "fft": _fft_seconds}
+WORK: dict[str, Callable[[Part, np.dtype[Any], int], Work]] = {"direct": _direct_work, "fft": fft.work}
 
 
 class Choice(NamedTuple):
@@ -61,7 +48,7 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, f
     if name != "auto":
         return Choice(ENGINES[name], "asked for")
     parts = [part for part in plan.parts if part.kernel.size]
-    predicted = {each: sum(cost(part, dtype, images) for part in parts) for each, cost in SECONDS.items()}
+    predicted = {each: sum(rates.seconds(work(part, dtype, images)) for part in parts) for each, work in WORK.items()}
     best = min(predicted, key=predicted.__getitem__)
     told = ", ".join(f"{each} {seconds:.2g} s" for each, seconds in predicted.items())
     return Choice(ENGINES[best], f"should be fastest: {told}")

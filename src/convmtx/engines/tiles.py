@@ -126,7 +126,11 @@ def products_shifted(x: AnyArray, band: Band, y: AnyArray) -> None:
     columns = x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1).astype(band.matrix.dtype, copy=False)
     if columns.strides[-1] != columns.itemsize or columns.strides[-2] < columns.shape[-1] * columns.itemsize:
         columns = np.ascontiguousarray(columns)
-    parts = _beside(band.matrix, d - 1) @ columns  # (B, G, m1..F*taps, md)
+    matrix = _beside(band.matrix, d - 1)
+    if all(axis.kernel == axis.stride == 1 for axis in band.axes):
+        _multiply(matrix, columns, y[:, :, :, 0].transpose(0, 1, *range(3, 2 + d), 2, -1))
+        return
+    parts = matrix @ columns  # (B, G, m1..F*taps, md)
     parts = parts.reshape(*parts.shape[:-2], filters, *(axis.kernel for axis in band.axes), parts.shape[-1])
     apart = [*parts.strides[2 : 1 + d], parts.strides[-1]]  # between neighbouring inputs along each axis
     taps = [t + step * axis.dilation for t, step, axis in zip(parts.strides[2 + d : -1], apart, band.axes, strict=True)]
