@@ -308,14 +308,13 @@ def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
 def _budget(band: tiles.Band, channels: int, width: int) -> int:
     """Outputs whose windows of all channels fit into `TILE_BYTES`, one at least."""
     axis = band.axes[band.at]
-    itemsize: int = band.matrix.itemsize
+    itemsize = int(band.matrix.itemsize)
     if band.multiply is tiles.products_shifted:
-        groups, products, each = band.matrix.shape
-        entries = groups * (products + each) * prod(a.stride for a in band.axes)
-        return max(TILE_BYTES // (entries * itemsize), 1)
+        groups, products, each = (int(n) for n in band.matrix.shape)
+        return max(TILE_BYTES // (groups * (products + each) * prod(a.stride for a in band.axes) * itemsize), 1)
     window = channels * prod(a.kernel for a in band.axes) * itemsize
     if band.multiply is tiles.rows_shared:
-        rows: int = TILE_BYTES * axis.kernel // (window * width)
+        rows = TILE_BYTES * axis.kernel // (window * width)
         if rows >= axis.kernel:
             return width * ((rows - axis.kernel) * axis.dilation // axis.stride + 1)
     return max(TILE_BYTES // window, 1)

@@ -158,7 +158,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
 def by_frequency(part: Part) -> bool:
     """Whether channels are many enough for a GEMM at each frequency."""
     _, filters, channels, *_ = part.kernel.shape
-    return filters * channels >= GEMM_CHANNELS
+    return int(filters * channels) >= GEMM_CHANNELS
 
 
 def _contract(part: Part, x: AnyArray, kernel: AnyArray) -> AnyArray:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.boundary import NOTHING
+from convmtx.engines.threads import scratch
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.typing import AnyArray, IntArray
 
@@ -48,7 +49,7 @@ class Plan:
     """A map made ready to be applied: its parts, and those of its transpose."""
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
-        self.geometry, self._taps = geometry, taps
+        self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -65,7 +66,7 @@ class Plan:
     def forward(self, x: AnyArray, correlate: Correlate) -> AnyArray:
         """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
         g = self.geometry
-        y = np.empty((x.shape[0], *g.out_shape), np.result_type(self._taps, x))
+        y = np.empty((x.shape[0], *self._out_shape), np.result_type(self._taps, x))
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
         for part in self.parts:
             where: tuple[Any, ...] = (..., *part.outputs)
@@ -166,13 +167,16 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
 
 
 def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
-    """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends."""
+    """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends.
+
+    Where it is no slice it lies in the thread's scratch memory, until the same axis is asked for again.
+    """
     inputs, length, borders = _reading(axis, outs.start, outs.stop)
     before = (slice(None),) * at
     inner = x[(*before, inputs)]
     if not borders:
         return inner
-    reached = np.empty((*x.shape[:at], length, *x.shape[at + 1 :]), x.dtype)
+    reached = scratch(f"reach {at}", (*x.shape[:at], length, *x.shape[at + 1 :]), x.dtype)
     first = borders[0][0].stop if borders[0][0].start == 0 else 0
     reached[(*before, slice(first, first + inner.shape[at]))] = inner
     for where, places in borders:

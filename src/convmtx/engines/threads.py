@@ -1,4 +1,4 @@
-"""Work shared out to threads: the one room that starts any."""
+"""Work shared out to threads, and the memory that each keeps for it: the one room that starts any."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
-from typing import TypeVar
+from math import prod
+from threading import local
+from typing import Any, TypeVar
+
+import numpy as np
+
+from convmtx.typing import AnyArray, Shape
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,6 +26,30 @@ def threads() -> int:
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return min(found, int(asked)) if asked.isdecimal() and int(asked) > 0 else found
+
+
+class _Scratch(local):
+    def __init__(self) -> None:
+        self.slots: dict[str, AnyArray] = {}
+
+
+_scratch = _Scratch()
+#: Memory that a thread keeps in each slot, at most.
+SCRATCH_BYTES = 1 << 23
+
+
+def scratch(slot: str, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
+    """Memory of this thread to be used and forgotten; whoever asks next for the same slot gets it again.
+
+    Fresh memory costs a page fault for every 4 KiB, more than filling it.
+    """
+    size = prod(shape) * dtype.itemsize
+    if size > SCRATCH_BYTES:
+        return np.empty(shape, dtype)
+    room = _scratch.slots.get(slot)
+    if room is None or room.size < size:
+        room = _scratch.slots[slot] = np.empty(size, np.uint8)
+    return np.ndarray(shape, dtype, room)
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convmtx.engines.threads import scratch
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
@@ -63,7 +64,9 @@ def rows_shared(x: AnyArray, band: Band, y: AnyArray) -> None:
     *outer, row, _, step = columns.strides
     overlapping = (*columns.shape[:-3], blocks, 1, size * count, width)
     columns = _strided(columns, overlapping, (*outer, each * row, row, width * step, step))
-    _multiply(_beside(band.matrix, len(outs) - 1), columns, np.moveaxis(y, 2 + at, len(outs)))
+    behind = len(outs) + 1  # the axis of outputs that has windows in steps comes last of those before Q
+    y = y.transpose(*range(2 + at), *range(3 + at, behind), 2 + at, *range(behind, y.ndim))
+    _multiply(_beside(band.matrix, len(outs) - 1), columns, y)
 
 
 def _cut(x: AnyArray, band: Band, y: AnyArray) -> tuple[list[Dim], Dim, list[Dim], list[Dim], AnyArray]:
@@ -130,7 +133,8 @@ def products_shifted(x: AnyArray, band: Band, y: AnyArray) -> None:
     if all(axis.kernel == axis.stride == 1 for axis in band.axes):
         _multiply(matrix, columns, y[:, :, :, 0].transpose(0, 1, *range(3, 2 + d), 2, -1))
         return
-    parts = matrix @ columns  # (B, G, m1..F*taps, md)
+    shape = (images, groups, *columns.shape[2:-2], matrix.shape[-2], columns.shape[-1])
+    parts = np.matmul(matrix, columns, out=scratch("windows", shape, matrix.dtype))  # (B, G, m1..F*taps, md)
     parts = parts.reshape(*parts.shape[:-2], filters, *(axis.kernel for axis in band.axes), parts.shape[-1])
     apart = [*parts.strides[2 : 1 + d], parts.strides[-1]]  # between neighbouring inputs along each axis
     taps = [t + step * axis.dilation for t, step, axis in zip(parts.strides[2 + d : -1], apart, band.axes, strict=True)]
@@ -153,7 +157,9 @@ def _dims(x: AnyArray, band: Band, y: AnyArray) -> tuple[Dim, Dim, Dim, list[Dim
 def _packed(x: AnyArray, band: Band, dims: tuple[Dim, ...]) -> AnyArray:
     """The view of x with these axes, side by side in memory, in the type that the GEMM takes."""
     view = _strided(x, tuple(n for n, _ in dims), tuple(step for _, step in dims))
-    return np.ascontiguousarray(view, dtype=band.matrix.dtype)
+    packed = scratch("windows", view.shape, band.matrix.dtype)
+    np.copyto(packed, view, casting="unsafe")
+    return packed
 
 
 def _strided(x: AnyArray, shape: Shape, steps: Shape) -> AnyArray:
