@@ -19,6 +19,7 @@ import scipy.ndimage
 import scipy.signal
 
 import convmtx as cm
+from convmtx.engines import select
 
 MODES = {"zero": "constant", "wrap": "wrap", "reflect": "mirror", "symmetric": "reflect", "edge": "nearest"}
 TORCH_MODES = {"wrap": "circular", "reflect": "reflect", "edge": "replicate"}
@@ -48,6 +49,7 @@ class Case:
     batch: int = 1
     adjoint: bool = False
     options: dict = field(default_factory=dict)
+    separable: bool = False
 
     @property
     def name(self):
@@ -57,19 +59,23 @@ class Case:
         taps = "x".join(map(str, self.k))
         side = " adjoint" if self.adjoint else ""
         batch = f" batch {self.batch}" if self.batch > 1 else ""
-        return f"{self.dtype} {size} k{taps} c{self.c}->{self.f}{extra}{batch}{side}"
+        outer = " separable" if self.separable else ""
+        return f"{self.dtype} {size} k{taps} c{self.c}->{self.f}{outer}{extra}{batch}{side}"
 
     def make(self, rng):
         """Kernel, an operator for each engine, and the input."""
         groups = self.options.get("groups", 1)
         kernel = values(rng, (self.f, self.c // groups, *self.k), self.dtype)
+        if self.separable:
+            kernel = kernel[..., :1] * kernel[..., :1, :]
         ops = {e: cm.conv(kernel, (self.c, *self.n), channels="first", engine=e, **self.options) for e in engines(self)}
         shape = ops["auto"].out_shape if self.adjoint else (self.c, *self.n)
         return kernel, ops, values(rng, (self.batch, *shape), self.dtype)
 
 
 def engines(case):
-    return ["auto", "direct"] if case.dtype == "i8" else ["auto", "direct", "fft"]
+    """Our engines that can do the case; PyTorch's convolutions are among the peers, not ours."""
+    return ["auto", "direct", *(["fft"] if case.dtype != "i8" else []), *(["separable"] if case.separable else [])]
 
 
 def values(rng, shape, dtype):
@@ -95,6 +101,7 @@ CASES = [
     Case((512, 512), (3, 3), dtype="i8"), Case((256, 256), (7, 7), dtype="i8", options=same(boundary="edge")),
     Case((512, 512), (9, 9), options={"padding": 8, "dilation": 2}), Case((1024, 1024), (5, 5), options={"stride": 2}),
     Case((256, 256), (5, 5), batch=16), Case((28, 28), (5, 5), batch=64),
+    Case((1024, 1024), (9, 9), separable=True), Case((512, 512), (21, 21), options=same(boundary="reflect"), separable=True),
     # channels
     Case((224, 224), (3, 3), 3, 64, "f4"), Case((224, 224), (3, 3), 3, 64), Case((56, 56), (3, 3), 64, 64, "f4"),
     Case((56, 56), (3, 3), 64, 64, options=same()), Case((14, 14), (3, 3), 512, 512, "f4"),
@@ -102,6 +109,7 @@ CASES = [
     Case((224, 224), (7, 7), 3, 64, options={"stride": 2, "padding": 3}), Case((128, 128), (5, 5), 16, 16, "f4"),
     Case((128, 128), (5, 5), 16, 16), Case((56, 56), (1, 1), 256, 64, "f4"), Case((32, 32), (3, 3), 16, 32, "f4", 32),
     Case((8, 8), (3, 3), 64, 64, "f4", 64), Case((112, 112), (3, 3), 64, 64, "f4", options=same(groups=64)),
+    Case((256, 256), (11, 11), 3, 3, "f4", options=same(groups=3), separable=True),
     Case((56, 56), (3, 3), 64, 64, options=same(groups=4)), Case((64, 64), (3, 3), 8, 8, "c16", options=same()),
     Case((64, 64), (3, 3), 8, 8, "i8"), Case((16000,), (9,), 16, 32, "f4"), Case((24, 24, 24), (3, 3, 3), 8, 16),
     Case((128, 128), (3, 3), 8, 8, options=same(boundary="reflect")),
@@ -269,6 +277,7 @@ def main():
     parser.add_argument("--only", default="", help="cases whose name has this text")
     parser.add_argument("--plot", help="picture to write")
     given = parser.parse_args()
+    del select.ENGINES["torch"]  # the targets are for what NumPy and SciPy alone can do
     present = ", ".join(m.__name__ + " " + m.__version__ for m in (np, scipy, torch, jax, pylops) if m)
     print(f"convmtx {cm.__version__} beside {present}")
     print(f"{'case':<66}{'ours ms':>9} {'engine':<7}{'/best':>7} {'best peer':<12}{'ms':>9}{'peer/ours':>10}")

@@ -48,7 +48,7 @@ def measured(rng, repeat):
         ways = {"fft": (fft.work(part, kind, images), functools.partial(fft.correlate, part, x, y))}
         if kind.kind != "c" or channels > groups:  # else the direct engine computes with real numbers
             for way in direct._ways(part, kind):
-                work = direct.work(part, way, kind, images)
+                work = direct.way_work(part, way, kind, images)
                 parallel = rates.seconds(work) > direct.WORTH
                 run = functools.partial(direct._in_bands, part, x, y, kind, way, parallel)
                 ways[f"{way.multiply.__name__} {way.together}"] = (work, run)

@@ -161,13 +161,13 @@ class ConvOperator(LinearMap):
 
     def _apply(self, x: AnyArray) -> AnyArray:
         choice = self._choose(np.result_type(self.dtype, x), max(x.shape[0], 1))
-        return self._plan.forward(x, choice.engine.correlate)
+        return self._plan.forward(x, choice.correlate)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
         choice = self._choose(np.result_type(self.dtype, y), max(y.shape[0], 1))
-        return self._plan.transposed(y, choice.engine.correlate)
+        return self._plan.transposed(y, choice.correlate)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -397,7 +397,7 @@ class ConvOperator(LinearMap):
         return Explanation(
             self.in_shape, self.out_shape, self.shape, self.dtype.name, g.in_channels, g.out_channels, g.groups,
             g.layout.value, g.flip, g.transposed, axes, self.nnz, forms.sizes(g, self.dtype),
-            choice.engine.name, choice.reason,
+            choice.name, choice.reason,
         )  # fmt: skip
 
 

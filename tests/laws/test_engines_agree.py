@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from convmtx.engines import direct, fft, tapwise
+import convmtx as cm
+from convmtx.engines import direct, fft, pytorch, separable, tapwise
 from convmtx.engines.parts import Plan
 from strategies import cases
 
@@ -54,3 +56,42 @@ def test_every_way_of_the_direct_engine_is_exact(limits, case):
             assert np.array_equal(y.reshape(2, -1), x.reshape(2, -1) @ case.matrix.T)
             if not any(chosen):
                 break
+
+
+@given(cases(dtypes=[np.float64, np.complex128]), st.integers(0, 2**32 - 1))
+def test_separable_kernels_are_found_and_applied(case, seed):
+    rng = np.random.default_rng(seed)
+    taps = case.op.geometry.taps(case.op.kernel)
+    pairs, sizes = taps.shape[:2], taps.shape[2:]
+    kernel = np.ones((*pairs, *(1,) * len(sizes)), taps.dtype)
+    for j, size in enumerate(sizes):
+        line = rng.integers(-3, 4, (*pairs, size)) * (1 + 0.5j if taps.dtype.kind == "c" else 1)
+        kernel = kernel * line.reshape(*pairs, *(size if i == j else 1 for i in range(len(sizes))))
+    op = case.op.with_kernel(case.op.geometry.stored(kernel.astype(taps.dtype)))
+    plan = Plan(op.geometry, op.geometry.taps(op.kernel))
+    x = rng.integers(-4, 5, (2, *op.in_shape)).astype(taps.dtype)
+    parts = [part for part in plan.parts if part.kernel.size]
+    assume(all(sum(n > 1 for n in part.kernel.shape[3:]) > 1 for part in parts))
+    assert all(separable.work(part, taps.dtype, 2) is not None for part in parts)
+    y = plan.forward(x, separable.correlate)
+    scale = 60 * np.finfo(np.float64).eps * np.linalg.norm(kernel) * np.linalg.norm(x)
+    assert np.abs(y.reshape(2, -1) - x.reshape(2, -1) @ op.to_dense().T).max() <= scale
+
+
+def test_kernels_that_are_no_outer_product_are_not_taken_for_one():
+    op = cm.conv([[1.0, 2.0], [3.0, 6.0 + 1e-12]], (5, 5))
+    (part,) = Plan(op.geometry, op.geometry.taps(op.kernel)).parts
+    assert separable.factors(part) is None
+    with pytest.raises(ValueError, match="engine='separable' cannot apply this map"):
+        cm.conv(op.kernel, (5, 5), engine="separable")(np.ones((5, 5)))
+
+
+@given(cases(dtypes=[np.float64, np.float32]))
+def test_torch_is_the_matrix_product(case):
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (2, *case.op.in_shape)).astype(case.op.dtype)
+    plan = Plan(case.op.geometry, case.op.geometry.taps(case.op.kernel))
+    assume(case.op.geometry.axes[3:] == ())
+    y = plan.forward(x, pytorch.correlate)
+    assert np.array_equal(y.reshape(2, -1), x.reshape(2, -1) @ case.matrix.T)

@@ -71,6 +71,20 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     _taken(part, x, y)
 
 
+def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
+    """What filling a part takes; integers are taken to be small enough for floats."""
+    if dtype.kind == "c" and part.kernel.dtype.kind != "c":
+        return work(part, _real(dtype), 2 * images)
+    if dtype.kind == "c" and part.kernel.shape[1] == part.kernel.shape[2] == 1:
+        return work(part.keep("real", lambda: _as_real(part)), _real(dtype), images)
+    dtype = np.dtype(np.float64) if dtype.kind in "iu" else dtype
+    return way_work(part, fastest(part, dtype, images)[0], dtype, images)
+
+
+def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.empty(0, dtype).real.dtype
+
+
 def _as_real(part: Part) -> Part:
     """The part of one channel and filter as real numbers: two channels and two filters, real and imaginary."""
     re, im = part.kernel.real[:, 0, 0], part.kernel.imag[:, 0, 0]
@@ -125,7 +139,7 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[Way, float]:
     found: tuple[Way, float] = part.keep(
         ("fastest", dtype, images),
         lambda: min(
-            ((way, rates.seconds(work(part, way, dtype, images))) for way in _ways(part, dtype)),
+            ((way, rates.seconds(way_work(part, way, dtype, images))) for way in _ways(part, dtype)),
             key=lambda each: each[1],
         ),
     )
@@ -179,7 +193,7 @@ def gemms(part: Part, at: int, together: int) -> Gemms:
     return Gemms(choices[-1], positions, False) if positions >= LONG else Gemms(filters * together, width, True)
 
 
-def work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
+def way_work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
     """What filling a part in this way takes."""
     at, together, multiply = way
     groups, filters, channels, *sizes = part.kernel.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,35 @@ SECONDS = {
     "transform f8": 3.0e-10,
     "product": 2.6e-09,
     "frequency": 9.8e-08,
+    "torch flop f4": 7.0e-12,
+    "torch flop f8": 4.0e-11,
+    "thin torch flop f4": 1.2e-9,
+    "thin torch flop f8": 1.2e-9,
+    "torch call": 3.0e-5,
 }
+
+
+#: Real operations in one of a kind; the others have none.
+_FLOPS = {"transform f4": 2.5, "transform f8": 2.5, "product": 8.0, "flop c8": 4.0, "flop c16": 4.0}
 
 
 def seconds(work: Work) -> float:
     """Predicted time."""
     return sum(SECONDS[kind] * amount for kind, amount in work.items())
+
+
+def flops(work: Work) -> float:
+    """Floating point operations, of real numbers; 2.5 N log2 N for a real transform of length N."""
+    plain = (kind for kind in SECONDS if "flop" in kind and "thin" not in kind)
+    return sum(_FLOPS.get(kind, 1.0) * work.get(kind, 0.0) for kind in {*plain, *_FLOPS})
+
+
+def total(works: Iterable[Work]) -> Work:
+    """All of them together."""
+    found: Counter[str] = Counter()
+    for work in works:
+        found.update(work)
+    return dict(found)
 
 
 def blas(dtype: np.dtype[Any]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines import direct, fft, rates, tapwise
+from convmtx.engines import direct, fft, pytorch, rates, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.engines.rates import Work
+from convmtx.errors import ArgumentError, sentence
 from convmtx.typing import EngineName
 
 
@@ -18,37 +20,56 @@ class Engine(NamedTuple):
 
     name: str
     correlate: Correlate
+    #: What it takes for results of a type and a number of images; None for a part it cannot do.
+    work: Callable[[Part, np.dtype[Any], int], Work | None]
 
 
-def _direct_work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
-    return direct.work(part, direct.fastest(part, dtype, images)[0], dtype, images)
-
-
-TAPWISE = Engine("tapwise", tapwise.correlate)
 ENGINES = {
-    "direct": Engine("direct", direct.correlate),
-    "fft": Engine("fft", fft.correlate),
+    engine.name: engine
+    for engine in (
+        Engine("direct", direct.correlate, direct.work),
+        Engine("fft", fft.correlate, fft.work),
+        Engine("separable", separable.correlate, separable.work),
+        Engine("torch", pytorch.correlate, pytorch.work),
+    )
 }
-WORK: dict[str, Callable[[Part, np.dtype[Any], int], Work]] = {"direct": _direct_work, "fft": fft.work}
 
 
 class Choice(NamedTuple):
-    """An engine and the reason for it."""
+    """An engine, the reason for it, and the work of each engine that can apply the map."""
 
-    engine: Engine
+    name: str
+    correlate: Correlate
     reason: str
+    works: dict[str, Work]
 
 
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, finite: bool) -> Choice:
-    """The engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest."""
+    """The engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
+
+    PyTorch is considered where it is imported already.
+    """
     if not finite:
-        return Choice(TAPWISE, "the kernel holds inf or nan, which no padding may be multiplied with")
+        reason = "the kernel holds inf or nan, which no padding may be multiplied with"
+        return Choice("tapwise", tapwise.correlate, reason, {})
     if dtype.kind not in "fc":
-        return Choice(ENGINES["direct"], "integers are exact, and transforms round")
-    if name != "auto":
-        return Choice(ENGINES[name], "asked for")
-    parts = [part for part in plan.parts if part.kernel.size]
-    predicted = {each: sum(rates.seconds(work(part, dtype, images)) for part in parts) for each, work in WORK.items()}
-    best = min(predicted, key=predicted.__getitem__)
-    told = ", ".join(f"{each} {seconds:.2g} s" for each, seconds in predicted.items())
-    return Choice(ENGINES[best], f"should be fastest: {told}")
+        works = {"direct": _together(ENGINES["direct"], plan, dtype, images) or {}}
+        return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
+    able = [each for each in ENGINES if each != "torch" or name == "torch" or "torch" in sys.modules]
+    found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
+    works = {each: work for each, work in found.items() if work is not None}
+    if name == "auto":
+        predicted = {each: rates.seconds(work) for each, work in works.items()}
+        best = min(predicted, key=predicted.__getitem__)
+        told = ", ".join(f"{each} {seconds:.2g} s" for each, seconds in predicted.items())
+        return Choice(best, ENGINES[best].correlate, f"should be fastest: {told}", works)
+    if name not in works:
+        got = f"engine={name!r} cannot apply this map in {dtype}"
+        wanted = "Wanted a kernel that is an outer product" if name == "separable" else "Wanted float32 or float64"
+        raise ArgumentError(sentence("op(x)", got, wanted, "Use engine='auto'"))
+    return Choice(name, ENGINES[name].correlate, "asked for", works)
+
+
+def _together(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
+    works = [engine.work(part, dtype, images) for part in plan.parts if part.kernel.size]
+    return None if None in works else rates.total(work for work in works if work is not None)
