@@ -101,7 +101,8 @@ CASES = [
     Case((512, 512), (3, 3), dtype="i8"), Case((256, 256), (7, 7), dtype="i8", options=same(boundary="edge")),
     Case((512, 512), (9, 9), options={"padding": 8, "dilation": 2}), Case((1024, 1024), (5, 5), options={"stride": 2}),
     Case((256, 256), (5, 5), batch=16), Case((28, 28), (5, 5), batch=64),
-    Case((1024, 1024), (9, 9), separable=True), Case((512, 512), (21, 21), options=same(boundary="reflect"), separable=True),
+    Case((1024, 1024), (9, 9), separable=True),
+    Case((512, 512), (21, 21), options=same(boundary="reflect"), separable=True),
     # channels
     Case((224, 224), (3, 3), 3, 64, "f4"), Case((224, 224), (3, 3), 3, 64), Case((56, 56), (3, 3), 64, 64, "f4"),
     Case((56, 56), (3, 3), 64, 64, options=same()), Case((14, 14), (3, 3), 512, 512, "f4"),

@@ -9,6 +9,7 @@ predicts: times predicted over times measured, and what the predicted choice cos
 
 import argparse
 import functools
+import importlib.util
 import itertools
 import statistics
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import scipy.optimize
 
 import convmtx as cm
-from convmtx.engines import direct, fft, rates
+from convmtx.engines import direct, fft, pytorch, rates
 
 #: Sizes, kernel, channels, filters, groups, stride, images.
 CASES = [
@@ -52,10 +53,14 @@ def measured(rng, repeat):
                 parallel = rates.seconds(work) > direct.WORTH
                 run = functools.partial(direct._in_bands, part, x, y, kind, way, parallel)
                 ways[f"{way.multiply.__name__} {way.together}"] = (work, run)
+        torch_work = pytorch.work(part, kind, images) if importlib.util.find_spec("torch") else None
+        if torch_work:
+            ways["torch"] = (torch_work, functools.partial(pytorch.correlate, part, x, y))
         times = {name: [] for name in ways}
         for _ in range(repeat):
             for name in rng.permutation(list(ways)):
                 if len(times[name]) < 3 or sum(times[name]) < 0.5:
+                    time.sleep(0.005)  # until the threads of the one before stop spinning
                     ways[name][1]()
                     start = time.perf_counter()
                     ways[name][1]()

@@ -12,8 +12,8 @@ from convmtx.errors import ImmutableError as ImmutableError
 from convmtx.errors import MissingExtraError as MissingExtraError
 from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
+from convmtx.explanation import Explanation as Explanation
 from convmtx.operator import ConvOperator as ConvOperator
-from convmtx.operator import Explanation as Explanation
 
 __version__ = "0.1.0"
 

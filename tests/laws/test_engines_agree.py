@@ -82,11 +82,11 @@ def test_kernels_that_are_no_outer_product_are_not_taken_for_one():
     op = cm.conv([[1.0, 2.0], [3.0, 6.0 + 1e-12]], (5, 5))
     (part,) = Plan(op.geometry, op.geometry.taps(op.kernel)).parts
     assert separable.factors(part) is None
-    with pytest.raises(ValueError, match="engine='separable' cannot apply this map"):
+    with pytest.raises(ValueError, match="engine='separable' cannot apply this map in float64. Wanted an outer product"):
         cm.conv(op.kernel, (5, 5), engine="separable")(np.ones((5, 5)))
 
 
-@given(cases(dtypes=[np.float64, np.float32]))
+@given(cases(dtypes=[np.float32]))
 def test_torch_is_the_matrix_product(case):
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)

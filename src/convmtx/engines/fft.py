@@ -152,7 +152,14 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}
     real = "f4" if dtype.itemsize // planes <= 4 else "f8"
     pieces = prod(len(line.pieces) for line in plan)
-    return {"transform " + real: transforms * size * doublings, "tile": pieces, "call": 3, **channel_work}
+    spectra = float(images * groups * (channels + filters) * size * dtype.itemsize)
+    return {
+        "transform " + real: transforms * size * doublings,
+        "byte": spectra,
+        "tile": pieces,
+        "call": 3,
+        **channel_work,
+    }
 
 
 def by_frequency(part: Part) -> bool:

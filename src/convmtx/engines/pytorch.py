@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both float32 or float64, of one to three axes."""
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both float32, of one to three axes."""
     try:
         import torch
     except ImportError:
@@ -52,13 +52,13 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
-    """What filling a part takes; None for what PyTorch does not do."""
-    if len(part.axes) > 3 or dtype not in (np.float32, np.float64):
+    """What filling a part takes; None for what PyTorch does not do, or slowly, as all but float32."""
+    if len(part.axes) > 3 or dtype != np.float32:
         return None
     groups, filters, channels, *sizes = part.kernel.shape
     outputs = images * groups * filters * prod(a.out for a in part.axes)
     flops = 2.0 * outputs * channels * prod(sizes)
-    name = f"torch flop f{dtype.itemsize}"
     inputs = images * groups * channels * prod(a.size for a in part.axes)
-    each = {name: flops, "thin " + name: flops / (groups * filters)}
-    return {**each, "byte": (inputs + outputs) * dtype.itemsize, "torch call": 1}
+    thin = flops / (groups * filters)
+    moved = float((inputs + outputs) * dtype.itemsize)
+    return {"torch flop f4": flops, "thin torch flop f4": thin, "byte": moved, "torch call": 1}

@@ -1,0 +1,103 @@
+"""What is applied and why, as data and as a table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx import forms
+from convmtx.geometry import Geometry
+from convmtx.memory import human
+from convmtx.typing import AnyArray, Shape
+
+if TYPE_CHECKING:
+    from convmtx.engines.parts import Plan
+    from convmtx.engines.select import Choice
+
+#: Calls that are timed.
+REPEAT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What `ConvOperator.explain` tells: plain data (`dataclasses.asdict` of it is JSON), and a table when printed."""
+
+    in_shape: Shape
+    out_shape: Shape
+    shape: tuple[int, int]
+    dtype: str
+    in_channels: int
+    out_channels: int
+    groups: int
+    channels: str
+    flip: bool
+    transposed: bool
+    #: For each spatial axis its size, kernel, stride, dilation, pads, input dilation, boundary and outputs.
+    axes: tuple[dict[str, Any], ...]
+    nnz: int
+    #: Bytes of each form by name; a form that does not exist for this map is not there.
+    bytes: dict[str, int]
+    engine: str
+    reason: str
+    #: For each engine that can apply the map to one input of its type: flops, bytes copied on the way, seconds
+    #: predicted, and seconds measured where that was asked for.
+    engines: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"convolution {self.in_shape} -> {self.out_shape}, matrix {self.shape[0]} x {self.shape[1]}, {self.dtype}",
+            f"channels {self.in_channels} -> {self.out_channels}, groups {self.groups}, layout {self.channels}"
+            + (", kernel flipped" if self.flip else "")
+            + (", transposed" if self.transposed else ""),
+        ]
+        for j, axis in enumerate(self.axes):
+            lines.append(f"axis {j}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in axis.items()))
+        density = self.nnz / (self.shape[0] * self.shape[1])
+        lines.append(f"nnz {self.nnz} ({density:.3g} of all entries)")
+        lines += [f"  {name:<9}{human(size):>9}" for name, size in self.bytes.items()]
+        lines.append(f"engine {self.engine}: {self.reason}")
+        for name, each in self.engines.items():
+            times = ", ".join(f"{key} {each[key]:.2g} s" for key in ("predicted", "measured") if key in each)
+            lines.append(f"  {name:<10}{each['flops']:>9.3g} flops, {human(int(each['bytes'])):>9} copied, {times}")
+        return "\n".join(lines)
+
+
+def explained(geometry: Geometry, dtype: np.dtype[Any], choice: Choice, plan: Plan, measure: bool) -> Explanation:
+    """The explanation of a map; with ``measure`` each engine is timed on one random input."""
+    from convmtx.engines import rates  # engines are imported when first needed
+
+    g = geometry
+    axes = tuple(
+        {
+            "size": a.size, "kernel": a.kernel, "stride": a.stride, "dilation": a.dilation, "pads": (a.lo, a.hi),
+            "input_dilation": a.input_dilation, "boundary": a.boundary.name, "outputs": a.out,
+        }
+        for a in g.axes
+    )  # fmt: skip
+    engines = {
+        name: {"flops": rates.flops(work), "bytes": work.get("byte", 0.0), "predicted": rates.seconds(work)}
+        for name, work in choice.works.items()
+    }
+    if measure:
+        x = np.random.default_rng(0).integers(-9, 10, (1, *g.in_shape)).astype(dtype)
+        for name, found in engines.items():
+            found["measured"] = _median_seconds(plan, x, name)
+    return Explanation(
+        g.in_shape, g.out_shape, g.shape, dtype.name, g.in_channels, g.out_channels, g.groups, g.layout.value,
+        g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), choice.name, choice.reason, engines,
+    )  # fmt: skip
+
+
+def _median_seconds(plan: Plan, x: AnyArray, engine: str) -> float:
+    from convmtx.engines.select import ENGINES
+
+    times = []
+    for _ in range(REPEAT + 1):
+        start = time.perf_counter()
+        plan.forward(x, ENGINES[engine].correlate)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
