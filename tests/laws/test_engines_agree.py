@@ -82,7 +82,7 @@ def test_kernels_that_are_no_outer_product_are_not_taken_for_one():
     op = cm.conv([[1.0, 2.0], [3.0, 6.0 + 1e-12]], (5, 5))
     (part,) = Plan(op.geometry, op.geometry.taps(op.kernel)).parts
     assert separable.factors(part) is None
-    with pytest.raises(ValueError, match="engine='separable' cannot apply this map in float64. Wanted an outer product"):
+    with pytest.raises(ValueError, match="cannot apply this map in float64"):
         cm.conv(op.kernel, (5, 5), engine="separable")(np.ones((5, 5)))
 
 

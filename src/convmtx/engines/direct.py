@@ -1,8 +1,8 @@
 """Sliding windows times the kernel matrix: im2col in tiles that stay in cache, and small GEMMs on every core.
 
 Needs nothing beyond NumPy, works for every geometry and dtype. Its extra memory is bounded whatever the
-image: for each thread a tile of windows (`TILE_BYTES`, or one window where that alone is larger), the
-inputs under it, and its product.
+image: for each thread no more than ``3 + d`` times `TILE_BYTES` on d axes, a tile of windows, its products
+and the inputs that it reaches over along each axis (more only where one window alone is larger than a tile).
 
 Few filters make a thin GEMM that waits for its windows to be copied. So neighbouring outputs along one
 axis are taken together, each as a filter of its own over their common window: the kernel matrix becomes a
@@ -26,7 +26,7 @@ from convmtx.engines.parts import Part, reach, with_outputs
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
-from convmtx.typing import AnyArray
+from convmtx.typing import AnyArray, Shape
 
 TILE_BYTES = 1 << 22
 #: Multiply-adds of one GEMM up to which BLAS keeps to one thread, so that every core may have its own.
@@ -153,7 +153,8 @@ def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
     yield _columns(part, rows, 1)
     if part.channels_last:
         yield Way(last, 1, tiles.window_rows_channels_last)
-    yield Way(rows, 1, tiles.products_shifted)
+    if _rows_of_products(part.axes, part.kernel.shape, dtype.itemsize) >= min(part.axes[0].out, part.axes[0].span):
+        yield Way(rows, 1, tiles.products_shifted)
     if not rates.blas(dtype):
         return
     for count in range(2, MOST + 1):
@@ -314,9 +315,10 @@ def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
 
     parallel &= band.multiply is not tiles.at_once  # there BLAS has threads of its own
     budget = _budget(band, prod(x.shape[1:3]), y.shape[-1])
+    budget = max(min(budget, TILE_BYTES // (prod(y.shape[1:4]) * band.matrix.itemsize)), 1)
     if parallel:
         budget = min(budget, -(-x.shape[0] * prod(y.shape[4:]) // (2 * threads())))
-    return all(spread(fill, tiles.tiles(x.shape[0], y.shape[4:], budget, band.positions), parallel))
+    return all(spread(fill, tiles.tiles(x.shape[0], y.shape[4:], budget, min(band.positions, budget)), parallel))
 
 
 def _budget(band: tiles.Band, channels: int, width: int) -> int:
@@ -324,11 +326,21 @@ def _budget(band: tiles.Band, channels: int, width: int) -> int:
     axis = band.axes[band.at]
     itemsize = int(band.matrix.itemsize)
     if band.multiply is tiles.products_shifted:
-        groups, products, each = (int(n) for n in band.matrix.shape)
-        return max(TILE_BYTES // (groups * (products + each) * prod(a.stride for a in band.axes) * itemsize), 1)
+        groups, products, each = band.matrix.shape
+        kernel = (groups, products // prod(a.kernel for a in band.axes), each, *(a.kernel for a in band.axes))
+        rows = _rows_of_products(band.axes, kernel, itemsize)
+        return max(rows, 1) * prod(a.out for a in band.axes[1:])
     window = channels * prod(a.kernel for a in band.axes) * itemsize
     if band.multiply is tiles.rows_shared:
         rows = TILE_BYTES * axis.kernel // (window * width)
         if rows >= axis.kernel:
             return width * ((rows - axis.kernel) * axis.dilation // axis.stride + 1)
     return max(TILE_BYTES // window, 1)
+
+
+def _rows_of_products(axes: tuple[Axis, ...], kernel: Shape, itemsize: int) -> int:
+    """Outputs along the first axis whose products of every input with every tap fit into `TILE_BYTES`."""
+    groups, filters, channels, *sizes = kernel
+    entries = groups * (filters * prod(sizes) + channels) * itemsize
+    inputs = TILE_BYTES // (entries * prod((a.out - 1) * a.stride + a.span for a in axes[1:]))
+    return (inputs - axes[0].span) // axes[0].stride + 1

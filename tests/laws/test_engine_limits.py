@@ -1,0 +1,202 @@
+"""What engines promise beside the result: exact integers, stated rounding, bounded memory, any number of threads."""
+
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+from convmtx.engines import direct, fft, parts, threads, tiles
+
+RNG = np.random.default_rng(0)
+
+
+def extra_memory(op, x):
+    """Bytes allocated at the peak of a call, beyond its result and what is kept for the next time."""
+    y = op(x)
+    with pytest.MonkeyPatch.context() as patch:  # what threads keep counts every time
+        for module in (tiles, parts):
+            patch.setattr(module, "scratch", lambda _, *like: np.empty(*like))
+        tracemalloc.start()
+        op(x)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak - y.nbytes
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("bits", [4, 10, 14, 22, 24, 26, 31, 50, 53, 61])
+def test_integers_are_exact_up_to_their_own_wrap_around(dtype, bits):
+    """Python's integers are the oracle; the sizes go past what float32, float64 and int64 hold."""
+    info = np.iinfo(dtype)
+    least, most = max(-(2**bits), info.min), min(2**bits, info.max)
+    x = RNG.integers(least, most, (6, 7), dtype=dtype, endpoint=True)
+    K = RNG.integers(max(-5, info.min), 5, (3, 2), dtype=dtype, endpoint=True)
+    exact = sum(int(K[p, q]) * x[p : p + 4, q : q + 6].astype(object) for p in range(3) for q in range(2))
+    wrapped = (exact - info.min) % (info.max - info.min + 1) + info.min
+
+    assert np.array_equal(cm.conv(K, (6, 7))(x), wrapped.astype(dtype))
+
+
+def test_sums_at_the_edge_of_each_float_are_exact():
+    for bits in (22, 23, 24, 51, 52, 53, 54):
+        x = np.array([2**bits - 1, 1, 2**bits + 1])
+        assert cm.conv([1, 1], 3)(x).tolist() == [2**bits, 2**bits + 2]
+        assert cm.conv([3, -1], 3)(-x).tolist() == [-3 * 2**bits + 4, 2**bits - 2]
+
+
+@pytest.mark.parametrize("engine", ["direct", "fft", "separable", "torch"])
+@pytest.mark.parametrize("make", [np.float32, np.complex64], ids=["float32", "complex64"])
+def test_single_precision_stays_so_within_the_stated_bound(engine, make):
+    if engine == "torch":
+        pytest.importorskip("torch")
+        if make is np.complex64:
+            return
+    K = np.multiply.outer(RNG.standard_normal((2, 3, 7)), RNG.standard_normal(9)).astype(make)
+    x = RNG.standard_normal((3, 90, 70)).astype(make)
+    op = cm.conv(K, x.shape, channels="first", padding="same", boundary="reflect", engine=engine)
+    y = op(x)
+    exact = cm.conv(K.astype(complex), x.shape, channels="first", padding="same", boundary="reflect")
+    absolute = cm.conv(np.abs(K).astype(float), x.shape, channels="first", padding="same", boundary="reflect")
+    eps = np.finfo(np.float32).eps
+    bound = (K[0].size + 4) * eps * absolute(np.abs(x).astype(float))
+    if engine == "fft":
+        bound = eps * np.log2(96 * 80) * np.linalg.norm(K) * np.linalg.norm(x)
+
+    assert y.dtype == make
+    assert (np.abs(y - exact(x.astype(complex))) <= bound).all()
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+@pytest.mark.parametrize(
+    ("filters", "size", "options"),
+    [
+        ((1, 1), (3, 3), {}), ((4, 8), (5, 5), {"stride": 2}), ((2, 16), (3, 3), {"padding": 1}),
+        ((1, 1), (9, 9), {"padding": "same", "boundary": "reflect"}), ((64, 1), (3, 3), {"dilation": 2}),
+        ((1, 1), (1, 21), {}), ((40, 40), (7, 7), {}), ((1, 64), (3, 3), {}),
+    ],
+)  # fmt: skip
+def test_extra_memory_of_the_direct_engine_does_not_grow_with_the_image(filters, size, options, channels, monkeypatch):
+    monkeypatch.setattr(direct, "TILE_BYTES", 1 << 18)
+    K = RNG.standard_normal((*filters, *size) if channels == "first" else (*size, *filters[::-1]))
+    for rows in (200, 800):
+        shape = (filters[1], rows, 300) if channels == "first" else (rows, 300, filters[1])
+        for dtype in (np.float64, np.int64):
+            op = cm.conv((4 * K).astype(dtype), shape, channels=channels, engine="direct", **options)
+            x = (9 * RNG.standard_normal(shape)).astype(dtype)
+            assert extra_memory(op, x) <= threads.threads() * 5 * direct.TILE_BYTES
+
+
+def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
+    K, x = RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((5, 2, 300, 200))
+    make = {"channels": "first", "padding": "same", "engine": "fft"}
+    expected = cm.conv(K, (2, 300, 200), **make)(x)
+    before = extra_memory(cm.conv(K, (2, 300, 200), **make), x)
+    monkeypatch.setattr(fft, "PIECE_BYTES", 1 << 20)
+    op = cm.conv(K, (2, 300, 200), **make)
+
+    assert np.allclose(op(x), expected, rtol=0, atol=1e-12)
+    assert extra_memory(op, x) < 5 << 20 < before
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_results_do_not_depend_on_the_number_of_threads(count, monkeypatch):
+    cases = [
+        (cm.conv(RNG.standard_normal((5, 5)), (700, 600), engine="direct"), (700, 600)),
+        (cm.conv(RNG.standard_normal((3, 3, 8, 16)), (150, 140, 8), engine="direct"), (150, 140, 8)),
+        (cm.conv(RNG.standard_normal((9, 9, 8, 16)), (150, 140, 8), engine="fft"), (150, 140, 8)),
+    ]
+    for op, shape in cases:
+        x = RNG.standard_normal(shape)
+        expected = op(x)
+        with ThreadPoolExecutor(max(count - 1, 1)) as pool:
+            monkeypatch.setattr(threads, "threads", lambda: count)
+            monkeypatch.setattr(direct, "threads", lambda: count)
+            monkeypatch.setattr(threads, "_pool", lambda pool=pool: pool)
+            assert np.allclose(op(x), expected, rtol=1e-13, atol=1e-13)
+            monkeypatch.undo()
+
+
+def test_many_threads_of_the_user_share_an_operator():
+    op = cm.conv(RNG.standard_normal((5, 5)), (400, 500), engine="direct")
+    inputs = [RNG.standard_normal((400, 500)) for _ in range(24)]
+    expected = [op(x) for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(op, inputs, timeout=60))
+
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_error_in_one_thread_reaches_the_caller_after_all_have_stopped():
+    running = []
+
+    def work(items):
+        for item in items:
+            running.append(item)
+            if item == 3:
+                raise ValueError(item)
+            running.remove(item)
+
+    with pytest.raises(ValueError, match="3"):
+        threads.spread(work, list(range(50)), parallel=True)
+    assert running == [3]
+
+
+FORK = """
+import os, numpy as np, convmtx as cm
+op, x = cm.conv(np.ones((5, 5)), (900, 900), engine="direct"), np.ones((900, 900))
+assert (op(x) == 25).all()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (op(x) == 25).all() else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(sys, "getwindowsflags") and sys.platform == "win32", reason="no fork there")
+def test_a_forked_child_has_threads_of_its_own():
+    assert subprocess.run([sys.executable, "-c", FORK], timeout=60, check=False).returncode == 0
+
+
+def test_errors_states_of_the_caller_hold_in_every_thread():
+    op = cm.conv(np.full((3, 3), 1e200), (900, 900), engine="direct")
+    x = np.full((900, 900), 1e200)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        op(x)
+
+
+def test_choosing_imports_no_other_library():
+    code = "import sys, numpy as np, convmtx as cm; cm.conv(np.ones((64, 64, 3, 3), 'f4'), (64, 56, 56), "
+    code += "channels='first')(np.ones((64, 56, 56), 'f4')); raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_torch_is_chosen_where_it_is_imported_and_faster():
+    pytest.importorskip("torch")
+    op = cm.conv(np.ones((64, 64, 3, 3), np.float32), (64, 56, 56), channels="first")
+    assert "torch" in op.explain().engines
+    assert "torch" not in cm.conv(np.ones((64, 64, 3, 3)), (64, 56, 56), channels="first").explain().engines
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    op = cm.conv(np.ones(3, np.float32), 5, engine="torch")
+    with pytest.raises(ImportError, match=r"pip install convmtx\[torch\]"):
+        op(np.ones(5, np.float32))
+
+
+def test_explanations_measure_on_demand():
+    op = cm.conv(np.outer([1.0, 2, 1], [1.0, 2, 1]), (40, 50))
+    plain, timed = op.explain(), op.explain(measure=True)
+
+    assert set(plain.engines) - {"torch"} == {"direct", "fft", "separable"}
+    assert plain.engines["direct"].keys() == {"flops", "bytes", "predicted"}
+    assert plain.engine in plain.engines
+    for name, each in timed.engines.items():
+        assert 0 < each["measured"] < 1
+        assert f"  {name}" in str(timed)
+    # 2 flops a tap, and what neighbours that are taken together add to it.
+    assert 2 * 9 * 38 * 48 <= plain.engines["direct"]["flops"] <= 40 * 9 * 38 * 48
