@@ -87,7 +87,7 @@ class Plan:
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
                 x = _fold_back(x, at, axis)
-        return x
+        return np.ascontiguousarray(x)
 
     @cached_property
     def _inner(self) -> tuple[Geometry, Plan]:
@@ -147,23 +147,19 @@ def _inside(axis: Axis) -> Axis:
 
 
 def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
-    """Add each position of the continued axis to the input position it was read from."""
+    """Add each position of the continued axis to the input position it was read from; x may be written to."""
     start, stop = axis.reach
-    places = axis.source(np.arange(start, stop + 1))
-    moved = np.moveaxis(x, at, 0)
-    folded = np.zeros((axis.size, *moved.shape[1:]), x.dtype)
-    first = max(-axis.reach[0], 0)
-    lo = max(axis.reach[0], 0)
-    length = min(axis.reach[1], axis.size - 1) - lo + 1
-    if axis.input_dilation == 1 and length > 0:  # most of it is one straight piece
-        folded[lo : lo + length] = moved[first : first + length]
-        outside = [q for q in range(places.size) if not first <= q < first + length]
+    before = (slice(None),) * at
+    if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs lie there as they are
+        folded = x[(*before, slice(-start, axis.size - start))]
+        outside = [*range(start, 0), *range(axis.size, stop + 1)]
     else:
-        outside = list(range(places.size))
-    for q in outside:
-        if places[q] != NOTHING:
-            folded[places[q]] += moved[q]
-    return np.ascontiguousarray(np.moveaxis(folded, 0, at))
+        folded = np.zeros((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
+        outside = list(range(start, stop + 1))
+    for position, place in zip(outside, axis.source(np.array(outside, np.int64)), strict=True):
+        if place != NOTHING:
+            folded[(*before, place)] += x[(*before, position - start)]
+    return folded
 
 
 def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
