@@ -74,9 +74,12 @@ def conv(
         Reverse the kernel along its spatial axes.
     channels : {"last", "first"}
         Where the channel axis stands.
-    engine : {"auto", "direct", "fft"}
-        How the map is applied: by windows and matrix products, by transforms, or by the one that should be
-        faster. Integers are never transformed, and what is not finite reaches the outputs of its windows only.
+    engine : {"auto", "direct", "fft", "separable", "torch"}
+        How the map is applied: windows times the kernel matrix; transforms; one axis after the other, for kernels that
+        are an outer product for each channel pair; PyTorch's convolutions, for float32 (extra ``torch``, considered by
+        ``auto`` where it is imported already); or the one that should be fastest. `ConvOperator.explain` tells which
+        and why. Integers are never transformed, and what is not finite reaches the outputs of its windows only.
+        Applying the map with an engine that cannot is a ValueError; ImportError where its extra is missing.
 
     Returns
     -------

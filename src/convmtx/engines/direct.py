@@ -36,7 +36,7 @@ WIDE, LONG = 16, 24
 #: Outputs taken together at most.
 MOST = 32
 #: Seconds of work from which other threads are asked to help.
-WORTH = 6.0e-4
+WORTH = 1.2e-3
 
 _WINDOW_ROWS = (tiles.window_rows, tiles.window_rows_channels_last)
 
@@ -151,6 +151,8 @@ def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
     last = len(part.axes) - 1
     rows = max(last - 1, 0)
     yield _columns(part, rows, 1)
+    if part.axes[-1].out < LONG:
+        yield Way(rows, 1, tiles.at_once)
     if part.channels_last:
         yield Way(last, 1, tiles.window_rows_channels_last)
     if _rows_of_products(part.axes, part.kernel.shape, dtype.itemsize) >= min(part.axes[0].out, part.axes[0].span):
@@ -203,10 +205,10 @@ def way_work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
     taps = channels * prod(sizes)
     outputs = images * groups * prod(a.out for a in part.axes)
     flops = 2.0 * outputs * filters * taps
-    copied, run, aside = outputs / together * taps, float(width), 0.0
+    copied, run, aside, positions = outputs / together * taps, float(width), 0.0, outputs
     if multiply is tiles.products_shifted:
         inputs = images * groups * prod((a.out - 1) * a.stride + a.span for a in part.axes)
-        rows, calls = filters * prod(sizes), inputs / width
+        rows, calls, positions = filters * prod(sizes), inputs / width, width
         flops *= inputs / outputs
         if prod(sizes) == 1 and inputs == outputs:
             copied = 0.0
@@ -217,15 +219,17 @@ def way_work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
         run = sizes[-1] * (channels if part.channels_last else 1)
         calls = images * groups * (1 if part.channels_last else filters) * prod(a.out for a in part.axes[:-1])
     else:
-        shape = gemms(part, at, together)
-        rows, run = shape.rows, float(min(shape.positions, width))
-        calls = 1 if shape.at_once else outputs * filters / rows / run
+        rows, calls = filters * together, 1.0
+        if multiply is not tiles.at_once:
+            rows, positions, _ = gemms(part, at, together)
+            positions = min(positions, width)
+            run, calls = float(positions), outputs * filters / rows / positions
         if multiply is tiles.rows_shared:
             copied *= axis.stride * together / _step(axis, together) / sizes[at]
         if part.channels_last:
             aside = 4.0 * outputs * filters  # written elsewhere first
     kind = rates.blas(dtype)
-    each = {"flop " + kind: flops, "thin flop " + kind: flops / rows} if kind else {"flop": flops}
+    each = {"flop " + kind: flops, "thin flop " + kind: flops / rows + flops / positions} if kind else {"flop": flops}
     return {
         **each,
         "byte": (copied + aside) * dtype.itemsize,
@@ -286,9 +290,9 @@ def _matrix(part: Part, way: Way, kernel: AnyArray) -> tuple[AnyArray, int]:
         return kernel.transpose(0, *spatial, 3, 2, 1).reshape(taps, count * filters), 1
     if way.multiply is tiles.window_rows:
         return kernel.transpose(0, 1, *spatial, 3, 2).reshape(groups, filters, taps, count), 1
-    rows, positions, at_once = gemms(part, way.at, count)
-    if at_once:
-        return kernel.reshape(groups, filters * count, taps), positions
+    if way.multiply is tiles.at_once:
+        return kernel.reshape(groups, filters * count, taps), part.axes[-1].out
+    rows, positions, _ = gemms(part, way.at, count)
     if way.multiply is tiles.rows_shared:
         kernel = np.moveaxis(kernel, 4 + way.at, 3)
     return kernel.reshape(groups, -1, rows, taps), positions

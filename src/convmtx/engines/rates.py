@@ -12,32 +12,31 @@ import numpy as np
 Work = Mapping[str, float]
 
 #: Fitted by ``benchmarks/calibrate.py`` to measured times; only the ratios matter. Flops are by type of those that BLAS
-#: has, or without it; thin flops are flops over rows of the kernel matrix; runs are neighbouring entries copied;
+#: has, or without it; thin flops are flops over rows and over columns of a GEMM; runs are neighbouring entries copied;
 #: transforms are positions for each doubling of the length; products are complex multiply-adds of spectra.
 SECONDS = {
     "flop f4": 1.1e-11,
-    "flop f8": 2.0e-11,
-    "flop c8": 3.5e-11,
-    "flop c16": 7.9e-11,
+    "flop f8": 2.2e-11,
+    "flop c8": 3.3e-11,
+    "flop c16": 7.6e-11,
     "flop": 5.0e-10,
-    "thin flop f4": 1.5e-11,
-    "thin flop f8": 1.9e-11,
-    "thin flop c8": 2.4e-10,
-    "thin flop c16": 2.7e-10,
-    "byte": 5.4e-11,
-    "run": 5.1e-09,
-    "gemm": 1.3e-07,
-    "gemv": 4.5e-08,
-    "tile": 3.3e-05,
-    "call": 2.5e-05,
-    "fft": 8.0e-05,
-    "transform f4": 1.7e-10,
-    "transform f8": 3.0e-10,
-    "product": 2.1e-09,
-    "frequency": 1.7e-07,
-    "torch flop f4": 3.6e-12,
-    "thin torch flop f4": 1.2e-10,
-    "torch call": 2.6e-04,
+    "thin flop f4": 1.6e-11,
+    "thin flop f8": 1.8e-11,
+    "thin flop c8": 2.2e-10,
+    "thin flop c16": 2.8e-10,
+    "byte": 5.2e-11,
+    "run": 4.8e-09,
+    "gemm": 1.6e-07,
+    "gemv": 4.6e-08,
+    "tile": 2.6e-05,
+    "call": 1.6e-05,
+    "transform f4": 1.5e-10,
+    "transform f8": 3.1e-10,
+    "product": 2.7e-09,
+    "frequency": 1.2e-07,
+    "torch flop f4": 1.3e-12,
+    "thin torch flop f4": 2.4e-10,
+    "torch call": 3.3e-04,
 }
 
 
