@@ -90,6 +90,21 @@ def test_extra_memory_of_the_direct_engine_does_not_grow_with_the_image(filters,
             assert extra_memory(op, x) <= threads.threads() * 5 * direct.TILE_BYTES
 
 
+def test_extra_memory_of_the_direct_engine_is_what_the_documentation_says():
+    x = np.zeros((3000, 2000), np.float32)
+    op = cm.conv(RNG.standard_normal((7, 7)).astype(np.float32), x.shape, engine="direct")
+    assert extra_memory(op, x) <= threads.threads() * 5 * 4 * 2**20
+
+
+def test_half_precision_is_rounded_once():
+    K, x = RNG.standard_normal((5, 5)).astype(np.float16), RNG.standard_normal((40, 30)).astype(np.float16)
+    y = cm.conv(K, x.shape, engine="direct")(x)
+    exact = cm.conv(K.astype(float), x.shape)(x.astype(float))
+
+    assert y.dtype == np.float16
+    assert (np.abs(y - exact) <= 0.51 * np.spacing(np.abs(exact).astype(np.float16))).all()
+
+
 def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
     K, x = RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((5, 2, 300, 200))
     make = {"channels": "first", "padding": "same", "engine": "fft"}
