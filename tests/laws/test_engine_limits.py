@@ -105,6 +105,25 @@ def test_half_precision_is_rounded_once():
     assert (np.abs(y - exact) <= 0.51 * np.spacing(np.abs(exact).astype(np.float16))).all()
 
 
+@pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect"])
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable", "torch"])
+def test_what_is_not_finite_reaches_its_windows_alone_in_every_engine(engine, poison, boundary):
+    if engine == "torch":
+        pytest.importorskip("torch")
+    K = np.ones((5, 3), np.float32)
+    K[1], K[:, 1] = 0, 0  # taps, so what stands under them is reached too
+    op = cm.conv(K, (40, 60), stride=(1, 2), padding=2, boundary=boundary, engine=engine)
+    reached = cm.conv(np.ones((5, 3), int), (40, 60), stride=(1, 2), padding=2, boundary=boundary)
+    x, y = np.ones(op.in_shape, np.float32), np.ones(op.out_shape, np.float32)
+    x[7, 11] = x[0, 59] = poison
+    y[30, 0] = y[3, 4] = poison
+
+    for applied, clean, a in [(op, reached, x), (op.T, reached.T, y)]:
+        with np.errstate(invalid="ignore"):
+            assert np.array_equal(~np.isfinite(applied(a)), clean((~np.isfinite(a)).astype(int)) > 0)
+
+
 def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
     K, x = RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((5, 2, 300, 200))
     make = {"channels": "first", "padding": "same", "engine": "fft"}

@@ -26,6 +26,9 @@ MANY = 64
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd); the kernel must have factors."""
+    if _of_one_axis(part):
+        direct.correlate(part, x, y)
+        return
     stages = part.keep("stages", lambda: _stages(part))
     groups, filters, channels, *_ = part.kernel.shape
     each = groups * filters * channels * prod(x.shape[3:]) * y.itemsize
@@ -52,11 +55,17 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     """What filling a part takes; None where its kernel has no factors, or they are of no use."""
-    _, filters, channels, *sizes = part.kernel.shape
-    if sum(n > 1 for n in sizes) < 2 or filters * channels > MANY or dtype == np.float16:
+    _, filters, channels, *_ = part.kernel.shape
+    if filters * channels > MANY or dtype == np.float16:
         return None
+    if _of_one_axis(part):  # as phases of a strided map may be
+        return direct.work(part, dtype, images)
     stages = part.keep("stages", lambda: _stages(part))
     return None if stages is None else total(direct.work(stage, dtype, images) for stage in stages)
+
+
+def _of_one_axis(part: Part) -> bool:
+    return sum(n > 1 for n in part.kernel.shape[3:]) < 2
 
 
 def factors(part: Part) -> tuple[AnyArray, ...] | None:
