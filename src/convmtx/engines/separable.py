@@ -65,7 +65,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
 
 
 def _of_one_axis(part: Part) -> bool:
-    return sum(n > 1 for n in part.kernel.shape[3:]) < 2
+    return sum(int(n) > 1 for n in part.kernel.shape[3:]) < 2
 
 
 def factors(part: Part) -> tuple[AnyArray, ...] | None:
