@@ -149,7 +149,7 @@ def test_a_tensor_of_another_library_is_refused_not_converted():
         def __array__(self, dtype=None, copy=None):
             return K2
 
-    with pytest.raises(TypeError, match=r"kernel is a .*Tensor\. Wanted a NumPy array"):
+    with pytest.raises(TypeError, match=r"kernel is a .*Tensor\. Wanted an array of NumPy, PyTorch"):
         conv(Tensor())
 
 

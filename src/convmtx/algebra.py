@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import numeric
+from convmtx._xp import is_complex, is_numpy, moved, namespace, numeric, promoted
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
 from convmtx.forms import FORMATS, converted, row_indices
 from convmtx.geometry.resolve import one_of
@@ -87,7 +87,7 @@ class LinearMap(ABC):
     @property
     def H(self) -> LinearMap:
         """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
-        return self.T.conj() if self.dtype.kind == "c" else self.T
+        return self.T.conj() if is_complex(self.dtype) else self.T
 
     def __call__(self, x: ArrayLike) -> AnyArray:
         """Apply the map to one input or to any batch of them.
@@ -112,15 +112,15 @@ class LinearMap(ABC):
         """
         array = numeric("op(x)", "x", x)
         d = len(self.in_shape)
-        if array.shape[array.ndim - d :] != self.in_shape or array.ndim < d:
+        if tuple(array.shape[array.ndim - d :]) != self.in_shape or array.ndim < d:
             remedy = "Batch axes come first"
-            if array.shape == (self.shape[1],):
+            if tuple(array.shape) == (self.shape[1],):
                 remedy = "For a flattened array use op @ v"
             wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
-            raise ArgumentError(sentence("op(x)", f"x has shape {array.shape}", wanted, remedy))
-        batch = array.shape[: array.ndim - d]
-        y = self._apply(array.reshape(prod(batch), *self.in_shape))
-        return y.reshape(batch + self.out_shape)
+            raise ArgumentError(sentence("op(x)", f"x has shape {tuple(array.shape)}", wanted, remedy))
+        batch = tuple(array.shape[: array.ndim - d])
+        y = self._apply(_reshaped(array, (prod(batch), *self.in_shape)))
+        return _reshaped(y, batch + self.out_shape)
 
     def matvec(self, v: ArrayLike) -> AnyArray:
         """``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
@@ -151,16 +151,18 @@ class LinearMap(ABC):
         array = numeric(call, "v", v)
         length = self.shape[1 - side]
         if array.ndim not in (1, 2) or array.shape[0] != length:
-            got = f"v has shape {array.shape}"
+            got = f"v has shape {tuple(array.shape)}"
             remedy = "For an array that is not flattened call op(x)"
             raise ArgumentError(sentence(call, got, f"Wanted ({length},) or ({length}, k)", remedy))
-        batch = array[None] if array.ndim == 1 else array.T
+        batch = array[None] if array.ndim == 1 else moved(array, 1, 0)
         if side == 0:
-            result = self._apply(batch.reshape(-1, *self.in_shape))
+            result = self._apply(_reshaped(batch, (-1, *self.in_shape)))
         else:
-            result = self._apply_transposed(batch.conj().reshape(-1, *self.out_shape)).conj()
-        result = result.reshape(batch.shape[0], self.shape[side])
-        return result[0] if array.ndim == 1 else np.ascontiguousarray(result.T)
+            result = conjugate(self._apply_transposed(_reshaped(conjugate(batch), (-1, *self.out_shape))))
+        result = _reshaped(result, (batch.shape[0], self.shape[side]))
+        if array.ndim == 1:
+            return result[0]
+        return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearMap):
@@ -170,7 +172,9 @@ class LinearMap(ABC):
     def __rmatmul__(self, other: Any) -> AnyArray:
         """``v @ op``: the rows of ``v`` times the matrix."""
         array = numeric("v @ op", "v", other)
-        return self.T._columns("v @ op", array.T, 0).T
+        if array.ndim != 2:
+            return self.T._columns("v @ op", array, 0)
+        return moved(self.T._columns("v @ op", moved(array, 1, 0), 0), 1, 0)
 
     def _compose(self, other: LinearMap) -> LinearMap:
         if self.in_shape != other.out_shape:
@@ -239,6 +243,17 @@ class LinearMap(ABC):
         return self.to_dense().astype(self.dtype if dtype is None else dtype, copy=False)
 
 
+def _reshaped(array: AnyArray, shape: Shape) -> AnyArray:
+    found: AnyArray = namespace(array).reshape(array, shape)
+    return found
+
+
+def conjugate(array: AnyArray) -> AnyArray:
+    """The complex conjugate; a real array itself."""
+    found: AnyArray = namespace(array).conj(array) if is_complex(array.dtype) else array
+    return found
+
+
 def check_order(call: str, order: Any) -> None:
     """``order`` is "C" or "F"."""
     one_of(call, "order", order, ("C", "F"))
@@ -251,7 +266,9 @@ def scalar_value(value: Any) -> Any:
     array = numeric("a * op", "a", value)
     if array.ndim:
         wanted = "Wanted a number, for a * op multiplies the whole map"
-        raise ArgumentTypeError(sentence("a * op", f"a has shape {array.shape}", wanted, "Use op @ v to apply it"))
+        raise ArgumentTypeError(
+            sentence("a * op", f"a has shape {tuple(array.shape)}", wanted, "Use op @ v to apply it")
+        )
     return array[()]
 
 
@@ -316,13 +333,13 @@ class Sum(LinearMap):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(*(term.dtype for term in self.terms))
+        return promoted(*(term.dtype for term in self.terms))
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(np.add, (term._apply(x) for term in self.terms))
+        return reduce(add, (term._apply(x) for term in self.terms))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(np.add, (term._apply_transposed(y) for term in self.terms))
+        return reduce(add, (term._apply_transposed(y) for term in self.terms))
 
     def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
         return reduce(add, (term._sparse(order, rows) for term in self.terms))
@@ -354,7 +371,7 @@ class Product(LinearMap):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(*(factor.dtype for factor in self.factors))
+        return promoted(*(factor.dtype for factor in self.factors))
 
     def _apply(self, x: AnyArray) -> AnyArray:
         return reduce(lambda value, factor: factor._apply(value), reversed(self.factors), x)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from convmtx._xp import numeric
+from convmtx._xp import frozen, numeric
 from convmtx.algebra import check_order
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator, frozen
+from convmtx.operator import ConvOperator
 from convmtx.typing import (
     AnyArray,
     ArrayLike,

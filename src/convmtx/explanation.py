@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx import forms
+from convmtx import forms, memory
 from convmtx.geometry import Geometry
-from convmtx.memory import human
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
@@ -58,11 +58,13 @@ class Explanation:
             lines.append(f"axis {j}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in axis.items()))
         density = self.nnz / (self.shape[0] * self.shape[1])
         lines.append(f"nnz {self.nnz} ({density:.3g} of all entries)")
-        lines += [f"  {name:<9}{human(size):>9}" for name, size in self.bytes.items()]
+        lines += [f"  {name:<9}{memory.human(size):>9}" for name, size in self.bytes.items()]
         lines.append(f"engine {self.engine}: {self.reason}")
         for name, each in self.engines.items():
             times = ", ".join(f"{key} {each[key]:.2g} s" for key in ("predicted", "measured") if key in each)
-            lines.append(f"  {name:<10}{each['flops']:>9.3g} flops, {human(int(each['bytes'])):>9} copied, {times}")
+            lines.append(
+                f"  {name:<10}{each['flops']:>9.3g} flops, {memory.human(int(each['bytes'])):>9} copied, {times}"
+            )
         return "\n".join(lines)
 
 
@@ -83,7 +85,8 @@ def explained(geometry: Geometry, dtype: np.dtype[Any], choice: Choice, plan: Pl
         for name, work in choice.works.items()
     }
     if measure:
-        x = np.random.default_rng(0).integers(-9, 10, (1, *g.in_shape)).astype(dtype)
+        memory.require("explain", "operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
+        x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, found in engines.items():
             found["measured"] = _median_seconds(plan, x, name)
     return Explanation(

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import numeric
-from convmtx.algebra import LinearMap, check_order, scalar_value
+from convmtx._xp import frozen, is_complex, is_numpy, numeric
+from convmtx.algebra import LinearMap, check_order, conjugate, scalar_value
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
-from convmtx.geometry.compose import product_geometry, product_taps, sum_geometry, sum_taps
-from convmtx.geometry.resolve import one_of
+from convmtx.geometry.compose import product_geometry, sum_geometry
+from convmtx.geometry.resolve import flag, one_of
+from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, ArrayLike, EngineName, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
-    from convmtx.engines.select import Choice
     from convmtx.explanation import Explanation
 
 
@@ -53,7 +53,8 @@ class ConvOperator(LinearMap):
     _asked: EngineName
 
     def __repr__(self) -> str:
-        return f"ConvOperator {self.in_shape} -> {self.out_shape}, kernel {self._kernel.shape}, {self.dtype}"
+        kernel = f"kernel {tuple(self._kernel.shape)}, {self.dtype}"
+        return f"ConvOperator {self.in_shape} -> {self.out_shape}, {kernel}"
 
     @cached_property
     def in_shape(self) -> Shape:
@@ -90,13 +91,14 @@ class ConvOperator(LinearMap):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._kernel.setflags(write=False)
+        if is_numpy(self._kernel):
+            self._kernel.setflags(write=False)
 
     # Applying
 
     @cached_property
     def _taps(self) -> AnyArray:
-        return self._geometry.taps(self._kernel)
+        return taps_of(self._geometry, self._kernel)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -104,30 +106,26 @@ class ConvOperator(LinearMap):
 
         return Plan(self._geometry, self._taps)
 
-    @cached_property
-    def _finite(self) -> bool:
-        return self.dtype.kind not in "fc" or bool(np.isfinite(self._kernel).all())
+    def _apply(self, x: AnyArray) -> AnyArray:
+        if not (is_numpy(x) and is_numpy(self._kernel)):
+            from convmtx.engines import arrays
 
-    @cached_property
-    def _choices(self) -> dict[tuple[np.dtype[Any], int], Choice]:
-        return {}
-
-    def _choose(self, dtype: np.dtype[Any], images: int) -> Choice:
+            return arrays.apply(self._geometry, self._kernel, x, self._asked)
         from convmtx.engines.select import select
 
-        kept = self._choices.get((dtype, images))
-        if kept is None:
-            kept = self._choices[dtype, images] = select(self._asked, self._plan, dtype, images, finite=self._finite)
-        return kept
-
-    def _apply(self, x: AnyArray) -> AnyArray:
-        choice = self._choose(np.result_type(self.dtype, x), max(x.shape[0], 1))
+        choice = select(self._asked, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
         return self._plan.forward(x, choice.correlate)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
-        choice = self._choose(np.result_type(self.dtype, y), max(y.shape[0], 1))
+        if not (is_numpy(y) and is_numpy(self._kernel)):
+            from convmtx.engines import arrays
+
+            return arrays.apply_transposed(self._geometry, self._kernel, y, self._asked)
+        from convmtx.engines.select import select
+
+        choice = select(self._asked, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
         return self._plan.transposed(y, choice.correlate)
 
     @cached_property
@@ -153,9 +151,9 @@ class ConvOperator(LinearMap):
             Where it is no numeric NumPy array.
         """
         array = numeric("with_kernel", "kernel", kernel)
-        if array.shape != self._kernel.shape:
-            wanted = f"Wanted {self._kernel.shape}, the shape of the kernel it replaces"
-            got = f"kernel has shape {array.shape}"
+        if tuple(array.shape) != tuple(self._kernel.shape):
+            wanted = f"Wanted {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
+            got = f"kernel has shape {tuple(array.shape)}"
             raise ArgumentError(sentence("with_kernel", got, wanted, "Make a new operator with convmtx.conv"))
         return ConvOperator(self._geometry, frozen(array), self._asked)
 
@@ -170,7 +168,7 @@ class ConvOperator(LinearMap):
 
     def conj(self) -> ConvOperator:
         """The map whose kernel is conjugated."""
-        return self._with(self._kernel.conj()) if self.dtype.kind == "c" else self
+        return self._with(conjugate(self._kernel)) if is_complex(self.dtype) else self
 
     def _with(self, kernel: AnyArray) -> ConvOperator:
         return ConvOperator(self._geometry, frozen(kernel), self._asked)
@@ -198,7 +196,7 @@ class ConvOperator(LinearMap):
             joined = sum_geometry(self._geometry, other._geometry)
             if joined is not None:
                 parts = [(self._geometry, self._taps), (other._geometry, other._taps)]
-                return ConvOperator(joined, frozen(joined.stored(sum_taps(joined, parts))), self._asked)
+                return ConvOperator(joined, frozen(kernel_of(joined, sum_taps(joined, parts))), self._asked)
         return super().__add__(other)
 
     def _compose(self, other: LinearMap) -> LinearMap:
@@ -209,7 +207,7 @@ class ConvOperator(LinearMap):
         if joined is None:
             return general
         taps = product_taps(joined, (self._geometry, self._taps), (other._geometry, other._taps))
-        return ConvOperator(joined, frozen(joined.stored(taps)), self._asked)
+        return ConvOperator(joined, frozen(kernel_of(joined, taps)), self._asked)
 
     # Forms
 
@@ -358,13 +356,9 @@ class ConvOperator(LinearMap):
         >>> e.shape, e.nnz, e.bytes["dense"]
         ((998, 1000), 2994, 7984000)
         """
+        from convmtx.engines.select import select
         from convmtx.explanation import explained
 
-        return explained(self._geometry, self.dtype, self._choose(self.dtype, 1), self._plan, measure)
-
-
-def frozen(kernel: AnyArray) -> AnyArray:
-    """A read-only copy, so that nobody can change an operator afterwards."""
-    copy = np.array(kernel, order="C")
-    copy.setflags(write=False)
-    return copy
+        flag("explain", "measure", measure)
+        choice = select(self._asked, self._plan, self.dtype, 1)
+        return explained(self._geometry, self.dtype, choice, self._plan, measure)

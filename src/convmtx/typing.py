@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "AnyArray",
+    "Array",
     "ArrayLike",
     "BoundaryLike",
     "BoundaryName",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 AnyArray = NDArray[Any]
+#: Of any library of the array API standard.
+Array = Any
 IntArray = NDArray[np.int64]
 Shape = tuple[int, ...]
 

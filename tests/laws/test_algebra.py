@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 from convmtx.algebra import LinearMap, Product, Sum
+from convmtx.taps import taps_of
 from strategies import cases
 
 INT = [np.int64]
@@ -190,7 +191,7 @@ def test_products_of_any_two_maps_that_meet(first, second):
         return
     try:
         outer = cm.conv(
-            np.moveaxis(g.taps(second.op.kernel)[:1, :1], (0, 1), (-1, -2)).repeat(sizes.out_channels, -2),
+            np.moveaxis(taps_of(g, second.op.kernel)[:1, :1], (0, 1), (-1, -2)).repeat(sizes.out_channels, -2),
             (*(a.out for a in sizes.axes), sizes.out_channels),
             stride=[a.stride for a in g.axes], dilation=[a.dilation for a in g.axes],
             input_dilation=[a.input_dilation for a in g.axes], padding=[(a.lo, a.hi) for a in g.axes],

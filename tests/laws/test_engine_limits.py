@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 
 import numpy as np
 import pytest
@@ -81,13 +82,18 @@ def test_single_precision_stays_so_within_the_stated_bound(engine, make):
 )  # fmt: skip
 def test_extra_memory_of_the_direct_engine_does_not_grow_with_the_image(filters, size, options, channels, monkeypatch):
     monkeypatch.setattr(direct, "TILE_BYTES", 1 << 17)
+    monkeypatch.setattr(parts, "CLOSE_BYTES", 1 << 17)
     K = RNG.standard_normal((*filters, *size) if channels == "first" else (*size, *filters[::-1]))
-    for rows in (100, 400):
-        shape = (filters[1], rows, 200) if channels == "first" else (rows, 200, filters[1])
+    for space in [(100, 200), (400, 200), (size[0] + 6, 9000), (9000, size[1] + 6)]:
+        shape = (filters[1], *space) if channels == "first" else (*space, filters[1])
         for dtype in (np.float64, np.int64):
             op = cm.conv((4 * K).astype(dtype), shape, channels=channels, engine="direct", **options)
-            x = (9 * RNG.standard_normal(shape)).astype(dtype)
-            assert extra_memory(op, x) <= threads.threads() * 5 * direct.TILE_BYTES
+            for applied in (op, op.T):
+                x = (9 * RNG.standard_normal(applied.in_shape)).astype(dtype)
+                border = 0
+                if applied is not op and options.get("boundary"):  # what is read outside takes part until it is folded
+                    border = (prod(n + k - 1 for n, k in zip(space, size, strict=True)) - prod(space)) * x.itemsize
+                assert extra_memory(applied, x) <= threads.threads() * 5 * direct.TILE_BYTES + border
 
 
 def test_extra_memory_of_the_direct_engine_is_what_the_documentation_says():
@@ -100,9 +106,10 @@ def test_half_precision_is_rounded_once():
     K, x = RNG.standard_normal((5, 5)).astype(np.float16), RNG.standard_normal((40, 30)).astype(np.float16)
     y = cm.conv(K, x.shape, engine="direct")(x)
     exact = cm.conv(K.astype(float), x.shape)(x.astype(float))
+    sums = 30 * np.finfo(np.float32).eps * cm.conv(np.abs(K).astype(float), x.shape)(np.abs(x).astype(float))
 
     assert y.dtype == np.float16
-    assert (np.abs(y - exact) <= 0.51 * np.spacing(np.abs(exact).astype(np.float16))).all()
+    assert (np.abs(y - exact) <= np.spacing(np.abs(y)) / 2 + sums).all()
 
 
 @pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect"])
@@ -124,6 +131,47 @@ def test_what_is_not_finite_reaches_its_windows_alone_in_every_engine(engine, po
             assert np.array_equal(~np.isfinite(applied(a)), clean((~np.isfinite(a)).astype(int)) > 0)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "reflect", "edge", "wrap"])
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable"])
+@pytest.mark.parametrize("filters", [(1, 1), (1, 2), (2, 1), (2, 4)])
+def test_the_adjoint_of_a_strided_map_in_every_engine(filters, engine, boundary):
+    """Its parts have fewer taps, or none along an axis, and are not those of the map itself."""
+    K = RNG.standard_normal((*filters[::-1], 5, 1)) * RNG.standard_normal((*filters[::-1], 1, 3)) * (1 + 2j)
+    kind = {"stride": (2, 3), "padding": 2, "boundary": boundary, "channels": "first"}
+    op = cm.conv(K, (filters[0], 19, 18), engine=engine, **kind)
+    y = RNG.standard_normal(op.out_shape)
+
+    assert np.allclose(op.T(y).ravel(), op.to_dense().T @ y.ravel(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [np.float32, np.int32])
+def test_factors_are_as_exact_as_the_results(kernel):
+    K = np.multiply.outer(RNG.standard_normal(21), RNG.standard_normal(21))
+    K = (K.astype(np.float32) if kernel is np.float32 else 1e8 * K).astype(kernel)  # rounded, so no outer product
+    x = RNG.standard_normal((200, 200))
+    exact = cm.conv(K.astype(float), x.shape, engine="direct")(x)
+
+    assert np.abs(cm.conv(K, x.shape)(x) - exact).max() <= 1e-13 * np.abs(exact).max()
+
+
+def test_small_entries_of_a_kernel_are_not_dropped():
+    K = np.multiply.outer([*np.ones(20), 0], [*np.ones(20), 0.0])
+    K[20, 20] = 1e-20
+    with pytest.raises(ValueError, match="outer product"):
+        cm.conv(K, (256, 256), engine="separable")(np.ones((256, 256)))
+
+
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable"])
+def test_large_numbers_are_neither_warned_of_nor_done_twice(engine):
+    K = np.ones((9, 9))
+    x = np.full((100, 100), 1e305)
+    with np.errstate(all="raise"):
+        assert cm.conv(K, x.shape, engine=engine)(x)[0, 0] == pytest.approx(8.1e306)
+    half = cm.conv(np.ones((2, 2), np.float16), x.shape, engine="auto" if engine == "separable" else engine)
+    with np.errstate(all="raise"):
+        assert half(np.full((100, 100), 9000, np.float16))[0, 0] == 36000
+
+
 def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
     K, x = RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((5, 2, 300, 200))
     make = {"channels": "first", "padding": "same", "engine": "fft"}
@@ -134,6 +182,9 @@ def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
 
     assert np.allclose(op(x), expected, rtol=0, atol=1e-12)
     assert extra_memory(op, x) < 5 << 20 < before
+    (part,) = op._plan.parts
+    transform = [kept for key, kept in part._kept.items() if "spectrum" in key]
+    assert sum(kept.nbytes for kept in transform) <= 1 << 20
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

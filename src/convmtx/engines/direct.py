@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines import rates, tiles
-from convmtx.engines.parts import Part, reach, with_outputs
+from convmtx.engines.parts import Part, finite, reach, with_outputs
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
@@ -309,12 +309,10 @@ def _fill(band: tiles.Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
         safe = True
         with np.errstate(invalid="ignore" if count > 1 else None):
             for images, outs in share:
-                inputs = x[images]
-                for j, (axis, wanted) in enumerate(zip(band.axes, outs, strict=True)):
-                    inputs = reach(axis, inputs, 3 + j, wanted)
+                inputs = reach(band.axes, x[images], outs, 3)
                 target = y[(images, slice(None), slice(None), slice(None), *outs)]
                 band.multiply(inputs, band, target)
-                safe &= count == 1 or bool(np.isfinite(np.add.reduce(target, None)))
+                safe &= count == 1 or finite(target)
         return safe
 
     parallel &= band.multiply is not tiles.at_once  # there BLAS has threads of its own

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, reach
+from convmtx.engines.parts import Part, mended, reach
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
@@ -27,6 +27,8 @@ from convmtx.typing import AnyArray
 PIECE_BYTES = 1 << 28
 #: Positions of an axis from which it is cut into pieces, and how much longer than the kernel these are at least.
 LONG, OVERLAP = 1 << 15, 8
+#: Calls that a kernel's transform is kept for, at least: what it costs is shared out to them.
+CALLS = 16
 #: Pairs of channel and filter from which each frequency has a GEMM; frequencies that a thread takes at a time.
 GEMM_CHANNELS, FREQUENCIES = 64, 512
 
@@ -47,20 +49,20 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
     What is not finite would spread over a whole transform, so then the direct engine does it.
     """
-    if y.dtype.kind == "c" and part.kernel.dtype.kind != "c":
-        _transformed(part, x.real, y.real)
-        _transformed(part, x.imag, y.imag)
-    else:
-        _transformed(part, x, y)
-    if not np.isfinite(np.add.reduce(y, None)):
-        direct.correlate(part, x, y)
+    with np.errstate(over="ignore", invalid="ignore"):  # of the direct engine they will be true
+        if y.dtype.kind == "c" and part.kernel.dtype.kind != "c":
+            _transformed(part, x.real, y.real)
+            _transformed(part, x.imag, y.imag)
+        else:
+            _transformed(part, x, y)
+    mended(part, x, y, direct.correlate)
 
 
 def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
     """One line for each axis, the first in pieces where all of it would not fit."""
     found = [_line(a, LONG) for a in part.axes]
     groups, filters, channels, *_ = part.kernel.shape
-    held = 2 * itemsize * groups * (filters + channels) * prod(line.length for line in found)
+    held = 2 * itemsize * groups * (filters + channels + filters * channels) * prod(line.length for line in found)
     if held > PIECE_BYTES:
         found[0] = _line(part.axes[0], max(found[0].length * PIECE_BYTES // held, 1))
     return tuple(found)
@@ -105,7 +107,7 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
             pieces = x[b : b + images]
             for j, (line, axis, outs) in enumerate(zip(plan, part.axes, tile, strict=True)):
                 if line.inputs is None:
-                    pieces = reach(axis, pieces, 3 + j, outs)
+                    pieces = reach([axis], pieces, [outs], 3 + j)
                 else:
                     pieces = pieces[(slice(None),) * (3 + j) + (line.inputs,)]
             result = _contract(part, _forward(pieces.astype(y.dtype, copy=False), lengths), spectrum)
@@ -128,7 +130,11 @@ def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyAr
         for j, (axis, line) in enumerate(zip(part.axes, plan, strict=True)):
             places = (line.shift - np.arange(axis.kernel) * axis.dilation) % line.length
             wide = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
-            np.add.at(np.moveaxis(wide, 3 + j, 0), places, np.moveaxis(placed, 3 + j, 0))
+            target, taps = np.moveaxis(wide, 3 + j, 0), np.moveaxis(placed, 3 + j, 0)
+            if axis.span <= line.length:
+                target[places] = taps
+            else:  # taps meet on the circle
+                np.add.at(target, places, taps)
             placed = wide
         spectrum = _forward(placed, tuple(line.length for line in plan))
         if by_frequency(part):
@@ -146,7 +152,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     size = prod(line.length * len(line.pieces) for line in plan)
     doublings = sum(log2(max(line.length, 2)) for line in plan)
     planes = 2 if dtype.kind == "c" else 1
-    transforms = images * groups * (channels + filters) * planes
+    transforms = groups * planes * (images * (channels + filters) + filters * channels / CALLS)
     frequencies = groups * size * planes / 2
     products = images * frequencies * channels * filters
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}

@@ -7,19 +7,23 @@ each an ordinary convolution with every e-th tap. So an engine has one thing to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import product
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.boundary import NOTHING
 from convmtx.engines.threads import scratch
 from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
+
+#: Bytes moved at a time where an array is closed up.
+CLOSE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +54,13 @@ class Plan:
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
+        #: What was chosen for results of a type and a number of images, by engine asked for.
+        self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every tap is; `tapwise` is right for others."""
+        return self._taps.dtype.kind not in "fc" or bool(np.isfinite(self._taps).all())
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -77,24 +88,25 @@ class Plan:
         return y
 
     def transposed(self, y: AnyArray, correlate: Correlate) -> AnyArray:
-        """Apply the transpose where it is no convolution: that of the inside part, its border folded back.
+        """Apply the transpose where it is no convolution: `mirrored`, its border folded back.
 
         The map is (continue the input past its ends), then (a convolution that reads nothing outside).
         """
-        inner, mirrored = self._inner
-        x = mirrored.forward(y, correlate)
+        inner = inside(self.geometry)
+        x = self.mirrored.forward(y, correlate)
         for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
                 x = _fold_back(x, at, axis)
-        return np.ascontiguousarray(x)
+        return _close_up(x)
 
     @cached_property
-    def _inner(self) -> tuple[Geometry, Plan]:
-        inner = replace(self.geometry, axes=tuple(_inside(a) for a in self.geometry.axes))
+    def mirrored(self) -> Plan:
+        """The transpose of the convolution inside."""
+        inner = inside(self.geometry)
         mirrored = inner.T
         assert mirrored is not None  # an axis that reads nothing outside always has a transpose
-        return inner, Plan(mirrored, mirrored.taps(inner.stored(self._taps)))
+        return Plan(mirrored, taps_of(mirrored, kernel_of(inner, self._taps)))
 
 
 def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
@@ -139,10 +151,13 @@ def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
     return x.reshape(x.shape[0], groups, channels // groups, *x.shape[2:])
 
 
-def _inside(axis: Axis) -> Axis:
-    """The axis after the input was continued: same windows, nothing outside. Zero borders need no continuing."""
-    if axis.zero_outside:
-        return axis
+def inside(geometry: Geometry) -> Geometry:
+    """The map after the input was continued: same windows, nothing outside. Zero borders need no continuing."""
+    return replace(geometry, axes=tuple(a if a.zero_outside else inside_axis(a) for a in geometry.axes))
+
+
+def inside_axis(axis: Axis) -> Axis:
+    """The axis whose input is all that this one reaches over."""
     return Axis(axis.reach[1] - axis.reach[0] + 1, axis.kernel, axis.stride, axis.dilation)
 
 
@@ -162,40 +177,88 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
     return folded
 
 
-def reach(axis: Axis, x: AnyArray, at: int, outs: slice) -> AnyArray:
-    """What the outputs ``outs`` reach over along one axis: a slice, with the boundary's values beyond the ends.
+def _close_up(x: AnyArray) -> AnyArray:
+    """The array without gaps, moved forward inside its own memory piece by piece: a copy would take as much again."""
+    whole = x
+    while whole.base is not None and isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if x.flags.c_contiguous or not whole.flags.c_contiguous:
+        return np.ascontiguousarray(x)
+    closed = whole.reshape(-1)[: x.size].reshape(x.shape)
+    rows = max(CLOSE_BYTES // max(x[:1, :1].nbytes, 1), 1)
+    for b in range(len(x)):
+        for at in range(0, x.shape[1], rows):
+            closed[b, at : at + rows] = x[b, at : at + rows]
+    return closed
 
-    Where it is no slice it lies in the thread's scratch memory, until the same axis is asked for again.
+
+def finite(y: AnyArray) -> bool:
+    """Whether all of it is; in one pass over it as a rule."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(y, None, dtype=np.float32 if y.dtype == np.float16 else None)
+    return bool(np.isfinite(total) or np.isfinite(y).all())
+
+
+def mended(part: Part, x: AnyArray, y: AnyArray, correlate: Correlate) -> None:
+    """Fill again each image of y that is not finite, by a way that takes nan and inf to their own windows only."""
+    if not finite(y):
+        for b in range(len(y)):
+            if not finite(y[b]):
+                correlate(part, x[b : b + 1], y[b : b + 1])
+
+
+def reach(axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int) -> AnyArray:
+    """What outputs reach over along ``axes``, the axes of x from ``at`` on: a view, or with borders filled a copy.
+
+    A copy lies in the thread's scratch memory, until the same is asked for again. It is as large as what is reached
+    over, not as the image: all axes are cut before any border is filled.
     """
-    inputs, length, borders = _reading(axis, outs.start, outs.stop)
-    before = (slice(None),) * at
-    inner = x[(*before, inputs)]
-    if not borders:
-        return inner
-    reached = scratch(f"reach {at}", (*x.shape[:at], length, *x.shape[at + 1 :]), x.dtype)
-    first = borders[0][0].stop if borders[0][0].start == 0 else 0
-    reached[(*before, slice(first, first + inner.shape[at]))] = inner
-    for where, places in borders:
-        border = reached[(*before, where)]
-        nothing = places == NOTHING
-        if nothing.all():
-            border[...] = 0
-        else:
-            border[...] = x.take(np.maximum(places, 0), at)
-            border[(*before, nothing)] = 0
-    return reached
+    readings = [_reading(axis, o.start, o.stop) for axis, o in zip(axes, outs, strict=True)]
+    x = x[(slice(None),) * at + tuple(reading.hull for reading in readings)]
+    for j, reading in enumerate(readings, at):
+        if not reading.borders:
+            continue
+        before = (slice(None),) * j
+        inner = x[(*before, reading.inputs)]
+        reached = scratch(f"reach {j}", (*x.shape[:j], reading.length, *x.shape[j + 1 :]), x.dtype)
+        reached[(*before, slice(reading.first, reading.first + inner.shape[j]))] = inner
+        for where, places in reading.borders:
+            border = reached[(*before, where)]
+            nothing = places == NOTHING
+            if nothing.all():
+                border[...] = 0
+            else:
+                border[...] = x.take(np.maximum(places, 0), j)
+                border[(*before, nothing)] = 0
+        x = reached
+    return x
+
+
+class Reading(NamedTuple):
+    """What neighbouring outputs read along one axis."""
+
+    #: All inputs among them; the other fields count from its start.
+    hull: slice
+    #: Inputs that lie as they are read, and the place of the first of them in what is read.
+    inputs: slice
+    first: int
+    length: int
+    #: Places before and after those, and the input that stands at each.
+    borders: tuple[tuple[slice, IntArray], ...]
 
 
 @lru_cache(maxsize=4096)
-def _reading(axis: Axis, first: int, last: int) -> tuple[slice, int, tuple[tuple[slice, IntArray], ...]]:
-    """What outputs from ``first`` to before ``last`` reach over: inputs as they lie, the length, what is around."""
+def _reading(axis: Axis, first: int, last: int) -> Reading:
     start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
-    length = stop - start
     lo, hi = min(max(start, 0), axis.size), max(min(stop, axis.size), 0)
     if axis.input_dilation > 1 or lo >= hi:  # none of them lie as they are read
-        lo = hi = 0
-        ends = [(0, length)]
+        lo = hi = start
+        ends = [(0, stop - start)]
     else:
-        ends = [(0, lo - start), (hi - start, length)]
-    borders = tuple((slice(a, b), axis.source(np.arange(start + a, start + b))) for a, b in ends if a < b)
-    return slice(lo, hi), length, borders
+        ends = [(0, lo - start), (hi - start, stop - start)]
+    borders = [(slice(a, b), axis.source(np.arange(start + a, start + b))) for a, b in ends if a < b]
+    read = np.concatenate([np.arange(lo, hi), *(places[places != NOTHING] for _, places in borders)])
+    least, most = (int(read.min()), int(read.max()) + 1) if read.size else (0, 0)
+    moved = tuple((where, np.where(places == NOTHING, NOTHING, places - least)) for where, places in borders)
+    inputs = slice(lo - least, hi - least) if lo < hi else slice(0)
+    return Reading(slice(least, most), inputs, lo - start, stop - start, moved)

@@ -1,54 +1,102 @@
-"""PyTorch's convolutions on NumPy arrays: fast in float32 with many channels."""
+"""PyTorch's convolutions: on tensors, and on NumPy arrays, where they are fast in float32 with many channels."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, reach
+from convmtx.engines.parts import Part, inside_axis, mended, reach
 from convmtx.engines.rates import Work
-from convmtx.errors import MissingExtraError, sentence
-from convmtx.typing import AnyArray
-
-if TYPE_CHECKING:
-    import torch
+from convmtx.geometry import Axis
+from convmtx.taps import swapped
+from convmtx.typing import AnyArray, Array
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both float32, of one to three axes."""
-    try:
-        import torch
-    except ImportError:
-        remedy = "Install it, as with pip install convmtx[torch]"
-        raise MissingExtraError(sentence("op(x)", "engine='torch'", "Wanted the library torch", remedy)) from None
+    import torch
 
     groups, filters, _, *sizes = part.kernel.shape
 
-    def stored() -> torch.Tensor:
+    def stored() -> Any:
         return torch.from_numpy(part.kernel.astype(y.dtype).reshape(groups * filters, -1, *sizes))
 
-    kernel = part.keep(("torch", y.dtype), stored)
-    padding, reached = [], x
+    kernel: Any = part.keep(("torch", y.dtype), stored)
+    reached, axes = x, []
     for j, axis in enumerate(part.axes):
-        whole = (axis.out - 1) * axis.stride + axis.span
-        if axis.zero_outside and axis.lo >= 0 and whole <= axis.size + 2 * axis.lo < whole + axis.stride:
-            padding.append(axis.lo)  # the same at both ends, and so many outputs
-        else:
-            reached = reach(axis, reached, 3 + j, slice(0, axis.out))
-            padding.append(0)
+        if _padding(axis) is None:
+            reached, axis = reach([axis], reached, [slice(0, axis.out)], 3 + j), inside_axis(axis)
+        axes.append(axis)
     inputs = np.require(reached.reshape(len(x), -1, *reached.shape[3:]), y.dtype, "W")
     if min(inputs.strides) < 0:
         inputs = np.ascontiguousarray(inputs)
-    convolution = getattr(torch.nn.functional, f"conv{len(sizes)}d")
-    strides, dilations = [axis.stride for axis in part.axes], [axis.dilation for axis in part.axes]
     with torch.no_grad():
-        result = convolution(torch.from_numpy(inputs), kernel, None, strides, padding, dilations, groups)
+        result: Any = _convolution(axes, groups, kernel, torch.from_numpy(inputs))
     y[...] = result.numpy().reshape(y.shape)
-    if not np.isfinite(np.add.reduce(y, None)):
-        direct.correlate(part, x, y)
+    mended(part, x, y, direct.correlate)
+
+
+def able(x: Any) -> bool:
+    """Whether PyTorch has a convolution for such tensors (B, C, n1..nd): up to three axes, and not of integers."""
+    return bool(x.ndim <= 5 and (x.is_floating_point() or x.is_complex()))
+
+
+def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
+    """X (B, C, n1..nd) to (B, F, o1..od), tensors, along axes with zeros outside; differentiable and traceable."""
+    if any(axis.input_dilation > 1 for axis in axes):
+        return _transposed(axes, groups, taps, x)
+    ends = [(0, 0) if _padding(a) is not None else (a.lo, a.reach[1] + 1 - a.size) for a in axes]
+    x = _padded(x, ends)
+    axes = [inside_axis(axis) if end != (0, 0) else axis for axis, end in zip(axes, ends, strict=True)]
+    return _convolution(axes, groups, taps, x)
+
+
+def _padded(x: Array, ends: list[tuple[int, int]]) -> Array:
+    """Zeros added before and after each spatial axis, or positions cut where negative."""
+    from torch.nn import functional
+
+    flat = [size for end in reversed(ends) for size in end]  # the last axis comes first
+    return functional.pad(x, flat) if any(flat) else x
+
+
+def _transposed(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
+    """The same where inputs are stretched: PyTorch's transposed convolution, of which every s-th output is kept.
+
+    Its output q is the sum over ``i*e - pad + p*t = q`` of input i and tap k-1-p; so pad is ``t*(k-1) - lo``.
+    """
+    from torch.nn import functional
+
+    pads, more, ends = [], [], []
+    for axis in axes:
+        pad, length = axis.span - 1 - axis.lo, (axis.out - 1) * axis.stride + 1
+        extra = length - (axis.stretched - 1 + axis.span - 2 * pad)
+        fits = pad >= 0 and 0 <= extra < max(axis.input_dilation, axis.dilation)
+        pads.append(pad if fits else 0)
+        more.append(extra if fits else 0)
+        ends.append((0, 0) if fits else (-pad, pad + length - (axis.stretched - 1 + axis.span)))
+    convolution = getattr(functional, f"conv_transpose{len(axes)}d")
+    kernel = swapped(taps.flip(*range(2, taps.ndim)), groups)
+    stretch, dilations = [a.input_dilation for a in axes], [a.dilation for a in axes]
+    y = _padded(convolution(x, kernel, None, stretch, pads, more, groups, dilations), ends)
+    return y[(..., *(slice(None, None, axis.stride) for axis in axes))]
+
+
+def _padding(axis: Axis) -> int | None:
+    """Zeros at both ends that give the axis its outputs; None where it needs others than that."""
+    whole = (axis.out - 1) * axis.stride + axis.span
+    fits = axis.lo >= 0 and whole <= axis.size + 2 * axis.lo < whole + axis.stride
+    return axis.lo if axis.zero_outside and axis.input_dilation == 1 and fits else None
+
+
+def _convolution(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
+    from torch.nn import functional
+
+    convolution = getattr(functional, f"conv{len(axes)}d")
+    strides, dilations = [a.stride for a in axes], [a.dilation for a in axes]
+    return convolution(x, taps, None, strides, [_padding(a) for a in axes], dilations, groups)
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:

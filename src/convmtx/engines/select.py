@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from convmtx.engines import direct, fft, pytorch, rates, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.engines.rates import Work
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, MissingExtraError, sentence
 from convmtx.typing import EngineName
 
 
@@ -48,17 +49,28 @@ class Choice(NamedTuple):
     works: dict[str, Work]
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, finite: bool) -> Choice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
     """The engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is considered where it is imported already.
+    PyTorch is considered where it is imported already. The plan keeps the choice.
     """
-    if not finite:
+    key = (name, dtype, images)
+    if key not in plan.choices:
+        plan.choices[key] = _selected(name, plan, dtype, images)
+    choice: Choice = plan.choices[key]
+    return choice
+
+
+def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+    if not plan.finite:
         reason = "the kernel holds inf or nan, which no padding may be multiplied with"
         return Choice("tapwise", tapwise.correlate, reason, {})
     if dtype.kind not in "fc":
         works = {"direct": _together(ENGINES["direct"], plan, dtype, images) or {}}
         return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
+    if name == "torch" and find_spec("torch") is None:
+        remedy = "Install it, as with pip install convmtx[torch]"
+        raise MissingExtraError(sentence("op(x)", "engine='torch'", "Wanted the library torch", remedy))
     able = [each for each in ENGINES if each != "torch" or name == "torch" or "torch" in sys.modules]
     found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
     works = {each: work for each, work in found.items() if work is not None}
@@ -70,7 +82,7 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, f
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         wanted = (
-            "Wanted a kernel that is an outer product"
+            f"Wanted an outer product for each of at most {separable.MANY} pairs of channels, no float16"
             if name == "separable"
             else "Wanted float32 and at most three axes"
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.engines import direct
-from convmtx.engines.parts import Part
+from convmtx.engines.parts import Part, mended
 from convmtx.engines.rates import Work, total
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
@@ -29,28 +29,31 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     if _of_one_axis(part):
         direct.correlate(part, x, y)
         return
-    stages = part.keep("stages", lambda: _stages(part))
-    groups, filters, channels, *_ = part.kernel.shape
-    each = groups * filters * channels * prod(x.shape[3:]) * y.itemsize
+    each = prod(part.kernel.shape[:3]) * prod(x.shape[3:]) * y.itemsize
     step = max(BETWEEN_BYTES // each, 1)
-    for b in range(0, x.shape[0], step):
-        between = x[b : b + step].reshape(-1, groups * channels, 1, *x.shape[3:])
-        for stage in stages[:-1]:
-            sizes = tuple(axis.out for axis in stage.axes)
-            result = np.empty((len(between), *stage.kernel.shape[:2], *sizes), y.dtype)
-            direct.correlate(stage, between, result)
-            if stage is stages[0]:  # (B, G*C, F, ...) to (B, G*F, C, ...)
-                result = result.reshape(len(result), groups, channels, filters, *sizes).swapaxes(2, 3)
-                result = result.reshape(len(result), groups * filters, channels, *sizes)
-                between = result if len(stages) == 2 else result.reshape(len(result), -1, 1, *sizes)
-            else:
-                between = result
-        last = stages[-1]
-        between = between.reshape(len(between), groups * filters, channels, *between.shape[3:])
-        target = y[b : b + step]
-        direct.correlate(last, between, target.reshape(len(target), groups * filters, 1, *target.shape[3:]))
-    if not np.isfinite(np.add.reduce(y, None)):
-        direct.correlate(part, x, y)
+    with np.errstate(over="ignore", invalid="ignore"):  # of the direct engine they will be true
+        for b in range(0, x.shape[0], step):
+            _one_after_another(part, x[b : b + step], y[b : b + step])
+    mended(part, x, y, direct.correlate)
+
+
+def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
+    stages = _stages(part, y.dtype)
+    assert stages is not None  # `work` was asked first
+    groups, filters, channels, *_ = part.kernel.shape
+    between = x.reshape(-1, groups * channels, 1, *x.shape[3:])
+    for stage in stages[:-1]:
+        sizes = tuple(axis.out for axis in stage.axes)
+        result = np.empty((len(between), *stage.kernel.shape[:2], *sizes), y.dtype)
+        direct.correlate(stage, between, result)
+        if stage is stages[0]:  # (B, G*C, F, ...) to (B, G*F, C, ...)
+            result = result.reshape(len(result), groups, channels, filters, *sizes).swapaxes(2, 3)
+            result = result.reshape(len(result), groups * filters, channels, *sizes)
+            between = result if len(stages) == 2 else result.reshape(len(result), -1, 1, *sizes)
+        else:
+            between = result
+    between = between.reshape(len(between), groups * filters, channels, *between.shape[3:])
+    direct.correlate(stages[-1], between, y.reshape(len(y), groups * filters, 1, *y.shape[3:]))
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
@@ -60,7 +63,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
         return None
     if _of_one_axis(part):  # as phases of a strided map may be
         return direct.work(part, dtype, images)
-    stages = part.keep("stages", lambda: _stages(part))
+    stages = _stages(part, dtype)
     return None if stages is None else total(direct.work(stage, dtype, images) for stage in stages)
 
 
@@ -68,10 +71,11 @@ def _of_one_axis(part: Part) -> bool:
     return sum(int(n) > 1 for n in part.kernel.shape[3:]) < 2
 
 
-def factors(part: Part) -> tuple[AnyArray, ...] | None:
-    """A vector (G, F, C, kj) for each axis with the kernel as their outer product, to rounding; None without such.
+def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
+    """A vector (G, F, C, kj) for each axis with the kernel as their outer product; None without such.
 
-    The lines through the entry of largest magnitude must be those vectors, the first ones divided by that entry.
+    Every entry must be right to rounding in ``dtype``, that of the results; zeros must be zeros. The lines through
+    the entry of largest magnitude must be those vectors, the first ones divided by that entry.
     """
     kernel = part.kernel.astype(np.result_type(part.kernel, np.float64), copy=False)
     *pairs, d = *kernel.shape[:3], kernel.ndim - 3
@@ -90,14 +94,18 @@ def factors(part: Part) -> tuple[AnyArray, ...] | None:
             line = np.divide(line, peak, out=np.zeros_like(line), where=peak != 0)
         found.append(line)
         product = product * line.reshape(*pairs, *(size if i == j else 1 for i in range(d)))
-    tolerance = 4 * d * np.finfo(part.kernel.dtype if part.kernel.dtype.kind in "fc" else np.float64).eps
-    difference = np.abs(kernel - product).reshape(*pairs, -1).max(axis=-1)
-    return tuple(found) if (difference <= tolerance * np.abs(peak[..., 0])).all() else None
+    tolerance = 4 * d * np.finfo(dtype).eps
+    return tuple(found) if (np.abs(kernel - product) <= tolerance * np.abs(kernel)).all() else None
 
 
-def _stages(part: Part) -> list[Part] | None:
+def _stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
+    kept: list[Part] | None = part.keep(("stages", dtype), lambda: _make_stages(part, dtype))
+    return kept
+
+
+def _make_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
     """One convolution for each axis, the first from channels to pairs, the last from pairs to filters."""
-    found = factors(part)
+    found = factors(part, dtype)
     if found is None:
         return None
     groups, filters, channels, *_ = part.kernel.shape

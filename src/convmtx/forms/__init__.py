@@ -14,6 +14,7 @@ from convmtx.forms.dense import dense
 from convmtx.forms.sizes import sizes, working
 from convmtx.forms.view import view
 from convmtx.geometry import Geometry
+from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike, SparseFormat
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _rows(
     shape = (wanted.size, geometry.shape[1])
     entries = wanted.size * -(-geometry.nnz // geometry.shape[0])
     memory.require(call, "rows", {"rows": entries * (kernel.dtype.itemsize + 3 * 8)})
-    matrix = csr_array(sparse.some_rows(geometry, kernel, order, wanted), shape=shape)
+    matrix = csr_array(sparse.some_rows(geometry, entries_of(geometry, kernel), order, wanted), shape=shape)
     matrix.has_sorted_indices = matrix.has_canonical_format = True
     return converted(call, matrix, format, {})
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.forms.layout import Strides, folded, strides
+from convmtx.forms.layout import Strides, picked, strides
 from convmtx.geometry import Geometry, Run, runs
+from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, Order
 
 
@@ -20,11 +21,11 @@ def dense(geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
     rows_at = strides(geometry, geometry.out_shape, order)
     rows_at = Strides(rows_at.channel * columns, tuple(s * columns for s in rows_at.spatial))
     columns_at = strides(geometry, geometry.in_shape, order)
-    taps = geometry.taps(kernel)
+    entries = entries_of(geometry, kernel)
     flat = matrix.reshape(-1)
     for chosen in product(*(runs(a) for a in geometry.axes)):
         if all(run.columns.size for run in chosen):
-            _write(flat, geometry, chosen, folded(taps, chosen), rows_at, columns_at)
+            _write(flat, geometry, chosen, picked(entries, chosen), rows_at, columns_at)
     return matrix
 
 

@@ -1,4 +1,4 @@
-"""What every form shares: where an axis stands in the flattened vector, and the kernel as a run sees it."""
+"""What every form shares: where an axis stands in the flattened vector, and the entries of a run."""
 
 from __future__ import annotations
 
@@ -36,14 +36,11 @@ def channel_leads(geometry: Geometry, order: Order) -> bool:
     return (geometry.layout is Layout.FIRST) is (order == "C")
 
 
-def folded(taps: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:
-    """Taps (F, C/groups, k1..kd) as these runs' columns see them, (F, C/groups, slots1..slotsd).
-
-    Axis by axis, first to last: every form adds the same numbers in the same order, so they agree exactly.
-    """
+def picked(entries: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:
+    """Entries (F, C/groups, e1..ed) at these runs' columns, (F, C/groups, slots1..slotsd)."""
     for j, run in enumerate(chosen):
-        taps = run.fold(taps, j + 2)
-    return taps
+        entries = entries.take(run.entries, j + 2)
+    return entries
 
 
 def index_dtype(*largest: int) -> type[np.int32] | type[np.int64]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from convmtx.forms.layout import channel_leads, folded, index_dtype, strides
+from convmtx.forms.layout import channel_leads, index_dtype, picked, strides
 from convmtx.geometry import Geometry, Run, runs
+from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray, Order
 
 if TYPE_CHECKING:
@@ -72,37 +73,35 @@ class Rows(NamedTuple):
         return strides(self.geometry, self.geometry.in_shape, self.order).spatial
 
 
-def csr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """data, indices, indptr of the whole matrix: sorted, without duplicates, zeros of the kernel kept."""
+def csr_arrays(geometry: Geometry, entries: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """data, indices, indptr of the matrix of these entries (`entries_of`): sorted, no duplicates, zeros kept."""
     rows = Rows(geometry, order)
-    taps = geometry.taps(kernel)
     nnz = geometry.nnz
     dtype = index_dtype(nnz, *geometry.shape)
-    data, indices = np.empty(nnz, kernel.dtype), np.empty(nnz, dtype)
+    data, indices = np.empty(nnz, entries.dtype), np.empty(nnz, dtype)
     row_width = geometry.out_channels * geometry.channels_per_group[1]
     still = (0,) * len(geometry.axes)
     jobs: list[Job] = [
-        (data, lambda chosen: rows.in_order(folded(taps, chosen)), still),
+        (data, lambda chosen: rows.in_order(picked(entries, chosen)), still),
         (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
     ]
     _fill_all(rows, jobs, row_width)
     return data, indices, _indptr(rows, geometry.out_channels, geometry.channels_per_group[1], dtype)
 
 
-def bsr_arrays(geometry: Geometry, kernel: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
+def bsr_arrays(geometry: Geometry, entries: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
     """The same with the channel matrix of a group as one dense block; needs the channel as fastest axis."""
     per_f, per_c = geometry.channels_per_group
     groups = geometry.groups
     blocks = Geometry(geometry.axes, groups, groups, groups, geometry.layout, geometry.flip)
     rows = Rows(blocks, order)
-    taps = geometry.taps(kernel)
     count = geometry.nnz // (per_f * per_c)
     dtype = index_dtype(geometry.nnz, *geometry.shape)
-    data, indices = np.empty(geometry.nnz, kernel.dtype), np.empty(count, dtype)
+    data, indices = np.empty(geometry.nnz, entries.dtype), np.empty(count, dtype)
     axis_order = rows.axis_order
 
     def block_values(chosen: tuple[Run, ...]) -> AnyArray:
-        values = folded(taps, chosen)
+        values = picked(entries, chosen)
         values = values.reshape(groups, per_f, per_c, *values.shape[2:])
         return values.transpose(0, *(3 + a for a in axis_order), 1, 2).reshape(groups, -1)
 
@@ -236,11 +235,10 @@ def _indptr(rows: Rows, filters: int, per_slot: int, dtype: type[Any]) -> AnyArr
 
 
 def some_rows(
-    geometry: Geometry, kernel: AnyArray, order: Order, wanted: IntArray
+    geometry: Geometry, entries: AnyArray, order: Order, wanted: IntArray
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
     """data, indices, indptr of the rows ``wanted``, in that order: no other row is built."""
     rows = Rows(geometry, order)
-    taps = geometry.taps(kernel)
     places, filters = _places(rows, wanted)
     run_of = [_run_of(runs(a), place) for a, place in zip(geometry.axes, places, strict=True)]
     kinds, kind_of = np.unique(np.stack(run_of, axis=1), axis=0, return_inverse=True)
@@ -250,7 +248,7 @@ def some_rows(
     counts = lengths[kind_of]
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     dtype = index_dtype(int(pointers[-1]), wanted.size, geometry.shape[1])
-    data, indices = np.empty(int(pointers[-1]), kernel.dtype), np.empty(int(pointers[-1]), dtype)
+    data, indices = np.empty(int(pointers[-1]), entries.dtype), np.empty(int(pointers[-1]), dtype)
     for k, chosen in enumerate(leaves):
         members = np.flatnonzero(kind_of == k)
         moved = np.zeros(members.size, np.int64)
@@ -258,7 +256,7 @@ def some_rows(
             moved += (places[j][members] - run.start) // run.step * (run.shift * shifts[j])
         at = pointers[members][:, None] + np.arange(lengths[k])
         indices[at] = rows.columns(chosen)[filters[members]] + moved[:, None]
-        data[at] = rows.in_order(folded(taps, chosen))[filters[members]]
+        data[at] = rows.in_order(picked(entries, chosen))[filters[members]]
     return data, indices, pointers.astype(dtype)
 
 
@@ -285,7 +283,7 @@ def csr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csr_
     """Rows, compressed."""
     from scipy.sparse import csr_array
 
-    return _canonical(csr_array(csr_arrays(geometry, kernel, order), shape=geometry.shape))
+    return _canonical(csr_array(csr_arrays(geometry, entries_of(geometry, kernel), order), shape=geometry.shape))
 
 
 def csc(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csc_array:
@@ -295,14 +293,14 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.csc_
     transposed = geometry.T
     if transposed is None:
         return _canonical(csr(geometry, kernel, order).tocsc())
-    return _canonical(csc_array(csr_arrays(transposed, kernel, order), shape=geometry.shape))
+    return _canonical(csc_array(csr_arrays(transposed, entries_of(transposed, kernel), order), shape=geometry.shape))
 
 
 def coo(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.coo_array:
     """Coordinates, in row order."""
     from scipy.sparse import coo_array
 
-    data, indices, pointers = csr_arrays(geometry, kernel, order)
+    data, indices, pointers = csr_arrays(geometry, entries_of(geometry, kernel), order)
     row = np.repeat(np.arange(geometry.shape[0], dtype=indices.dtype), np.diff(pointers))
     matrix = coo_array((data, (row, indices)), shape=geometry.shape)
     matrix.has_canonical_format = True
@@ -314,10 +312,10 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.bsr_
     from scipy.sparse import bsr_array
 
     if channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1:
-        data, indices, pointers = csr_arrays(geometry, kernel, order)
+        data, indices, pointers = csr_arrays(geometry, entries_of(geometry, kernel), order)
         data = data.reshape(-1, 1, 1)
     else:
-        data, indices, pointers = bsr_arrays(geometry, kernel, order)
+        data, indices, pointers = bsr_arrays(geometry, entries_of(geometry, kernel), order)
     return _canonical(bsr_array((data, indices, pointers), shape=geometry.shape))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convmtx.errors import NotToeplitzError, sentence
 from convmtx.geometry import Axis, Geometry
-from convmtx.geometry.runs import summed
+from convmtx.taps import added, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
 
@@ -48,7 +48,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
                     "Use to_tensor()",
                 )
             )
-    taps = geometry.taps(kernel)
+    taps = taps_of(geometry, kernel)
     channels, space = embedded_shape(geometry)[:2], embedded_shape(geometry)[2:]
     # Channels inside: the taps lie together, and few pages of the zeros are ever touched.
     embedded = np.zeros((*space, *channels), taps.dtype).transpose(len(space), len(space) + 1, *range(len(space)))
@@ -91,6 +91,7 @@ def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
         residues, slots = np.unique(place % axis.stretched, return_inverse=True)
         turns = np.arange(0, length, axis.stretched)
         place = (residues + turns[:, None]).ravel()
-        taps = np.concatenate([summed(taps, at, slots, residues.size)] * turns.size, axis=at)
+        groups = [np.flatnonzero(slots == m) for m in range(residues.size)]
+        taps = np.concatenate([added(taps, groups, at)] * turns.size, axis=at)
     kept = np.flatnonzero((place >= 0) & (place < length))
     return taps.take(kept, at), place[kept]

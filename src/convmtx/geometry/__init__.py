@@ -2,6 +2,6 @@
 
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
-from convmtx.geometry.runs import Run, runs
+from convmtx.geometry.runs import Run, runs, sums
 
-__all__ = ["Axis", "Geometry", "Layout", "Run", "runs"]
+__all__ = ["Axis", "Geometry", "Layout", "Run", "runs", "sums"]

@@ -1,21 +1,19 @@
-"""When two convolutions in sum or in succession are one, and which: integers, and taps moved by them."""
+"""When two convolutions in sum or in succession are one, and which."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from math import gcd, prod
-from typing import Any
 
 import numpy as np
 
 from convmtx.boundary import WRAP, ZERO, Boundary
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import IntArray
 
 
-def _positions(axis: Axis) -> IntArray:
+def positions(axis: Axis) -> IntArray:
     """What the taps read for output 0, in stretched positions."""
     return np.arange(axis.kernel) * axis.dilation - axis.lo
 
@@ -28,18 +26,6 @@ def _axis_of(axis: Axis, positions: list[IntArray], stride: int, out: int) -> Ax
     lo = -int(every[0])
     hi = (out - 1) * stride + (kernel - 1) * step + 1 - axis.stretched - lo
     return replace(axis, kernel=kernel, stride=stride, dilation=step, lo=lo, hi=hi)
-
-
-def _wider(taps: AnyArray, groups: int, fewer: int) -> AnyArray:
-    """Taps for fewer groups that are the same map: zeros between channels of different old groups."""
-    if groups == fewer:
-        return taps
-    rows, per_group, *space = taps.shape
-    ratio = groups // fewer
-    blocks = np.zeros((fewer, ratio, rows // groups, ratio, per_group, *space), taps.dtype)
-    for j in range(ratio):
-        blocks[:, j, :, j] = taps.reshape(fewer, ratio, rows // groups, per_group, *space)[:, j]
-    return blocks.reshape(rows, ratio * per_group, *space)
 
 
 def _plain(first: Geometry, second: Geometry, axes: tuple[Axis, ...], groups: int) -> Geometry:
@@ -61,27 +47,10 @@ def sum_geometry(a: Geometry, b: Geometry) -> Geometry | None:
             return None
         if p.reads_outside and q.reads_outside and p.boundary != q.boundary:
             return None
-        axes.append(_axis_of(p if p.reads_outside else q, [_positions(p), _positions(q)], p.stride, p.out))
+        axes.append(_axis_of(p if p.reads_outside else q, [positions(p), positions(q)], p.stride, p.out))
     if prod(x.kernel for x in axes) > 2 * sum(prod(x.kernel for x in g.axes) for g in (a, b)):
         return None
     return _plain(a, b, tuple(axes), gcd(a.groups, b.groups))
-
-
-def sum_taps(joined: Geometry, parts: list[tuple[Geometry, AnyArray]]) -> AnyArray:
-    """Taps of the sum: each part's taps at its positions of the common grid."""
-    dtype = np.result_type(*(taps for _, taps in parts))
-    total = np.zeros(_taps_shape(joined), dtype)
-    for geometry, taps in parts:
-        places = [
-            (_positions(own) + axis.lo) // axis.dilation for own, axis in zip(geometry.axes, joined.axes, strict=True)
-        ]
-        at: tuple[Any, ...] = (..., *np.ix_(*places))
-        total[at] += _wider(taps, geometry.groups, joined.groups)
-    return total
-
-
-def _taps_shape(geometry: Geometry) -> tuple[int, ...]:
-    return (geometry.out_channels, geometry.channels_per_group[1], *(a.kernel for a in geometry.axes))
 
 
 def product_geometry(left: Geometry, right: Geometry) -> Geometry | None:
@@ -98,7 +67,7 @@ def product_geometry(left: Geometry, right: Geometry) -> Geometry | None:
         rule = _continued(outer, inner)
         if outer.input_dilation != 1 or rule is None:
             return None
-        r = _positions(outer)[:, None] * inner.stride + _positions(inner)
+        r = positions(outer)[:, None] * inner.stride + positions(inner)
         axes.append(_axis_of(replace(inner, boundary=rule), [r.ravel()], outer.stride * inner.stride, outer.out))
     return _plain(left, right, tuple(axes), gcd(left.groups, right.groups))
 
@@ -116,24 +85,3 @@ def _continued(outer: Axis, inner: Axis) -> Boundary | None:
         after_starts = inner.out * inner.stride - inner.lo >= inner.stretched
         return ZERO if before_ends and after_starts else None
     return None
-
-
-def product_taps(joined: Geometry, left: tuple[Geometry, AnyArray], right: tuple[Geometry, AnyArray]) -> AnyArray:
-    """Taps of the product: right's taps moved to each of left's positions, channels multiplied as matrices."""
-    outer, outer_taps = left
-    inner, inner_taps = right
-    groups = joined.groups
-    a = _wider(outer_taps, outer.groups, groups)
-    b = _wider(inner_taps, inner.groups, groups)
-    a = a.reshape(groups, outer.out_channels // groups, -1, *a.shape[2:])
-    b = b.reshape(groups, inner.out_channels // groups, -1, *b.shape[2:])
-    total = np.zeros((groups, a.shape[1], *b.shape[2:3], *(x.kernel for x in joined.axes)), np.result_type(a, b))
-    for tap in product(*(range(x.kernel) for x in outer.axes)):
-        places = []
-        for p, own, base, axis in zip(tap, inner.axes, outer.axes, joined.axes, strict=True):
-            shifted = (p * base.dilation - base.lo) * own.stride + _positions(own)
-            places.append((shifted + axis.lo) // axis.dilation)
-        at: tuple[Any, ...] = (..., *np.ix_(*places))
-        matrix = a.reshape(*a.shape[:3], -1)[..., np.ravel_multi_index(tap, a.shape[3:])]
-        total[at] += np.einsum("gfm,gmc...->gfc...", matrix, b)
-    return total.reshape(_taps_shape(joined))

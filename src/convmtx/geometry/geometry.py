@@ -7,10 +7,8 @@ from enum import Enum
 from math import prod
 from typing import TypeVar
 
-import numpy as np
-
 from convmtx.geometry.axis import Axis
-from convmtx.typing import AnyArray, Shape
+from convmtx.typing import Shape
 
 T = TypeVar("T")
 
@@ -84,30 +82,6 @@ class Geometry:
     def toeplitz(self) -> bool:
         return all(a.toeplitz for a in self.axes)
 
-    def taps(self, kernel: AnyArray) -> AnyArray:
-        """The kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view where possible."""
-        d = len(self.axes)
-        if self.layout is Layout.PLAIN:
-            kernel = kernel[None, None]
-        elif self.layout is Layout.LAST:
-            kernel = kernel.transpose(d + 1, d, *range(d))
-        if self.flip is not self.transposed:
-            kernel = np.flip(kernel, tuple(range(2, d + 2)))
-        if self.transposed:
-            kernel = _swap_channels(kernel, self.groups)
-        return kernel
-
-    def stored(self, taps: AnyArray) -> AnyArray:
-        """The inverse of `taps`: the kernel array of which these are the correlation taps."""
-        d = len(self.axes)
-        if self.transposed:
-            taps = _swap_channels(taps, self.groups)
-        if self.flip is not self.transposed:
-            taps = np.flip(taps, tuple(range(2, d + 2)))
-        if self.layout is Layout.PLAIN:
-            return taps.reshape(taps.shape[2:])
-        return taps.transpose(*range(2, d + 2), 1, 0) if self.layout is Layout.LAST else taps
-
     @property
     def T(self) -> Geometry | None:
         """Geometry of the transpose, for the same kernel array; None where that is no convolution."""
@@ -121,12 +95,3 @@ class Geometry:
             out_channels=self.in_channels,
             transposed=not self.transposed,
         )
-
-
-def _swap_channels(taps: AnyArray, groups: int) -> AnyArray:
-    """(G*a, b, ...) to (G*b, a, ...): the channel matrix of each group transposed."""
-    rows, columns, *space = taps.shape
-    if groups == 1:
-        return taps.swapaxes(0, 1)
-    blocks = taps.reshape(groups, rows // groups, columns, *space).swapaxes(1, 2)
-    return blocks.reshape(groups * columns, rows // groups, *space)

@@ -14,9 +14,8 @@ from math import gcd
 import numpy as np
 
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry.axis import Axis
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import IntArray
 
 _CHUNK = 1 << 20  # table entries looked at together
 
@@ -25,7 +24,8 @@ _CHUNK = 1 << 20  # table entries looked at together
 class Run:
     """Outputs ``start + j*step`` (j < count) read inputs ``columns + j*shift``, in ascending order.
 
-    Tap ``taps[m]`` falls on column ``slots[m]``; taps are ascending, and every column has a tap.
+    Tap ``taps[m]`` falls on column ``slots[m]``; taps are ascending, and every column has a tap. The entry of
+    column m is number ``entries[m]`` of the taps, counted on through the `sums` of taps that share a column.
     """
 
     start: int
@@ -35,14 +35,7 @@ class Run:
     columns: IntArray
     taps: IntArray
     slots: IntArray
-
-    def fold(self, kernel: AnyArray, axis: int) -> AnyArray:
-        """The kernel along ``axis`` as this run's columns see it: taps that share a column summed in order."""
-        picked = kernel.take(self.taps, axis)
-        if self.columns.size == self.taps.size:
-            ordered = bool((np.diff(self.slots) > 0).all())
-            return picked if ordered else picked.take(np.argsort(self.slots), axis)
-        return summed(picked, axis, self.slots, self.columns.size)
+    entries: IntArray
 
     def segments(self) -> Iterator[tuple[int, int, int, int]]:
         """The columns cut into arithmetic progressions: (first slot, number, first column, step)."""
@@ -57,28 +50,13 @@ class Run:
             at = end
 
 
-def summed(taps: AnyArray, axis: int, slots: IntArray, size: int) -> AnyArray:
-    """Taps along ``axis`` added up, in order, in the slots they fall on; sums beyond an integer type are refused."""
-    whole = taps.dtype.kind in "iu"
-    wide = np.result_type(taps, np.int64) if whole and taps.dtype != np.uint64 else taps.dtype
-    total = np.zeros((*taps.shape[:axis], size, *taps.shape[axis + 1 :]), wide)
-    np.add.at(np.moveaxis(total, axis, 0), slots, np.moveaxis(taps, axis, 0))
-    exact = total.astype(taps.dtype, copy=False)
-    if whole and (exact != total).any():
-        sum_ = total[exact != total].flat[0]
-        got = f"a boundary folds taps onto one position, and their sum {sum_} is no {taps.dtype}"
-        remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
-        raise ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
-    return exact
-
-
 def _run(axis: Axis, start: int, step: int, count: int) -> Run:
     """The run whose first output is ``start``: its table row, folded."""
     row = axis.read(np.asarray(start), np.arange(axis.kernel))
     taps = np.flatnonzero(row != NOTHING)
     columns, slots = np.unique(row[taps], return_inverse=True)
     shift = step * axis.stride // axis.input_dilation
-    return Run(start, step, count, shift, columns, taps, slots)
+    return Run(start, step, count, shift, columns, taps, slots, taps[np.argsort(slots)])
 
 
 def _edge(axis: Axis, outputs: range) -> Iterator[Run]:
@@ -131,11 +109,36 @@ def _constant(axis: Axis, start: int, stop: int) -> Iterator[Run]:
         yield replace(_run(axis, start, 1, stop - start), shift=0)
 
 
-@lru_cache(maxsize=512)
 def runs(axis: Axis) -> tuple[Run, ...]:
     """All runs of an axis; together they hold each output once.
 
     O(kernel) for each output at the edges, and for as many of these as one turn of the rule at most.
     """
+    return _numbered(axis)[0]
+
+
+def sums(axis: Axis) -> tuple[tuple[int, ...], ...]:
+    """The different sets of taps, two or more and ascending, that share a column anywhere on the axis."""
+    return _numbered(axis)[1]
+
+
+@lru_cache(maxsize=512)
+def _numbered(axis: Axis) -> tuple[tuple[Run, ...], tuple[tuple[int, ...], ...]]:
     first, last = axis.interior
-    return (*_outside(axis, 0, first), *_interior(axis, first, last), *_outside(axis, last, axis.out))
+    found = (*_outside(axis, 0, first), *_interior(axis, first, last), *_outside(axis, last, axis.out))
+    seen: dict[tuple[int, ...], int] = {}
+    return tuple(_with_sums(run, axis.kernel, seen) for run in found), tuple(seen)
+
+
+def _with_sums(run: Run, kernel: int, seen: dict[tuple[int, ...], int]) -> Run:
+    """The run with entries that number sums of taps too; new ones are added to those seen."""
+    if run.columns.size == run.taps.size:
+        return run
+    taps = run.taps[np.argsort(run.slots, kind="stable")]
+    counts = np.bincount(run.slots, minlength=run.columns.size)
+    starts = np.cumsum(counts) - counts
+    entries = taps[starts]
+    for m in np.flatnonzero(counts > 1):
+        shared = tuple(taps[starts[m] : starts[m] + counts[m]].tolist())
+        entries[m] = seen.setdefault(shared, kernel + len(seen))
+    return replace(run, entries=entries)

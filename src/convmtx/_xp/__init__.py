@@ -1,0 +1,167 @@
+"""The only room that knows array libraries differ: NumPy, and all that the array API standard makes alike.
+
+NumPy stays the quick case, and no other library is imported unless an array of its own comes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from convmtx.boundary import NOTHING
+from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.typing import Array, IntArray
+
+_KINDS = "iufc"
+
+
+def numeric(call: str, name: str, value: Any) -> Array:
+    """``value`` as an array of integers, floats or complex numbers, of the library it came from.
+
+    What is no array becomes NumPy's, in native byte order; copied only if need be. Masked arrays are refused, for
+    their mask would be lost.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            sentence(call, f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
+        )
+    if not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__dlpack__"):
+        return _foreign(call, name, value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        got = f"{name} of type {type(value).__name__} is no array ({error})"
+        raise ArgumentTypeError(sentence(call, got, "Wanted a numeric array", "Pass an ndarray")) from None
+    if array.dtype.kind not in _KINDS:
+        remedy = "Cast it first, as with x.astype(np.int64)" if array.dtype.kind == "b" else "Pass an ndarray"
+        raise _not_numeric(call, name, array.dtype, remedy)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
+
+
+def _foreign(call: str, name: str, value: Any) -> Array:
+    from array_api_compat import is_array_api_obj
+
+    if not is_array_api_obj(value):
+        got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
+        wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
+    if not namespace(value).isdtype(value.dtype, "numeric"):
+        raise _not_numeric(call, name, value.dtype, "Cast it first")
+    return value
+
+
+def _not_numeric(call: str, name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
+    got = f"{name} has dtype {dtype}"
+    return ArgumentTypeError(sentence(call, got, "Wanted integers, floats or complex numbers", remedy))
+
+
+def namespace(array: Any) -> Any:
+    """The module of functions for this array, as the array API standard has them."""
+    if is_numpy(array):
+        return np
+    from array_api_compat import array_namespace
+
+    return array_namespace(array)
+
+
+def is_numpy(array: Any) -> bool:
+    """Whether this is NumPy's own array."""
+    return isinstance(array, np.ndarray | np.generic)
+
+
+def library(array: Any) -> str:
+    """Name of the library an array belongs to."""
+    return "numpy" if is_numpy(array) else namespace(array).__name__.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def is_complex(dtype: Any) -> bool:
+    """Whether numbers of this type have an imaginary part."""
+    return "complex" in str(dtype)
+
+
+def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
+    """Both in one library and on one device; NumPy's goes to where the other is, and nothing else is moved."""
+    if is_numpy(first) and is_numpy(second):
+        return first, second
+    if is_numpy(first):
+        return like(first, second), second
+    if is_numpy(second):
+        return first, like(second, first)
+    if library(first) != library(second):
+        got = f"the kernel is of {library(first)} and the input of {library(second)}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
+    return first, second
+
+
+def like(array: Array, other: Array) -> Array:
+    """A NumPy array in the library and on the device of another."""
+    if is_numpy(other):
+        return array
+    from array_api_compat import device
+
+    if not array.flags.writeable and library(other) == "torch":
+        array = array.copy()  # PyTorch has no read-only memory, and warns
+    return namespace(other).asarray(array, device=None if is_traced(other) else device(other))
+
+
+def is_traced(array: Array) -> bool:
+    """Whether JAX is tracing: the array has a shape and no values."""
+    return "jax" in sys.modules and isinstance(array, sys.modules["jax"].core.Tracer)
+
+
+def frozen(array: Array) -> Array:
+    """A copy that nobody else can change, so that an operator stays what it is; of JAX the array itself."""
+    if is_numpy(array):
+        copy = np.array(array, order="C")
+        copy.setflags(write=False)
+        return copy
+    return array if library(array) == "jax" else namespace(array).asarray(array, copy=True)
+
+
+def promoted(*dtypes: Any) -> Any:
+    """The type of a sum of such numbers, by the rules of their library; NumPy's types join the other's by name."""
+    foreign = [dtype for dtype in dtypes if not isinstance(dtype, np.dtype)]
+    if not foreign:
+        return np.result_type(*dtypes)
+    package = sys.modules[type(foreign[0]).__module__.partition(".")[0]]
+    if package.__name__ == "torch":
+        package = __import__("array_api_compat.torch", fromlist=["torch"])
+    named = (getattr(package, dtype.name) if isinstance(dtype, np.dtype) else dtype for dtype in dtypes)
+    return package.result_type(*named)
+
+
+def cast(array: Array, dtype: Any) -> Array:
+    """The array in another type, itself where it has that already."""
+    return array if array.dtype == dtype else namespace(array).astype(array, dtype)
+
+
+def gather(array: Array, index: IntArray, axis: int) -> Array:
+    """Entries along one axis, zero where the index is `NOTHING`; axes of the index stand in its place."""
+    xp = namespace(array)
+    flat = index.reshape(-1)
+    missing = flat == NOTHING
+    if missing.any():
+        shape = tuple(array.shape)
+        zero = xp.zeros_like(array[(slice(None),) * axis + (slice(0, 1),)])
+        array, flat = xp.concat([array, zero], axis=axis), np.where(missing, shape[axis], flat)
+    taken = xp.take(array, like(flat, array), axis=axis)
+    return xp.reshape(taken, (*taken.shape[:axis], *index.shape, *taken.shape[axis + 1 :]))
+
+
+def moved(array: Array, *axes: int) -> Array:
+    """Axes in another order."""
+    return namespace(array).permute_dims(array, axes)
+
+
+def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> Any:
+    """Flat integers, ``fill`` but for the given places; in NumPy, or in JAX for its own."""
+    size = 1
+    for n in shape:
+        size *= n
+    if is_numpy(places):
+        found = np.full(size, fill, values.dtype)
+        found[places] = values
+        return found
+    return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)

@@ -1,0 +1,131 @@
+"""Arrays of libraries other than NumPy: applied by that library, on its device, so that it can differentiate and trace.
+
+PyTorch and JAX have convolutions; any other library of the array API standard adds up one tap after another. Nothing
+here looks at values.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import cast, gather, library, moved, namespace, together
+from convmtx.boundary import NOTHING
+from convmtx.engines import pytorch
+from convmtx.engines.parts import inside, inside_axis
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.taps import kernel_of, taps_of
+from convmtx.typing import Array, EngineName, IntArray
+
+
+def apply(geometry: Geometry, kernel: Array, x: Array, asked: EngineName) -> Array:
+    """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
+    kernel, x = _alike(kernel, x, asked)
+    return _last(geometry, _convolved(geometry, taps_of(geometry, kernel), _first(geometry, x)))
+
+
+def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineName) -> Array:
+    """Apply the transpose where it is no convolution: (B, *out_shape) to (B, *in_shape).
+
+    The map is (continue the input past its ends), then (a convolution that reads nothing outside).
+    """
+    kernel, y = _alike(kernel, y, asked)
+    inner = inside(geometry)
+    mirrored = inner.T
+    assert mirrored is not None  # an axis that reads nothing outside always has a transpose
+    taps = taps_of(mirrored, kernel_of(inner, taps_of(geometry, kernel)))
+    x = _convolved(mirrored, taps, _first(geometry, y))
+    for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
+        if whole is not axis:
+            x = sum(gather(x, places, j + 2) for places in _readers(axis))
+    return _last(geometry, x)
+
+
+def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
+    """Both in one library and of one type, if that library may be used."""
+    kernel, x = together("op(x)", kernel, x)
+    if asked not in ("auto", library(x)):
+        got = f"engine={asked!r} on an array of {library(x)}"
+        wanted = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
+        raise ArgumentError(sentence("op(x)", got, wanted, "Use engine='auto', or pass NumPy arrays"))
+    dtype = namespace(x).result_type(kernel, x)
+    return cast(kernel, dtype), cast(x, dtype)
+
+
+def _first(geometry: Geometry, x: Array) -> Array:
+    """(B, *shape) with the channel axis before the spatial ones."""
+    if geometry.layout is Layout.PLAIN:
+        return x[:, None]
+    return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
+
+
+def _last(geometry: Geometry, y: Array) -> Array:
+    if geometry.layout is Layout.PLAIN:
+        return y[:, 0]
+    return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
+
+
+def _readers(axis: Axis) -> list[IntArray]:
+    """Arrays of one place of the continued axis for each input, `NOTHING` once all that read it are listed."""
+    first, last = axis.reach
+    source = axis.source(np.arange(first, last + 1))
+    order = np.argsort(source, kind="stable")
+    order = order[np.count_nonzero(source == NOTHING) :]
+    counts = np.bincount(source[order], minlength=axis.size)
+    starts = np.cumsum(counts) - counts
+    found = []
+    for turn in range(int(counts.max(initial=0))):
+        places = np.full(axis.size, NOTHING)
+        places[counts > turn] = order[starts[counts > turn] + turn]
+        found.append(places)
+    return found
+
+
+def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
+    """X (B, C, n1..nd) to (B, F, o1..od), of one type."""
+    name = library(x)
+    if name != "jax" and not (name == "torch" and pytorch.able(x)):
+        return _tap_by_tap(geometry, taps, x)
+    axes = []
+    for j, axis in enumerate(geometry.axes):
+        axes.append(axis if axis.zero_outside else inside_axis(axis))
+        if not axis.zero_outside:
+            x = continued(axis, x, j + 2)
+    convolved = pytorch.convolved if name == "torch" else _by_lax
+    return convolved(axes, geometry.groups, taps, x)
+
+
+def continued(axis: Axis, x: Array, at: int) -> Array:
+    """All that the outputs reach over along axis ``at``, stuffed zeros and boundary included."""
+    first, last = axis.reach
+    return gather(x, axis.source(np.arange(first, last + 1)), at)
+
+
+def _by_lax(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
+    from jax import lax
+
+    pads = [(a.lo, a.reach[1] + 1 - a.stretched) for a in axes]
+    stretch, dilations = [a.input_dilation for a in axes], [a.dilation for a in axes]
+    return lax.conv_general_dilated(
+        x, taps, [a.stride for a in axes], pads, stretch, dilations, feature_group_count=groups
+    )
+
+
+def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
+    xp, groups = namespace(x), geometry.groups
+    per_f, per_c = geometry.channels_per_group
+    for j, axis in enumerate(geometry.axes):
+        x = continued(axis, x, j + 2)
+    matrices = xp.reshape(taps, (groups, per_f, per_c, *taps.shape[2:]))
+    total: Any = 0
+    for tap in product(*(range(a.kernel) for a in geometry.axes)):
+        at = (
+            slice(p * a.dilation, p * a.dilation + (a.out - 1) * a.stride + 1, a.stride)
+            for p, a in zip(tap, geometry.axes, strict=True)
+        )
+        inputs = xp.reshape(x[(slice(None), slice(None), *at)], (x.shape[0], groups, per_c, -1))
+        total = total + xp.matmul(matrices[(slice(None),) * 3 + tap], inputs)
+    return xp.reshape(total, (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes)))

@@ -1,0 +1,115 @@
+"""Forms in libraries other than NumPy: every entry is taken from the kernel, so gradients are scatters.
+
+Which entry goes where is worked out from the geometry: in NumPy, or while JAX traces in the traced program itself,
+from one small table an axis, so that no array of the size of the matrix becomes part of it.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convmtx._xp import library, like, moved, namespace, scattered
+from convmtx.forms.layout import index_dtype, strides
+from convmtx.geometry import Axis, Geometry, runs
+from convmtx.taps import entries_of, wider
+from convmtx.typing import Array, Order
+
+
+class Table(NamedTuple):
+    """What each output of an axis reads, in ascending order: (out, most), less than `most` being made up with -1."""
+
+    columns: Any
+    entries: Any
+
+
+def table(axis: Axis, xp: Any) -> Table:
+    """The axis in integer arrays of ``xp``; runs of many outputs are written out there."""
+    most = max(run.columns.size for run in runs(axis))
+    places, columns, entries = [], [], []
+    for run in runs(axis):
+        step = xp.arange(run.count)[:, None]
+        width = run.columns.size
+        places.append(xp.reshape((run.start + step * run.step) * most + np.arange(width), (-1,)))
+        columns.append(xp.reshape(np.asarray(run.columns) + step * run.shift, (-1,)))
+        entries.append(xp.reshape(np.asarray(run.entries) + 0 * step, (-1,)))
+    at, shape = xp.concat(places), (axis.out, most)
+    return Table(*(xp.reshape(scattered(shape, -1, at, xp.concat(each)), shape) for each in (columns, entries)))
+
+
+def integers(array: Array) -> Any:
+    """The module that works out indices for forms of this array's library."""
+    return namespace(array) if library(array) == "jax" else np
+
+
+def dense(geometry: Geometry, kernel: Array, order: Order) -> Array:
+    """The (M, N) matrix: along one axis after the other, entry (o, i) is looked up."""
+    xp, xi = namespace(kernel), integers(kernel)
+    found = wider(entries_of(geometry, kernel), geometry.groups, 1)
+    d = len(geometry.axes)
+    for j, axis in enumerate(geometry.axes):
+        at = 2 + 2 * j
+        nothing = found.shape[at]  # the number of a zero put behind the entries
+        zero = xp.zeros_like(found[(slice(None),) * at + (slice(0, 1),)])
+        found = xp.concat([found, zero], axis=at)
+        columns, entries = table(axis, xi)
+        rows = xi.arange(axis.out)[:, None] * axis.size
+        beyond = axis.out * axis.size
+        places = xi.where(columns < 0, beyond, rows + columns)
+        lookup = scattered((beyond + 1,), nothing, xi.reshape(places, (-1,)), xi.reshape(entries, (-1,)))[:beyond]
+        found = xp.take(found, like(lookup, kernel), axis=at)
+        found = xp.reshape(found, (*found.shape[:at], axis.out, axis.size, *found.shape[at + 1 :]))
+    outs = geometry.layout.join(0, tuple(range(2, 2 + 2 * d, 2)))
+    ins = geometry.layout.join(1, tuple(range(3, 3 + 2 * d, 2)))
+    if len(outs) == d:  # without channels
+        found, outs, ins = found[0, 0], tuple(a - 2 for a in outs), tuple(a - 2 for a in ins)
+    if order == "F":
+        outs, ins = outs[::-1], ins[::-1]
+    return xp.reshape(moved(found, *outs, *ins), geometry.shape)
+
+
+def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: Any) -> tuple[Any, Any, Any]:
+    """Number of the entry, row and column of every stored entry, in row order, as ``xi`` integers.
+
+    ``sizes`` is the shape of the entries. A row holds a box of channels and table columns, and those that are -1
+    are left out.
+    """
+    d = len(geometry.axes)
+    per_f, per_c = geometry.channels_per_group
+    row_step = strides(geometry, geometry.out_shape, order)
+    column_step = strides(geometry, geometry.in_shape, order)
+    dims = geometry.layout.join(d, tuple(range(d)))
+    dims = dims if order == "C" else dims[::-1]
+    dims = dims if d in dims else (d, *dims)
+
+    def along(values: Any, out: int | None, into: int | None) -> Any:
+        """Values (out, in) of one axis with the axes of the box: outputs, filter among them, then what each reads."""
+        shape = [1] * (2 * d + 2)
+        for where, size in zip((out, into), values.shape, strict=True):
+            if where is not None:
+                shape[where] = size
+        return xi.reshape(values, tuple(shape))
+
+    at_out = {a: dims.index(a) for a in dims}
+    at_in = {a: d + 1 + dims.index(a) for a in dims}
+    dtype = index_dtype(geometry.nnz, *geometry.shape, prod(sizes))
+    filters = xi.arange(geometry.out_channels, dtype=dtype)[:, None]
+    channels = xi.arange(per_c, dtype=dtype)[None, :]
+    row = along(filters, at_out[d], None) * row_step.channel
+    column = along((filters // per_f * per_c + channels) * column_step.channel, at_out[d], at_in[d])
+    number = along((filters * per_c + channels) * prod(sizes[2:]), at_out[d], at_in[d])
+    valid: Any = True
+    for j, axis in enumerate(geometry.axes):
+        columns, entries = table(axis, xi)
+        valid = valid & along(columns >= 0, at_out[j], at_in[j])
+        row = row + along(xi.arange(axis.out, dtype=dtype)[:, None], at_out[j], None) * row_step.spatial[j]
+        column = column + along(columns, at_out[j], at_in[j]) * column_step.spatial[j]
+        number = number + along(entries, at_out[j], at_in[j]) * prod(sizes[3 + j :])
+    box = np.broadcast_shapes(column.shape, valid.shape, row.shape)
+    flat = [xi.reshape(xi.broadcast_to(each, box), (-1,)) for each in (number, row, column)]
+    if prod(box) == geometry.nnz:
+        return tuple(flat)
+    kept = xi.nonzero(xi.reshape(xi.broadcast_to(valid, box), (-1,)), **({} if xi is np else {"size": geometry.nnz}))[0]
+    return tuple(each[kept] for each in flat)

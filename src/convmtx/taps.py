@@ -1,0 +1,139 @@
+"""Kernel arrays and taps: how the one is read as the other, and sums and products of them. Of any array library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product, zip_longest
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import cast, gather, is_numpy, moved, namespace
+from convmtx.boundary import NOTHING
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import Geometry, Layout, sums
+from convmtx.geometry.compose import positions
+from convmtx.typing import Array, IntArray
+
+
+def taps_of(geometry: Geometry, kernel: Array) -> Array:
+    """The kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view where possible."""
+    d = len(geometry.axes)
+    if geometry.layout is Layout.PLAIN:
+        kernel = kernel[None, None]
+    elif geometry.layout is Layout.LAST:
+        kernel = moved(kernel, d + 1, d, *range(d))
+    if geometry.flip is not geometry.transposed:
+        flipped: Array = namespace(kernel).flip(kernel, axis=tuple(range(2, d + 2)))
+        kernel = flipped
+    return swapped(kernel, geometry.groups) if geometry.transposed else kernel
+
+
+def kernel_of(geometry: Geometry, taps: Array) -> Array:
+    """The inverse of `taps_of`: the kernel array of which these are the correlation taps."""
+    d = len(geometry.axes)
+    if geometry.transposed:
+        taps = swapped(taps, geometry.groups)
+    if geometry.flip is not geometry.transposed:
+        taps = namespace(taps).flip(taps, axis=tuple(range(2, d + 2)))
+    if geometry.layout is Layout.PLAIN:
+        return taps[0, 0]
+    return moved(taps, *range(2, d + 2), 1, 0) if geometry.layout is Layout.LAST else taps
+
+
+def swapped(taps: Array, groups: int) -> Array:
+    """(G*a, b, ...) to (G*b, a, ...): the channel matrix of each group transposed."""
+    rows, columns, *space = taps.shape
+    behind = range(3, 3 + len(space))
+    xp = namespace(taps)
+    if groups == 1:
+        return moved(taps, 1, 0, *range(2, taps.ndim))
+    blocks = moved(xp.reshape(taps, (groups, rows // groups, columns, *space)), 0, 2, 1, *behind)
+    return xp.reshape(blocks, (groups * columns, rows // groups, *space))
+
+
+def entries_of(geometry: Geometry, kernel: Array) -> Array:
+    """Every different entry of the matrix, (out_channels, in_channels/groups, entries1..entriesd).
+
+    Along each axis the taps themselves, then the sums of taps that a boundary folds onto one position (`sums`).
+    Every form is a gather of these, so forms agree exactly, and a form's gradient is a scatter.
+    """
+    taps = taps_of(geometry, kernel)
+    for j, axis in enumerate(geometry.axes):
+        several = sums(axis)
+        if several:
+            taps = namespace(taps).concat([taps, added(taps, several, j + 2)], axis=j + 2)
+    return taps
+
+
+def added(taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
+    """Sums of taps along an axis, each in the order given; those beyond an integer type of NumPy are refused."""
+    wide = taps
+    whole = is_numpy(taps) and taps.dtype.kind in "iu"
+    if whole and taps.dtype != np.uint64:
+        wide = taps.astype(np.result_type(taps, np.int64))
+    first, *others = (np.array(column) for column in zip_longest(*groups, fillvalue=NOTHING))
+    total = gather(wide, first, axis)
+    for column in others:
+        total = total + gather(wide, column, axis)
+    exact = cast(total, taps.dtype)
+    if whole and (exact != total).any():
+        sum_ = total[exact != total].flat[0]
+        got = f"a boundary folds taps onto one position, and their sum {sum_} is no {taps.dtype}"
+        remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
+        raise ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
+    return exact
+
+
+def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
+    """Taps of the sum: each part's taps at its positions of the common grid."""
+    placed = []
+    for geometry, taps in parts:
+        spread = wider(taps, geometry.groups, joined.groups)
+        for j, (own, axis) in enumerate(zip(geometry.axes, joined.axes, strict=True)):
+            spread = _spread(spread, (positions(own) + axis.lo) // axis.dilation, axis.kernel, j + 2)
+        placed.append(spread)
+    return placed[0] + placed[1]
+
+
+def _spread(taps: Array, places: IntArray, size: int, axis: int) -> Array:
+    """Taps along an axis at the given places of a longer one, zeros between."""
+    index = np.full(size, NOTHING)
+    index[places] = np.arange(places.size)
+    return gather(taps, index, axis)
+
+
+def wider(taps: Array, groups: int, fewer: int) -> Array:
+    """Taps for fewer groups that are the same map: zeros between channels of different old groups."""
+    if groups == fewer:
+        return taps
+    xp = namespace(taps)
+    rows, per_group, *space = taps.shape
+    ratio = groups // fewer
+    blocks = xp.reshape(taps, (fewer, ratio, rows // groups, per_group, *space))
+    zero = xp.zeros_like(blocks[:, 0])
+    lines = [
+        xp.concat([blocks[:, j] if i == j else zero for i in range(ratio)], axis=2) for j in range(ratio)
+    ]  # (fewer, F/groups, ratio*C/groups, ...)
+    return xp.reshape(xp.stack(lines, axis=1), (rows, ratio * per_group, *space))
+
+
+def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Geometry, Array]) -> Array:
+    """Taps of the product: right's taps moved to each of left's positions, channels multiplied as matrices."""
+    (outer, outer_taps), (inner, inner_taps) = left, right
+    xp, groups = namespace(outer_taps), joined.groups
+    a = wider(outer_taps, outer.groups, groups)
+    b = wider(inner_taps, inner.groups, groups)
+    dtype = xp.result_type(a, b)
+    a = cast(xp.reshape(a, (groups, outer.out_channels // groups, -1, *a.shape[2:])), dtype)
+    space = tuple(b.shape[2:])
+    b = cast(xp.reshape(b, (groups, inner.out_channels // groups, -1)), dtype)
+    total: Any = 0
+    for tap in product(*(range(x.kernel) for x in outer.axes)):
+        term = xp.matmul(a[(slice(None),) * 3 + tap], b)
+        term = xp.reshape(term, (outer.out_channels, -1, *space))
+        for j, (p, own, base, axis) in enumerate(zip(tap, inner.axes, outer.axes, joined.axes, strict=True)):
+            shifted = (p * base.dilation - base.lo) * own.stride + positions(own)
+            term = _spread(term, (shifted + axis.lo) // axis.dilation, axis.kernel, j + 2)
+        total = total + term
+    return total
