@@ -62,17 +62,20 @@ def entries_of(geometry: Geometry, kernel: Array) -> Array:
     for j, axis in enumerate(geometry.axes):
         several = sums(axis)
         if several:
-            taps = namespace(taps).concat([taps, added(taps, several, j + 2)], axis=j + 2)
+            taps = namespace(taps).concat([taps, added(geometry, taps, several, j + 2)], axis=j + 2)
     return taps
 
 
-def added(taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
-    """Sums of taps along an axis, each in the order given; those beyond an integer type of NumPy are refused."""
-    wide = taps
+def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
+    """Sums of ascending taps along an axis; those beyond an integer type of NumPy are refused.
+
+    A map and its transpose read the same kernel in opposite directions, and add in the same order: to the last bit.
+    """
+    wide, step = taps, -1 if geometry.transposed else 1
     whole = is_numpy(taps) and taps.dtype.kind in "iu"
     if whole and taps.dtype != np.uint64:
         wide = taps.astype(np.result_type(taps, np.int64))
-    first, *others = (np.array(column) for column in zip_longest(*groups, fillvalue=NOTHING))
+    first, *others = (np.array(column) for column in zip_longest(*(each[::step] for each in groups), fillvalue=NOTHING))
     total = gather(wide, first, axis)
     for column in others:
         total = total + gather(wide, column, axis)

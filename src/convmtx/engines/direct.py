@@ -35,6 +35,8 @@ SMALL = 900_000
 WIDE, LONG = 16, 24
 #: Outputs taken together at most.
 MOST = 32
+#: Taps up to which NumPy unrolls its loop over them.
+SHORT = 11
 #: Seconds of work from which other threads are asked to help.
 WORTH = 1.2e-3
 
@@ -159,11 +161,20 @@ def _ways(part: Part, dtype: np.dtype[Any]) -> Iterator[Way]:
         yield Way(rows, 1, tiles.products_shifted)
     if not rates.blas(dtype):
         return
+    if dtype.kind == "f" and _slides(part):
+        yield Way(last, 1, tiles.slid)
     for count in range(2, MOST + 1):
         if last and _worth_trying(count, part.axes[rows].out):
             yield _columns(part, rows, count)
         if _worth_trying(count, part.axes[last].out):
             yield Way(last, count, tiles.window_rows_channels_last if part.channels_last else tiles.window_rows)
+
+
+def _slides(part: Part) -> bool:
+    """Whether NumPy has a loop of its own for this: one axis and channel, and a short kernel without gaps or steps."""
+    axis = part.axes[0]
+    plain = axis.stride == axis.dilation == 1 and axis.kernel <= SHORT
+    return plain and len(part.axes) == part.kernel.shape[1] == part.kernel.shape[2] == 1
 
 
 def _worth_trying(count: int, outs: int) -> bool:
@@ -206,6 +217,8 @@ def way_work(part: Part, way: Way, dtype: np.dtype[Any], images: int) -> Work:
     outputs = images * groups * prod(a.out for a in part.axes)
     flops = 2.0 * outputs * filters * taps
     copied, run, aside, positions = outputs / together * taps, float(width), 0.0, outputs
+    if multiply is tiles.slid:
+        return {"slid": flops, "gemv": images * groups, "tile": 1, "call": 1}
     if multiply is tiles.products_shifted:
         inputs = images * groups * prod((a.out - 1) * a.stride + a.span for a in part.axes)
         rows, calls, positions = filters * prod(sizes), inputs / width, width
@@ -286,6 +299,8 @@ def _matrix(part: Part, way: Way, kernel: AnyArray) -> tuple[AnyArray, int]:
     spatial = range(4, kernel.ndim)
     if way.multiply is tiles.products_shifted:
         return kernel[:, :, 0].transpose(0, 1, *range(3, kernel.ndim - 1), 2).reshape(groups, -1, channels), 1
+    if way.multiply is tiles.slid:
+        return kernel.reshape(groups, taps), 1
     if way.multiply is tiles.window_rows_channels_last:
         return kernel.transpose(0, *spatial, 3, 2, 1).reshape(taps, count * filters), 1
     if way.multiply is tiles.window_rows:

@@ -24,6 +24,7 @@ SECONDS = {
     "thin flop f8": 1.8e-11,
     "thin flop c8": 2.2e-10,
     "thin flop c16": 2.8e-10,
+    "slid": 1.0e-10,
     "byte": 5.2e-11,
     "run": 4.8e-09,
     "gemm": 1.6e-07,

@@ -146,6 +146,13 @@ def products_shifted(x: AnyArray, band: Band, y: AnyArray) -> None:
     _store(np.add.reduce(shifted, tuple(range(3, 3 + d))), y[:, :, :, 0])
 
 
+def slid(x: AnyArray, band: Band, y: AnyArray) -> None:
+    """A signal at a time, one channel and short kernels without gaps: NumPy's own loops; matrix (G, taps)."""
+    for b, signals in enumerate(x):
+        for g, ((signal,), taps) in enumerate(zip(signals, band.matrix, strict=True)):
+            _store(np.correlate(signal.astype(taps.dtype, copy=False), taps), y[b, g, 0, 0])
+
+
 def _dims(x: AnyArray, band: Band, y: AnyArray) -> tuple[Dim, Dim, Dim, list[Dim], list[Dim]]:
     """Sizes and strides of the windows' axes: images, groups, channels, taps of each axis, outputs of each axis."""
     images, groups, channels, *apart = zip(x.shape, x.strides, strict=True)

@@ -55,7 +55,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     per_f, per_c = geometry.channels_per_group
     places = []
     for j, axis in enumerate(geometry.axes):
-        taps, place = _spread(axis, taps, j + 2)
+        taps, place = _spread(geometry, axis, taps, j + 2)
         places.append(place)
     step_f, step_c, *steps = embedded.strides
     diagonal = np.lib.stride_tricks.as_strided(
@@ -82,7 +82,7 @@ def _length(axis: Axis) -> int:
     return (axis.size - 1) * axis.input_dilation + (axis.out - 1) * axis.stride + 1
 
 
-def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
+def _spread(geometry: Geometry, axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
     """Taps along axis ``at`` and the places in the embedded axis where they stand."""
     length = _length(axis)
     # Place of difference i*e - o*s = q is q + (out-1)*s; tap p is met where q = p*t - lo.
@@ -92,6 +92,6 @@ def _spread(axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
         turns = np.arange(0, length, axis.stretched)
         place = (residues + turns[:, None]).ravel()
         groups = [np.flatnonzero(slots == m) for m in range(residues.size)]
-        taps = np.concatenate([added(taps, groups, at)] * turns.size, axis=at)
+        taps = np.concatenate([added(geometry, taps, groups, at)] * turns.size, axis=at)
     kept = np.flatnonzero((place >= 0) & (place < length))
     return taps.take(kept, at), place[kept]
