@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import is_complex, is_numpy, moved, namespace, numeric, promoted
+from convmtx._xp import (
+    conjugate,
+    identity_like,
+    is_complex,
+    is_numpy,
+    itemsize,
+    library,
+    moved,
+    numeric,
+    one_of_theirs,
+    promoted,
+    reshaped,
+)
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
 from convmtx.forms import FORMATS, converted, row_indices
 from convmtx.geometry.resolve import one_of
-from convmtx.typing import AnyArray, ArrayLike, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -52,6 +64,11 @@ class LinearMap(ABC):
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
         """Type of the matrix entries; an output has ``np.result_type(op.dtype, x)``."""
+
+    @property
+    @abstractmethod
+    def _of(self) -> Array:
+        """An array of the library that forms are made in."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,8 +136,8 @@ class LinearMap(ABC):
             wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
             raise ArgumentError(sentence("op(x)", f"x has shape {tuple(array.shape)}", wanted, remedy))
         batch = tuple(array.shape[: array.ndim - d])
-        y = self._apply(_reshaped(array, (prod(batch), *self.in_shape)))
-        return _reshaped(y, batch + self.out_shape)
+        y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
+        return reshaped(y, batch + self.out_shape)
 
     def matvec(self, v: ArrayLike) -> AnyArray:
         """``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
@@ -154,14 +171,14 @@ class LinearMap(ABC):
             got = f"v has shape {tuple(array.shape)}"
             remedy = "For an array that is not flattened call op(x)"
             raise ArgumentError(sentence(call, got, f"Wanted ({length},) or ({length}, k)", remedy))
-        batch = array[None] if array.ndim == 1 else moved(array, 1, 0)
+        batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
         if side == 0:
-            result = self._apply(_reshaped(batch, (-1, *self.in_shape)))
+            result = self._apply(reshaped(batch, (-1, *self.in_shape)))
         else:
-            result = conjugate(self._apply_transposed(_reshaped(conjugate(batch), (-1, *self.out_shape))))
-        result = _reshaped(result, (batch.shape[0], self.shape[side]))
+            result = conjugate(self._apply_transposed(reshaped(conjugate(batch), (-1, *self.out_shape))))
+        result = reshaped(result, (batch.shape[0], self.shape[side]))
         if array.ndim == 1:
-            return result[0]
+            return result[0, ...]
         return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
 
     def __matmul__(self, other: Any) -> Any:
@@ -214,16 +231,23 @@ class LinearMap(ABC):
     def to_dense(self, order: Order = "C") -> AnyArray:
         """The matrix, (M, N); ``order`` is how inputs and outputs are flattened."""
         check_order("to_dense", order)
-        size = prod(self.shape) * self.dtype.itemsize
+        size = prod(self.shape) * itemsize(self.dtype)
         memory.require("to_dense", "dense", {"dense": size})
         return self._dense(order)
 
-    def _dense(self, order: Order) -> AnyArray:
-        return self._sparse(order, None).toarray()
+    def _dense(self, order: Order) -> Array:
+        if is_numpy(self._of):
+            return self._sparse(order, None).toarray()
+        n = len(self.in_shape)
+        identity = identity_like(self._of, self.shape[1], self.dtype)
+        columns = reshaped(self._apply(reshaped(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
+        ins, outs = tuple(range(n)), tuple(range(n, columns.ndim))
+        axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
+        return reshaped(moved(columns, *axes), self.shape)
 
     def to_tensor(self) -> AnyArray:
         """The tensor of shape ``out_shape + in_shape``: ``np.tensordot(W, x, x.ndim) == op(x)``."""
-        return self.to_dense().reshape(self.out_shape + self.in_shape)
+        return reshaped(self.to_dense(), self.out_shape + self.in_shape)
 
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
@@ -232,6 +256,10 @@ class LinearMap(ABC):
         one_of("to_sparse", "format", format, FORMATS)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
+        if not is_numpy(self._of):
+            got = f"a {type(self).__name__} of arrays of {library(self._of)}"
+            wanted = "Sparse matrices of other libraries are made of single convolutions"
+            raise ArgumentTypeError(sentence("to_sparse", got, wanted, "Use to_dense(), or the forms of its parts"))
         return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
@@ -240,18 +268,7 @@ class LinearMap(ABC):
             raise ArgumentError(
                 sentence("numpy.asarray(op, copy=False)", "an operator", "The matrix has to be made", "Pass copy=None")
             )
-        return self.to_dense().astype(self.dtype if dtype is None else dtype, copy=False)
-
-
-def _reshaped(array: AnyArray, shape: Shape) -> AnyArray:
-    found: AnyArray = namespace(array).reshape(array, shape)
-    return found
-
-
-def conjugate(array: AnyArray) -> AnyArray:
-    """The complex conjugate; a real array itself."""
-    found: AnyArray = namespace(array).conj(array) if is_complex(array.dtype) else array
-    return found
+        return np.asarray(self.to_dense(), dtype=dtype)
 
 
 def check_order(call: str, order: Any) -> None:
@@ -282,6 +299,10 @@ class Scaled(LinearMap):
     scalar: Any
 
     @property
+    def _of(self) -> Array:
+        return self.op._of
+
+    @property
     def in_shape(self) -> Shape:
         return self.op.in_shape
 
@@ -291,7 +312,9 @@ class Scaled(LinearMap):
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(self.op.dtype, self.scalar)
+        if is_numpy(self._of):
+            return np.result_type(self.op.dtype, self.scalar)
+        return (identity_like(self._of, 1, self.op.dtype) * self.scalar).dtype
 
     def _apply(self, x: AnyArray) -> AnyArray:
         y: AnyArray = self.op._apply(x) * self.scalar
@@ -307,7 +330,8 @@ class Scaled(LinearMap):
         return matrix
 
     def conj(self) -> LinearMap:
-        return Scaled(self.op.conj(), np.conj(self.scalar) if np.iscomplexobj(self.scalar) else self.scalar)
+        plain = isinstance(self.scalar, int | float | complex)
+        return Scaled(self.op.conj(), self.scalar.conjugate() if plain else conjugate(self.scalar))
 
     @property
     def T(self) -> LinearMap:
@@ -322,6 +346,10 @@ class Sum(LinearMap):
         vars(self).update(terms=tuple(flat))
 
     terms: tuple[LinearMap, ...]
+
+    @property
+    def _of(self) -> Array:
+        return one_of_theirs([term._of for term in self.terms])
 
     @property
     def in_shape(self) -> Shape:
@@ -360,6 +388,10 @@ class Product(LinearMap):
         vars(self).update(factors=tuple(flat))
 
     factors: tuple[LinearMap, ...]
+
+    @property
+    def _of(self) -> Array:
+        return one_of_theirs([factor._of for factor in self.factors])
 
     @property
     def in_shape(self) -> Shape:
@@ -402,6 +434,10 @@ class Transposed(LinearMap):
     op: LinearMap
 
     @property
+    def _of(self) -> Array:
+        return self.op._of
+
+    @property
     def in_shape(self) -> Shape:
         return self.op.out_shape
 
@@ -424,7 +460,7 @@ class Transposed(LinearMap):
         return whole if rows is None else whole[rows]
 
     def _dense(self, order: Order) -> AnyArray:
-        return np.ascontiguousarray(self.op._dense(order).T)
+        return moved(self.op._dense(order), 1, 0)
 
     def conj(self) -> LinearMap:
         return Transposed(self.op.conj())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
     from convmtx.engines.parts import Plan
-    from convmtx.engines.select import Choice
+    from convmtx.engines.rates import Work
 
 #: Calls that are timed.
 REPEAT = 3
@@ -68,8 +69,10 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explained(geometry: Geometry, dtype: np.dtype[Any], choice: Choice, plan: Plan, measure: bool) -> Explanation:
-    """The explanation of a map; with ``measure`` each engine is timed on one random input."""
+def explained(
+    geometry: Geometry, dtype: Any, engine: str, reason: str, works: Mapping[str, Work], plan: Plan | None
+) -> Explanation:
+    """The explanation of a map; with a plan each engine is timed on one random input."""
     from convmtx.engines import rates  # engines are imported when first needed
 
     g = geometry
@@ -82,16 +85,16 @@ def explained(geometry: Geometry, dtype: np.dtype[Any], choice: Choice, plan: Pl
     )  # fmt: skip
     engines = {
         name: {"flops": rates.flops(work), "bytes": work.get("byte", 0.0), "predicted": rates.seconds(work)}
-        for name, work in choice.works.items()
+        for name, work in works.items()
     }
-    if measure:
+    if plan is not None:
         memory.require("explain", "operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, found in engines.items():
             found["measured"] = _median_seconds(plan, x, name)
     return Explanation(
-        g.in_shape, g.out_shape, g.shape, dtype.name, g.in_channels, g.out_channels, g.groups, g.layout.value,
-        g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), choice.name, choice.reason, engines,
+        g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
+        g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), engine, reason, engines,
     )  # fmt: skip
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import frozen, is_complex, is_numpy, numeric
-from convmtx.algebra import LinearMap, check_order, conjugate, scalar_value
+from convmtx._xp import conjugate, frozen, is_complex, is_numpy, library, numeric, reshaped
+from convmtx.algebra import LinearMap, check_order, scalar_value
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag, one_of
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
-from convmtx.typing import AnyArray, ArrayLike, EngineName, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -70,6 +70,10 @@ class ConvOperator(LinearMap):
     def dtype(self) -> np.dtype[Any]:
         """Type of the kernel and so of every matrix entry; integers wrap around as NumPy's do."""
         return self._kernel.dtype
+
+    @property
+    def _of(self) -> Array:
+        return self._kernel
 
     @property
     def kernel(self) -> AnyArray:
@@ -232,8 +236,8 @@ class ConvOperator(LinearMap):
                [1, 2, 0],
                [3, 4, 0]])
         """
-        return forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C").reshape(
-            self.out_shape + self.in_shape
+        return reshaped(
+            forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C"), self.out_shape + self.in_shape
         )
 
     def tensor_view(self) -> AnyArray:
@@ -360,5 +364,10 @@ class ConvOperator(LinearMap):
         from convmtx.explanation import explained
 
         flag("explain", "measure", measure)
+        if not is_numpy(self._kernel):
+            name = library(self._kernel)
+            reason = f"arrays of {name} are applied by {name} itself"
+            return explained(self._geometry, self.dtype, name, reason, {}, None)
         choice = select(self._asked, self._plan, self.dtype, 1)
-        return explained(self._geometry, self.dtype, choice, self._plan, measure)
+        plan = self._plan if measure else None
+        return explained(self._geometry, self.dtype, choice.name, choice.reason, choice.works, plan)

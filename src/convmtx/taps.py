@@ -20,7 +20,7 @@ def taps_of(geometry: Geometry, kernel: Array) -> Array:
     """The kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view where possible."""
     d = len(geometry.axes)
     if geometry.layout is Layout.PLAIN:
-        kernel = kernel[None, None]
+        kernel = kernel[None, None, ...]
     elif geometry.layout is Layout.LAST:
         kernel = moved(kernel, d + 1, d, *range(d))
     if geometry.flip is not geometry.transposed:
@@ -37,7 +37,7 @@ def kernel_of(geometry: Geometry, taps: Array) -> Array:
     if geometry.flip is not geometry.transposed:
         taps = namespace(taps).flip(taps, axis=tuple(range(2, d + 2)))
     if geometry.layout is Layout.PLAIN:
-        return taps[0, 0]
+        return taps[0, 0, ...]
     return moved(taps, *range(2, d + 2), 1, 0) if geometry.layout is Layout.LAST else taps
 
 
@@ -114,9 +114,9 @@ def wider(taps: Array, groups: int, fewer: int) -> Array:
     rows, per_group, *space = taps.shape
     ratio = groups // fewer
     blocks = xp.reshape(taps, (fewer, ratio, rows // groups, per_group, *space))
-    zero = xp.zeros_like(blocks[:, 0])
+    zero = xp.zeros_like(blocks[:, 0, ...])
     lines = [
-        xp.concat([blocks[:, j] if i == j else zero for i in range(ratio)], axis=2) for j in range(ratio)
+        xp.concat([blocks[:, j, ...] if i == j else zero for i in range(ratio)], axis=2) for j in range(ratio)
     ]  # (fewer, F/groups, ratio*C/groups, ...)
     return xp.reshape(xp.stack(lines, axis=1), (rows, ratio * per_group, *space))
 

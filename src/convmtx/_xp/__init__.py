@@ -6,6 +6,8 @@ NumPy stays the quick case, and no other library is imported unless an array of 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -96,8 +98,8 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
 
 
 def like(array: Array, other: Array) -> Array:
-    """A NumPy array in the library and on the device of another."""
-    if is_numpy(other):
+    """A NumPy array in the library and on the device of another; an array that is there already itself."""
+    if is_numpy(other) or not is_numpy(array):
         return array
     from array_api_compat import device
 
@@ -132,6 +134,12 @@ def promoted(*dtypes: Any) -> Any:
     return package.result_type(*named)
 
 
+def itemsize(dtype: Any) -> int:
+    """Bytes of a number of this type."""
+    size = getattr(dtype, "itemsize", None)
+    return int(size) if size else np.dtype(str(dtype).rpartition(".")[2]).itemsize
+
+
 def cast(array: Array, dtype: Any) -> Array:
     """The array in another type, itself where it has that already."""
     return array if array.dtype == dtype else namespace(array).astype(array, dtype)
@@ -144,7 +152,7 @@ def gather(array: Array, index: IntArray, axis: int) -> Array:
     missing = flat == NOTHING
     if missing.any():
         shape = tuple(array.shape)
-        zero = xp.zeros_like(array[(slice(None),) * axis + (slice(0, 1),)])
+        zero = xp.zeros_like(array[(slice(None),) * axis + (slice(0, 1), ...)])
         array, flat = xp.concat([array, zero], axis=axis), np.where(missing, shape[axis], flat)
     taken = xp.take(array, like(flat, array), axis=axis)
     return xp.reshape(taken, (*taken.shape[:axis], *index.shape, *taken.shape[axis + 1 :]))
@@ -157,11 +165,31 @@ def moved(array: Array, *axes: int) -> Array:
 
 def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> Any:
     """Flat integers, ``fill`` but for the given places; in NumPy, or in JAX for its own."""
-    size = 1
-    for n in shape:
-        size *= n
+    size = prod(shape)
     if is_numpy(places):
         found = np.full(size, fill, values.dtype)
         found[places] = values
         return found
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
+
+
+def reshaped(array: Array, shape: Sequence[int]) -> Array:
+    """The same numbers in another shape."""
+    return array.reshape(shape) if is_numpy(array) else namespace(array).reshape(array, tuple(shape))
+
+
+def conjugate(array: Array) -> Array:
+    """The complex conjugate; a real array itself."""
+    return namespace(array).conj(array) if is_complex(array.dtype) else array
+
+
+def identity_like(array: Array, size: int, dtype: Any) -> Array:
+    """The identity matrix in the library and on the device of an array."""
+    from array_api_compat import device
+
+    return namespace(array).eye(size, dtype=dtype, device=None if is_traced(array) else device(array))
+
+
+def one_of_theirs(arrays: Sequence[Array]) -> Array:
+    """The first that is not NumPy's, if there is one: results are of its library."""
+    return next((array for array in arrays if not is_numpy(array)), arrays[0])

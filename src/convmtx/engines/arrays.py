@@ -58,13 +58,13 @@ def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
 def _first(geometry: Geometry, x: Array) -> Array:
     """(B, *shape) with the channel axis before the spatial ones."""
     if geometry.layout is Layout.PLAIN:
-        return x[:, None]
+        return x[:, None, ...]
     return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
 
 
 def _last(geometry: Geometry, y: Array) -> Array:
     if geometry.layout is Layout.PLAIN:
-        return y[:, 0]
+        return y[:, 0, ...]
     return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
+from convmtx._xp import is_numpy, library
 from convmtx.errors import ArgumentTypeError, RowIndexError, sentence
-from convmtx.forms import sparse
+from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
 from convmtx.forms.sizes import sizes, working
 from convmtx.forms.view import view
@@ -30,11 +31,15 @@ def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) 
     known = sizes(geometry, kernel.dtype)
     memory.require(call, "dense", known)
     with memory.told(call, "dense", known):
-        return dense(geometry, kernel, order)
+        return dense(geometry, kernel, order) if is_numpy(kernel) else gathered.dense(geometry, kernel, order)
 
 
 def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
     """The strided tensor, if the array behind it fits."""
+    if not is_numpy(kernel):
+        got = f"the kernel is of {library(kernel)}"
+        only = "Views with negative strides are NumPy's alone"
+        raise ArgumentTypeError(sentence(call, got, only, "Use to_tensor(), or a NumPy kernel"))
     if geometry.toeplitz:
         memory.require(call, "view", sizes(geometry, kernel.dtype))
     return view(geometry, kernel)
@@ -43,7 +48,11 @@ def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
 def sparse_matrix(
     call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowsLike | None
 ) -> scipy.sparse.sparray:
-    """The matrix, or some of its rows, in a SciPy sparse format, if it fits."""
+    """The matrix, or some of its rows, as a sparse array of the kernel's library (SciPy's for NumPy), if it fits."""
+    if not is_numpy(kernel):
+        memory.require(call, "coo", sizes(geometry, kernel.dtype))
+        some = None if rows is None else row_indices(call, rows, geometry.shape[0])
+        return gathered.sparse(call, geometry, kernel, format, order, some)
     if kernel.dtype == np.float16:
         got = f"the kernel has dtype {kernel.dtype}"
         wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx._xp import library, like, moved, namespace, scattered
+from convmtx._xp.sparse import FORMATS, made
+from convmtx.errors import ArgumentError, sentence
+from convmtx.forms import sparse as closed
 from convmtx.forms.layout import index_dtype, strides
 from convmtx.geometry import Axis, Geometry, runs
 from convmtx.taps import entries_of, wider
-from convmtx.typing import Array, Order
+from convmtx.typing import Array, IntArray, Order, SparseFormat
 
 
 class Table(NamedTuple):
@@ -52,7 +55,7 @@ def dense(geometry: Geometry, kernel: Array, order: Order) -> Array:
     for j, axis in enumerate(geometry.axes):
         at = 2 + 2 * j
         nothing = found.shape[at]  # the number of a zero put behind the entries
-        zero = xp.zeros_like(found[(slice(None),) * at + (slice(0, 1),)])
+        zero = xp.zeros_like(found[(slice(None),) * at + (slice(0, 1), ...)])
         found = xp.concat([found, zero], axis=at)
         columns, entries = table(axis, xi)
         rows = xi.arange(axis.out)[:, None] * axis.size
@@ -64,7 +67,7 @@ def dense(geometry: Geometry, kernel: Array, order: Order) -> Array:
     outs = geometry.layout.join(0, tuple(range(2, 2 + 2 * d, 2)))
     ins = geometry.layout.join(1, tuple(range(3, 3 + 2 * d, 2)))
     if len(outs) == d:  # without channels
-        found, outs, ins = found[0, 0], tuple(a - 2 for a in outs), tuple(a - 2 for a in ins)
+        found, outs, ins = found[0, 0, ...], tuple(a - 2 for a in outs), tuple(a - 2 for a in ins)
     if order == "F":
         outs, ins = outs[::-1], ins[::-1]
     return xp.reshape(moved(found, *outs, *ins), geometry.shape)
@@ -113,3 +116,28 @@ def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: An
         return tuple(flat)
     kept = xi.nonzero(xi.reshape(xi.broadcast_to(valid, box), (-1,)), **({} if xi is np else {"size": geometry.nnz}))[0]
     return tuple(each[kept] for each in flat)
+
+
+def sparse(
+    call: str, geometry: Geometry, kernel: Array, format: SparseFormat, order: Order, wanted: IntArray | None
+) -> Any:
+    """The matrix, or the rows wanted, as a sparse array of the kernel's library, its values taken from the kernel."""
+    name, known = library(kernel), FORMATS.get(library(kernel), ())
+    if format not in known:
+        have = f"{name} has {' and '.join(map(repr, known))}" if known else f"{name} has no sparse arrays"
+        raise ArgumentError(sentence(call, f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel"))
+    entries = entries_of(geometry, kernel)
+    sizes = tuple(entries.shape)
+    shape = (geometry.shape[0] if wanted is None else wanted.size, geometry.shape[1])
+    if name == "jax" and wanted is None:
+        numbers, *places = coordinates(geometry, order, sizes, namespace(kernel))
+    else:
+        numbered = np.arange(prod(sizes)).reshape(sizes)
+        if wanted is None:
+            numbers, *places = closed.csr_arrays(geometry, numbered, order)
+        else:
+            numbers, *places = closed.some_rows(geometry, numbered, order, wanted)
+        numbers = like(numbers, kernel)
+    xp = namespace(kernel)
+    values = xp.take(xp.reshape(entries, (-1,)), numbers, axis=0)
+    return made(format, values, places, shape)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
+from convmtx._xp import itemsize
 from convmtx.forms.layout import channel_leads, index_dtype
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
 
 
-def sizes(geometry: Geometry, dtype: DTypeLike) -> dict[str, int]:
+def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
     """Bytes of each form by name, largest first as a rule; ``dia`` is not among them, for it needs the diagonals."""
-    item = np.dtype(dtype).itemsize
+    item = itemsize(dtype)
     rows, columns = geometry.shape
     nnz = geometry.nnz
     index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
