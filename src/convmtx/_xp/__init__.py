@@ -17,6 +17,8 @@ from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
 
 _KINDS = "iufc"
+#: Of each type of arrays that has come.
+_NAMESPACES: dict[type, Any] = {}
 
 
 def numeric(call: str, name: str, value: Any) -> Array:
@@ -43,15 +45,19 @@ def numeric(call: str, name: str, value: Any) -> Array:
 
 
 def _foreign(call: str, name: str, value: Any) -> Array:
-    from array_api_compat import is_array_api_obj
-
-    if not is_array_api_obj(value):
+    if type(value) not in _NAMESPACES and not _is_array(value):
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
         raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
     if not namespace(value).isdtype(value.dtype, "numeric"):
         raise _not_numeric(call, name, value.dtype, "Cast it first")
     return value
+
+
+def _is_array(value: Any) -> bool:
+    from array_api_compat import is_array_api_obj
+
+    return is_array_api_obj(value)
 
 
 def _not_numeric(call: str, name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
@@ -63,9 +69,12 @@ def namespace(array: Any) -> Any:
     """The module of functions for this array, as the array API standard has them."""
     if is_numpy(array):
         return np
-    from array_api_compat import array_namespace
+    kind = type(array)
+    if kind not in _NAMESPACES:
+        from array_api_compat import array_namespace
 
-    return array_namespace(array)
+        _NAMESPACES[kind] = array_namespace(array)
+    return _NAMESPACES[kind]
 
 
 def is_numpy(array: Any) -> bool:
@@ -119,7 +128,9 @@ def frozen(array: Array) -> Array:
         copy = np.array(array, order="C")
         copy.setflags(write=False)
         return copy
-    return array if library(array) == "jax" else namespace(array).asarray(array, copy=True)
+    if library(array) == "jax":
+        return array
+    return array.clone() if library(array) == "torch" else namespace(array).asarray(array, copy=True)
 
 
 def promoted(*dtypes: Any) -> Any:

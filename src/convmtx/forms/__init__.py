@@ -31,7 +31,10 @@ def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) 
     known = sizes(geometry, kernel.dtype)
     memory.require(call, "dense", known)
     with memory.told(call, "dense", known):
-        return dense(geometry, kernel, order) if is_numpy(kernel) else gathered.dense(geometry, kernel, order)
+        entries = entries_of(geometry, kernel)
+        if is_numpy(kernel):
+            return dense(geometry, entries, order)
+        return gathered.dense(geometry, entries, order)
 
 
 def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:

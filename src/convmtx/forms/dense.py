@@ -10,18 +10,16 @@ import numpy as np
 
 from convmtx.forms.layout import Strides, picked, strides
 from convmtx.geometry import Geometry, Run, runs
-from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, Order
 
 
-def dense(geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
-    """The (M, N) matrix. Entries that are no taps stay untouched zeros, which cost no memory traffic."""
-    matrix = np.zeros(geometry.shape, kernel.dtype)
+def dense(geometry: Geometry, entries: AnyArray, order: Order) -> AnyArray:
+    """The (M, N) matrix of these entries (`entries_of`). What is none stays untouched zeros: no memory traffic."""
+    matrix = np.zeros(geometry.shape, entries.dtype)
     columns = geometry.shape[1]
     rows_at = strides(geometry, geometry.out_shape, order)
     rows_at = Strides(rows_at.channel * columns, tuple(s * columns for s in rows_at.spatial))
     columns_at = strides(geometry, geometry.in_shape, order)
-    entries = entries_of(geometry, kernel)
     flat = matrix.reshape(-1)
     for chosen in product(*(runs(a) for a in geometry.axes)):
         if all(run.columns.size for run in chosen):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import convmtx.forms.dense as written
 from convmtx._xp import library, like, moved, namespace, scattered
 from convmtx._xp.sparse import FORMATS, made
 from convmtx.errors import ArgumentError, sentence
@@ -47,22 +48,45 @@ def integers(array: Array) -> Any:
     return namespace(array) if library(array) == "jax" else np
 
 
-def dense(geometry: Geometry, kernel: Array, order: Order) -> Array:
+def dense(geometry: Geometry, entries: Array, order: Order) -> Array:
+    """The (M, N) matrix of these entries."""
+    if library(entries) == "torch":
+        from convmtx._xp import pytorch
+
+        if pytorch.able(entries):
+            return pytorch.linear(
+                lambda values: written.dense(geometry, values, order),
+                lambda gradient: _collected(geometry, gradient, order, tuple(entries.shape)),
+                entries,
+            )
+    return _looked_up(geometry, entries, order)
+
+
+def _collected(geometry: Geometry, matrix: Array, order: Order, sizes: tuple[int, ...]) -> Array:
+    """The transpose of `dense`, of tensors: for each entry the sum of what stands in its places."""
+    numbers, columns, pointers = closed.csr_arrays(geometry, np.arange(prod(sizes)).reshape(sizes), order)
+    rows = np.repeat(np.arange(geometry.shape[0]), np.diff(pointers))
+    places = like(rows * geometry.shape[1] + columns, matrix)
+    zeros = matrix.new_zeros(prod(sizes))
+    return zeros.index_add(0, like(numbers, matrix), matrix.reshape(-1)[places]).reshape(sizes)
+
+
+def _looked_up(geometry: Geometry, entries: Array, order: Order) -> Array:
     """The (M, N) matrix: along one axis after the other, entry (o, i) is looked up."""
-    xp, xi = namespace(kernel), integers(kernel)
-    found = wider(entries_of(geometry, kernel), geometry.groups, 1)
+    xp, xi = namespace(entries), integers(entries)
+    found = wider(entries, geometry.groups, 1)
     d = len(geometry.axes)
     for j, axis in enumerate(geometry.axes):
         at = 2 + 2 * j
         nothing = found.shape[at]  # the number of a zero put behind the entries
         zero = xp.zeros_like(found[(slice(None),) * at + (slice(0, 1), ...)])
         found = xp.concat([found, zero], axis=at)
-        columns, entries = table(axis, xi)
+        columns, numbers = table(axis, xi)
         rows = xi.arange(axis.out)[:, None] * axis.size
         beyond = axis.out * axis.size
         places = xi.where(columns < 0, beyond, rows + columns)
-        lookup = scattered((beyond + 1,), nothing, xi.reshape(places, (-1,)), xi.reshape(entries, (-1,)))[:beyond]
-        found = xp.take(found, like(lookup, kernel), axis=at)
+        lookup = scattered((beyond + 1,), nothing, xi.reshape(places, (-1,)), xi.reshape(numbers, (-1,)))[:beyond]
+        found = xp.take(found, like(lookup, entries), axis=at)
         found = xp.reshape(found, (*found.shape[:at], axis.out, axis.size, *found.shape[at + 1 :]))
     outs = geometry.layout.join(0, tuple(range(2, 2 + 2 * d, 2)))
     ins = geometry.layout.join(1, tuple(range(3, 3 + 2 * d, 2)))

@@ -1,0 +1,242 @@
+"""What comes in comes out: the same operator in every array library, and its gradients."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import convmtx as cm
+from convmtx._xp import library
+from convmtx.operator import ConvOperator
+from strategies import cases
+
+strict = pytest.importorskip("array_api_strict")
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
+jax.config.update("jax_enable_x64", True)
+RNG = np.random.default_rng(0)
+FLOATS = [np.float32, np.float64, np.complex128]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning"),
+]
+
+
+def as_numpy(array):
+    if isinstance(array, torch.Tensor):
+        array = array.detach().to_dense()
+    return np.asarray(array.todense() if hasattr(array, "todense") else array)
+
+
+def same(case, make, formats):
+    """Every form and product of the operator of ``make``'s arrays beside NumPy's."""
+    op, theirs = case.op, ConvOperator(case.op.geometry, make(case.op.kernel.copy()), "auto")
+    x, y = RNG.integers(-4, 5, (2, *op.in_shape)), RNG.integers(-4, 5, (2, *op.out_shape))
+    x, y = x.astype(op.dtype), y.astype(op.dtype)
+    name = library(theirs.kernel)
+    for found, expected in [
+        (theirs(make(x)), op(x)), (theirs.T(make(y)), op.T(y)), (theirs.H(make(y)), op.H(y)), (op(make(x)), op(x)),
+        (theirs @ make(x[0].reshape(-1)), op @ x[0].reshape(-1)),
+        (theirs.matmat(make(x.reshape(2, -1).T.copy())), op.matmat(x.reshape(2, -1).T)),
+        (theirs.rmatvec(make(y[0].reshape(-1))), op.rmatvec(y[0].reshape(-1))),
+        (theirs.to_tensor(), op.to_tensor()), (theirs.to_dense(), op.to_dense()),
+        (theirs.to_dense("F"), op.to_dense("F")), (theirs.T.to_dense(), op.T.to_dense()),
+    ]:  # fmt: skip
+        assert library(found) == name
+        assert str(found.dtype).rpartition(".")[2] == expected.dtype.name
+        assert np.array_equal(as_numpy(found), expected)  # small integers: nothing rounds
+    for each in formats:
+        for order in "CF":
+            assert np.array_equal(as_numpy(theirs.to_sparse(each, order)), op.to_dense(order))
+        assert np.array_equal(as_numpy(theirs.to_sparse(each, rows=[0, -1])), op.to_dense()[[0, -1]])
+
+
+@given(cases(dims=(1, 2, 3)))
+@settings(max_examples=60)
+def test_torch(case):
+    if case.op.dtype != np.uint16:  # PyTorch has no arithmetic for it
+        same(case, torch.from_numpy, ("csr", "csc", "coo"))
+
+
+@given(cases(dims=(1, 2, 3), dtypes=FLOATS))
+@settings(max_examples=25)
+def test_array_api_strict(case):
+    same(case, strict.asarray, ())
+
+
+@given(cases(dims=(1, 2)))
+@settings(max_examples=4)
+def test_jax(case):
+    same(case, jax.numpy.asarray, ("csr", "coo"))
+
+
+def test_jax_has_what_every_axis_can_have():
+    """One map with everything in it: JAX compiles for each shape, so few are tried."""
+    K = RNG.standard_normal((4, 1, 3, 2))
+    kind = {"stride": (2, 1), "dilation": (1, 2), "input_dilation": (2, 1), "padding": [(3, -1), (2, 4)], "groups": 2}
+    op = cm.conv(K, (2, 5, 6), boundary=("reflect", "edge"), channels="first", **kind)
+    theirs = cm.conv(jax.numpy.asarray(K), (2, 5, 6), boundary=("reflect", "edge"), channels="first", **kind)
+    x, y = RNG.standard_normal(op.in_shape), RNG.standard_normal(op.out_shape)
+
+    assert np.allclose(theirs(jax.numpy.asarray(x)), op(x))
+    assert np.allclose(theirs.H(jax.numpy.asarray(y)), op.H(y))
+    assert np.array_equal(theirs.to_dense(), op.to_dense())
+    assert np.array_equal(theirs.to_sparse().todense(), op.to_dense())
+
+
+def test_a_read_only_kernel_of_numpy_meets_any_library():
+    K = np.arange(1.0, 4.0)
+    K.setflags(write=False)
+    op = cm.conv(K, 5)
+    for make in (torch.ones, jax.numpy.ones, strict.ones):
+        assert as_numpy(op(make(5))).tolist() == [6.0, 6.0, 6.0]
+
+
+def test_mixed_libraries_are_refused():
+    with pytest.raises(TypeError, match="kernel is of torch and the input of jax"):
+        cm.conv(torch.ones(2), 3)(jax.numpy.ones(3))
+    with pytest.raises(ValueError, match="engine='fft' on an array of torch"):
+        cm.conv(torch.ones(2), 3, engine="fft")(torch.ones(3))
+    with pytest.raises(TypeError, match=r"kernel has dtype torch\.bool"):
+        cm.conv(torch.ones(2, dtype=torch.bool), 3)
+    with pytest.raises(TypeError, match="negative strides are NumPy's alone"):
+        cm.conv(torch.ones(2), 3).tensor_view()
+    with pytest.raises(ValueError, match="jax has 'csr' and 'coo'"):
+        cm.conv(jax.numpy.ones(2), 3).to_sparse("bsr")
+    with pytest.raises(ValueError, match="array_api_strict has no sparse arrays"):
+        cm.conv(strict.ones(2), 3).to_sparse()
+
+
+def test_an_operator_keeps_its_kernel_when_the_tensor_changes():
+    K = torch.ones(2)
+    op = cm.conv(K, 3)
+    K.fill_(9)
+
+    assert op.to_dense().tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
+def test_sums_multiples_and_products_of_tensors_maps():
+    a = cm.conv(torch.tensor([1.0, 2.0]), 4, padding="same", boundary="reflect")
+    b = cm.conv(torch.tensor([3.0, 1.0]), 4, padding="same", boundary="edge")
+    A, B = as_numpy(a.to_dense()), as_numpy(b.to_dense())
+    for op, expected in [
+        (a + b, A + B),
+        (2 * a - b, 2 * A - B),
+        (a @ b, A @ B),
+        ((a @ b).T, (A @ B).T),
+        (3j * a, 3j * A),
+    ]:
+        x = torch.arange(4.0)
+        assert np.allclose(as_numpy(op.to_dense()), expected)
+        assert np.allclose(as_numpy(op(x)), expected @ x.numpy())
+        assert str(op.dtype) == str(op.to_dense().dtype)
+        assert np.allclose(as_numpy(op.H.to_dense()), expected.conj().T)
+
+
+KINDS = [
+    ((3,), (7,), {}),
+    ((3, 2), (5, 4), {"stride": 2, "padding": 2, "boundary": "reflect"}),
+    ((2, 2, 2, 4), (4, 3, 2), {"channels": "last", "input_dilation": 2, "padding": 1, "stride": 3}),
+    ((4, 1, 3, 3), (2, 4, 5), {"channels": "first", "groups": 2, "padding": "same", "boundary": "wrap"}),
+    ((1, 1, 2, 2, 2, 2), (1, 2, 3, 2, 2), {"channels": "first", "boundary": "edge", "padding": 1}),
+]
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
+@pytest.mark.parametrize("form", ["apply", "transpose", "dense", "csr"])
+def test_gradients_of_torch(form, kernel, shape, options):
+    K = torch.tensor(RNG.standard_normal(kernel), requires_grad=True)
+    out = cm.conv(K.detach(), shape, **options).out_shape
+    size = {"apply": shape, "transpose": out}.get(form, (1,))
+    x = torch.tensor(RNG.standard_normal(size), requires_grad=True)
+
+    def function(K, x):
+        op = cm.conv(K, shape, **options)
+        if form == "csr":
+            return (op.to_sparse() @ torch.ones(op.shape[1], dtype=K.dtype)) * x
+        return {"apply": op, "transpose": op.T, "dense": lambda x: op.to_dense() * x}[form](x)
+
+    assert torch.autograd.gradcheck(function, (K, x), fast_mode=True)
+    if form != "csr":  # PyTorch has no second derivatives of products with its sparse matrices
+        assert torch.autograd.gradgradcheck(function, (K, x), fast_mode=True)
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
+def test_transforms_of_torch(kernel, shape, options):
+    kernels = torch.tensor(RNG.standard_normal((3, *kernel)))
+    op = cm.conv(kernels[0], shape, **options)
+    x = torch.tensor(RNG.standard_normal((2, *shape)))
+    jacrev, jacfwd, vmap = torch.func.jacrev, torch.func.jacfwd, torch.func.vmap
+
+    def dense(K):
+        return cm.conv(K, shape, **options).to_dense()
+
+    matrix = op.to_dense()
+    assert torch.allclose(jacrev(op)(x[0]).reshape(op.shape), matrix)
+    assert torch.allclose(jacfwd(op)(x[0]).reshape(op.shape), matrix)
+    assert torch.allclose(vmap(op)(x), op(x))
+    assert torch.allclose(vmap(lambda K: cm.conv(K, shape, **options)(x))(kernels)[0], op(x))
+    assert torch.equal(vmap(dense)(kernels), torch.stack([dense(K) for K in kernels]))
+    assert torch.allclose(jacrev(dense)(kernels[0]), jacfwd(dense)(kernels[0]))
+    assert torch.allclose(torch.tensordot(jacrev(dense)(kernels[0]), kernels[0], len(kernel)), matrix)
+
+
+def test_torch_compiles_what_it_can_trace():
+    op = cm.conv(torch.ones(4, 2, 3, 3), (2, 8, 8), channels="first", padding=1, boundary="reflect")
+    x = torch.tensor(RNG.standard_normal((3, 2, 8, 8)), dtype=torch.float32)
+
+    assert torch.allclose(torch.compile(op, backend="eager")(x), op(x))
+
+
+def test_transforms_of_jax():
+    from jax.test_util import check_grads
+
+    options = {"channels": "first", "padding": 1, "boundary": "reflect", "groups": 2}
+    K = jax.numpy.asarray(RNG.standard_normal((4, 1, 3, 2)))
+    x = jax.numpy.asarray(RNG.standard_normal((2, 3, 4)))
+    op = cm.conv(K, (2, 3, 4), **options)
+    v = jax.numpy.ones(op.shape[1])
+
+    check_grads(lambda K, x: cm.conv(K, (2, 3, 4), **options)(x), (K, x), order=2)
+    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense(), (K,), order=2)
+    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_sparse() @ v, (K,), order=2)
+    assert np.array_equal(jax.jit(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense())(K), op.to_dense())
+    assert np.allclose(jax.jvp(op, (x,), (x,))[1], op(x))
+    assert np.allclose(jax.vmap(op)(jax.numpy.stack([x, -x]))[1], -op(x))
+
+
+@pytest.mark.parametrize("form", ["to_dense", "to_sparse", "apply"])
+def test_nothing_of_the_size_of_the_matrix_is_in_the_traced_program(form):
+    def function(K):
+        op = cm.conv(K, (4, 64, 64), channels="first", padding=1, boundary="edge")
+        if form == "apply":
+            return op.T(op(jax.numpy.ones(op.in_shape)))
+        return op.to_dense() if form == "to_dense" else op.to_sparse().data
+
+    program = jax.jit(function).lower(jax.numpy.ones((4, 4, 3, 3))).as_text()
+    assert len(program) < 60_000  # the matrix has 268 million entries, of which half a million are stored
+
+
+if torch.cuda.is_available():
+
+    def test_torch_on_a_gpu():
+        for kernel, shape, options in KINDS:
+            K, x = torch.tensor(RNG.standard_normal(kernel)), torch.tensor(RNG.standard_normal(shape))
+            op, here = cm.conv(K.cuda(), shape, **options), cm.conv(K, shape, **options)
+            for found, expected in [
+                (op(x.cuda()), here(x)), (op.to_dense(), here.to_dense()),
+                (op.to_sparse("csr").to_dense(), here.to_dense()), (op.T(here(x).cuda()), here.T(here(x))),
+            ]:  # fmt: skip
+                assert found.is_cuda
+                assert torch.allclose(found.cpu(), expected)
+
+    def test_cupy():
+        cupy = pytest.importorskip("cupy")
+        for kernel, shape, options in KINDS:
+            K, x = RNG.standard_normal(kernel), RNG.standard_normal(shape)
+            op, here = cm.conv(cupy.asarray(K), shape, **options), cm.conv(K, shape, **options)
+            for found, expected in [
+                (op(cupy.asarray(x)), here(x)), (op.to_dense(), here.to_dense()),
+                (op.to_sparse("csr").toarray(), here.to_dense()), (op.T(cupy.asarray(here(x))), here.T(here(x))),
+            ]:  # fmt: skip
+                assert np.allclose(found.get(), expected)
