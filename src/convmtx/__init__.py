@@ -10,14 +10,23 @@ from convmtx.errors import ConvmtxError as ConvmtxError
 from convmtx.errors import FormTooLargeError as FormTooLargeError
 from convmtx.errors import ImmutableError as ImmutableError
 from convmtx.errors import MissingExtraError as MissingExtraError
+from convmtx.errors import ModelFileError as ModelFileError
 from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
+from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.explanation import Explanation as Explanation
+from convmtx.interop.torch import from_torch as from_torch
+from convmtx.kernels import KernelOperator as KernelOperator
+from convmtx.kernels import fit_kernel as fit_kernel
+from convmtx.kernels import kernel_operator as kernel_operator
+from convmtx.maps import Affine as Affine
+from convmtx.maps import permutation as permutation
 from convmtx.operator import ConvOperator as ConvOperator
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Affine",
     "ArgumentError",
     "ArgumentTypeError",
     "ConvOperator",
@@ -25,11 +34,18 @@ __all__ = [
     "Explanation",
     "FormTooLargeError",
     "ImmutableError",
+    "KernelOperator",
     "LinearMap",
     "MissingExtraError",
+    "ModelFileError",
     "NotToeplitzError",
     "RowIndexError",
+    "UnsupportedError",
     "conv",
     "conv_transpose",
     "convmtx",
+    "fit_kernel",
+    "from_torch",
+    "kernel_operator",
+    "permutation",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from convmtx._xp import frozen, numeric
 from convmtx.algebra import check_order
@@ -23,8 +23,6 @@ from convmtx.typing import (
 
 if TYPE_CHECKING:
     import scipy.sparse
-
-_ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def conv(
@@ -110,7 +108,7 @@ def conv(
     array([ -1,  -6, -24])
     """
     array = numeric("conv", "kernel", kernel)
-    name = resolve.one_of("conv", "engine", engine, _ENGINES)
+    name = resolve.engine("conv", engine)
     geometry = resolve.conv(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
@@ -175,7 +173,7 @@ def conv_transpose(
     np.True_
     """
     array = numeric("conv_transpose", "kernel", kernel)
-    name = resolve.one_of("conv_transpose", "engine", engine, _ENGINES)
+    name = resolve.engine("conv_transpose", engine)
     geometry = resolve.conv_transpose(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,

@@ -31,6 +31,14 @@ class FormTooLargeError(ConvmtxError, MemoryError):
     """A form would not fit in the memory that is available; nothing was allocated."""
 
 
+class UnsupportedError(ConvmtxError, ValueError):
+    """A layer, node or attribute of another library that is no linear map, or none that is known here."""
+
+
+class ModelFileError(ConvmtxError, ValueError):
+    """A model file that is damaged, hostile, or not what its name says."""
+
+
 class MissingExtraError(ConvmtxError, ImportError):
     """An optional library is needed and not installed."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, is_numpy, moved, namespace
+from convmtx._xp import cast, gather, is_numpy, moved, namespace, together
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry, Layout, sums
@@ -50,6 +50,20 @@ def swapped(taps: Array, groups: int) -> Array:
         return moved(taps, 1, 0, *range(2, taps.ndim))
     blocks = moved(xp.reshape(taps, (groups, rows // groups, columns, *space)), 0, 2, 1, *behind)
     return xp.reshape(blocks, (groups * columns, rows // groups, *space))
+
+
+def channels_first(geometry: Geometry, x: Array) -> Array:
+    """Inputs or outputs (B, *shape) as (B, C, n1..nd)."""
+    if geometry.layout is Layout.PLAIN:
+        return x[:, None, ...]
+    return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
+
+
+def channels_back(geometry: Geometry, y: Array) -> Array:
+    """The inverse of `channels_first`."""
+    if geometry.layout is Layout.PLAIN:
+        return y[:, 0, ...]
+    return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 
 def entries_of(geometry: Geometry, kernel: Array) -> Array:
@@ -96,7 +110,8 @@ def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
         for j, (own, axis) in enumerate(zip(geometry.axes, joined.axes, strict=True)):
             spread = _spread(spread, (positions(own) + axis.lo) // axis.dilation, axis.kernel, j + 2)
         placed.append(spread)
-    return placed[0] + placed[1]
+    first, second = together("op1 + op2", *placed)
+    return first + second
 
 
 def _spread(taps: Array, places: IntArray, size: int, axis: int) -> Array:
@@ -124,6 +139,7 @@ def wider(taps: Array, groups: int, fewer: int) -> Array:
 def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Geometry, Array]) -> Array:
     """Taps of the product: right's taps moved to each of left's positions, channels multiplied as matrices."""
     (outer, outer_taps), (inner, inner_taps) = left, right
+    outer_taps, inner_taps = together("op1 @ op2", outer_taps, inner_taps)
     xp, groups = namespace(outer_taps), joined.groups
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)

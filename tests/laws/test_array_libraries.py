@@ -93,7 +93,7 @@ def test_a_read_only_kernel_of_numpy_meets_any_library():
 
 
 def test_mixed_libraries_are_refused():
-    with pytest.raises(TypeError, match="kernel is of torch and the input of jax"):
+    with pytest.raises(TypeError, match="one array is of torch and the other of jax"):
         cm.conv(torch.ones(2), 3)(jax.numpy.ones(3))
     with pytest.raises(ValueError, match="engine='fft' on an array of torch"):
         cm.conv(torch.ones(2), 3, engine="fft")(torch.ones(3))

@@ -101,7 +101,7 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
     if is_numpy(second):
         return first, like(second, first)
     if library(first) != library(second):
-        got = f"the kernel is of {library(first)} and the input of {library(second)}"
+        got = f"one array is of {library(first)} and the other of {library(second)}"
         raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
     return first, second
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, library, moved, namespace, together
+from convmtx._xp import cast, gather, library, namespace, together
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
 from convmtx.engines.parts import inside, inside_axis
 from convmtx.errors import ArgumentError, sentence
-from convmtx.geometry import Axis, Geometry, Layout
-from convmtx.taps import kernel_of, taps_of
+from convmtx.geometry import Axis, Geometry
+from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import Array, EngineName, IntArray
 
 
 def apply(geometry: Geometry, kernel: Array, x: Array, asked: EngineName) -> Array:
     """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
     kernel, x = _alike(kernel, x, asked)
-    return _last(geometry, _convolved(geometry, taps_of(geometry, kernel), _first(geometry, x)))
+    return channels_back(geometry, _convolved(geometry, taps_of(geometry, kernel), channels_first(geometry, x)))
 
 
 def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineName) -> Array:
@@ -37,11 +37,11 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineN
     mirrored = inner.T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
     taps = taps_of(mirrored, kernel_of(inner, taps_of(geometry, kernel)))
-    x = _convolved(mirrored, taps, _first(geometry, y))
+    x = _convolved(mirrored, taps, channels_first(geometry, y))
     for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
         if whole is not axis:
             x = sum(gather(x, places, j + 2) for places in _readers(axis))
-    return _last(geometry, x)
+    return channels_back(geometry, x)
 
 
 def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
@@ -53,19 +53,6 @@ def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
         raise ArgumentError(sentence("op(x)", got, wanted, "Use engine='auto', or pass NumPy arrays"))
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
-
-
-def _first(geometry: Geometry, x: Array) -> Array:
-    """(B, *shape) with the channel axis before the spatial ones."""
-    if geometry.layout is Layout.PLAIN:
-        return x[:, None, ...]
-    return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
-
-
-def _last(geometry: Geometry, y: Array) -> Array:
-    if geometry.layout is Layout.PLAIN:
-        return y[:, 0, ...]
-    return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 
 def _readers(axis: Axis) -> list[IntArray]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, ZERO, Boundary
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
-from convmtx.typing import Shape
+from convmtx.typing import EngineName, Shape
 
 _PADDING_NAMES = ("valid", "same", "same_lower", "full")
 
@@ -94,6 +94,11 @@ def one_of(call: str, name: str, value: Any, known: Sequence[Name], remedy: str 
     if value not in known:
         raise ArgumentError(sentence(call, f"{name}={value!r}", f"Wanted one of {', '.join(map(repr, known))}", remedy))
     return known[known.index(value)]
+
+
+def engine(call: str, value: Any) -> EngineName:
+    """The name of an engine, or of their choice."""
+    return one_of(call, "engine", value, get_args(EngineName))
 
 
 def boundaries(call: str, value: Any, d: int) -> tuple[Boundary, ...]:

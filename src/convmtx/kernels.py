@@ -1,0 +1,322 @@
+"""The other linear map: outputs as a linear function of the kernel, for a fixed input; and kernels fitted by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx import memory
+from convmtx._xp import cast, conjugate, frozen, gather, itemsize, moved, namespace, numeric, reshaped, together
+from convmtx.algebra import LinearMap
+from convmtx.boundary import NOTHING
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import Geometry, Layout, resolve
+from convmtx.operator import ConvOperator
+from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
+from convmtx.typing import (
+    Array,
+    ArrayLike,
+    BoundaryLike,
+    Channels,
+    EngineName,
+    Order,
+    PaddingLike,
+    PerAxis,
+    RowsLike,
+    Shape,
+)
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+#: Bytes of windows that `fit_kernel` works on at a time.
+BLOCK_BYTES = 1 << 26
+
+
+class KernelOperator(LinearMap):
+    """A convolution as a linear map of its kernel, for a fixed input.
+
+    Made by `convmtx.kernel_operator`. Law: ``kernel_operator(x, K.shape, ...)(K) == conv(K, x.shape, ...)(x)``; the
+    adjoint takes what a loss says of the outputs to what it says of the kernel.
+    """
+
+    def __init__(self, geometry: Geometry, x: Array, batch: Shape, engine: EngineName) -> None:
+        vars(self).update(_geometry=geometry, _x=x, _batch=batch, _asked=engine)
+
+    _geometry: Geometry
+    _x: Array
+    _batch: Shape
+    _asked: EngineName
+
+    @property
+    def _of(self) -> Array:
+        return self._x
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of the kernel."""
+        return self._geometry.kernel_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        """Batch axes of the input, then the shape of one output."""
+        return self._batch + self._geometry.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the input."""
+        return self._x.dtype
+
+    @cached_property
+    def _inputs(self) -> Array:
+        """(N, C, n1..nd)."""
+        return channels_first(self._geometry, reshaped(self._x, (-1, *self._geometry.in_shape)))
+
+    def _apply(self, x: Array) -> Array:
+        """All kernels at once, as more filters of every group."""
+        g, count = self._geometry, x.shape[0]
+        per_f, per_c = g.channels_per_group
+        space, outs = tuple(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
+        xp = namespace(x)
+        taps = xp.stack([taps_of(g, x[b, ...]) for b in range(count)], axis=0)
+        taps = moved(reshaped(taps, (count, g.groups, per_f, per_c, *space)), 1, 0, *range(2, 4 + len(space)))
+        wide = replace(g, out_channels=count * g.out_channels, layout=Layout.FIRST, flip=False)
+        y = ConvOperator(wide, reshaped(taps, wide.kernel_shape), self._asked)(self._inputs)
+        y = moved(reshaped(y, (-1, g.groups, count, per_f, *outs)), 2, 0, 1, 3, *range(4, 4 + len(outs)))
+        y = reshaped(y, (-1, g.out_channels, *outs))
+        return reshaped(channels_back(g, y), (count, *self.out_shape))
+
+    def _apply_transposed(self, y: Array) -> Array:
+        """Tap p is met by ``sum over o of y[o] * x[o*s - lo + p*t]``: a convolution whose kernel is y."""
+        g, count = self._geometry, y.shape[0]
+        per_f, per_c = g.channels_per_group
+        samples, d = prod(self._batch), len(g.axes)
+        outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
+        axes = tuple(
+            replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_enough(a.kernel, a)) for a in g.axes
+        )
+        y = channels_first(g, reshaped(y, (-1, *g.out_shape)))
+        y = reshaped(y, (count, samples, g.groups, per_f, *outs))
+        kernel = reshaped(moved(y, 2, 0, 3, 1, *range(4, 4 + d)), (g.groups * count * per_f, samples, *outs))
+        x = reshaped(self._inputs, (samples, g.groups, per_c, *sizes))
+        x = reshaped(moved(x, 2, 1, 0, *range(3, 3 + d)), (per_c, g.groups * samples, *sizes))
+        met = Geometry(axes, g.groups * samples, g.groups * count * per_f, g.groups, Layout.FIRST)
+        taps = reshaped(ConvOperator(met, kernel, self._asked)(x), (per_c, g.groups, count, per_f, *space))
+        taps = reshaped(moved(taps, 2, 1, 3, 0, *range(4, 4 + d)), (count, g.out_channels, per_c, *space))
+        xp = namespace(taps)
+        return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        from scipy.sparse import coo_array
+
+        g = self._geometry
+        per_f, per_c = g.channels_per_group
+        space, outs = tuple(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
+        entries = prod(self.out_shape) * per_c * prod(space)
+        memory.require("to_sparse", "coo", {"coo": entries * (2 * itemsize(self.dtype) + 40)})
+        numbers = np.arange(prod(self.in_shape)).reshape(self.in_shape, order=order)
+        columns = taps_of(g, numbers).reshape(1, g.out_channels, *(1 for _ in outs), per_c, *space)
+        rows_ = np.arange(self.shape[0]).reshape(self.out_shape, order=order).reshape(-1, *g.out_shape)
+        rows_ = channels_first(g, rows_).reshape(-1, g.out_channels, *outs, *(1 for _ in range(len(outs) + 1)))
+        values = np.repeat(windows(g, self._inputs), per_f, axis=1)
+        inside = np.ones((1, 1), bool)
+        for a in g.axes:
+            inside = np.multiply.outer(inside, a.table() != NOTHING)
+        d = len(outs)
+        inside = inside.transpose(0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
+        inside = inside.reshape(1, 1, *outs, 1, *space)
+        kept = np.broadcast_to(inside, values.shape)
+        at = tuple(np.broadcast_to(each, values.shape)[kept] for each in (rows_, columns))
+        matrix = coo_array((values[kept], at), shape=self.shape).tocsr()
+        return matrix if rows is None else matrix[rows]
+
+    def conj(self) -> KernelOperator:
+        """The map of the conjugated input."""
+        return KernelOperator(self._geometry, conjugate(self._x), self._batch, self._asked)
+
+
+def _enough(count: int, axis: Any) -> int:
+    """The pad at the end that gives ``count`` positions of all outputs together, one dilation apart."""
+    span = (axis.out - 1) * axis.stride + 1
+    return (count - 1) * axis.dilation + span - axis.stretched - axis.lo
+
+
+def windows(geometry: Geometry, x: Array, first: slice = slice(None)) -> Array:
+    """What each output reads of x (N, C, n1..nd): (N, G, o1..od, C/groups, k1..kd), of axis 0 the outputs ``first``."""
+    d = len(geometry.axes)
+    for j, axis in enumerate(geometry.axes):
+        x = gather(x, axis.table()[first] if j == 0 else axis.table(), 2 + 2 * j)
+    x = moved(x, 0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
+    x = reshaped(x, (x.shape[0], geometry.groups, -1, *x.shape[2:]))
+    return moved(x, 0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))
+
+
+def kernel_operator(
+    x: ArrayLike,
+    kernel_shape: PerAxis,
+    *,
+    input_shape: PerAxis | None = None,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: PaddingLike = "valid",
+    boundary: BoundaryLike = "zero",
+    groups: int = 1,
+    flip: bool = False,
+    channels: Channels = "last",
+    input_dilation: PerAxis = 1,
+    engine: EngineName = "auto",
+) -> KernelOperator:
+    """Convolution with a fixed input, as a linear map of the kernel: im2col as an operator, under any boundary.
+
+    Law: ``kernel_operator(x, K.shape, ...)(K) == conv(K, x.shape, ...)(x)`` with the same options.
+
+    Parameters
+    ----------
+    x : array_like
+        The input, of any array library; copied.
+    kernel_shape : tuple of int
+        Shape of the kernels, written as for `conv`.
+    input_shape : tuple of int, optional
+        Shape of one input where ``x`` has batch axes before it; without it ``x`` is one input.
+    stride, dilation, padding, boundary, groups, flip, channels, input_dilation, engine
+        As for `conv`.
+
+    Returns
+    -------
+    KernelOperator
+        From arrays of ``kernel_shape`` to arrays of ``(*batch, *out_shape)``, with all forms, and the adjoint
+        ``.H``, of which no form is needed: it is a convolution of ``x`` with its argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv`.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.kernel_operator([1, 2, 3, 4], 2).to_dense()
+    array([[1, 2],
+           [2, 3],
+           [3, 4]])
+    """
+    call = "kernel_operator"
+    array = numeric(call, "x", x)
+    given = tuple(array.shape) if input_shape is None else resolve.shape(call, "input_shape", input_shape)
+    geometry = resolve.conv(
+        resolve.shape(call, "kernel_shape", kernel_shape), given, stride=stride, dilation=dilation, padding=padding,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+    )  # fmt: skip
+    batch = _batch(call, array, geometry.in_shape)
+    return KernelOperator(geometry, frozen(array), batch, resolve.engine(call, engine))
+
+
+def _batch(call: str, x: Array, shape: Shape) -> Shape:
+    at = x.ndim - len(shape)
+    if at < 0 or tuple(x.shape[at:]) != shape:
+        got = f"x has shape {tuple(x.shape)}"
+        raise ArgumentError(sentence(call, got, f"Wanted (*batch, {', '.join(map(str, shape))})", "Check input_shape"))
+    return tuple(x.shape[:at])
+
+
+def fit_kernel(
+    x: ArrayLike,
+    y: ArrayLike,
+    kernel_shape: PerAxis,
+    *,
+    input_shape: PerAxis | None = None,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: PaddingLike = "valid",
+    boundary: BoundaryLike = "zero",
+    groups: int = 1,
+    flip: bool = False,
+    channels: Channels = "last",
+    input_dilation: PerAxis = 1,
+) -> Array:
+    """The kernel that takes ``x`` to ``y`` best: least squares, of minimum norm where several do equally well.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Inputs ``(*batch, *input_shape)`` and the outputs wanted, ``(*batch, *out_shape)``, of one array library.
+    kernel_shape : tuple of int
+        Shape of the kernel, written as for `conv`.
+    input_shape : tuple of int, optional
+        Shape of one input where ``x`` has batch axes before it.
+    stride, dilation, padding, boundary, groups, flip, channels, input_dilation
+        As for `conv`.
+
+    Returns
+    -------
+    array
+        The kernel, of shape ``kernel_shape``, in floating point.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv`, and where the shapes of ``x`` and ``y`` do not belong together.
+
+    Notes
+    -----
+    All filters of a group share one matrix of windows. Its QR factorisation is made of blocks of rows, so no more
+    than 64 MiB of windows exist at a time; cost ``O(outputs * (C/groups * taps)^2)``. Singular values below
+    ``eps * max(rows, columns)`` of the largest count as zero.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> x = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0])
+    >>> cm.fit_kernel(x, cm.conv([1.0, -2.0], 6)(x), 2).round(12)
+    array([ 1., -2.])
+    """
+    call = "fit_kernel"
+    op = kernel_operator(
+        x, kernel_shape, input_shape=input_shape, stride=stride, dilation=dilation, padding=padding,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+    )  # fmt: skip
+    g = op._geometry
+    inputs, wanted = together(call, op._x, numeric(call, "y", y))
+    if tuple(wanted.shape) != op.out_shape:
+        got = f"y has shape {tuple(wanted.shape)}"
+        raise ArgumentError(sentence(call, got, f"Wanted {op.out_shape}, the outputs of x", "Check the options"))
+    if 0 in op.out_shape:
+        got = f"y has shape {op.out_shape}"
+        raise ArgumentError(sentence(call, got, "Wanted at least one output", "Pass samples to fit to"))
+    xp = namespace(wanted)
+    dtype = xp.result_type(inputs, wanted, 1.0) if xp is np else _floating(xp, inputs, wanted)
+    per_f, per_c = g.channels_per_group
+    taps, outs = per_c * prod(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
+    x_ = cast(channels_first(g, reshaped(inputs, (-1, *g.in_shape))), dtype)
+    y_ = cast(channels_first(g, reshaped(wanted, (-1, *g.out_shape))), dtype)
+    y_ = reshaped(y_, (-1, g.groups, per_f, *outs))
+    size = max(BLOCK_BYTES // (taps * g.groups * prod(outs[1:]) * itemsize(dtype)), 1)
+    triangle, right = None, None
+    for n in range(x_.shape[0]):
+        for o in range(0, outs[0], size):
+            some = slice(o, min(o + size, outs[0]))
+            rows = reshaped(moved(windows(g, x_[n : n + 1, ...], some), *_rows_first(len(outs))), (g.groups, -1, taps))
+            target = y_[n, :, :, some, ...]
+            target = reshaped(moved(target, 0, *range(2, 2 + len(outs)), 1), (g.groups, -1, per_f))
+            if triangle is not None:
+                rows, target = xp.concat([triangle, rows], axis=1), xp.concat([right, target], axis=1)
+            q, triangle = xp.linalg.qr(rows)
+            right = xp.matmul(moved(conjugate(q), 0, 2, 1), target)
+    count = max(prod(op._batch) * prod(outs), taps)
+    solved = xp.matmul(xp.linalg.pinv(triangle, rtol=count * float(xp.finfo(dtype).eps)), right)
+    solved = reshaped(moved(solved, 0, 2, 1), (g.out_channels, per_c, *(a.kernel for a in g.axes)))
+    return kernel_of(g, solved)
+
+
+def _rows_first(d: int) -> tuple[int, ...]:
+    """Windows (N, G, outs, C/groups, taps) with the group first."""
+    return (1, 0, *range(2, 3 + 2 * d))
+
+
+def _floating(xp: Any, *arrays: Array) -> Any:
+    dtype = xp.result_type(*arrays)
+    return dtype if xp.isdtype(dtype, ("real floating", "complex floating")) else xp.float64

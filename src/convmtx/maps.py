@@ -1,0 +1,274 @@
+"""Linear maps that are no convolutions and stand between them: axes in another order, and a matrix along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx._xp import cast, conjugate, frozen, is_numpy, moved, namespace, numeric, promoted, reshaped, together
+from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import resolve
+from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowsLike, Shape
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+class Rearranged(LinearMap):
+    """The same numbers, their axes in another order and then in another shape. Exact, sparse, and its T the inverse.
+
+    An output has the type of the input; the matrix is of small integers.
+    """
+
+    def __init__(self, in_shape: Shape, axes: Sequence[int], out_shape: Shape | None = None) -> None:
+        between = tuple(in_shape[a] for a in axes)
+        vars(self).update(
+            in_shape=in_shape, axes=tuple(axes), between=between, out_shape=between if out_shape is None else out_shape
+        )
+
+    in_shape: Shape = ()
+    axes: Shape
+    between: Shape
+    out_shape: Shape = ()
+
+    @property
+    def _of(self) -> Array:
+        return np.empty(0, np.int8)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int8)
+
+    def _apply(self, x: Array) -> Array:
+        return reshaped(moved(x, 0, *(1 + a for a in self.axes)), (x.shape[0], *self.out_shape))
+
+    def _apply_transposed(self, y: Array) -> Array:
+        back = [1 + self.axes.index(a) for a in range(len(self.axes))]
+        return moved(reshaped(y, (y.shape[0], *self.between)), 0, *back)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        from scipy.sparse import csr_array
+
+        size = self.shape[0]
+        columns = np.arange(size).reshape(self.in_shape, order=order)
+        columns = columns.transpose(self.axes).reshape(self.out_shape).ravel(order)
+        matrix = csr_array((np.ones(size, np.int8), columns, np.arange(size + 1)), shape=self.shape)
+        return matrix if rows is None else matrix[rows]
+
+    def conj(self) -> Rearranged:
+        return self
+
+    @property
+    def T(self) -> LinearMap:
+        if self.out_shape != self.between:
+            return super().T
+        return Rearranged(self.out_shape, [self.axes.index(a) for a in range(len(self.axes))])
+
+
+class AlongAxis(LinearMap):
+    """A matrix (outputs, inputs) applied along one axis, to everything else alike."""
+
+    def __init__(self, matrix: Array, in_shape: Shape, axis: int) -> None:
+        vars(self).update(matrix=frozen(matrix), in_shape=in_shape, axis=axis)
+
+    matrix: Array
+    in_shape: Shape = ()
+    axis: int
+
+    @property
+    def _of(self) -> Array:
+        return self.matrix
+
+    @cached_property
+    def out_shape(self) -> Shape:
+        """The input's shape with another size along the axis."""
+        return (*self.in_shape[: self.axis], int(self.matrix.shape[0]), *self.in_shape[self.axis + 1 :])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
+
+    def _apply(self, x: Array) -> Array:
+        return _times(x, moved(self.matrix, 1, 0), 1 + self.axis)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        return _times(y, self.matrix, 1 + self.axis)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        from scipy.sparse import csr_array, eye_array, kron
+
+        slower, faster = prod(self.in_shape[: self.axis]), prod(self.in_shape[self.axis + 1 :])
+        if order == "F":
+            slower, faster = faster, slower
+        inner = kron(csr_array(self.matrix), eye_array(faster, dtype=np.int8), format="csr")
+        matrix = kron(eye_array(slower, dtype=np.int8), inner, format="csr").astype(self.dtype)
+        return matrix if rows is None else matrix[rows]
+
+    def conj(self) -> AlongAxis:
+        return AlongAxis(conjugate(self.matrix), self.in_shape, self.axis)
+
+
+def _times(x: Array, matrix: Array, axis: int) -> Array:
+    """The vectors along an axis times a matrix from the right."""
+    matrix, x = together("op(x)", matrix, x)
+    dtype = promoted(matrix.dtype, x.dtype) if is_numpy(x) else namespace(x).result_type(matrix, x)
+    others = [a for a in range(x.ndim) if a != axis]
+    y = namespace(x).matmul(moved(cast(x, dtype), *others, axis), cast(matrix, dtype))
+    back = [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)]
+    return moved(y, *back)
+
+
+class Augmented(LinearMap):
+    """``[A | b]``: takes an input flattened, with a 1 behind it, to ``A x + b``."""
+
+    def __init__(self, op: LinearMap, offset: Array) -> None:
+        vars(self).update(op=op, offset=offset)
+
+    op: LinearMap
+    offset: Array
+
+    @property
+    def _of(self) -> Array:
+        return self.op._of if is_numpy(self.offset) else self.offset
+
+    @property
+    def in_shape(self) -> Shape:
+        return (self.op.shape[1] + 1,)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.op.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return promoted(self.op.dtype, self.offset.dtype)
+
+    def _apply(self, x: Array) -> Array:
+        offset, x = together("op(x)", self.offset, x)
+        ones = reshaped(x[:, -1:], (-1, *(1 for _ in self.out_shape)))
+        return self.op._apply(reshaped(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
+
+    def _apply_transposed(self, y: Array) -> Array:
+        offset, y = together("op(x)", self.offset, y)
+        xp = namespace(y)
+        last = xp.sum(reshaped(y * offset, (y.shape[0], -1)), axis=1, keepdims=True)
+        first = reshaped(self.op._apply_transposed(y), (y.shape[0], -1))
+        dtype = xp.result_type(first, last)
+        return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
+
+    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+        from scipy.sparse import csr_array, hstack
+
+        column = csr_array(self.offset.ravel(order)[:, None])
+        matrix = hstack([self.op._sparse(order, None), column], format="csr")
+        return matrix if rows is None else matrix[rows]
+
+    def conj(self) -> Augmented:
+        return Augmented(self.op.conj(), conjugate(self.offset))
+
+
+class Affine:
+    """``y = A x + b``: a linear map and what is added to it, as layers of neural networks are.
+
+    Attributes
+    ----------
+    op : LinearMap
+        The map A, with all its forms.
+    offset : array
+        b, of shape ``op.out_shape``; zeros where the layer has no bias.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> layer = cm.Affine(cm.conv([1, -1], 3), [10, 20])
+    >>> layer([1, 2, 4])
+    array([ 9, 18])
+    >>> layer.augmented().to_dense()
+    array([[ 1, -1,  0, 10],
+           [ 0,  1, -1, 20]])
+    """
+
+    def __init__(self, op: LinearMap, offset: ArrayLike) -> None:
+        array = numeric("Affine", "offset", offset)
+        if tuple(array.shape) != op.out_shape:
+            got = f"offset has shape {tuple(array.shape)}"
+            raise ArgumentError(sentence("Affine", got, f"Wanted {op.out_shape}, the outputs", "Broadcast it first"))
+        self.op, self.offset = op, array
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}"
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of one input."""
+        return self.op.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of one output."""
+        return self.op.out_shape
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """``op(x) + offset``, of one input or any batch."""
+        y = self.op(x)
+        y, offset = together("Affine", y, self.offset)
+        return y + offset
+
+    def __matmul__(self, other: Affine) -> Affine:
+        """The other map first, then this one: again one affine map."""
+        if not isinstance(other, Affine):
+            return NotImplemented
+        return Affine(self.op @ other.op, self(other.offset))
+
+    def augmented(self) -> LinearMap:
+        """``[A | b]`` as a map of ``(N + 1,)`` vectors, the input flattened and a 1: with all forms."""
+        return Augmented(self.op, self.offset)
+
+
+def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
+    """The map that puts an array's axes in another order, as a matrix of zeros and ones.
+
+    With ``P_in`` and ``P_out`` of input and output, ``P_out @ A @ P_in.T`` is the matrix ``A`` of a map between arrays
+    in one order as the matrix between arrays in the other.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array, a size for each letter of ``source``; the batch axis ``N`` may be left out of it.
+    source, target : str
+        A letter for each axis, such as ``"NCHW"`` and ``"NHWC"``.
+
+    Raises
+    ------
+    ValueError
+        Where the letters are not the same, repeat, or do not fit the shape.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> P = cm.permutation((2, 1, 3), "CHW", "HWC")
+    >>> P.out_shape
+    (1, 3, 2)
+    >>> P @ np.arange(6)
+    array([0, 3, 1, 4, 2, 5])
+    """
+    call = "permutation"
+    for name, letters in (("source", source), ("target", target)):
+        if not isinstance(letters, str) or len(set(letters)) != len(letters):
+            wanted = "Wanted a string with one letter for each axis"
+            raise ArgumentError(sentence(call, f"{name}={letters!r}", wanted, "Pass 'NCHW', say"))
+    if set(source) != set(target):
+        got = f"source={source!r} and target={target!r}"
+        raise ArgumentError(sentence(call, got, "Wanted the same letters", "Check the spelling"))
+    sizes = resolve.shape(call, "shape", shape)
+    if len(sizes) == len(source) - 1 and "N" in source:
+        source, target = source.replace("N", ""), target.replace("N", "")
+    if len(sizes) != len(source):
+        got = f"shape={sizes} for {source!r}"
+        raise ArgumentError(sentence(call, got, "Wanted a size for each letter", "Only N may be left out"))
+    return Rearranged(sizes, [source.index(letter) for letter in target])

@@ -1,0 +1,92 @@
+"""The map of the kernel: the same convolution, read the other way."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import convmtx as cm
+from convmtx import kernels
+from convmtx.kernels import KernelOperator
+from strategies import cases, small_integers
+
+
+def of(case, x):
+    op = case.op
+    return KernelOperator(op.geometry, x, x.shape[: x.ndim - len(op.in_shape)], "auto")
+
+
+@given(cases(dtypes=[np.int64, np.float64, np.complex128], dims=(1, 2, 3)))
+def test_every_form_is_the_map_of_the_kernel(case):
+    rng = np.random.default_rng(0)
+    x = small_integers(rng, (2, *case.op.in_shape), case.op.dtype)
+    K = np.asarray(case.op.kernel)
+    op, expected = of(case, x), case.op(x)
+    D, y = op.to_dense(), small_integers(rng, (3, *op.out_shape), np.int64)
+
+    assert np.array_equal(op(K), expected)
+    assert np.array_equal(op(np.stack([K, 2 * K]))[1], 2 * expected)
+    assert np.array_equal(D @ K.ravel(), expected.ravel())
+    assert np.array_equal(op.to_dense("F") @ K.ravel("F"), expected.ravel("F"))
+    assert np.array_equal(op.to_tensor().reshape(D.shape), D)
+    assert np.array_equal(op.to_sparse(rows=[0, -1]).toarray(), D[[0, -1]])
+    assert np.array_equal(op.T(y).reshape(3, -1), y.reshape(3, -1) @ D)
+    assert np.array_equal(op.H(y).reshape(3, -1), y.reshape(3, -1) @ D.conj())
+
+
+@given(cases(dtypes=[np.float64, np.complex128], dims=(1, 2)))
+def test_fitted_kernels_are_those_of_least_squares(case):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, *case.op.in_shape))
+    op = of(case, x)
+    y = rng.standard_normal(op.out_shape)
+    g, D = case.op.geometry, op.to_dense()
+    kind = {
+        "stride": [a.stride for a in g.axes], "dilation": [a.dilation for a in g.axes],
+        "input_dilation": [a.input_dilation for a in g.axes], "padding": [(a.lo, a.hi) for a in g.axes],
+        "boundary": [a.boundary.name for a in g.axes], "groups": g.groups, "flip": g.flip,
+        "channels": "first" if g.layout.value == "first" else "last",
+    }  # fmt: skip
+    if g.transposed:
+        return
+    K = cm.fit_kernel(x, y, op.in_shape, input_shape=case.op.in_shape, **kind)
+
+    assert np.allclose(K.ravel(), np.linalg.lstsq(D, y.ravel(), rcond=None)[0], rtol=1e-6, atol=1e-7)
+
+
+def test_a_fit_is_the_same_in_blocks_and_gives_the_kernel_back(monkeypatch):
+    rng = np.random.default_rng(0)
+    K, x = rng.standard_normal((4, 2, 3, 3)), rng.standard_normal((5, 4, 12, 11))
+    options = {"channels": "first", "groups": 2, "padding": 1, "boundary": "reflect"}
+    y = cm.conv(K, (4, 12, 11), **options)(x)
+    monkeypatch.setattr(kernels, "BLOCK_BYTES", 1 << 14)
+
+    assert np.allclose(cm.fit_kernel(x, y, K.shape, input_shape=(4, 12, 11), **options), K, rtol=0, atol=1e-12)
+
+
+def test_kernels_of_torch_and_jax():
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    rng = np.random.default_rng(0)
+    K, x = rng.standard_normal((4, 1, 2, 3)), rng.standard_normal((2, 5, 6))
+    kind = {"channels": "first", "groups": 2, "padding": 2, "boundary": "edge", "stride": (1, 2)}
+    here = cm.kernel_operator(x, K.shape, **kind)
+    y = rng.standard_normal(here.out_shape)
+    for make in (torch.tensor, jax.numpy.asarray):
+        op = cm.kernel_operator(make(x), K.shape, **kind)
+        assert np.allclose(np.asarray(op(make(K))), here(K))
+        assert np.allclose(np.asarray(op.H(make(y))), here.H(y))
+        assert np.allclose(np.asarray(op.to_dense()), here.to_dense())
+        assert np.allclose(
+            np.asarray(cm.fit_kernel(make(x), make(y), K.shape, **kind)), cm.fit_kernel(x, y, K.shape, **kind)
+        )
+    inputs = torch.tensor(x, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, K: cm.kernel_operator(x, K.shape, **kind)(K), (inputs, torch.tensor(K)))
+
+
+def test_what_does_not_belong_together_is_refused():
+    with pytest.raises(ValueError, match=r"x has shape \(5,\)\. Wanted \(\*batch, 4\)"):
+        cm.kernel_operator(np.ones(5), 2, input_shape=4)
+    with pytest.raises(ValueError, match=r"y has shape \(3,\)\. Wanted \(4,\), the outputs of x"):
+        cm.fit_kernel(np.ones(5), np.ones(3), 2)
+    with pytest.raises(ValueError, match="Wanted at least one output"):
+        cm.fit_kernel(np.ones((0, 5)), np.ones((0, 4)), 2, input_shape=5)

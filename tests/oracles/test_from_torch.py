@@ -1,0 +1,155 @@
+"""Modules of PyTorch beside the maps made of them."""
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    module = make()
+    for name, value in module.named_buffers():
+        if name.endswith("running_var"):
+            value.copy_(torch.rand_like(value) + 0.5)
+        elif name.endswith("running_mean"):
+            value.copy_(torch.randn_like(value))
+    return module.eval()
+
+
+CASES = [
+    (lambda: nn.Conv1d(2, 3, 3), (2, 9)),
+    (lambda: nn.Conv1d(2, 3, 4, padding="same", padding_mode="circular"), (2, 9)),
+    (lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(1, 2), groups=2), (4, 9, 8)),
+    (lambda: nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect", bias=False), (4, 9, 8)),
+    (lambda: nn.Conv2d(4, 6, (3, 4), padding="same", padding_mode="replicate", dilation=2), (4, 9, 8)),
+    (lambda: nn.Conv3d(2, 4, 2, padding=1, padding_mode="circular", stride=2), (2, 4, 5, 3)),
+    (lambda: nn.Conv2d(2, 3, 3, dtype=torch.complex64), (2, 5, 6)),
+    (lambda: nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 3, 3)), (2, 5, 6)),
+    (lambda: nn.ConvTranspose1d(2, 3, 3, stride=2, padding=1, output_padding=1), (2, 7)),
+    (lambda: nn.ConvTranspose2d(4, 6, (3, 2), stride=(2, 3), dilation=(2, 1), groups=2, output_padding=1), (4, 5, 4)),
+    (lambda: nn.ConvTranspose3d(2, 1, 2, stride=2, bias=False), (2, 3, 2, 3)),
+    (lambda: nn.AvgPool1d(3), (2, 9)),
+    (lambda: nn.AvgPool2d((3, 2), stride=2, padding=1), (2, 9, 8)),
+    (lambda: nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 8, 9)),
+    (lambda: nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False), (2, 8, 9)),
+    (lambda: nn.AvgPool2d(4, stride=3, ceil_mode=True, divisor_override=5), (2, 9, 9)),
+    (lambda: nn.AvgPool2d(3, stride=3, ceil_mode=True), (2, 10, 11)),
+    (lambda: nn.AvgPool3d(2, padding=1, count_include_pad=False), (2, 3, 4, 5)),
+    (lambda: nn.BatchNorm1d(3), (3,)),
+    (lambda: nn.BatchNorm1d(3, affine=False), (3, 5)),
+    (lambda: nn.BatchNorm2d(3, eps=0.1), (3, 4, 5)),
+    (lambda: nn.BatchNorm3d(2), (2, 3, 2, 4)),
+    (lambda: nn.Upsample(scale_factor=2), (2, 3, 4)),
+    (lambda: nn.Upsample(scale_factor=(1.7, 2.3)), (2, 5, 7)),
+    (lambda: nn.Upsample(size=(7, 3), mode="nearest-exact"), (2, 5, 7)),
+    (lambda: nn.Flatten(), (2, 3, 4)),
+    (lambda: nn.Flatten(2, 3), (2, 3, 4, 5)),
+    (lambda: nn.ZeroPad2d((1, -1, 2, 3)), (2, 5, 6)),
+    (lambda: nn.ConstantPad1d((1, 2), 0.0), (2, 5)),
+    (lambda: nn.CircularPad2d((1, 2, 3, 0)), (2, 5, 6)),
+    (lambda: nn.ReflectionPad1d((3, 2)), (2, 5)),
+    (lambda: nn.ReplicationPad3d((1, 2, 3, 0, 0, 4)), (2, 3, 2, 4)),
+    (lambda: nn.Identity(), (2, 5)),
+    (lambda: nn.Dropout(0.5), (2, 5)),
+    (lambda: nn.Linear(5, 3), (5,)),
+    (lambda: nn.Linear(5, 3, bias=False), (2, 4, 5)),
+    (lambda: nn.Sequential(), (2, 5)),
+    (
+        lambda: nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Upsample(scale_factor=2),
+            nn.Sequential(nn.AvgPool2d(2), nn.ConvTranspose2d(4, 2, 3)), nn.Flatten(), nn.Linear(2 * 7 * 6, 5),
+        ),
+        (3, 10, 8),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES)
+def test_a_module_and_its_map(make, shape):
+    module = seeded(make)
+    layer = cm.from_torch(module, shape)
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    x = torch.randn((2, *shape), dtype=dtype)
+    expected = module(x)
+    matrix = torch.as_tensor(layer.op.to_dense())
+
+    assert layer.out_shape == tuple(expected.shape[1:])
+    assert torch.allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    product = x.reshape(2, -1) @ matrix.to(dtype).T + torch.as_tensor(layer.offset).reshape(-1)
+    assert torch.allclose(product, expected.reshape(2, -1), rtol=1e-4, atol=1e-5)
+    y = torch.randn_like(expected[0]).reshape(-1)
+    assert torch.allclose(layer.op.T @ y, matrix.to(dtype).T @ y, rtol=1e-4, atol=1e-4)
+    ones = torch.cat([x[0].reshape(-1), torch.ones(1, dtype=dtype)])
+    assert torch.allclose(layer.augmented() @ ones, expected[0].reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_the_weights():
+    module = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+    x = torch.randn(2, 4, 4)
+    theirs = torch.autograd.grad(module(x[None]).square().sum(), list(module.parameters()))
+    ours = torch.autograd.grad(cm.from_torch(module, (2, 4, 4))(x).square().sum(), list(module.parameters()))
+
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_chain_of_convolutions_is_one():
+    chain = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 4, 2, stride=2, bias=False))
+    layer = cm.from_torch(chain, (2, 8, 8))
+
+    assert isinstance(layer.op, cm.ConvOperator)
+    assert tuple(layer.op.kernel.shape) == (4, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "message"),
+    [
+        (lambda: nn.ReLU(), (2, 3), "module ReLU"),
+        (lambda: nn.BatchNorm2d(2).train(), (2, 3, 3), "training=True"),
+        (lambda: nn.BatchNorm2d(2, track_running_stats=False).eval(), (2, 3, 3), "running_mean False"),
+        (lambda: nn.Dropout(0.2).train(), (2, 3), "training=True"),
+        (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (2, 3, 3), "mode='bilinear'"),
+        (lambda: nn.ConstantPad1d(1, 2.0), (2, 3), "value=2.0"),
+        (lambda: nn.Flatten(0), (2, 3), "start_dim=0"),
+        (lambda: nn.Linear(5, 2), (4,), "5 features"),
+        (lambda: nn.AvgPool2d(2), (1, 2, 3, 3), "AvgPool2d with input_shape"),
+        (lambda: nn.Sequential(nn.Conv1d(1, 1, 1), nn.Tanh()), (1, 3), "module Tanh"),
+        (lambda: type("Mine", (nn.Conv1d,), {})(1, 1, 2), (1, 3), "module Mine"),
+        (lambda: 3, (1, 3), "a int"),
+    ],
+)
+def test_what_is_no_such_map_is_refused_by_name(make, shape, message):
+    with pytest.raises(cm.UnsupportedError, match=message):
+        cm.from_torch(make(), shape)
+
+
+def test_hooks_are_refused():
+    module = nn.Conv1d(1, 1, 2)
+    module.register_forward_hook(lambda *_: None)
+    with pytest.raises(cm.UnsupportedError, match="_forward_hooks"):
+        cm.from_torch(module, (1, 3))
+
+
+def test_permutations_turn_matrices_of_one_order_into_the_other():
+    rng = np.random.default_rng(0)
+    K = rng.standard_normal((4, 2, 3, 3))
+    first = cm.conv(K, (2, 5, 6), channels="first", padding=1)
+    last = cm.conv(K.transpose(2, 3, 1, 0), (5, 6, 2), padding=1)
+    P_in, P_out = cm.permutation((2, 5, 6), "NCHW", "NHWC"), cm.permutation(first.out_shape, "CHW", "HWC")
+    both = P_out @ first @ P_in.T
+
+    assert np.array_equal(P_out.to_sparse() @ first.to_dense() @ P_in.to_sparse().T, last.to_dense())
+    assert np.array_equal(both.to_dense(), last.to_dense())
+    assert np.array_equal(both.to_dense("F"), last.to_dense("F"))
+    x = rng.standard_normal((5, 6, 2))
+    assert np.array_equal(both(x), last(x))
+    back = x.transpose(2, 0, 1)
+    assert np.array_equal(P_in(back), x)
+    assert np.array_equal(P_in.T(x), back)
+    assert np.array_equal((P_in.T @ P_in).to_dense(), np.eye(60))
+    for bad in [("NCHW", "NCH"), ("CC", "CC"), ("NHW", "NWH")]:
+        with pytest.raises(ValueError, match="permutation:"):
+            cm.permutation((2, 5, 6, 7), *bad)
