@@ -15,6 +15,7 @@ from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.explanation import Explanation as Explanation
+from convmtx.interop.lax import from_lax as from_lax
 from convmtx.interop.torch import from_torch as from_torch
 from convmtx.kernels import KernelOperator as KernelOperator
 from convmtx.kernels import fit_kernel as fit_kernel
@@ -45,6 +46,7 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "fit_kernel",
+    "from_lax",
     "from_torch",
     "kernel_operator",
     "permutation",
