@@ -16,6 +16,7 @@ from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.explanation import Explanation as Explanation
 from convmtx.interop.lax import from_lax as from_lax
+from convmtx.interop.onnx import from_onnx as from_onnx
 from convmtx.interop.torch import from_torch as from_torch
 from convmtx.kernels import KernelOperator as KernelOperator
 from convmtx.kernels import fit_kernel as fit_kernel
@@ -47,6 +48,7 @@ __all__ = [
     "convmtx",
     "fit_kernel",
     "from_lax",
+    "from_onnx",
     "from_torch",
     "kernel_operator",
     "permutation",

@@ -44,20 +44,28 @@ def flattened(shape: Shape, out_shape: Shape) -> LinearMap:
     return Rearranged(shape, range(len(shape)), out_shape)
 
 
-def padded(shape: Shape, pads: Sequence[tuple[int, int]], boundary: str, channels: str) -> LinearMap:
-    """Every channel of an image continued past its ends, or cut where pads are negative."""
-    count = shape[0] if channels == "first" else shape[-1]
-    ones = (1,) * len(pads)
-    kernel = np.ones((count, 1, *ones) if channels == "first" else (*ones, 1, count), np.int8)
+def padded(shape: Shape, pads: Sequence[tuple[int, int]], boundary: str) -> LinearMap:
+    """An array whose channels come first, continued past its ends along each axis, or cut where pads are negative."""
     rule: Any = boundary
-    return conv(kernel, shape, padding=list(pads), boundary=rule, channels=channels, groups=count)  # type: ignore[arg-type]
+    if len(shape) == 1 or tuple(pads[0]) != (0, 0):
+        return conv(np.ones((1,) * len(shape), np.int8), shape, padding=list(pads), boundary=rule)
+    kernel = np.ones((shape[0], 1, *(1 for _ in pads[1:])), np.int8)
+    return conv(kernel, shape, padding=list(pads[1:]), boundary=rule, channels="first", groups=shape[0])
 
 
-def scaled(shape: Shape, factors: Array, axis: int) -> LinearMap:
-    """A factor for each place along an axis."""
-    xp = namespace(factors)
-    identity_ = xp.eye(shape[axis], dtype=factors.dtype) if isinstance(factors, np.ndarray) else xp.diag(factors)
-    return AlongAxis(identity_ * factors if isinstance(factors, np.ndarray) else identity_, shape, axis)
+def filled(op: LinearMap, value: float) -> Affine:
+    """A map that pads, with a value in place of the zeros where nothing was."""
+    if not value:
+        return affine(op, None)
+    return Affine(op, (value * (1 - op(np.ones(op.in_shape, np.int8)))).astype(np.float32))
+
+
+def scaled(shape: Shape, factors: Array) -> LinearMap:
+    """A factor for each channel, which comes first."""
+    if len(shape) == 1:
+        return AlongAxis(namespace(factors).eye(shape[0], dtype=factors.dtype) * factors, shape, 0)
+    kernel = reshaped(factors, (-1, *(1 for _ in shape)))
+    return conv(kernel, shape, channels="first", groups=shape[0])
 
 
 def averaged(

@@ -26,7 +26,7 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     module : torch.nn.Module
         Conv1d to Conv3d, ConvTranspose1d to 3d, AvgPool1d to 3d, BatchNorm1d to 3d and Dropout in evaluation mode,
         Upsample of mode nearest or nearest-exact, Flatten, ZeroPad, CircularPad, ReflectionPad, ReplicationPad,
-        ConstantPad of zeros, Identity, Linear, or a Sequential of these, which becomes one map.
+        ConstantPad, Identity, Linear, or a Sequential of these, which becomes one map.
     input_shape : tuple of int
         Shape of one input without the batch, ``(C, *sizes)``.
 
@@ -133,10 +133,7 @@ def _batch_norm(module: Any, shape: Shape) -> Affine:
     offset = -module.running_mean * scale
     if module.bias is not None:
         offset = offset + module.bias
-    if len(shape) == 1:
-        return Affine(layers.scaled(shape, scale, 0), offset)
-    kernel = scale.reshape(-1, *(1 for _ in shape))
-    return layers.affine(conv(kernel, shape, channels="first", groups=shape[0]), offset)
+    return layers.affine(layers.scaled(shape, scale), offset)
 
 
 def _dropout(module: Any, shape: Shape) -> Affine:
@@ -181,15 +178,12 @@ def _flatten(module: Any, shape: Shape) -> Affine:
 
 
 def _pad(module: Any, shape: Shape) -> Affine:
-    if getattr(module, "value", 0):
-        got = f"{type(module).__name__} with value={module.value}"
-        raise unsupported(_CALL, got, "Wanted zeros")
     flat = list(module.padding)
     pads = [(flat[j], flat[j + 1]) for j in range(0, len(flat), 2)][::-1]  # the last axis comes first
     _has_axes(module, shape, len(pads))
     name = type(module).__name__
     rule = {"Ci": "wrap", "Re": "edge" if name.startswith("Repl") else "reflect"}.get(name[:2], "zero")
-    return layers.affine(layers.padded(shape, pads, rule, "first"), None)
+    return layers.filled(layers.padded(shape, [(0, 0), *pads], rule), getattr(module, "value", 0))
 
 
 def _linear(module: Any, shape: Shape) -> Affine:

@@ -1,0 +1,463 @@
+"""The linear nodes of an ONNX graph as affine maps. Files are not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.construct import conv, conv_transpose
+from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, UnsupportedError, sentence
+from convmtx.geometry import resolve
+from convmtx.geometry.axis import Axis
+from convmtx.interop import layers, needed, unsupported
+from convmtx.maps import Affine, AlongAxis
+from convmtx.typing import AnyArray, Shape
+
+_CALL = "from_onnx"
+#: Nodes that only move numbers: of constants they are worked out, so that what they give counts as constant too.
+_MOVING = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Concat", "Slice", "Neg")
+#: Nodes that work out shapes, from as many numbers as a shape may have.
+_COUNTING, _SMALL = ("Gather", "Add", "Sub", "Mul", "Div", "Floor", "Ceil"), 64
+_AUTO_PAD: Any = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
+
+
+class OnnxLayer(Affine):
+    """A node of an ONNX graph as the affine map of one input, without its batch axis."""
+
+    def __init__(self, affine: Affine, op_type: str, input_name: str) -> None:
+        super().__init__(affine.op, affine.offset)
+        #: The node's operator, and the name of the tensor that it is applied to.
+        self.op_type, self.input_name = op_type, input_name
+
+
+@dataclass(frozen=True)
+class OnnxLayers:
+    """What `from_onnx` found; a table when printed."""
+
+    #: Maps by the name of the node's first output.
+    layers: dict[str, OnnxLayer]
+    #: For every other node, by the same name, the reason.
+    skipped: dict[str, str]
+
+    def __str__(self) -> str:
+        rows = [
+            (name, each.op_type, "x".join(map(str, each.in_shape)), "x".join(map(str, each.out_shape)))
+            for name, each in self.layers.items()
+        ]
+        rows = [("output", "node", "takes", "makes"), *rows]
+        widths = [max(len(row[j]) for row in rows) for j in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.append(f"{len(self.layers)} maps; {len(self.skipped)} nodes are none")
+        return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.skipped.items()])
+
+
+def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> OnnxLayers:
+    """Every linear node of an ONNX graph as an affine map.
+
+    Parameters
+    ----------
+    model : path or onnx.ModelProto
+        The model. Of a file, external data is read from inside its folder only.
+    input_shapes : mapping of str to tuple of int, optional
+        Shapes of graph inputs, batch included, where the model leaves sizes open.
+
+    Returns
+    -------
+    OnnxLayers
+        ``.layers`` maps the name of a node's first output to its `Affine` map, which has ``.op_type`` and
+        ``.input_name``: Conv, ConvTranspose, AveragePool, GlobalAveragePool, Gemm and MatMul by a constant, Pad and
+        BatchNormalization. ``.skipped`` maps the names of all others to the reason. It prints as a table.
+
+    Raises
+    ------
+    ModelFileError
+        Where the file is damaged, is no ONNX model, or points outside its folder. A ValueError.
+    ValueError, TypeError
+        Where ``input_shapes`` names no input, or a shape that does not fit.
+    ImportError
+        Without the extra ``onnx``.
+
+    Notes
+    -----
+    Maps act on one input: the first axis of a node's tensor is taken as the batch and left out.
+    """
+    onnx = needed(_CALL, "onnx", "onnx")
+    if not isinstance(model, str | PathLike | onnx.ModelProto):
+        got = f"model is a {type(model).__name__}"
+        raise ArgumentTypeError(sentence(_CALL, got, "Wanted a path or an onnx.ModelProto", "Pass one of these"))
+    graph = _Graph(onnx, _checked(onnx, model), input_shapes or {})
+    found: dict[str, OnnxLayer] = {}
+    skipped: dict[str, str] = {}
+    for node in graph.nodes:
+        name = node.output[0] if node.output else node.name
+        try:
+            found[name] = graph.layer(node)
+        except UnsupportedError as error:
+            skipped[name] = str(error)
+        except ConvmtxError as error:
+            skipped[name] = f"{node.op_type}: {error}"
+    return OnnxLayers(found, skipped)
+
+
+def _checked(onnx: Any, model: Any) -> Any:
+    """The model with all its data, if it is one and keeps to its folder."""
+    try:
+        if isinstance(model, onnx.ModelProto):
+            loaded, folder = onnx.ModelProto(), None
+            loaded.CopyFrom(model)
+        else:
+            loaded, folder = onnx.load(model, load_external_data=False), Path(model).resolve().parent
+        for tensor in onnx.external_data_helper._get_all_tensors(loaded):
+            if onnx.external_data_helper.uses_external_data(tensor):
+                _inside(onnx, tensor, folder)
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
+        onnx.checker.check_model(loaded)
+    except (ModelFileError, OSError):
+        raise
+    except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
+        got = f"{model if folder_like(model) else 'the model'} is no valid ONNX model ({_first_line(error)})"
+        raise ModelFileError(sentence(_CALL, got, "Wanted a whole and valid file", "Export it again")) from None
+    return loaded
+
+
+def folder_like(model: Any) -> bool:
+    """Whether a model is given by its path."""
+    return isinstance(model, str | PathLike)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
+    """Refuse external data that is not a file inside the model's folder, or not of the size the tensor says."""
+    info = onnx.external_data_helper.ExternalDataInfo(tensor)
+    got = f"tensor {tensor.name!r} has its data in {info.location!r}"
+    if folder is None:
+        raise ModelFileError(
+            sentence(_CALL, got, "A ModelProto has no folder to look in", "Pass the path of the model")
+        )
+    place = (folder / info.location).resolve()
+    if not place.is_relative_to(folder) or not place.is_file():
+        raise ModelFileError(sentence(_CALL, got, "Wanted a file inside the model's folder", "Move it there"))
+    item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    start, size = int(info.offset or 0), int(info.length or prod(tensor.dims) * item)
+    if size != prod(tensor.dims) * item or start < 0 or start + size > place.stat().st_size:
+        got = f"tensor {tensor.name!r} of shape {tuple(tensor.dims)} has {place.stat().st_size} bytes of data"
+        raise ModelFileError(sentence(_CALL, got, "Wanted all of it, and no more", "Export the model again"))
+
+
+class _Graph:
+    """A graph with its constants and shapes at hand."""
+
+    def __init__(self, onnx: Any, model: Any, input_shapes: Mapping[str, Any]) -> None:
+        self.onnx = onnx
+        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self._fix(model, input_shapes)
+        self._infer(model)
+        while self._settled(model):
+            self._infer(model)
+
+    def _infer(self, model: Any) -> None:
+        """Find all shapes that follow from those that are known."""
+        onnx = self.onnx
+        try:
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        except Exception as error:  # the shape inference has errors of its own
+            got = f"the shapes of the model contradict each other ({_first_line(error)})"
+            raise ModelFileError(sentence(_CALL, got, "Wanted shapes that fit", "Check input_shapes")) from None
+        self.nodes = inferred.node
+        self._held = {tensor.name: tensor for tensor in inferred.initializer}
+        self._makers = {name: node for node in inferred.node for name in node.output}
+        self._infos = {info.name: info for info in (*inferred.input, *inferred.value_info, *inferred.output)}
+        self._constants: dict[str, AnyArray | None] = {}
+
+    def _settled(self, model: Any) -> bool:
+        """Whether a shape that a Reshape computes turned out to be a constant, and was written down as one."""
+        found = False
+        for node in model.graph.node:
+            if node.op_type == "Reshape" and node.input[1] not in self._held:
+                sizes = self.constant(node.input[1])
+                if sizes is not None:
+                    name = f"{node.output[0]}: sizes"
+                    model.graph.initializer.append(self.onnx.numpy_helper.from_array(sizes.astype(np.int64), name))
+                    node.input[1], found = name, True
+        return found
+
+    def _fix(self, model: Any, input_shapes: Mapping[str, Any]) -> None:
+        """Write the shapes asked for into the graph's inputs, and forget those that were inferred without them."""
+        inputs = {value.name: value for value in model.graph.input}
+        for name, given in input_shapes.items():
+            sizes = resolve.shape(_CALL, f"input_shapes[{name!r}]", given)
+            dims = inputs[name].type.tensor_type.shape.dim if name in inputs else []
+            if len(dims) != len(sizes) or any(d.dim_value not in (0, -1, n) for d, n in zip(dims, sizes, strict=True)):
+                known = {name: _sizes(value) for name, value in inputs.items()}
+                got = f"input_shapes[{name!r}]={sizes}"
+                raise unsupported(_CALL, got, f"The model's inputs are {known}", "Fill in what is open")
+            for dim, size in zip(dims, sizes, strict=True):
+                dim.dim_value = size
+        for value in model.graph.input:
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.WhichOneof("value") == "dim_value" and dim.dim_value < 1:
+                    dim.ClearField("dim_value")
+        if input_shapes:
+            del model.graph.value_info[:]
+            for value in model.graph.output:
+                value.type.tensor_type.ClearField("shape")
+
+    def constant(self, name: str) -> AnyArray | None:
+        """The array of this name, if it does not depend on the inputs."""
+        if name not in self._constants:
+            self._constants[name] = None  # a cycle is no constant
+            self._constants[name] = self._worked_out(name)
+        return self._constants[name]
+
+    def _worked_out(self, name: str) -> AnyArray | None:
+        if name in self._held:
+            try:
+                return np.asarray(self.onnx.numpy_helper.to_array(self._held[name]))
+            except Exception as error:  # too little data, or a type that is none
+                got = f"constant {name!r} cannot be read ({_first_line(error)})"
+                raise ModelFileError(sentence(_CALL, got, "Wanted all its numbers", "Export it again")) from None
+        node = self._makers.get(name)
+        if node is None:
+            return None
+        if node.op_type == "Constant":
+            value = self.attributes(node).get("value")
+            return None if value is None else np.asarray(self.onnx.numpy_helper.to_array(value))
+        inputs = [self.constant(each) for each in node.input if each]
+        if node.op_type == "Shape" and not node.attribute:
+            sizes = _sizes(self._infos[node.input[0]]) if node.input[0] in self._infos else None
+            return np.array(sizes) if sizes and all(isinstance(n, int) for n in sizes) else None
+        small = all(each is not None and each.size <= _SMALL for each in inputs)
+        if any(each is None for each in inputs) or len(node.output) != 1:
+            return None
+        if node.op_type not in _MOVING and not (small and node.op_type in _COUNTING):
+            return None
+        from onnx.reference import ReferenceEvaluator
+
+        feeds: Any = dict(zip([each for each in node.input if each], inputs, strict=True))
+        (result,) = ReferenceEvaluator(node, opsets={"": self.opset}).run(None, feeds)
+        return np.asarray(result)
+
+    def attributes(self, node: Any) -> dict[str, Any]:
+        """Attributes by name, strings as text."""
+        values: dict[str, Any] = {each.name: self.onnx.helper.get_attribute_value(each) for each in node.attribute}
+        return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+
+    def shape(self, name: str) -> Shape:
+        """Shape of a tensor without its batch axis."""
+        sizes = _sizes(self._infos[name]) if name in self._infos else None
+        if sizes is None or not all(isinstance(n, int) for n in sizes[1:]):
+            got = f"{name!r} has shape {sizes}"
+            raise unsupported(_CALL, got, "The sizes after the batch must be known", "Pass input_shapes")
+        return tuple(int(n) for n in sizes[1:]) if len(sizes) > 1 else tuple(int(n) for n in sizes)
+
+    def layer(self, node: Any) -> OnnxLayer:
+        """The node's map; UnsupportedError tells why there is none."""
+        convert = _CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if convert is None:
+            raise unsupported(
+                node.op_type, "not among the nodes that are converted", f"They are {', '.join(_CONVERTERS)}"
+            )
+        given = self.attributes(node)
+        call = _Node(self, node, given)
+        affine = convert(call)
+        if given:
+            raise unsupported(node.op_type, f"attributes {sorted(given)}", "They are not known here")
+        return OnnxLayer(affine, node.op_type, call.data)
+
+
+def _sizes(value: Any) -> tuple[int | str, ...] | None:
+    """Sizes of a tensor, a name or "?" for one that is open; None where not even their number is known."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    dims = value.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in dims)
+
+
+class _Node:
+    """A node as its converter reads it: every attribute read is taken out, so that what is left is not known."""
+
+    def __init__(self, graph: _Graph, node: Any, given: dict[str, Any]) -> None:
+        self._graph, self._node, self._given = graph, node, given
+        self.op_type, self.opset = node.op_type, graph.opset
+        self.data = node.input[0]
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """An attribute."""
+        return self._given.pop(name, default)
+
+    def constant(self, place: int, name: str) -> AnyArray:
+        """An input that must be a constant."""
+        found = self.optional(place, name)
+        if found is None:
+            raise unsupported(self.op_type, f"no constant {name}", "Wanted one, for else the node is not linear")
+        return found
+
+    def optional(self, place: int, name: str) -> AnyArray | None:
+        """A constant input, or None where it is left out."""
+        if place >= len(self._node.input) or not self._node.input[place]:
+            return None
+        found = self._graph.constant(self._node.input[place])
+        if found is None:
+            got = f"{name} is {self._node.input[place]!r}, no constant"
+            raise unsupported(self.op_type, got, "Wanted a constant, for else the node is not linear")
+        return found
+
+    def is_constant(self, place: int) -> bool:
+        """Whether an input is a constant."""
+        return self._graph.constant(self._node.input[place]) is not None
+
+    def use(self, place: int) -> None:
+        """Take another input than the first as the data."""
+        self.data = self._node.input[place]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the data, without the batch."""
+        return self._graph.shape(self.data)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs are asked for."""
+        return sum(bool(name) for name in self._node.output)
+
+
+def _windows(node: _Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
+    """Strides, dilations and padding as `conv` takes it."""
+    d = len(kernel)
+    if list(node.take("kernel_shape", list(kernel))) != list(kernel):
+        raise unsupported(node.op_type, "kernel_shape is not that of W", "Wanted the same")
+    strides, dilations = tuple(node.take("strides", [1] * d)), tuple(node.take("dilations", [1] * d))
+    name, pads = node.take("auto_pad", "NOTSET"), list(node.take("pads", [0] * (2 * d)))
+    if name != "NOTSET":
+        return strides, dilations, _AUTO_PAD[name]
+    return strides, dilations, list(zip(pads[:d], pads[d:], strict=True))
+
+
+def _conv(node: _Node) -> Affine:
+    W, bias = node.constant(1, "W"), node.optional(2, "B")
+    strides, dilations, padding = _windows(node, W.shape[2:])
+    op = conv(
+        W, node.shape, stride=strides, dilation=dilations, padding=padding, groups=node.take("group", 1),
+        channels="first",
+    )  # fmt: skip
+    return layers.affine(op, bias)
+
+
+def _conv_transpose(node: _Node) -> Affine:
+    W, bias = node.constant(1, "W"), node.optional(2, "B")
+    outs = node.take("output_shape")
+    strides, dilations, padding = _windows(node, W.shape[2:])
+    if outs is not None and not isinstance(padding, str):
+        padding = "valid"  # the pads follow from the sizes
+    op = conv_transpose(
+        W, node.shape, stride=strides, dilation=dilations, padding=padding, groups=node.take("group", 1),
+        output_padding=node.take("output_padding", 0), output_shape=None if outs is None else outs[-len(strides) :],
+        channels="first",
+    )  # fmt: skip
+    return layers.affine(op, bias)
+
+
+def _average(node: _Node) -> Affine:
+    kernel, shape = tuple(node.take("kernel_shape")), node.shape
+    strides, dilations, padding = _windows(node, kernel)
+    ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
+    sizes = shape[1:]
+    bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
+    axes, ends = [], []
+    for a, (lo, hi) in zip(bare, resolve.pads(_CALL, padding, bare), strict=True):
+        spare = a.size + lo + hi - a.span
+        outs = (-(-spare // a.stride) if ceil else spare // a.stride) + 1
+        outs -= bool(ceil) and (outs - 1) * a.stride >= a.size + lo  # no window starts in the pad behind
+        axes.append(
+            Axis(a.size, a.kernel, a.stride, a.dilation, lo=lo, hi=(outs - 1) * a.stride + a.span - a.size - lo)
+        )
+        ends.append(a.size + (hi if included else 0))
+    return layers.affine(layers.averaged(shape, axes, ends, "first", None, np.float32), None)
+
+
+def _global_average(node: _Node) -> Affine:
+    shape = node.shape
+    axes = [Axis(n, n) for n in shape[1:]]
+    return layers.affine(layers.averaged(shape, axes, shape[1:], "first", None, np.float32), None)
+
+
+def _gemm(node: _Node) -> Affine:
+    if node.take("transA", 0):
+        raise unsupported("Gemm", "transA=1", "It mixes the samples of a batch")
+    B, C = node.constant(1, "B"), node.optional(2, "C")
+    matrix = B if node.take("transB", 0) else B.T
+    alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
+    op = AlongAxis((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
+    if C is None:
+        return layers.affine(op, None)
+    if C.ndim == 2 and C.shape[0] != 1:
+        raise unsupported("Gemm", f"C of shape {C.shape}", "It adds different numbers to different samples")
+    return layers.affine(op, np.broadcast_to(C.reshape(-1) * C.dtype.type(beta), op.out_shape))
+
+
+def _matmul(node: _Node) -> Affine:
+    first = node.is_constant(0) and not node.is_constant(1)
+    if first:
+        node.use(1)
+    constant = node.constant(0, "A") if first else node.constant(1, "B")
+    shape, vector = node.shape, constant.ndim == 1
+    axis = len(shape) - (2 if first else 1)
+    if axis < 0 or (vector and len(shape) == 1) or prod(constant.shape[:-2]) != 1 or constant.ndim > len(shape) + 1:
+        got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
+        raise unsupported("MatMul", got, "Wanted one matrix, that leaves the batch alone")
+    matrix = constant[None] if vector else constant.reshape(constant.shape[-2:])
+    op: LinearMap = AlongAxis(matrix if first or vector else matrix.T, shape, axis)
+    if vector:
+        op = layers.flattened(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
+    return layers.affine(op, None)
+
+
+def _pad(node: _Node) -> Affine:
+    shape = node.shape
+    rank = len(shape) + 1
+    pads = node.take("pads") if node.opset < 11 else node.constant(1, "pads")
+    value = node.take("value", 0.0) if node.opset < 11 else node.optional(2, "constant_value")
+    axes = node.optional(3, "axes")
+    mode = node.take("mode", "constant")
+    named = [int(a) % rank for a in (range(rank) if axes is None else axes)]
+    ends = {a: (int(pads[j]), int(pads[len(named) + j])) for j, a in enumerate(named)}
+    if ends.pop(0, (0, 0)) != (0, 0):
+        raise unsupported("Pad", "pads of the first axis", "It is the batch")
+    rule = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
+    op = layers.padded(shape, [ends.get(1 + a, (0, 0)) for a in range(len(shape))], rule)
+    return layers.filled(op, 0.0 if value is None or mode != "constant" else float(np.reshape(value, ())))
+
+
+def _batch_norm(node: _Node) -> Affine:
+    if node.take("training_mode", 0) or node.outputs > 1:
+        raise unsupported("BatchNormalization", "training_mode=1", "Statistics of the batch make it no fixed map")
+    node.take("momentum"), node.take("spatial")
+    scale, bias, mean, variance = (node.constant(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
+    factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
+    shape = node.shape
+    op = layers.scaled(shape, factor)
+    return layers.affine(op, bias - mean * factor)
+
+
+_CONVERTERS: dict[str, Callable[[_Node], Affine]] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "AveragePool": _average,
+    "GlobalAveragePool": _global_average,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Pad": _pad,
+    "BatchNormalization": _batch_norm,
+}
