@@ -15,8 +15,10 @@ from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.explanation import Explanation as Explanation
+from convmtx.interop.keras import from_keras as from_keras
 from convmtx.interop.lax import from_lax as from_lax
 from convmtx.interop.onnx import from_onnx as from_onnx
+from convmtx.interop.pylops import to_pylops as to_pylops
 from convmtx.interop.torch import from_torch as from_torch
 from convmtx.kernels import KernelOperator as KernelOperator
 from convmtx.kernels import fit_kernel as fit_kernel
@@ -47,9 +49,11 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "fit_kernel",
+    "from_keras",
     "from_lax",
     "from_onnx",
     "from_torch",
     "kernel_operator",
     "permutation",
+    "to_pylops",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property, reduce
+from importlib import import_module
 from math import prod
 from operator import add, matmul
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -261,6 +262,23 @@ class LinearMap(ABC):
             wanted = "Sparse matrices of other libraries are made of single convolutions"
             raise ArgumentTypeError(sentence("to_sparse", got, wanted, "Use to_dense(), or the forms of its parts"))
         return converted("to_sparse", self._sparse(order, checked), format, {})
+
+    def to_torch(self) -> Any:
+        """The map as a `torch.nn.Module`; of a convolution the kernel is its parameter. Needs the extra ``torch``."""
+        return import_module("convmtx.interop.torch").module_of(self)
+
+    def to_onnx(self) -> Any:
+        """The map as an ``onnx.ModelProto`` from x (N, *in_shape) to y: a Conv or ConvTranspose where there is one,
+        else a MatMul with the dense matrix.
+
+        Raises
+        ------
+        UnsupportedError
+            Where the numbers are no floats of 16 to 64 bits in NumPy.
+        ImportError
+            Without the extra ``onnx``.
+        """  # noqa: D205
+        return import_module("convmtx.interop.onnx_model").model_of(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""

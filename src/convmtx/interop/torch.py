@@ -70,6 +70,14 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     raise unsupported(_CALL, f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
 
 
+def module_of(op: LinearMap) -> Any:
+    """A map as a `torch.nn.Module`."""
+    needed("to_torch", "torch", "torch")
+    from convmtx.interop.modules import MapModule
+
+    return MapModule(op)
+
+
 def _sequential(module: Any, shape: Shape) -> Affine:
     maps: list[Affine] = []
     for part in module:

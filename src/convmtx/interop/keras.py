@@ -1,0 +1,215 @@
+"""Keras layers as affine maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.construct import conv, conv_transpose
+from convmtx.geometry import resolve
+from convmtx.geometry.axis import Axis
+from convmtx.interop import layers, needed, unsupported
+from convmtx.maps import Affine, AlongAxis, permutation
+from convmtx.typing import Array, PerAxis, Shape
+
+_CALL = "from_keras"
+
+
+def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
+    """A Keras layer, as it is at inference, as the affine map ``y = A x + b`` that it is.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+        Conv1D to 3D (causal too), DepthwiseConv1D and 2D, SeparableConv1D and 2D, Conv1DTranspose to 3DTranspose,
+        AveragePooling1D to 3D, GlobalAveragePooling1D to 3D, BatchNormalization, ZeroPadding1D to 3D, UpSampling1D to
+        3D of interpolation nearest, Flatten, Dense, Dropout, Identity, Activation of linear, or a Sequential of these.
+        ``data_format`` may be either.
+    input_shape : tuple of int
+        Shape of one input without the batch.
+
+    Returns
+    -------
+    Affine
+        With the layer's weights as NumPy arrays.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the layer, or an option of it such as its activation, is no such map; the message names it. A ValueError.
+    ValueError
+        Where the input shape does not fit.
+    ImportError
+        Without the extra ``keras``.
+    """
+    keras = needed(_CALL, "keras", "keras")
+    shape = resolve.shape(_CALL, "input_shape", input_shape)
+    name = type(layer).__name__
+    if not isinstance(layer, keras.layers.Layer):
+        raise unsupported(_CALL, f"a {name}", "Wanted a keras layer", "Pass the layer itself")
+    if type(layer) is keras.Sequential:
+        maps: list[Affine] = []
+        for part in layer.layers:
+            maps.append(from_keras(part, maps[-1].out_shape if maps else shape))
+        return layers.chained(maps) if maps else layers.affine(layers.identity(shape), None)
+    family = re.sub("[123]D", "", name)
+    if family not in _CONVERTERS or type(layer) is not getattr(keras.layers, name, None):
+        raise unsupported(_CALL, f"layer {name}", "Wanted a linear layer that from_keras lists", "Convert its parts")
+    activation = getattr(layer, "activation", None)
+    if activation is not None and activation is not keras.activations.linear:
+        got = f"{name} with activation={getattr(activation, '__name__', activation)!r}"
+        raise unsupported(_CALL, got, "Wanted none: it is not linear", "Make it a layer of its own")
+    if not layer.built:
+        layer.build((None, *shape))
+    return _CONVERTERS[family](layer, shape)
+
+
+def _array(value: Any) -> Any:
+    """A weight as a NumPy array; None where there is none."""
+    if value is None:
+        return None
+    tensor = value.value
+    return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
+
+
+def _channels(layer: Any) -> Any:
+    return layer.data_format.removeprefix("channels_")
+
+
+def _stored(layer: Any, kernel: Array) -> Array:
+    """Keras stores kernels with channels last whatever the data; ours stand where the data's do."""
+    return kernel if _channels(layer) == "last" else np.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _axis(layer: Any) -> int:
+    return -1 if _channels(layer) == "last" else 0
+
+
+def _conv(layer: Any, shape: Shape, kernel: Any = None, groups: int = 0, bias: Any = None) -> Affine:
+    if kernel is None:
+        kernel, groups, bias = _array(layer.kernel), layer.groups, _array(layer.bias)
+    padding: Any = layer.padding
+    if padding == "causal":
+        padding = [(layer.dilation_rate[0] * (kernel.shape[0] - 1), 0)]
+    op = conv(
+        _stored(layer, kernel), shape, stride=layer.strides, dilation=layer.dilation_rate, padding=padding,
+        groups=groups, channels=_channels(layer),
+    )  # fmt: skip
+    return layers.affine(op, bias, _axis(layer))
+
+
+def _depthwise(layer: Any, shape: Shape, kernel: Any = None, bias: Any = None) -> Affine:
+    if kernel is None:
+        kernel, bias = _array(layer.kernel), _array(layer.bias)
+    *space, count, multiplier = kernel.shape
+    return _conv(layer, shape, kernel.reshape(*space, 1, count * multiplier), count, bias)
+
+
+def _separable(layer: Any, shape: Shape) -> Affine:
+    first = _depthwise(layer, shape, _array(layer.depthwise_kernel))
+    kernel = _stored(layer, _array(layer.pointwise_kernel))
+    point = conv(kernel, first.out_shape, channels=_channels(layer))
+    return layers.affine(point, _array(layer.bias), _axis(layer)) @ first
+
+
+def _transpose(layer: Any, shape: Shape) -> Affine:
+    more = layer.output_padding
+    op = conv_transpose(
+        _stored(layer, _array(layer.kernel)), shape, stride=layer.strides, dilation=layer.dilation_rate,
+        padding=layer.padding, output_padding=0 if more is None else more, channels=_channels(layer),
+    )  # fmt: skip
+    if more is not None:
+        raise unsupported(_CALL, f"output_padding={more}", "Frameworks behind Keras read it differently")
+    return layers.affine(op, _array(layer.bias), _axis(layer))
+
+
+def _sizes(layer: Any, shape: Shape) -> Shape:
+    return shape[:-1] if _channels(layer) == "last" else shape[1:]
+
+
+def _average(layer: Any, shape: Shape) -> Affine:
+    sizes = _sizes(layer, shape)
+    bare = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
+    pads = resolve.pads(_CALL, layer.padding, bare)
+    axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
+    return layers.affine(layers.averaged(shape, axes, sizes, _channels(layer), None, np.float32), None)
+
+
+def _global_average(layer: Any, shape: Shape) -> Affine:
+    sizes = _sizes(layer, shape)
+    op = layers.averaged(shape, [Axis(n, n) for n in sizes], sizes, _channels(layer), None, np.float32)
+    if not layer.keepdims:
+        op = layers.flattened(op.out_shape, (prod(op.out_shape),)) @ op
+    return layers.affine(op, None)
+
+
+def _batch_norm(layer: Any, shape: Shape) -> Affine:
+    axis = int(layer.axis) % (len(shape) + 1) - 1
+    mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
+    factor = 1 / np.sqrt(variance + variance.dtype.type(layer.epsilon))
+    if layer.scale:
+        factor = factor * _array(layer.gamma)
+    offset = -mean * factor + (_array(layer.beta) if layer.center else 0)
+    return layers.affine(AlongAxis(np.diag(factor), shape, axis), offset, axis)
+
+
+def _padding(layer: Any, shape: Shape) -> Affine:
+    pads = [tuple(pair) if isinstance(pair, Sequence) else (pair, pair) for pair in layer.padding]
+    if len(pads) != len(shape) - 1:  # of one axis Keras keeps the bare pair
+        pads = [tuple(layer.padding)]
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        return layers.affine(layers.padded(shape, [(0, 0), *pads], "zero"), None)
+    op = conv(np.ones((*(1 for _ in pads), 1, shape[-1]), np.int8), shape, padding=pads, groups=shape[-1])
+    return layers.affine(op, None)
+
+
+def _enlarged(layer: Any, shape: Shape) -> Affine:
+    if getattr(layer, "interpolation", "nearest") != "nearest":
+        got = f"{type(layer).__name__} with interpolation={layer.interpolation!r}"
+        raise unsupported(_CALL, got, "Wanted 'nearest'")
+    first = 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else 0
+    times = layer.size if isinstance(layer.size, Sequence) else [layer.size]
+    op: LinearMap = layers.identity(shape)
+    for j, each in enumerate(times, first):
+        op = layers.enlarged(op.out_shape, j, np.repeat(np.arange(shape[j]), each)) @ op
+    return layers.affine(op, None)
+
+
+def _flatten(layer: Any, shape: Shape) -> Affine:
+    op: LinearMap = layers.flattened(shape, (prod(shape),))
+    if layer.data_format == "channels_first" and len(shape) > 1:  # Keras flattens with the channels last
+        letters = "CDHW"[: len(shape)]
+        op = layers.flattened(shape[1:] + shape[:1], (prod(shape),)) @ permutation(shape, letters, letters[1:] + "C")
+    return layers.affine(op, None)
+
+
+def _dense(layer: Any, shape: Shape) -> Affine:
+    return layers.affine(AlongAxis(_array(layer.kernel).T, shape, len(shape) - 1), _array(layer.bias), -1)
+
+
+def _identity(_layer: Any, shape: Shape) -> Affine:
+    return layers.affine(layers.identity(shape), None)
+
+
+_CONVERTERS: Any = {
+    "Conv": _conv,
+    "DepthwiseConv": _depthwise,
+    "SeparableConv": _separable,
+    "ConvTranspose": _transpose,
+    "AveragePooling": _average,
+    "GlobalAveragePooling": _global_average,
+    "BatchNormalization": _batch_norm,
+    "ZeroPadding": _padding,
+    "UpSampling": _enlarged,
+    "Flatten": _flatten,
+    "Dense": _dense,
+    "Dropout": _identity,
+    "Identity": _identity,
+    "Activation": _identity,
+    "InputLayer": _identity,
+}

@@ -1,0 +1,92 @@
+"""Maps given to PyTorch, ONNX, PyLops and CVXPY are the same maps there."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import convmtx as cm
+from strategies import cases
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+RNG = np.random.default_rng(0)
+
+
+@given(cases(dtypes=[np.float32, np.float64], dims=(1, 2, 3)))
+@settings(max_examples=40)
+def test_onnx_models(case):
+    runtime = pytest.importorskip("onnxruntime")
+    model = case.op.to_onnx()
+    kinds = {node.op_type for node in model.graph.node}
+    x = RNG.integers(-4, 5, (2, *case.op.in_shape)).astype(case.op.dtype)
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x})
+
+    assert kinds & {"Conv", "ConvTranspose", "MatMul"}
+    assert y.shape == (2, *case.op.out_shape)
+    assert np.array_equal(y, case.op(x))
+
+
+@pytest.mark.parametrize(
+    ("op", "kind"),
+    [
+        (cm.conv(np.ones((3, 3)), (6, 6), padding=1, boundary="reflect"), "Conv"),
+        (cm.conv(np.ones((3, 3)), (6, 6), padding=(-1, 2), boundary=("zero", "wrap")), "Conv"),
+        (cm.conv_transpose(np.ones((3, 3, 2, 4)), (6, 6, 4), stride=2, padding=1), "ConvTranspose"),
+        (cm.conv(np.ones((3, 3)), (6, 6), padding=1, boundary="symmetric"), "MatMul"),
+        (cm.conv(np.ones(2), 4, padding=1, boundary="edge").T, "MatMul"),
+    ],
+)
+def test_onnx_nodes(op, kind):
+    assert kind in [node.op_type for node in op.to_onnx().graph.node]
+
+
+def test_onnx_there_and_back():
+    op = cm.conv(RNG.standard_normal((4, 2, 3, 3)), (2, 7, 8), channels="first", stride=2, padding=1)
+    layer = cm.from_onnx(op.to_onnx()).layers["y"]
+
+    assert np.array_equal(layer.op.to_dense(), op.to_dense())
+
+
+def test_onnx_refuses_what_it_cannot_hold():
+    with pytest.raises(cm.UnsupportedError, match="complex128"):
+        cm.conv([1j], 3).to_onnx()
+    with pytest.raises(cm.UnsupportedError, match="int64"):
+        cm.conv([1], 3).to_onnx()
+    with pytest.raises(cm.UnsupportedError, match="a map of torch"):
+        cm.conv(torch.ones(2), 3).to_onnx()
+
+
+def test_modules_learn_and_are_saved(tmp_path):
+    op = cm.conv(RNG.standard_normal((4, 2, 3, 3)), (2, 7, 8), channels="first", padding=2, boundary="reflect")
+    module, x = op.to_torch(), torch.tensor(RNG.standard_normal((3, 2, 7, 8)))
+    assert torch.allclose(module(x), torch.tensor(op(x.numpy())))
+    module(x).square().sum().backward()
+    assert module.kernel.grad.shape == op.kernel.shape
+    torch.save(module.state_dict(), tmp_path / "map.pt")
+    other = op.with_kernel(np.zeros(op.kernel.shape)).to_torch()
+    other.load_state_dict(torch.load(tmp_path / "map.pt", weights_only=True))
+    assert torch.equal(other(x), module(x))
+    transposed = op.T.to_torch()
+    y = torch.tensor(RNG.standard_normal(op.out_shape))
+    assert torch.allclose(transposed(y), torch.tensor(op.T(y.numpy())))
+
+
+def test_pylops_solves_with_our_operator():
+    pylops = pytest.importorskip("pylops")
+    op = cm.conv(np.outer([1, 4, 1], [1.0, 5, 1]), (6, 7), padding="same")
+    x = RNG.standard_normal((6, 7))
+    theirs = cm.to_pylops(op)
+    assert theirs.dims == (6, 7)
+    assert np.allclose(theirs @ x, op(x))
+    assert pylops.utils.dottest(theirs, *theirs.shape)
+    assert np.allclose(theirs / op(x).ravel(), x.ravel(), atol=1e-6)
+
+
+def test_scipys_solvers_take_operators():
+    from scipy.sparse import linalg
+
+    op = cm.conv(np.outer([1, 4, 1], [1.0, 5, 1]), (6, 7), padding="same")
+    x = RNG.standard_normal(42)
+    assert np.allclose(linalg.lsqr(op, op @ x, atol=1e-14, btol=1e-14)[0], x, atol=1e-8)
+    assert np.allclose(linalg.cg(op, op @ x, rtol=1e-12)[0], x, atol=1e-8)

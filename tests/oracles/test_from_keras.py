@@ -1,0 +1,100 @@
+"""Layers of Keras beside the maps made of them."""
+
+import os
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
+L = keras.layers
+RNG = np.random.default_rng(0)
+
+CASES = [
+    (lambda: L.Conv1D(3, 4, padding="causal", dilation_rate=2), (9, 2)),
+    (lambda: L.Conv1D(3, 2, strides=2, use_bias=False), (9, 2)),
+    (lambda: L.Conv2D(4, (3, 2), strides=2, padding="same"), (8, 9, 2)),
+    (lambda: L.Conv2D(4, 3, dilation_rate=(2, 1), groups=2), (8, 9, 2)),
+    (lambda: L.Conv3D(2, 2, padding="same"), (3, 4, 5, 2)),
+    (lambda: L.DepthwiseConv1D(3, depth_multiplier=2), (9, 2)),
+    (lambda: L.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2), (8, 9, 3)),
+    (lambda: L.SeparableConv1D(4, 3, padding="same"), (9, 2)),
+    (lambda: L.SeparableConv2D(4, 3, depth_multiplier=2), (8, 9, 3)),
+    (lambda: L.Conv1DTranspose(3, 4, strides=3), (5, 2)),
+    (lambda: L.Conv1DTranspose(3, 3, strides=2, padding="same"), (5, 2)),
+    (lambda: L.Conv2DTranspose(3, (3, 4), strides=(2, 3), padding="same"), (4, 5, 2)),
+    (lambda: L.Conv2DTranspose(3, 2, strides=3, padding="same"), (4, 5, 2)),
+    (lambda: L.Conv3DTranspose(2, 2, strides=2), (2, 3, 2, 2)),
+    (lambda: L.AveragePooling1D(3, strides=2, padding="same"), (8, 2)),
+    (lambda: L.AveragePooling2D((3, 2), padding="same"), (8, 9, 2)),
+    (lambda: L.AveragePooling3D(2), (4, 5, 4, 2)),
+    (lambda: L.GlobalAveragePooling1D(), (8, 2)),
+    (lambda: L.GlobalAveragePooling2D(keepdims=True), (8, 9, 2)),
+    (lambda: L.BatchNormalization(), (4, 5, 3)),
+    (lambda: L.BatchNormalization(axis=1, scale=False, epsilon=0.1), (4, 5)),
+    (lambda: L.ZeroPadding1D((1, 2)), (5, 2)),
+    (lambda: L.ZeroPadding2D(((1, 2), (0, 3))), (5, 4, 2)),
+    (lambda: L.ZeroPadding3D(1), (2, 3, 4, 2)),
+    (lambda: L.UpSampling1D(3), (5, 2)),
+    (lambda: L.UpSampling2D((2, 3)), (5, 4, 2)),
+    (lambda: L.UpSampling3D(2), (2, 3, 2, 2)),
+    (lambda: L.Flatten(), (3, 4, 2)),
+    (lambda: L.Flatten(data_format="channels_first"), (2, 3, 4)),
+    (lambda: L.Dense(3), (4, 5)),
+    (lambda: L.Dropout(0.3), (4, 5)),
+    (lambda: L.Activation("linear"), (4, 5)),
+    (
+        lambda: keras.Sequential(
+            [L.ZeroPadding2D(1), L.Conv2D(3, 3), L.BatchNormalization(), L.AveragePooling2D(2), L.Flatten(), L.Dense(4)]
+        ),
+        (6, 8, 2),
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES)
+def test_a_layer_and_its_map(make, shape):
+    layer = make()
+    x = RNG.standard_normal((2, *shape)).astype(np.float32)
+    layer(x)
+    layer.set_weights([RNG.uniform(0.3, 1.3, w.shape) * np.sign(w.mean() + 0.1) for w in layer.get_weights()])
+    expected = np.asarray(layer(x, training=False) if "training" in layer.call.__code__.co_varnames else layer(x))
+    ours = cm.from_keras(layer, shape)
+
+    assert ours.out_shape == expected.shape[1:]
+    assert np.allclose(ours(x), expected, rtol=1e-4, atol=1e-4)
+    product = x.reshape(2, -1) @ ours.op.to_dense().T + ours.offset.ravel()
+    assert np.allclose(product, expected.reshape(2, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_first_reads_the_same_kernel():
+    """TensorFlow has no such convolutions on a CPU, so the layer is compared with its twin."""
+    last, first = L.Conv2D(4, (3, 2), padding="same"), L.Conv2D(4, (3, 2), padding="same", data_format="channels_first")
+    last.build((None, 5, 6, 2))
+    first.build((None, 2, 5, 6))
+    first.set_weights(last.get_weights())
+    x = RNG.standard_normal((2, 5, 6))
+    ours = cm.from_keras(first, (2, 5, 6))(x)
+
+    assert np.allclose(ours.transpose(1, 2, 0), cm.from_keras(last, (5, 6, 2))(x.transpose(1, 2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "message"),
+    [
+        (lambda: L.Conv2D(3, 2, activation="relu"), (4, 4, 1), "activation='relu'"),
+        (lambda: L.Activation("tanh"), (4,), "activation='tanh'"),
+        (lambda: L.ReLU(), (4,), "layer ReLU"),
+        (lambda: L.MaxPooling2D(), (4, 4, 1), "layer MaxPooling2D"),
+        (lambda: L.UpSampling2D(interpolation="bilinear"), (4, 4, 1), "interpolation='bilinear'"),
+        (lambda: L.Conv2DTranspose(1, 3, strides=2, output_padding=1), (4, 4, 1), "output_padding"),
+        (lambda: type("Mine", (L.Dense,), {})(3), (4,), "layer Mine"),
+        (lambda: 3, (4,), "a int"),
+    ],
+)
+def test_what_is_no_such_map_is_refused_by_name(make, shape, message):
+    with pytest.raises(cm.UnsupportedError, match=message):
+        cm.from_keras(make(), shape)
