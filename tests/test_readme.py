@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from convmtx.cli import main
 
@@ -17,6 +18,14 @@ def test_every_example_prints_what_the_readme_says():
 
     assert tried > 15
     assert failed == 0
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+def test_layers_go_in():
+    pytest.importorskip("torch")
+    [code] = re.findall(r"```python\n(import torch\n.*?)```", README.read_text(), re.DOTALL)
+    assert code.count("\n") > 12
+    exec(code, {})
 
 
 def test_the_matrix_command_does_what_it_says(tmp_path, monkeypatch, capsys):

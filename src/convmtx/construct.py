@@ -52,7 +52,8 @@ def conv(
     Parameters
     ----------
     kernel : array_like
-        Integers, floats or complex numbers; copied. As many axes as ``input_shape``: no channels,
+        Integers, floats or complex numbers of any array library (then outputs and forms are of that library, and
+        differentiable); copied. As many axes as ``input_shape``: no channels,
         ``(k1..kd)``. One more: ``(k1..kd, C/groups, F)`` with channels last, ``(F, C/groups, k1..kd)`` with
         channels first.
     input_shape : tuple of int

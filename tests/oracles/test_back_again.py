@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 RNG = np.random.default_rng(0)
 
 
-@given(cases(dtypes=[np.float32, np.float64], dims=(1, 2, 3)))
+@given(cases(dtypes=[np.float32], dims=(1, 2, 3)))  # the runtime has no Conv of float64
 @settings(max_examples=40)
 def test_onnx_models(case):
     runtime = pytest.importorskip("onnxruntime")

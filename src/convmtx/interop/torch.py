@@ -43,15 +43,6 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
         Where the input shape does not fit.
     ImportError
         Without the extra ``torch``.
-
-    Examples
-    --------
-    >>> import torch, convmtx as cm
-    >>> layer = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1)
-    >>> A = cm.from_torch(layer, (3, 9, 9))
-    >>> x = torch.rand(4, 3, 9, 9)
-    >>> torch.allclose(A(x), layer(x), atol=1e-6)
-    True
     """
     nn = needed(_CALL, "torch", "torch").nn
     shape = resolve.shape(_CALL, "input_shape", input_shape)
