@@ -1,12 +1,10 @@
-"""Linear maps between arrays, and what is made of them: sums, multiples, products, transposes."""
+"""Linear maps between arrays: what all of them can do."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property, reduce
 from importlib import import_module
 from math import prod
-from operator import add, matmul
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -21,8 +19,6 @@ from convmtx._xp import (
     library,
     moved,
     numeric,
-    one_of_theirs,
-    promoted,
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
@@ -100,7 +96,9 @@ class LinearMap(ABC):
     @property
     def T(self) -> LinearMap:
         """The transpose: ``op.T.to_dense() == op.to_dense().T``."""
-        return Transposed(self)
+        from convmtx import composites
+
+        return composites.Transposed(self)
 
     @property
     def H(self) -> LinearMap:
@@ -198,25 +196,35 @@ class LinearMap(ABC):
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
             raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
-        return Product(self, other)
+        from convmtx import composites
+
+        return composites.Product(self, other)
 
     def __mul__(self, scalar: Any) -> LinearMap:
-        return Scaled(self, scalar_value(scalar))
+        from convmtx import composites
+
+        return composites.Scaled(self, scalar_value(scalar))
 
     def __rmul__(self, scalar: Any) -> LinearMap:
         return self.__mul__(scalar)
 
     def __truediv__(self, scalar: Any) -> LinearMap:
-        return Scaled(self, 1 / scalar_value(scalar))
+        from convmtx import composites
+
+        return composites.Scaled(self, 1 / scalar_value(scalar))
 
     def __neg__(self) -> LinearMap:
-        return Scaled(self, -1)
+        from convmtx import composites
+
+        return composites.Scaled(self, -1)
 
     def __add__(self, other: Any) -> LinearMap:
         if not isinstance(other, LinearMap):
             return NotImplemented
         self._same_shapes("op1 + op2", other)
-        return Sum(self, other)
+        from convmtx import composites
+
+        return composites.Sum(self, other)
 
     def __sub__(self, other: Any) -> LinearMap:
         if not isinstance(other, LinearMap):
@@ -305,184 +313,3 @@ def scalar_value(value: Any) -> Any:
             sentence("a * op", f"a has shape {tuple(array.shape)}", wanted, "Use op @ v to apply it")
         )
     return array[()]
-
-
-class Scaled(LinearMap):
-    """A number times a map."""
-
-    def __init__(self, op: LinearMap, scalar: Any) -> None:
-        vars(self).update(op=op, scalar=scalar)
-
-    op: LinearMap
-    scalar: Any
-
-    @property
-    def _of(self) -> Array:
-        return self.op._of
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.op.in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.op.out_shape
-
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        if is_numpy(self._of):
-            return np.result_type(self.op.dtype, self.scalar)
-        return (identity_like(self._of, 1, self.op.dtype) * self.scalar).dtype
-
-    def _apply(self, x: AnyArray) -> AnyArray:
-        y: AnyArray = self.op._apply(x) * self.scalar
-        return y
-
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        x: AnyArray = self.op._apply_transposed(y) * self.scalar
-        return x
-
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        matrix = self.op._sparse(order, rows)
-        matrix.data = matrix.data * self.scalar
-        return matrix
-
-    def conj(self) -> LinearMap:
-        plain = isinstance(self.scalar, int | float | complex)
-        return Scaled(self.op.conj(), self.scalar.conjugate() if plain else conjugate(self.scalar))
-
-    @property
-    def T(self) -> LinearMap:
-        return Scaled(self.op.T, self.scalar)
-
-
-class Sum(LinearMap):
-    """The sum of maps between the same shapes."""
-
-    def __init__(self, *terms: LinearMap) -> None:
-        flat = [each for term in terms for each in (term.terms if isinstance(term, Sum) else (term,))]
-        vars(self).update(terms=tuple(flat))
-
-    terms: tuple[LinearMap, ...]
-
-    @property
-    def _of(self) -> Array:
-        return one_of_theirs([term._of for term in self.terms])
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.terms[0].in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.terms[0].out_shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return promoted(*(term.dtype for term in self.terms))
-
-    def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(add, (term._apply(x) for term in self.terms))
-
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(add, (term._apply_transposed(y) for term in self.terms))
-
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        return reduce(add, (term._sparse(order, rows) for term in self.terms))
-
-    def conj(self) -> LinearMap:
-        return Sum(*(term.conj() for term in self.terms))
-
-    @property
-    def T(self) -> LinearMap:
-        return Sum(*(term.T for term in self.terms))
-
-
-class Product(LinearMap):
-    """One map after another, the last first: ``Product(a, b)(x) == a(b(x))``."""
-
-    def __init__(self, *factors: LinearMap) -> None:
-        flat = [each for factor in factors for each in (factor.factors if isinstance(factor, Product) else (factor,))]
-        vars(self).update(factors=tuple(flat))
-
-    factors: tuple[LinearMap, ...]
-
-    @property
-    def _of(self) -> Array:
-        return one_of_theirs([factor._of for factor in self.factors])
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.factors[-1].in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.factors[0].out_shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return promoted(*(factor.dtype for factor in self.factors))
-
-    def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(lambda value, factor: factor._apply(value), reversed(self.factors), x)
-
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
-
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        first, *rest = self.factors
-        matrix = reduce(matmul, (factor._sparse(order, None) for factor in rest), first._sparse(order, rows))
-        matrix.sum_duplicates()
-        return matrix
-
-    def conj(self) -> LinearMap:
-        return Product(*(factor.conj() for factor in self.factors))
-
-    @property
-    def T(self) -> LinearMap:
-        return Product(*(factor.T for factor in reversed(self.factors)))
-
-
-class Transposed(LinearMap):
-    """The transpose of a map that has no better one; applying it costs what the map costs."""
-
-    def __init__(self, op: LinearMap) -> None:
-        vars(self).update(op=op)
-
-    op: LinearMap
-
-    @property
-    def _of(self) -> Array:
-        return self.op._of
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.op.out_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.op.in_shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.op.dtype
-
-    def _apply(self, x: AnyArray) -> AnyArray:
-        return self.op._apply_transposed(x)
-
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self.op._apply(y)
-
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        whole = self.op._sparse(order, None).T.tocsr()
-        return whole if rows is None else whole[rows]
-
-    def _dense(self, order: Order) -> AnyArray:
-        return moved(self.op._dense(order), 1, 0)
-
-    def conj(self) -> LinearMap:
-        return Transposed(self.op.conj())
-
-    @property
-    def T(self) -> LinearMap:
-        return self.op

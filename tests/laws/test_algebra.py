@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.algebra import LinearMap, Product, Sum
+from convmtx.algebra import LinearMap
+from convmtx.composites import Product, Sum
 from convmtx.taps import taps_of
 from strategies import cases
 

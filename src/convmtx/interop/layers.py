@@ -19,8 +19,7 @@ from convmtx.typing import Array, Shape
 def affine(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
     """The map with a number for each channel added, which stand along ``axis`` of the output; zeros without any."""
     if bias is None:
-        like = op._of
-        return Affine(op, namespace(like).zeros_like(_blank(like, op.out_shape, op.dtype)))
+        return Affine(op, _blank(op._of, op.out_shape, op.dtype))
     shape = [1] * len(op.out_shape)
     shape[axis] = -1
     return Affine(op, namespace(bias).broadcast_to(reshaped(bias, shape), op.out_shape) + 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from os import PathLike
@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.construct import conv, conv_transpose
 from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, UnsupportedError, sentence
 from convmtx.geometry import resolve
-from convmtx.geometry.axis import Axis
-from convmtx.interop import layers, needed, unsupported
-from convmtx.maps import Affine, AlongAxis
+from convmtx.interop import needed, unsupported
+from convmtx.interop.onnx_nodes import CONVERTERS, Node
+from convmtx.maps import Affine
 from convmtx.typing import AnyArray, Shape
 
 _CALL = "from_onnx"
@@ -25,7 +23,6 @@ _CALL = "from_onnx"
 _MOVING = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Concat", "Slice", "Neg")
 #: Nodes that work out shapes, from as many numbers as a shape may have.
 _COUNTING, _SMALL = ("Gather", "Add", "Sub", "Mul", "Div", "Floor", "Ceil"), 64
-_AUTO_PAD: Any = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
 
 
 class OnnxLayer(Affine):
@@ -264,13 +261,13 @@ class _Graph:
 
     def layer(self, node: Any) -> OnnxLayer:
         """The node's map; UnsupportedError tells why there is none."""
-        convert = _CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        convert = CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if convert is None:
             raise unsupported(
-                node.op_type, "not among the nodes that are converted", f"They are {', '.join(_CONVERTERS)}"
+                node.op_type, "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}"
             )
         given = self.attributes(node)
-        call = _Node(self, node, given)
+        call = Node(self, node, given)
         affine = convert(call)
         if given:
             raise unsupported(node.op_type, f"attributes {sorted(given)}", "They are not known here")
@@ -283,181 +280,3 @@ def _sizes(value: Any) -> tuple[int | str, ...] | None:
         return None
     dims = value.type.tensor_type.shape.dim
     return tuple(d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in dims)
-
-
-class _Node:
-    """A node as its converter reads it: every attribute read is taken out, so that what is left is not known."""
-
-    def __init__(self, graph: _Graph, node: Any, given: dict[str, Any]) -> None:
-        self._graph, self._node, self._given = graph, node, given
-        self.op_type, self.opset = node.op_type, graph.opset
-        self.data = node.input[0]
-
-    def take(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self._given.pop(name, default)
-
-    def constant(self, place: int, name: str) -> AnyArray:
-        """An input that must be a constant."""
-        found = self.optional(place, name)
-        if found is None:
-            raise unsupported(self.op_type, f"no constant {name}", "Wanted one, for else the node is not linear")
-        return found
-
-    def optional(self, place: int, name: str) -> AnyArray | None:
-        """A constant input, or None where it is left out."""
-        if place >= len(self._node.input) or not self._node.input[place]:
-            return None
-        found = self._graph.constant(self._node.input[place])
-        if found is None:
-            got = f"{name} is {self._node.input[place]!r}, no constant"
-            raise unsupported(self.op_type, got, "Wanted a constant, for else the node is not linear")
-        return found
-
-    def is_constant(self, place: int) -> bool:
-        """Whether an input is a constant."""
-        return self._graph.constant(self._node.input[place]) is not None
-
-    def use(self, place: int) -> None:
-        """Take another input than the first as the data."""
-        self.data = self._node.input[place]
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of the data, without the batch."""
-        return self._graph.shape(self.data)
-
-    @property
-    def outputs(self) -> int:
-        """How many outputs are asked for."""
-        return sum(bool(name) for name in self._node.output)
-
-
-def _windows(node: _Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
-    """Strides, dilations and padding as `conv` takes it."""
-    d = len(kernel)
-    if list(node.take("kernel_shape", list(kernel))) != list(kernel):
-        raise unsupported(node.op_type, "kernel_shape is not that of W", "Wanted the same")
-    strides, dilations = tuple(node.take("strides", [1] * d)), tuple(node.take("dilations", [1] * d))
-    name, pads = node.take("auto_pad", "NOTSET"), list(node.take("pads", [0] * (2 * d)))
-    if name != "NOTSET":
-        return strides, dilations, _AUTO_PAD[name]
-    return strides, dilations, list(zip(pads[:d], pads[d:], strict=True))
-
-
-def _conv(node: _Node) -> Affine:
-    W, bias = node.constant(1, "W"), node.optional(2, "B")
-    strides, dilations, padding = _windows(node, W.shape[2:])
-    op = conv(
-        W, node.shape, stride=strides, dilation=dilations, padding=padding, groups=node.take("group", 1),
-        channels="first",
-    )  # fmt: skip
-    return layers.affine(op, bias)
-
-
-def _conv_transpose(node: _Node) -> Affine:
-    W, bias = node.constant(1, "W"), node.optional(2, "B")
-    outs = node.take("output_shape")
-    strides, dilations, padding = _windows(node, W.shape[2:])
-    if outs is not None and not isinstance(padding, str):
-        padding = "valid"  # the pads follow from the sizes
-    op = conv_transpose(
-        W, node.shape, stride=strides, dilation=dilations, padding=padding, groups=node.take("group", 1),
-        output_padding=node.take("output_padding", 0), output_shape=None if outs is None else outs[-len(strides) :],
-        channels="first",
-    )  # fmt: skip
-    return layers.affine(op, bias)
-
-
-def _average(node: _Node) -> Affine:
-    kernel, shape = tuple(node.take("kernel_shape")), node.shape
-    strides, dilations, padding = _windows(node, kernel)
-    ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
-    sizes = shape[1:]
-    bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
-    axes, ends = [], []
-    for a, (lo, hi) in zip(bare, resolve.pads(_CALL, padding, bare), strict=True):
-        spare = a.size + lo + hi - a.span
-        outs = (-(-spare // a.stride) if ceil else spare // a.stride) + 1
-        outs -= bool(ceil) and (outs - 1) * a.stride >= a.size + lo  # no window starts in the pad behind
-        axes.append(
-            Axis(a.size, a.kernel, a.stride, a.dilation, lo=lo, hi=(outs - 1) * a.stride + a.span - a.size - lo)
-        )
-        ends.append(a.size + (hi if included else 0))
-    return layers.affine(layers.averaged(shape, axes, ends, "first", None, np.float32), None)
-
-
-def _global_average(node: _Node) -> Affine:
-    shape = node.shape
-    axes = [Axis(n, n) for n in shape[1:]]
-    return layers.affine(layers.averaged(shape, axes, shape[1:], "first", None, np.float32), None)
-
-
-def _gemm(node: _Node) -> Affine:
-    if node.take("transA", 0):
-        raise unsupported("Gemm", "transA=1", "It mixes the samples of a batch")
-    B, C = node.constant(1, "B"), node.optional(2, "C")
-    matrix = B if node.take("transB", 0) else B.T
-    alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
-    op = AlongAxis((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
-    if C is None:
-        return layers.affine(op, None)
-    if C.ndim == 2 and C.shape[0] != 1:
-        raise unsupported("Gemm", f"C of shape {C.shape}", "It adds different numbers to different samples")
-    return layers.affine(op, np.broadcast_to(C.reshape(-1) * C.dtype.type(beta), op.out_shape))
-
-
-def _matmul(node: _Node) -> Affine:
-    first = node.is_constant(0) and not node.is_constant(1)
-    if first:
-        node.use(1)
-    constant = node.constant(0, "A") if first else node.constant(1, "B")
-    shape, vector = node.shape, constant.ndim == 1
-    axis = len(shape) - (2 if first else 1)
-    if axis < 0 or (vector and len(shape) == 1) or prod(constant.shape[:-2]) != 1 or constant.ndim > len(shape) + 1:
-        got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
-        raise unsupported("MatMul", got, "Wanted one matrix, that leaves the batch alone")
-    matrix = constant[None] if vector else constant.reshape(constant.shape[-2:])
-    op: LinearMap = AlongAxis(matrix if first or vector else matrix.T, shape, axis)
-    if vector:
-        op = layers.flattened(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
-    return layers.affine(op, None)
-
-
-def _pad(node: _Node) -> Affine:
-    shape = node.shape
-    rank = len(shape) + 1
-    pads = node.take("pads") if node.opset < 11 else node.constant(1, "pads")
-    value = node.take("value", 0.0) if node.opset < 11 else node.optional(2, "constant_value")
-    axes = node.optional(3, "axes")
-    mode = node.take("mode", "constant")
-    named = [int(a) % rank for a in (range(rank) if axes is None else axes)]
-    ends = {a: (int(pads[j]), int(pads[len(named) + j])) for j, a in enumerate(named)}
-    if ends.pop(0, (0, 0)) != (0, 0):
-        raise unsupported("Pad", "pads of the first axis", "It is the batch")
-    rule = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
-    op = layers.padded(shape, [ends.get(1 + a, (0, 0)) for a in range(len(shape))], rule)
-    return layers.filled(op, 0.0 if value is None or mode != "constant" else float(np.reshape(value, ())))
-
-
-def _batch_norm(node: _Node) -> Affine:
-    if node.take("training_mode", 0) or node.outputs > 1:
-        raise unsupported("BatchNormalization", "training_mode=1", "Statistics of the batch make it no fixed map")
-    node.take("momentum"), node.take("spatial")
-    scale, bias, mean, variance = (node.constant(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
-    factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
-    shape = node.shape
-    op = layers.scaled(shape, factor)
-    return layers.affine(op, bias - mean * factor)
-
-
-_CONVERTERS: dict[str, Callable[[_Node], Affine]] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "AveragePool": _average,
-    "GlobalAveragePool": _global_average,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Pad": _pad,
-    "BatchNormalization": _batch_norm,
-}

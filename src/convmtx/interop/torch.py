@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp import is_numpy
 from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, needed, unsupported
 from convmtx.maps import Affine, AlongAxis
+from convmtx.operator import ConvOperator
 from convmtx.typing import PerAxis, Shape
 
 _CALL = "from_torch"
@@ -62,11 +64,29 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
 
 
 def module_of(op: LinearMap) -> Any:
-    """A map as a `torch.nn.Module`."""
-    needed("to_torch", "torch", "torch")
-    from convmtx.interop.modules import MapModule
+    """A map as a `torch.nn.Module`; of a convolution the kernel is its parameter, other maps have none."""
+    torch = needed("to_torch", "torch", "torch")
 
-    return MapModule(op)
+    class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """A map of convmtx."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            if isinstance(op, ConvOperator):
+                given: Any = op.kernel
+                kernel = torch.tensor(given) if is_numpy(given) else given.detach().clone()
+                floating = kernel.is_floating_point() or kernel.is_complex()
+                self.kernel = torch.nn.Parameter(kernel, requires_grad=floating)
+
+        def forward(self, x: Any) -> Any:
+            """The outputs of a batch."""
+            return op.with_kernel(self.kernel)(x) if isinstance(op, ConvOperator) else op(x)
+
+        def extra_repr(self) -> str:
+            """What it prints about itself."""
+            return f"{op.in_shape} -> {op.out_shape}"
+
+    return Map()
 
 
 def _sequential(module: Any, shape: Shape) -> Affine:
