@@ -84,6 +84,16 @@ def test_jax_has_what_every_axis_can_have():
     assert np.array_equal(theirs.to_sparse().todense(), op.to_dense())
 
 
+@pytest.mark.parametrize("stretch", [1, 2])
+@pytest.mark.parametrize("pads", [(-2, 3), (4, -3), (-1, 4)])
+def test_pads_that_cut_all_there_is(pads, stretch):
+    op = cm.conv(np.array([1.0, 2.0]), 2, padding=[pads], input_dilation=stretch)
+    for make in (torch.tensor, jax.numpy.asarray, strict.asarray):
+        theirs = cm.conv(make(np.array([1.0, 2.0])), 2, padding=[pads], input_dilation=stretch)
+        assert np.array_equal(theirs(make(np.array([3.0, 5.0]))), op([3.0, 5.0]))
+        assert np.array_equal(theirs.T(make(np.ones(op.out_shape))), op.T(np.ones(op.out_shape)))
+
+
 def test_a_read_only_kernel_of_numpy_meets_any_library():
     K = np.arange(1.0, 4.0)
     K.setflags(write=False)

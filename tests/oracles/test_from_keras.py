@@ -13,6 +13,16 @@ keras = pytest.importorskip("keras")
 L = keras.layers
 RNG = np.random.default_rng(0)
 
+
+@pytest.fixture(autouse=True)
+def _single_precision():
+    """Whatever others set."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
 CASES = [
     (lambda: L.Conv1D(3, 4, padding="causal", dilation_rate=2), (9, 2)),
     (lambda: L.Conv1D(3, 2, strides=2, use_bias=False), (9, 2)),
