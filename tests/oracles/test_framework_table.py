@@ -32,15 +32,15 @@ def by_tensorflow(source, names):
     known = {"tf": tf, "keras": tf.keras, **names}
     if not source.endswith(")(x)"):
         return eval(source, known)
-    before = tf.keras.config.floatx()
-    tf.keras.config.set_floatx("float64")
+    before = tf.keras.config.dtype_policy()
+    tf.keras.config.set_dtype_policy("float64")
     try:
         layer = eval(source.removesuffix("(x)"), known)
         layer.build(names["x"].shape)
         layer.set_weights([names["K"]])
         return layer(names["x"])
     finally:
-        tf.keras.config.set_floatx(before)
+        tf.keras.config.set_dtype_policy(before)
 
 
 def by_onnx(source, names):
