@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -110,11 +111,16 @@ def like(array: Array, other: Array) -> Array:
     """A NumPy array in the library and on the device of another; an array that is there already itself."""
     if is_numpy(other) or not is_numpy(array):
         return array
-    from array_api_compat import device
-
     if not array.flags.writeable and library(other) == "torch":
         array = array.copy()  # PyTorch has no read-only memory, and warns
-    return namespace(other).asarray(array, device=None if is_traced(other) else device(other))
+    return namespace(other).asarray(array, device=_device(other))
+
+
+def _device(array: Array) -> Any:
+    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet."""
+    from array_api_compat import device
+
+    return None if is_traced(array) else device(array)
 
 
 def is_traced(array: Array) -> bool:
@@ -140,7 +146,7 @@ def promoted(*dtypes: Any) -> Any:
         return np.result_type(*dtypes)
     package = sys.modules[type(foreign[0]).__module__.partition(".")[0]]
     if package.__name__ == "torch":
-        package = __import__("array_api_compat.torch", fromlist=["torch"])
+        package = import_module("array_api_compat.torch")
     named = (getattr(package, dtype.name) if isinstance(dtype, np.dtype) else dtype for dtype in dtypes)
     return package.result_type(*named)
 
@@ -196,9 +202,14 @@ def conjugate(array: Array) -> Array:
 
 def identity_like(array: Array, size: int, dtype: Any) -> Array:
     """The identity matrix in the library and on the device of an array."""
-    from array_api_compat import device
+    return namespace(array).eye(size, dtype=dtype, device=_device(array))
 
-    return namespace(array).eye(size, dtype=dtype, device=None if is_traced(array) else device(array))
+
+def zeros_beside(array: Array, shape: Sequence[int], dtype: Any) -> Array:
+    """Zeros in the library and on the device of an array."""
+    if is_numpy(array):
+        return np.zeros(shape, dtype)
+    return namespace(array).zeros(tuple(shape), dtype=dtype, device=_device(array))
 
 
 def one_of_theirs(arrays: Sequence[Array]) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import namespace, reshaped
+from convmtx._xp import namespace, reshaped, zeros_beside
 from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
 from convmtx.construct import conv
@@ -19,18 +19,10 @@ from convmtx.typing import Array, Shape
 def affine(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
     """The map with a number for each channel added, which stand along ``axis`` of the output; zeros without any."""
     if bias is None:
-        return Affine(op, _blank(op._of, op.out_shape, op.dtype))
+        return Affine(op, zeros_beside(op._of, op.out_shape, op.dtype))
     shape = [1] * len(op.out_shape)
     shape[axis] = -1
     return Affine(op, namespace(bias).broadcast_to(reshaped(bias, shape), op.out_shape) + 0)
-
-
-def _blank(like: Array, shape: Shape, dtype: Any) -> Array:
-    if isinstance(like, np.ndarray):
-        return np.zeros(shape, dtype)
-    from array_api_compat import device
-
-    return namespace(like).zeros(shape, dtype=dtype, device=device(like))
 
 
 def identity(shape: Shape) -> LinearMap:

@@ -121,14 +121,10 @@ def _checked(onnx: Any, model: Any) -> Any:
     except (ModelFileError, OSError):
         raise
     except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
-        got = f"{model if folder_like(model) else 'the model'} is no valid ONNX model ({_first_line(error)})"
+        named = "the model" if isinstance(model, onnx.ModelProto) else model
+        got = f"{named} is no valid ONNX model ({_first_line(error)})"
         raise ModelFileError(sentence(_CALL, got, "Wanted a whole and valid file", "Export it again")) from None
     return loaded
-
-
-def folder_like(model: Any) -> bool:
-    """Whether a model is given by its path."""
-    return isinstance(model, str | PathLike)
 
 
 def _first_line(error: Exception) -> str:
