@@ -16,15 +16,14 @@ from convmtx._xp import (
     is_complex,
     is_numpy,
     itemsize,
-    library,
     moved,
     numeric,
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
-from convmtx.forms import FORMATS, converted, row_indices
+from convmtx.forms import FORMATS, check_format, converted, row_indices
 from convmtx.geometry.resolve import one_of
-from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -86,8 +85,8 @@ class LinearMap(ABC):
         """(B, *out_shape) to (B, *in_shape), without conjugation."""
 
     @abstractmethod
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        """The matrix in CSR form."""
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        """The matrix in CSR form, or as `Coordinates` where `_of` is no array of NumPy."""
 
     @abstractmethod
     def conj(self) -> LinearMap:
@@ -261,14 +260,13 @@ class LinearMap(ABC):
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
-        """The matrix, or the rows asked for, as a SciPy sparse array in canonical form."""
+        """The matrix, or the rows asked for, as a canonical sparse array: SciPy's, or of the library of its kernels."""
         one_of("to_sparse", "format", format, FORMATS)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
         if not is_numpy(self._of):
-            got = f"a {type(self).__name__} of arrays of {library(self._of)}"
-            wanted = "Sparse matrices of other libraries are made of single convolutions"
-            raise ArgumentTypeError(sentence("to_sparse", got, wanted, "Use to_dense(), or the forms of its parts"))
+            check_format("to_sparse", self._of, format)
+            return self._sparse(order, checked).made(format)
         return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def to_torch(self) -> Any:

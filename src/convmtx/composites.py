@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property, reduce
 from operator import add, matmul
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted
+from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
-from convmtx.typing import AnyArray, Array, Order, RowsLike, Shape
+from convmtx.typing import AnyArray, Array, IntArray, Order, Shape
 
 if TYPE_CHECKING:
-    import scipy.sparse
+    pass
+
+
+def _of_one_library(array: Array, matrices: Iterable[Any]) -> Iterable[Any]:
+    """Sparse matrices, SciPy's or coordinates, as those of this array's library."""
+    return matrices if is_numpy(array) else (Coordinates.of(matrix, array) for matrix in matrices)
 
 
 class Scaled(LinearMap):
@@ -51,7 +58,7 @@ class Scaled(LinearMap):
         x: AnyArray = self.op._apply_transposed(y) * self.scalar
         return x
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
         matrix = self.op._sparse(order, rows)
         matrix.data = matrix.data * self.scalar
         return matrix
@@ -96,8 +103,8 @@ class Sum(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(add, (term._apply_transposed(y) for term in self.terms))
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        return reduce(add, (term._sparse(order, rows) for term in self.terms))
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        return reduce(add, _of_one_library(self._of, (term._sparse(order, rows) for term in self.terms)))
 
     def conj(self) -> LinearMap:
         return Sum(*(term.conj() for term in self.terms))
@@ -138,9 +145,10 @@ class Product(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
         first, *rest = self.factors
-        matrix = reduce(matmul, (factor._sparse(order, None) for factor in rest), first._sparse(order, rows))
+        matrices = (first._sparse(order, rows), *(factor._sparse(order, None) for factor in rest))
+        matrix = reduce(matmul, _of_one_library(self._of, matrices))
         matrix.sum_duplicates()
         return matrix
 
@@ -182,7 +190,7 @@ class Transposed(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return self.op._apply(y)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
         whole = self.op._sparse(order, None).T.tocsr()
         return whole if rows is None else whole[rows]
 

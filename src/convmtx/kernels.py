@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import cast, conjugate, frozen, gather, itemsize, moved, namespace, numeric, reshaped, together
+from convmtx._xp import (
+    cast,
+    conjugate,
+    frozen,
+    gather,
+    is_numpy,
+    itemsize,
+    moved,
+    namespace,
+    numeric,
+    reshaped,
+    together,
+)
+from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
@@ -23,15 +36,15 @@ from convmtx.typing import (
     BoundaryLike,
     Channels,
     EngineName,
+    IntArray,
     Order,
     PaddingLike,
     PerAxis,
-    RowsLike,
     Shape,
 )
 
 if TYPE_CHECKING:
-    import scipy.sparse
+    pass
 
 #: Bytes of windows that `fit_kernel` works on at a time.
 BLOCK_BYTES = 1 << 26
@@ -110,10 +123,13 @@ class KernelOperator(LinearMap):
         xp = namespace(taps)
         return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        g = self._geometry
+        if not is_numpy(self._x):
+            numbers = np.arange(1, prod(self._x.shape) + 1).reshape(self._x.shape)
+            return Coordinates.numbered(KernelOperator(g, numbers, self._batch, "auto")._sparse(order, rows), self._x)
         from scipy.sparse import coo_array
 
-        g = self._geometry
         per_f, per_c = g.channels_per_group
         space, outs = tuple(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
         entries = prod(self.out_shape) * per_c * prod(space)

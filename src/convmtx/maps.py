@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import cast, conjugate, frozen, is_numpy, moved, namespace, numeric, promoted, reshaped, together
+from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
+from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import resolve
-from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowsLike, Shape
+from convmtx.typing import Array, ArrayLike, IntArray, Order, PerAxis, Shape
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -51,7 +52,7 @@ class Rearranged(LinearMap):
         back = [1 + self.axes.index(a) for a in range(len(self.axes))]
         return moved(reshaped(y, (y.shape[0], *self.between)), 0, *back)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> scipy.sparse.csr_array:
         from scipy.sparse import csr_array
 
         size = self.shape[0]
@@ -99,7 +100,10 @@ class AlongAxis(LinearMap):
     def _apply_transposed(self, y: Array) -> Array:
         return _times(y, self.matrix, 1 + self.axis)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        if not is_numpy(self.matrix):
+            numbers = np.arange(1, prod(self.matrix.shape) + 1).reshape(self.matrix.shape)
+            return Coordinates.numbered(AlongAxis(numbers, self.in_shape, self.axis)._sparse(order, rows), self.matrix)
         from scipy.sparse import csr_array, eye_array, kron
 
         slower, faster = prod(self.in_shape[: self.axis]), prod(self.in_shape[self.axis + 1 :])
@@ -161,12 +165,18 @@ class Augmented(LinearMap):
         dtype = xp.result_type(first, last)
         return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        from scipy.sparse import csr_array, hstack
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        offset, matrix = self.offset, self.op._sparse(order, None)
+        if order == "F":
+            offset = moved(offset, *reversed(range(offset.ndim)))
+        column = reshaped(offset, (-1,))
+        if not is_numpy(self._of):
+            joined: Any = Coordinates.of(matrix, self._of).beside(like(column, self._of))
+        else:
+            from scipy.sparse import csr_array, hstack
 
-        column = csr_array(self.offset.ravel(order)[:, None])
-        matrix = hstack([self.op._sparse(order, None), column], format="csr")
-        return matrix if rows is None else matrix[rows]
+            joined = hstack([matrix, csr_array(column[:, None])], format="csr")
+        return joined if rows is None else joined[rows]
 
     def conj(self) -> Augmented:
         return Augmented(self.op.conj(), conjugate(self.offset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag, one_of
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
-from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, IntArray, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -332,8 +332,10 @@ class ConvOperator(LinearMap):
         check_order("to_sparse", order)
         return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, rows)
 
-    def _sparse(self, order: Order, rows: RowsLike | None) -> scipy.sparse.csr_array:
-        return cast("scipy.sparse.csr_array", self.to_sparse("csr", order, rows))
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+        if not is_numpy(self._kernel):
+            return forms.by_coordinates(self._geometry, self._kernel, order, rows)
+        return self.to_sparse("csr", order, rows)
 
     def _dense(self, order: Order) -> AnyArray:
         return self.to_dense(order)

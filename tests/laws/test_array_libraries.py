@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 import convmtx as cm
 from convmtx._xp import library
+from convmtx.maps import AlongAxis
 from convmtx.operator import ConvOperator
 from strategies import cases
 
@@ -141,6 +142,44 @@ def test_sums_multiples_and_products_of_tensors_maps():
         assert np.allclose(as_numpy(op(x)), expected @ x.numpy())
         assert str(op.dtype) == str(op.to_dense().dtype)
         assert np.allclose(as_numpy(op.H.to_dense()), expected.conj().T)
+
+
+def composites(make, rng):
+    """Maps that are no single convolution, of every class, with NumPy's small integers between them."""
+    K, L, x = (make(rng.integers(1, 9, shape).astype(float)) for shape in ((3, 3), (2, 2), (5, 6)))
+    a = cm.conv(K, (5, 6), padding="same", boundary="reflect")
+    b = cm.conv(L, (5, 6), padding="same", boundary="edge")
+    P = cm.permutation((5, 6), "HW", "WH")
+    along = AlongAxis(make(rng.integers(1, 9, (4, 5)).astype(float)), (5, 6), 0)
+    moment = cm.kernel_operator(x, (3, 2))
+    layer = cm.Affine(a @ b, x)
+    return [a.T, a + b, a - b, a @ b, 2 * (a + b), P @ a, P @ (a @ b) @ P.T, along @ (a + b), moment, moment.T,
+            (a + b).H @ along.T, layer.augmented(), layer.augmented().T]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "formats"), [(torch.tensor, ("csr", "csc", "coo")), (jax.numpy.asarray, ("coo",))])
+@pytest.mark.parametrize("number", range(13))
+def test_sparse_composites(number, make, formats):
+    theirs, ours = (composites(each, np.random.default_rng(0))[number] for each in (make, np.asarray))
+    rows = [2, 0, -1]
+    for order in "CF":
+        expected = ours.to_dense(order)
+        for each in formats:
+            matrix = theirs.to_sparse(each, order)
+            assert library(matrix.values() if each == "csr" else matrix.data) == library(make([1.0]))
+            assert np.array_equal(as_numpy(matrix), expected)
+        assert np.array_equal(as_numpy(theirs.to_sparse(formats[-1], order, rows)), expected[rows])
+
+
+def test_sparse_composites_have_gradients():
+    K = torch.tensor(RNG.standard_normal((3, 3)), requires_grad=True)
+    other = cm.conv(torch.tensor(RNG.standard_normal((2, 2))), (5, 6), padding="same", boundary="edge")
+
+    def product(K):
+        op = cm.conv(K, (5, 6), padding="same", boundary="reflect") @ other
+        return (op + 3 * op).to_sparse("csr").values()
+
+    assert torch.autograd.gradcheck(product, K)
 
 
 KINDS = [

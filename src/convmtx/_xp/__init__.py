@@ -190,6 +190,17 @@ def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> An
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
 
 
+def summed_at(size: int, places: Any, values: Array) -> Array:
+    """Values added up at the given places of an array of that size; of PyTorch, JAX or CuPy."""
+    zeros = namespace(values).zeros(size, dtype=values.dtype, device=_device(values))
+    if library(values) == "torch":
+        return zeros.index_add(0, places, values)
+    if library(values) == "jax":
+        return zeros.at[places].add(values)
+    namespace(values).add.at(zeros, places, values)
+    return zeros
+
+
 def reshaped(array: Array, shape: Sequence[int]) -> Array:
     """The same numbers in another shape."""
     return array.reshape(shape) if is_numpy(array) else namespace(array).reshape(array, tuple(shape))

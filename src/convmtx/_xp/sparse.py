@@ -1,16 +1,20 @@
-"""Sparse arrays of each library that has them."""
+"""Sparse arrays of each library that has them, and sums and products of such."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import library, like, namespace
-from convmtx.typing import Array
+from convmtx._xp import cast, library, like, namespace, promoted, summed_at
+from convmtx.typing import Array, IntArray
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 #: Formats by library. JAX has coordinates only (BCOO), whatever is asked for.
-FORMATS = {"torch": ("csr", "csc", "coo"), "jax": ("csr", "coo"), "cupy": ("csr", "csc", "coo")}
+LIBRARY_FORMATS = {"torch": ("csr", "csc", "coo"), "jax": ("csr", "coo"), "cupy": ("csr", "csc", "coo")}
 
 
 def made(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
@@ -58,3 +62,87 @@ def _cupy(format: str, values: Array, places: list[Any], shape: tuple[int, int])
 
     columns, pointers = (like(each, values) for each in places)
     return sparse.csr_matrix((values, columns, pointers), shape=shape).asformat(format)
+
+
+@dataclass
+class Coordinates:
+    """A matrix whose pattern is NumPy's and whose values are another library's, in row order, no place twice.
+
+    It adds, multiplies and transposes as SciPy's sparse arrays do, and the values keep their gradients.
+    """
+
+    rows: IntArray
+    columns: IntArray
+    data: Array
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, matrix: scipy.sparse.csr_array | Coordinates, other: Array) -> Coordinates:
+        """A matrix in the library and on the device of another array."""
+        if isinstance(matrix, Coordinates):
+            return matrix
+        return cls(_rows(matrix), matrix.indices.astype(np.int64), like(matrix.data, other), matrix.shape)
+
+    @classmethod
+    def numbered(cls, matrix: scipy.sparse.csr_array, values: Array) -> Coordinates:
+        """A matrix that holds the numbers, from 1 on, of the values that stand there."""
+        taken = namespace(values).take(namespace(values).reshape(values, (-1,)), like(matrix.data - 1, values), axis=0)
+        return cls(_rows(matrix), matrix.indices.astype(np.int64), taken, matrix.shape)
+
+    @property
+    def T(self) -> Coordinates:
+        """The transpose."""
+        return self._sorted(self.columns, self.rows, self.data, self.shape[::-1])
+
+    def tocsr(self) -> Coordinates:
+        """Itself: rows come in order."""
+        return self
+
+    def sum_duplicates(self) -> None:
+        """Nothing: no place is held twice."""
+
+    def __add__(self, other: Coordinates) -> Coordinates:
+        xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
+        values = xp.concat([cast(self.data, dtype), cast(other.data, dtype)])
+        rows, columns = (np.concatenate(pair) for pair in ((self.rows, other.rows), (self.columns, other.columns)))
+        return self._sorted(rows, columns, values, self.shape)
+
+    def __matmul__(self, other: Coordinates) -> Coordinates:
+        """Every entry times every entry of the row that its column names, those of one place added up."""
+        counts = np.bincount(other.rows, minlength=other.shape[0])
+        each = counts[self.columns]
+        starts = (np.cumsum(counts) - counts)[self.columns]
+        left = np.repeat(np.arange(each.size), each)
+        right = np.arange(left.size) + np.repeat(starts - (np.cumsum(each) - each), each)
+        xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
+        pairs = ((self.data, left), (other.data, right))
+        first, second = (xp.take(cast(values, dtype), like(at, values), axis=0) for values, at in pairs)
+        return self._sorted(self.rows[left], other.columns[right], first * second, (self.shape[0], other.shape[1]))
+
+    def __getitem__(self, rows: IntArray) -> Coordinates:
+        """Some rows, in this order."""
+        ones = cast(like(np.ones(rows.size), self.data), self.data.dtype)
+        return Coordinates(np.arange(rows.size), rows, ones, (rows.size, self.shape[0])) @ self
+
+    def beside(self, column: Array) -> Coordinates:
+        """The matrix with one more column."""
+        size, width = self.shape
+        last = Coordinates(np.arange(size), np.full(size, width), column, (size, width + 1))
+        return Coordinates(self.rows, self.columns, self.data, last.shape) + last
+
+    def made(self, format: str) -> Any:
+        """The library's own sparse array."""
+        pointers = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=self.shape[0]))])
+        return made(format, self.data, [self.columns, pointers], self.shape)
+
+    @staticmethod
+    def _sorted(rows: IntArray, columns: IntArray, values: Array, shape: tuple[int, int]) -> Coordinates:
+        places, inverse = np.unique(rows * shape[1] + columns, return_inverse=True)
+        summed = summed_at(places.size, like(inverse, values), values)
+        return Coordinates(places // shape[1], places % shape[1], summed, shape)
+
+
+def _rows(matrix: scipy.sparse.csr_array) -> IntArray:
+    """Of each entry, in row order, which the matrix is brought into."""
+    matrix.sort_indices()
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

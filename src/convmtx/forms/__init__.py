@@ -9,19 +9,31 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy, library
-from convmtx.errors import ArgumentTypeError, RowIndexError, sentence
+from convmtx._xp.sparse import LIBRARY_FORMATS
+from convmtx.errors import ArgumentError, ArgumentTypeError, RowIndexError, sentence
 from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
+from convmtx.forms.gathered import by_coordinates
 from convmtx.forms.sizes import sizes, working
 from convmtx.forms.view import view
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of
-from convmtx.typing import AnyArray, IntArray, Order, RowsLike, SparseFormat
+from convmtx.typing import AnyArray, Array, IntArray, Order, RowsLike, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["FORMATS", "converted", "dense_matrix", "row_indices", "sizes", "sparse_matrix", "tensor_view"]
+__all__ = [
+    "FORMATS",
+    "by_coordinates",
+    "check_format",
+    "converted",
+    "dense_matrix",
+    "row_indices",
+    "sizes",
+    "sparse_matrix",
+    "tensor_view",
+]
 
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
@@ -53,9 +65,10 @@ def sparse_matrix(
 ) -> scipy.sparse.sparray:
     """The matrix, or some of its rows, as a sparse array of the kernel's library (SciPy's for NumPy), if it fits."""
     if not is_numpy(kernel):
+        check_format(call, kernel, format)
         memory.require(call, "coo", sizes(geometry, kernel.dtype))
         some = None if rows is None else row_indices(call, rows, geometry.shape[0])
-        return gathered.sparse(call, geometry, kernel, format, order, some)
+        return gathered.sparse(geometry, kernel, format, order, some)
     if kernel.dtype == np.float16:
         got = f"the kernel has dtype {kernel.dtype}"
         wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
@@ -71,6 +84,15 @@ def sparse_matrix(
     with memory.told(call, format, known):
         matrix: scipy.sparse.sparray = builders[format](geometry, kernel, order)
     return matrix
+
+
+def check_format(call: str, array: Array, format: SparseFormat) -> None:
+    """Refuse a format that the library of this array does not have."""
+    name = library(array)
+    known = LIBRARY_FORMATS.get(name, ())
+    if format not in known:
+        have = f"{name} has {' and '.join(map(repr, known))}" if known else f"{name} has no sparse arrays"
+        raise ArgumentError(sentence(call, f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel"))
 
 
 def _rows(

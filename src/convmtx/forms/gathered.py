@@ -13,8 +13,7 @@ import numpy as np
 
 import convmtx.forms.dense as written
 from convmtx._xp import library, like, moved, namespace, scattered
-from convmtx._xp.sparse import FORMATS, made
-from convmtx.errors import ArgumentError, sentence
+from convmtx._xp.sparse import Coordinates, made
 from convmtx.forms import sparse as closed
 from convmtx.forms.layout import index_dtype, strides
 from convmtx.geometry import Axis, Geometry, runs
@@ -142,26 +141,24 @@ def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: An
     return tuple(each[kept] for each in flat)
 
 
-def sparse(
-    call: str, geometry: Geometry, kernel: Array, format: SparseFormat, order: Order, wanted: IntArray | None
-) -> Any:
+def sparse(geometry: Geometry, kernel: Array, format: SparseFormat, order: Order, wanted: IntArray | None) -> Any:
     """The matrix, or the rows wanted, as a sparse array of the kernel's library, its values taken from the kernel."""
-    name, known = library(kernel), FORMATS.get(library(kernel), ())
-    if format not in known:
-        have = f"{name} has {' and '.join(map(repr, known))}" if known else f"{name} has no sparse arrays"
-        raise ArgumentError(sentence(call, f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel"))
+    if library(kernel) == "jax" and wanted is None:
+        entries = entries_of(geometry, kernel)
+        xp, sizes = namespace(kernel), tuple(entries.shape)
+        numbers, *places = coordinates(geometry, order, sizes, xp)
+        return made(format, xp.take(xp.reshape(entries, (-1,)), numbers, axis=0), places, geometry.shape)
+    return by_coordinates(geometry, kernel, order, wanted).made(format)
+
+
+def by_coordinates(geometry: Geometry, kernel: Array, order: Order, wanted: IntArray | None) -> Coordinates:
+    """The same with its pattern in NumPy."""
     entries = entries_of(geometry, kernel)
-    sizes = tuple(entries.shape)
-    shape = (geometry.shape[0] if wanted is None else wanted.size, geometry.shape[1])
-    if name == "jax" and wanted is None:
-        numbers, *places = coordinates(geometry, order, sizes, namespace(kernel))
+    numbered = np.arange(1, prod(entries.shape) + 1).reshape(entries.shape)
+    if wanted is None:
+        arrays, count = closed.csr_arrays(geometry, numbered, order), geometry.shape[0]
     else:
-        numbered = np.arange(prod(sizes)).reshape(sizes)
-        if wanted is None:
-            numbers, *places = closed.csr_arrays(geometry, numbered, order)
-        else:
-            numbers, *places = closed.some_rows(geometry, numbered, order, wanted)
-        numbers = like(numbers, kernel)
-    xp = namespace(kernel)
-    values = xp.take(xp.reshape(entries, (-1,)), numbers, axis=0)
-    return made(format, values, places, shape)
+        arrays, count = closed.some_rows(geometry, numbered, order, wanted), wanted.size
+    from scipy.sparse import csr_array
+
+    return Coordinates.numbered(csr_array(arrays, shape=(count, geometry.shape[1])), entries)
