@@ -190,6 +190,16 @@ def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> An
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
 
 
+def as_numpy(call: str, array: Array) -> Any:
+    """The numbers of an array as NumPy's, without gradients; JAX has none while it traces."""
+    if is_numpy(array):
+        return array
+    if is_traced(array):
+        got, wanted = "the kernel is traced by JAX", "Wanted its numbers"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
+    return np.asarray(array.detach().cpu().resolve_conj() if library(array) == "torch" else array)
+
+
 def summed_at(size: int, places: Any, values: Array) -> Array:
     """Values added up at the given places of an array of that size; of PyTorch, JAX or CuPy."""
     zeros = namespace(values).zeros(size, dtype=values.dtype, device=_device(values))
