@@ -26,6 +26,13 @@ from convmtx.kernels import kernel_operator as kernel_operator
 from convmtx.maps import Affine as Affine
 from convmtx.maps import permutation as permutation
 from convmtx.operator import ConvOperator as ConvOperator
+from convmtx.spectra.certified import Certified as Certified
+from convmtx.spectra.norm import norm as norm
+from convmtx.spectra.norm import norm_bound as norm_bound
+from convmtx.spectra.norm import sup_norm as sup_norm
+from convmtx.spectra.values import SingularTensors as SingularTensors
+from convmtx.spectra.values import svd as svd
+from convmtx.spectra.values import svdvals as svdvals
 
 __version__ = "0.1.0"
 

@@ -64,7 +64,7 @@ if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """BLAS with one thread a call, where threadpoolctl is there to tell it: for many small calls from threads of ours."""
+    """BLAS with one thread a call, where threadpoolctl is there to tell it: for many small calls of our threads."""
     controller = _controller()
     if controller is None:
         yield

@@ -58,7 +58,7 @@ def banded(blocks: Blocks, axis: int) -> Banded:
 def _ranks(
     outputs: IntArray, inputs: IntArray, outs: int, ins: int, per_f: int, per_c: int
 ) -> tuple[IntArray, IntArray]:
-    """Where each output and filter (outs, f) and each input and channel (ins, c) stands; outputs amid what they read."""
+    """Places of outputs and filters (outs, f), and of inputs and channels (ins, c); outputs amid what they read."""
     first, last = np.full(outs, ins), np.zeros(outs)
     np.minimum.at(first, outputs, inputs)
     np.maximum.at(last, outputs, inputs)

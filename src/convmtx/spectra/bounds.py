@@ -151,11 +151,11 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
         some = min(rows, columns)
         lower, upper = np.zeros((geometry.groups, some)), np.full((geometry.groups, some), np.inf)
         for blocks in candidates:
-            all_rows, all_columns = (n * int(blocks.times.sum()) // geometry.groups for n in (blocks.rows, blocks.columns))
+            of_group = int(blocks.times.sum()) // geometry.groups
             values = np.repeat(small.singular_values(blocks.matrices()), blocks.times, axis=0)
             values = -np.sort(-values.reshape(geometry.groups, -1))
             slack = outward(1.0, blocks.rows + blocks.columns) * values[:, :1] - values[:, :1]
-            deleted = all_rows - rows + all_columns - columns
+            deleted = (blocks.rows + blocks.columns) * of_group - rows - columns
             upper = np.minimum(upper, factor * (values[:, :some] + slack))
             if all(part.inside for part in parts):
                 kept = values[:, deleted : deleted + some] - slack

@@ -1,14 +1,13 @@
 """Ways to all singular values of a convolution, exact to rounding, and what each costs.
 
-The map falls apart into blocks (`structure`), is a Kronecker product where the kernel is an outer product, and is banded
-along an axis of which nothing better is known. The way with the least work is taken.
+The map falls apart into blocks (`structure`), is a Kronecker product where the kernel is an outer product, and is
+banded along an axis of which nothing better is known. The way with the least work is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import reduce
 from math import prod
 from typing import NamedTuple
 

@@ -8,6 +8,7 @@ orthogonality lost (Parlett, Scott, Math. Comp. 33, 1979).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,9 @@ CHECK = 10
 class Lanczos:
     """Lanczos vectors of a Hermitian positive semidefinite map of vectors, and the tridiagonal matrix they make."""
 
-    def __init__(self, gram: Callable[[AnyArray], AnyArray], size: int, dtype: np.dtype, seed: int = 0) -> None:
+    def __init__(self, gram: Callable[[AnyArray], AnyArray], size: int, dtype: np.dtype[Any], seed: int = 0) -> None:
+        """Start with a vector that is uniformly distributed on the sphere."""
         self.gram, self.size, self.dtype = gram, size, dtype
-        self.start(seed)
-
-    def start(self, seed: int) -> None:
-        """Begin with a vector that is uniformly distributed on the sphere."""
         rng = np.random.default_rng(seed)
         vector = rng.standard_normal(self.size).astype(self.dtype)
         if self.dtype.kind == "c":

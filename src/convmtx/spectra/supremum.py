@@ -1,10 +1,10 @@
 r"""The supremum of a symbol's norm over all frequencies: certified, to any tolerance.
 
 For unit vectors u, v the function ``g(w) = Re(exp(i(phi - c w)) u^H F(w) v)`` is, along each axis, of exponential type
-half the distance of the first and last tap (c is their middle). If it is bounded by M, then ``arccos(g / M)`` changes by no
-more than the type times the way (Bernstein-Szego; Duffin, Schaeffer, Bull. AMS 44, 1938). So where the supremum M
-lies in a cell with centre w and half-widths h, ``M <= |F(w)| / cos(sum_j type_j h_j)``: cells where that is less than a value already
-seen cannot hold it, and the others are halved.
+half the distance of the first and last tap (c is their middle). If it is bounded by M, then ``arccos(g / M)`` changes
+by no more than the type times the way (Bernstein-Szego; Duffin, Schaeffer, Bull. AMS 44, 1938). So where the supremum
+M lies in a cell with centre w and half-widths h, ``M <= |F(w)| / cos(sum_j type_j h_j)``: cells where that is less
+than a value already seen cannot hold it, and the others are halved.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from convmtx.structure.splits import Split, splits
 from convmtx.taps import channels_back
 from convmtx.typing import AnyArray, IntArray
 
-
 #: Bytes of blocks that are looked at together where only their norms are wanted.
 PIECE_BYTES = 1 << 27
 
@@ -110,6 +109,8 @@ def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[
     for j, axis in enumerate(geometry.axes):
         even = bool(np.array_equal(taps, np.flip(taps, j + 2)))
         each = splits(axis, even, halved, merged)
-        halved = halved and all(split.rule != "fourier" for split in each)  # conjugate frequencies of one axis are conjugate blocks of all
+        halved = halved and all(
+            split.rule != "fourier" for split in each
+        )  # conjugate frequencies of one axis are conjugate blocks of all
         found.append(each)
     return [Blocks(geometry, taps, chosen) for chosen in product(*found)]

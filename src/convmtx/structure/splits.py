@@ -71,7 +71,7 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
 
 
 def _whole_circle(axis: Axis) -> bool:
-    """Outputs once around the circle. (A dilated input has a seam: its last zeros are missing.)"""
+    """Outputs once around the circle; a dilated input has a seam, where its last zeros are missing."""
     return axis.boundary is WRAP and axis.input_dilation == 1 and axis.out * axis.stride == axis.size
 
 
@@ -80,8 +80,8 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
 
     With X the unitary transform of the stretched input, an output's is ``Y(F) = K(F) X(F)``. A stretch e repeats the
     input's transform e times, divided by sqrt(e), and a stride s adds up s frequencies of the output's, divided by
-    sqrt(s). So the entry of output frequency ``m`` (modulo size/s) and input frequency ``l`` (modulo size/e) is the sum of
-    ``K(F) / sqrt(s e)`` over ``F = m, F = l``, and those that are equal modulo gcd(size/s, size/e) are one block.
+    sqrt(s). So the entry of output frequency ``m`` (modulo size/s) and input frequency ``l`` (modulo size/e) is the sum
+    of ``K(F) / sqrt(s e)`` over ``F = m, F = l``, and those equal modulo gcd(size/s, size/e) are one block.
 
     Of a real kernel and a shift of 0 or pi/size, conjugate frequencies belong to conjugate blocks, and ``halved`` takes
     one of each two.
@@ -109,9 +109,7 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
 
         return vectors
 
-    return Split(
-        "fourier", times, per_output, per_input, make, basis(s, outs, axis.out), basis(e, ins, axis.size)
-    )
+    return Split("fourier", times, per_output, per_input, make, basis(s, outs, axis.out), basis(e, ins, axis.size))
 
 
 def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
