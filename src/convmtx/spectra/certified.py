@@ -16,7 +16,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     """A number, or an array of numbers, with what is known of it.
 
-    It computes like its value: ``float(r)``, ``2 * r``, ``r < 1``, ``np.asarray(r)``, ``r[0]``.
+    It computes like its value: ``float(r)``, ``int(r)``, ``2 * r``, ``r < 1``, ``np.asarray(r)``, ``r[0]``.
 
     Attributes
     ----------
@@ -55,6 +55,12 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __float__(self) -> float:
         return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __complex__(self) -> complex:
+        return complex(self.value)
 
     def __format__(self, spec: str) -> str:
         return format(float(self), spec) if spec else repr(self)

@@ -125,33 +125,71 @@ def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progre
 
 
 def smallest(op: LinearMap, k: int, norm: float) -> Triplets:
-    """The k smallest of min(M, N), by inverse iteration with a sparse factorisation.
+    """The k smallest of min(M, N), by inverse iteration.
 
-    What is factorised is ``[[a I, A], [A^H, -d I]]``, a far below the norm, for then its condition is that of A and not
-    its square (Bjorck, BIT 7, 1967); d keeps a singular A from a division by zero. The Lanczos process tells clustered
-    values apart, and rounds of subspace iteration after it put right what rounding did where A is nearly singular.
+    The Lanczos process tells clustered values apart, and rounds of subspace iteration after it put right what rounding
+    did where the map is nearly singular.
+    """
+    process, tall = gram_process(op)
+    inverse = _inverse(tall, norm).solve
+    several = min(k + EXTRA, process.size)
+    right, steps = leading(inverse, process.size, process.dtype, several, 1e-10, STEPS_INVERSE + several)
+    for _ in range(2):
+        right = np.linalg.qr(inverse(right.T))[0].T
+    found = refined(tall, right, several, steps)
+    values, residuals = found.values[-k:], found.residuals[-k:]
+    return _of(op, tall, Triplets(values, found.right[-k:], found.left[-k:], residuals, steps))
+
+
+def last(op: LinearMap, norm: float) -> tuple[float, float]:
+    """The smallest singular value from above, and from below by the random start of inverse iteration.
+
+    From below there is nothing where rounding in the solves has the last word.
+    """
+    above = float(smallest(op, 1, norm).values[0])
+    if above < 1e-6 * norm:
+        return above, 0.0
+    process, tall = gram_process(op, seed=1)
+    inverse = _inverse(tall, norm)
+    process = Lanczos(inverse.solve, process.size, process.dtype, seed=1)
+    while process.steps < min(STEPS_INVERSE, process.size) and not process.complete:
+        process.advance(CHECK)
+        process.purge()
+        top = process.ritz()[0][-1]
+        if process.bounds()[0] <= (1 + 1e-6) * top:
+            break
+    square = inverse.scale * (1 / (process.bounds()[0] * (1 + 1e-6)) - inverse.shift)
+    return above, min(float(np.sqrt(max(square, 0))), above)
+
+
+class _Inverse(NamedTuple):
+    """``v -> (A^H A / scale + shift I)^-1 v``."""
+
+    solve: Apply
+    scale: float
+    shift: float
+
+
+def _inverse(tall: LinearMap, norm: float) -> _Inverse:
+    """From a sparse factorisation of ``[[a I, A], [A^H, -d I]]``.
+
+    With a far below the norm its condition is that of A and not its square (Bjorck, BIT 7, 1967); d keeps a singular A
+    from a division by zero.
     """
     from scipy.sparse import block_array, csc_array, eye_array
     from scipy.sparse.linalg import splu
 
-    process, tall = gram_process(op)
     rows, columns = tall.shape
     scale, shift = 1e-10 * (norm or 1.0), 1e-13 * (norm or 1.0)
     matrix: Any = tall.to_sparse("csc")
     augmented = block_array([[scale * eye_array(rows), matrix], [matrix.conj().T, -shift * eye_array(columns)]])
     factors = splu(csc_array(augmented))
 
-    def inverse(v: AnyArray) -> AnyArray:
+    def solve(v: AnyArray) -> AnyArray:
         solution: AnyArray = factors.solve(np.concatenate([np.zeros((rows, *v.shape[1:]), v.dtype), v]))[rows:]
         return -solution
 
-    several = min(k + EXTRA, columns)
-    right, steps = leading(inverse, columns, process.dtype, several, 1e-10, STEPS_INVERSE + several)
-    for _ in range(2):
-        right = np.linalg.qr(inverse(right.T))[0].T
-    found = refined(tall, right, several, steps)
-    values, residuals = found.values[-k:], found.residuals[-k:]
-    return _of(op, tall, Triplets(values, found.right[-k:], found.left[-k:], residuals, steps))
+    return _Inverse(solve, scale, shift)
 
 
 def refined(op: LinearMap, right: AnyArray, k: int, steps: int = 0) -> Triplets:

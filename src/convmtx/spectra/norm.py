@@ -11,12 +11,12 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
-from convmtx.spectra import bounds, exact, iterated, norms
+from convmtx.spectra import bounds, iterated, norms
 from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.subject import direct, double, doubled
 from convmtx.spectra.supremum import coarsest, supremum
-from convmtx.spectra.values import DECOMPOSED, dense_way
+from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.taps import taps_of
 from convmtx.typing import ArrayLike, Channels, PerAxis
 
@@ -101,7 +101,7 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
-    chosen = exact.way(op) if isinstance(op, ConvOperator) else dense_way(op)
+    chosen = cheapest(op)
     if chosen.work <= DECOMPOSED:
         return Certified(chosen.largest(), "exact", chosen.method)
     if isinstance(op, ConvOperator):

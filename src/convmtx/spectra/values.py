@@ -85,13 +85,18 @@ def svdvals(
     count = min(subject.shape)
     if k is not None and not 1 <= integer(call, "k", k, 1) <= count:
         raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
-    chosen = exact.way(subject) if isinstance(subject, ConvOperator) else dense_way(subject)
+    chosen = cheapest(subject)
     if k is None or chosen.work <= DECOMPOSED:
         values = chosen.values()
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
         return Certified(some, "exact", chosen.method)
     found = _iterated(call, subject, k, which, maxiter, progress)
     return _estimates(found, which)
+
+
+def cheapest(op: LinearMap) -> exact.Way:
+    """The exact way of least work."""
+    return exact.way(op) if isinstance(op, ConvOperator) else dense_way(op)
 
 
 def dense_way(op: LinearMap) -> exact.Way:

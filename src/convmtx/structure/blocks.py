@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.geometry import Geometry
-from convmtx.structure.splits import Split, splits
+from convmtx.structure.splits import Split, mirrored, splits
 from convmtx.taps import channels_back
 from convmtx.typing import AnyArray, IntArray
 
@@ -107,8 +107,7 @@ def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[
     halved = merged and taps.dtype.kind != "c"
     found = []
     for j, axis in enumerate(geometry.axes):
-        even = bool(np.array_equal(taps, np.flip(taps, j + 2)))
-        each = splits(axis, even, halved, merged)
+        each = splits(axis, mirrored(taps, j), halved, merged)
         halved = halved and all(
             split.rule != "fourier" for split in each
         )  # conjugate frequencies of one axis are conjugate blocks of all

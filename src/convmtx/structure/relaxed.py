@@ -19,7 +19,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, WRAP
 from convmtx.geometry import Axis, Geometry
 from convmtx.structure.blocks import Blocks
-from convmtx.structure.splits import Split, fourier, splits
+from convmtx.structure.splits import Split, fourier, mirrored, splits
 from convmtx.typing import AnyArray
 
 
@@ -45,8 +45,7 @@ def relaxations(geometry: Geometry, taps: AnyArray) -> Iterator[tuple[tuple[Larg
     halved = taps.dtype.kind != "c"
     axes: list[list[Larger]] = []
     for j, axis in enumerate(geometry.axes):
-        even = bool(np.array_equal(taps, np.flip(taps, j + 2)))
-        each = _larger(axis, even, halved)
+        each = _larger(axis, mirrored(taps, j), halved)
         halved = halved and all(split.rule != "fourier" for part in each for split in part.choices)
         axes.append(each)
     for parts in product(*axes):

@@ -126,17 +126,23 @@ def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
     return symbols / np.sqrt(s * e)
 
 
-def _centred(axis: Axis) -> bool:
+def mirrored(taps: AnyArray, axis: int) -> bool:
+    """Whether taps (F, C/groups, k1..kd) are their own mirror image along an axis."""
+    return bool(np.array_equal(taps, np.flip(taps, axis + 2)))
+
+
+def centred(axis: Axis) -> bool:
+    """Whether outputs stand where inputs do, each in the middle of its window."""
     plain = axis.stride == axis.input_dilation == 1 and axis.out == axis.size
     return plain and axis.kernel % 2 == 1 and 2 * axis.lo == axis.span - 1
 
 
 def _mirrors_evenly(axis: Axis) -> bool:
-    return axis.boundary is SYMMETRIC and _centred(axis)
+    return axis.boundary is SYMMETRIC and centred(axis)
 
 
 def _second_difference(axis: Axis) -> bool:
-    return axis.zero_outside and _centred(axis) and axis.kernel == 3 and axis.dilation == 1
+    return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
 def _even(axis: Axis, rule: str, angles: AnyArray, basis: Callable[[int], AnyArray]) -> Split:
@@ -159,6 +165,16 @@ def _cosine(axis: Axis) -> Split:
         return vector[:, None]
 
     return _even(axis, "cosine", angles, basis)
+
+
+def whole_sample(axis: Axis) -> Split:
+    """The axis under reflect with a kernel that is its own mirror image: cosines that are not orthogonal, DCT-I.
+
+    So it tells eigenvalues, and not singular values.
+    """
+    n = axis.size
+    angles = np.pi * np.arange(n) / max(n - 1, 1)
+    return _even(axis, "whole sample", angles, lambda b: np.cos(angles[b] * np.arange(n))[:, None])
 
 
 def _sine(axis: Axis) -> Split:
