@@ -35,6 +35,9 @@ from convmtx.spectra.derived import symbol as symbol
 from convmtx.spectra.norm import norm as norm
 from convmtx.spectra.norm import norm_bound as norm_bound
 from convmtx.spectra.norm import sup_norm as sup_norm
+from convmtx.spectra.project import clip as clip
+from convmtx.spectra.project import project as project
+from convmtx.spectra.project import spectral_normalize as spectral_normalize
 from convmtx.spectra.square import eigvals as eigvals
 from convmtx.spectra.square import logdet as logdet
 from convmtx.spectra.square import trace as trace
@@ -62,6 +65,7 @@ __all__ = [
     "RowIndexError",
     "SingularTensors",
     "UnsupportedError",
+    "clip",
     "cond",
     "conv",
     "conv_transpose",
@@ -77,9 +81,11 @@ __all__ = [
     "norm",
     "norm_bound",
     "permutation",
+    "project",
     "rank",
     "singular_value_bounds",
     "smallest_singular_value",
+    "spectral_normalize",
     "sup_norm",
     "svd",
     "svdvals",

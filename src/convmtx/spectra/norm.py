@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import numeric
+from convmtx._xp import conjugate, floating, is_complex, is_numpy, namespace, numeric
+from convmtx._xp.gradients import constants
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
@@ -16,9 +17,9 @@ from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.subject import direct, double, doubled
 from convmtx.spectra.supremum import coarsest, supremum
-from convmtx.spectra.values import DECOMPOSED, cheapest
+from convmtx.spectra.values import DECOMPOSED, cheapest, svd
 from convmtx.taps import taps_of
-from convmtx.typing import ArrayLike, Channels, PerAxis
+from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
 
 Ord = Literal[1, 2, "fro"] | float
 Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
@@ -51,7 +52,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
         ``interval``: the lower end is a Rayleigh quotient, and the value; the upper end is the least of a bound by
         structure and one that comes from the Lanczos process' random start and is wrong with a probability of 1e-10 at
         most.
-        For a kernel of PyTorch ``r.value`` is a tensor, differentiable once in the kernel where ``ord`` is 2.
+        For a kernel of PyTorch or JAX ``r.value`` is theirs where ``ord`` is 2, and differentiable in the kernel, once;
+        under ``jax.jit`` the bounds are traced too.
 
     Raises
     ------
@@ -76,6 +78,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     _tolerance(call, rtol)
     resolve.integer(call, "maxiter", maxiter, 1)
     resolve.flag(call, "progress", progress)
+    if ord == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
+        return _differentiable(call, op, rtol, maxiter, progress)
     subject = doubled(call, op)
     if ord in (1, np.inf, "fro") and not isinstance(ord, bool):
         return _of_entries(subject, ord)
@@ -117,6 +121,31 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     return Certified(low, "interval", method, low, outward(high, 8), steps)
+
+
+def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
+    """The norm of another library's kernel: ``Re <u, A v>`` with the singular tensors u and v held fixed.
+
+    That is the norm, and its derivative in the kernel is the norm's where the largest singular value is simple.
+    """
+    known: list[Certified] = []
+
+    def computed(numbers: AnyArray) -> list[AnyArray]:
+        subject = op.with_kernel(double(call, numbers))
+        found = _spectral(call, subject, rtol, maxiter, progress)
+        known.append(found)
+        u, _, v = svd(subject, 1)
+        return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
+
+    shapes = (op.out_shape, op.in_shape, (), ())
+    u, v, lower, upper = constants(call, computed, op.kernel, shapes, floating(op.kernel))
+    xp = namespace(op.kernel)
+    value = xp.sum(conjugate(u) * op(v))
+    value = xp.real(value) if is_complex(op.dtype) else value
+    if not known:  # JAX is tracing
+        return Certified(value, "interval", "computed when the program runs", lower, upper)
+    found = known[-1]
+    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations)
 
 
 def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:

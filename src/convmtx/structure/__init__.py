@@ -5,7 +5,7 @@ and where a map does not fall apart, `relaxations` are larger maps that do.
 """
 
 from convmtx.structure.blocks import Blocks, decomposed
-from convmtx.structure.relaxed import Larger, relaxations, size_of
+from convmtx.structure.relaxed import Larger, circle, relaxations, size_of
 from convmtx.structure.splits import Split, coupled
 
-__all__ = ["Blocks", "Larger", "Split", "coupled", "decomposed", "relaxations", "size_of"]
+__all__ = ["Blocks", "Larger", "Split", "circle", "coupled", "decomposed", "relaxations", "size_of"]

@@ -81,6 +81,22 @@ class Blocks:
         total = total.transpose(0, *blocks, 1, *outs, 2, *ins)
         return total.reshape(self.count, self.rows, self.columns)
 
+    def nearest_taps(self, matrices: AnyArray) -> AnyArray:
+        """The taps whose `matrices` come nearest to the given ones, by the pseudo-inverse along each axis."""
+        per_f, per_c = self.geometry.channels_per_group
+        d = len(self.splits)
+        sizes = ([getattr(s, name) for s in self.splits] for name in ("per_output", "per_input"))
+        outs, ins = sizes
+        total = matrices.reshape(self.geometry.groups, *(s.times.size for s in self.splits), per_f, *outs, per_c, *ins)
+        axes = [axis for j in range(d) for axis in (1 + j, 2 + d + j, 3 + 2 * d + j)]
+        total = total.transpose(0, 1 + d, 2 + 2 * d, *axes)
+        total = total.reshape(*total.shape[:3], *(s.times.size * s.per_output * s.per_input for s in self.splits))
+        for split in self.splits:
+            table = split.symbols.swapaxes(0, 1).reshape(split.symbols.shape[1], -1)
+            total = np.tensordot(total, np.linalg.pinv(table), ([3], [0]))
+        total = total.reshape(self.taps.shape)
+        return total if self.taps.dtype.kind == "c" else total.real
+
     def inputs(self, block: int, vectors: AnyArray) -> AnyArray:
         """Vectors (columns, m) of a block's inputs as arrays (m, *in_shape)."""
         bases = [s.inputs for s in self.splits]

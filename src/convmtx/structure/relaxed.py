@@ -19,7 +19,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, WRAP
 from convmtx.geometry import Axis, Geometry
 from convmtx.structure.blocks import Blocks
-from convmtx.structure.splits import Split, fourier, mirrored, splits
+from convmtx.structure.splits import Split, fourier, mirrored, splits, whole_circle
 from convmtx.typing import AnyArray
 
 
@@ -64,19 +64,30 @@ def _larger(axis: Axis, even: bool, halved: bool) -> list[Larger]:
         choices = (fourier(whole, axis.size, 0.0, halved),)
         most = int(often.max())
         return [Larger(choices, whole, often.size, axis.size, inside=most == 1, factor=float(np.sqrt(most)))]
-    first, last = axis.reach
-    inside = Axis(last - first + 1, axis.kernel, axis.stride, axis.dilation)
     factor = float(np.sqrt(_most_read(axis)))
-    found = [_on_circles(part, times, halved) for part, times in lattices(inside).items()]
+    found = [_on_circles(part, times, halved) for part, times in lattices(axis.continued).items()]
     return [part._replace(inside=False, factor=factor) for part in found]
 
 
-def _on_circles(axis: Axis, times: int, halved: bool) -> Larger:
-    """Circles just long enough that no tap of an output comes around to an input that it does not read."""
+def circle(axis: Axis) -> Split:
+    """All frequencies of a circle that holds the axis: itself where it is one."""
+    if whole_circle(axis):
+        return fourier(axis, axis.size, 0.0, halved=False)
+    if axis.zero_outside:
+        return fourier(axis, _around(axis), 0.0, halved=False)
+    return circle(axis.continued)
+
+
+def _around(axis: Axis) -> int:
+    """A circle just long enough that no tap of an output comes around to an input that it does not read."""
     first, last = axis.reach
-    least = max(axis.stretched - min(first, 0), last + 1, axis.stretched, (axis.out - 1) * axis.stride + 1)
+    least = max(axis.stretched - min(first, 0), last + 1, (axis.out - 1) * axis.stride + 1)
     unit = lcm(axis.stride, axis.input_dilation)
-    size = -(-least // unit) * unit
+    return -(-least // unit) * unit
+
+
+def _on_circles(axis: Axis, times: int, halved: bool) -> Larger:
+    size = _around(axis)
     choices = tuple(fourier(axis, size, shift, halved) for shift in (0.0, np.pi / size))
     return Larger(choices, axis, axis.out, axis.size, times)
 

@@ -60,7 +60,7 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
     ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, frequencies of which the
     conjugate is there already are left out and counted; with ``merged``, equal parts are counted as copies.
     """
-    if _whole_circle(axis):
+    if whole_circle(axis):
         return (fourier(axis, axis.size, 0.0, halved),)
     if even and _mirrors_evenly(axis):
         return (_cosine(axis),)
@@ -70,7 +70,7 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
     return found
 
 
-def _whole_circle(axis: Axis) -> bool:
+def whole_circle(axis: Axis) -> bool:
     """Outputs once around the circle; a dilated input has a seam, where its last zeros are missing."""
     return axis.boundary is WRAP and axis.input_dilation == 1 and axis.out * axis.stride == axis.size
 
