@@ -2,6 +2,9 @@
 
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers are as many as processors; threads of BLAS besides would trip over
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each other. NumPy reads this when it is imported
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -2,7 +2,7 @@
 
 from convmtx.spectra.certified import Certified
 from convmtx.spectra.derived import cond, rank, singular_value_bounds, smallest_singular_value, symbol
-from convmtx.spectra.norm import norm, norm_bound, sup_norm
+from convmtx.spectra.operator_norm import norm, norm_bound, sup_norm
 from convmtx.spectra.project import clip, project, spectral_normalize
 from convmtx.spectra.square import eigvals, logdet, trace
 from convmtx.spectra.values import SingularTensors, svd, svdvals

@@ -24,7 +24,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING
 from convmtx.operator import ConvOperator
-from convmtx.spectra import norms
+from convmtx.spectra import entrywise
 from convmtx.spectra.certified import outward
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.structure import relaxations, size_of, small
@@ -133,7 +133,7 @@ def _scatters(table: AnyArray) -> int:
 def young(op: ConvOperator) -> float:
     """The geometric mean of the 1-norm and the infinity norm."""
     terms = op.geometry.shape[1] if op.nnz < op.geometry.shape[1] else op.kernel.size
-    return outward(float(np.sqrt(norms.largest_row(op) * norms.largest_column(op))), terms)
+    return outward(float(np.sqrt(entrywise.largest_row(op) * entrywise.largest_column(op))), terms)
 
 
 def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:

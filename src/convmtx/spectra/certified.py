@@ -54,13 +54,13 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Certified({ends}, {self.kind}: {self.method})"
 
     def __float__(self) -> float:
-        return float(self.value)
+        return float(np.asarray(self))
 
     def __int__(self) -> int:
-        return int(self.value)
+        return int(np.asarray(self))
 
     def __complex__(self) -> complex:
-        return complex(self.value)
+        return complex(np.asarray(self))
 
     def __format__(self, spec: str) -> str:
         return format(float(self), spec) if spec else repr(self)

@@ -10,7 +10,7 @@ from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, iterated
 from convmtx.spectra.certified import EPS, Certified
-from convmtx.spectra.norm import convolution, norm
+from convmtx.spectra.operator_norm import convolution, norm
 from convmtx.spectra.subject import direct, doubled
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks

@@ -14,10 +14,14 @@ from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.progress import ticking
 from convmtx.typing import AnyArray
 
-#: Steps of inverse iteration at most, from one start.
-STEPS_INVERSE = 200
-#: Vectors more than are wanted, for what comes after them is what inverse iteration is slow to tell apart.
-EXTRA = 4
+#: Steps of inverse iteration at most.
+STEPS_INVERSE = 30
+#: Fractions of the norm below which an inverse tells no singular values apart.
+FLOORS = 1e-6, 1e-11
+#: Steps of it after which values are looked at.
+LOOK = 3
+#: Vectors in a block beyond those wanted: equal values at the end need them.
+EXTRA = 3
 Apply = Callable[[AnyArray], AnyArray]
 
 
@@ -86,7 +90,7 @@ def leading(
     found = np.zeros((0, size), dtype)
     values = np.zeros(0)
     total = 0
-    for seed in range(1 + k):
+    for seed in range(2 + 2 * k):
 
         def deflated(v: AnyArray, found: AnyArray = found) -> AnyArray:
             w = gram(v - (found.conj() @ v) @ found)
@@ -102,17 +106,23 @@ def leading(
             ritz, coefficients, residuals = process.ritz()
             if ritz.size >= k and (residuals[-k:] <= np.maximum(rtol * ritz[-k:], 8 * EPS * ritz[-1])).all():
                 break
-            if values.size == k and (process.bounds()[0] <= values[-1] or residuals[-1] <= rtol * ritz[-1]):
-                break
+            if values.size == k:
+                larger = max(int((ritz > values[-1]).sum()), 1)
+                if (residuals[-larger:] <= rtol * ritz[-larger:]).all() or process.bounds()[0] <= values[-1]:
+                    break
             process.purge()
         total += process.steps
         ritz, coefficients, _ = process.ritz()
         if values.size == k and ritz[-1] <= values[-1] * (1 + rtol):
             break
         basis = np.linalg.qr(np.concatenate([found, process.combined(coefficients[:, ::-1][:, :k])]).T)[0]
-        inner = basis.conj().T @ np.stack([gram(v) for v in basis.T], axis=1)
+        images = np.stack([gram(v) for v in basis.T], axis=1)
+        inner = basis.conj().T @ images
         values, vectors = np.linalg.eigh((inner + inner.conj().T) / 2)
-        values, found = values[::-1][:k], (basis @ vectors[:, ::-1][:, :k]).T
+        values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
+        residuals = np.linalg.norm(images @ vectors - basis @ vectors * values, axis=0)
+        sure = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture must not hide what it is a mixture of
+        values, found = values[sure], (basis @ vectors[:, sure]).T
     return found, total
 
 
@@ -125,20 +135,54 @@ def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progre
 
 
 def smallest(op: LinearMap, k: int, norm: float) -> Triplets:
-    """The k smallest of min(M, N), by inverse iteration.
+    """The k smallest of min(M, N): what a block Krylov space of the inverse holds of the map itself.
 
-    The Lanczos process tells clustered values apart, and rounds of subspace iteration after it put right what rounding
-    did where the map is nearly singular.
+    Values that are equal or lie close together are told apart by the block. A map that is nearly singular does no harm,
+    for its inverse only points to where to look: values far below the norm are looked for once more, by an inverse that
+    they do not drown in rounding what else is wanted.
     """
-    process, tall = gram_process(op)
-    inverse = _inverse(tall, norm).solve
-    several = min(k + EXTRA, process.size)
-    right, steps = leading(inverse, process.size, process.dtype, several, 1e-10, STEPS_INVERSE + several)
-    for _ in range(2):
-        right = np.linalg.qr(inverse(right.T))[0].T
-    found = refined(tall, right, several, steps)
-    values, residuals = found.values[-k:], found.residuals[-k:]
-    return _of(op, tall, Triplets(values, found.right[-k:], found.left[-k:], residuals, steps))
+    _, tall = gram_process(op)
+    columns = tall.shape[1]
+    rng, width = np.random.default_rng(0), min(k + EXTRA, columns)
+    space = Space(tall, np.linalg.qr(rng.standard_normal((columns, width)).astype(tall.dtype))[0])
+    for floor in FLOORS:
+        space.grow(_inverse(tall, norm, floor).solve, k, norm)
+        if space.values[-k:].min() > 100 * floor * norm:
+            break
+    values, right, left = space.values[-k:], space.basis @ space.inner[-k:].conj().T, space.left[:, -k:]
+    residuals = np.linalg.norm(tall.rmatmat(left) - right * values, axis=0)
+    return _of(op, tall, Triplets(values, right.T, left.T, residuals, space.steps))
+
+
+class Space:
+    """Orthonormal vectors, their images under a map, and what singular values and vectors they hold."""
+
+    def __init__(self, tall: LinearMap, block: AnyArray) -> None:
+        self.tall, self.basis, self.images, self.steps, self.width = tall, block, tall.matmat(block), 1, block.shape[1]
+        self._decompose()
+
+    def _decompose(self) -> None:
+        self.left, self.values, self.inner = np.linalg.svd(self.images, full_matrices=False)
+
+    def grow(self, inverse: Apply, k: int, norm: float) -> None:
+        """Apply the inverse to the last block, until the k smallest values stay as they are."""
+        block = self.basis[:, -self.width :]
+        for step in range(1, STEPS_INVERSE + 1):
+            room = self.basis.shape[0] - self.basis.shape[1]
+            if not room:
+                return
+            block = inverse(block)
+            for _ in range(2):
+                block = np.linalg.qr(block - self.basis @ (self.basis.conj().T @ block))[0]
+            block = block[:, :room]
+            self.basis = np.concatenate([self.basis, block], axis=1)
+            self.images = np.concatenate([self.images, self.tall.matmat(block)], axis=1)
+            self.steps += 1
+            if step % LOOK == 0 or room <= self.width or step == STEPS_INVERSE:
+                before = self.values[-k:]
+                self._decompose()
+                if (np.abs(self.values[-k:] - before) <= 1e-11 * before + EPS * norm).all():
+                    return
 
 
 def last(op: LinearMap, norm: float) -> tuple[float, float]:
@@ -147,18 +191,19 @@ def last(op: LinearMap, norm: float) -> tuple[float, float]:
     From below there is nothing where rounding in the solves has the last word.
     """
     above = float(smallest(op, 1, norm).values[0])
-    if above < 1e-6 * norm:
+    if above < 100 * FLOORS[0] * norm:
         return above, 0.0
-    process, tall = gram_process(op, seed=1)
-    inverse = _inverse(tall, norm)
+    process, tall = gram_process(op)
+    inverse = _inverse(tall, norm, FLOORS[0])
     process = Lanczos(inverse.solve, process.size, process.dtype, seed=1)
-    while process.steps < min(STEPS_INVERSE, process.size) and not process.complete:
+    top = bound = np.inf
+    while process.steps < min(10 * STEPS_INVERSE, process.size) and not process.complete:
         process.advance(CHECK)
         process.purge()
-        top = process.ritz()[0][-1]
-        if process.bounds()[0] <= (1 + 1e-6) * top:
+        top, bound = float(process.ritz()[0][-1]), process.bounds()[0] * (1 + 1e-6)
+        if bound <= (1 + 1e-5) * top:
             break
-    square = inverse.scale * (1 / (process.bounds()[0] * (1 + 1e-6)) - inverse.shift)
+    square = inverse.scale / bound - inverse.scale * inverse.shift
     return above, min(float(np.sqrt(max(square, 0))), above)
 
 
@@ -170,26 +215,25 @@ class _Inverse(NamedTuple):
     shift: float
 
 
-def _inverse(tall: LinearMap, norm: float) -> _Inverse:
-    """From a sparse factorisation of ``[[a I, A], [A^H, -d I]]``.
+def _inverse(tall: LinearMap, norm: float, floor: float) -> _Inverse:
+    """From a sparse factorisation of ``[[a I, A], [A^H, -a I]]``, with ``a = floor * norm``.
 
-    With a far below the norm its condition is that of A and not its square (Bjorck, BIT 7, 1967); d keeps a singular A
-    from a division by zero.
+    Its condition is that of A, down to the floor, and not its square (Bjorck, BIT 7, 1967).
     """
     from scipy.sparse import block_array, csc_array, eye_array
     from scipy.sparse.linalg import splu
 
     rows, columns = tall.shape
-    scale, shift = 1e-10 * (norm or 1.0), 1e-13 * (norm or 1.0)
+    scale = floor * (norm or 1.0)
     matrix: Any = tall.to_sparse("csc")
-    augmented = block_array([[scale * eye_array(rows), matrix], [matrix.conj().T, -shift * eye_array(columns)]])
+    augmented = block_array([[scale * eye_array(rows), matrix], [matrix.conj().T, -scale * eye_array(columns)]])
     factors = splu(csc_array(augmented))
 
     def solve(v: AnyArray) -> AnyArray:
         solution: AnyArray = factors.solve(np.concatenate([np.zeros((rows, *v.shape[1:]), v.dtype), v]))[rows:]
         return -solution
 
-    return _Inverse(solve, scale, shift)
+    return _Inverse(solve, scale, scale)
 
 
 def refined(op: LinearMap, right: AnyArray, k: int, steps: int = 0) -> Triplets:

@@ -12,9 +12,9 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import outward
-from convmtx.spectra.norm import norm, norm_bound
+from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import doubled
+from convmtx.spectra.subject import double, doubled
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
 from convmtx.taps import kernel_of, taps_of
@@ -153,10 +153,18 @@ def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bo
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), tuple(circle(axis) for axis in geometry.axes))
     with ticking(call, progress, "projections", rounds) as bar:
         kernel = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
-    dtype = floating(op.kernel)
-    while (top := _certain(subject.with_kernel(kernel))) > limit:  # again where rounding to single precision did it
+    # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
+    found = (_scaled(subject, each, limit, floating(op.kernel)) for each in (kernel, subject.kernel))
+    nearest = min(found, key=lambda each: float(np.linalg.norm(each - subject.kernel)))
+    return op.with_kernel(like(nearest, op.kernel))
+
+
+def _scaled(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[Any]) -> AnyArray:
+    """The kernel, divided by what it exceeds the limit by; again where rounding to single precision did it."""
+    kernel = kernel.astype(dtype)
+    while (top := _certain(op.with_kernel(double("project", kernel)))) > limit:
         kernel = (kernel * (limit / top * (1 - 2 * float(np.finfo(dtype).eps)))).astype(dtype)
-    return op.with_kernel(like(kernel.astype(dtype), op.kernel))
+    return kernel
 
 
 def _certain(op: ConvOperator) -> float:

@@ -12,7 +12,7 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
-from convmtx.spectra import bounds, iterated, norms
+from convmtx.spectra import bounds, entrywise, iterated
 from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.subject import direct, double, doubled
@@ -96,7 +96,7 @@ def _tolerance(call: str, rtol: Any) -> None:
 
 def _of_entries(op: LinearMap, ord: Any) -> Certified:
     if isinstance(op, ConvOperator):
-        found = {1: norms.largest_column, np.inf: norms.largest_row, "fro": norms.frobenius}[ord](op)
+        found = {1: entrywise.largest_column, np.inf: entrywise.largest_row, "fro": entrywise.frobenius}[ord](op)
         return Certified(found, "exact", "closed form")
     from scipy.sparse.linalg import norm as sparse_norm
 

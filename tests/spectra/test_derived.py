@@ -1,0 +1,196 @@
+"""Symbols, condition, rank, the smallest, trace, determinants, eigenvalues."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from scipy.optimize import linear_sum_assignment
+
+import convmtx as cm
+from convmtx.spectra import derived, square
+from spectra.dense import doubles, rounding, singular_values
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 2), (2, 3, 1), (1, 2, 2), ((4, 1), 3, 1)])
+def test_symbol_has_the_singular_values_of_the_circle(stride, dilation, groups):
+    K = RNG.standard_normal((3, 4, 2, 4))
+    op = cm.conv(K, (13, 13, 2 * groups), stride=stride, dilation=dilation, groups=groups, padding="same")
+    pads = [(a.lo, a.stride * (n // a.stride - 1) + a.span - n - a.lo)
+            for a, n in zip(op.geometry.axes, (8, 12), strict=True)]  # fmt: skip
+    circle = cm.conv(K, (8, 12, 2 * groups), stride=stride, dilation=dilation, groups=groups, padding=pads,
+                     boundary="wrap")  # fmt: skip
+    F = cm.symbol(op, (8, 12))
+    steps = np.broadcast_to(stride, 2)
+    values = -np.sort(-np.linalg.svd(F, compute_uv=False).ravel())
+    expected = singular_values(circle.to_dense())
+
+    assert F.shape == (8 // steps[0], 12 // steps[1], 4, 2 * groups * steps.prod())
+    assert np.abs(values[: expected.size] - expected).max() <= rounding(circle.to_dense())
+
+
+def test_symbol_is_the_sum_over_taps():
+    K = RNG.standard_normal((3, 2, 3))
+    op = cm.conv(K, (9, 2), padding=[(2, 1)], dilation=2)
+    for m, w in enumerate(2 * np.pi * np.arange(5) / 5 + 0.3):
+        expected = sum(K[p].T * np.exp(1j * w * (2 * p - 2)) for p in range(3))
+        assert np.allclose(cm.symbol(op, 5, 0.3)[m], expected)
+
+
+@given(doubles())
+@settings(max_examples=150)
+def test_condition_rank_and_the_smallest(case):
+    expected = singular_values(case.matrix)
+    near = rounding(case.matrix)
+    smallest = cm.smallest_singular_value(case.op)
+    assert smallest.kind == "exact"
+    assert abs(float(smallest) - expected[-1]) <= near
+    if expected[-1] > 1e3 * near:
+        assert np.isclose(float(cm.cond(case.op)), expected[0] / expected[-1], rtol=1e-3)
+    clear = (expected > 1e3 * near) | (expected < near)
+    if clear.all():
+        assert int(cm.rank(case.op, tol=30 * near)) == (expected > 30 * near).sum()
+
+
+@pytest.mark.parametrize(("options", "tight"), [
+    ({"padding": "full"}, True), ({"padding": "valid"}, False), ({"padding": "same", "boundary": "reflect"}, True),
+    ({"stride": 2, "padding": 1}, True), ({"padding": "same", "dilation": 2}, True),
+])  # fmt: skip
+def test_the_smallest_between_bounds(options, tight, monkeypatch):
+    monkeypatch.setattr(derived, "DECOMPOSED", 0)
+    K = np.random.default_rng(0).standard_normal((3, 3, 2, 4))
+    K[1, 1, :, :2] += 9 * np.eye(2)
+    op = cm.conv(K, (8, 9, 2), **options)
+    expected = singular_values(op.to_dense())
+    r, c = cm.smallest_singular_value(op), cm.cond(op)
+
+    assert r.kind == c.kind == "interval"
+    assert r.lower * (1 - 1e-9) <= expected[-1] <= r.upper * (1 + 1e-9)
+    assert not tight or r.lower > 0.999 * r.upper
+    assert c.lower * (1 - 1e-9) <= expected[0] / expected[-1] <= c.upper * (1 + 1e-9)
+
+
+def test_singular_maps():
+    op = cm.conv([1.0, -1.0], 6, padding="same", boundary="wrap")
+    assert int(cm.rank(op)) == 5
+    assert float(cm.cond(op)) > 1e15
+    assert float(cm.logdet(op)) < -30
+    assert float(cm.cond(cm.conv([0.0], 4))) == np.inf
+    assert float(cm.logdet(cm.conv([0.0], 4))) == -np.inf
+    assert int(cm.rank(cm.conv([0.0], 4))) == 0
+
+
+def test_rank_between_bounds(monkeypatch):
+    monkeypatch.setattr(derived, "PATIENT", 0)
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (9, 9), padding="full")
+    r = cm.rank(op, tol=2.5)
+    assert r.kind == "interval"
+    assert r.lower <= (singular_values(op.to_dense()) > 2.5).sum() <= r.upper
+
+
+@given(doubles())
+@settings(max_examples=300)
+def test_square_maps(case):
+    op, D = case.op, case.matrix
+    assume(op.in_shape == op.out_shape)
+    near = rounding(D)
+    assert abs(complex(cm.trace(op)) - np.trace(D)) <= near
+    _, expected = np.linalg.slogdet(D)
+    if singular_values(D)[-1] > 1e3 * near:
+        assert np.isclose(float(cm.logdet(op)), expected, atol=1e-6)
+    e, w = np.asarray(cm.eigvals(op)), np.linalg.eigvals(D)
+    for power in (1, 2, 3):  # eigenvalues of maps far from normal move, and their power sums do not
+        assert abs((e**power).sum() - (w**power).sum()) <= 10 * near * max(1, np.linalg.norm(D, 2)) ** (power - 1)
+
+
+EVEN = (
+    np.multiply.outer([1.0, 2, 5, 2, 1], [1.0, 3, 9, 3, 1])
+    + np.diag([1.0, 0, 0, 0, 1])
+    + np.diag([1.0, 0, 0, 0, 1])[::-1]
+)
+
+
+@pytest.mark.parametrize(("kernel", "options", "rule"), [
+    (EVEN, {"boundary": "reflect"}, "whole sample x whole sample"),
+    (EVEN, {"boundary": "symmetric"}, "cosine x cosine"),
+    (EVEN, {"boundary": ("reflect", "wrap")}, "whole sample x fourier"),
+    (EVEN[1:4, 1:4], {}, "sine x sine"),
+    (EVEN[1:4, 1:4], {"dilation": 2}, "parts x parts"),
+    (RNG.standard_normal((3, 3)), {"boundary": "wrap"}, "fourier x fourier"),
+    (RNG.standard_normal((3, 3)), {"boundary": "edge"}, "whole x whole"),
+])  # fmt: skip
+def test_eigenvalues(kernel, options, rule):
+    op = cm.conv(kernel, (7, 6), padding="same", **options)
+    e, w = cm.eigvals(op), np.linalg.eigvals(op.to_dense())
+    far = np.abs(np.asarray(e)[:, None] - w)
+
+    assert rule in e.method
+    assert far[linear_sum_assignment(far)].max() <= 1e-10 * np.abs(w).max()
+    assert (np.diff(np.abs(np.asarray(e))) <= 1e-12 * np.abs(w).max()).all()
+
+
+def test_block_triangular_maps():
+    """A masked kernel: what lies after an output is not read."""
+    K = RNG.standard_normal((3, 3, 2, 2))
+    K[1, 2], K[2] = 0, 0
+    op = cm.conv(K, (5, 6, 2), padding="same")
+    D = op.to_dense()
+    far = np.abs(np.asarray(cm.eigvals(op))[:, None] - np.repeat(np.linalg.eigvals(K[1, 1].T), 30))
+
+    assert cm.logdet(op).method == cm.eigvals(op).method == "block triangular"
+    assert np.isclose(float(cm.logdet(op)), np.linalg.slogdet(D)[1])
+    assert far[linear_sum_assignment(far)].max() < 1e-12
+
+
+def test_sparse_determinant(monkeypatch):
+    monkeypatch.setattr(square, "PATIENT", 0)
+    op = cm.conv(RNG.standard_normal((3, 3, 2, 2)), (7, 7, 2), padding="same", boundary="edge")
+    r = cm.logdet(op)
+    assert r.method == "sparse LU"
+    assert np.isclose(float(r), np.linalg.slogdet(op.to_dense())[1])
+    with pytest.raises(cm.UnsupportedError, match="98 rows without structure"):
+        cm.eigvals(op)
+
+
+def test_maps_of_every_class():
+    a = cm.conv(RNG.standard_normal((3, 3)), (6, 5), padding="same", boundary="edge")
+    P = cm.permutation((6, 5), "HW", "WH")
+    for op in (a.T, a + a.T, P @ a, 2 * a.T):
+        D = op.to_dense()
+        assert np.isclose(float(cm.norm(op)), np.linalg.norm(D, 2))
+        assert np.isclose(float(cm.norm(op, "fro")), np.linalg.norm(D))
+        assert np.isclose(float(cm.trace(op)), np.trace(D))
+        assert np.isclose(float(cm.cond(op)), np.linalg.cond(D))
+        assert np.isclose(float(cm.logdet(op)), np.linalg.slogdet(D)[1])
+        assert int(cm.rank(op)) == 30
+
+
+OP = cm.conv(np.ones((3, 3)), (6, 6))
+SUM = OP.T @ OP + cm.permutation((6, 6), "HW", "WH")
+WRONG = [
+    (lambda: cm.norm(OP, 3), "norm: ord=3. Wanted 2, 1, inf or 'fro'"),
+    (lambda: cm.norm(OP, rtol=0), "norm: rtol=0. Wanted a number between 0 and 1"),
+    (lambda: cm.norm(OP.kernel), "norm: op is a ndarray. Wanted a map of convmtx"),
+    (lambda: cm.norm(cm.Affine(OP, np.zeros((4, 4)))), "norm: op is a Affine. Wanted a map of convmtx. Pass A.op"),
+    (lambda: cm.norm(cm.conv([np.nan, 1.0], 4)), "norm: the kernel holds inf or nan"),
+    (lambda: cm.svdvals(OP, 17), "svdvals: k=17. The matrix has 16 singular values"),
+    (lambda: cm.svdvals(OP, 0), "svdvals: k=0. Wanted an integer >= 1"),
+    (lambda: cm.svdvals(OP, 2, "last"), "svdvals: which='last'"),
+    (lambda: cm.svd(OP, 17), "svd: k=17. The matrix has 16 singular values"),
+    (lambda: cm.norm_bound(OP, "magic"), "norm_bound: method='magic'"),
+    (lambda: cm.norm_bound(SUM), "norm_bound: op is a Sum, which is no single convolution"),
+    (lambda: cm.sup_norm(3.0), "a kernel of 0 axes|Wanted at least one"),
+    (lambda: cm.symbol(cm.conv([1.0, 2.0], 8, stride=2), 5), "symbol: grid=(5,) with stride 2 and input dilation 1"),
+    (lambda: cm.trace(OP), "trace: op has 16 rows and 36 columns. Wanted a square map"),
+    (lambda: cm.rank(OP, -1), "rank: tol=-1. Wanted a number >= 0"),
+    (lambda: cm.clip(OP, 0), "clip: max=0. Wanted a positive number"),
+    (lambda: cm.project(SUM, 1), "project: op is a Sum"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_errors_say_what_came_and_what_was_wanted(call, message):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    assert any(part in str(caught.value) for part in message.split("|"))
+    assert isinstance(caught.value, cm.ConvmtxError)

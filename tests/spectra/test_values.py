@@ -1,0 +1,145 @@
+"""Singular values and tensors, beside a dense decomposition."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy.sparse.linalg import svds
+
+import convmtx as cm
+from convmtx.spectra import exact, values
+from convmtx.spectra.exact import _ways
+from convmtx.taps import taps_of
+from spectra.dense import doubles, rounding, singular_values
+
+RNG = np.random.default_rng(0)
+K = RNG.standard_normal((3, 3, 2, 3))
+SEPARABLE = np.multiply.outer(RNG.standard_normal(5), RNG.standard_normal(3))
+OPS = {
+    "dense": cm.conv(K, (8, 9, 2)),
+    "circle": cm.conv(K, (12, 12, 2), padding="same", boundary="wrap"),
+    "strided circle": cm.conv(K, (12, 12, 2), padding=1, stride=2, boundary="wrap"),
+    "zero": cm.conv(K, (12, 13, 2), padding="same"),
+    "wide": cm.conv(K.swapaxes(2, 3), (12, 13, 3), padding="same"),
+    "groups": cm.conv(RNG.standard_normal((3, 3, 2, 4)), (9, 8, 4), padding="same", groups=2),
+    "factors": cm.conv(SEPARABLE, (20, 15), padding="same", boundary=("zero", "reflect")),
+    "strided factors": cm.conv(np.einsum("ij,cf->ijcf", SEPARABLE, RNG.standard_normal((2, 3))), (12, 10, 2), stride=2),
+    "band": cm.conv(RNG.standard_normal(7), 200, padding="same"),
+    "band in blocks": cm.conv(RNG.standard_normal((3, 3)), (60, 6), padding="same", boundary=("zero", "wrap")),
+    "complex": cm.conv(K + 1j * K[::-1], (8, 8, 2), padding="same", boundary="reflect"),
+    "complex circle": cm.conv(K + 1j * K[::-1], (8, 8, 2), padding="same", boundary="wrap"),
+    "float32": cm.conv(K.astype(np.float32), (8, 8, 2), padding="same"),
+    "integers": cm.conv(np.array([[1, 2], [3, 4]]), (9, 9), padding="same"),
+    "transpose of no convolution": cm.conv(K, (8, 8, 2), padding="same", boundary="edge").T,
+    "sum": cm.conv(K, (7, 7, 2), padding="same", boundary="edge") + cm.conv(K, (7, 7, 2), padding="same"),
+    "product": cm.conv(SEPARABLE, (9, 9), padding="same", boundary="edge") @ cm.permutation((9, 9), "HW", "WH"),
+}  # fmt: skip
+
+
+def matrix_of(op):
+    """In double precision, as the singular values are."""
+    return op.to_dense().astype(np.result_type(op.dtype, np.float64))
+
+
+@given(doubles())
+@settings(max_examples=200)
+def test_every_way_gives_the_singular_values_of_any_map(case):
+    expected, near = singular_values(case.matrix), rounding(case.matrix)
+    for way in _ways(case.op.geometry, taps_of(case.op.geometry, case.op.kernel)):
+        assert np.abs(way.values() - expected).max(initial=0) <= near
+        assert abs(way.largest() - expected.max(initial=0)) <= near
+
+
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_decomposed(name, which):
+    op = OPS[name]
+    expected, near = singular_values(matrix_of(op)), rounding(matrix_of(op))
+    s = cm.svdvals(op)
+    some = cm.svdvals(op, 4, which)
+
+    assert s.kind == some.kind == "exact"
+    assert np.abs(np.asarray(s) - expected).max() <= near
+    assert np.abs(np.asarray(some) - (expected[:4] if which == "largest" else expected[-4:])).max() <= near
+    assert_tensors(op, *cm.svd(op, 4, which), near)
+
+
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_iterated(name, which, monkeypatch):
+    """The same where every decomposition is said to be too much work."""
+    op = OPS[name]
+    expected = singular_values(matrix_of(op))
+    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    s = cm.svdvals(op, 3, which)
+    wanted = expected[:3] if which == "largest" else expected[-3:]
+    near = 1e-9 * expected[0]
+
+    assert s.kind == "estimate"
+    assert np.abs(np.asarray(s) - wanted).max() <= near
+    assert (s.lower <= wanted + near).all()
+    assert (wanted <= s.upper + near).all()
+    U, s, V = cm.svd(op, 3, which)
+    assert np.abs(np.asarray(s) - wanted).max() <= near
+    if which == "largest":
+        assert_tensors(op, U, s, V, 1e-6 * expected[0])
+
+
+def assert_tensors(op, U, s, V, near):
+    count = len(s)
+    s = np.asarray(s)
+    assert U.shape == (count, *op.out_shape)
+    assert V.shape == (count, *op.in_shape)
+    assert (V.dtype.kind == "c") == (op.dtype.kind == "c")
+    U, V = U.reshape(count, -1), V.reshape(count, -1)
+    D = matrix_of(op)
+    assert np.abs(V.conj() @ V.T - np.eye(count)).max() <= 1e-9
+    assert np.abs(U.conj() @ U.T - np.eye(count)).max() <= 1e-9
+    assert np.abs(D @ V.T - U.T * s).max() <= near
+    assert np.abs(D.conj().T @ U.T - V.T * s).max() <= near
+
+
+def test_equal_singular_values_are_all_found(monkeypatch):
+    """A process from one start sees one vector of each; a kernel that is its own transpose has pairs."""
+    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    op = cm.conv([[1.0, 2, 1], [2, 7, 2], [1, 2, 1]], (14, 14))
+    expected = singular_values(op.to_dense())
+
+    assert np.abs(np.asarray(cm.svdvals(op, 8)) - expected[:8]).max() <= 1e-9 * expected[0]
+
+
+def test_structure_beats_size():
+    """All of 3 million singular values; a dense matrix of them would take 150 TB."""
+    K = RNG.standard_normal((3, 3, 3, 3))
+    s = cm.svdvals(cm.conv(K, (1024, 1024, 3), padding="same", boundary="wrap"))
+    F = np.fft.fft2(K, (1024, 1024), (0, 1))
+    expected = -np.sort(-np.linalg.svd(F, compute_uv=False).ravel())
+
+    assert np.abs(np.asarray(s) - expected).max() <= 1e-12 * expected[0]
+
+
+def test_beside_arpack():
+    op = cm.conv(RNG.standard_normal((3, 3, 4, 4)), (40, 40, 4), padding="same")
+    s = cm.svdvals(op, 5)
+    expected = np.sort(svds(op.to_sparse(), 5, return_singular_vectors=False, random_state=0))[::-1]
+
+    assert s.kind == "estimate"
+    assert np.abs(np.asarray(s) - expected).max() <= 1e-9 * expected[0]
+
+
+def test_chosen_ways():
+    ways = {name: exact.way(OPS[name]).method.partition(" ")[0] for name in ("circle", "factors", "band in blocks")}
+    assert ways == {"circle": "blocks", "factors": "Kronecker", "band in blocks": "blocks"}
+    assert exact.way(cm.conv(np.ones(7), 5000, padding="same")).method.startswith("band")
+
+
+def test_results_are_numbers_and_arrays():
+    op = OPS["band"]
+    s, top = cm.svdvals(op), cm.norm(op)
+    assert float(top) == top.lower == top.upper
+    assert np.isclose(float(top), np.asarray(s).max(), rtol=1e-14)
+    assert (2 * s)[0] == 2 * s[0]
+    assert len(s) == 200
+    assert list(s)[:2] == [s[0], s[1]]
+    assert top > 0
+    assert f"{top:.3f}" == f"{float(top):.3f}"
+    assert "exact" in repr(s)
