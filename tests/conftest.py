@@ -2,14 +2,15 @@
 
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers are as many as processors; threads of BLAS besides would trip over
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each other. NumPy reads this when it is imported
-
 import pytest
+import scipy.linalg  # noqa: F401  # whose BLAS is to be told of too
+import threadpoolctl
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers are as many as processors: threads of BLAS would trip over each other
+    threadpoolctl.threadpool_limits(1, user_api="blas")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
