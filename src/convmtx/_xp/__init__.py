@@ -162,6 +162,11 @@ def cast(array: Array, dtype: Any) -> Array:
     return array if array.dtype == dtype else namespace(array).astype(array, dtype)
 
 
+def as_like(array: Array, other: Array) -> Array:
+    """A NumPy array in the library, on the device and in the type of another."""
+    return cast(like(array, other), other.dtype)
+
+
 def gather(array: Array, index: IntArray, axis: int) -> Array:
     """Entries along one axis, zero where the index is `NOTHING`; axes of the index stand in its place."""
     xp = namespace(array)

@@ -137,12 +137,17 @@ def _average(layer: Any, shape: Shape) -> Affine:
     bare = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
     pads = resolve.pads(_CALL, layer.padding, bare)
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
-    return layers.affine(layers.averaged(shape, axes, sizes, _channels(layer), None, np.float32), None)
+    return layers.affine(_means(layer, shape, axes), None)
+
+
+def _means(layer: Any, shape: Shape, axes: list[Axis]) -> LinearMap:
+    """Of what a window reads inside the array, in the type that the layer's weights would have."""
+    counted = [(0, axis.size) for axis in axes]
+    return layers.averaged(shape, axes, counted, _channels(layer), None, np.empty(0, layer.variable_dtype))
 
 
 def _global_average(layer: Any, shape: Shape) -> Affine:
-    sizes = _sizes(layer, shape)
-    op = layers.averaged(shape, [Axis(n, n) for n in sizes], sizes, _channels(layer), None, np.float32)
+    op = _means(layer, shape, [Axis(n, n) for n in _sizes(layer, shape)])
     if not layer.keepdims:
         op = layers.flattened(op.out_shape, (prod(op.out_shape),)) @ op
     return layers.affine(op, None)

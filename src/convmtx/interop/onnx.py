@@ -255,6 +255,14 @@ class _Graph:
             raise unsupported(_CALL, got, "The sizes after the batch must be known", "Pass input_shapes")
         return tuple(int(n) for n in sizes[1:]) if len(sizes) > 1 else tuple(int(n) for n in sizes)
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of a tensor's numbers, where NumPy has it."""
+        number = self._infos[name].type.tensor_type.elem_type
+        dtype = self.onnx.helper.tensor_dtype_to_np_dtype(number)
+        if dtype.kind not in "iuf":
+            raise unsupported(_CALL, f"{name!r} is of {dtype}", "Wanted integers or floats of NumPy", "Cast the model")
+        return np.dtype(dtype)
+
     def layer(self, node: Any) -> OnnxLayer:
         """The node's map; UnsupportedError tells why there is none."""
         convert = CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None

@@ -63,6 +63,11 @@ class Node:
         return self._graph.shape(self.data)
 
     @property
+    def numbers(self) -> AnyArray:
+        """An empty array of the data's type."""
+        return np.empty(0, self._graph.dtype(self.data))
+
+    @property
     def outputs(self) -> int:
         """How many outputs are asked for."""
         return sum(bool(name) for name in self._node.output)
@@ -110,7 +115,7 @@ def _average(node: Node) -> Affine:
     ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
     sizes = shape[1:]
     bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
-    axes, ends = [], []
+    axes, counted = [], []
     for a, (lo, hi) in zip(bare, resolve.pads(_CALL, padding, bare), strict=True):
         spare = a.size + lo + hi - a.span
         outs = (-(-spare // a.stride) if ceil else spare // a.stride) + 1
@@ -118,14 +123,14 @@ def _average(node: Node) -> Affine:
         axes.append(
             Axis(a.size, a.kernel, a.stride, a.dilation, lo=lo, hi=(outs - 1) * a.stride + a.span - a.size - lo)
         )
-        ends.append(a.size + (hi if included else 0))
-    return layers.affine(layers.averaged(shape, axes, ends, "first", None, np.float32), None)
+        counted.append((-lo, a.size + hi) if included else (0, a.size))
+    return layers.affine(layers.averaged(shape, axes, counted, "first", None, node.numbers), None)
 
 
 def _global_average(node: Node) -> Affine:
     shape = node.shape
-    axes = [Axis(n, n) for n in shape[1:]]
-    return layers.affine(layers.averaged(shape, axes, shape[1:], "first", None, np.float32), None)
+    axes, counted = [Axis(n, n) for n in shape[1:]], [(0, n) for n in shape[1:]]
+    return layers.affine(layers.averaged(shape, axes, counted, "first", None, node.numbers), None)
 
 
 def _gemm(node: Node) -> Affine:
@@ -171,8 +176,9 @@ def _pad(node: Node) -> Affine:
     if ends.pop(0, (0, 0)) != (0, 0):
         raise unsupported("Pad", "pads of the first axis", "It is the batch")
     rule = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
-    op = layers.padded(shape, [ends.get(1 + a, (0, 0)) for a in range(len(shape))], rule)
-    return layers.filled(op, 0.0 if value is None or mode != "constant" else float(np.reshape(value, ())))
+    given = [ends.get(1 + a, (0, 0)) for a in range(len(shape))]
+    fill = 0.0 if value is None or mode != "constant" else float(np.reshape(value, ()))
+    return layers.filled(layers.padded(shape, given, rule), given, fill, node.numbers)
 
 
 def _batch_norm(node: Node) -> Affine:
