@@ -37,6 +37,10 @@ def affine(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
             raise ArgumentError(sentence("bias", got, wanted, "Check the layer"))
         shape = [1] * len(op.out_shape)
         shape[axis] = -1
+    if prod(op.out_shape) * itemsize(bias.dtype) >= 1 << 63:
+        raise unsupported(
+            "layer", f"outputs of shape {op.out_shape}", "No array is as large", "Apply it to smaller inputs"
+        )
     return Affine(op, namespace(bias).broadcast_to(reshaped(bias + 0, shape), op.out_shape))
 
 
@@ -61,8 +65,8 @@ def flattened(shape: Shape, out_shape: Shape, like: Array = INTEGERS) -> LinearM
 def along(matrix: Array, shape: Shape, axis: int) -> LinearMap:
     """A layer's matrix (outputs, inputs) along an axis, if that has as many inputs."""
     if matrix.ndim != 2 or matrix.shape[1] != shape[axis]:
-        got = f"a layer of {matrix.shape[-1]} inputs on an axis of {shape[axis]}, of input_shape={shape}"
-        raise unsupported("layer", got, "Wanted equal sizes", "Check input_shape")
+        got = f"a matrix (outputs, inputs) of shape {tuple(matrix.shape)} on an axis of {shape[axis]}, of {shape}"
+        raise unsupported("layer", got, "Wanted as many inputs", "Check the shape of the input")
     return AlongAxis(matrix, shape, axis)
 
 

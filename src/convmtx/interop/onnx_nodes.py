@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, unsupported
-from convmtx.maps import Affine, AlongAxis
+from convmtx.maps import Affine
 from convmtx.typing import AnyArray, Shape
 
 _CALL = "from_onnx"
@@ -99,6 +98,10 @@ def _conv_transpose(node: Node) -> Affine:
     W, bias = node.constant(1, "W"), node.optional(2, "B")
     outs = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
+    spans = [t * (k - 1) + 1 for t, k in zip(dilations, W.shape[2:], strict=True)]
+    if padding in ("same", "same_lower") and any(span < s for span, s in zip(spans, strides, strict=True)):
+        got = f"auto_pad SAME with a kernel that spans {spans} under strides {list(strides)}"
+        raise unsupported("ConvTranspose", got, "Runtimes disagree on where its outputs lie")
     if outs is not None and not isinstance(padding, str):
         padding = "valid"  # the pads follow from the sizes
     op = conv_transpose(
@@ -112,6 +115,9 @@ def _conv_transpose(node: Node) -> Affine:
 def _average(node: Node) -> Affine:
     kernel, shape = tuple(node.take("kernel_shape")), node.shape
     strides, dilations, padding = _windows(node, kernel)
+    if padding in ("same", "same_lower") and max(dilations) > 1:
+        got = f"auto_pad SAME with dilations {list(dilations)}"
+        raise unsupported("AveragePool", got, "Runtimes disagree on its pads")
     ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
     sizes = shape[1:]
     bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
@@ -139,12 +145,13 @@ def _gemm(node: Node) -> Affine:
     B, C = node.constant(1, "B"), node.optional(2, "C")
     matrix = B if node.take("transB", 0) else B.T
     alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
-    op = AlongAxis((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
+    op = layers.along((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
     if C is None:
         return layers.affine(op, None)
     if C.ndim == 2 and C.shape[0] != 1:
         raise unsupported("Gemm", f"C of shape {C.shape}", "It adds different numbers to different samples")
-    return layers.affine(op, np.broadcast_to(C.reshape(-1) * C.dtype.type(beta), op.out_shape))
+    bias = C.reshape(-1) * C.dtype.type(beta)
+    return layers.affine(op, np.broadcast_to(bias, op.out_shape) if bias.size == 1 else bias)
 
 
 def _matmul(node: Node) -> Affine:
@@ -158,7 +165,7 @@ def _matmul(node: Node) -> Affine:
         got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
         raise unsupported("MatMul", got, "Wanted one matrix, that leaves the batch alone")
     matrix = constant[None] if vector else constant.reshape(constant.shape[-2:])
-    op: LinearMap = AlongAxis(matrix if first or vector else matrix.T, shape, axis)
+    op = layers.along(matrix if first or vector else matrix.T, shape, axis)
     if vector:
         op = layers.flattened(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
     return layers.affine(op, None)
@@ -184,7 +191,9 @@ def _pad(node: Node) -> Affine:
 def _batch_norm(node: Node) -> Affine:
     if node.take("training_mode", 0) or node.outputs > 1:
         raise unsupported("BatchNormalization", "training_mode=1", "Statistics of the batch make it no fixed map")
-    node.take("momentum"), node.take("spatial")
+    if node.take("spatial", 1) != 1:
+        raise unsupported("BatchNormalization", "spatial=0", "Wanted statistics of channels, not of positions")
+    node.take("momentum")
     scale, bias, mean, variance = (node.constant(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
     factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
     shape = node.shape
