@@ -21,7 +21,7 @@ from convmtx._xp import (
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
-from convmtx.forms import FORMATS, check_format, converted, row_indices
+from convmtx.forms import FORMATS, check_format, check_storable, converted, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike, Shape, SparseFormat
 
@@ -244,7 +244,7 @@ class LinearMap(ABC):
         return self._dense(order)
 
     def _dense(self, order: Order) -> Array:
-        if is_numpy(self._of):
+        if is_numpy(self._of) and self.dtype != np.float16:  # which SciPy's sparse arrays do not hold
             return self._sparse(order, None).toarray()
         n = len(self.in_shape)
         identity = identity_like(self._of, self.shape[1], self.dtype)
@@ -267,6 +267,7 @@ class LinearMap(ABC):
         if not is_numpy(self._of):
             check_format("to_sparse", self._of, format)
             return self._sparse(order, checked).made(format)
+        check_storable("to_sparse", self.dtype)
         return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def to_torch(self) -> Any:
