@@ -18,6 +18,7 @@ from convmtx._xp import (
     itemsize,
     moved,
     numeric,
+    one_library,
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
@@ -192,6 +193,7 @@ class LinearMap(ABC):
         return moved(self.T._columns("v @ op", moved(array, 1, 0), 0), 1, 0)
 
     def _compose(self, other: LinearMap) -> LinearMap:
+        one_library("op1 @ op2", self._of, other._of)
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
             raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
@@ -232,6 +234,7 @@ class LinearMap(ABC):
         return self.__add__(-other)
 
     def _same_shapes(self, call: str, other: LinearMap) -> None:
+        one_library(call, self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
             raise ArgumentError(sentence(call, got, "Wanted maps between the same shapes", "Match padding and stride"))
@@ -276,12 +279,13 @@ class LinearMap(ABC):
 
     def to_onnx(self) -> Any:
         """The map as an ``onnx.ModelProto`` from x (N, *in_shape) to y: a Conv or ConvTranspose where there is one,
-        else a MatMul with the dense matrix.
+        else a MatMul with the dense matrix; a product node by node, permutations as Transpose and Reshape, of float32
+        where nothing else gives a type. Kernels of other libraries are copied to NumPy.
 
         Raises
         ------
         UnsupportedError
-            Where the numbers are no floats of 16 to 64 bits in NumPy.
+            Where the numbers are no floats of 16 to 64 bits that NumPy has.
         ImportError
             Without the extra ``onnx``.
         """  # noqa: D205
@@ -293,7 +297,12 @@ class LinearMap(ABC):
             raise ArgumentError(
                 sentence("numpy.asarray(op, copy=False)", "an operator", "The matrix has to be made", "Pass copy=None")
             )
-        return np.asarray(self.to_dense(), dtype=dtype)
+        matrix = self.to_dense()
+        if getattr(matrix, "requires_grad", False):
+            got = "the matrix of a map whose kernel requires grad"
+            wanted = "NumPy would lose the gradients"
+            raise ArgumentTypeError(sentence("numpy.asarray(op)", got, wanted, "Use op.to_dense().detach().numpy()"))
+        return np.asarray(matrix, dtype=dtype)
 
 
 def check_order(call: str, order: Any) -> None:
