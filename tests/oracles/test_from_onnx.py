@@ -153,6 +153,14 @@ def test_means_are_of_the_type_of_the_data(kind):
         (
             "AveragePool",
             {},
+            {"kernel_shape": [1], "auto_pad": "SAME_UPPER", "strides": [3]},
+            (1, 6),
+            22,
+            "spans [1] under strides [3]",
+        ),
+        (
+            "AveragePool",
+            {},
             {"kernel_shape": [2], "auto_pad": "SAME_LOWER", "dilations": [2]},
             (1, 5),
             22,

@@ -186,6 +186,7 @@ def test_a_chain_of_convolutions_is_one():
         (lambda: nn.ConvTranspose1d(2, 1, 2), (4, 2, 3), "ConvTranspose1d with input_shape.*Leave the batch out"),
         (lambda: nn.BatchNorm2d(2).eval(), (2, 3), "BatchNorm2d with input_shape"),
         (lambda: nn.BatchNorm1d(2).eval(), (2, 3, 4), "BatchNorm1d with input_shape"),
+        (lambda: nn.Conv1d(2, 1, 2).to(torch.float8_e4m3fn), (2, 3), "Conv1d of torch.float8_e4m3fn"),
         (lambda: nn.LazyConv2d(2, 3), (2, 5, 5), "LazyConv2d.*Run it once on an input"),
         (lambda: nn.Sequential(nn.LazyBatchNorm1d().eval()), (2, 5), "LazyBatchNorm1d.*Run it once on an input"),
         (lambda: with_attribute(nn.Conv1d(1, 1, 2), "padding_mode", "mirror"), (1, 3), "padding_mode='mirror'"),

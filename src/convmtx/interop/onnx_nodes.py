@@ -84,6 +84,14 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     return strides, dilations, list(zip(pads[:d], pads[d:], strict=True))
 
 
+def _refuse_gaps(node: Node, kernel: Shape, strides: Shape, dilations: Shape, padding: Any) -> None:
+    """Names of pads where windows leave gaps, so that the pads would be negative."""
+    spans = [t * (k - 1) + 1 for t, k in zip(dilations, kernel, strict=True)]
+    if padding in ("same", "same_lower") and any(span < s for span, s in zip(spans, strides, strict=True)):
+        got = f"auto_pad SAME with a kernel that spans {spans} under strides {list(strides)}"
+        raise unsupported(node.op_type, got, "Runtimes disagree on its pads")
+
+
 def _conv(node: Node) -> Affine:
     W, bias = node.constant(1, "W"), node.optional(2, "B")
     strides, dilations, padding = _windows(node, W.shape[2:])
@@ -98,10 +106,7 @@ def _conv_transpose(node: Node) -> Affine:
     W, bias = node.constant(1, "W"), node.optional(2, "B")
     outs = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
-    spans = [t * (k - 1) + 1 for t, k in zip(dilations, W.shape[2:], strict=True)]
-    if padding in ("same", "same_lower") and any(span < s for span, s in zip(spans, strides, strict=True)):
-        got = f"auto_pad SAME with a kernel that spans {spans} under strides {list(strides)}"
-        raise unsupported("ConvTranspose", got, "Runtimes disagree on where its outputs lie")
+    _refuse_gaps(node, W.shape[2:], strides, dilations, padding)
     if outs is not None and not isinstance(padding, str):
         padding = "valid"  # the pads follow from the sizes
     op = conv_transpose(
@@ -115,6 +120,7 @@ def _conv_transpose(node: Node) -> Affine:
 def _average(node: Node) -> Affine:
     kernel, shape = tuple(node.take("kernel_shape")), node.shape
     strides, dilations, padding = _windows(node, kernel)
+    _refuse_gaps(node, kernel, strides, dilations, padding)
     if padding in ("same", "same_lower") and max(dilations) > 1:
         got = f"auto_pad SAME with dilations {list(dilations)}"
         raise unsupported("AveragePool", got, "Runtimes disagree on its pads")

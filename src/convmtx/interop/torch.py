@@ -74,6 +74,9 @@ def _converted(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
         raise unsupported(_CALL, f"module {name}", "It has no weights yet", "Run it once on an input")
     _refuse_hooks(nn, module)
+    for tensor in module.parameters(recurse=False):
+        if tensor.is_floating_point() and tensor.itemsize < 2:
+            raise unsupported(_CALL, f"{name} of {tensor.dtype}", "PyTorch does no arithmetic in it", "Cast the module")
     if hasattr(module, "parametrizations"):  # PyTorch made a class of its own, with weights that are computed
         kind = kind.__mro__[1]
     for names, convert in _CONVERTERS.items():
