@@ -12,6 +12,7 @@ from strategies import cases
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx.reference")
 RNG = np.random.default_rng(0)
 
 
@@ -42,6 +43,16 @@ def test_onnx_models(case):
 )
 def test_onnx_nodes(op, kind):
     assert kind in [node.op_type for node in op.to_onnx().graph.node]
+
+
+def test_onnx_needs_no_pads_for_what_strides_leave_over():
+    op = cm.conv(np.ones((2, 2)), (5, 6), stride=3)
+    assert [node.op_type for node in op.to_onnx().graph.node] == ["Unsqueeze", "Conv", "Squeeze"]
+    model, x = op.to_onnx(), RNG.standard_normal((2, 5, 6))
+    (y,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
+    assert np.allclose(
+        y, torch.nn.functional.conv2d(torch.tensor(x)[:, None], torch.ones(1, 1, 2, 2).double(), stride=3)[:, 0]
+    )
 
 
 def test_onnx_there_and_back():

@@ -103,7 +103,7 @@ def _convolved(build: _Builder, geometry: Geometry, kernel: Any) -> bool:
             theirs = [not a.zero_outside and a.boundary.name == mode for a in axes]
             given = [(a.lo, end) if its else (0, 0) for a, end, its in zip(axes, ends, theirs, strict=True)]
             build.add("Pad", f"{mode} pads", _flat(given), mode=_MODES[mode])
-        zeros = [(a.lo, end) if a.zero_outside else (0, 0) for a, end in zip(axes, ends, strict=True)]
+        zeros = [(a.lo, a.hi) if a.zero_outside else (0, 0) for a in axes]
         if min(min(pair) for pair in zeros) < 0:
             build.add("Pad", "zero pads", _flat(zeros))
             zeros = [(0, 0)] * d
