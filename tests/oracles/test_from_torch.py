@@ -140,7 +140,8 @@ def test_layers_without_weights_alone_are_of_the_default_type(layer, shape):
 def test_layers_without_weights_are_where_their_neighbours_are():
     module = nn.Sequential(nn.Flatten(), nn.Linear(6, 2, device="meta"))
     ours = cm.from_torch(module, (2, 3))
-    assert ours.op.to_dense().device.type == ours.offset.device.type == "meta"
+    x = torch.empty(2, 3, device="meta")
+    assert {each.device.type for each in (ours.op.to_dense(), ours.offset, ours(x), ours.op.T(ours(x)))} == {"meta"}
 
 
 def test_a_map_is_a_snapshot_of_the_weights():
