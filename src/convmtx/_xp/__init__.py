@@ -15,7 +15,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, sentence
-from convmtx.typing import AnyArray, Array, IntArray
+from convmtx.typing import Array, IntArray
 
 _KINDS = "iufc"
 #: Of each type of arrays that has come.
@@ -178,15 +178,6 @@ def as_like(array: Array, other: Array) -> Array:
     return cast(like(array, other), other.dtype)
 
 
-def as_numpy(array: Array) -> AnyArray:
-    """The numbers of an array in NumPy, without what differentiation knows of them."""
-    if library(array) == "torch":
-        array = array.detach().cpu().resolve_conj().resolve_neg()
-    elif library(array) == "cupy":
-        array = array.get()
-    return np.asarray(array)
-
-
 def all_finite(array: Array) -> bool:
     """Whether no entry is NaN or infinite, as far as can be told: of arrays whose values are not known, yes."""
     if is_traced(array):
@@ -224,6 +215,16 @@ def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> An
         found[places] = values
         return found
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
+
+
+def as_numpy(call: str, array: Array) -> Any:
+    """The numbers of an array as NumPy's, without gradients; JAX has none while it traces."""
+    if is_numpy(array):
+        return array
+    if is_traced(array):
+        got, wanted = "the kernel is traced by JAX", "Wanted its numbers"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
+    return np.asarray(array.detach().cpu().resolve_conj() if library(array) == "torch" else array)
 
 
 def summed_at(size: int, places: Any, values: Array) -> Array:

@@ -38,11 +38,13 @@ def _add(build: _Builder, op: LinearMap) -> None:
     """The nodes of a map that is no product."""
     if isinstance(op, Rearranged):
         build.add("Transpose", perm=[0, *(1 + axis for axis in op.axes)])
-    elif isinstance(op, ConvOperator) and _convolved(build, op.geometry, as_numpy(op.kernel).astype(build.dtype)):
+    elif isinstance(op, ConvOperator) and _convolved(
+        build, op.geometry, as_numpy("to_onnx", op.kernel).astype(build.dtype)
+    ):
         return
     else:
         build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
-        build.add("MatMul", "matrix", as_numpy(op.to_dense()).T.astype(build.dtype))
+        build.add("MatMul", "matrix", as_numpy("to_onnx", op.to_dense()).T.astype(build.dtype))
     build.add("Reshape", "out_shape", np.array([-1, *op.out_shape]))
 
 
