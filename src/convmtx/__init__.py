@@ -26,6 +26,24 @@ from convmtx.kernels import kernel_operator as kernel_operator
 from convmtx.maps import Affine as Affine
 from convmtx.maps import permutation as permutation
 from convmtx.operator import ConvOperator as ConvOperator
+from convmtx.spectra.certified import Certified as Certified
+from convmtx.spectra.derived import cond as cond
+from convmtx.spectra.derived import rank as rank
+from convmtx.spectra.derived import singular_value_bounds as singular_value_bounds
+from convmtx.spectra.derived import smallest_singular_value as smallest_singular_value
+from convmtx.spectra.derived import symbol as symbol
+from convmtx.spectra.norm import norm as norm
+from convmtx.spectra.norm import norm_bound as norm_bound
+from convmtx.spectra.norm import sup_norm as sup_norm
+from convmtx.spectra.project import clip as clip
+from convmtx.spectra.project import project as project
+from convmtx.spectra.project import spectral_normalize as spectral_normalize
+from convmtx.spectra.square import eigvals as eigvals
+from convmtx.spectra.square import logdet as logdet
+from convmtx.spectra.square import trace as trace
+from convmtx.spectra.values import SingularTensors as SingularTensors
+from convmtx.spectra.values import svd as svd
+from convmtx.spectra.values import svdvals as svdvals
 
 __version__ = "0.1.0"
 
@@ -33,6 +51,7 @@ __all__ = [
     "Affine",
     "ArgumentError",
     "ArgumentTypeError",
+    "Certified",
     "ConvOperator",
     "ConvmtxError",
     "Explanation",
@@ -44,16 +63,33 @@ __all__ = [
     "ModelFileError",
     "NotToeplitzError",
     "RowIndexError",
+    "SingularTensors",
     "UnsupportedError",
+    "clip",
+    "cond",
     "conv",
     "conv_transpose",
     "convmtx",
+    "eigvals",
     "fit_kernel",
     "from_keras",
     "from_lax",
     "from_onnx",
     "from_torch",
     "kernel_operator",
+    "logdet",
+    "norm",
+    "norm_bound",
     "permutation",
+    "project",
+    "rank",
+    "singular_value_bounds",
+    "smallest_singular_value",
+    "spectral_normalize",
+    "sup_norm",
+    "svd",
+    "svdvals",
+    "symbol",
     "to_pylops",
+    "trace",
 ]

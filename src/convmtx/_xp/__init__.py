@@ -227,6 +227,12 @@ def as_numpy(call: str, array: Array) -> Any:
     return np.asarray(array.detach().cpu().resolve_conj() if library(array) == "torch" else array)
 
 
+def floating(array: Array) -> np.dtype[Any]:
+    """NumPy's type of the numbers of an array of any library; float64 for integers and for what NumPy does not have."""
+    name = str(array.dtype).rpartition(".")[2]
+    return np.dtype(name if name in ("float32", "float64", "complex64", "complex128") else np.float64)
+
+
 def summed_at(size: int, places: Any, values: Array) -> Array:
     """Values added up at the given places of an array of that size; of PyTorch, JAX or CuPy."""
     zeros = namespace(values).zeros(size, dtype=values.dtype, device=_device(values))

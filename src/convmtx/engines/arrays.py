@@ -14,7 +14,7 @@ import numpy as np
 from convmtx._xp import cast, gather, library, namespace, together
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
-from convmtx.engines.parts import inside, inside_axis
+from convmtx.engines.parts import inside
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
@@ -80,7 +80,7 @@ def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
     for j, axis in enumerate(geometry.axes):
         first, last = axis.reach
         plain = axis.zero_outside and first < axis.stretched and last >= 0  # libraries cut no more than there is
-        axes.append(axis if plain else inside_axis(axis))
+        axes.append(axis if plain else axis.continued)
         if not plain:
             x = continued(axis, x, j + 2)
     convolved = pytorch.convolved if name == "torch" else _by_lax

@@ -153,12 +153,7 @@ def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
 
 def inside(geometry: Geometry) -> Geometry:
     """The map after the input was continued: same windows, nothing outside. Zero borders need no continuing."""
-    return replace(geometry, axes=tuple(a if a.zero_outside else inside_axis(a) for a in geometry.axes))
-
-
-def inside_axis(axis: Axis) -> Axis:
-    """The axis whose input is all that this one reaches over."""
-    return Axis(axis.reach[1] - axis.reach[0] + 1, axis.kernel, axis.stride, axis.dilation)
+    return replace(geometry, axes=tuple(a if a.zero_outside else a.continued for a in geometry.axes))
 
 
 def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:

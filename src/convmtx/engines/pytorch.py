@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, inside_axis, mended, reach
+from convmtx.engines.parts import Part, mended, reach
 from convmtx.engines.rates import Work
 from convmtx.geometry import Axis
 from convmtx.taps import swapped
@@ -28,7 +28,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     reached, axes = x, []
     for j, axis in enumerate(part.axes):
         if _padding(axis) is None:
-            reached, axis = reach([axis], reached, [slice(0, axis.out)], 3 + j), inside_axis(axis)
+            reached, axis = reach([axis], reached, [slice(0, axis.out)], 3 + j), axis.continued
         axes.append(axis)
     inputs = np.require(reached.reshape(len(x), -1, *reached.shape[3:]), y.dtype, "W")
     if min(inputs.strides) < 0:
@@ -50,7 +50,7 @@ def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
         return _transposed(axes, groups, taps, x)
     ends = [(0, 0) if _padding(a) is not None else (a.lo, a.reach[1] + 1 - a.size) for a in axes]
     x = _padded(x, ends)
-    axes = [inside_axis(axis) if end != (0, 0) else axis for axis, end in zip(axes, ends, strict=True)]
+    axes = [axis.continued if end != (0, 0) else axis for axis, end in zip(axes, ends, strict=True)]
     return _convolution(axes, groups, taps, x)
 
 

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from math import prod
@@ -59,6 +60,28 @@ def _pool() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS with one thread a call, where threadpoolctl is there to tell it: for many small calls of our threads."""
+    controller = _controller()
+    if controller is None:
+        yield
+    else:
+        with controller.limit(limits=1, user_api="blas"):
+            yield
+
+
+@cache
+def _controller() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    import scipy.linalg  # noqa: F401  # the controller knows the libraries that are loaded when it is made
+
+    return ThreadpoolController()
 
 
 def spread(work: Callable[[Iterable[Item]], Result], items: Sequence[Item], parallel: bool) -> list[Result]:

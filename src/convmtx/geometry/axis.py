@@ -53,6 +53,12 @@ class Axis:
         return -self.lo, (self.out - 1) * self.stride - self.lo + self.span - 1
 
     @property
+    def continued(self) -> Axis:
+        """The axis whose input is all that this one reaches over: the same windows, nothing outside."""
+        first, last = self.reach
+        return Axis(last - first + 1, self.kernel, self.stride, self.dilation)
+
+    @property
     def reads_outside(self) -> bool:
         """Whether any tap of any output falls outside the stretched input."""
         first, last = self.reach

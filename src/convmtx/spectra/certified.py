@@ -1,0 +1,95 @@
+"""Results that say how they know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from convmtx.typing import AnyArray, Array
+
+Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
+EPS = float(np.finfo(np.float64).eps)
+
+
+class Certified(np.lib.mixins.NDArrayOperatorsMixin):
+    """A number, or an array of numbers, with what is known of it.
+
+    It computes like its value: ``float(r)``, ``int(r)``, ``2 * r``, ``r < 1``, ``np.asarray(r)``, ``r[0]``.
+
+    Attributes
+    ----------
+    value : float, ndarray, or a scalar of the kernel's library
+        The best that is known; of tensors and JAX arrays it is differentiable in the kernel.
+    lower, upper : float or ndarray
+        The true value lies between them (entry by entry). Equal to the value where it is exact.
+    kind : {"exact", "upper", "lower", "interval", "estimate"}
+        ``exact``: to rounding. ``upper``, ``lower``: the value is a bound. ``interval``: lower and upper are bounds and
+        the value is in between. ``estimate``: nobody guarantees the value; lower and upper still hold.
+    method : str
+        How it was found, in words.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> r = cm.norm(cm.conv([1.0, 2.0, 1.0], 8, padding="same", boundary="wrap"))
+    >>> float(r), r.kind, r.lower == r.upper
+    (4.0, 'exact', True)
+    """
+
+    def __init__(
+        self, value: Array, kind: Kind, method: str, lower: Any = None, upper: Any = None, iterations: int = 0
+    ) -> None:
+        self.value, self.kind, self.method, self.iterations = value, kind, method, iterations
+        self.lower, self.upper = value if lower is None else lower, value if upper is None else upper
+
+    def __repr__(self) -> str:
+        if self.shape:
+            ends = f"{self.shape[0]} values"
+        elif self.kind == "exact":
+            ends = f"{float(self):.8g}"
+        else:
+            ends = f"{float(self):.8g} in [{float(self.lower):.8g}, {float(self.upper):.8g}]"
+        return f"Certified({ends}, {self.kind}: {self.method})"
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __complex__(self) -> complex:
+        return complex(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if spec else repr(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
+        value = self.value.detach() if hasattr(self.value, "detach") else self.value
+        return np.array(value, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = (np.asarray(x) if isinstance(x, Certified) else x for x in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the value."""
+        return tuple(np.shape(self.value))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.value[at]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.value)
+
+    __hash__ = object.__hash__
+
+
+def outward(upper: float, terms: int) -> float:
+    """An upper bound that rounding in sums of so many terms cannot have made too small."""
+    return upper * (1 + 4 * EPS * (terms + 8))

@@ -1,0 +1,247 @@
+"""What follows from singular values: the symbol itself, condition, rank, the smallest, bounds of every one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry import resolve
+from convmtx.operator import ConvOperator
+from convmtx.spectra import bounds, iterated
+from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.norm import convolution, norm
+from convmtx.spectra.subject import direct, doubled
+from convmtx.spectra.values import DECOMPOSED, cheapest
+from convmtx.structure import Blocks
+from convmtx.structure.splits import fourier
+from convmtx.taps import taps_of
+from convmtx.typing import AnyArray, PerAxis
+
+#: Work of a decomposition that is made for questions that only all singular values answer.
+PATIENT = 3e10
+#: Unknowns and entries up to which the sparse factorisation that small singular values take is made.
+FACTORISED = 60_000, 4_000_000
+
+
+def symbol(op: ConvOperator, grid: PerAxis, shift: float = 0.0) -> AnyArray:
+    r"""What a convolution multiplies each frequency with, a matrix of channels.
+
+    ``F(w) = sum_p K[p] exp(i w.(p t - lo))``, with dilation t and pads lo.
+
+    Law: the singular values of the same kernel under wrap, on an input of the grid's shape with outputs once around it,
+    are those of ``symbol(op, grid)`` over all frequencies.
+
+    Parameters
+    ----------
+    op : ConvOperator
+        The kernel, stride, dilations, pads before and groups are taken from it; its size and boundary do not matter.
+    grid : int or tuple of int
+        Positions around the circle along each axis; a multiple of stride and input dilation.
+    shift : float
+        Added to every frequency, in radians.
+
+    Returns
+    -------
+    ndarray
+        (\*frequencies, F, C) complex128, at ``2 pi m / grid + shift``. A stride s joins the s frequencies that its
+        outputs cannot tell apart, so there are ``grid / s`` and C becomes ``C * s``; an input dilation does the same to
+        F. Groups are blocks on the diagonal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no convolution, or the grid does not fit.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.symbol(cm.conv([1.0, 2.0, 1.0], 8, padding="same"), 4)[:, 0, 0].real
+    array([4., 2., 0., 2.])
+    """
+    call = "symbol"
+    subject = convolution(call, op)
+    geometry = subject.geometry
+    sizes = resolve.per_axis(call, "grid", grid, len(geometry.axes), 1)
+    for n, axis in zip(sizes, geometry.axes, strict=True):
+        if n % axis.stride or n % axis.input_dilation:
+            got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
+            raise ArgumentError(sentence(call, got, "Wanted multiples of both", "Choose another grid"))
+    if not np.isfinite(float(shift)):
+        raise ArgumentError(sentence(call, f"shift={shift}", "Wanted a finite number", "Pass radians"))
+    splits = tuple(fourier(a, n, float(shift), halved=False) for a, n in zip(geometry.axes, sizes, strict=True))
+    blocks = Blocks(geometry, taps_of(geometry, subject.kernel), splits)
+    matrices = blocks.matrices().reshape(geometry.groups, -1, blocks.rows, blocks.columns)
+    whole = np.zeros((matrices.shape[1], geometry.groups, blocks.rows, geometry.groups, blocks.columns), complex)
+    for g, each in enumerate(matrices):
+        whole[:, g, :, g] = each
+    counts = (split.times.size for split in splits)
+    return whole.reshape(*counts, geometry.groups * blocks.rows, geometry.groups * blocks.columns)
+
+
+def smallest_singular_value(op: LinearMap) -> Certified:
+    """The last of the min(M, N) singular values: how much the map can shorten an array, at worst.
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map.
+
+    Returns
+    -------
+    Certified
+        ``exact`` where structure or size allow. Else ``interval``: the upper end, and the value, is the length of the
+        image of a unit array that inverse iteration found; the lower end comes from interlacing with a circulant, or
+        from a random start (wrong with a probability of 1e-10 at most), or is 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no map, or its kernel is not finite.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> float(cm.smallest_singular_value(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
+    2.0
+    """
+    return _smallest("smallest_singular_value", direct(doubled("smallest_singular_value", op)))
+
+
+def _smallest(call: str, op: LinearMap) -> Certified:
+    way = cheapest(op)
+    if way.work <= DECOMPOSED:
+        return Certified(way.values()[-1], "exact", way.method)
+    lower = 0.0
+    if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT:
+        lower = float(bounds.interlaced(op)[0][-1])
+    unknowns, entries = FACTORISED
+    found = iterated.bracket(call, op, np.inf, 1e-3, 200, progress=False)
+    if sum(op.shape) <= unknowns and (not isinstance(op, ConvOperator) or op.nnz <= entries):
+        last, below = iterated.last(op, found.largest[1])
+        method = "inverse iteration on a sparse factorisation"
+    else:
+        (below, last), method = found.smallest, f"Lanczos, {found.steps} steps"
+    return Certified(last, "interval", method, min(max(lower, below), last), last)
+
+
+def cond(op: LinearMap) -> Certified:
+    """The condition number: the largest singular value over the smallest of min(M, N).
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map.
+
+    Returns
+    -------
+    Certified
+        ``exact``, or an ``interval`` from those of `norm` and `smallest_singular_value`; infinite where the smallest is
+        0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no map, or its kernel is not finite.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> float(cm.cond(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
+    2.0
+    """
+    subject = direct(doubled("cond", op))
+    way = cheapest(subject)
+    if way.work <= DECOMPOSED:
+        values = way.values()
+        return Certified(_ratio(values[0], values[-1]), "exact", way.method)
+    top, bottom = norm(subject), _smallest("cond", subject)
+    method = f"largest by {top.method}; smallest by {bottom.method}"
+    ends = _ratio(top.lower, bottom.upper), _ratio(top.upper, bottom.lower)
+    return Certified(_ratio(top.value, bottom.value), "interval", method, *ends)
+
+
+def _ratio(top: float, bottom: float) -> float:
+    return float(top / bottom) if bottom > 0 else np.inf
+
+
+def rank(op: LinearMap, tol: float | None = None) -> Certified:
+    """How many singular values are larger than ``tol``.
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map.
+    tol : float, optional
+        By default ``max(M, N) * eps`` of the largest, as of `numpy.linalg.matrix_rank` in double precision.
+
+    Returns
+    -------
+    Certified
+        A whole number; ``exact`` where all singular values can be had, else the ``interval`` that their bounds leave.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no map, its kernel is not finite, or ``tol`` is negative.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> int(cm.rank(cm.conv([1.0, -1.0], 6, padding="same", boundary="wrap")))
+    5
+    """
+    call = "rank"
+    if tol is not None and not float(tol) >= 0:
+        raise ArgumentError(sentence(call, f"tol={tol}", "Wanted a number >= 0", "Leave it out for the usual one"))
+    subject = direct(doubled(call, op))
+    way = cheapest(subject)
+    if way.work <= PATIENT or not isinstance(subject, ConvOperator):
+        values = way.values()
+        limit = max(subject.shape) * EPS * values[0] if tol is None else tol
+        return Certified(int((values > limit).sum()), "exact", way.method)
+    lower, upper = bounds.interlaced(subject)
+    limit = max(subject.shape) * EPS * upper[0] if tol is None else tol
+    ends = int((lower > limit).sum()), int((upper > limit).sum())
+    return Certified(ends[1], "exact" if ends[0] == ends[1] else "interval", "interlacing with circulants", *ends)
+
+
+def singular_value_bounds(op: ConvOperator) -> Certified:
+    """An interval for every singular value of a convolution, from circulants that it is part of.
+
+    Parameters
+    ----------
+    op : ConvOperator
+        A convolution.
+
+    Returns
+    -------
+    Certified
+        ``r.lower`` and ``r.upper`` (min(M, N),), descending; the value is the upper end. ``exact`` where structure
+        allows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no convolution, or its kernel is not finite.
+    MemoryError
+        Where the decomposition would not fit.
+
+    Notes
+    -----
+    Interlacing: a matrix that lacks q rows and columns of C has ``s_(i+q)(C) <= s_i <= s_i(C)``.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> op = cm.conv([1.0, 2.0, 3.0], 30, padding="same")
+    >>> r, s = cm.singular_value_bounds(op), np.asarray(cm.svdvals(op))
+    >>> bool((r.lower <= s).all() and (s <= r.upper).all())
+    True
+    """
+    subject = convolution("singular_value_bounds", op)
+    way = cheapest(subject)
+    if way.work <= DECOMPOSED and "whole" not in way.method and "band" not in way.method:
+        return Certified(way.values(), "exact", way.method)
+    lower, upper = bounds.interlaced(subject)
+    return Certified(upper, "interval", "interlacing with circulants", np.maximum(lower, 0), upper)

@@ -1,0 +1,124 @@
+"""Ways to all singular values of a convolution, exact to rounding, and what each costs.
+
+The map falls apart into blocks (`structure`), is a Kronecker product where the kernel is an outer product, and is
+banded along an axis of which nothing better is known. The way with the least work is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from convmtx import memory
+from convmtx.geometry import Geometry, Layout
+from convmtx.operator import ConvOperator
+from convmtx.spectra.banded import banded
+from convmtx.spectra.certified import EPS
+from convmtx.structure import Blocks, decomposed, small
+from convmtx.taps import taps_of
+from convmtx.typing import AnyArray
+
+
+class Way(NamedTuple):
+    """How singular values can be found; work is ``rows * columns * min(rows, columns)`` of a dense matrix."""
+
+    method: str
+    work: float
+    #: All min(M, N) of them, descending.
+    values: Callable[[], AnyArray]
+    largest: Callable[[], float]
+
+
+def way(op: ConvOperator) -> Way:
+    """The way of least work."""
+    geometry = op.geometry
+    return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
+
+
+def _ways(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
+    found = decomposed(geometry, taps)
+    yield _by_blocks(geometry, found)
+    if any(blocks.rows * blocks.columns > prod(geometry.channels_per_group) for blocks in found):
+        yield from _by_band(geometry, found)
+        yield from _by_factors(geometry, taps)
+
+
+def all_of(geometry: Geometry, values: list[AnyArray]) -> AnyArray:
+    """These and as many zeros as the matrix has besides, descending."""
+    count = min(geometry.shape)
+    sorted_ = -np.sort(-np.concatenate([np.zeros(count), *(each.reshape(-1) for each in values)]))
+    return sorted_[:count]
+
+
+def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
+    def matrices() -> Iterator[tuple[Blocks, AnyArray]]:
+        for blocks in found:
+            size = 3 * blocks.count * blocks.rows * blocks.columns * 16
+            memory.require("singular values", "blocks", {"blocks": size})
+            yield blocks, blocks.matrices()
+
+    def values() -> AnyArray:
+        each = [np.repeat(small.singular_values(m), blocks.times, axis=0) for blocks, m in matrices()]
+        return all_of(geometry, each)
+
+    def largest() -> float:
+        return max((float(small.largest(m).max()) for _, m in matrices()), default=0.0)
+
+    told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
+    work = sum(blocks.work for blocks in found)
+    return Way(f"blocks ({found[0].rule if found else 'none'}: {told})", work, values, largest)
+
+
+def _by_band(geometry: Geometry, found: list[Blocks]) -> Iterator[Way]:
+    """One axis as a band matrix for each block of the others, where these are of one number each."""
+    wide = {j for blocks in found for j, split in enumerate(blocks.splits) if split.per_output * split.per_input > 1}
+    if len(wide) != 1 or any(blocks.splits[j].table is None for blocks in found for j in wide):
+        return
+    (j,) = wide
+    parts = [banded(blocks, j) for blocks in found]
+
+    def values() -> AnyArray:
+        return all_of(geometry, [value for part in parts for value in part.values()])
+
+    work = sum(part.work for part in parts)
+    yield Way(f"band matrices along axis {j}", work, values, lambda: float(values()[0]))
+
+
+def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
+    """The kernel as an outer product of a vector along one axis and a kernel along the others, and so on."""
+    if len(geometry.axes) == 1:
+        return
+    for j, axis in enumerate(geometry.axes):
+        vector, rest = separated(taps, j)
+        if vector is None:
+            continue
+        one = Geometry((axis,))
+        others = replace(
+            geometry, axes=geometry.axes[:j] + geometry.axes[j + 1 :], layout=Layout.FIRST, flip=False, transposed=False
+        )
+        first = min(_ways(one, vector[None, None]), key=lambda each: each.work)
+        second = min(_ways(others, rest), key=lambda each: each.work)
+
+        def values(first: Way = first, second: Way = second) -> AnyArray:
+            return all_of(geometry, [np.multiply.outer(first.values(), second.values())])
+
+        def largest(first: Way = first, second: Way = second) -> float:
+            return first.largest() * second.largest()
+
+        method = f"Kronecker product: axis {j} by {first.method}, the others by {second.method}"
+        yield Way(method, first.work + second.work, values, largest)
+        return
+
+
+def separated(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
+    """The vector along an axis and the taps of the others whose outer product the taps are, to rounding; or None."""
+    lines = np.moveaxis(taps, axis + 2, 0)
+    shape = lines.shape[1:]
+    u, s, v = np.linalg.svd(lines.reshape(len(lines), -1), full_matrices=False)
+    if not s[0] or s[1:].sum() > 4 * EPS * s[0] * prod(taps.shape) ** 0.5:
+        return None, taps
+    return u[:, 0] * s[0], v[0].reshape(shape)

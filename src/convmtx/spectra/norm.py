@@ -1,0 +1,263 @@
+"""Norms of maps: exact, or between bounds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from convmtx._xp import conjugate, floating, is_complex, is_numpy, namespace, numeric
+from convmtx._xp.gradients import constants
+from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.geometry import resolve
+from convmtx.operator import ConvOperator
+from convmtx.spectra import bounds, iterated, norms
+from convmtx.spectra.certified import Certified, outward
+from convmtx.spectra.lanczos import FAILURE
+from convmtx.spectra.subject import direct, double, doubled
+from convmtx.spectra.supremum import coarsest, supremum
+from convmtx.spectra.values import DECOMPOSED, cheapest, svd
+from convmtx.taps import taps_of
+from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
+
+Ord = Literal[1, 2, "fro"] | float
+Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
+#: Work of a bound that is looked at beside the Lanczos process, at most.
+BESIDE = 1e9
+
+
+def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000, progress: bool = False) -> Certified:
+    """Norm of a map as a matrix: the spectral norm, or one of sums of entries.
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map.
+    ord : {2, 1, inf, "fro"}
+        2 is the largest singular value, how much longer the map can make an array (its Lipschitz constant); 1 and inf
+        are the largest sums of magnitudes in a column and a row; "fro" is the root of the sum of squares.
+    rtol : float
+        Relative width of the interval that is wanted for the 2-norm.
+    maxiter : int
+        Lanczos steps at most; where they do not do, the interval is wider than ``rtol``.
+    progress : bool
+        Show a bar (extra ``progress``).
+
+    Returns
+    -------
+    Certified
+        ``float(r)``, ``r.lower``, ``r.upper``. Kind ``exact`` wherever structure or size allow, and always for 1, inf
+        and "fro" of convolutions (in closed form, with the borders; nothing of the matrix is built). Else
+        ``interval``: the lower end is a Rayleigh quotient, and the value; the upper end is the least of a bound by
+        structure and one that comes from the Lanczos process' random start and is wrong with a probability of 1e-10 at
+        most.
+        For a kernel of PyTorch or JAX ``r.value`` is theirs where ``ord`` is 2, and differentiable in the kernel, once;
+        under ``jax.jit`` the bounds are traced too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an argument is none of those, or the kernel is not finite.
+
+    Notes
+    -----
+    `norm_bound` has bounds that nothing is random in, and `sup_norm` the one for all sizes of the input.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> op = cm.conv([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]], (15, 15), padding="same")
+    >>> r = cm.norm(op)
+    >>> bool(np.isclose(float(r), 4 + 4 * np.cos(np.pi / 16))), r.kind
+    (True, 'exact')
+    >>> float(cm.norm(op, 1)), round(float(cm.norm(op, "fro")) ** 2, 6)
+    (8.0, 4440.0)
+    """
+    call = "norm"
+    _tolerance(call, rtol)
+    resolve.integer(call, "maxiter", maxiter, 1)
+    resolve.flag(call, "progress", progress)
+    if ord == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
+        return _differentiable(call, op, rtol, maxiter, progress)
+    subject = doubled(call, op)
+    if ord in (1, np.inf, "fro") and not isinstance(ord, bool):
+        return _of_entries(subject, ord)
+    if ord != 2:
+        remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
+        raise ArgumentError(sentence(call, f"ord={ord!r}", "Wanted 2, 1, inf or 'fro'", remedy))
+    return _spectral(call, direct(subject), rtol, maxiter, progress)
+
+
+def _tolerance(call: str, rtol: Any) -> None:
+    if not isinstance(rtol, int | float | np.floating) or not 0 < rtol < 1:
+        raise ArgumentError(sentence(call, f"rtol={rtol!r}", "Wanted a number between 0 and 1", "Pass 1e-6, say"))
+
+
+def _of_entries(op: LinearMap, ord: Any) -> Certified:
+    if isinstance(op, ConvOperator):
+        found = {1: norms.largest_column, np.inf: norms.largest_row, "fro": norms.frobenius}[ord](op)
+        return Certified(found, "exact", "closed form")
+    from scipy.sparse.linalg import norm as sparse_norm
+
+    matrix: Any = op.to_sparse("csr")
+    return Certified(float(sparse_norm(matrix, ord)), "exact", "sparse matrix")
+
+
+def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
+    chosen = cheapest(op)
+    if chosen.work <= DECOMPOSED:
+        return Certified(chosen.largest(), "exact", chosen.method)
+    if isinstance(op, ConvOperator):
+        ceiling = bounds.young(op)
+        if bounds.theta_work(op) <= BESIDE:
+            ceiling = min(ceiling, bounds.theta(op))
+    else:
+        ceiling = np.inf
+    found = iterated.bracket(call, op, ceiling, rtol, maxiter, progress)
+    (low, high), steps = found.largest, found.steps
+    if high < ceiling:
+        method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
+    else:
+        method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
+    return Certified(low, "interval", method, low, outward(high, 8), steps)
+
+
+def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
+    """The norm of another library's kernel: ``Re <u, A v>`` with the singular tensors u and v held fixed.
+
+    That is the norm, and its derivative in the kernel is the norm's where the largest singular value is simple.
+    """
+    known: list[Certified] = []
+
+    def computed(numbers: AnyArray) -> list[AnyArray]:
+        subject = op.with_kernel(double(call, numbers))
+        found = _spectral(call, subject, rtol, maxiter, progress)
+        known.append(found)
+        u, _, v = svd(subject, 1)
+        return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
+
+    shapes = (op.out_shape, op.in_shape, (), ())
+    u, v, lower, upper = constants(call, computed, op.kernel, shapes, floating(op.kernel))
+    xp = namespace(op.kernel)
+    value = xp.sum(conjugate(u) * op(v))
+    value = xp.real(value) if is_complex(op.dtype) else value
+    if not known:  # JAX is tracing
+        return Certified(value, "interval", "computed when the program runs", lower, upper)
+    found = known[-1]
+    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations)
+
+
+def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
+    """An upper bound of the largest singular value; nothing in it is random or iterated until it looks right.
+
+    Parameters
+    ----------
+    op : ConvOperator
+        A convolution, with any boundary, stride, dilation and groups.
+    method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
+        ``theta``: the map is part of every twisted circulant that is long enough; the least norm of several.
+        ``gram``: the same, each symbol's norm by Gram iteration, at most 0.1 % more. ``sup``: the symbol's supremum.
+        ``fantastic4``: norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm.
+        ``best``: the least of ``young`` and of ``theta``, or of ``gram`` where channels are many.
+
+    Returns
+    -------
+    Certified
+        Of kind ``upper``: ``float(r)`` and ``r.upper`` are the bound, rounded up.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``op`` is no convolution, the kernel is not finite, or ``method`` is none of those.
+
+    Notes
+    -----
+    Proofs are in the documentation's page on spectra. The norm of a kernel reshaped to a matrix is no bound, and under
+    the zero boundary the norm on a circle of the input's own size is none.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> laplacian = [[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]
+    >>> float(cm.norm_bound(cm.conv(laplacian, (15, 15), padding="same"))).__round__(5)
+    7.92314
+    """
+    call = "norm_bound"
+    resolve.one_of(call, "method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
+    subject = convolution(call, op)
+    if method != "best":
+        return Certified(getattr(bounds, method)(subject), "upper", method, lower=0.0)
+    other = "theta" if bounds.theta_work(subject) <= 30 * BESIDE else "gram"
+    found = {name: getattr(bounds, name)(subject) for name in ("young", other)}
+    name = min(found, key=lambda each: found[each])
+    return Certified(found[name], "upper", name, lower=0.0)
+
+
+def convolution(call: str, op: Any) -> ConvOperator:
+    """The map in double precision, if it is a convolution or the transpose of one."""
+    subject = direct(doubled(call, op))
+    if not isinstance(subject, ConvOperator):
+        got = f"op is a {type(op).__name__}, which is no single convolution"
+        raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Use cm.norm, or bound the factors"))
+    return subject
+
+
+def sup_norm(
+    kernel: ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    channels: Channels | None = "last",
+    input_dilation: PerAxis = 1,
+    rtol: float = 1e-6,
+) -> Certified:
+    """The norm that no size of the input exceeds, and that large ones tend to: the supremum of the symbol.
+
+    It holds for the zero boundary with any pads, and for wrap with outputs once around the circle.
+
+    Parameters
+    ----------
+    kernel : array_like
+        As for `conv`.
+    stride, dilation, groups, input_dilation
+        As for `conv`.
+    channels : {"last", "first", None}
+        Where the channel axes of the kernel stand. A kernel of one or two axes has none, and None says so of others.
+    rtol : float
+        Relative width of the bracket.
+
+    Returns
+    -------
+    Certified
+        Kind ``upper``; the value is the upper end, and ``r.lower`` a value that the symbol takes. The bracket is wider
+        than ``rtol`` where the symbol's norm is much the same everywhere.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv`, and where ``rtol`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> float(cm.sup_norm([1.0, -2.0, 1.0])).__round__(5)
+    4.0
+    """
+    call = "sup_norm"
+    _tolerance(call, rtol)
+    array = double(call, numeric(call, "kernel", kernel))
+    plain = channels is None or array.ndim < 3
+    shape = [1] * (array.ndim - (0 if plain else 1))
+    if not plain and channels == "last":
+        shape[-1] = array.shape[-2] * resolve.integer(call, "groups", groups, 1)
+    elif not plain:
+        shape[0] = array.shape[1] * resolve.integer(call, "groups", groups, 1)
+    geometry = resolve.conv(
+        array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
+        flip=False, channels="last" if channels is None else channels, input_dilation=input_dilation,
+    )  # fmt: skip
+    taps = taps_of(geometry, array)
+    lower, upper = supremum(taps, geometry.groups, [coarsest(axis) for axis in geometry.axes], rtol)
+    return Certified(outward(upper, taps[0].size), "upper", "supremum of the symbol", lower=lower)

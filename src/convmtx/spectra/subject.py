@@ -1,0 +1,42 @@
+"""What a spectrum is asked of: the map in double precision of NumPy, checked once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import as_numpy
+from convmtx.algebra import LinearMap
+from convmtx.composites import Transposed
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.operator import ConvOperator
+from convmtx.typing import AnyArray
+
+
+def doubled(call: str, op: Any) -> LinearMap:
+    """The map, a convolution with its kernel in float64 or complex128; the transpose of one that is none stays so."""
+    if not isinstance(op, LinearMap):
+        remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
+        raise ArgumentTypeError(sentence(call, f"op is a {type(op).__name__}", "Wanted a map of convmtx", remedy))
+    if isinstance(op, Transposed):
+        return doubled(call, op.op).T
+    if not isinstance(op, ConvOperator):
+        return op
+    return op.with_kernel(double(call, op.kernel))
+
+
+def double(call: str, kernel: Any) -> AnyArray:
+    """A kernel of any library in double precision, if it is finite."""
+    array = as_numpy(call, kernel)
+    array = array.astype(np.result_type(array, np.float64), copy=False)
+    if array.dtype.itemsize > 16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    if not np.isfinite(array).all():
+        raise ArgumentError(sentence(call, "the kernel holds inf or nan", "Wanted finite numbers", "Check the kernel"))
+    return array
+
+
+def direct(op: LinearMap) -> LinearMap:
+    """A map of the same singular values: without the transposition of one that is no convolution."""
+    return op.op if isinstance(op, Transposed) else op

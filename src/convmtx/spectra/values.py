@@ -1,0 +1,209 @@
+"""Singular values and singular tensors."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentError, sentence
+from convmtx.geometry.resolve import flag, integer, one_of
+from convmtx.operator import ConvOperator
+from convmtx.spectra import exact, iterated
+from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.subject import direct, doubled
+from convmtx.structure import Blocks, decomposed, small
+from convmtx.taps import taps_of
+from convmtx.typing import AnyArray
+
+Which = Literal["largest", "smallest"]
+#: ``rows * columns * min(rows, columns)`` up to which a decomposition is made although few values are wanted.
+DECOMPOSED = 2e9
+#: Residuals of iterated singular values, relative to the largest.
+RTOL = 1e-9
+
+
+class SingularTensors(NamedTuple):
+    """``op(V[j]) == s[j] * U[j]`` and ``op.H(U[j]) == s[j] * V[j]``; U and V are orthonormal."""
+
+    U: AnyArray
+    s: Certified
+    V: AnyArray
+
+
+def svdvals(
+    op: LinearMap, k: int | None = None, which: Which = "largest", *, maxiter: int = 1000, progress: bool = False
+) -> Certified:
+    """Singular values of a map, descending.
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map; kernels of other libraries are read as numbers.
+    k : int, optional
+        How many, from 1 to min(M, N); without it all min(M, N) of them.
+    which : {"largest", "smallest"}
+        From which end the k are taken. The smallest too are in descending order.
+    maxiter : int
+        Lanczos steps at most, where they are iterated.
+    progress : bool
+        Show a bar (extra ``progress``).
+
+    Returns
+    -------
+    Certified
+        ``np.asarray`` gives the values (k,) in float64. Kind ``exact``, or ``estimate`` where they were iterated: the
+        largest that were found are no larger than the true ones and the smallest no smaller, and between each ``lower``
+        and ``upper`` some singular value lies; a search from another start found no other.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an argument is none of those, or the kernel is not finite.
+    MemoryError
+        Where the decomposition that all values need would not fit.
+
+    Notes
+    -----
+    The exact ways, of which the cheapest is taken: blocks of a transform (wrap with any stride that divides the size,
+    any dilation, groups, kernels larger than the image; symmetric boundary with a symmetric kernel; zero boundary with
+    3 symmetric taps), sub-lattices of a dilated kernel, Kronecker products of an outer product, band matrices along one
+    axis, a dense decomposition. The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of wrap with stride 1.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.svdvals(cm.conv([1.0, 1.0], 4, padding="same", boundary="wrap"))[:3].round(6)
+    array([2.      , 1.414214, 1.414214])
+    """
+    call = "svdvals"
+    one_of(call, "which", which, ("largest", "smallest"))
+    flag(call, "progress", progress)
+    integer(call, "maxiter", maxiter, 1)
+    subject = direct(doubled(call, op))
+    count = min(subject.shape)
+    if k is not None and not 1 <= integer(call, "k", k, 1) <= count:
+        raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
+    chosen = cheapest(subject)
+    if k is None or chosen.work <= DECOMPOSED:
+        values = chosen.values()
+        some = values if k is None else values[:k] if which == "largest" else values[-k:]
+        return Certified(some, "exact", chosen.method)
+    found = _iterated(call, subject, k, which, maxiter, progress)
+    return _estimates(found, which)
+
+
+def cheapest(op: LinearMap) -> exact.Way:
+    """The exact way of least work."""
+    return exact.way(op) if isinstance(op, ConvOperator) else dense_way(op)
+
+
+def dense_way(op: LinearMap) -> exact.Way:
+    """A dense decomposition of any map."""
+
+    def values() -> AnyArray:
+        found: AnyArray = np.linalg.svd(np.asarray(op.to_dense()), compute_uv=False)
+        return found
+
+    rows, columns = op.shape
+    return exact.Way("dense", float(rows) * columns * min(rows, columns), values, lambda: float(values()[0]))
+
+
+def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
+    if which == "largest":
+        return iterated.triplets(call, op, k, RTOL, maxiter, progress)
+    top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
+    return iterated.smallest(op, k, float(top))
+
+
+def _estimates(found: iterated.Triplets, which: Which) -> Certified:
+    """Values of a subspace are no larger than the largest there are, and no smaller than the smallest."""
+    rounding = 64 * EPS * found.values[0]
+    radius = found.residuals + rounding
+    if which == "largest":
+        how, lower, upper = "Lanczos", found.values - rounding, found.values + radius
+    else:
+        how, lower, upper = "Lanczos on a sparse factorisation", found.values - radius, found.values + rounding
+    return Certified(found.values, "estimate", f"{how}, {found.steps} steps", np.maximum(lower, 0), upper, found.steps)
+
+
+def svd(
+    op: LinearMap, k: int, which: Which = "largest", *, maxiter: int = 1000, progress: bool = False
+) -> SingularTensors:
+    """Singular values with their singular tensors, arrays of the shapes of outputs and inputs.
+
+    Law: ``op(V[j]) == s[j] * U[j]``, ``op.H(U[j]) == s[j] * V[j]``; the best approximation of rank k takes x to
+    ``sum_j s[j] <V[j], x> U[j]``.
+
+    Parameters
+    ----------
+    op : LinearMap
+        Any map.
+    k : int
+        How many, from 1 to min(M, N).
+    which, maxiter, progress
+        As for `svdvals`.
+
+    Returns
+    -------
+    SingularTensors
+        ``U`` (k, *out_shape), ``s`` as of `svdvals`, ``V`` (k, *in_shape): float64 or, where the map is complex,
+        complex128. Of equal singular values any orthonormal tensors may come.
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryError
+        As for `svdvals`.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> op = cm.conv([[1.0, 2.0], [3.0, 4.0]], (6, 6), padding="same")
+    >>> U, s, V = cm.svd(op, 3)
+    >>> np.allclose(op(V), np.asarray(s)[:, None, None] * U)
+    True
+    """
+    call = "svd"
+    one_of(call, "which", which, ("largest", "smallest"))
+    flag(call, "progress", progress)
+    integer(call, "maxiter", maxiter, 1)
+    subject = doubled(call, op)
+    if integer(call, "k", k, 1) > min(subject.shape):
+        got = f"k={k}"
+        raise ArgumentError(sentence(call, got, f"The matrix has {min(subject.shape)} singular values", "Pass fewer"))
+    triplets = _decomposed(subject, k, which)
+    if triplets is None:
+        triplets = _iterated(call, subject, k, which, maxiter, progress)
+        s = _estimates(triplets, which)
+    else:
+        s = Certified(triplets.values, "exact", "decomposition")
+    left, right = triplets.left.reshape(-1, *op.out_shape), triplets.right.reshape(-1, *op.in_shape)
+    return SingularTensors(left, s, right)
+
+
+def _decomposed(op: LinearMap, k: int, which: Which) -> iterated.Triplets | None:
+    """By a dense decomposition, or by those of blocks; None where both are too much work."""
+    if dense_way(op).work <= DECOMPOSED:
+        u, s, v = np.linalg.svd(np.asarray(op.to_dense()), full_matrices=False)
+        some = slice(k) if which == "largest" else slice(len(s) - k, None)
+        return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0)
+    if which == "smallest" or not isinstance(op, ConvOperator):
+        return None
+    found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
+    if sum(blocks.work for blocks in found) > DECOMPOSED:
+        return None
+    vectors = np.concatenate([_leading(blocks, k) for blocks in found])
+    return iterated.refined(op, vectors.reshape(len(vectors), -1), k)
+
+
+def _leading(blocks: Blocks, k: int) -> AnyArray:
+    """Right singular tensors (k, *in_shape) of the k largest singular values of these blocks."""
+    matrices = blocks.matrices()
+    values = small.singular_values(matrices)
+    at, order = np.divmod(np.argsort(-values, axis=None, kind="stable")[:k], values.shape[1])
+    found = []
+    for block in np.unique(at):
+        v = np.linalg.svd(matrices[block], full_matrices=False)[2]
+        found.append(blocks.inputs(int(block), v[order[at == block]].conj().T))
+    return np.concatenate(found)

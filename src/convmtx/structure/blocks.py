@@ -1,0 +1,131 @@
+"""A map as the blocks that the splits of its axes make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx.geometry import Geometry
+from convmtx.structure.splits import Split, mirrored, splits
+from convmtx.taps import channels_back
+from convmtx.typing import AnyArray, IntArray
+
+#: Bytes of blocks that are looked at together where only their norms are wanted.
+PIECE_BYTES = 1 << 27
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Blocks of one size: for each group and each choice of a block of every axis, (rows, columns) with channels."""
+
+    geometry: Geometry
+    taps: AnyArray
+    splits: tuple[Split, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of blocks that are different."""
+        return self.geometry.groups * prod(s.times.size for s in self.splits)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block: filters of the group and outputs."""
+        return self.geometry.channels_per_group[0] * prod(s.per_output for s in self.splits)
+
+    @property
+    def columns(self) -> int:
+        """Columns of a block: channels of the group and inputs."""
+        return self.geometry.channels_per_group[1] * prod(s.per_input for s in self.splits)
+
+    @property
+    def times(self) -> IntArray:
+        """How often each block occurs."""
+        each = reduce(np.multiply.outer, (s.times for s in self.splits), np.ones(self.geometry.groups, np.int64))
+        return each.reshape(-1)
+
+    @property
+    def rule(self) -> str:
+        """The rules of the axes."""
+        return " x ".join(s.rule for s in self.splits)
+
+    @property
+    def work(self) -> float:
+        """``rows * columns * min(rows, columns)`` of all blocks together."""
+        return float(self.count) * self.rows * self.columns * min(self.rows, self.columns)
+
+    def pieces(self) -> Iterator[AnyArray]:
+        """All different blocks as `matrices`, a bounded number at a time along the first axis."""
+        first, *others = self.splits
+        each = self.rows * self.columns * prod(s.times.size for s in others) * self.geometry.groups * 16
+        step = max(PIECE_BYTES // each, 1)
+        for start in range(0, first.times.size, step):
+            some = slice(start, start + step)
+            symbols = first.symbols[some]
+            part = replace(first, times=first.times[some], make=partial(np.asarray, symbols))
+            yield replace(self, splits=(part, *others)).matrices()
+
+    def matrices(self) -> AnyArray:
+        """All different blocks, (count, rows, columns); the sum over taps taken along one axis after the other."""
+        per_f, per_c = self.geometry.channels_per_group
+        total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
+        for split in self.splits:
+            total = np.tensordot(total, split.symbols, ([3], [1]))
+        d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
+        blocks, outs, ins = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
+        total = total.transpose(0, *blocks, 1, *outs, 2, *ins)
+        return total.reshape(self.count, self.rows, self.columns)
+
+    def nearest_taps(self, matrices: AnyArray) -> AnyArray:
+        """The taps whose `matrices` come nearest to the given ones, by the pseudo-inverse along each axis."""
+        per_f, per_c = self.geometry.channels_per_group
+        d = len(self.splits)
+        sizes = ([getattr(s, name) for s in self.splits] for name in ("per_output", "per_input"))
+        outs, ins = sizes
+        total = matrices.reshape(self.geometry.groups, *(s.times.size for s in self.splits), per_f, *outs, per_c, *ins)
+        axes = [axis for j in range(d) for axis in (1 + j, 2 + d + j, 3 + 2 * d + j)]
+        total = total.transpose(0, 1 + d, 2 + 2 * d, *axes)
+        total = total.reshape(*total.shape[:3], *(s.times.size * s.per_output * s.per_input for s in self.splits))
+        for split in self.splits:
+            table = split.symbols.swapaxes(0, 1).reshape(split.symbols.shape[1], -1)
+            total = np.tensordot(total, np.linalg.pinv(table), ([3], [0]))
+        total = total.reshape(self.taps.shape)
+        return total if self.taps.dtype.kind == "c" else total.real
+
+    def inputs(self, block: int, vectors: AnyArray) -> AnyArray:
+        """Vectors (columns, m) of a block's inputs as arrays (m, *in_shape)."""
+        bases = [s.inputs for s in self.splits]
+        return self._placed(block, vectors, self.geometry.channels_per_group[1], self.geometry.in_channels, bases)
+
+    def outputs(self, block: int, vectors: AnyArray) -> AnyArray:
+        """Vectors (rows, m) of a block's outputs as arrays (m, *out_shape)."""
+        bases = [s.outputs for s in self.splits]
+        return self._placed(block, vectors, self.geometry.channels_per_group[0], self.geometry.out_channels, bases)
+
+    def _placed(self, block: int, vectors: AnyArray, channels: int, all_channels: int, bases: list[Any]) -> AnyArray:
+        group, *at = np.unravel_index(block, (self.geometry.groups, *(s.times.size for s in self.splits)))
+        found = [basis(int(b)) for basis, b in zip(bases, at, strict=True)]
+        whole = vectors.T.reshape(-1, channels, *(basis.shape[1] for basis in found))
+        for basis in found:
+            whole = np.tensordot(whole, basis, ([2], [1]))
+        placed = np.zeros((len(whole), all_channels, *whole.shape[2:]), whole.dtype)
+        placed[:, group * channels : (group + 1) * channels] = whole
+        return channels_back(self.geometry, placed)
+
+
+def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[Blocks]:
+    """The map in exactly as many blocks as the rules of its axes give; what they leave out is zero."""
+    halved = merged and taps.dtype.kind != "c"
+    found = []
+    for j, axis in enumerate(geometry.axes):
+        each = splits(axis, mirrored(taps, j), halved, merged)
+        halved = halved and all(
+            split.rule != "fourier" for split in each
+        )  # conjugate frequencies of one axis are conjugate blocks of all
+        found.append(each)
+    return [Blocks(geometry, taps, chosen) for chosen in product(*found)]

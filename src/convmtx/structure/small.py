@@ -1,0 +1,52 @@
+"""Singular values of many small matrices at once, shared out to threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from convmtx.engines.threads import one_blas_thread, spread, threads
+from convmtx.typing import AnyArray
+
+#: Flops below which threads are not worth starting.
+PARALLEL = 1e6
+
+
+def singular_values(matrices: AnyArray) -> AnyArray:
+    """All singular values, descending, of (count, rows, columns)."""
+    if min(matrices.shape[1:]) <= 1:
+        return np.linalg.norm(matrices, axis=(1, 2))[:, None] if matrices.size else np.zeros((len(matrices), 0))
+    return _shared_out(lambda some: np.linalg.svd(some, compute_uv=False), matrices)
+
+
+def largest(matrices: AnyArray) -> AnyArray:
+    """The largest singular value of each: from the smaller Gram matrix, of which it loses nothing but rounding."""
+    if min(matrices.shape[1:]) <= 1:
+        return np.linalg.norm(matrices, axis=(1, 2))
+    return _shared_out(lambda some: np.sqrt(np.maximum(np.linalg.eigvalsh(gram(some))[:, -1], 0)), matrices)
+
+
+def gram(matrices: AnyArray) -> AnyArray:
+    """``M^H M`` or ``M M^H``, whichever is smaller."""
+    adjoint = matrices.conj().swapaxes(1, 2)
+    product: AnyArray = adjoint @ matrices if matrices.shape[1] > matrices.shape[2] else matrices @ adjoint
+    return product
+
+
+def _shared_out(function: Callable[[AnyArray], AnyArray], matrices: AnyArray) -> AnyArray:
+    count, rows, columns = matrices.shape
+    work = count * rows * columns * min(rows, columns)
+    if count < 2 or work < PARALLEL:
+        return function(matrices)
+    size = -(-count // min(count, 8 * threads()))
+    pieces = [slice(first, first + size) for first in range(0, count, size)]
+    found: dict[int, AnyArray] = {}
+
+    def share(some: Iterable[slice]) -> None:
+        for piece in some:
+            found[piece.start] = function(matrices[piece])
+
+    with one_blas_thread():
+        spread(share, pieces, parallel=True)
+    return np.concatenate([found[piece.start] for piece in pieces])

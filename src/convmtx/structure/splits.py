@@ -1,0 +1,240 @@
+r"""One axis in other bases: orthonormal vectors of its outputs and inputs in which every tap is block-diagonal.
+
+For tap p let ``T_p`` be the (out, size) matrix of zeros and ones with ``T_p[o, i] = 1`` where output o reads input i
+through p. A rule knows unitary ``U`` and ``V`` with ``U^H T_p V`` block-diagonal for all p at once. As the map of a
+kernel K is the sum over p of ``K[p] (x) T_p1 (x) ... (x) T_pd``, it is block-diagonal in the products of these bases.
+
+=========== ============================================= ==========================================================
+rule        where                                         bases
+=========== ============================================= ==========================================================
+fourier     wrap, outputs once around the circle          e^{iwq}; stride s couples s frequencies of the input
+cosine      symmetric boundary, kernel even along it      DCT-II (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)
+sine        zero, 'same', 3 taps, kernel even along it    DST-I: T_0 + T_2 is the second difference's off-diagonal
+parts       outputs and inputs that share no tap          the positions themselves, sorted (dilation: sub-lattices)
+=========== ============================================= ==========================================================
+
+An axis of which no rule knows more is one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import gcd, lcm
+from typing import Any
+
+import numpy as np
+
+from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
+from convmtx.geometry import Axis
+from convmtx.typing import AnyArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some blocks of an axis, all of one size, or all blocks there are."""
+
+    rule: str
+    #: How often each block occurs; copies are conjugate, or at other positions.
+    times: IntArray
+    #: Size of a block.
+    per_output: int
+    per_input: int
+    make: Callable[[], AnyArray]
+    #: Orthonormal vectors of a block's outputs, (out, per_output), and of its inputs, (size, per_input).
+    outputs: Callable[[int], AnyArray]
+    inputs: Callable[[int], AnyArray]
+    #: Of a part, which of its inputs each of its outputs reads through each tap, -1 for none.
+    table: IntArray | None = None
+
+    @cached_property
+    def symbols(self) -> AnyArray:
+        """(blocks, k, per_output, per_input): each tap in the two bases."""
+        return self.make()
+
+
+def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) -> tuple[Split, ...]:
+    """The axis by the first rule that holds for it; together the splits hold every output and input that is read.
+
+    ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, frequencies of which the
+    conjugate is there already are left out and counted; with ``merged``, equal parts are counted as copies.
+    """
+    if whole_circle(axis):
+        return (fourier(axis, axis.size, 0.0, halved),)
+    if even and _mirrors_evenly(axis):
+        return (_cosine(axis),)
+    found = tuple(_parts(axis, merged))
+    if even and len(found) == 1 and found[0].rule == "whole" and _second_difference(axis):
+        return (_sine(axis),)
+    return found
+
+
+def whole_circle(axis: Axis) -> bool:
+    """Outputs once around the circle; a dilated input has a seam, where its last zeros are missing."""
+    return axis.boundary is WRAP and axis.input_dilation == 1 and axis.out * axis.stride == axis.size
+
+
+def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
+    r"""The axis on a circle of ``size`` stretched positions, at the frequencies ``2 pi F / size + shift``.
+
+    With X the unitary transform of the stretched input, an output's is ``Y(F) = K(F) X(F)``. A stretch e repeats the
+    input's transform e times, divided by sqrt(e), and a stride s adds up s frequencies of the output's, divided by
+    sqrt(s). So the entry of output frequency ``m`` (modulo size/s) and input frequency ``l`` (modulo size/e) is the sum
+    of ``K(F) / sqrt(s e)`` over ``F = m, F = l``, and those equal modulo gcd(size/s, size/e) are one block.
+
+    Of a real kernel and a shift of 0 or pi/size, conjugate frequencies belong to conjugate blocks, and ``halved`` takes
+    one of each two.
+    """
+    s, e = axis.stride, axis.input_dilation
+    outs, ins = size // s, size // e
+    blocks = gcd(outs, ins)
+    positions = np.arange(axis.kernel) * axis.dilation - axis.lo
+    count, times = blocks, np.ones(blocks, np.int64)
+    if halved:
+        count = (blocks + 1) // 2 if shift else blocks // 2 + 1
+        partner = blocks - 1 - np.arange(count) if shift else -np.arange(count) % blocks
+        times = np.where(partner == np.arange(count), 1, 2)
+    per_output, per_input = outs // blocks, ins // blocks
+
+    def make() -> AnyArray:
+        frequencies = np.arange(count)[:, None, None] + blocks * np.arange(size // blocks)[:, None]
+        return coupled(axis, 2 * np.pi * (frequencies * positions % size / size) + shift * positions)
+
+    def basis(step: int, length: int, held: int) -> Callable[[int], AnyArray]:
+        def vectors(b: int) -> AnyArray:
+            at = np.arange(held)[:, None] * step
+            angles = 2 * np.pi * (at * np.arange(b, length, blocks) % size / size) + shift * at
+            return np.exp(1j * angles) / np.sqrt(length)
+
+        return vectors
+
+    return Split("fourier", times, per_output, per_input, make, basis(s, outs, axis.out), basis(e, ins, axis.size))
+
+
+def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
+    """Symbols of one block for each row of ``angles`` (rows, lcm(s, e), k), which holds w times the taps' positions.
+
+    Its lcm(s, e) frequencies w lie equally spaced around the circle; number a belongs to output ``a mod lcm/s`` and
+    input ``a mod lcm/e`` of the block.
+    """
+    s, e = axis.stride, axis.input_dilation
+    several = lcm(s, e)
+    symbols = np.zeros((len(angles), axis.kernel, several // s, several // e), complex)
+    for a in range(several):
+        symbols[:, :, a % (several // s), a % (several // e)] += np.exp(1j * angles[:, a])
+    return symbols / np.sqrt(s * e)
+
+
+def mirrored(taps: AnyArray, axis: int) -> bool:
+    """Whether taps (F, C/groups, k1..kd) are their own mirror image along an axis."""
+    return bool(np.array_equal(taps, np.flip(taps, axis + 2)))
+
+
+def centred(axis: Axis) -> bool:
+    """Whether outputs stand where inputs do, each in the middle of its window."""
+    plain = axis.stride == axis.input_dilation == 1 and axis.out == axis.size
+    return plain and axis.kernel % 2 == 1 and 2 * axis.lo == axis.span - 1
+
+
+def _mirrors_evenly(axis: Axis) -> bool:
+    return axis.boundary is SYMMETRIC and centred(axis)
+
+
+def _second_difference(axis: Axis) -> bool:
+    return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
+
+
+def _even(axis: Axis, rule: str, angles: AnyArray, basis: Callable[[int], AnyArray]) -> Split:
+    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine."""
+    positions = np.arange(axis.kernel) * axis.dilation - axis.lo
+
+    def make() -> AnyArray:
+        symbols: AnyArray = np.cos(np.multiply.outer(angles, positions))[..., None, None]
+        return symbols
+
+    return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis)
+
+
+def _cosine(axis: Axis) -> Split:
+    n = axis.size
+    angles = np.pi * np.arange(n) / n
+
+    def basis(b: int) -> AnyArray:
+        vector = np.cos(angles[b] * (np.arange(n) + 0.5)) * np.sqrt((1 if b == 0 else 2) / n)
+        return vector[:, None]
+
+    return _even(axis, "cosine", angles, basis)
+
+
+def whole_sample(axis: Axis) -> Split:
+    """The axis under reflect with a kernel that is its own mirror image: cosines that are not orthogonal, DCT-I.
+
+    So it tells eigenvalues, and not singular values.
+    """
+    n = axis.size
+    angles = np.pi * np.arange(n) / max(n - 1, 1)
+    return _even(axis, "whole sample", angles, lambda b: np.cos(angles[b] * np.arange(n))[:, None])
+
+
+def _sine(axis: Axis) -> Split:
+    n = axis.size
+    angles = np.pi * np.arange(1, n + 1) / (n + 1)
+
+    def basis(b: int) -> AnyArray:
+        vector = np.sin(angles[b] * np.arange(1, n + 1)) * np.sqrt(2 / (n + 1))
+        return vector[:, None]
+
+    return _even(axis, "sine", angles, basis)
+
+
+def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
+    """Outputs and inputs that are joined by taps, directly or through others; of equal parts the first."""
+    table = axis.table()
+    numbers, count = _joined(table, axis.size)
+    outputs_of, inputs_of = _by_number(numbers[: axis.out], count), _by_number(numbers[axis.out :], count)
+    local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
+    times: dict[Any, int] = {}
+    found: dict[Any, tuple[IntArray, IntArray, IntArray]] = {}
+    for part, (outputs, inputs) in enumerate(zip(outputs_of, inputs_of, strict=True)):
+        if outputs.size and inputs.size:
+            local[inputs] = np.arange(inputs.size)
+            rows = local[table[outputs]]
+            key = (rows.tobytes(), inputs.size) if merged else part
+            found.setdefault(key, (outputs, inputs, rows))
+            times[key] = times.get(key, 0) + 1
+    rule = "whole" if count == 1 else "parts"
+    for key, (outputs, inputs, rows) in found.items():
+        yield Split(
+            rule, np.array([times[key]]), outputs.size, inputs.size, partial(_incidence, rows, inputs.size),
+            partial(_positions, axis.out, outputs), partial(_positions, axis.size, inputs), rows,
+        )  # fmt: skip
+
+
+def _incidence(rows: IntArray, size: int) -> AnyArray:
+    """A table as one matrix of zeros and ones for each tap, (1, k, out, size)."""
+    matrices: AnyArray = rows.T[None, :, :, None] == np.arange(size)
+    return matrices.astype(float)
+
+
+def _positions(size: int, chosen: IntArray, _block: int) -> AnyArray:
+    vectors = np.zeros((size, chosen.size))
+    vectors[chosen, np.arange(chosen.size)] = 1
+    return vectors
+
+
+def _by_number(numbers: IntArray, count: int) -> list[IntArray]:
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1])
+
+
+def _joined(table: IntArray, size: int) -> tuple[IntArray, int]:
+    """The number of the part that each output, then each input, belongs to."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    outputs, taps = np.nonzero(table != NOTHING)
+    places = (outputs, len(table) + table[outputs, taps])
+    joined = coo_array((np.ones(outputs.size, np.int8), places), shape=(len(table) + size,) * 2)
+    count, numbers = connected_components(joined, directed=False)
+    return numbers.astype(np.int64), int(count)
