@@ -18,10 +18,11 @@ from convmtx._xp import (
     itemsize,
     moved,
     numeric,
+    one_library,
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
-from convmtx.forms import FORMATS, check_format, converted, row_indices
+from convmtx.forms import FORMATS, check_format, check_storable, converted, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike, Shape, SparseFormat
 
@@ -192,6 +193,7 @@ class LinearMap(ABC):
         return moved(self.T._columns("v @ op", moved(array, 1, 0), 0), 1, 0)
 
     def _compose(self, other: LinearMap) -> LinearMap:
+        one_library("op1 @ op2", self._of, other._of)
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
             raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
@@ -232,6 +234,7 @@ class LinearMap(ABC):
         return self.__add__(-other)
 
     def _same_shapes(self, call: str, other: LinearMap) -> None:
+        one_library(call, self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
             raise ArgumentError(sentence(call, got, "Wanted maps between the same shapes", "Match padding and stride"))
@@ -244,7 +247,7 @@ class LinearMap(ABC):
         return self._dense(order)
 
     def _dense(self, order: Order) -> Array:
-        if is_numpy(self._of):
+        if is_numpy(self._of) and self.dtype != np.float16:  # which SciPy's sparse arrays do not hold
             return self._sparse(order, None).toarray()
         n = len(self.in_shape)
         identity = identity_like(self._of, self.shape[1], self.dtype)
@@ -267,6 +270,7 @@ class LinearMap(ABC):
         if not is_numpy(self._of):
             check_format("to_sparse", self._of, format)
             return self._sparse(order, checked).made(format)
+        check_storable("to_sparse", self.dtype)
         return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def to_torch(self) -> Any:
@@ -275,12 +279,13 @@ class LinearMap(ABC):
 
     def to_onnx(self) -> Any:
         """The map as an ``onnx.ModelProto`` from x (N, *in_shape) to y: a Conv or ConvTranspose where there is one,
-        else a MatMul with the dense matrix.
+        else a MatMul with the dense matrix; a product node by node, permutations as Transpose and Reshape, of float32
+        where nothing else gives a type. Kernels of other libraries are copied to NumPy.
 
         Raises
         ------
         UnsupportedError
-            Where the numbers are no floats of 16 to 64 bits in NumPy.
+            Where the numbers are no floats of 16 to 64 bits that NumPy has.
         ImportError
             Without the extra ``onnx``.
         """  # noqa: D205
@@ -292,7 +297,12 @@ class LinearMap(ABC):
             raise ArgumentError(
                 sentence("numpy.asarray(op, copy=False)", "an operator", "The matrix has to be made", "Pass copy=None")
             )
-        return np.asarray(self.to_dense(), dtype=dtype)
+        matrix = self.to_dense()
+        if getattr(matrix, "requires_grad", False):
+            got = "the matrix of a map whose kernel requires grad"
+            wanted = "NumPy would lose the gradients"
+            raise ArgumentTypeError(sentence("numpy.asarray(op)", got, wanted, "Use op.to_dense().detach().numpy()"))
+        return np.asarray(matrix, dtype=dtype)
 
 
 def check_order(call: str, order: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import (
+    all_finite,
     cast,
     conjugate,
     frozen,
@@ -270,12 +271,12 @@ def fit_kernel(
     Returns
     -------
     array
-        The kernel, of shape ``kernel_shape``, in floating point.
+        The kernel, of shape ``kernel_shape``, in floating point of at least 32 bits.
 
     Raises
     ------
     ValueError, TypeError
-        As for `conv`, and where the shapes of ``x`` and ``y`` do not belong together.
+        As for `conv`, and where the shapes of ``x`` and ``y`` do not belong together, or they hold NaN or infinities.
 
     Notes
     -----
@@ -303,8 +304,15 @@ def fit_kernel(
     if 0 in op.out_shape:
         got = f"y has shape {op.out_shape}"
         raise ArgumentError(sentence(call, got, "Wanted at least one output", "Pass samples to fit to"))
+    for name, array in (("x", inputs), ("y", wanted)):
+        if not all_finite(array):
+            raise ArgumentError(
+                sentence(call, f"{name} holds NaN or infinities", "Wanted finite numbers", "Leave such samples out")
+            )
     xp = namespace(wanted)
     dtype = xp.result_type(inputs, wanted, 1.0) if xp is np else _floating(xp, inputs, wanted)
+    if itemsize(dtype) < 4:
+        dtype = xp.empty(0, dtype=xp.float32).dtype  # no library factorises matrices of fewer bits
     per_f, per_c = g.channels_per_group
     taps, outs = per_c * prod(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
     x_ = cast(channels_first(g, reshaped(inputs, (-1, *g.in_shape))), dtype)

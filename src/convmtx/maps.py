@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,34 +16,32 @@ from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import resolve
 from convmtx.typing import Array, ArrayLike, IntArray, Order, PerAxis, Shape
 
-if TYPE_CHECKING:
-    import scipy.sparse
-
 
 class Rearranged(LinearMap):
     """The same numbers, their axes in another order and then in another shape. Exact, sparse, and its T the inverse.
 
-    An output has the type of the input; the matrix is of small integers.
+    An output has the type of the input; the matrix is of the type and library of ``like``, small integers of NumPy's
+    where none is given.
     """
 
-    def __init__(self, in_shape: Shape, axes: Sequence[int], out_shape: Shape | None = None) -> None:
+    def __init__(
+        self, in_shape: Shape, axes: Sequence[int], out_shape: Shape | None = None, like: Array | None = None
+    ) -> None:
         between = tuple(in_shape[a] for a in axes)
         vars(self).update(
-            in_shape=in_shape, axes=tuple(axes), between=between, out_shape=between if out_shape is None else out_shape
-        )
+            in_shape=in_shape, axes=tuple(axes), between=between, out_shape=between if out_shape is None else out_shape,
+            _of=np.empty(0, np.int8) if like is None else like,
+        )  # fmt: skip
 
     in_shape: Shape = ()
     axes: Shape
     between: Shape
     out_shape: Shape = ()
-
-    @property
-    def _of(self) -> Array:
-        return np.empty(0, np.int8)
+    _of: Array = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.int8)
+        return self._of.dtype
 
     def _apply(self, x: Array) -> Array:
         return reshaped(moved(x, 0, *(1 + a for a in self.axes)), (x.shape[0], *self.out_shape))
@@ -52,14 +50,19 @@ class Rearranged(LinearMap):
         back = [1 + self.axes.index(a) for a in range(len(self.axes))]
         return moved(reshaped(y, (y.shape[0], *self.between)), 0, *back)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> scipy.sparse.csr_array:
+    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
         from scipy.sparse import csr_array
 
         size = self.shape[0]
         columns = np.arange(size).reshape(self.in_shape, order=order)
         columns = columns.transpose(self.axes).reshape(self.out_shape).ravel(order)
         matrix = csr_array((np.ones(size, np.int8), columns, np.arange(size + 1)), shape=self.shape)
-        return matrix if rows is None else matrix[rows]
+        matrix = matrix if rows is None else matrix[rows]
+        if is_numpy(self._of):
+            return matrix.astype(self.dtype)
+        found = Coordinates.of(matrix, self._of)
+        found.data = cast(found.data, self.dtype)
+        return found
 
     def conj(self) -> Rearranged:
         return self
@@ -68,7 +71,7 @@ class Rearranged(LinearMap):
     def T(self) -> LinearMap:
         if self.out_shape != self.between:
             return super().T
-        return Rearranged(self.out_shape, [self.axes.index(a) for a in range(len(self.axes))])
+        return Rearranged(self.out_shape, [self.axes.index(a) for a in range(len(self.axes))], like=self._of)
 
 
 class AlongAxis(LinearMap):

@@ -297,7 +297,9 @@ class ConvOperator(LinearMap):
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
-        """The matrix, or some of its rows, as a SciPy sparse array, built in closed form.
+        """The matrix, or some of its rows, as a sparse array of the kernel's library, built in closed form.
+
+        Of a NumPy kernel it is SciPy's. PyTorch has csr, csc and coo; of JAX both csr and coo give its BCOO.
 
         Parameters
         ----------
@@ -319,7 +321,8 @@ class ConvOperator(LinearMap):
         MemoryError
             Where it would not fit; nothing is allocated and the message names the forms that fit.
         ValueError, TypeError, IndexError
-            Where an argument is none of those, or a row does not exist.
+            Where an argument is none of those, a row does not exist, or the library has no such array: PyTorch has
+            none in csr or csc that is complex and differentiated, and none at all under ``torch.func.vmap``.
 
         Examples
         --------

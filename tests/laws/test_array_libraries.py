@@ -106,6 +106,9 @@ def test_a_read_only_kernel_of_numpy_meets_any_library():
 def test_mixed_libraries_are_refused():
     with pytest.raises(TypeError, match="one array is of torch and the other of jax"):
         cm.conv(torch.ones(2), 3)(jax.numpy.ones(3))
+    for combine in (lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a @ b):
+        with pytest.raises(TypeError, match="one array is of torch and the other of jax"):
+            combine(cm.conv(torch.ones(1), 3), cm.conv(jax.numpy.ones(1), 3))
     with pytest.raises(ValueError, match="engine='fft' on an array of torch"):
         cm.conv(torch.ones(2), 3, engine="fft")(torch.ones(3))
     with pytest.raises(TypeError, match=r"kernel has dtype torch\.bool"):
@@ -116,6 +119,38 @@ def test_mixed_libraries_are_refused():
         cm.conv(jax.numpy.ones(2), 3).to_sparse("bsr")
     with pytest.raises(ValueError, match="array_api_strict has no sparse arrays"):
         cm.conv(strict.ones(2), 3).to_sparse()
+
+
+def test_tensors_that_cannot_meet_are_refused():
+    op = cm.conv(torch.ones(2), 3)
+    with pytest.raises(TypeError, match="one tensor is on cpu and the other on meta"):
+        op(torch.ones(3, device="meta"))
+    for sparse in (torch.ones(3).to_sparse(), torch.ones(2, 3).to_sparse_csr()):
+        with pytest.raises(TypeError, match=r"x is a tensor of layout torch.sparse.*to_dense"):
+            op(sparse)
+    with pytest.raises(TypeError, match="kernel is a tensor of layout"):
+        cm.conv(torch.ones(2).to_sparse(), 3)
+
+
+def test_numpy_does_not_take_what_requires_grad():
+    op = cm.conv(torch.ones(2, requires_grad=True), 3)
+    with pytest.raises(TypeError, match=r"detach"):
+        np.asarray(op)
+    assert np.asarray(cm.conv(torch.ones(2), 3)).tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("format", ["csr", "csc"])
+def test_sparse_tensors_that_pytorch_cannot_differentiate_are_refused(format):
+    K = torch.ones(2, dtype=torch.complex128, requires_grad=True)
+    for op in (cm.conv(K, 3), cm.conv(K, 3) + cm.conv(K, 3, boundary="edge").T.T):
+        with pytest.raises(TypeError, match=r"complex128 with gradients.*Use format='coo'"):
+            op.to_sparse(format)
+        (op.to_sparse("coo").to_dense().real.sum()).backward()
+        assert K.grad is not None
+    with pytest.raises(TypeError, match=r"with gradients.*Use format='coo'"):
+        torch.func.grad(lambda K: cm.conv(K, 3).to_sparse(format).values().sum())(torch.ones(2))
+    with pytest.raises(TypeError, match=r"vmap.*Use to_dense"):
+        torch.func.vmap(lambda K: cm.conv(K, 3).to_sparse(format))(torch.ones(4, 2))
 
 
 def test_an_operator_keeps_its_kernel_when_the_tensor_changes():

@@ -63,6 +63,32 @@ def test_a_fit_is_the_same_in_blocks_and_gives_the_kernel_back(monkeypatch):
     assert np.allclose(cm.fit_kernel(x, y, K.shape, input_shape=(4, 12, 11), **options), K, rtol=0, atol=1e-12)
 
 
+def test_kernels_are_fitted_to_half_precision_in_single():
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    x, K = np.arange(12.0) ** 2 % 7, np.array([1.0, -2.0, 0.5])
+    y = np.correlate(x, K, "valid")
+    for make in (
+        np.float16,
+        lambda array: torch.tensor(array, dtype=torch.bfloat16),
+        lambda array: torch.tensor(array, dtype=torch.float16),
+        lambda array: jax.numpy.asarray(array, "bfloat16"),
+    ):
+        fitted = cm.fit_kernel(make(x), make(y), 3)
+        assert str(fitted.dtype).endswith("float32")
+        assert np.allclose(np.asarray(fitted), K, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_fitted(bad):
+    torch = pytest.importorskip("torch")
+    x, y = np.arange(6.0), np.arange(5.0)
+    for make in (np.array, torch.tensor):
+        with pytest.raises(cm.ArgumentError, match="x holds NaN or infinities"):
+            cm.fit_kernel(make([bad, *x[1:]]), make(y), 2)
+        with pytest.raises(cm.ArgumentError, match="y holds NaN or infinities"):
+            cm.fit_kernel(make(x), make([bad, *y[1:]]), 2)
+
+
 def test_kernels_of_torch_and_jax():
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)

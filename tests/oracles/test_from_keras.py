@@ -37,6 +37,9 @@ CASES = [
     (lambda: L.Conv1DTranspose(3, 3, strides=2, padding="same"), (5, 2)),
     (lambda: L.Conv2DTranspose(3, (3, 4), strides=(2, 3), padding="same"), (4, 5, 2)),
     (lambda: L.Conv2DTranspose(3, 2, strides=3, padding="same"), (4, 5, 2)),
+    (lambda: L.Conv1DTranspose(3, 1, strides=3), (5, 2)),
+    (lambda: L.Conv2DTranspose(3, (2, 4), strides=3), (4, 5, 2)),
+    (lambda: L.Conv3DTranspose(2, (1, 2, 3), strides=(3, 4, 2)), (2, 3, 2, 2)),
     (lambda: L.Conv3DTranspose(2, 2, strides=2), (2, 3, 2, 2)),
     (lambda: L.AveragePooling1D(3, strides=2, padding="same"), (8, 2)),
     (lambda: L.AveragePooling2D((3, 2), padding="same"), (8, 9, 2)),
@@ -54,6 +57,7 @@ CASES = [
     (lambda: L.Flatten(), (3, 4, 2)),
     (lambda: L.Flatten(data_format="channels_first"), (2, 3, 4)),
     (lambda: L.Dense(3), (4, 5)),
+    (lambda: L.AveragePooling1D(3, padding="same", dtype="float64"), (8, 2)),
     (lambda: L.Dropout(0.3), (4, 5)),
     (lambda: L.Activation("linear"), (4, 5)),
     (
@@ -63,6 +67,16 @@ CASES = [
         (6, 8, 2),
     ),
 ]
+
+
+def built(layer, shape):
+    layer.build((None, *shape))
+    return layer
+
+
+def changed(layer, change):
+    change(built(layer, (4,)))
+    return layer
 
 
 @pytest.mark.parametrize(("make", "shape"), CASES)
@@ -92,6 +106,7 @@ def test_channels_first_reads_the_same_kernel():
     assert np.allclose(ours.transpose(1, 2, 0), cm.from_keras(last, (5, 6, 2))(x.transpose(1, 2, 0)))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TensorFlow's, while quantizing
 @pytest.mark.parametrize(
     ("make", "shape", "message"),
     [
@@ -100,11 +115,41 @@ def test_channels_first_reads_the_same_kernel():
         (lambda: L.ReLU(), (4,), "layer ReLU"),
         (lambda: L.MaxPooling2D(), (4, 4, 1), "layer MaxPooling2D"),
         (lambda: L.UpSampling2D(interpolation="bilinear"), (4, 4, 1), "interpolation='bilinear'"),
-        (lambda: L.Conv2DTranspose(1, 3, strides=2, output_padding=1), (4, 4, 1), "output_padding"),
+        (lambda: built(L.Conv2DTranspose(1, 3, strides=2, output_padding=1), (4, 4, 1)), (4, 4, 1), "output_padding"),
         (lambda: type("Mine", (L.Dense,), {})(3), (4,), "layer Mine"),
         (lambda: 3, (4,), "a int"),
+        (lambda: built(L.Dense(3), (4,)), (5,), "on an axis of 5"),
+        (lambda: built(L.BatchNormalization(axis=1), (4, 3)), (5, 3), "on an axis of 5"),
+        (lambda: changed(L.Dense(3), lambda layer: layer.quantize("int8")), (4,), "quantization_mode='int8'"),
+        (lambda: changed(L.Dense(3), lambda layer: layer.enable_lora(2)), (4,), "lora_enabled"),
+        (lambda: built(L.Dense(3, dtype="bfloat16"), (4,)), (4,), "Dense of dtype bfloat16"),
+        (lambda: L.AveragePooling1D(2, dtype="bfloat16"), (4, 1), "AveragePooling1D of dtype bfloat16"),
+        (lambda: L.Conv2D(3, 2), (4, 4, 1), "Conv2D that is not built.*call it once"),
+        (lambda: keras.Sequential([L.Flatten(), L.Dense(2)]), (4, 4), "Dense that is not built"),
     ],
 )
 def test_what_is_no_such_map_is_refused_by_name(make, shape, message):
     with pytest.raises(cm.UnsupportedError, match=message):
         cm.from_keras(make(), shape)
+
+
+def test_transposes_of_either_layout_leave_the_same_gaps():
+    last, first = L.Conv1DTranspose(3, 2, strides=4), L.Conv1DTranspose(3, 2, strides=4, data_format="channels_first")
+    x = RNG.standard_normal((1, 5, 2)).astype(np.float32)
+    expected = np.asarray(last(x))[0]
+    built(first, (2, 5)).set_weights(last.get_weights())
+
+    assert np.allclose(cm.from_keras(first, (2, 5))(x[0].T).T, expected, atol=1e-5)
+
+
+def test_half_precision_has_every_dense_form():
+    layer = built(L.Dense(3, dtype="float16"), (4,))
+    ours, weights = cm.from_keras(layer, (2, 4)), np.asarray(layer.kernel)
+
+    assert ours.op.to_dense().dtype == np.float16
+    assert np.array_equal(ours.op.to_dense(), np.kron(np.eye(2), weights.T))
+    assert ours.augmented().to_dense().dtype == np.float16
+    with pytest.raises(cm.ArgumentTypeError, match="dtype float16"):
+        ours.op.to_sparse()
+    pool = cm.from_keras(L.AveragePooling1D(2, padding="same", dtype="float16"), (3, 1))
+    assert pool.op.to_dense().tolist() == [[0.5, 0.5, 0], [0, 0, 1]]

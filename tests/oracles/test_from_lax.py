@@ -63,8 +63,22 @@ def test_every_parameter(d, numbers, options, as_numbers, with_batch):
         ((1, 2, 6, 6), {"padding": "FULL"}, "padding='FULL'"),
         ((1, 2, 6, 6), {"padding": "SAME", "lhs_dilation": (1, 2)}, "padding='SAME' with lhs_dilation"),
         ((1, 2, 6, 6), {"window_strides": (1,)}, "window_strides"),
+        ((1, 2, 6, 6), {"padding": None}, "padding=None. Wanted 'SAME'"),
+        ((1, 2, 6, 6), {"padding": [(1, 1), 2]}, "Wanted 'SAME'"),
+        ((1, 2, 6, 6), {"padding": [(1, 1), (1, 0.5)]}, "Wanted 'SAME'"),
+        ((1, 2, 6, 6), {"padding": [(1, 1)]}, "padding"),
+        ((1, 2, 6, 6), {"dimension_numbers": 5}, "Wanted three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": "NHWC"}, "Wanted three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": (1, 2, 3)}, "Wanted three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": ((0, 1, 2, 2), (0, 1, 2, 3), (0, 1, 2, 3))}, "the same letters"),
+        ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW", (0, 1, 2, 3))}, "the same letters"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(shape, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(cm.ConvmtxError, match=message):
         cm.from_lax(np.ones((2, 2, 3, 3)), shape if message[:8] != "Wanted 4" else (1, 4), **options)
+
+
+def test_kernels_without_space_are_refused():
+    with pytest.raises(cm.UnsupportedError, match="at least one spatial axis"):
+        cm.from_lax(np.ones((4, 2)), (1, 2), dimension_numbers=("NC", "OI", "NC"))

@@ -14,6 +14,8 @@ onnx = pytest.importorskip("onnx")
 import onnx.backend.test.case.node as node_cases  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from .onnx_model import of_node  # noqa: E402
+
 OCR = "rapidocr_onnxruntime"
 OPS = ("Conv", "ConvTranspose", "AveragePool", "GlobalAveragePool", "Gemm", "MatMul", "Pad", "BatchNormalization")
 
@@ -95,6 +97,79 @@ def run(model, feeds):
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(names, feeds), strict=True)) | feeds
+
+
+POOL = {"kernel_shape": [2], "count_include_pad": 1}
+BESIDE_A_RUNTIME = [
+    ("AveragePool", {}, {**POOL, "strides": [2], "pads": [1, 0]}, (1, 5)),
+    ("AveragePool", {}, {**POOL, "strides": [2], "pads": [0, 1]}, (1, 5)),
+    ("AveragePool", {}, {**POOL, "auto_pad": "SAME_LOWER"}, (1, 5)),
+    ("AveragePool", {}, {**POOL, "auto_pad": "SAME_UPPER"}, (1, 5)),
+    ("AveragePool", {}, {"kernel_shape": [3], "pads": [2, 1], "dilations": [2]}, (2, 7)),
+    ("AveragePool", {}, {"kernel_shape": [3, 2], "pads": [2, 0, 0, 1], "strides": [2, 1], "ceil_mode": 1}, (2, 6, 5)),
+    ("BatchNormalization", {name: np.float32([1, 2, 3]) for name in ("scale", "B", "mean", "var")}, {}, (3,)),
+    ("Gemm", {"B": np.ones((5, 4), np.float32), "C": np.float32(3)}, {"beta": 0.5}, (5,)),
+    *(
+        ("Pad", {"pads": np.array([0, 0, *lows, 0, 0, *highs])}, {"mode": mode}, (2, 6, 5))
+        for mode in ("constant", "wrap", "reflect", "edge")
+        for lows, highs in [((1, 2), (3, 0)), ((-1, 2), (2, -2)), ((-2, -1), (-1, 0)), ((-2, 3), (0, -1))]
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "constants", "attributes", "shape"), BESIDE_A_RUNTIME)
+def test_a_node_and_its_map(kind, constants, attributes, shape):
+    pytest.importorskip("onnxruntime")
+    model = of_node(kind, constants, attributes, shape, 19)
+    x = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    expected, layer = run(model, {"x": x})["y"], cm.from_onnx(model).layers["y"]
+
+    assert layer(x).shape == expected.shape
+    assert np.allclose(layer(x), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "GlobalAveragePool"])
+def test_means_are_of_the_type_of_the_data(kind):
+    attributes = {"kernel_shape": [3]} if kind == "AveragePool" else {}
+    model = of_node(kind, {}, attributes, (1, 3))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    x = np.random.default_rng(0).standard_normal((1, 1, 3))
+    assert np.allclose(cm.from_onnx(model).layers["y"](x), x.mean(), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants", "attributes", "shape", "opset", "reason"),
+    [
+        ("BatchNormalization", {n: np.ones((2, 3), "f4") for n in "sbmv"}, {"spatial": 0}, (2, 3), 7, "spatial=0"),
+        (
+            "ConvTranspose",
+            {"W": np.ones((1, 1, 1), "f4")},
+            {"auto_pad": "SAME_UPPER", "strides": [3]},
+            (1, 3),
+            11,
+            "Runtimes disagree",
+        ),
+        (
+            "AveragePool",
+            {},
+            {"kernel_shape": [1], "auto_pad": "SAME_UPPER", "strides": [3]},
+            (1, 6),
+            22,
+            "spans [1] under strides [3]",
+        ),
+        (
+            "AveragePool",
+            {},
+            {"kernel_shape": [2], "auto_pad": "SAME_LOWER", "dilations": [2]},
+            (1, 5),
+            22,
+            "Runtimes disagree",
+        ),
+    ],
+)
+def test_what_has_no_one_meaning_is_skipped(kind, constants, attributes, shape, opset, reason):
+    assert reason in cm.from_onnx(of_node(kind, constants, attributes, shape, opset)).skipped["y"]
 
 
 def photograph(height, width):

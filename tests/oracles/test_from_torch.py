@@ -6,6 +6,8 @@ import pytest
 import convmtx as cm
 
 torch = pytest.importorskip("torch")
+from torch.nn.utils import prune  # noqa: E402
+
 nn = torch.nn
 
 
@@ -18,6 +20,11 @@ def seeded(make):
         elif name.endswith("running_mean"):
             value.copy_(torch.randn_like(value))
     return module.eval()
+
+
+def with_attribute(module, name, value):
+    setattr(module, name, value)
+    return module
 
 
 CASES = [
@@ -52,6 +59,9 @@ CASES = [
     (lambda: nn.ConstantPad1d((1, 2), 0.0), (2, 5)),
     (lambda: nn.ConstantPad2d((1, 2, 0, -1), 2.5), (2, 5, 3)),
     (lambda: nn.CircularPad2d((1, 2, 3, 0)), (2, 5, 6)),
+    (lambda: nn.CircularPad2d((-1, 2, 3, -2)), (2, 5, 6)),
+    (lambda: nn.ReflectionPad2d((-1, 2, 3, -2)), (2, 5, 6)),
+    (lambda: nn.ReplicationPad2d((-1, 2, 3, -2)), (2, 5, 6)),
     (lambda: nn.ReflectionPad1d((3, 2)), (2, 5)),
     (lambda: nn.ReplicationPad3d((1, 2, 3, 0, 0, 4)), (2, 3, 2, 4)),
     (lambda: nn.Identity(), (2, 5)),
@@ -76,16 +86,73 @@ def test_a_module_and_its_map(make, shape):
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     x = torch.randn((2, *shape), dtype=dtype)
     expected = module(x)
-    matrix = torch.as_tensor(layer.op.to_dense())
+    matrix, sparse = layer.op.to_dense(), layer.op.to_sparse("coo")
 
+    assert torch.allclose(sparse.to_dense(), matrix, rtol=1e-5, atol=1e-6)
+    assert matrix.dtype == layer.offset.dtype == dtype
     assert layer.out_shape == tuple(expected.shape[1:])
     assert torch.allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
-    product = x.reshape(2, -1) @ matrix.to(dtype).T + torch.as_tensor(layer.offset).reshape(-1)
+    product = x.reshape(2, -1) @ matrix.T + layer.offset.reshape(-1)
     assert torch.allclose(product, expected.reshape(2, -1), rtol=1e-4, atol=1e-5)
     y = torch.randn_like(expected[0]).reshape(-1)
-    assert torch.allclose(layer.op.T @ y, matrix.to(dtype).T @ y, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(layer.op.T @ y, matrix.T @ y, rtol=1e-4, atol=1e-4)
     ones = torch.cat([x[0].reshape(-1), torch.ones(1, dtype=dtype)])
     assert torch.allclose(layer.augmented() @ ones, expected[0].reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+WEIGHTLESS = [
+    (nn.AvgPool2d(3), (2, 6, 6)),
+    (nn.AvgPool2d(3, padding=1, count_include_pad=False), (2, 6, 6)),
+    (nn.ConstantPad2d(1, 0.1), (2, 6, 6)),
+    (nn.CircularPad2d((1, -1, 1, 1)), (2, 6, 6)),
+    (nn.Upsample(scale_factor=2), (2, 3, 4)),
+    (nn.Flatten(), (2, 3)),
+    (nn.Identity(), (2, 3)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("layer", "shape"), WEIGHTLESS)
+def test_layers_without_weights_are_of_their_neighbours_type(layer, shape, dtype):
+    conv = nn.Conv2d if len(shape) == 3 else nn.Conv1d
+    module = nn.Sequential(conv(2, 2, 1), layer).to(dtype).requires_grad_(False)
+    x = torch.rand(shape, dtype=dtype)
+    ours, expected = cm.from_torch(module, shape), module(x[None])[0]
+
+    assert ours.op.to_dense().dtype == ours.offset.dtype == ours(x).dtype == dtype
+    assert (ours(x) - expected).abs().max() <= 8 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize(("layer", "shape"), WEIGHTLESS)
+def test_layers_without_weights_alone_are_of_the_default_type(layer, shape):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        ours = cm.from_torch(layer, shape)
+        x = torch.rand(shape)
+    finally:
+        torch.set_default_dtype(before)
+    forms = (ours.op.to_dense(), ours.op.to_sparse("coo"), ours.offset, ours.augmented().to_dense())
+    assert {form.dtype for form in forms} == {torch.float64}
+    assert torch.allclose(ours(x), layer(x[None])[0], rtol=0, atol=1e-15)
+
+
+def test_layers_without_weights_are_where_their_neighbours_are():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(6, 2, device="meta"))
+    ours = cm.from_torch(module, (2, 3))
+    x = torch.empty(2, 3, device="meta")
+    assert {each.device.type for each in (ours.op.to_dense(), ours.offset, ours(x), ours.op.T(ours(x)))} == {"meta"}
+
+
+def test_a_map_is_a_snapshot_of_the_weights():
+    module, x = nn.Conv1d(2, 3, 2), torch.randn(2, 5)
+    ours, before = cm.from_torch(module, (2, 5)), module(x).detach()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 1
+
+    assert torch.allclose(ours(x), before)
+    assert torch.allclose(cm.from_torch(module, (2, 5))(x), module(x))
 
 
 def test_gradients_reach_the_weights():
@@ -116,6 +183,20 @@ def test_a_chain_of_convolutions_is_one():
         (lambda: nn.Flatten(0), (2, 3), "start_dim=0"),
         (lambda: nn.Linear(5, 2), (4,), "5 features"),
         (lambda: nn.AvgPool2d(2), (1, 2, 3, 3), "AvgPool2d with input_shape"),
+        (lambda: nn.Conv2d(2, 1, 2), (4, 2, 3, 3), "Conv2d with input_shape.*Leave the batch out"),
+        (lambda: nn.ConvTranspose1d(2, 1, 2), (4, 2, 3), "ConvTranspose1d with input_shape.*Leave the batch out"),
+        (lambda: nn.BatchNorm2d(2).eval(), (2, 3), "BatchNorm2d with input_shape"),
+        (lambda: nn.BatchNorm1d(2).eval(), (2, 3, 4), "BatchNorm1d with input_shape"),
+        (lambda: nn.Conv1d(2, 1, 2).to(torch.float8_e4m3fn), (2, 3), "Conv1d of torch.float8_e4m3fn"),
+        (lambda: nn.LazyConv2d(2, 3), (2, 5, 5), "LazyConv2d.*Run it once on an input"),
+        (lambda: nn.Sequential(nn.LazyBatchNorm1d().eval()), (2, 5), "LazyBatchNorm1d.*Run it once on an input"),
+        (lambda: with_attribute(nn.Conv1d(1, 1, 2), "padding_mode", "mirror"), (1, 3), "padding_mode='mirror'"),
+        (lambda: with_attribute(nn.Linear(3, 1), "forward", torch.relu), (3,), "Linear with a forward of its own"),
+        (
+            lambda: with_attribute(nn.Conv1d(1, 1, 2), "_conv_forward", torch.conv1d),
+            (1, 3),
+            "Conv1d with a _conv_forward of its own",
+        ),
         (lambda: nn.Sequential(nn.Conv1d(1, 1, 1), nn.Tanh()), (1, 3), "module Tanh"),
         (lambda: type("Mine", (nn.Conv1d,), {})(1, 1, 2), (1, 3), "module Mine"),
         (lambda: 3, (1, 3), "a int"),
@@ -131,6 +212,31 @@ def test_hooks_are_refused():
     module.register_forward_hook(lambda *_: None)
     with pytest.raises(cm.UnsupportedError, match="_forward_hooks"):
         cm.from_torch(module, (1, 3))
+
+
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook"])
+def test_hooks_of_all_modules_are_refused(kind):
+    handle = getattr(nn.modules.module, f"register_module_{kind}")(lambda *_: None)
+    try:
+        with pytest.raises(cm.UnsupportedError, match=f"_global_{kind}s"):
+            cm.from_torch(nn.Conv1d(1, 1, 2), (1, 3))
+    finally:
+        handle.remove()
+    assert cm.from_torch(nn.Conv1d(1, 1, 2), (1, 3)).out_shape == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (nn.utils.weight_norm, "remove_weight_norm"),
+        (nn.utils.spectral_norm, "remove_spectral_norm"),
+        (lambda module: prune.identity(module, "weight"), r"prune\.remove"),
+    ],
+)
+def test_weights_changed_by_hooks_are_refused_with_the_way_out(change, remedy):
+    with pytest.raises(cm.UnsupportedError, match=f"_forward_pre_hooks.*{remedy}"):
+        cm.from_torch(change(nn.Conv1d(1, 1, 2)), (1, 3))
 
 
 def test_permutations_turn_matrices_of_one_order_into_the_other():

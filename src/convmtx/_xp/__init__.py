@@ -50,6 +50,9 @@ def _foreign(call: str, name: str, value: Any) -> Array:
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
         raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
+    if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
+        got = f"{name} is a tensor of layout {value.layout}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted a dense one", "Pass x.to_dense()"))
     if not namespace(value).isdtype(value.dtype, "numeric"):
         raise _not_numeric(call, name, value.dtype, "Cast it first")
     return value
@@ -101,10 +104,18 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
         return like(first, second), second
     if is_numpy(second):
         return first, like(second, first)
-    if library(first) != library(second):
+    one_library(call, first, second)
+    if library(first) == "torch" and first.device != second.device:
+        got = f"one tensor is on {first.device} and the other on {second.device}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+    return first, second
+
+
+def one_library(call: str, first: Array, second: Array) -> None:
+    """Refuse arrays of two libraries; those of NumPy go with any other."""
+    if not (is_numpy(first) or is_numpy(second) or library(first) == library(second)):
         got = f"one array is of {library(first)} and the other of {library(second)}"
         raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
-    return first, second
 
 
 def like(array: Array, other: Array) -> Array:
@@ -160,6 +171,22 @@ def itemsize(dtype: Any) -> int:
 def cast(array: Array, dtype: Any) -> Array:
     """The array in another type, itself where it has that already."""
     return array if array.dtype == dtype else namespace(array).astype(array, dtype)
+
+
+def as_like(array: Array, other: Array) -> Array:
+    """A NumPy array in the library, on the device and in the type of another."""
+    return cast(like(array, other), other.dtype)
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no entry is NaN or infinite, as far as can be told: of arrays whose values are not known, yes."""
+    if is_traced(array):
+        return True
+    xp = namespace(array)
+    try:
+        return bool(xp.all(xp.isfinite(array)))
+    except RuntimeError:  # PyTorch under vmap, or without data
+        return True
 
 
 def gather(array: Array, index: IntArray, axis: int) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx._xp import cast, library, like, namespace, promoted, summed_at
+from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
 
 if TYPE_CHECKING:
@@ -23,6 +24,24 @@ def made(format: str, values: Array, places: list[Any], shape: tuple[int, int]) 
 
 
 def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    import torch
+
+    functorch = torch._C._functorch
+    if functorch.is_batchedtensor(values):
+        wanted = "PyTorch maps no sparse tensors"
+        raise ArgumentTypeError(sentence("to_sparse", "torch.func.vmap", wanted, "Use to_dense(), or apply the map"))
+    try:
+        return _sparse_tensor(format, values, places, shape)
+    except RuntimeError as error:  # PyTorch differentiates few of them, and says so in many ways
+        if not (values.requires_grad or functorch.is_functorch_wrapped_tensor(values)):
+            raise
+        got = f"format={format!r} of {values.dtype} with gradients"
+        wanted = f"PyTorch has no such tensor ({str(error).splitlines()[0][:200]})"
+        remedy = "Use to_dense(), or apply the map" if format == "coo" else "Use format='coo' or to_dense()"
+        raise ArgumentTypeError(sentence("to_sparse", got, wanted, remedy)) from None
+
+
+def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
     import torch
 
     columns, pointers = (like(each.astype(np.int64), values) for each in places)

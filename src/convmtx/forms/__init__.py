@@ -27,6 +27,7 @@ __all__ = [
     "FORMATS",
     "by_coordinates",
     "check_format",
+    "check_storable",
     "converted",
     "dense_matrix",
     "row_indices",
@@ -69,10 +70,7 @@ def sparse_matrix(
         memory.require(call, "coo", sizes(geometry, kernel.dtype))
         some = None if rows is None else row_indices(call, rows, geometry.shape[0])
         return gathered.sparse(geometry, kernel, format, order, some)
-    if kernel.dtype == np.float16:
-        got = f"the kernel has dtype {kernel.dtype}"
-        wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Use op.with_kernel(op.kernel.astype(np.float32))"))
+    check_storable(call, kernel.dtype)
     if rows is not None:
         return _rows(call, geometry, kernel, format, order, row_indices(call, rows, geometry.shape[0]))
     known = sizes(geometry, kernel.dtype)
@@ -93,6 +91,14 @@ def check_format(call: str, array: Array, format: SparseFormat) -> None:
     if format not in known:
         have = f"{name} has {' and '.join(map(repr, known))}" if known else f"{name} has no sparse arrays"
         raise ArgumentError(sentence(call, f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel"))
+
+
+def check_storable(call: str, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that SciPy's sparse arrays do not hold."""
+    if dtype == np.float16:
+        wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
+        remedy = "Use to_dense(), or a kernel of float32, as of op.with_kernel(op.kernel.astype(np.float32))"
+        raise ArgumentTypeError(sentence(call, f"the kernel has dtype {dtype}", wanted, remedy))
 
 
 def _rows(

@@ -14,7 +14,7 @@ from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, needed, unsupported
-from convmtx.maps import Affine, AlongAxis, permutation
+from convmtx.maps import Affine, permutation
 from convmtx.typing import Array, PerAxis, Shape
 
 _CALL = "from_keras"
@@ -29,7 +29,7 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
         Conv1D to 3D (causal too), DepthwiseConv1D and 2D, SeparableConv1D and 2D, Conv1DTranspose to 3DTranspose,
         AveragePooling1D to 3D, GlobalAveragePooling1D to 3D, BatchNormalization, ZeroPadding1D to 3D, UpSampling1D to
         3D of interpolation nearest, Flatten, Dense, Dropout, Identity, Activation of linear, or a Sequential of these.
-        ``data_format`` may be either.
+        ``data_format`` may be either. Layers with weights must have been built, or called once.
     input_shape : tuple of int
         Shape of one input without the batch.
 
@@ -41,7 +41,8 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     Raises
     ------
     UnsupportedError
-        Where the layer, or an option of it such as its activation, is no such map; the message names it. A ValueError.
+        Where the layer, or an option of it such as its activation, is no such map; quantized layers, and such with
+        LoRA, are none. The message names it. A ValueError.
     ValueError
         Where the input shape does not fit.
     ImportError
@@ -60,13 +61,29 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     family = re.sub("[123]D", "", name)
     if family not in _CONVERTERS or type(layer) is not getattr(keras.layers, name, None):
         raise unsupported(_CALL, f"layer {name}", "Wanted a linear layer that from_keras lists", "Convert its parts")
+    _refuse_replaced_weights(layer, name)
     activation = getattr(layer, "activation", None)
     if activation is not None and activation is not keras.activations.linear:
         got = f"{name} with activation={getattr(activation, '__name__', activation)!r}"
         raise unsupported(_CALL, got, "Wanted none: it is not linear", "Make it a layer of its own")
-    if not layer.built:
-        layer.build((None, *shape))
+    if family in _WEIGHTED and not layer.built:
+        raise unsupported(_CALL, f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
     return _CONVERTERS[family](layer, shape)
+
+
+def _refuse_replaced_weights(layer: Any, name: str) -> None:
+    """Weights that are not what the layer computes with, or of a type that NumPy does not have."""
+    if getattr(layer, "quantization_mode", None) is not None:
+        got = f"{name} with quantization_mode={layer.quantization_mode!r}"
+        raise unsupported(
+            _CALL, got, "It rounds its inputs, so it is not linear", "Convert the layer before quantize()"
+        )
+    if getattr(layer, "lora_enabled", False):
+        got = f"{name} with lora_enabled=True"
+        raise unsupported(_CALL, got, "Its kernel is a sum that is not known here", "Save and load it to merge them")
+    if layer.variable_dtype not in ("float16", "float32", "float64"):
+        got = f"{name} of dtype {layer.variable_dtype}"
+        raise unsupported(_CALL, got, "NumPy has no such numbers", "Make the layer with dtype='float32'")
 
 
 def _array(value: Any) -> Any:
@@ -118,13 +135,15 @@ def _separable(layer: Any, shape: Shape) -> Affine:
 
 
 def _transpose(layer: Any, shape: Shape) -> Affine:
-    more = layer.output_padding
+    if layer.output_padding is not None:
+        got = f"output_padding={layer.output_padding}"
+        raise unsupported(_CALL, got, "Frameworks behind Keras read it differently")
+    spans = [t * (k - 1) + 1 for t, k in zip(layer.dilation_rate, layer.kernel_size, strict=True)]
+    gaps = [max(s - span, 0) for s, span in zip(layer.strides, spans, strict=True)]  # n*s outputs at least, says Keras
     op = conv_transpose(
         _stored(layer, _array(layer.kernel)), shape, stride=layer.strides, dilation=layer.dilation_rate,
-        padding=layer.padding, output_padding=0 if more is None else more, channels=_channels(layer),
+        padding=layer.padding, output_padding=gaps if layer.padding == "valid" else 0, channels=_channels(layer),
     )  # fmt: skip
-    if more is not None:
-        raise unsupported(_CALL, f"output_padding={more}", "Frameworks behind Keras read it differently")
     return layers.affine(op, _array(layer.bias), _axis(layer))
 
 
@@ -137,12 +156,17 @@ def _average(layer: Any, shape: Shape) -> Affine:
     bare = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
     pads = resolve.pads(_CALL, layer.padding, bare)
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
-    return layers.affine(layers.averaged(shape, axes, sizes, _channels(layer), None, np.float32), None)
+    return layers.affine(_means(layer, shape, axes), None)
+
+
+def _means(layer: Any, shape: Shape, axes: list[Axis]) -> LinearMap:
+    """Of what a window reads inside the array, in the type that the layer's weights would have."""
+    counted = [(0, axis.size) for axis in axes]
+    return layers.averaged(shape, axes, counted, _channels(layer), None, np.empty(0, layer.variable_dtype))
 
 
 def _global_average(layer: Any, shape: Shape) -> Affine:
-    sizes = _sizes(layer, shape)
-    op = layers.averaged(shape, [Axis(n, n) for n in sizes], sizes, _channels(layer), None, np.float32)
+    op = _means(layer, shape, [Axis(n, n) for n in _sizes(layer, shape)])
     if not layer.keepdims:
         op = layers.flattened(op.out_shape, (prod(op.out_shape),)) @ op
     return layers.affine(op, None)
@@ -155,7 +179,7 @@ def _batch_norm(layer: Any, shape: Shape) -> Affine:
     if layer.scale:
         factor = factor * _array(layer.gamma)
     offset = -mean * factor + (_array(layer.beta) if layer.center else 0)
-    return layers.affine(AlongAxis(np.diag(factor), shape, axis), offset, axis)
+    return layers.affine(layers.along(np.diag(factor), shape, axis), offset, axis)
 
 
 def _padding(layer: Any, shape: Shape) -> Affine:
@@ -189,13 +213,15 @@ def _flatten(layer: Any, shape: Shape) -> Affine:
 
 
 def _dense(layer: Any, shape: Shape) -> Affine:
-    return layers.affine(AlongAxis(_array(layer.kernel).T, shape, len(shape) - 1), _array(layer.bias), -1)
+    return layers.affine(layers.along(_array(layer.kernel).T, shape, len(shape) - 1), _array(layer.bias), -1)
 
 
 def _identity(_layer: Any, shape: Shape) -> Affine:
     return layers.affine(layers.identity(shape), None)
 
 
+#: Families of layers that have weights once they are built.
+_WEIGHTED = ("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose", "BatchNormalization", "Dense")
 _CONVERTERS: Any = {
     "Conv": _conv,
     "DepthwiseConv": _depthwise,

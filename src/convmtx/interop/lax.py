@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from convmtx._xp import moved, numeric
 from convmtx.algebra import LinearMap
 from convmtx.construct import conv
+from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.interop import layers, unsupported
 from convmtx.maps import Affine, Rearranged
@@ -35,7 +37,8 @@ def from_lax(
         The kernel, its axes as ``dimension_numbers`` say.
     lhs_shape : tuple of int
         Shape of the input, with the batch axis or without it. The map is that of one input, without the batch axis;
-        with ``batch_group_count=b`` one output takes b inputs, so then the batch axis stays and must be b.
+        with ``batch_group_count=b`` one output takes b inputs, so then the batch axis stays and must be b; the output
+        has no batch axis even then.
     window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count
         As for JAX: ``padding`` is ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"`` or pairs; ``dimension_numbers`` a triple of
         strings such as ``("NHWC", "HWIO", "NHWC")``, a ConvDimensionNumbers, or None for ``("NCHW", "OIHW", "NCHW")``.
@@ -48,7 +51,8 @@ def from_lax(
     Raises
     ------
     ValueError, TypeError
-        Where the parameters do not belong together; `UnsupportedError` for a batch that one output does not use up.
+        Where the parameters do not belong together; `UnsupportedError` for a batch that one output does not use up,
+        and for kernels without spatial axes.
 
     Examples
     --------
@@ -59,6 +63,9 @@ def from_lax(
     """
     kernel = numeric(_CALL, "rhs", rhs)
     d = kernel.ndim - 2
+    if d < 1:
+        got = f"rhs has shape {tuple(kernel.shape)}"
+        raise unsupported(_CALL, got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
     lhs, taps, out = _specs(dimension_numbers, d)
     groups = resolve.integer(_CALL, "feature_group_count", feature_group_count, 1)
     samples = resolve.integer(_CALL, "batch_group_count", batch_group_count, 1)
@@ -104,7 +111,11 @@ def _each(name: str, value: Any, d: int) -> Shape:
 def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs."""
     if not isinstance(padding, str):
-        return [tuple(pair) for pair in padding]
+        try:
+            return [(index(lo), index(hi)) for lo, hi in padding]
+        except (TypeError, ValueError):
+            wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
+            raise ArgumentTypeError(sentence(_CALL, f"padding={padding!r}", wanted, "Pass [(1, 1)], say")) from None
     name = resolve.one_of(_CALL, "padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
@@ -117,20 +128,18 @@ def _specs(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     if numbers is None:
         plain = list(range(d + 2))
         return plain, plain, plain
-    specs = (
-        [getattr(numbers, name) for name in ("lhs_spec", "rhs_spec", "out_spec")]
-        if hasattr(numbers, "lhs_spec")
-        else list(numbers)
-    )
-    if len(specs) != 3 or any(len(spec) != d + 2 for spec in specs):
+    if hasattr(numbers, "lhs_spec"):
+        numbers = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
+    specs = list(numbers) if isinstance(numbers, Sequence) and not isinstance(numbers, str) else []
+    if len(specs) != 3 or any(not isinstance(spec, Sequence) or len(spec) != d + 2 for spec in specs):
         got = f"dimension_numbers={numbers!r}"
         raise unsupported(_CALL, got, f"Wanted three layouts of {d + 2} axes", "Check rhs")
-    if not all(isinstance(spec, str) for spec in specs):
+    if all(set(spec) == set(range(d + 2)) for spec in specs):
         return [*specs[0]], [*specs[1]], [*specs[2]]
-    spatial = [letter for letter in specs[1] if letter not in "OI"]  # in the order of the kernel's axes
-    heads = ("NC", "OI", "NC")
+    spatial = [letter for letter in specs[1] if letter not in ("O", "I")]  # in the order of the kernel's axes
+    heads, strings = ("NC", "OI", "NC"), all(isinstance(spec, str) for spec in specs)
     for spec, head in zip(specs, heads, strict=True):
-        if sorted(spec) != sorted([*head, *spatial]):
+        if not strings or sorted(spec) != sorted([*head, *spatial]):
             got = f"dimension_numbers={numbers!r}"
             raise unsupported(_CALL, got, f"Wanted {head} and the same letters for space in each", "Check the letters")
     return tuple([spec.index(letter) for letter in (*head, *spatial)] for spec, head in zip(specs, heads, strict=True))  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, UnsupportedError, sentence
+from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, sentence
 from convmtx.geometry import resolve
 from convmtx.interop import needed, unsupported
 from convmtx.interop.onnx_nodes import CONVERTERS, Node
@@ -23,6 +23,8 @@ _CALL = "from_onnx"
 _MOVING = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Concat", "Slice", "Neg")
 #: Nodes that work out shapes, from as many numbers as a shape may have.
 _COUNTING, _SMALL = ("Gather", "Add", "Sub", "Mul", "Div", "Floor", "Ceil"), 64
+#: Bytes that a protobuf message can have, and bytes of constants that are worked out for each byte that the model has.
+_LONGEST, _GROWTH = (1 << 31) - 1, 16
 
 
 class OnnxLayer(Affine):
@@ -89,17 +91,17 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         got = f"model is a {type(model).__name__}"
         raise ArgumentTypeError(sentence(_CALL, got, "Wanted a path or an onnx.ModelProto", "Pass one of these"))
-    graph = _Graph(onnx, _checked(onnx, model), input_shapes or {})
+    graph = _Graph(onnx, _checked(onnx, model), {} if input_shapes is None else input_shapes)
     found: dict[str, OnnxLayer] = {}
     skipped: dict[str, str] = {}
     for node in graph.nodes:
         name = node.output[0] if node.output else node.name
         try:
             found[name] = graph.layer(node)
-        except UnsupportedError as error:
-            skipped[name] = str(error)
         except ConvmtxError as error:
-            skipped[name] = f"{node.op_type}: {error}"
+            skipped[name] = f"{node.op_type}: {str(error).removeprefix(f'{node.op_type}: ')}"
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # the checker lets much pass
+            skipped[name] = f"{node.op_type}: its attributes contradict each other ({_first_line(error)})"
     return OnnxLayers(found, skipped)
 
 
@@ -110,6 +112,7 @@ def _checked(onnx: Any, model: Any) -> Any:
             loaded, folder = onnx.ModelProto(), None
             loaded.CopyFrom(model)
         else:
+            _refuse_strange(Path(model))
             loaded, folder = onnx.load(model, load_external_data=False), Path(model).resolve().parent
         for tensor in onnx.external_data_helper._get_all_tensors(loaded):
             if onnx.external_data_helper.uses_external_data(tensor):
@@ -125,6 +128,16 @@ def _checked(onnx: Any, model: Any) -> Any:
         got = f"{named} is no valid ONNX model ({_first_line(error)})"
         raise ModelFileError(sentence(_CALL, got, "Wanted a whole and valid file", "Export it again")) from None
     return loaded
+
+
+def _refuse_strange(path: Path) -> None:
+    """Refuse what has no end, such as a device or a pipe, and what is too long to be a model, before it is opened."""
+    if path.exists() and not path.is_file():
+        raise ModelFileError(sentence(_CALL, f"{path} is no ordinary file", "Wanted one", "Pass the path of a model"))
+    if path.is_file() and path.stat().st_size > _LONGEST:
+        got = f"{path} has {path.stat().st_size} bytes"
+        wanted = f"An ONNX model has at most {_LONGEST}"
+        raise ModelFileError(sentence(_CALL, got, wanted, "Export it with its data in a file beside it"))
 
 
 def _first_line(error: Exception) -> str:
@@ -169,6 +182,7 @@ class _Graph:
             got = f"the shapes of the model contradict each other ({_first_line(error)})"
             raise ModelFileError(sentence(_CALL, got, "Wanted shapes that fit", "Check input_shapes")) from None
         self.nodes = inferred.node
+        self._allowance = _GROWTH * model.ByteSize()
         self._held = {tensor.name: tensor for tensor in inferred.initializer}
         self._makers = {name: node for node in inferred.node for name in node.output}
         self._infos = {info.name: info for info in (*inferred.input, *inferred.value_info, *inferred.output)}
@@ -188,6 +202,9 @@ class _Graph:
 
     def _fix(self, model: Any, input_shapes: Mapping[str, Any]) -> None:
         """Write the shapes asked for into the graph's inputs, and forget those that were inferred without them."""
+        if not isinstance(input_shapes, Mapping):
+            got = f"input_shapes is a {type(input_shapes).__name__}"
+            raise ArgumentTypeError(sentence(_CALL, got, "Wanted names and shapes", "Pass {'x': (1, 3, 32, 32)}, say"))
         inputs = {value.name: value for value in model.graph.input}
         for name, given in input_shapes.items():
             sizes = resolve.shape(_CALL, f"input_shapes[{name!r}]", given)
@@ -236,6 +253,9 @@ class _Graph:
             return None
         if node.op_type not in _MOVING and not (small and node.op_type in _COUNTING):
             return None
+        self._allowance -= sum(each.nbytes for each in inputs if each is not None)
+        if self._allowance < 0:  # a few nodes can double an array again and again
+            return None
         from onnx.reference import ReferenceEvaluator
 
         feeds: Any = dict(zip([each for each in node.input if each], inputs, strict=True))
@@ -255,8 +275,16 @@ class _Graph:
             raise unsupported(_CALL, got, "The sizes after the batch must be known", "Pass input_shapes")
         return tuple(int(n) for n in sizes[1:]) if len(sizes) > 1 else tuple(int(n) for n in sizes)
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of a tensor's numbers, where NumPy has it."""
+        number = self._infos[name].type.tensor_type.elem_type
+        dtype = self.onnx.helper.tensor_dtype_to_np_dtype(number)
+        if dtype.kind not in "iuf":
+            raise unsupported(_CALL, f"{name!r} is of {dtype}", "Wanted integers or floats of NumPy", "Cast the model")
+        return np.dtype(dtype)
+
     def layer(self, node: Any) -> OnnxLayer:
-        """The node's map; UnsupportedError tells why there is none."""
+        """The node's map; an error tells why there is none."""
         convert = CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if convert is None:
             raise unsupported(

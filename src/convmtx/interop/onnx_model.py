@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import is_numpy
+from convmtx._xp import as_numpy
 from convmtx.algebra import LinearMap
+from convmtx.composites import Product
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.interop import needed, unsupported
+from convmtx.maps import Rearranged
 from convmtx.operator import ConvOperator
 from convmtx.taps import swapped, taps_of
 
@@ -20,26 +22,37 @@ _MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 def model_of(op: LinearMap) -> Any:
     """A ModelProto from x (N, *in_shape) to y (N, *out_shape)."""
     onnx = needed("to_onnx", "onnx", "onnx")
-    if not is_numpy(op._of):
-        raise unsupported(
-            "to_onnx", f"a map of {type(op._of).__module__}", "Wanted NumPy's numbers", "Convert the kernel"
-        )
-    if op.dtype.kind != "f" or op.dtype.itemsize > 8:
-        raise unsupported("to_onnx", f"a map of {op.dtype}", "Wanted floats of 16 to 64 bits", "Convert the kernel")
-    build = _Builder(onnx, op.dtype)
-    convolution = isinstance(op, ConvOperator) and _convolved(build, op.geometry, op.kernel)
-    if not convolution:
-        build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
-        build.add("MatMul", "matrix", np.ascontiguousarray(op.to_dense().T))
-        build.add("Reshape", "out_shape", np.array([-1, *op.out_shape]))
+    factors = op.factors if isinstance(op, Product) else (op,)
+    name = str(op.dtype).rpartition(".")[2]
+    if all(isinstance(factor, Rearranged) for factor in factors):
+        name = "float32"  # they have no numbers of their own
+    if name not in ("float16", "float32", "float64"):
+        raise unsupported("to_onnx", f"a map of {name}", "Wanted floats of 16 to 64 bits", "Convert the kernel")
+    build = _Builder(onnx, np.dtype(name))
+    for factor in reversed(factors):
+        _add(build, factor)
     return build.model(op.in_shape, op.out_shape)
+
+
+def _add(build: _Builder, op: LinearMap) -> None:
+    """The nodes of a map that is no product."""
+    if isinstance(op, Rearranged):
+        build.add("Transpose", perm=[0, *(1 + axis for axis in op.axes)])
+    elif isinstance(op, ConvOperator) and _convolved(
+        build, op.geometry, as_numpy("to_onnx", op.kernel).astype(build.dtype)
+    ):
+        return
+    else:
+        build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
+        build.add("MatMul", "matrix", as_numpy("to_onnx", op.to_dense()).T.astype(build.dtype))
+    build.add("Reshape", "out_shape", np.array([-1, *op.out_shape]))
 
 
 class _Builder:
     """A chain of nodes, each applied to what the one before it made."""
 
     def __init__(self, onnx: Any, dtype: Any) -> None:
-        self._onnx, self._dtype = onnx, dtype
+        self._onnx, self.dtype = onnx, dtype
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -55,7 +68,7 @@ class _Builder:
     def model(self, in_shape: Any, out_shape: Any) -> Any:
         """The chain as a checked model."""
         helper = self._onnx.helper
-        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self._dtype))
+        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         self._nodes[-1].output[0] = "y"
         shapes = (("x", in_shape), ("y", out_shape))
         ends = [helper.make_tensor_value_info(name, kind, ["N", *shape]) for name, shape in shapes]
@@ -92,7 +105,7 @@ def _convolved(build: _Builder, geometry: Geometry, kernel: Any) -> bool:
             theirs = [not a.zero_outside and a.boundary.name == mode for a in axes]
             given = [(a.lo, end) if its else (0, 0) for a, end, its in zip(axes, ends, theirs, strict=True)]
             build.add("Pad", f"{mode} pads", _flat(given), mode=_MODES[mode])
-        zeros = [(a.lo, end) if a.zero_outside else (0, 0) for a, end in zip(axes, ends, strict=True)]
+        zeros = [(a.lo, a.hi) if a.zero_outside else (0, 0) for a in axes]
         if min(min(pair) for pair in zeros) < 0:
             build.add("Pad", "zero pads", _flat(zeros))
             zeros = [(0, 0)] * d

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, unsupported
-from convmtx.maps import Affine, AlongAxis
+from convmtx.maps import Affine
 from convmtx.typing import AnyArray, Shape
 
 _CALL = "from_onnx"
@@ -63,6 +62,11 @@ class Node:
         return self._graph.shape(self.data)
 
     @property
+    def numbers(self) -> AnyArray:
+        """An empty array of the data's type."""
+        return np.empty(0, self._graph.dtype(self.data))
+
+    @property
     def outputs(self) -> int:
         """How many outputs are asked for."""
         return sum(bool(name) for name in self._node.output)
@@ -80,6 +84,14 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     return strides, dilations, list(zip(pads[:d], pads[d:], strict=True))
 
 
+def _refuse_gaps(node: Node, kernel: Shape, strides: Shape, dilations: Shape, padding: Any) -> None:
+    """Names of pads where windows leave gaps, so that the pads would be negative."""
+    spans = [t * (k - 1) + 1 for t, k in zip(dilations, kernel, strict=True)]
+    if padding in ("same", "same_lower") and any(span < s for span, s in zip(spans, strides, strict=True)):
+        got = f"auto_pad SAME with a kernel that spans {spans} under strides {list(strides)}"
+        raise unsupported(node.op_type, got, "Runtimes disagree on its pads")
+
+
 def _conv(node: Node) -> Affine:
     W, bias = node.constant(1, "W"), node.optional(2, "B")
     strides, dilations, padding = _windows(node, W.shape[2:])
@@ -94,6 +106,7 @@ def _conv_transpose(node: Node) -> Affine:
     W, bias = node.constant(1, "W"), node.optional(2, "B")
     outs = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
+    _refuse_gaps(node, W.shape[2:], strides, dilations, padding)
     if outs is not None and not isinstance(padding, str):
         padding = "valid"  # the pads follow from the sizes
     op = conv_transpose(
@@ -107,10 +120,14 @@ def _conv_transpose(node: Node) -> Affine:
 def _average(node: Node) -> Affine:
     kernel, shape = tuple(node.take("kernel_shape")), node.shape
     strides, dilations, padding = _windows(node, kernel)
+    _refuse_gaps(node, kernel, strides, dilations, padding)
+    if padding in ("same", "same_lower") and max(dilations) > 1:
+        got = f"auto_pad SAME with dilations {list(dilations)}"
+        raise unsupported("AveragePool", got, "Runtimes disagree on its pads")
     ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
     sizes = shape[1:]
     bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
-    axes, ends = [], []
+    axes, counted = [], []
     for a, (lo, hi) in zip(bare, resolve.pads(_CALL, padding, bare), strict=True):
         spare = a.size + lo + hi - a.span
         outs = (-(-spare // a.stride) if ceil else spare // a.stride) + 1
@@ -118,14 +135,14 @@ def _average(node: Node) -> Affine:
         axes.append(
             Axis(a.size, a.kernel, a.stride, a.dilation, lo=lo, hi=(outs - 1) * a.stride + a.span - a.size - lo)
         )
-        ends.append(a.size + (hi if included else 0))
-    return layers.affine(layers.averaged(shape, axes, ends, "first", None, np.float32), None)
+        counted.append((-lo, a.size + hi) if included else (0, a.size))
+    return layers.affine(layers.averaged(shape, axes, counted, "first", None, node.numbers), None)
 
 
 def _global_average(node: Node) -> Affine:
     shape = node.shape
-    axes = [Axis(n, n) for n in shape[1:]]
-    return layers.affine(layers.averaged(shape, axes, shape[1:], "first", None, np.float32), None)
+    axes, counted = [Axis(n, n) for n in shape[1:]], [(0, n) for n in shape[1:]]
+    return layers.affine(layers.averaged(shape, axes, counted, "first", None, node.numbers), None)
 
 
 def _gemm(node: Node) -> Affine:
@@ -134,12 +151,13 @@ def _gemm(node: Node) -> Affine:
     B, C = node.constant(1, "B"), node.optional(2, "C")
     matrix = B if node.take("transB", 0) else B.T
     alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
-    op = AlongAxis((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
+    op = layers.along((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
     if C is None:
         return layers.affine(op, None)
     if C.ndim == 2 and C.shape[0] != 1:
         raise unsupported("Gemm", f"C of shape {C.shape}", "It adds different numbers to different samples")
-    return layers.affine(op, np.broadcast_to(C.reshape(-1) * C.dtype.type(beta), op.out_shape))
+    bias = C.reshape(-1) * C.dtype.type(beta)
+    return layers.affine(op, np.broadcast_to(bias, op.out_shape) if bias.size == 1 else bias)
 
 
 def _matmul(node: Node) -> Affine:
@@ -153,7 +171,7 @@ def _matmul(node: Node) -> Affine:
         got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
         raise unsupported("MatMul", got, "Wanted one matrix, that leaves the batch alone")
     matrix = constant[None] if vector else constant.reshape(constant.shape[-2:])
-    op: LinearMap = AlongAxis(matrix if first or vector else matrix.T, shape, axis)
+    op = layers.along(matrix if first or vector else matrix.T, shape, axis)
     if vector:
         op = layers.flattened(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
     return layers.affine(op, None)
@@ -171,14 +189,17 @@ def _pad(node: Node) -> Affine:
     if ends.pop(0, (0, 0)) != (0, 0):
         raise unsupported("Pad", "pads of the first axis", "It is the batch")
     rule = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
-    op = layers.padded(shape, [ends.get(1 + a, (0, 0)) for a in range(len(shape))], rule)
-    return layers.filled(op, 0.0 if value is None or mode != "constant" else float(np.reshape(value, ())))
+    given = [ends.get(1 + a, (0, 0)) for a in range(len(shape))]
+    fill = 0.0 if value is None or mode != "constant" else float(np.reshape(value, ()))
+    return layers.filled(layers.padded(shape, given, rule), given, fill, node.numbers)
 
 
 def _batch_norm(node: Node) -> Affine:
     if node.take("training_mode", 0) or node.outputs > 1:
         raise unsupported("BatchNormalization", "training_mode=1", "Statistics of the batch make it no fixed map")
-    node.take("momentum"), node.take("spatial")
+    if node.take("spatial", 1) != 1:
+        raise unsupported("BatchNormalization", "spatial=0", "Wanted statistics of channels, not of positions")
+    node.take("momentum")
     scale, bias, mean, variance = (node.constant(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
     factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
     shape = node.shape

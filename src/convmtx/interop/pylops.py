@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp import is_numpy, library
 from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.interop import needed
 
 
@@ -25,9 +27,19 @@ def to_pylops(op: LinearMap) -> Any:
 
     Raises
     ------
+    TypeError
+        Where it is no map, or one of another library's numbers.
     ImportError
         Without the extra ``pylops``.
     """
+    if not isinstance(op, LinearMap):
+        got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv makes, and of an affine map its .op"
+        raise ArgumentTypeError(sentence("to_pylops", got, "Wanted a map of convmtx", remedy))
+    if not is_numpy(op._of):
+        got = f"a map of {library(op._of)}"
+        raise ArgumentTypeError(
+            sentence("to_pylops", got, "Wanted one of NumPy's numbers", "Make it with NumPy's kernel")
+        )
     pylops = needed("to_pylops", "pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]

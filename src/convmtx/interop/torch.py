@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, needed, unsupported
-from convmtx.maps import Affine, AlongAxis
+from convmtx.maps import Affine
 from convmtx.operator import ConvOperator
 from convmtx.typing import PerAxis, Shape
 
@@ -35,7 +36,9 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     Returns
     -------
     Affine
-        ``.op`` holds the module's own weights, differentiable where they are; ``.offset`` the bias.
+        ``.op`` holds the module's weights, ``.offset`` the bias, both as tensors. Layers without weights have tensors
+        of the type and on the device of the module's first weight or statistic; where the whole module has none, of
+        PyTorch's default type on the CPU.
 
     Raises
     ------
@@ -45,58 +48,118 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
         Where the input shape does not fit.
     ImportError
         Without the extra ``torch``.
+
+    Notes
+    -----
+    The map is a snapshot: gradients flow through it to the module's parameters, but it keeps the numbers that they
+    had. After a step of an optimizer make it again.
     """
     nn = needed(_CALL, "torch", "torch").nn
-    shape = resolve.shape(_CALL, "input_shape", input_shape)
-    name = type(module).__name__
     if not isinstance(module, nn.Module):
-        raise unsupported(_CALL, f"a {name}", "Wanted a torch.nn.Module", "Pass the layer itself")
-    hooks = [hook for hook in ("_forward_hooks", "_forward_pre_hooks") if getattr(module, hook)]
-    if hooks:
-        raise unsupported(_CALL, f"{name} has {hooks[0]}", "What hooks do is not known", "Remove the hooks")
-    kind = type(module)
+        raise unsupported(_CALL, f"a {type(module).__name__}", "Wanted a torch.nn.Module", "Pass the layer itself")
+    return _converted(nn, module, resolve.shape(_CALL, "input_shape", input_shape), _numbers(module))
+
+
+def _numbers(module: Any) -> Any:
+    """An empty tensor of the device and type of the module's numbers, as layers without any are to have them."""
+    torch = needed(_CALL, "torch", "torch")
+    for tensor in (*module.parameters(), *module.buffers()):
+        if (tensor.is_floating_point() or tensor.is_complex()) and not torch.nn.parameter.is_lazy(tensor):
+            return tensor.detach().new_empty(0)
+    return torch.empty(0)
+
+
+def _converted(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
+    name, kind = type(module).__name__, type(module)
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+        raise unsupported(_CALL, f"module {name}", "It has no weights yet", "Run it once on an input")
+    _refuse_hooks(nn, module)
+    for tensor in module.parameters(recurse=False):
+        if tensor.is_floating_point() and tensor.itemsize < 2:
+            raise unsupported(_CALL, f"{name} of {tensor.dtype}", "PyTorch does no arithmetic in it", "Cast the module")
     if hasattr(module, "parametrizations"):  # PyTorch made a class of its own, with weights that are computed
         kind = kind.__mro__[1]
     for names, convert in _CONVERTERS.items():
         if kind in [getattr(nn, each, None) for each in names.split()]:
-            return convert(module, shape)
+            return convert(module, shape, like)
     raise unsupported(_CALL, f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
+
+
+def _refuse_hooks(nn: Any, module: Any) -> None:
+    """Whatever makes a module do something else than its class says."""
+    name = type(module).__name__
+    replaced = [each for each in vars(module) if callable(getattr(type(module), each, None))]
+    if replaced:
+        got = f"{name} with a {replaced[0]} of its own"
+        raise unsupported(_CALL, got, "What it does is not known", "Remove it, or make it a layer")
+    for hooks in ("_forward_hooks", "_forward_pre_hooks"):
+        for hook in getattr(module, hooks).values():
+            remedy = _REMOVERS.get(type(hook).__module__.removeprefix("torch.nn.utils."), "Remove the hooks")
+            raise unsupported(_CALL, f"{name} has {hooks}", "What hooks do is not known", remedy)
+        if getattr(nn.modules.module, f"_global{hooks}"):
+            got = f"torch.nn.modules.module has _global{hooks}"
+            raise unsupported(_CALL, got, "They change what every module does", "Remove these hooks")
+
+
+#: How what PyTorch's older functions do to weights is made undone, by the module that the hook is of.
+_REMOVERS = {
+    "weight_norm": "Call torch.nn.utils.remove_weight_norm(module), or use torch.nn.utils.parametrizations",
+    "spectral_norm": "Call torch.nn.utils.remove_spectral_norm(module), or use torch.nn.utils.parametrizations",
+    "prune": "Call torch.nn.utils.prune.remove(module, 'weight') for each pruned tensor",
+}
 
 
 def module_of(op: LinearMap) -> Any:
     """A map as a `torch.nn.Module`; of a convolution the kernel is its parameter, other maps have none."""
+    return _module_class()(op)
+
+
+@cache
+def _module_class() -> Any:
+    """The class of such modules: made when first needed, for it is PyTorch's child."""
     torch = needed("to_torch", "torch", "torch")
 
     class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
         """A map of convmtx."""
 
-        def __init__(self) -> None:
+        def __init__(self, op: LinearMap) -> None:
             super().__init__()
+            self._map = op
             if isinstance(op, ConvOperator):
                 given: Any = op.kernel
                 kernel = torch.tensor(given) if is_numpy(given) else given.detach().clone()
                 floating = kernel.is_floating_point() or kernel.is_complex()
                 self.kernel = torch.nn.Parameter(kernel, requires_grad=floating)
+                self._map = op.with_kernel(np.zeros(op.kernel.shape, np.int8))  # the parameter holds the numbers
 
         def forward(self, x: Any) -> Any:
             """The outputs of a batch."""
-            return op.with_kernel(self.kernel)(x) if isinstance(op, ConvOperator) else op(x)
+            return self._map.with_kernel(self.kernel)(x) if isinstance(self._map, ConvOperator) else self._map(x)
 
         def extra_repr(self) -> str:
             """What it prints about itself."""
-            return f"{op.in_shape} -> {op.out_shape}"
+            return f"{self._map.in_shape} -> {self._map.out_shape}"
 
-    return Map()
+        def __reduce__(self) -> Any:
+            """What makes it again, for nobody can import a class that is made here."""
+            return module_of, (self._map,), self.__getstate__()
+
+    return Map
 
 
-def _sequential(module: Any, shape: Shape) -> Affine:
+def _sequential(module: Any, shape: Shape, like: Any) -> Affine:
+    nn = needed(_CALL, "torch", "torch").nn
     maps: list[Affine] = []
     for part in module:
-        maps.append(from_torch(part, maps[-1].out_shape if maps else shape))
-    return layers.chained(maps) if maps else layers.affine(layers.identity(shape), None)
+        maps.append(_converted(nn, part, maps[-1].out_shape if maps else shape, like))
+    return layers.chained(maps) if maps else _identity(module, shape, like)
 
 
-def _conv(module: Any, shape: Shape) -> Affine:
+def _conv(module: Any, shape: Shape, _like: Any) -> Affine:
+    _has_axes(module, shape, len(module.kernel_size))
+    if module.padding_mode not in _MODES:
+        got = f"{type(module).__name__} with padding_mode={module.padding_mode!r}"
+        raise unsupported(_CALL, got, f"Wanted one of {', '.join(map(repr, _MODES))}")
     pads: Any = module.padding if isinstance(module.padding, str) else [(p, p) for p in module.padding]
     op = conv(
         module.weight, shape, stride=module.stride, dilation=module.dilation, padding=pads,
@@ -105,7 +168,8 @@ def _conv(module: Any, shape: Shape) -> Affine:
     return layers.affine(op, module.bias)
 
 
-def _conv_transpose(module: Any, shape: Shape) -> Affine:
+def _conv_transpose(module: Any, shape: Shape, _like: Any) -> Affine:
+    _has_axes(module, shape, len(module.kernel_size))
     op = conv_transpose(
         module.weight, shape, stride=module.stride, dilation=module.dilation, groups=module.groups,
         padding=[(p, p) for p in module.padding], output_padding=module.output_padding, channels="first",
@@ -113,7 +177,7 @@ def _conv_transpose(module: Any, shape: Shape) -> Affine:
     return layers.affine(op, module.bias)
 
 
-def _average(module: Any, shape: Shape) -> Affine:
+def _average(module: Any, shape: Shape, like: Any) -> Affine:
     d = int(type(module).__name__[-2])
     _has_axes(module, shape, d)
     kernel, stride, padding = (
@@ -127,8 +191,9 @@ def _average(module: Any, shape: Shape) -> Affine:
             outs = -((n + 2 * p - k) // -s) + 1
             outs -= (outs - 1) * s >= n + p  # no window starts in the pad behind
         axes.append(Axis(n, k, s, lo=p, hi=(outs - 1) * s + k - n - p))
-    ends = [a.size + (p if module.count_include_pad else 0) for a, p in zip(axes, padding, strict=True)]
-    op = layers.averaged(shape, axes, ends, "first", getattr(module, "divisor_override", None), np.float32)
+    pads = padding if module.count_include_pad else (0,) * d
+    counted = [(-p, a.size + p) for a, p in zip(axes, pads, strict=True)]
+    op = layers.averaged(shape, axes, counted, "first", getattr(module, "divisor_override", None), like)
     return layers.affine(op, None)
 
 
@@ -138,11 +203,14 @@ def _has_axes(module: Any, shape: Shape, d: int) -> None:
         raise unsupported(_CALL, got, f"Wanted (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
 
 
-def _batch_norm(module: Any, shape: Shape) -> Affine:
+def _batch_norm(module: Any, shape: Shape, _like: Any) -> Affine:
     torch = needed(_CALL, "torch", "torch")
     if module.training or module.running_mean is None:
         got = f"{type(module).__name__} with training={module.training}, running_mean {module.running_mean is not None}"
         raise unsupported(_CALL, got, "Statistics of the batch make it no fixed map", "Call module.eval() first")
+    d = int(type(module).__name__[-2])
+    if (d, len(shape)) != (1, 1):  # of one number a channel too
+        _has_axes(module, shape, d)
     if shape[0] != module.num_features:
         got = f"{module.num_features} features with input_shape={shape}"
         raise unsupported(_CALL, got, "Wanted as many channels", "Check input_shape")
@@ -155,23 +223,23 @@ def _batch_norm(module: Any, shape: Shape) -> Affine:
     return layers.affine(layers.scaled(shape, scale), offset)
 
 
-def _dropout(module: Any, shape: Shape) -> Affine:
+def _dropout(module: Any, shape: Shape, like: Any) -> Affine:
     if getattr(module, "training", False) and getattr(module, "p", 0):
         got = f"{type(module).__name__} with training=True"
         raise unsupported(_CALL, got, "What is dropped at random is no fixed map", "Call module.eval() first")
-    return _identity(module, shape)
+    return _identity(module, shape, like)
 
 
-def _identity(_module: Any, shape: Shape) -> Affine:
-    return layers.affine(layers.identity(shape), None)
+def _identity(_module: Any, shape: Shape, like: Any) -> Affine:
+    return layers.affine(layers.identity(shape, like), None)
 
 
-def _upsample(module: Any, shape: Shape) -> Affine:
+def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
     torch = needed(_CALL, "torch", "torch")
     if module.mode not in ("nearest", "nearest-exact"):
         got = f"Upsample with mode={module.mode!r}"
         raise unsupported(_CALL, got, "Wanted mode 'nearest' or 'nearest-exact'")
-    op: LinearMap = layers.identity(shape)
+    op: LinearMap = layers.identity(shape, like)
     spatial = len(shape) - 1
     for j in range(spatial):
         size, factor = (
@@ -182,34 +250,35 @@ def _upsample(module: Any, shape: Shape) -> Affine:
             places, size=size, scale_factor=None if factor is None else float(factor), mode=module.mode,
             recompute_scale_factor=module.recompute_scale_factor,
         )  # fmt: skip
-        op = layers.enlarged(op.out_shape, 1 + j, index.ravel().numpy().astype(int)) @ op
+        op = layers.enlarged(op.out_shape, 1 + j, index.ravel().numpy().astype(int), like) @ op
     return layers.affine(op, None)
 
 
-def _flatten(module: Any, shape: Shape) -> Affine:
+def _flatten(module: Any, shape: Shape, like: Any) -> Affine:
     d = len(shape) + 1
     start, end = module.start_dim % d, module.end_dim % d
     if start < 1 or end < start:
         got = f"Flatten with start_dim={module.start_dim}, end_dim={module.end_dim}"
         raise unsupported(_CALL, got, "Wanted the batch left as it is")
     sizes = (*shape[: start - 1], int(np.prod(shape[start - 1 : end])), *shape[end:])
-    return layers.affine(layers.flattened(shape, sizes), None)
+    return layers.affine(layers.flattened(shape, sizes, like), None)
 
 
-def _pad(module: Any, shape: Shape) -> Affine:
+def _pad(module: Any, shape: Shape, like: Any) -> Affine:
     flat = list(module.padding)
     pads = [(flat[j], flat[j + 1]) for j in range(0, len(flat), 2)][::-1]  # the last axis comes first
     _has_axes(module, shape, len(pads))
     name = type(module).__name__
     rule = {"Ci": "wrap", "Re": "edge" if name.startswith("Repl") else "reflect"}.get(name[:2], "zero")
-    return layers.filled(layers.padded(shape, [(0, 0), *pads], rule), getattr(module, "value", 0))
+    ends = [(0, 0), *pads]
+    return layers.filled(layers.padded(shape, ends, rule, like), ends, getattr(module, "value", 0), like)
 
 
-def _linear(module: Any, shape: Shape) -> Affine:
+def _linear(module: Any, shape: Shape, _like: Any) -> Affine:
     if shape[-1] != module.in_features:
         got = f"Linear of {module.in_features} features with input_shape={shape}"
         raise unsupported(_CALL, got, "Wanted them along the last axis", "Check input_shape, or flatten first")
-    return layers.affine(AlongAxis(module.weight, shape, len(shape) - 1), module.bias, -1)
+    return layers.affine(layers.along(module.weight, shape, len(shape) - 1), module.bias, -1)
 
 
 def _each(name: str) -> str:
