@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+from convmtx.errors import UnsupportedError, sentence
+from convmtx.extras import needed
 
-from convmtx.errors import MissingExtraError, UnsupportedError, sentence
-
-
-def needed(call: str, name: str, extra: str) -> ModuleType:
-    """A library that an extra brings."""
-    try:
-        return import_module(name)
-    except ImportError:
-        remedy = f"Install it, as with pip install convmtx[{extra}]"
-        raise MissingExtraError(sentence(call, f"no library {name}", f"Wanted {name}", remedy)) from None
+__all__ = ["needed", "unsupported"]
 
 
 def unsupported(call: str, got: str, wanted: str, remedy: str = "Leave this layer out") -> UnsupportedError:
