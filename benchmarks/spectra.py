@@ -308,9 +308,8 @@ def summary(rows):
         pairs = [(rows["best"][number].mean, row.mean) for number, row in rows[name].items()]
         ours, theirs = (statistics.mean(each) for each in zip(*pairs, strict=True))
         wins = sum(our <= their * (1 + ROUNDING) for our, their in pairs)
-        print(
-            f"  {ours - 1:.4f} < {theirs - 1:.4f} {ours < theirs}, in {wins} of {len(pairs)} cases: {METHODS[name].title}"
-        )
+        excess = f"{ours - 1:.4f} < {theirs - 1:.4f} {ours < theirs}"
+        print(f"  {excess}, in {wins} of {len(pairs)} cases: {METHODS[name].title}")
 
 
 def violations(count):

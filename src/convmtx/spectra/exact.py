@@ -50,8 +50,9 @@ def _ways(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
 def all_of(geometry: Geometry, values: list[AnyArray]) -> AnyArray:
     """These and as many zeros as the matrix has besides, descending."""
     count = min(geometry.shape)
-    sorted_ = -np.sort(-np.concatenate([np.zeros(count), *(each.reshape(-1) for each in values)]))
-    return sorted_[:count]
+    found = np.concatenate([np.zeros(0), *(each.reshape(-1) for each in values)])
+    found.sort()
+    return np.pad(found[::-1][:count], (0, max(count - found.size, 0)))
 
 
 def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:

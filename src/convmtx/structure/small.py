@@ -9,8 +9,8 @@ import numpy as np
 from convmtx.engines.threads import one_blas_thread, spread, threads
 from convmtx.typing import AnyArray
 
-#: Flops below which threads are not worth starting.
-PARALLEL = 1e6
+#: ``rows * columns * min(rows, columns)`` of all below which threads are not worth starting, and pieces for each.
+PARALLEL, PIECES = 2e4, 4
 
 
 def singular_values(matrices: AnyArray) -> AnyArray:
@@ -39,7 +39,7 @@ def _shared_out(function: Callable[[AnyArray], AnyArray], matrices: AnyArray) ->
     work = count * rows * columns * min(rows, columns)
     if count < 2 or work < PARALLEL:
         return function(matrices)
-    size = -(-count // min(count, 8 * threads()))
+    size = -(-count // min(count, PIECES * threads()))
     pieces = [slice(first, first + size) for first in range(0, count, size)]
     found: dict[int, AnyArray] = {}
 
