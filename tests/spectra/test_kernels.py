@@ -93,6 +93,8 @@ def test_progress(monkeypatch, capsys):
     op = cm.conv(RNG.standard_normal((3, 3, 8, 8)), (40, 40, 8), padding="same")
     cm.norm(op, progress=True)
     assert "singular values" in capsys.readouterr().err
+    cm.svdvals(cm.conv(np.ones((3, 3)), (8, 8), padding="same", boundary="wrap"), progress=True)
+    assert "blocks" in capsys.readouterr().err
     cm.norm(op)
     assert capsys.readouterr().err == ""
     monkeypatch.setitem(sys.modules, "tqdm", None)

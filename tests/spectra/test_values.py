@@ -117,6 +117,11 @@ def test_structure_beats_size():
     assert np.abs(np.asarray(s) - expected).max() <= 1e-12 * expected[0]
 
 
+def test_what_does_not_fit_is_refused_at_once():
+    with pytest.raises(MemoryError, match=r"blocks of 786432 x 786432 .* Ask for some of them, as with cm.svdvals"):
+        cm.svdvals(cm.conv(K[..., :2].repeat(2, 2)[:, :, :3].repeat(2, 3)[..., :3], (512, 512, 3), padding="same"))
+
+
 def test_beside_arpack():
     op = cm.conv(RNG.standard_normal((3, 3, 4, 4)), (40, 40, 4), padding="same")
     s = cm.svdvals(op, 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Banded(NamedTuple):
 
     #: In the unit of a dense singular value decomposition, fitted to measured times.
     work: float
-    values: Callable[[], list[AnyArray]]
+    values: Callable[..., list[AnyArray]]
 
 
 def banded(blocks: Blocks, axis: int) -> Banded:
@@ -39,7 +39,7 @@ def banded(blocks: Blocks, axis: int) -> Banded:
     width, size = int((high - low).max()), blocks.rows + blocks.columns
     work = float(blocks.count) * size**2 * (90 + 8 * width)
 
-    def values() -> list[AnyArray]:
+    def values(bar: Any = None) -> list[AnyArray]:
         from scipy.linalg import eigvals_banded
 
         memory.require("singular values", "band", {"band": 3 * (width + 1) * size * 16})
@@ -50,6 +50,8 @@ def banded(blocks: Blocks, axis: int) -> Banded:
             np.add.at(band, (high - low, low), np.where(rows > columns, entries, entries.conj()))
             eigenvalues = eigvals_banded(band, lower=True)[::-1]
             found.append(np.repeat(np.abs(eigenvalues[: min(blocks.rows, blocks.columns)]), times))
+            if bar is not None:
+                bar.update(1)
         return found
 
     return Banded(work, values)

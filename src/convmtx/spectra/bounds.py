@@ -52,7 +52,7 @@ def _least(op: ConvOperator, norms_of: Callable[[AnyArray], AnyArray]) -> float:
         factor = prod(part.factor for part in parts)
         found = []
         for blocks in candidates:
-            top = max((float(norms_of(some).max(initial=0)) for some in blocks.pieces()), default=0.0)
+            top = max((float(norms_of(some.matrices()).max(initial=0)) for some in blocks.pieces()), default=0.0)
             found.append(outward(factor * top, blocks.rows + blocks.columns + blocks.taps[0].size))
         worst = max(worst, min(found))
     return worst

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx import memory
+from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Geometry, Layout
 from convmtx.operator import ConvOperator
 from convmtx.spectra.banded import banded
@@ -28,9 +29,11 @@ class Way(NamedTuple):
 
     method: str
     work: float
-    #: All min(M, N) of them, descending.
-    values: Callable[[], AnyArray]
+    #: All min(M, N) of them, descending; a bar is told of each block that is done.
+    values: Callable[..., AnyArray]
     largest: Callable[[], float]
+    #: How many blocks that are.
+    parts: int = 1
 
 
 def way(op: ConvOperator) -> Way:
@@ -56,22 +59,35 @@ def all_of(geometry: Geometry, values: list[AnyArray]) -> AnyArray:
 
 
 def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
-    def matrices() -> Iterator[tuple[Blocks, AnyArray]]:
+    def pieces() -> Iterator[Blocks]:
         for blocks in found:
-            size = 3 * blocks.count * blocks.rows * blocks.columns * 16
-            memory.require("singular values", "blocks", {"blocks": size})
-            yield blocks, blocks.matrices()
+            for some in blocks.pieces():
+                _fits(some)
+                yield some
 
-    def values() -> AnyArray:
-        each = [np.repeat(small.singular_values(m), blocks.times, axis=0) for blocks, m in matrices()]
+    def values(bar: Any = None) -> AnyArray:
+        each = []
+        for some in pieces():
+            each.append(np.repeat(small.singular_values(some.matrices()), some.times, axis=0))
+            if bar is not None:
+                bar.update(some.count)
         return all_of(geometry, each)
 
     def largest() -> float:
-        return max((float(small.largest(m).max()) for _, m in matrices()), default=0.0)
+        return max((float(small.largest(some.matrices()).max()) for some in pieces()), default=0.0)
 
     told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
     work = sum(blocks.work for blocks in found)
-    return Way(f"blocks ({found[0].rule if found else 'none'}: {told})", work, values, largest)
+    count = sum(blocks.count for blocks in found)
+    return Way(f"blocks ({found[0].rule if found else 'none'}: {told})", work, values, largest, count)
+
+
+def _fits(blocks: Blocks) -> None:
+    size, free = 3 * blocks.count * blocks.rows * blocks.columns * 16, memory.available()
+    if size > free:
+        got = f"blocks of {blocks.rows} x {blocks.columns} take {memory.human(size)} to decompose"
+        remedy = "Ask for some of them, as with cm.svdvals(op, 10)"
+        raise FormTooLargeError(sentence("singular values", got, f"Available are {memory.human(free)}", remedy))
 
 
 def _by_band(geometry: Geometry, found: list[Blocks]) -> Iterator[Way]:
@@ -82,11 +98,12 @@ def _by_band(geometry: Geometry, found: list[Blocks]) -> Iterator[Way]:
     (j,) = wide
     parts = [banded(blocks, j) for blocks in found]
 
-    def values() -> AnyArray:
-        return all_of(geometry, [value for part in parts for value in part.values()])
+    def values(bar: Any = None) -> AnyArray:
+        return all_of(geometry, [value for part in parts for value in part.values(bar)])
 
     work = sum(part.work for part in parts)
-    yield Way(f"band matrices along axis {j}", work, values, lambda: float(values()[0]))
+    count = sum(blocks.count for blocks in found)
+    yield Way(f"band matrices along axis {j}", work, values, lambda: float(values()[0]), count)
 
 
 def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
@@ -104,14 +121,14 @@ def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
         first = min(_ways(one, vector[None, None]), key=lambda each: each.work)
         second = min(_ways(others, rest), key=lambda each: each.work)
 
-        def values(first: Way = first, second: Way = second) -> AnyArray:
-            return all_of(geometry, [np.multiply.outer(first.values(), second.values())])
+        def values(bar: Any = None, first: Way = first, second: Way = second) -> AnyArray:
+            return all_of(geometry, [np.multiply.outer(first.values(bar), second.values(bar))])
 
         def largest(first: Way = first, second: Way = second) -> float:
             return first.largest() * second.largest()
 
         method = f"Kronecker product: axis {j} by {first.method}, the others by {second.method}"
-        yield Way(method, first.work + second.work, values, largest)
+        yield Way(method, first.work + second.work, values, largest, first.parts + second.parts)
         return
 
 

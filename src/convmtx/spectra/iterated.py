@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,48 +83,55 @@ def _fits(process: Lanczos) -> bool:
 def leading(
     gram: Apply, size: int, dtype: np.dtype[Any], k: int, rtol: float, maxiter: int, bar: Any = None
 ) -> tuple[AnyArray, int]:
-    """Orthonormal vectors (k, size) of the k largest eigenvalues, and the steps that it took.
+    """Orthonormal vectors (k, size) of the k largest eigenvalues, and the steps that it took, ``maxiter`` at most.
 
     One start finds one vector of a multiple eigenvalue. So another process, orthogonal to what was found, has to fail
     to find anything larger before the search ends.
     """
-    found = np.zeros((0, size), dtype)
-    values = np.zeros(0)
-    total = 0
+    sure, values, best, total = np.zeros((0, size), dtype), np.zeros(0), np.zeros((0, size), dtype), 0
     for seed in range(2 + 2 * k):
-
-        def deflated(v: AnyArray, found: AnyArray = found) -> AnyArray:
-            w = gram(v - (found.conj() @ v) @ found)
-            rest: AnyArray = w - (found.conj() @ w) @ found
-            return rest
-
-        process = Lanczos(deflated, size, dtype, seed)
-        while process.steps < min(maxiter, size) and not process.complete and _fits(process):
-            steps = process.steps
-            process.advance(max(CHECK, k))
-            if bar is not None:
-                bar.update(process.steps - steps)
-            ritz, coefficients, residuals = process.ritz()
-            if ritz.size >= k and (residuals[-k:] <= np.maximum(rtol * ritz[-k:], 8 * EPS * ritz[-1])).all():
-                break
-            if values.size == k:
-                larger = max(int((ritz > values[-1]).sum()), 1)
-                if (residuals[-larger:] <= rtol * ritz[-larger:]).all() or process.bounds()[0] <= values[-1]:
-                    break
-            process.purge()
+        process = Lanczos(partial(_deflated, gram, sure), size, dtype, seed)
+        _converge(process, k, values, rtol, maxiter - total, bar)
         total += process.steps
         ritz, coefficients, _ = process.ritz()
         if values.size == k and ritz[-1] <= values[-1] * (1 + rtol):
             break
-        basis = np.linalg.qr(np.concatenate([found, process.combined(coefficients[:, ::-1][:, :k])]).T)[0]
+        basis = np.linalg.qr(np.concatenate([sure, process.combined(coefficients[:, ::-1][:, :k])]).T)[0]
         images = np.stack([gram(v) for v in basis.T], axis=1)
         inner = basis.conj().T @ images
         values, vectors = np.linalg.eigh((inner + inner.conj().T) / 2)
         values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
         residuals = np.linalg.norm(images @ vectors - basis @ vectors * values, axis=0)
-        sure = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture must not hide what it is a mixture of
-        values, found = values[sure], (basis @ vectors[:, sure]).T
-    return found, total
+        small = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture would hide what it is a mixture of
+        best = (basis @ vectors).T
+        values, sure = values[small], best[small]
+        if total >= maxiter:
+            break
+    return best, total
+
+
+def _deflated(gram: Apply, found: AnyArray, v: AnyArray) -> AnyArray:
+    """The map on what is orthogonal to some vectors."""
+    w = gram(v - (found.conj() @ v) @ found)
+    rest: AnyArray = w - (found.conj() @ w) @ found
+    return rest
+
+
+def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> None:
+    """Until k Ritz values are exact, or, where k values are known, those that are larger than the last of them."""
+    while process.steps < min(maxiter, process.size) and not process.complete and _fits(process):
+        steps = process.steps
+        process.advance(min(max(CHECK, k), maxiter - steps))
+        if bar is not None:
+            bar.update(process.steps - steps)
+        ritz, _, residuals = process.ritz()
+        if ritz.size >= k and (residuals[-k:] <= np.maximum(rtol * ritz[-k:], 8 * EPS * ritz[-1])).all():
+            return
+        if known.size == k:
+            larger = max(int((ritz > known[-1]).sum()), 1)
+            if (residuals[-larger:] <= rtol * ritz[-larger:]).all() or process.bounds()[0] <= known[-1]:
+                return
+        process.purge()
 
 
 def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
 from convmtx.spectra import exact, iterated
 from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.progress import ticking
 from convmtx.spectra.subject import direct, doubled
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.taps import taps_of
@@ -87,7 +88,8 @@ def svdvals(
         raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
     chosen = cheapest(subject)
     if k is None or chosen.work <= DECOMPOSED:
-        values = chosen.values()
+        with ticking(call, progress, "blocks", chosen.parts) as bar:
+            values = chosen.values(bar)
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
         return Certified(some, "exact", chosen.method)
     found = _iterated(call, subject, k, which, maxiter, progress)
@@ -102,7 +104,7 @@ def cheapest(op: LinearMap) -> exact.Way:
 def dense_way(op: LinearMap) -> exact.Way:
     """A dense decomposition of any map."""
 
-    def values() -> AnyArray:
+    def values(_bar: Any = None) -> AnyArray:
         found: AnyArray = np.linalg.svd(np.asarray(op.to_dense()), compute_uv=False)
         return found
 

@@ -59,16 +59,15 @@ class Blocks:
         """``rows * columns * min(rows, columns)`` of all blocks together."""
         return float(self.count) * self.rows * self.columns * min(self.rows, self.columns)
 
-    def pieces(self) -> Iterator[AnyArray]:
-        """All different blocks as `matrices`, a bounded number at a time along the first axis."""
+    def pieces(self) -> Iterator[Blocks]:
+        """The same blocks, of a bounded number of bytes at a time."""
         first, *others = self.splits
         each = self.rows * self.columns * prod(s.times.size for s in others) * self.geometry.groups * 16
         step = max(PIECE_BYTES // each, 1)
         for start in range(0, first.times.size, step):
             some = slice(start, start + step)
-            symbols = first.symbols[some]
-            part = replace(first, times=first.times[some], make=partial(np.asarray, symbols))
-            yield replace(self, splits=(part, *others)).matrices()
+            part = replace(first, times=first.times[some], make=partial(_some, first, some))
+            yield replace(self, splits=(part, *others))
 
     def matrices(self) -> AnyArray:
         """All different blocks, (count, rows, columns); the sum over taps taken along one axis after the other."""
@@ -116,6 +115,10 @@ class Blocks:
         placed = np.zeros((len(whole), all_channels, *whole.shape[2:]), whole.dtype)
         placed[:, group * channels : (group + 1) * channels] = whole
         return channels_back(self.geometry, placed)
+
+
+def _some(split: Split, blocks: slice) -> AnyArray:
+    return split.symbols[blocks]
 
 
 def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[Blocks]:
