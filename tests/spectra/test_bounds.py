@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 import convmtx as cm
-from convmtx.spectra import bounds, operator_norm
+from convmtx.spectra import bounds, derived, operator_norm, values
 from spectra.dense import doubles, rounding, singular_values
 
 METHODS = ["theta", "gram", "sup", "fantastic4", "young", "best"]
@@ -149,6 +149,36 @@ def test_supremum_of_a_flat_symbol_is_bracketed():
     r = cm.sup_norm(np.einsum("ij,cf->ijcf", [[0, 1.0], [0, 0]], Q))
     assert r.lower <= 1 + 1e-14 <= r.upper + 1e-13
     assert r.upper < 1.01
+
+
+@pytest.mark.parametrize("iterated", [False, True])
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1.0, 1e150, 1e300])
+def test_scales_whose_squares_are_out_of_range(scale, iterated, monkeypatch):
+    if iterated:
+        for module in (operator_norm, values, derived):
+            monkeypatch.setattr(module, "DECOMPOSED", 0)
+    op = cm.conv(scale * np.array([1.0, 3.0, 0.5]), 40)
+    expected = scale * singular_values(op.to_dense() / scale)
+    assert np.isclose(float(cm.norm(op)) / expected[0], 1)
+    assert np.isclose(float(cm.smallest_singular_value(op)) / expected[-1], 1)
+    assert np.allclose(np.asarray(cm.svdvals(op, 3)) / expected[:3], 1)
+    assert np.isclose(float(cm.norm(op, "fro")) / scale, np.linalg.norm(op.to_dense() / scale))
+    for name in METHODS:
+        assert 1 <= cm.norm_bound(op, name).upper / expected[0] < 1.3
+
+
+@pytest.mark.parametrize("iterated", [False, True])
+def test_zeros_and_identities(iterated, monkeypatch):
+    """Where a process ends at once: one step spans all that there is."""
+    if iterated:
+        for module in (operator_norm, values, derived):
+            monkeypatch.setattr(module, "DECOMPOSED", 0)
+    for op, expected in ((cm.conv(np.zeros(3), 9), 0), (cm.conv([2.0], 7), 2), (cm.conv(np.eye(3)[None], (4, 3)), 1)):
+        assert np.isclose(float(cm.norm(op)), expected)
+        assert cm.norm(op).upper <= expected * (1 + 1e-12)
+        assert np.isclose(float(cm.smallest_singular_value(op)), expected)
+        assert np.allclose(np.asarray(cm.svdvals(op, 3)), expected)
+        assert np.allclose(np.asarray(cm.svdvals(op, 3, "smallest")), expected)
 
 
 # Traps

@@ -70,7 +70,8 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
 
     They are at most ``r^(1/2^(t+1))`` times too large, r the smaller side.
     """
-    g = small.gram(matrices)
+    scale = small.unit(matrices)
+    g = small.gram(matrices / scale)
     side = g.shape[1]
     times = max(ceil(log2(log(max(side, 2)) / log(GRAM_FACTOR))) - 1, 1)
     logarithm = np.zeros(len(g))  # of what was divided out, as a power of the current G
@@ -82,7 +83,7 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
         g = g @ g
     with np.errstate(divide="ignore"):
         found: AnyArray = np.exp((np.log(np.linalg.norm(g, axis=(1, 2))) + logarithm) / 2 ** (times + 1))
-    return found
+    return found * scale
 
 
 def sup(op: ConvOperator, rtol: float = 1e-4) -> float:
@@ -133,7 +134,7 @@ def _scatters(table: AnyArray) -> int:
 def young(op: ConvOperator) -> float:
     """The geometric mean of the 1-norm and the infinity norm."""
     terms = op.geometry.shape[1] if op.nnz < op.geometry.shape[1] else op.kernel.size
-    return outward(float(np.sqrt(entrywise.largest_row(op) * entrywise.largest_column(op))), terms)
+    return outward(float(np.sqrt(entrywise.largest_row(op)) * np.sqrt(entrywise.largest_column(op))), terms)
 
 
 def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:

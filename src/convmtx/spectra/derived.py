@@ -109,12 +109,15 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 
 
 def _smallest(call: str, op: LinearMap) -> Certified:
+    if isinstance(op, ConvOperator) and not op.kernel.any():
+        return Certified(0.0, "exact", "a kernel of zeros")
     way = cheapest(op)
     if way.work <= DECOMPOSED:
         return Certified(way.values()[-1], "exact", way.method)
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT:
         lower = float(bounds.interlaced(op)[0][-1])
+    op, scale = iterated.scaled(op)
     unknowns, entries = FACTORISED
     found = iterated.bracket(call, op, np.inf, 1e-3, 200, progress=False)
     if sum(op.shape) <= unknowns and (not isinstance(op, ConvOperator) or op.nnz <= entries):
@@ -122,7 +125,8 @@ def _smallest(call: str, op: LinearMap) -> Certified:
         method = "inverse iteration on a sparse factorisation"
     else:
         (below, last), method = found.smallest, f"Lanczos, {found.steps} steps"
-    return Certified(last, "interval", method, min(max(lower, below), last), last)
+    last, lower = last * scale, max(lower, below * scale)
+    return Certified(last, "interval", method, min(lower, last), last)
 
 
 def cond(op: LinearMap) -> Certified:

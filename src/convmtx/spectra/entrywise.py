@@ -8,6 +8,7 @@ import numpy as np
 
 from convmtx.geometry import Axis, runs, sums
 from convmtx.operator import ConvOperator
+from convmtx.structure.small import unit
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray
 
@@ -15,7 +16,8 @@ from convmtx.typing import AnyArray, IntArray
 def frobenius(op: ConvOperator) -> float:
     """Root of the sum of squares: each entry's square as often as the entry occurs."""
     counts = [_of_runs(axis, [run.count for run in runs(axis)]).sum(axis=0)[None] for axis in op.geometry.axes]
-    return float(np.sqrt(_sums(op, 2, counts).sum()))
+    scale = unit(op.kernel)
+    return float(np.sqrt(_sums(op.with_kernel(op.kernel / scale), 2, counts).sum())) * scale
 
 
 def largest_row(op: ConvOperator) -> float:

@@ -23,6 +23,9 @@ from convmtx.structure import Blocks, decomposed, small
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
+#: Bytes that are not worth asking whether there are as many.
+ALWAYS = 1 << 25
+
 
 class Way(NamedTuple):
     """How singular values can be found; work is ``rows * columns * min(rows, columns)`` of a dense matrix."""
@@ -83,8 +86,9 @@ def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
 
 
 def _fits(blocks: Blocks) -> None:
-    size, free = 3 * blocks.count * blocks.rows * blocks.columns * 16, memory.available()
-    if size > free:
+    """Refuse what memory does not hold; to ask takes as long as a thousand small blocks."""
+    size = 3 * blocks.count * blocks.rows * blocks.columns * 16
+    if size > ALWAYS and size > (free := memory.available()):
         got = f"blocks of {blocks.rows} x {blocks.columns} take {memory.human(size)} to decompose"
         remedy = "Ask for some of them, as with cm.svdvals(op, 10)"
         raise FormTooLargeError(sentence("singular values", got, f"Available are {memory.human(free)}", remedy))

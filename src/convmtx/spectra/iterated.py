@@ -10,9 +10,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.algebra import LinearMap
+from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.progress import ticking
+from convmtx.structure import small
 from convmtx.typing import AnyArray
 
 #: Steps of inverse iteration at most.
@@ -34,6 +36,14 @@ class Triplets(NamedTuple):
     left: AnyArray
     residuals: AnyArray
     steps: int
+
+
+def scaled(op: LinearMap) -> tuple[LinearMap, float]:
+    """The map divided by a power of two near its largest entry, so that its Gram matrix is in range; and that power."""
+    if not isinstance(op, ConvOperator):
+        return op, 1.0
+    scale = small.unit(op.kernel)
+    return op.with_kernel(op.kernel / scale), scale
 
 
 def gram_process(op: LinearMap, seed: int = 0) -> tuple[Lanczos, LinearMap]:
@@ -172,6 +182,16 @@ class Space:
     def _decompose(self) -> None:
         self.left, self.values, self.inner = np.linalg.svd(self.images, full_matrices=False)
 
+    def _beyond(self, block: AnyArray) -> AnyArray:
+        """Orthonormal vectors beyond the basis from those of a block; random ones where the block holds nothing new."""
+        block = block / np.maximum(np.linalg.norm(block, axis=0), np.finfo(float).tiny)
+        block = block - self.basis @ (self.basis.conj().T @ block)
+        known = np.linalg.norm(block, axis=0) < np.sqrt(EPS)
+        block[:, known] = np.random.default_rng(self.steps).standard_normal((len(block), int(known.sum())))
+        for _ in range(3):
+            block = np.linalg.qr(block - self.basis @ (self.basis.conj().T @ block))[0]
+        return block
+
     def grow(self, inverse: Apply, k: int, norm: float) -> None:
         """Apply the inverse to the last block, until the k smallest values stay as they are."""
         block = self.basis[:, -self.width :]
@@ -179,10 +199,7 @@ class Space:
             room = self.basis.shape[0] - self.basis.shape[1]
             if not room:
                 return
-            block = inverse(block)
-            for _ in range(2):
-                block = np.linalg.qr(block - self.basis @ (self.basis.conj().T @ block))[0]
-            block = block[:, :room]
+            block = self._beyond(inverse(block))[:, :room]
             self.basis = np.concatenate([self.basis, block], axis=1)
             self.images = np.concatenate([self.images, self.tall.matmat(block)], axis=1)
             self.steps += 1

@@ -82,7 +82,8 @@ class Lanczos:
             for y in self.converged:
                 if j == -1 or abs(np.vdot(y, w)) > np.sqrt(EPS):
                     w -= np.vdot(y, w) * y
-            self.vectors[j] = w / np.linalg.norm(w)
+            size = np.linalg.norm(w)
+            self.vectors[j] = w / size if size else w
 
     def combined(self, coefficients: AnyArray) -> AnyArray:
         """Combinations of Lanczos vectors, a row for each column of the coefficients."""
@@ -104,10 +105,8 @@ class Lanczos:
 
         t = self.ritz()[0]
         n = self.size
-        if self.complete:
-            return float(t[-1]), float(t[0])
         c = np.sqrt(FAILURE / n) if self.dtype.kind == "c" else FAILURE * np.sqrt(np.pi / (2 * n))
-        right = float(np.sum(np.log(self.beside))) - np.log(c)
+        right = float(np.sum(np.log(np.maximum(self.beside, np.finfo(float).tiny)))) - np.log(c)
         scale = max(float(t[-1]), np.finfo(float).tiny)
 
         def excess(distance: float, from_top: bool) -> float:

@@ -105,6 +105,8 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
+    if isinstance(op, ConvOperator) and not op.kernel.any():
+        return Certified(0.0, "exact", "a kernel of zeros")
     chosen = cheapest(op)
     if chosen.work <= DECOMPOSED:
         return Certified(chosen.largest(), "exact", chosen.method)
@@ -114,8 +116,9 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
             ceiling = min(ceiling, bounds.theta(op))
     else:
         ceiling = np.inf
-    found = iterated.bracket(call, op, ceiling, rtol, maxiter, progress)
-    (low, high), steps = found.largest, found.steps
+    op, scale = iterated.scaled(op)
+    found = iterated.bracket(call, op, ceiling / scale, rtol, maxiter, progress)
+    low, high, steps = found.largest[0] * scale, found.largest[1] * scale, found.steps
     if high < ceiling:
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
     else:

@@ -113,10 +113,15 @@ def dense_way(op: LinearMap) -> exact.Way:
 
 
 def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
+    op, scale = iterated.scaled(op)
+    if isinstance(op, ConvOperator) and not op.kernel.any():
+        return iterated.Triplets(np.zeros(k), np.eye(k, op.shape[1]), np.eye(k, op.shape[0]), np.zeros(k), 0)
     if which == "largest":
-        return iterated.triplets(call, op, k, RTOL, maxiter, progress)
-    top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
-    return iterated.smallest(op, k, float(top))
+        found = iterated.triplets(call, op, k, RTOL, maxiter, progress)
+    else:
+        top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
+        found = iterated.smallest(op, k, float(top))
+    return found._replace(values=found.values * scale, residuals=found.residuals * scale)
 
 
 def _estimates(found: iterated.Triplets, which: Which) -> Certified:

@@ -16,15 +16,24 @@ PARALLEL, PIECES = 2e4, 4
 def singular_values(matrices: AnyArray) -> AnyArray:
     """All singular values, descending, of (count, rows, columns)."""
     if min(matrices.shape[1:]) <= 1:
-        return np.linalg.norm(matrices, axis=(1, 2))[:, None] if matrices.size else np.zeros((len(matrices), 0))
+        return largest(matrices)[:, None]
     return _shared_out(lambda some: np.linalg.svd(some, compute_uv=False), matrices)
 
 
 def largest(matrices: AnyArray) -> AnyArray:
     """The largest singular value of each: from the smaller Gram matrix, of which it loses nothing but rounding."""
+    scale = unit(matrices)
+    matrices = matrices / scale
     if min(matrices.shape[1:]) <= 1:
-        return np.linalg.norm(matrices, axis=(1, 2))
-    return _shared_out(lambda some: np.sqrt(np.maximum(np.linalg.eigvalsh(gram(some))[:, -1], 0)), matrices)
+        return np.linalg.norm(matrices, axis=(1, 2)) * scale
+    found: AnyArray = _shared_out(lambda some: np.sqrt(np.maximum(np.linalg.eigvalsh(gram(some))[:, -1], 0)), matrices)
+    return found * scale
+
+
+def unit(numbers: AnyArray) -> float:
+    """A power of two near the largest magnitude, to divide by before anything is squared; 1 where all are zero."""
+    peak = float(np.abs(numbers).max(initial=0))
+    return float(2.0 ** np.floor(np.log2(peak))) if peak else 1.0
 
 
 def gram(matrices: AnyArray) -> AnyArray:
