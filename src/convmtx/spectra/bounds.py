@@ -1,17 +1,17 @@
 r"""Upper bounds of the largest singular value, each with its proof.
 
-============ ====================================================================================== =================
-method       why it is a bound                                                                       depends on size
-============ ====================================================================================== =================
-theta        the map is part of every twisted circulant that is long enough; the least of several    yes
-gram         the same, each symbol's norm from above by ``|G^(2^t)|_F^(1/2^(t+1))``, G its Gram matrix  yes
+============ ======================================================================================== ===============
+method       why it is a bound                                                                        depends on size
+============ ======================================================================================== ===============
+theta        the map is part of every twisted circulant that is long enough; the least of several     yes
+gram         the same, each symbol's norm from above: ``|G^(2^t)|_F^(1/2^(t+1))``, G its Gram matrix  yes
 sup          the symbol's norm at any frequency is at most its supremum, bracketed (`supremum`)       no
-fantastic4   the map is (gather, a reshape of the kernel, scatter); the norms of these multiplied   hardly
-young        Schur's test: ``|A|^2 <= |A|_1 |A|_inf``                                                borders only
-============ ====================================================================================== =================
+fantastic4   the map is (gather, a reshape of the kernel, scatter); the norms of these multiplied     hardly
+young        Schur's test: ``|A|^2 <= |A|_1 |A|_inf``                                                 borders
+============ ======================================================================================== ===============
 
-theta: [docs, spectra]; gram: Delattre et al., ICML 2023, on twisted circles; fantastic4: Singla, Feizi, ICLR 2021, here
-for any number of axes, stride and boundary, with exact norms of the reshapes; young: Schur 1911.
+Proofs are in docs/spectra.md. gram: Delattre et al., ICML 2023, here on twisted circles; fantastic4: Singla, Feizi,
+ICLR 2021, here for any number of axes, stride and boundary, with exact norms of the reshapes; young: Schur, 1911.
 """
 
 from __future__ import annotations
