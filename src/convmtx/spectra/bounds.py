@@ -32,7 +32,9 @@ from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
 #: How far the Gram iteration goes: its factor over the norm of each symbol is at most this.
-GRAM_FACTOR = 1.001
+GRAM_FACTOR = 1.01
+#: What each symbol takes besides.
+EACH = 300
 
 
 def theta(op: ConvOperator) -> float:
@@ -62,7 +64,7 @@ def theta_work(op: ConvOperator) -> float:
     """``rows * columns * min(rows, columns)`` of all blocks that `theta` looks at."""
     geometry = op.geometry
     found = relaxations(geometry, taps_of(geometry, op.kernel))
-    return sum(blocks.work for _, candidates in found for blocks in candidates)
+    return sum(blocks.work + EACH * blocks.count for _, candidates in found for blocks in candidates)
 
 
 def gram_iterated(matrices: AnyArray) -> AnyArray:

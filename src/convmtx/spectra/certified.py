@@ -43,12 +43,15 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> None:
         self.value, self.kind, self.method, self.iterations = value, kind, method, iterations
         self.lower, self.upper = value if lower is None else lower, value if upper is None else upper
+        for array in (self.value, self.lower, self.upper):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
 
     def __repr__(self) -> str:
         if self.shape:
             ends = f"{self.shape[0]} values"
         elif self.kind == "exact":
-            ends = f"{float(self):.8g}"
+            ends = f"{np.asarray(self)[()]:.8g}"
         else:
             ends = f"{float(self):.8g} in [{float(self.lower):.8g}, {float(self.upper):.8g}]"
         return f"Certified({ends}, {self.kind}: {self.method})"

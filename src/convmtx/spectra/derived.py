@@ -21,7 +21,7 @@ from convmtx.typing import AnyArray, PerAxis
 #: Work of a decomposition that is made for questions that only all singular values answer.
 PATIENT = 3e10
 #: Unknowns and entries up to which the sparse factorisation that small singular values take is made.
-FACTORISED = 60_000, 4_000_000
+FACTORISED = 60_000, 500_000
 
 
 def symbol(op: ConvOperator, grid: PerAxis, shift: float = 0.0) -> AnyArray:

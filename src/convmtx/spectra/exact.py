@@ -69,6 +69,7 @@ def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
                 yield some
 
     def values(bar: Any = None) -> AnyArray:
+        _room(f"{min(geometry.shape)} singular values take", 3 * min(geometry.shape) * 8)
         each = []
         for some in pieces():
             each.append(np.repeat(small.singular_values(some.matrices()), some.times, axis=0))
@@ -86,11 +87,15 @@ def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
 
 
 def _fits(blocks: Blocks) -> None:
-    """Refuse what memory does not hold; to ask takes as long as a thousand small blocks."""
     size = 3 * blocks.count * blocks.rows * blocks.columns * 16
+    _room(f"blocks of {blocks.rows} x {blocks.columns} take", size)
+
+
+def _room(what: str, size: int) -> None:
+    """Refuse what memory does not hold; to ask takes as long as a thousand small blocks."""
     if size > ALWAYS and size > (free := memory.available()):
-        got = f"blocks of {blocks.rows} x {blocks.columns} take {memory.human(size)} to decompose"
         remedy = "Ask for some of them, as with cm.svdvals(op, 10)"
+        got = f"{what} {memory.human(size)} to find"
         raise FormTooLargeError(sentence("singular values", got, f"Available are {memory.human(free)}", remedy))
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.algebra import LinearMap
+from convmtx.errors import FormTooLargeError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.progress import ticking
+from convmtx.spectra.subject import sparse
 from convmtx.structure import small
 from convmtx.typing import AnyArray
 
@@ -52,6 +54,15 @@ def gram_process(op: LinearMap, seed: int = 0) -> tuple[Lanczos, LinearMap]:
     back = tall.H
     dtype = np.dtype(np.result_type(op.dtype, np.float64))
     return Lanczos(lambda v: back.matvec(tall.matvec(v)), tall.shape[1], dtype, seed), tall
+
+
+def require_vectors(call: str, op: LinearMap) -> None:
+    """Refuse maps of which not even some vectors fit into memory."""
+    size, free = 2 * CHECK * min(op.shape) * 16, memory.available()
+    if size > free:
+        got = f"{2 * CHECK} vectors of {min(op.shape)} numbers take {memory.human(size)}"
+        remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
+        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
 
 
 class Bracket(NamedTuple):
@@ -250,7 +261,7 @@ def _inverse(tall: LinearMap, norm: float, floor: float) -> _Inverse:
 
     rows, columns = tall.shape
     scale = floor * (norm or 1.0)
-    matrix: Any = tall.to_sparse("csc")
+    matrix = sparse(tall).tocsc()
     augmented = block_array([[scale * eye_array(rows), matrix], [matrix.conj().T, -scale * eye_array(columns)]])
     factors = splu(csc_array(augmented))
 

@@ -15,7 +15,7 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
 from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
-from convmtx.spectra.subject import direct, double, doubled
+from convmtx.spectra.subject import direct, double, doubled, sparse
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
 from convmtx.taps import taps_of
@@ -100,8 +100,7 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
         return Certified(found, "exact", "closed form")
     from scipy.sparse.linalg import norm as sparse_norm
 
-    matrix: Any = op.to_sparse("csr")
-    return Certified(float(sparse_norm(matrix, ord)), "exact", "sparse matrix")
+    return Certified(float(sparse_norm(sparse(op), ord)), "exact", "sparse matrix")
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -117,6 +116,7 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
     else:
         ceiling = np.inf
     op, scale = iterated.scaled(op)
+    iterated.require_vectors(call, op)
     found = iterated.bracket(call, op, ceiling / scale, rtol, maxiter, progress)
     low, high, steps = found.largest[0] * scale, found.largest[1] * scale, found.steps
     if high < ceiling:
@@ -160,9 +160,9 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
         A convolution, with any boundary, stride, dilation and groups.
     method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
         ``theta``: the map is part of every twisted circulant that is long enough; the least norm of several.
-        ``gram``: the same, each symbol's norm by Gram iteration, at most 0.1 % more. ``sup``: the symbol's supremum.
+        ``gram``: the same, each symbol's norm by Gram iteration, at most 1 % more. ``sup``: the symbol's supremum.
         ``fantastic4``: norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm.
-        ``best``: the least of ``young`` and of ``theta``, or of ``gram`` where channels are many.
+        ``best``: the least of ``young`` and of ``theta``, or of ``sup`` where that is too much work.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     subject = convolution(call, op)
     if method != "best":
         return Certified(getattr(bounds, method)(subject), "upper", method, lower=0.0)
-    other = "theta" if bounds.theta_work(subject) <= 30 * BESIDE else "gram"
+    other = "theta" if bounds.theta_work(subject) <= 30 * BESIDE else "sup"
     found = {name: getattr(bounds, name)(subject) for name in ("young", other)}
     name = min(found, key=lambda each: found[each])
     return Certified(found[name], "upper", name, lower=0.0)

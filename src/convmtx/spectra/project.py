@@ -31,7 +31,7 @@ def _checked(call: str, op: Any, limit: Any) -> ConvOperator:
 
 
 def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
-    """The convolution divided by its norm, so that its norm is ``max`` and certainly no more.
+    """The convolution divided by its norm, so that its norm is ``max``, and no more but for rounding of the kernel.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     found = norm(_checked(call, op, max))
     if not is_traced(op.kernel) and not float(found.upper):
         return op
-    return op * (max / (found.value * (found.upper / found.lower)))
+    less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
+    return op * (max * less / (found.value * (found.upper / found.lower)))
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:

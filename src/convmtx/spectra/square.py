@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.derived import PATIENT
-from convmtx.spectra.subject import doubled
+from convmtx.spectra.subject import dense, doubled, sparse
 from convmtx.spectra.values import cheapest
 from convmtx.structure import Blocks, Split
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
@@ -57,8 +56,7 @@ def trace(op: LinearMap) -> Certified:
     """
     subject = _square("trace", op)
     if not (isinstance(subject, ConvOperator) and subject.in_shape == subject.out_shape):
-        matrix: Any = subject.to_sparse("csr")
-        return Certified(matrix.diagonal().sum(), "exact", "sparse matrix")
+        return Certified(sparse(subject).diagonal().sum(), "exact", "sparse matrix")
     geometry = subject.geometry
     taps = taps_of(geometry, subject.kernel)
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
@@ -83,6 +81,8 @@ def logdet(op: LinearMap) -> Certified:
 
     Raises
     ------
+    UnsupportedError
+        Where no structure is of use and the map is too large for a sparse factorisation. A ValueError.
     ValueError, TypeError
         Where the map is not square, or its kernel not finite.
 
@@ -107,6 +107,12 @@ def logdet(op: LinearMap) -> Certified:
         way = cheapest(subject)
         if way.work <= PATIENT:
             return Certified(float(np.log(way.values()).sum()), "exact", way.method)
+    band = subject.shape[0] / max(subject.in_shape)
+    if subject.shape[0] * band**2 > PATIENT:
+        got = f"a matrix of {subject.shape[0]} rows without structure"
+        raise UnsupportedError(
+            sentence("logdet", got, "A factorisation of that size takes too long", "Use a smaller map")
+        )
     return Certified(_by_sparse_lu(subject), "exact", "sparse LU")
 
 
@@ -115,7 +121,7 @@ def _by_sparse_lu(op: LinearMap) -> float:
     from scipy.sparse.linalg import splu
 
     try:
-        factors = splu(csc_array(op.to_sparse("csc")))
+        factors = splu(csc_array(sparse(op)))
     except RuntimeError:  # exactly singular, says SuperLU
         return -np.inf
     return float(np.log(np.abs(factors.U.diagonal())).sum())
@@ -203,7 +209,7 @@ def eigvals(op: LinearMap) -> Certified:
         raise UnsupportedError(
             sentence(call, got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
         )
-    return _sorted([_of_blocks(np.asarray(subject.to_dense())[None])], "dense")
+    return _sorted([_of_blocks(dense(subject)[None])], "dense")
 
 
 def _by_blocks(op: ConvOperator) -> Certified | None:

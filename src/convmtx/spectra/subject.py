@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import as_numpy
 from convmtx.algebra import LinearMap
 from convmtx.composites import Transposed
@@ -35,6 +36,24 @@ def double(call: str, kernel: Any) -> AnyArray:
     if not np.isfinite(array).all():
         raise ArgumentError(sentence(call, "the kernel holds inf or nan", "Wanted finite numbers", "Check the kernel"))
     return array
+
+
+def dense(op: LinearMap) -> AnyArray:
+    """The matrix in double precision; room for decomposing it is asked for first."""
+    rows, columns = op.shape
+    memory.require("singular values", "dense", {"dense": 16 * rows * columns}, 16 * rows * columns)
+    matrix = np.asarray(op.to_dense())
+    return matrix.astype(np.result_type(matrix, np.float64), copy=False)
+
+
+def sparse(op: LinearMap) -> Any:
+    """The matrix in double precision, in CSR form."""
+    from scipy.sparse import csr_array
+
+    if op.dtype == np.float16:  # which SciPy's sparse arrays do not hold
+        return csr_array(dense(op))
+    matrix: Any = op.to_sparse("csr")
+    return matrix.astype(np.result_type(op.dtype, np.float64))
 
 
 def direct(op: LinearMap) -> LinearMap:

@@ -7,13 +7,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
 from convmtx.spectra import exact, iterated
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import direct, doubled
+from convmtx.spectra.subject import dense, direct, doubled
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -21,6 +21,8 @@ from convmtx.typing import AnyArray
 Which = Literal["largest", "smallest"]
 #: ``rows * columns * min(rows, columns)`` up to which a decomposition is made although few values are wanted.
 DECOMPOSED = 2e9
+#: Work of about an hour: more is refused, for a decomposition cannot be interrupted.
+LONGEST = 2e13
 #: Residuals of iterated singular values, relative to the largest.
 RTOL = 1e-9
 
@@ -87,6 +89,10 @@ def svdvals(
     if k is not None and not 1 <= integer(call, "k", k, 1) <= count:
         raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
     chosen = cheapest(subject)
+    if k is None and chosen.work > LONGEST:
+        got = f"all {count} singular values by {chosen.method}"
+        wanted = f"That would take some {chosen.work / LONGEST:.0f} hours"
+        raise UnsupportedError(sentence(call, got, wanted, "Ask for some of them, as with k=10"))
     if k is None or chosen.work <= DECOMPOSED:
         with ticking(call, progress, "blocks", chosen.parts) as bar:
             values = chosen.values(bar)
@@ -105,7 +111,7 @@ def dense_way(op: LinearMap) -> exact.Way:
     """A dense decomposition of any map."""
 
     def values(_bar: Any = None) -> AnyArray:
-        found: AnyArray = np.linalg.svd(np.asarray(op.to_dense()), compute_uv=False)
+        found: AnyArray = np.linalg.svd(dense(op), compute_uv=False)
         return found
 
     rows, columns = op.shape
@@ -114,6 +120,7 @@ def dense_way(op: LinearMap) -> exact.Way:
 
 def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
     op, scale = iterated.scaled(op)
+    iterated.require_vectors(call, op)
     if isinstance(op, ConvOperator) and not op.kernel.any():
         return iterated.Triplets(np.zeros(k), np.eye(k, op.shape[1]), np.eye(k, op.shape[0]), np.zeros(k), 0)
     if which == "largest":
@@ -192,7 +199,7 @@ def svd(
 def _decomposed(op: LinearMap, k: int, which: Which) -> iterated.Triplets | None:
     """By a dense decomposition, or by those of blocks; None where both are too much work."""
     if dense_way(op).work <= DECOMPOSED:
-        u, s, v = np.linalg.svd(np.asarray(op.to_dense()), full_matrices=False)
+        u, s, v = np.linalg.svd(dense(op), full_matrices=False)
         some = slice(k) if which == "largest" else slice(len(s) - k, None)
         return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0)
     if which == "smallest" or not isinstance(op, ConvOperator):
