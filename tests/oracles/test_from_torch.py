@@ -145,7 +145,7 @@ def test_layers_without_weights_are_where_their_neighbours_are():
 
 
 def test_a_map_is_a_snapshot_of_the_weights():
-    module, x = nn.Conv1d(2, 3, 2), torch.randn(2, 5)
+    module, x = nn.Conv1d(2, 3, 2).double(), torch.randn(2, 5, dtype=torch.float64)
     ours, before = cm.from_torch(module, (2, 5)), module(x).detach()
     with torch.no_grad():
         for parameter in module.parameters():
