@@ -5,8 +5,8 @@
 ``circular``: all singular values under the wrap boundary. ``bounds``: bounds of the norm under the zero boundary, over
 a reference; each published method is written from its formula (`published`). Then our bounds against dense norms of
 small random maps. ``interval``: the norm to 1e-6 beside SciPy on the sparse matrix. Medians over interleaved
-repetitions, of bounds the seconds for all kernels together; ``theirs/ours`` above 1 means that ours is the faster. ``--quick`` leaves the
-large shapes out.
+repetitions, of bounds the seconds for all kernels together; ``theirs/ours`` above 1 means that ours is the faster.
+``--quick`` leaves the large shapes out.
 """
 
 import argparse

@@ -85,6 +85,15 @@ class KernelOperator(LinearMap):
         """Type of the input."""
         return self._x.dtype
 
+    @property
+    def input(self) -> Array:
+        """The input as it was given, batch axes first."""
+        return self._x
+
+    def with_input(self, x: Array) -> KernelOperator:
+        """The same geometry with another input of the same shape."""
+        return KernelOperator(self._geometry, x, self._batch, self._asked)
+
     @cached_property
     def _inputs(self) -> Array:
         """(N, C, n1..nd)."""

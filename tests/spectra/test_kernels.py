@@ -21,7 +21,7 @@ def top(op):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, complex])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, complex])
 def test_norms_are_not_exceeded_and_projections_are_nearer_than_scaling(options, dtype):
     kernel = (K + 1j * K[::-1] if dtype is complex else K).astype(dtype)
     op = cm.conv(kernel, (7, 8, 2), **options)
@@ -30,7 +30,7 @@ def test_norms_are_not_exceeded_and_projections_are_nearer_than_scaling(options,
     for each in (clipped, projected, scaled):
         assert each.geometry == op.geometry
         assert each.kernel.dtype == op.kernel.dtype
-        assert top(each) <= limit * (1 + (1e-14 if each is not scaled else 1e-6))
+        assert top(each) <= limit * (1 + (1e-14 if each is not scaled else np.finfo(dtype).eps))
     far = [np.linalg.norm(each.kernel - op.kernel) for each in (projected, clipped, scaled)]
     assert max(far[:2]) <= far[2] * (1 + 1e-6)
     if options.get("boundary") == "wrap":  # nearest on the circle that the map is

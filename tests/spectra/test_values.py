@@ -1,5 +1,7 @@
 """Singular values and tensors, beside a dense decomposition."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -98,6 +100,19 @@ def assert_tensors(op, U, s, V, near):
     assert np.abs(D.conj().T @ U.T - V.T * s).max() <= near
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.complex64, np.int8])
+def test_products_are_in_double_precision(dtype):
+    kernel = RNG.integers(-9, 9, (3, 3)).astype(dtype) / (1 if dtype is np.int8 else dtype(8))
+    kernel = kernel.astype(dtype)
+    op, exactly = (cm.conv(K, (6, 6), padding="same", boundary="reflect") for K in (kernel, kernel * np.float64(1)))
+    P = 2 * (op.T @ op + cm.permutation((6, 6), "HW", "WH"))
+    D = 2 * (exactly.to_dense().T @ exactly.to_dense() + cm.permutation((6, 6), "HW", "WH").to_dense())
+    assert np.abs(np.asarray(cm.svdvals(P)) - singular_values(D)).max() <= rounding(D)
+    assert np.isclose(float(cm.norm(P, 1)), np.abs(D).sum(axis=0).max(), rtol=1e-14)
+    assert np.isclose(complex(cm.trace(P)), np.trace(D), rtol=1e-14)
+    assert_tensors(exactly.T @ exactly, *cm.svd(op.T @ op, 3), rounding(D))
+
+
 def test_equal_singular_values_are_all_found(monkeypatch):
     """A process from one start sees one vector of each; a kernel that is its own transpose has pairs."""
     monkeypatch.setattr(values, "DECOMPOSED", 0)
@@ -117,11 +132,15 @@ def test_structure_beats_size():
     assert np.abs(np.asarray(s) - expected).max() <= 1e-12 * expected[0]
 
 
-def test_what_does_not_fit_is_refused_at_once():
-    with pytest.raises(
-        MemoryError, match=r"blocks of 786432 x 786432 take .* Ask for some of them, as with cm.svdvals"
-    ):
-        cm.svdvals(cm.conv(K[..., :2].repeat(2, 2)[:, :, :3].repeat(2, 3)[..., :3], (512, 512, 3), padding="same"))
+def test_what_takes_hours_or_does_not_fit_is_refused_at_once(monkeypatch):
+    op = cm.conv(RNG.standard_normal((3, 3, 3, 3)), (512, 512, 3), padding="same")
+    with pytest.raises(cm.UnsupportedError, match=r"some 24319 hours. Ask for some of them, as with k=10"):
+        cm.svdvals(op)
+    monkeypatch.setattr(values, "LONGEST", np.inf)
+    with pytest.raises(MemoryError, match=r"svdvals|singular values: .* Ask for some of them, as with cm.svdvals"):
+        cm.svdvals(op)
+    with pytest.raises(MemoryError, match=r"cm\.sup_norm, which do not depend on the size"):
+        cm.norm(cm.conv(np.ones((3, 3)) + np.eye(3), (100_000, 100_000), padding="same"))
 
 
 def test_beside_arpack():
@@ -150,3 +169,11 @@ def test_results_are_numbers_and_arrays():
     assert top > 0
     assert f"{top:.3f}" == f"{float(top):.3f}"
     assert "exact" in repr(s)
+    assert bool(top)
+    assert round(top, 2) == round(float(top), 2)
+    assert "5j" in repr(cm.trace(cm.conv([1j], 5)))
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(s)[0] = 99
+    with pytest.raises(cm.ImmutableError, match="Results cannot be changed"):
+        top.kind = "upper"
+    assert pickle.loads(pickle.dumps(top)).upper == top.upper

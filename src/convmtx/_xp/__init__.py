@@ -224,13 +224,16 @@ def as_numpy(call: str, array: Array) -> Any:
     if is_traced(array):
         got, wanted = "the kernel is traced by JAX", "Wanted its numbers"
         raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
-    return np.asarray(array.detach().cpu().resolve_conj() if library(array) == "torch" else array)
+    if library(array) == "torch":
+        array = array.detach().cpu().resolve_conj()
+        array = array.float() if str(array.dtype) == "torch.bfloat16" else array  # which NumPy does not have
+    return np.asarray(array)
 
 
 def floating(array: Array) -> np.dtype[Any]:
     """NumPy's type of the numbers of an array of any library; float64 for integers and for what NumPy does not have."""
     name = str(array.dtype).rpartition(".")[2]
-    return np.dtype(name if name in ("float32", "float64", "complex64", "complex128") else np.float64)
+    return np.dtype(name if name in ("float16", "float32", "float64", "complex64", "complex128") else np.float64)
 
 
 def summed_at(size: int, places: Any, values: Array) -> Array:

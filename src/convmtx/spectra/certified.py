@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from convmtx.errors import ImmutableError, sentence
 from convmtx.typing import AnyArray, Array
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
@@ -41,11 +42,22 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(
         self, value: Array, kind: Kind, method: str, lower: Any = None, upper: Any = None, iterations: int = 0
     ) -> None:
-        self.value, self.kind, self.method, self.iterations = value, kind, method, iterations
-        self.lower, self.upper = value if lower is None else lower, value if upper is None else upper
+        lower, upper = value if lower is None else lower, value if upper is None else upper
+        vars(self).update(value=value, kind=kind, method=method, lower=lower, upper=upper, iterations=iterations)
         for array in (self.value, self.lower, self.upper):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)
+
+    value: Any
+    kind: Kind
+    method: str
+    lower: Any
+    upper: Any
+    iterations: int
+
+    def __setattr__(self, name: str, _value: object) -> NoReturn:
+        got = f"result.{name} = ..."
+        raise ImmutableError(sentence("Certified", got, "Results cannot be changed", "Use numpy.array(r)"))
 
     def __repr__(self) -> str:
         if self.shape:
@@ -65,8 +77,14 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     def __complex__(self) -> complex:
         return complex(np.asarray(self))
 
+    def __bool__(self) -> bool:
+        return bool(np.asarray(self))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(np.asarray(self)[()].item(), digits)
+
     def __format__(self, spec: str) -> str:
-        return format(float(self), spec) if spec else repr(self)
+        return format(np.asarray(self)[()], spec) if spec else repr(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         value = self.value.detach() if hasattr(self.value, "detach") else self.value

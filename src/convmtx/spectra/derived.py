@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 
+from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import resolve
@@ -24,7 +28,7 @@ PATIENT = 3e10
 FACTORISED = 60_000, 500_000
 
 
-def symbol(op: ConvOperator, grid: PerAxis, shift: float = 0.0) -> AnyArray:
+def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0) -> AnyArray:
     r"""What a convolution multiplies each frequency with, a matrix of channels.
 
     ``F(w) = sum_p K[p] exp(i w.(p t - lo))``, with dilation t and pads lo.
@@ -38,8 +42,8 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float = 0.0) -> AnyArray:
         The kernel, stride, dilations, pads before and groups are taken from it; its size and boundary do not matter.
     grid : int or tuple of int
         Positions around the circle along each axis; a multiple of stride and input dilation.
-    shift : float
-        Added to every frequency, in radians.
+    shift : float or sequence of float
+        Added to the frequencies, in radians; one for all axes or one for each.
 
     Returns
     -------
@@ -67,9 +71,14 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float = 0.0) -> AnyArray:
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
             raise ArgumentError(sentence(call, got, "Wanted multiples of both", "Choose another grid"))
-    if not np.isfinite(float(shift)):
-        raise ArgumentError(sentence(call, f"shift={shift}", "Wanted a finite number", "Pass radians"))
-    splits = tuple(fourier(a, n, float(shift), halved=False) for a, n in zip(geometry.axes, sizes, strict=True))
+    shifts = np.asarray(shift)
+    if shifts.dtype.kind not in "if" or shifts.shape not in ((), (len(sizes),)) or not np.isfinite(shifts).all():
+        got = f"shift={shift!r}"
+        raise ArgumentError(sentence(call, got, f"Wanted a finite number, or {len(sizes)} of them", "Pass radians"))
+    chosen = zip(geometry.axes, sizes, np.broadcast_to(shifts, len(sizes)), strict=True)
+    splits = tuple(fourier(a, n, float(h), halved=False) for a, n, h in chosen)
+    entries = prod(sizes) * geometry.out_channels * geometry.in_channels
+    memory.require(call, "symbol", {"symbol": 16 * entries}, 16 * entries)
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), splits)
     matrices = blocks.matrices().reshape(geometry.groups, -1, blocks.rows, blocks.columns)
     whole = np.zeros((matrices.shape[1], geometry.groups, blocks.rows, geometry.groups, blocks.columns), complex)

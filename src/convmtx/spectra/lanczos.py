@@ -31,10 +31,11 @@ class Lanczos:
         vector = rng.standard_normal(self.size).astype(self.dtype)
         if self.dtype.kind == "c":
             vector += 1j * rng.standard_normal(self.size)
-        self.vectors = [vector / np.linalg.norm(vector)]
+        self.vectors = np.empty((2 * CHECK, size), dtype)  # rows, as many as there are steps and one
+        self.vectors[0] = vector / np.linalg.norm(vector)
         self.diagonal: list[float] = []
         self.beside: list[float] = []
-        self.converged: list[AnyArray] = []
+        self.converged = np.empty((0, size), dtype)
 
     @property
     def steps(self) -> int:
@@ -51,19 +52,21 @@ class Lanczos:
         for _ in range(steps):
             if self.complete or self.steps == self.size:
                 return
-            v = self.vectors[-1]
+            if self.steps + 2 > len(self.vectors):
+                self.vectors = np.concatenate([self.vectors, np.empty((len(self.vectors) // 2, self.size), self.dtype)])
+            v = self.vectors[self.steps]
             w = self.gram(v)
             a = float(np.vdot(v, w).real)
             w = w - a * v
             if self.beside:
-                w -= self.beside[-1] * self.vectors[-2]
+                w -= self.beside[-1] * self.vectors[self.steps - 1]
             w -= np.vdot(v, w) * v
-            for y in self.converged:
-                w -= np.vdot(y, w) * y
+            if len(self.converged):
+                w -= (self.converged.conj() @ w) @ self.converged
             b = float(np.linalg.norm(w))
             self.diagonal.append(a)
             self.beside.append(b)
-            self.vectors.append(w / b if b else w)
+            self.vectors[self.steps] = w / b if b else w
 
     def ritz(self) -> tuple[AnyArray, AnyArray, AnyArray]:
         """Ritz values, ascending, their vectors in the Lanczos basis, and bounds on their residuals."""
@@ -76,21 +79,18 @@ class Lanczos:
         """Find which Ritz vectors have converged, and keep what follows orthogonal to them."""
         values, vectors, residuals = self.ritz()
         good = np.flatnonzero(residuals <= np.sqrt(EPS) * values[-1])
-        self.converged = list(self.combined(vectors[:, good]))
-        for j in (-2, -1):
-            w = self.vectors[j].copy()
-            for y in self.converged:
-                if j == -1 or abs(np.vdot(y, w)) > np.sqrt(EPS):
-                    w -= np.vdot(y, w) * y
+        if good.size <= len(self.converged):  # those there are stay as good as they were
+            return
+        self.converged = self.combined(vectors[:, good])
+        for j in (self.steps - 1, self.steps):
+            w = self.vectors[j] - (self.converged.conj() @ self.vectors[j]) @ self.converged
             size = np.linalg.norm(w)
             self.vectors[j] = w / size if size else w
 
     def combined(self, coefficients: AnyArray) -> AnyArray:
         """Combinations of Lanczos vectors, a row for each column of the coefficients."""
-        total = np.zeros((coefficients.shape[1], self.size), self.dtype)
-        for row, vector in zip(coefficients, self.vectors, strict=False):
-            total += row[:, None] * vector
-        return total
+        combined: AnyArray = coefficients.T @ self.vectors[: self.steps]
+        return combined
 
     def bounds(self) -> tuple[float, float]:
         """Upper bound of the largest eigenvalue and lower bound of the smallest, each wrong with `FAILURE` at most.

@@ -141,7 +141,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
         return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
 
     shapes = (op.out_shape, op.in_shape, (), ())
-    u, v, lower, upper = constants(call, computed, op.kernel, shapes, floating(op.kernel))
+    u, v, lower, upper = constants(call, computed, op.kernel, shapes, np.result_type(floating(op.kernel), np.float32))
     xp = namespace(op.kernel)
     value = xp.sum(conjugate(u) * op(v))
     value = xp.real(value) if is_complex(op.dtype) else value
@@ -250,6 +250,11 @@ def sup_norm(
     """
     call = "sup_norm"
     _tolerance(call, rtol)
+    if isinstance(kernel, LinearMap):
+        got = f"kernel is a {type(kernel).__name__}"
+        raise ArgumentTypeError(
+            sentence(call, got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
+        )
     array = double(call, numeric(call, "kernel", kernel))
     plain = channels is None or array.ndim < 3
     shape = [1] * (array.ndim - (0 if plain else 1))

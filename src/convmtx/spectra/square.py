@@ -20,6 +20,9 @@ from convmtx.structure.splits import centred, mirrored, splits, whole_sample
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
+#: Rows times bandwidth squared up to which a sparse factorisation is made.
+SPARSE = 3e10
+
 
 def _square(call: str, op: LinearMap) -> LinearMap:
     subject = doubled(call, op)
@@ -108,7 +111,7 @@ def logdet(op: LinearMap) -> Certified:
         if way.work <= PATIENT:
             return Certified(float(np.log(way.values()).sum()), "exact", way.method)
     band = subject.shape[0] / max(subject.in_shape)
-    if subject.shape[0] * band**2 > PATIENT:
+    if subject.shape[0] * band**2 > SPARSE:
         got = f"a matrix of {subject.shape[0]} rows without structure"
         raise UnsupportedError(
             sentence("logdet", got, "A factorisation of that size takes too long", "Use a smaller map")

@@ -9,22 +9,39 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import as_numpy
 from convmtx.algebra import LinearMap
-from convmtx.composites import Transposed
+from convmtx.composites import Product, Scaled, Sum, Transposed
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.kernels import KernelOperator
+from convmtx.maps import AlongAxis, Augmented, Rearranged
 from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray
 
 
 def doubled(call: str, op: Any) -> LinearMap:
-    """The map, a convolution with its kernel in float64 or complex128; the transpose of one that is none stays so."""
+    """The map with all its numbers in float64 or complex128 of NumPy, if they are finite."""
     if not isinstance(op, LinearMap):
         remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
         raise ArgumentTypeError(sentence(call, f"op is a {type(op).__name__}", "Wanted a map of convmtx", remedy))
-    if isinstance(op, Transposed):
-        return doubled(call, op.op).T
-    if not isinstance(op, ConvOperator):
-        return op
-    return op.with_kernel(double(call, op.kernel))
+    match op:
+        case ConvOperator():
+            return op.with_kernel(double(call, op.kernel))
+        case Transposed():
+            return doubled(call, op.op).T
+        case Scaled():
+            return Scaled(doubled(call, op.op), double(call, np.asarray(op.scalar))[()])
+        case Sum():
+            return Sum(*(doubled(call, term) for term in op.terms))
+        case Product():
+            return Product(*(doubled(call, factor) for factor in op.factors))
+        case AlongAxis():
+            return AlongAxis(double(call, op.matrix), op.in_shape, op.axis)
+        case Augmented():
+            return Augmented(doubled(call, op.op), double(call, op.offset))
+        case KernelOperator():
+            return op.with_input(double(call, op.input))
+        case Rearranged():
+            return Rearranged(op.in_shape, op.axes, op.out_shape)
+    return op
 
 
 def double(call: str, kernel: Any) -> AnyArray:
@@ -43,15 +60,11 @@ def dense(op: LinearMap) -> AnyArray:
     rows, columns = op.shape
     memory.require("singular values", "dense", {"dense": 16 * rows * columns}, 16 * rows * columns)
     matrix = np.asarray(op.to_dense())
-    return matrix.astype(np.result_type(matrix, np.float64), copy=False)
+    return matrix.astype(np.result_type(matrix, np.float64), copy=False)  # maps of integers alone stay integers
 
 
 def sparse(op: LinearMap) -> Any:
     """The matrix in double precision, in CSR form."""
-    from scipy.sparse import csr_array
-
-    if op.dtype == np.float16:  # which SciPy's sparse arrays do not hold
-        return csr_array(dense(op))
     matrix: Any = op.to_sparse("csr")
     return matrix.astype(np.result_type(op.dtype, np.float64))
 

@@ -23,7 +23,7 @@ from convmtx.typing import AnyArray
 FIRST = 0.4
 #: ``rows * columns * min(rows, columns)`` of all symbols looked at before the bracket is given as it is, and what each
 #: symbol takes besides.
-WORK, OVERHEAD = 4e9, 4e3
+WORK, OVERHEAD = 2e9, 4e3
 
 
 def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> tuple[float, float]:
