@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property, reduce
 from operator import add, matmul
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.typing import AnyArray, Array, IntArray, Order, Shape
-
-if TYPE_CHECKING:
-    pass
 
 
 def _of_one_library(array: Array, matrices: Iterable[Any]) -> Iterable[Any]:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines import rates, tiles
-from convmtx.engines.parts import Part, finite, reach, with_outputs
+from convmtx.engines.parts import Part, finite, reach
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
@@ -288,7 +288,7 @@ def _band(part: Part, dtype: np.dtype[Any], way: Way, first: int, outs: int) -> 
         kernel[:, :, j][inside] = part.kernel
     outputs = (slice(None),) * (3 + at) + (slice(first, first + count * outs),)
     matrix, positions = _matrix(part, way, kernel)
-    axes = tuple(with_outputs(common, outs) if j == at else a for j, a in enumerate(part.axes))
+    axes = tuple(common.with_outputs(outs) if j == at else a for j, a in enumerate(part.axes))
     return tiles.Band(outputs, at, count, axes, np.ascontiguousarray(matrix), way.multiply, positions)
 
 

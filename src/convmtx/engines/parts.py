@@ -133,12 +133,7 @@ def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
             axis.dilation * skip // e,
             lo=-((position + met[0] * axis.dilation) // e),
         )
-        yield slice(r, None, period), slice(met[0], None, skip), with_outputs(inner, len(range(r, axis.out, period)))
-
-
-def with_outputs(axis: Axis, count: int) -> Axis:
-    """The axis padded or cropped at its end so that it has ``count`` outputs."""
-    return replace(axis, hi=(count - 1) * axis.stride + axis.span - axis.stretched - axis.lo)
+        yield slice(r, None, period), slice(met[0], None, skip), inner.with_outputs(len(range(r, axis.out, period)))
 
 
 def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:

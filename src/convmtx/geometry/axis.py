@@ -58,6 +58,10 @@ class Axis:
         first, last = self.reach
         return Axis(last - first + 1, self.kernel, self.stride, self.dilation)
 
+    def with_outputs(self, count: int) -> Axis:
+        """The axis padded or cropped at its end so that it has ``count`` outputs."""
+        return replace(self, hi=(count - 1) * self.stride + self.span - self.stretched - self.lo)
+
     @property
     def reads_outside(self) -> bool:
         """Whether any tap of any output falls outside the stretched input."""

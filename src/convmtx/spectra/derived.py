@@ -15,7 +15,7 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, iterated
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.operator_norm import convolution, norm
-from convmtx.spectra.subject import direct, doubled
+from convmtx.spectra.subject import direct, doubled, is_zero
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks
 from convmtx.structure.splits import fourier
@@ -118,7 +118,7 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 
 
 def _smallest(call: str, op: LinearMap) -> Certified:
-    if isinstance(op, ConvOperator) and not op.kernel.any():
+    if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     way = cheapest(op)
     if way.work <= DECOMPOSED:

@@ -48,12 +48,19 @@ def scaled(op: LinearMap) -> tuple[LinearMap, float]:
     return op.with_kernel(op.kernel / scale), scale
 
 
-def gram_process(op: LinearMap, seed: int = 0) -> tuple[Lanczos, LinearMap]:
-    """The process of ``A^H A``, and the map A: the one given, or its adjoint where that has the smaller Gram matrix."""
-    tall = op if op.shape[0] >= op.shape[1] else op.H
+def taller(op: LinearMap) -> LinearMap:
+    """The map, or its adjoint where that has the smaller Gram matrix."""
+    return op if op.shape[0] >= op.shape[1] else op.H
+
+
+def gram_of(tall: LinearMap) -> Apply:
+    """``v -> A^H A v``."""
     back = tall.H
-    dtype = np.dtype(np.result_type(op.dtype, np.float64))
-    return Lanczos(lambda v: back.matvec(tall.matvec(v)), tall.shape[1], dtype, seed), tall
+    return lambda v: back.matvec(tall.matvec(v))
+
+
+def _dtype(op: LinearMap) -> np.dtype[Any]:
+    return np.dtype(np.result_type(op.dtype, np.float64))
 
 
 def require_vectors(call: str, op: LinearMap) -> None:
@@ -79,7 +86,8 @@ def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int,
     ``ceiling`` is an upper bound that is known already. The bounds that come from the random start are wrong with
     probability `FAILURE` at most.
     """
-    process, _ = gram_process(op)
+    tall = taller(op)
+    process = Lanczos(gram_of(tall), tall.shape[1], _dtype(op))
     with ticking(call, progress, "singular values", maxiter) as bar:
         while True:
             steps = process.steps
@@ -157,25 +165,27 @@ def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: i
 
 def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:
     """The k largest singular values and vectors, until every residual is below ``rtol`` of the largest."""
-    process, tall = gram_process(op)
+    tall = taller(op)
     with ticking(call, progress, "singular values", maxiter) as bar:
-        right, steps = leading(process.gram, process.size, process.dtype, k, rtol, maxiter, bar)
+        right, steps = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
     return _of(op, tall, refined(tall, right, k, steps))
 
 
-def smallest(op: LinearMap, k: int, norm: float) -> Triplets:
+def smallest(op: LinearMap, k: int, norm: float, first: _Inverse | None = None) -> Triplets:
     """The k smallest of min(M, N): what a block Krylov space of the inverse holds of the map itself.
 
     Values that are equal or lie close together are told apart by the block. A map that is nearly singular does no harm,
-    for its inverse only points to where to look: values far below the norm are looked for once more, by an inverse that
-    they do not drown in rounding what else is wanted.
+    for its inverse only points to where to look: values far below the norm are looked for once more, by an inverse of a
+    lower floor, in whose rounding larger ones drown. ``first`` is the inverse of the first floor, if there is one.
     """
-    _, tall = gram_process(op)
+    tall = taller(op)
     columns = tall.shape[1]
     rng, width = np.random.default_rng(0), min(k + EXTRA, columns)
     space = Space(tall, np.linalg.qr(rng.standard_normal((columns, width)).astype(tall.dtype))[0])
     for floor in FLOORS:
-        space.grow(_inverse(tall, norm, floor).solve, k, norm)
+        inverse = _inverse(tall, norm, floor) if first is None else first
+        space.grow(inverse.solve, k, norm)
+        first = None
         if space.values[-k:].min() > 100 * floor * norm:
             break
     values, right, left = space.values[-k:], space.basis @ space.inner[-k:].conj().T, space.left[:, -k:]
@@ -226,12 +236,12 @@ def last(op: LinearMap, norm: float) -> tuple[float, float]:
 
     From below there is nothing where rounding in the solves has the last word.
     """
-    above = float(smallest(op, 1, norm).values[0])
+    tall = taller(op)
+    inverse = _inverse(tall, norm, FLOORS[0])
+    above = float(smallest(op, 1, norm, inverse).values[0])
     if above < 100 * FLOORS[0] * norm:
         return above, 0.0
-    process, tall = gram_process(op)
-    inverse = _inverse(tall, norm, FLOORS[0])
-    process = Lanczos(inverse.solve, process.size, process.dtype, seed=1)
+    process = Lanczos(inverse.solve, tall.shape[1], _dtype(op), seed=1)
     top = bound = np.inf
     while process.steps < min(10 * STEPS_INVERSE, process.size) and not process.complete:
         process.advance(CHECK)
@@ -239,16 +249,15 @@ def last(op: LinearMap, norm: float) -> tuple[float, float]:
         top, bound = float(process.ritz()[0][-1]), process.bounds()[0] * (1 + 1e-6)
         if bound <= (1 + 1e-5) * top:
             break
-    square = inverse.scale / bound - inverse.scale * inverse.shift
+    square = inverse.scale / bound - inverse.scale**2
     return above, min(float(np.sqrt(max(square, 0))), above)
 
 
 class _Inverse(NamedTuple):
-    """``v -> (A^H A / scale + shift I)^-1 v``."""
+    """``v -> (A^H A / scale + scale I)^-1 v``."""
 
     solve: Apply
     scale: float
-    shift: float
 
 
 def _inverse(tall: LinearMap, norm: float, floor: float) -> _Inverse:
@@ -269,7 +278,7 @@ def _inverse(tall: LinearMap, norm: float, floor: float) -> _Inverse:
         solution: AnyArray = factors.solve(np.concatenate([np.zeros((rows, *v.shape[1:]), v.dtype), v]))[rows:]
         return -solution
 
-    return _Inverse(solve, scale, scale)
+    return _Inverse(solve, scale)
 
 
 def refined(op: LinearMap, right: AnyArray, k: int, steps: int = 0) -> Triplets:

@@ -15,7 +15,7 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
 from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
-from convmtx.spectra.subject import direct, double, doubled, sparse
+from convmtx.spectra.subject import direct, double, doubled, is_zero, sparse
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
 from convmtx.taps import taps_of
@@ -104,7 +104,7 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
-    if isinstance(op, ConvOperator) and not op.kernel.any():
+    if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     chosen = cheapest(op)
     if chosen.work <= DECOMPOSED:

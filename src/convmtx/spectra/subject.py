@@ -69,6 +69,11 @@ def sparse(op: LinearMap) -> Any:
     return matrix.astype(np.result_type(op.dtype, np.float64))
 
 
+def is_zero(op: LinearMap) -> bool:
+    """Whether the map is a convolution whose kernel is all zeros."""
+    return isinstance(op, ConvOperator) and not op.kernel.any()
+
+
 def direct(op: LinearMap) -> LinearMap:
     """A map of the same singular values: without the transposition of one that is no convolution."""
     return op.op if isinstance(op, Transposed) else op

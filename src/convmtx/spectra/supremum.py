@@ -16,6 +16,7 @@ from math import ceil, gcd, lcm, pi, prod
 import numpy as np
 
 from convmtx.geometry import Axis
+from convmtx.geometry.compose import positions
 from convmtx.structure import coupled, small
 from convmtx.typing import AnyArray
 
@@ -79,9 +80,8 @@ def symbol_norms(taps: AnyArray, groups: int, axes: Sequence[Axis], points: AnyA
 
 def _symbols(axis: Axis, w: AnyArray) -> AnyArray:
     several = lcm(axis.stride, axis.input_dilation)
-    positions = np.arange(axis.kernel) * axis.dilation - axis.lo
     frequencies = (w[:, None] + 2 * pi * np.arange(several)) / several
-    return coupled(axis, frequencies[..., None] * positions)
+    return coupled(axis, frequencies[..., None] * positions(axis))
 
 
 def _contracted(total: AnyArray, symbols: AnyArray) -> AnyArray:

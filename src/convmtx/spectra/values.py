@@ -13,7 +13,7 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import exact, iterated
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import dense, direct, doubled
+from convmtx.spectra.subject import dense, direct, doubled, is_zero
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -81,13 +81,8 @@ def svdvals(
     array([2.      , 1.414214, 1.414214])
     """
     call = "svdvals"
-    one_of(call, "which", which, ("largest", "smallest"))
-    flag(call, "progress", progress)
-    integer(call, "maxiter", maxiter, 1)
-    subject = direct(doubled(call, op))
+    subject = direct(_checked(call, op, k, which, maxiter, progress))
     count = min(subject.shape)
-    if k is not None and not 1 <= integer(call, "k", k, 1) <= count:
-        raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
     chosen = cheapest(subject)
     if k is None and chosen.work > LONGEST:
         got = f"all {count} singular values by {chosen.method}"
@@ -100,6 +95,18 @@ def svdvals(
         return Certified(some, "exact", chosen.method)
     found = _iterated(call, subject, k, which, maxiter, progress)
     return _estimates(found, which)
+
+
+def _checked(call: str, op: LinearMap, k: int | None, which: Which, maxiter: int, progress: bool) -> LinearMap:
+    """The map in double precision, if it has k singular values and the rest is what it should be."""
+    one_of(call, "which", which, ("largest", "smallest"))
+    flag(call, "progress", progress)
+    integer(call, "maxiter", maxiter, 1)
+    subject = doubled(call, op)
+    count = min(subject.shape)
+    if k is not None and integer(call, "k", k, 1) > count:
+        raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
+    return subject
 
 
 def cheapest(op: LinearMap) -> exact.Way:
@@ -121,7 +128,7 @@ def dense_way(op: LinearMap) -> exact.Way:
 def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
     op, scale = iterated.scaled(op)
     iterated.require_vectors(call, op)
-    if isinstance(op, ConvOperator) and not op.kernel.any():
+    if is_zero(op):
         return iterated.Triplets(np.zeros(k), np.eye(k, op.shape[1]), np.eye(k, op.shape[0]), np.zeros(k), 0)
     if which == "largest":
         found = iterated.triplets(call, op, k, RTOL, maxiter, progress)
@@ -179,13 +186,7 @@ def svd(
     True
     """
     call = "svd"
-    one_of(call, "which", which, ("largest", "smallest"))
-    flag(call, "progress", progress)
-    integer(call, "maxiter", maxiter, 1)
-    subject = doubled(call, op)
-    if integer(call, "k", k, 1) > min(subject.shape):
-        got = f"k={k}"
-        raise ArgumentError(sentence(call, got, f"The matrix has {min(subject.shape)} singular values", "Pass fewer"))
+    subject = _checked(call, op, integer(call, "k", k, 1), which, maxiter, progress)
     triplets = _decomposed(subject, k, which)
     if triplets is None:
         triplets = _iterated(call, subject, k, which, maxiter, progress)

@@ -84,8 +84,7 @@ class Blocks:
         """The taps whose `matrices` come nearest to the given ones, by the pseudo-inverse along each axis."""
         per_f, per_c = self.geometry.channels_per_group
         d = len(self.splits)
-        sizes = ([getattr(s, name) for s in self.splits] for name in ("per_output", "per_input"))
-        outs, ins = sizes
+        outs, ins = ([getattr(s, name) for s in self.splits] for name in ("per_output", "per_input"))
         total = matrices.reshape(self.geometry.groups, *(s.times.size for s in self.splits), per_f, *outs, per_c, *ins)
         axes = [axis for j in range(d) for axis in (1 + j, 2 + d + j, 3 + 2 * d + j)]
         total = total.transpose(0, 1 + d, 2 + 2 * d, *axes)
@@ -127,8 +126,7 @@ def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[
     found = []
     for j, axis in enumerate(geometry.axes):
         each = splits(axis, mirrored(taps, j), halved, merged)
-        halved = halved and all(
-            split.rule != "fourier" for split in each
-        )  # conjugate frequencies of one axis are conjugate blocks of all
+        # Conjugate frequencies of one axis are conjugate blocks of all.
+        halved = halved and all(split.rule != "fourier" for split in each)
         found.append(each)
     return [Blocks(geometry, taps, chosen) for chosen in product(*found)]

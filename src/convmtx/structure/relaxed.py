@@ -19,7 +19,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, WRAP
 from convmtx.geometry import Axis, Geometry
 from convmtx.structure.blocks import Blocks
-from convmtx.structure.splits import Split, fourier, mirrored, splits, whole_circle
+from convmtx.structure.splits import Split, fourier, mirrored, transformed, whole_circle
 from convmtx.typing import AnyArray
 
 
@@ -53,9 +53,9 @@ def relaxations(geometry: Geometry, taps: AnyArray) -> Iterator[tuple[tuple[Larg
 
 
 def _larger(axis: Axis, even: bool, halved: bool) -> list[Larger]:
-    exact = splits(axis, even, halved)
-    if exact and exact[0].rule in ("fourier", "cosine", "sine"):
-        return [Larger(exact, axis, axis.out, axis.size)]
+    exact = transformed(axis, even, halved)
+    if exact is not None:
+        return [Larger((exact,), axis, axis.out, axis.size)]
     if axis.zero_outside:
         return [_on_circles(part, times, halved) for part, times in lattices(axis).items()]
     if axis.boundary is WRAP and axis.input_dilation == 1:
@@ -108,7 +108,7 @@ def lattices(axis: Axis) -> dict[Axis, int]:
         outs, ins = len(range(r, axis.out, classes)), len(range(residue, axis.size, t))
         if ins:
             part = Axis(ins, axis.kernel, s * classes // t, lo=(residue - start) // t)
-            part = replace(part, hi=(outs - 1) * part.stride + part.span - part.size - part.lo)
+            part = part.with_outputs(outs)
             found[part] = found.get(part, 0) + 1
     return found
 

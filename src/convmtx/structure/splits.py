@@ -28,6 +28,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
 from convmtx.geometry import Axis
+from convmtx.geometry.compose import positions
 from convmtx.typing import AnyArray, IntArray
 
 
@@ -60,14 +61,17 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
     ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, frequencies of which the
     conjugate is there already are left out and counted; with ``merged``, equal parts are counted as copies.
     """
+    found = transformed(axis, even, halved)
+    return tuple(_parts(axis, merged)) if found is None else (found,)
+
+
+def transformed(axis: Axis, even: bool, halved: bool) -> Split | None:
+    """The axis in the basis of a transform that every tap is diagonal in, if there is one."""
     if whole_circle(axis):
-        return (fourier(axis, axis.size, 0.0, halved),)
+        return fourier(axis, axis.size, 0.0, halved)
     if even and _mirrors_evenly(axis):
-        return (_cosine(axis),)
-    found = tuple(_parts(axis, merged))
-    if even and len(found) == 1 and found[0].rule == "whole" and _second_difference(axis):
-        return (_sine(axis),)
-    return found
+        return _cosine(axis)
+    return _sine(axis) if even and _second_difference(axis) else None
 
 
 def whole_circle(axis: Axis) -> bool:
@@ -89,7 +93,7 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
     s, e = axis.stride, axis.input_dilation
     outs, ins = size // s, size // e
     blocks = gcd(outs, ins)
-    positions = np.arange(axis.kernel) * axis.dilation - axis.lo
+    reads = positions(axis)
     count, times = blocks, np.ones(blocks, np.int64)
     if halved:
         count = (blocks + 1) // 2 if shift else blocks // 2 + 1
@@ -99,7 +103,7 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
 
     def make() -> AnyArray:
         frequencies = np.arange(count)[:, None, None] + blocks * np.arange(size // blocks)[:, None]
-        return coupled(axis, 2 * np.pi * (frequencies * positions % size / size) + shift * positions)
+        return coupled(axis, 2 * np.pi * (frequencies * reads % size / size) + shift * reads)
 
     def basis(step: int, length: int, held: int) -> Callable[[int], AnyArray]:
         def vectors(b: int) -> AnyArray:
@@ -147,10 +151,9 @@ def _second_difference(axis: Axis) -> bool:
 
 def _even(axis: Axis, rule: str, angles: AnyArray, basis: Callable[[int], AnyArray]) -> Split:
     """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine."""
-    positions = np.arange(axis.kernel) * axis.dilation - axis.lo
 
     def make() -> AnyArray:
-        symbols: AnyArray = np.cos(np.multiply.outer(angles, positions))[..., None, None]
+        symbols: AnyArray = np.cos(np.multiply.outer(angles, positions(axis)))[..., None, None]
         return symbols
 
     return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis)
