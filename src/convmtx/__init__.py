@@ -16,6 +16,7 @@ from convmtx.errors import MissingExtraError as MissingExtraError
 from convmtx.errors import ModelFileError as ModelFileError
 from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
+from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.explanation import Explanation as Explanation
 from convmtx.interop.keras import from_keras as from_keras
@@ -31,6 +32,17 @@ from convmtx.maps import permutation as permutation
 from convmtx.operator import ConvOperator as ConvOperator
 
 if TYPE_CHECKING:  # imported when first asked for, which saves a third of the time that importing convmtx takes
+    from convmtx.solves import Damping as Damping
+    from convmtx.solves import Factorization as Factorization
+    from convmtx.solves import Inverse as Inverse
+    from convmtx.solves import Solution as Solution
+    from convmtx.solves import choose_damp as choose_damp
+    from convmtx.solves import factorize as factorize
+    from convmtx.solves import inv as inv
+    from convmtx.solves import pinv as pinv
+    from convmtx.solves import preconditioner as preconditioner
+    from convmtx.solves import solve as solve
+    from convmtx.solves import wiener as wiener
     from convmtx.spectra import Certified as Certified
     from convmtx.spectra import SingularTensors as SingularTensors
     from convmtx.spectra import clip as clip
@@ -39,6 +51,7 @@ if TYPE_CHECKING:  # imported when first asked for, which saves a third of the t
     from convmtx.spectra import logdet as logdet
     from convmtx.spectra import norm as norm
     from convmtx.spectra import norm_bound as norm_bound
+    from convmtx.spectra import null_space as null_space
     from convmtx.spectra import project as project
     from convmtx.spectra import rank as rank
     from convmtx.spectra import singular_value_bounds as singular_value_bounds
@@ -59,9 +72,12 @@ __all__ = [
     "Certified",
     "ConvOperator",
     "ConvmtxError",
+    "Damping",
     "Explanation",
+    "Factorization",
     "FormTooLargeError",
     "ImmutableError",
+    "Inverse",
     "KernelOperator",
     "LinearMap",
     "MissingExtraError",
@@ -69,27 +85,36 @@ __all__ = [
     "NotToeplitzError",
     "RowIndexError",
     "SingularTensors",
+    "Solution",
+    "SolveError",
     "UnsupportedError",
+    "choose_damp",
     "clip",
     "cond",
     "conv",
     "conv_transpose",
     "convmtx",
     "eigvals",
+    "factorize",
     "fit_kernel",
     "from_keras",
     "from_lax",
     "from_onnx",
     "from_torch",
+    "inv",
     "kernel_operator",
     "logdet",
     "norm",
     "norm_bound",
+    "null_space",
     "permutation",
+    "pinv",
+    "preconditioner",
     "project",
     "rank",
     "singular_value_bounds",
     "smallest_singular_value",
+    "solve",
     "spectral_normalize",
     "sup_norm",
     "svd",
@@ -97,14 +122,21 @@ __all__ = [
     "symbol",
     "to_pylops",
     "trace",
+    "wiener",
 ]
+
+_SOLVES = (
+    "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",
+    "solve", "wiener",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value = globals()[name] = getattr(import_module("convmtx.spectra"), name)
+    room = import_module("convmtx.solves" if name in _SOLVES else "convmtx.spectra")
+    value = globals()[name] = getattr(room, name)
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numpy.linalg import LinAlgError
+
 
 class ConvmtxError(Exception):
     """Base of every error convmtx raises on its own account."""
@@ -41,6 +43,10 @@ class ModelFileError(ConvmtxError, ValueError):
 
 class MissingExtraError(ConvmtxError, ImportError):
     """An optional library is needed and not installed."""
+
+
+class SolveError(ConvmtxError, LinAlgError):
+    """A system that has no solution, or none that was found."""
 
 
 def sentence(call: str, got: str, wanted: str, remedy: str) -> str:

@@ -1,30 +1,102 @@
-"""Functions of a kernel that NumPy computes and other libraries differentiate."""
+"""What NumPy computes and other libraries differentiate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, is_traced, like
+from convmtx._xp import as_numpy, conjugate, is_traced, library, like, one_of_theirs
 from convmtx.typing import AnyArray, Array, Shape
 
 
 def constants(
-    call: str, compute: Callable[[AnyArray], Sequence[AnyArray]], kernel: Array, shapes: Sequence[Shape], dtype: Any
+    call: str,
+    compute: Callable[..., Sequence[AnyArray]],
+    arrays: Sequence[Array],
+    shapes: Sequence[Shape],
+    dtype: Any,
 ) -> list[Array]:
-    """What NumPy computes of a kernel's numbers, as arrays of its library that have no gradient.
+    """What NumPy computes of some arrays' numbers, as arrays of their library that have no gradient.
 
     While JAX traces there are no numbers, and the traced program calls back when it runs.
     """
-    if not is_traced(kernel):
-        return [like(np.asarray(each, dtype), kernel) for each in compute(as_numpy(call, kernel))]
+    if not any(map(is_traced, arrays)):
+        found = compute(*(as_numpy(call, array) for array in arrays))
+        return [like(np.asarray(each, dtype), one_of_theirs(arrays)) for each in found]
     from jax import ShapeDtypeStruct, lax, pure_callback
 
-    def called(numbers: Any) -> list[AnyArray]:
-        return [np.asarray(each, dtype) for each in compute(np.asarray(numbers))]
+    def called(*numbers: Any) -> list[AnyArray]:
+        return [np.asarray(each, dtype) for each in compute(*map(np.asarray, numbers))]
 
     kinds = [ShapeDtypeStruct(shape, dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-    found: list[Array] = pure_callback(called, kinds, lax.stop_gradient(kernel), vmap_method="sequential")
-    return found
+    traced: list[Array] = pure_callback(called, kinds, *map(lax.stop_gradient, arrays), vmap_method="sequential")
+    return traced
+
+
+def attached(
+    call: str, x: Array, parts: Sequence[Array], pull: Callable[..., Sequence[AnyArray]], numbers: Sequence[Array]
+) -> Array:
+    """x, whose derivative in each part is a linear map that NumPy knows the adjoints of.
+
+    ``pull(g, *numbers)`` applies the adjoints to one array g of the shape of x: an array for each part, of its shape.
+    """
+    if library(x) == "torch":
+        return _torch_function().apply(lambda g: pull(as_numpy(call, g), *numbers), x, *parts)
+    return _jax_function(call, pull)(x, tuple(parts), tuple(numbers))
+
+
+def held(array: Array) -> Array:
+    """The same numbers as a constant."""
+    if library(array) == "torch":
+        return array.detach()
+    if is_traced(array):
+        from jax import lax
+
+        return lax.stop_gradient(array)
+    return array
+
+
+def attachable(parts: Sequence[Array]) -> bool:
+    """Whether somebody may ask for derivatives in any of these."""
+    return any(getattr(part, "requires_grad", False) or is_traced(part) for part in parts)
+
+
+@cache
+def _torch_function() -> Any:
+    import torch
+
+    class Attached(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, pull: Any, x: Array, *parts: Array) -> Array:
+            ctx.pull, ctx.kinds = pull, [(part.dtype, part.device) for part in parts]
+            return x.clone()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, gradient: Array) -> Any:
+            found = zip(ctx.pull(gradient), ctx.kinds, strict=True)
+            return None, None, *(torch.from_numpy(each).to(device, dtype) for each, (dtype, device) in found)
+
+    return Attached
+
+
+def _jax_function(call: str, pull: Callable[..., Sequence[AnyArray]]) -> Any:
+    import jax
+
+    def forward(x: Array, parts: Any, numbers: Any) -> Any:
+        return x, (parts, numbers)
+
+    def backward(kept: Any, gradient: Array) -> Any:
+        parts, numbers = kept
+        shapes, dtype = [part.shape for part in parts], np.result_type(*(part.dtype for part in parts))
+        # JAX pairs cotangents with differentials without conjugation.
+        found = constants(call, pull, [conjugate(gradient), *numbers], shapes, dtype)
+        several = [conjugate(each).astype(part.dtype) for each, part in zip(found, parts, strict=True)]
+        return gradient * 0, tuple(several), tuple(jax.numpy.zeros_like(each) for each in numbers)
+
+    function = jax.custom_vjp(lambda x, parts, numbers: x)  # noqa: ARG005
+    function.defvjp(forward, backward)
+    return function

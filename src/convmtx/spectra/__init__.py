@@ -6,6 +6,7 @@ from convmtx.spectra.derived import rank as rank
 from convmtx.spectra.derived import singular_value_bounds as singular_value_bounds
 from convmtx.spectra.derived import smallest_singular_value as smallest_singular_value
 from convmtx.spectra.derived import symbol as symbol
+from convmtx.spectra.nullspace import null_space as null_space
 from convmtx.spectra.operator_norm import norm as norm
 from convmtx.spectra.operator_norm import norm_bound as norm_bound
 from convmtx.spectra.operator_norm import sup_norm as sup_norm

@@ -15,10 +15,10 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, iterated
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.operator_norm import convolution, norm
-from convmtx.spectra.subject import direct, doubled, is_zero
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks
 from convmtx.structure.splits import fourier
+from convmtx.structure.subject import direct, doubled, is_zero
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, PerAxis
 

@@ -18,8 +18,8 @@ from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Geometry, Layout
 from convmtx.operator import ConvOperator
 from convmtx.spectra.banded import banded
-from convmtx.spectra.certified import EPS
 from convmtx.structure import Blocks, decomposed, small
+from convmtx.structure.factors import separated
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -139,13 +139,3 @@ def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
         method = f"Kronecker product: axis {j} by {first.method}, the others by {second.method}"
         yield Way(method, first.work + second.work, values, largest, first.parts + second.parts)
         return
-
-
-def separated(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
-    """The vector along an axis and the taps of the others whose outer product the taps are, to rounding; or None."""
-    lines = np.moveaxis(taps, axis + 2, 0)
-    shape = lines.shape[1:]
-    u, s, v = np.linalg.svd(lines.reshape(len(lines), -1), full_matrices=False)
-    if not s[0] or s[1:].sum() > 4 * EPS * s[0] * prod(taps.shape) ** 0.5:
-        return None, taps
-    return u[:, 0] * s[0], v[0].reshape(shape)

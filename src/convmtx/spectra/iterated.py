@@ -12,11 +12,11 @@ from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.errors import FormTooLargeError, sentence
 from convmtx.operator import ConvOperator
+from convmtx.progress import ticking
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos
-from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import sparse
 from convmtx.structure import small
+from convmtx.structure.subject import sparse
 from convmtx.typing import AnyArray
 
 #: Steps of inverse iteration at most.

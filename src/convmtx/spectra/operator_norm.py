@@ -15,9 +15,9 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
 from convmtx.spectra.certified import Certified, outward
 from convmtx.spectra.lanczos import FAILURE
-from convmtx.spectra.subject import direct, double, doubled, is_zero, sparse
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
+from convmtx.structure.subject import direct, double, doubled, is_zero, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
 
@@ -141,7 +141,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
         return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
 
     shapes = (op.out_shape, op.in_shape, (), ())
-    u, v, lower, upper = constants(call, computed, op.kernel, shapes, np.result_type(floating(op.kernel), np.float32))
+    u, v, lower, upper = constants(call, computed, [op.kernel], shapes, np.result_type(floating(op.kernel), np.float32))
     xp = namespace(op.kernel)
     value = xp.sum(conjugate(u) * op(v))
     value = xp.real(value) if is_complex(op.dtype) else value

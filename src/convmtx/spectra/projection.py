@@ -11,12 +11,12 @@ from convmtx._xp import floating, is_traced, like
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
+from convmtx.progress import ticking
 from convmtx.spectra.certified import outward
 from convmtx.spectra.operator_norm import norm, norm_bound
-from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import double, doubled
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
+from convmtx.structure.subject import double, doubled
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 

@@ -13,10 +13,10 @@ from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS, Certified
 from convmtx.spectra.derived import PATIENT
-from convmtx.spectra.subject import dense, doubled, sparse
 from convmtx.spectra.values import cheapest
 from convmtx.structure import Blocks, Split
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
+from convmtx.structure.subject import dense, doubled, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -240,7 +240,7 @@ def _same_basis(split: Split) -> bool:
     """Whether a block's outputs and inputs are numbers of the same vectors."""
     if split.per_output != split.per_input:
         return False
-    return split.table is None or np.array_equal(split.outputs(0), split.inputs(0))
+    return split.table is None or np.array_equal(split.outputs.vectors(0), split.inputs.vectors(0))
 
 
 def _of_blocks(matrices: AnyArray) -> AnyArray:

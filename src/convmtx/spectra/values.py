@@ -10,11 +10,11 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
+from convmtx.progress import ticking
 from convmtx.spectra import exact, iterated
 from convmtx.spectra.certified import EPS, Certified
-from convmtx.spectra.progress import ticking
-from convmtx.spectra.subject import dense, direct, doubled, is_zero
 from convmtx.structure import Blocks, decomposed, small
+from convmtx.structure.subject import dense, direct, doubled, is_zero
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 

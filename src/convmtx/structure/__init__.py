@@ -5,7 +5,18 @@ and where a map does not fall apart, `relaxations` are larger maps that do.
 """
 
 from convmtx.structure.blocks import Blocks, decomposed
-from convmtx.structure.relaxed import Larger, circle, relaxations, size_of
+from convmtx.structure.relaxed import Larger, around, circle, relaxations, size_of, sublattices
 from convmtx.structure.splits import Split, coupled
 
-__all__ = ["Blocks", "Larger", "Split", "circle", "coupled", "decomposed", "relaxations", "size_of"]
+__all__ = [
+    "Blocks",
+    "Larger",
+    "Split",
+    "around",
+    "circle",
+    "coupled",
+    "decomposed",
+    "relaxations",
+    "size_of",
+    "sublattices",
+]

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from convmtx.geometry import Geometry
-from convmtx.structure.splits import Split, mirrored, splits
-from convmtx.taps import channels_back
+from convmtx.structure.bases import Basis
+from convmtx.structure.factors import separated
+from convmtx.structure.splits import Split, factor, mirrored, splits, transformed
+from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of blocks that are looked at together where only their norms are wanted.
@@ -105,9 +106,9 @@ class Blocks:
         bases = [s.outputs for s in self.splits]
         return self._placed(block, vectors, self.geometry.channels_per_group[0], self.geometry.out_channels, bases)
 
-    def _placed(self, block: int, vectors: AnyArray, channels: int, all_channels: int, bases: list[Any]) -> AnyArray:
+    def _placed(self, block: int, vectors: AnyArray, channels: int, all_channels: int, bases: list[Basis]) -> AnyArray:
         group, *at = np.unravel_index(block, (self.geometry.groups, *(s.times.size for s in self.splits)))
-        found = [basis(int(b)) for basis, b in zip(bases, at, strict=True)]
+        found = [basis.vectors(int(b)) for basis, b in zip(bases, at, strict=True)]
         whole = vectors.T.reshape(-1, channels, *(basis.shape[1] for basis in found))
         for basis in found:
             whole = np.tensordot(whole, basis, ([2], [1]))
@@ -115,18 +116,57 @@ class Blocks:
         placed[:, group * channels : (group + 1) * channels] = whole
         return channels_back(self.geometry, placed)
 
+    def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:
+        """Inputs (m, *in_shape), or outputs, in the bases: (count, columns, R), R of m arrays and copies of blocks."""
+        y, bases = channels_first(self.geometry, arrays), self._bases(inputs)
+        for j in sorted(range(len(bases)), key=lambda j: not bases[j].halved):
+            y = bases[j].analysed(y, j + 2)
+        m, d = len(arrays), len(bases)
+        y = y.reshape(m, self.geometry.groups, -1, *self._coefficients(inputs))
+        copies, blocks, each = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
+        y = y.transpose(1, *blocks, 2, *each, 0, *copies)
+        return y.reshape(self.count, self.columns if inputs else self.rows, -1)
+
+    def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
+        """Arrays from coefficients in the bases, as of `analysed`: its inverse where the bases are complete."""
+        bases, sizes = self._bases(inputs), self._coefficients(inputs)
+        d, groups = len(bases), self.geometry.groups
+        copies, blocks, each = sizes[0::3], sizes[1::3], sizes[2::3]
+        y = y.reshape(groups, *blocks, -1, *each, y.shape[2] // prod(copies), *copies)
+        order = [axis for j in range(d) for axis in (3 + 2 * d + j, 1 + j, 2 + d + j)]
+        y = y.transpose(2 + 2 * d, 0, 1 + d, *order)
+        y = y.reshape(len(y), -1, *(prod(sizes[3 * j : 3 * j + 3]) for j in range(d)))
+        for j in sorted(range(d), key=lambda j: bases[j].halved):
+            y = bases[j].synthesized(y, j + 2)
+        return channels_back(self.geometry, y)
+
+    def _bases(self, inputs: bool) -> list[Basis]:
+        return [split.inputs if inputs else split.outputs for split in self.splits]
+
+    def _coefficients(self, inputs: bool) -> list[int]:
+        """For each axis copies, blocks, and vectors of a block."""
+        found: list[int] = []
+        for split, basis in zip(self.splits, self._bases(inputs), strict=True):
+            found += [basis.copies, split.times.size, split.per_input if inputs else split.per_output]
+        return found
+
 
 def _some(split: Split, blocks: slice) -> AnyArray:
     return split.symbols[blocks]
 
 
-def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True) -> list[Blocks]:
-    """The map in exactly as many blocks as the rules of its axes give; what they leave out is zero."""
+def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True, factors: bool = False) -> list[Blocks]:
+    """The map in exactly as many blocks as the rules of its axes give; what they leave out is zero.
+
+    With ``factors``, axes of no transform along which the kernel is an outer product are split by singular vectors.
+    """
     halved = merged and taps.dtype.kind != "c"
-    found = []
-    for j, axis in enumerate(geometry.axes):
-        each = splits(axis, mirrored(taps, j), halved, merged)
+    found: list[tuple[Split, ...]] = []
+    for j, axis in reversed(list(enumerate(geometry.axes))):  # transforms of real numbers like the last axis best
+        even = mirrored(taps, j)
+        vector = separated(taps, j)[0] if factors and transformed(axis, even, halved) is None else None
+        each = splits(axis, even, halved, merged) if vector is None else (factor(axis, vector),)
         # Conjugate frequencies of one axis are conjugate blocks of all.
         halved = halved and all(split.rule != "fourier" for split in each)
-        found.append(each)
+        found.insert(0, each)
     return [Blocks(geometry, taps, chosen) for chosen in product(*found)]

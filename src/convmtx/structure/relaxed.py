@@ -74,11 +74,11 @@ def circle(axis: Axis) -> Split:
     if whole_circle(axis):
         return fourier(axis, axis.size, 0.0, halved=False)
     if axis.zero_outside:
-        return fourier(axis, _around(axis), 0.0, halved=False)
+        return fourier(axis, around(axis), 0.0, halved=False)
     return circle(axis.continued)
 
 
-def _around(axis: Axis) -> int:
+def around(axis: Axis) -> int:
     """A circle just long enough that no tap of an output comes around to an input that it does not read."""
     first, last = axis.reach
     least = max(axis.stretched - min(first, 0), last + 1, (axis.out - 1) * axis.stride + 1)
@@ -87,21 +87,26 @@ def _around(axis: Axis) -> int:
 
 
 def _on_circles(axis: Axis, times: int, halved: bool) -> Larger:
-    size = _around(axis)
+    size = around(axis)
     choices = tuple(fourier(axis, size, shift, halved) for shift in (0.0, np.pi / size))
     return Larger(choices, axis, axis.out, axis.size, times)
 
 
 def lattices(axis: Axis) -> dict[Axis, int]:
-    """A dilated axis of the zero boundary as the axes without dilation that it falls apart into, and how often each.
+    """The axes without dilation that `sublattices` finds, and how often each."""
+    return {part: len(places) for part, places in sublattices(axis).items()}
 
-    With g = gcd(s, t), outputs o of one class modulo t/g read inputs of one class modulo t.
+
+def sublattices(axis: Axis) -> dict[Axis, list[tuple[slice, slice]]]:
+    """A dilated axis of the zero boundary as the axes without dilation that it falls apart into.
+
+    With g = gcd(s, t), outputs o of one class modulo t/g read inputs of one class modulo t: where these lie.
     """
     s, t = axis.stride, axis.dilation
     classes = t // gcd(s, t)
     if axis.input_dilation > 1 or t == 1:
-        return {axis: 1}
-    found: dict[Axis, int] = {}
+        return {axis: [(slice(None), slice(None))]}
+    found: dict[Axis, list[tuple[slice, slice]]] = {}
     for r in range(min(classes, axis.out)):
         start = r * s - axis.lo
         residue = start % t
@@ -109,7 +114,7 @@ def lattices(axis: Axis) -> dict[Axis, int]:
         if ins:
             part = Axis(ins, axis.kernel, s * classes // t, lo=(residue - start) // t)
             part = part.with_outputs(outs)
-            found[part] = found.get(part, 0) + 1
+            found.setdefault(part, []).append((slice(r, None, classes), slice(residue, None, t)))
     return found
 
 

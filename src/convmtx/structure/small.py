@@ -1,4 +1,4 @@
-"""Singular values of many small matrices at once, shared out to threads."""
+"""Decompositions of many small matrices at once, shared out to threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def singular_values(matrices: AnyArray) -> AnyArray:
     """All singular values, descending, of (count, rows, columns)."""
     if min(matrices.shape[1:]) <= 1:
         return largest(matrices)[:, None]
-    return _shared_out(lambda some: np.linalg.svd(some, compute_uv=False), matrices)
+    return shared_out(lambda some: (np.linalg.svd(some, compute_uv=False),), matrices)[0]
 
 
 def largest(matrices: AnyArray) -> AnyArray:
@@ -26,8 +26,8 @@ def largest(matrices: AnyArray) -> AnyArray:
     matrices = matrices / scale
     if min(matrices.shape[1:]) <= 1:
         return np.linalg.norm(matrices, axis=(1, 2)) * scale
-    found: AnyArray = _shared_out(lambda some: np.sqrt(np.maximum(np.linalg.eigvalsh(gram(some))[:, -1], 0)), matrices)
-    return found * scale
+    (squares,) = shared_out(lambda some: (np.linalg.eigvalsh(gram(some))[:, -1],), matrices)
+    return np.sqrt(np.maximum(squares, 0)) * scale
 
 
 def unit(numbers: AnyArray) -> float:
@@ -43,14 +43,15 @@ def gram(matrices: AnyArray) -> AnyArray:
     return product
 
 
-def _shared_out(function: Callable[[AnyArray], AnyArray], matrices: AnyArray) -> AnyArray:
+def shared_out(function: Callable[[AnyArray], tuple[AnyArray, ...]], matrices: AnyArray) -> tuple[AnyArray, ...]:
+    """A function of (count, rows, columns) that gives arrays of as many entries, on pieces of them in threads."""
     count, rows, columns = matrices.shape
     work = count * rows * columns * min(rows, columns)
     if count < 2 or work < PARALLEL:
         return function(matrices)
     size = -(-count // min(count, PIECES * threads()))
     pieces = [slice(first, first + size) for first in range(0, count, size)]
-    found: dict[int, AnyArray] = {}
+    found: dict[int, tuple[AnyArray, ...]] = {}
 
     def share(some: Iterable[slice]) -> None:
         for piece in some:
@@ -58,4 +59,4 @@ def _shared_out(function: Callable[[AnyArray], AnyArray], matrices: AnyArray) ->
 
     with one_blas_thread():
         spread(share, pieces, parallel=True)
-    return np.concatenate([found[piece.start] for piece in pieces])
+    return tuple(map(np.concatenate, zip(*(found[piece.start] for piece in pieces), strict=True)))

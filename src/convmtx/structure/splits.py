@@ -11,6 +11,7 @@ fourier     wrap, outputs once around the circle          e^{iwq}; stride s coup
 cosine      symmetric boundary, kernel even along it      DCT-II (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)
 sine        zero, 'same', 3 taps, kernel even along it    DST-I: T_0 + T_2 is the second difference's off-diagonal
 parts       outputs and inputs that share no tap          the positions themselves, sorted (dilation: sub-lattices)
+factor      taps that are multiples of one vector         singular vectors of its matrix (Kronecker products)
 =========== ============================================= ==========================================================
 
 An axis of which no rule knows more is one part.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from math import gcd, lcm
 from typing import Any
 
@@ -29,6 +30,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
+from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.typing import AnyArray, IntArray
 
 
@@ -43,9 +45,8 @@ class Split:
     per_output: int
     per_input: int
     make: Callable[[], AnyArray]
-    #: Orthonormal vectors of a block's outputs, (out, per_output), and of its inputs, (size, per_input).
-    outputs: Callable[[int], AnyArray]
-    inputs: Callable[[int], AnyArray]
+    outputs: Basis
+    inputs: Basis
     #: Of a part, which of its inputs each of its outputs reads through each tap, -1 for none.
     table: IntArray | None = None
 
@@ -105,15 +106,9 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
         frequencies = np.arange(count)[:, None, None] + blocks * np.arange(size // blocks)[:, None]
         return coupled(axis, 2 * np.pi * (frequencies * reads % size / size) + shift * reads)
 
-    def basis(step: int, length: int, held: int) -> Callable[[int], AnyArray]:
-        def vectors(b: int) -> AnyArray:
-            at = np.arange(held)[:, None] * step
-            angles = 2 * np.pi * (at * np.arange(b, length, blocks) % size / size) + shift * at
-            return np.exp(1j * angles) / np.sqrt(length)
-
-        return vectors
-
-    return Split("fourier", times, per_output, per_input, make, basis(s, outs, axis.out), basis(e, ins, axis.size))
+    outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
+    inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)
+    return Split("fourier", times, per_output, per_input, make, outputs, inputs)
 
 
 def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
@@ -149,7 +144,7 @@ def _second_difference(axis: Axis) -> bool:
     return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
-def _even(axis: Axis, rule: str, angles: AnyArray, basis: Callable[[int], AnyArray]) -> Split:
+def _even(axis: Axis, rule: str, angles: AnyArray, basis: Basis) -> Split:
     """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine."""
 
     def make() -> AnyArray:
@@ -160,14 +155,7 @@ def _even(axis: Axis, rule: str, angles: AnyArray, basis: Callable[[int], AnyArr
 
 
 def _cosine(axis: Axis) -> Split:
-    n = axis.size
-    angles = np.pi * np.arange(n) / n
-
-    def basis(b: int) -> AnyArray:
-        vector = np.cos(angles[b] * (np.arange(n) + 0.5)) * np.sqrt((1 if b == 0 else 2) / n)
-        return vector[:, None]
-
-    return _even(axis, "cosine", angles, basis)
+    return _even(axis, "cosine", np.pi * np.arange(axis.size) / axis.size, Cosines(axis.size, "cosine"))
 
 
 def whole_sample(axis: Axis) -> Split:
@@ -175,55 +163,67 @@ def whole_sample(axis: Axis) -> Split:
 
     So it tells eigenvalues, and not singular values.
     """
-    n = axis.size
-    angles = np.pi * np.arange(n) / max(n - 1, 1)
-    return _even(axis, "whole sample", angles, lambda b: np.cos(angles[b] * np.arange(n))[:, None])
+    angles = np.pi * np.arange(axis.size) / max(axis.size - 1, 1)
+    return _even(axis, "whole sample", angles, WholeSamples(axis.size))
 
 
 def _sine(axis: Axis) -> Split:
-    n = axis.size
-    angles = np.pi * np.arange(1, n + 1) / (n + 1)
-
-    def basis(b: int) -> AnyArray:
-        vector = np.sin(angles[b] * np.arange(1, n + 1)) * np.sqrt(2 / (n + 1))
-        return vector[:, None]
-
-    return _even(axis, "sine", angles, basis)
+    return _even(axis, "sine", np.pi * np.arange(1, axis.size + 1) / (axis.size + 1), Cosines(axis.size, "sine"))
 
 
 def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
-    """Outputs and inputs that are joined by taps, directly or through others; of equal parts the first."""
+    """Outputs and inputs that are joined by taps, directly or through others; equal parts are copies of the first."""
     table = axis.table()
     numbers, count = _joined(table, axis.size)
     outputs_of, inputs_of = _by_number(numbers[: axis.out], count), _by_number(numbers[axis.out :], count)
     local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
-    times: dict[Any, int] = {}
-    found: dict[Any, tuple[IntArray, IntArray, IntArray]] = {}
+    found: dict[Any, tuple[IntArray, list[IntArray], list[IntArray]]] = {}
     for part, (outputs, inputs) in enumerate(zip(outputs_of, inputs_of, strict=True)):
         if outputs.size and inputs.size:
             local[inputs] = np.arange(inputs.size)
             rows = local[table[outputs]]
             key = (rows.tobytes(), inputs.size) if merged else part
-            found.setdefault(key, (outputs, inputs, rows))
-            times[key] = times.get(key, 0) + 1
+            _, all_outputs, all_inputs = found.setdefault(key, (rows, [], []))
+            all_outputs.append(outputs)
+            all_inputs.append(inputs)
     rule = "whole" if count == 1 else "parts"
-    for key, (outputs, inputs, rows) in found.items():
+    for rows, all_outputs, all_inputs in found.values():
+        (outs, size), ins = np.array(all_outputs).shape, len(all_inputs[0])
         yield Split(
-            rule, np.array([times[key]]), outputs.size, inputs.size, partial(_incidence, rows, inputs.size),
-            partial(_positions, axis.out, outputs), partial(_positions, axis.size, inputs), rows,
+            rule, np.array([outs]), size, ins, partial(_incidence, rows, ins),
+            Positions(axis.out, np.array(all_outputs)), Positions(axis.size, np.array(all_inputs)), rows,
         )  # fmt: skip
+
+
+def connected(axis: Axis) -> bool:
+    """Whether neighbouring windows overlap without gaps, so that an axis is surely one part."""
+    return axis.dilation == axis.input_dilation == 1 and axis.stride < axis.kernel
+
+
+def factor(axis: Axis, vector: AnyArray) -> Split:
+    """The axis in the singular vectors of a kernel's factor along it: right for taps that are multiples of it."""
+
+    @cache
+    def svd() -> tuple[AnyArray, AnyArray, AnyArray]:
+        matrix, table = np.zeros((axis.out, axis.size), vector.dtype), axis.table()
+        outputs, taps = np.nonzero(table != NOTHING)
+        np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
+        u, s, v = np.linalg.svd(matrix, full_matrices=False)
+        return u, s, v
+
+    def make() -> AnyArray:
+        weights = vector.conj() / np.vdot(vector, vector).real
+        symbols: AnyArray = np.multiply.outer(svd()[1], weights)[..., None, None]
+        return symbols
+
+    outputs, inputs = Columns(lambda: svd()[0]), Columns(lambda: svd()[2].conj().T)
+    return Split("factor", np.ones(min(axis.out, axis.size), np.int64), 1, 1, make, outputs, inputs)
 
 
 def _incidence(rows: IntArray, size: int) -> AnyArray:
     """A table as one matrix of zeros and ones for each tap, (1, k, out, size)."""
     matrices: AnyArray = rows.T[None, :, :, None] == np.arange(size)
     return matrices.astype(float)
-
-
-def _positions(size: int, chosen: IntArray, _block: int) -> AnyArray:
-    vectors = np.zeros((size, chosen.size))
-    vectors[chosen, np.arange(chosen.size)] = 1
-    return vectors
 
 
 def _by_number(numbers: IntArray, count: int) -> list[IntArray]:

@@ -1,0 +1,144 @@
+"""Maps near a convolution that fall apart: their inverses are what preconditioners are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import lcm, prod
+from typing import NoReturn
+
+import numpy as np
+
+from convmtx.boundary import SYMMETRIC, WRAP, ZERO
+from convmtx.errors import UnsupportedError, sentence
+from convmtx.geometry import Axis, Geometry
+from convmtx.geometry.compose import positions
+from convmtx.operator import ConvOperator
+from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
+from convmtx.solves.problem import Problem
+from convmtx.structure import Blocks, around, decomposed
+from convmtx.structure.splits import fourier
+from convmtx.taps import kernel_of, taps_of
+from convmtx.typing import AnyArray
+
+
+def approximated(call: str, problem: Problem, kind: str) -> BlockFactors:
+    """The factors of the map near that of a problem, with the problem's damping."""
+    op = problem.op
+    if not isinstance(op, ConvOperator):
+        got = f"op is a {type(op).__name__}, no single convolution"
+        raise UnsupportedError(sentence(call, got, "Wanted a convolution", "Use method='lsmr', or another solver"))
+    return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
+
+
+def embedded(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    """The circulant of a circle so long that windows do not come around, on what the circle holds of the arrays."""
+    regularizer = problem.regularizer
+    if regularizer is None:
+        blocks = _around(geometry, taps, [_room(axis) for axis in geometry.axes])
+        return _factors(problem, "embedded circulant", [blocks])
+    if not isinstance(regularizer, ConvOperator) or any(
+        axis.stride * axis.input_dilation > 1 for each in (geometry, regularizer.geometry) for axis in each.axes
+    ):
+        _refuse("embedded circulant", "strides, or a regularizer that is no convolution", "stride 1 in both maps")
+    other, dtype = regularizer.geometry, problem.dtype
+    sizes = [max(map(_room, pair)) for pair in zip(geometry.axes, other.axes, strict=True)]
+    blocks = _around(geometry, taps.astype(dtype), sizes)
+    second = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
+    if geometry.groups != other.groups:
+        _refuse("embedded circulant", f"groups {geometry.groups} and {other.groups}", "as many groups in both maps")
+    return _factors(problem, "embedded circulant", [blocks], [problem.damp * second.matrices()])
+
+
+def _around(geometry: Geometry, taps: AnyArray, sizes: list[int]) -> Blocks:
+    """The axes, as if nothing lay outside, on circles of these sizes."""
+    halved = [taps.dtype.kind != "c" and j == len(sizes) - 1 for j in range(len(sizes))]
+    axes = zip(geometry.axes, sizes, halved, strict=True)
+    return Blocks(geometry, taps, tuple(fourier(replace(a, boundary=ZERO), n, 0.0, half) for a, n, half in axes))
+
+
+def _room(axis: Axis) -> int:
+    """A circle that holds inputs and outputs without overlap, of a size that transforms like."""
+    from scipy.fft import next_fast_len
+
+    unit = lcm(axis.stride, axis.input_dilation)
+    return unit * next_fast_len(-(-around(axis) // unit), real=True)
+
+
+def strang(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    """The same taps around a circle of the input's own size (Strang, Stud. Appl. Math. 74, 1986)."""
+    return _wrapped(problem, "Strang's circulant", geometry, taps)
+
+
+def tchan(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    """The circulant nearest in the Frobenius norm (T. Chan, SIAM J. Sci. Stat. Comput. 9, 1988), axis by axis."""
+    for j, axis in enumerate(geometry.axes):
+        kept = np.maximum(1 - np.abs(positions(axis)) / axis.size, 0)
+        taps = taps * kept.reshape(-1, *(1 for _ in range(j + 1, len(geometry.axes))))
+    return _wrapped(problem, "T. Chan's circulant", geometry, taps)
+
+
+def _wrapped(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    _centred(geometry, method)
+    return _near(problem, method, replace(geometry, axes=tuple(replace(a, boundary=WRAP) for a in geometry.axes)), taps)
+
+
+def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    """The even part of the kernel with a symmetric boundary (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)."""
+    method = "cosine transforms"
+    _centred(geometry, method)
+    for j, axis in enumerate(geometry.axes):
+        if 2 * axis.lo != axis.span - 1 or axis.kernel % 2 == 0:
+            _refuse(method, f"pads ({axis.lo}, {axis.hi}) of a kernel of {axis.kernel}", "odd kernels amid their pads")
+        taps = (taps + np.flip(taps, j + 2)) / 2
+    axes = tuple(replace(a, boundary=SYMMETRIC) for a in geometry.axes)
+    return _near(problem, method, replace(geometry, axes=axes), taps)
+
+
+def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    """An outer product near the kernel, one axis after the other (Kamm, Nagy, Linear Algebra Appl. 284, 1998)."""
+    vectors, rest = [], taps
+    for _ in geometry.axes[1:]:
+        lines = np.moveaxis(rest, 2, 0)
+        u, s, v = np.linalg.svd(lines.reshape(len(lines), -1), full_matrices=False)
+        vectors.append(u[:, 0] * s[0])
+        rest = v[0].reshape(lines.shape[1:])
+    last = rest.reshape(prod(rest.shape[:2]), -1)
+    u, s, v = np.linalg.svd(last, full_matrices=False)
+    vectors.append(v[0])
+    near = (u[:, 0] * s[0]).reshape(rest.shape[:2])
+    for vector in vectors:
+        near = np.multiply.outer(near, vector)
+    return _near(problem, "nearest Kronecker product", geometry, near)
+
+
+KINDS: dict[str, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {
+    "embedded": embedded,
+    "strang": strang,
+    "tchan": tchan,
+    "dct": cosine,
+    "kron": kronecker,
+}
+
+
+def _centred(geometry: Geometry, method: str) -> None:
+    for axis in geometry.axes:
+        if axis.out != axis.size or axis.stride * axis.input_dilation != 1:
+            _refuse(method, f"an axis goes from {axis.size} to {axis.out}", "as many outputs as inputs, with stride 1")
+
+
+def _refuse(method: str, got: str, wanted: str) -> NoReturn:
+    raise UnsupportedError(sentence("preconditioner", f"{method}: {got}", f"Wanted {wanted}", "Use kind='embedded'"))
+
+
+def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
+    near = ConvOperator(geometry, kernel_of(geometry, taps), "auto")
+    problem = replace(problem, op=near)
+    return _factors(problem, method, decomposed(geometry, taps_of(geometry, near.kernel), factors=True))
+
+
+def _factors(
+    problem: Problem, method: str, found: list[Blocks], penalties: list[AnyArray] | None = None
+) -> BlockFactors:
+    frames: list[Frame] = [frame_of(blocks, False)._replace(inputs_complete=True) for blocks in found]
+    return BlockFactors(problem, method, frames, [blocks.matrices() for blocks in found], penalties)

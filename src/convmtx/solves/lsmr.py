@@ -1,0 +1,297 @@
+"""Least squares by the LSMR recurrences (Fong, Saunders, SIAM J. Sci. Comput. 33, 2011), many right-hand sides at once.
+
+A preconditioner is the inner product of the solution's space: the bidiagonalisation is that of ``A`` from the norm of
+``P^-1`` to the plain one, and needs P alone, once an iteration (Arioli, SIAM J. Matrix Anal. Appl. 34, 2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convmtx.typing import AnyArray
+
+EPS = float(np.finfo(np.float64).eps)
+#: Norms below this count as zero, for their squares are about to underflow.
+FLOOR = 1e-150
+#: Vectors with norms from its inverse to this are not scaled to 1, which saves a pass over them.
+LOOSE = 2.0**90
+Apply = Callable[[AnyArray], AnyArray]
+
+
+class Arithmetic(NamedTuple):
+    """How to reckon with one number for each right-hand side."""
+
+    number: Callable[[AnyArray], Any]
+    column: Callable[[Any], Any]
+    hypot: Callable[[Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    larger: Callable[[Any, Any], Any]
+    smaller: Callable[[Any, Any], Any]
+    some: Callable[[Any], bool]
+
+
+MANY = Arithmetic(lambda x: x, lambda x: x[:, None], np.hypot, np.sqrt, np.maximum, np.minimum, np.any)
+#: Of a single one as floats: with arrays of length 1 this would take as long as all that is done to the vectors.
+ONE = Arithmetic(np.ndarray.item, lambda x: x, math.hypot, math.sqrt, max, min, bool)
+
+
+class Rotations(NamedTuple):
+    """What the plane rotations leave to the next step; names are the paper's, and rhod is its rho with two dots."""
+
+    alphabar: Any
+    zetabar: Any
+    betadd: Any
+    rho: Any
+    rhobar: Any
+    cbar: Any
+    sbar: Any
+    zeta: Any
+    rhod: Any
+    betad: Any
+    tautilde: Any
+    thetatilde: Any
+    damped: Any
+
+
+#: Before the first step of a system with b = 0.
+START = Rotations(1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Estimates(NamedTuple):
+    """``||rbar||`` and ``||Abar^H rbar||``, scaled as b is, the Frobenius norm and the condition of Abar so far."""
+
+    residual: Any
+    normal_residual: Any
+    norm: Any
+    condition: Any
+
+
+class LSMR:
+    """Iterates that minimise ``||Abar^H rbar||`` towards the least ``||rbar||^2 = ||b - A x||^2 + damp^2 ||x||^2``.
+
+    ``forward`` maps (m, *in_shape) to (m, *out_shape), ``adjoint`` is its conjugate transpose, and ``preconditioner``
+    a Hermitian positive definite P near ``(A^H A + damp^2 I)^-1``. With it norms of ``Abar^H rbar`` are those for P,
+    and norms of Abar are from that for ``P^-1``. Right-hand sides that are solved as well as rounding lets them be are
+    ``finished``, and stay as they are. From zero and without P, the solution found is that of least norm.
+    Singular values may be from 1e-50 to 1e50.
+    """
+
+    def __init__(
+        self,
+        forward: Apply,
+        adjoint: Apply,
+        b: AnyArray,
+        x0: AnyArray | None = None,
+        damp: float = 0.0,
+        preconditioner: Apply | None = None,
+    ) -> None:
+        """Apply the maps to what the first step needs."""
+        self.forward, self.adjoint, self.preconditioner, self.iterations = forward, adjoint, preconditioner, 0
+        # Rotations would damp the distance from x0 in the norm of P^-1. Where that is not ||x||, rows damp * I do it.
+        stacked = damp != 0 and (x0 is not None or preconditioner is not None)
+        self.damp, self.rows = (0.0, float(damp)) if stacked else (float(damp), 0.0)
+        self.outside, self.do = b.shape, ONE if len(b) == 1 else MANY
+        image = None if x0 is None else forward(x0)
+        parts = [_flat(b if image is None else b - image)]
+        if stacked and x0 is not None:
+            parts.append(_flat(-damp * x0))
+        largest = np.max([_largest(part) for part in (_flat(b), *parts)], axis=0)
+        self.scale = np.ldexp(1.0, np.frexp(largest)[1] - 1)[:, None]
+        parts = [part / self.scale for part in parts]
+        self.norm_b = self.terms = self._norm(_flat(b) / self.scale)
+        if image is not None:
+            self.terms = self.norm_b + self._norm(_flat(image) / self.scale)
+        beta = self.do.larger(self._norm(*parts), FLOOR)
+        parts = [part / self.do.column(beta) for part in parts]
+        w = adjoint(parts[0].reshape(b.shape))
+        self.inside = w.shape
+        dtype = np.result_type(parts[0], w, np.float64 if x0 is None else x0)
+        w = np.array(_flat(w), dtype)
+        if stacked and x0 is None:
+            parts.append(np.zeros_like(w))
+        self.u = [part.astype(dtype, copy=False) for part in parts]
+        if stacked:
+            w += damp * self.u[1]
+        # u has the norm sigma, v and w, h and hbar are tau times those of the paper.
+        zero = beta - beta
+        self.w, self.v, self.sigma, self.ratio = w, w, zero + 1.0, zero + 1.0
+        self.tau = alpha = self._preconditioned()
+        self.h, self.hbar, self.spare = self.v.copy(), np.zeros_like(w), np.empty_like(w)
+        self.solution = np.zeros_like(w) if x0 is None else (_flat(x0) / self.scale).astype(dtype)
+
+        state = Rotations(*(value + zero for value in START))
+        self.state = state._replace(alphabar=alpha + zero, zetabar=alpha * beta, betadd=beta + zero)
+        self.square, self.highest, self.lowest = alpha * alpha, zero, zero + np.inf
+        above = beta > FLOOR
+        self.estimates = Estimates(beta * above, alpha * beta * (above & (alpha > FLOOR)), alpha + zero, zero + 1.0)
+        self.finished = np.zeros(len(b), bool)
+        self._finish((self.estimates.normal_residual == 0) | self._reached(EPS, self.terms))
+
+    @property
+    def x(self) -> AnyArray:
+        """The iterates, (m, *in_shape)."""
+        return (self.solution * self.scale).reshape(self.inside)
+
+    @property
+    def residual(self) -> AnyArray:
+        """Estimates of ``||rbar||``."""
+        return self.estimates.residual * self.scale[:, 0]
+
+    @property
+    def normal_residual(self) -> AnyArray:
+        """Estimates of ``||Abar^H rbar||``."""
+        return self.estimates.normal_residual * self.scale[:, 0]
+
+    @property
+    def norm(self) -> AnyArray:
+        """Estimates of the Frobenius norm of Abar, from below."""
+        return np.atleast_1d(self.estimates.norm)
+
+    @property
+    def condition(self) -> AnyArray:
+        """Estimates of the condition of Abar, from below."""
+        return np.atleast_1d(self.estimates.condition)
+
+    def converged(self, rtol: float) -> AnyArray:
+        """Which have ``||rbar|| <= rtol (||b|| + ||A|| ||x||)`` or ``||Abar^H rbar|| <= rtol ||Abar|| ||rbar||``.
+
+        With P, the norm of x would be that for ``P^-1``, of which nothing is known, and is left out.
+        """
+        reach = self.norm_b if self.preconditioner else self.norm_b + self.estimates.norm * self._norm(self.solution)
+        return np.atleast_1d(self._reached(rtol, reach))
+
+    def step(self) -> None:
+        """One iteration of those that are not finished, if there are any."""
+        if self.all_finished:
+            return
+        self.iterations += 1
+        do, s, before = self.do, self.state, self.tau
+        beta, alpha = self._bidiagonalised()
+
+        alphahat, betaacute, damped = s.alphabar, s.betadd, s.damped
+        if self.damp:
+            alphahat = do.hypot(s.alphabar, self.damp)
+            betaacute = s.alphabar / alphahat * s.betadd
+            betacheck = self.damp / alphahat * s.betadd
+            damped = damped + betacheck * betacheck
+        rho = do.hypot(alphahat, beta)
+        cosine, sine = alphahat / rho, beta / rho
+        thetanew = sine * alpha
+        thetabar, rhotemp = s.sbar * rho, s.cbar * rho
+        rhobar = do.hypot(rhotemp, thetanew)
+        cbar, sbar = rhotemp / rhobar, thetanew / rhobar
+        zeta, zetabar = cbar * s.zetabar, -sbar * s.zetabar
+
+        self.hbar *= do.column(-(thetabar / s.rho) * (rho / s.rhobar) * self.ratio)
+        self.hbar += self.h
+        self.solution += np.multiply(self.hbar, do.column(zeta / rho / rhobar / before), out=self.spare)
+        self.ratio = self.tau / before
+        self.h *= do.column(-(thetanew / rho) * self.ratio)
+        self.h += self.v
+
+        rhotilde = do.hypot(s.rhod, thetabar)
+        ctilde, stilde = s.rhod / rhotilde, thetabar / rhotilde
+        thetatilde, rhod = stilde * rhobar, ctilde * rhobar
+        betad = ctilde * (cosine * betaacute) - stilde * s.betad
+        betadd = -sine * betaacute
+        tautilde = (s.zeta - s.thetatilde * s.tautilde) / rhotilde
+        misfit = betad - (zeta - thetatilde * tautilde) / rhod
+        self.state = Rotations(
+            cosine * alpha, zetabar, betadd, rho, rhobar, cbar, sbar, zeta, rhod, betad, tautilde, thetatilde, damped
+        )
+        square = self.square + beta * beta + self.damp * self.damp
+        self.square = square + alpha * alpha
+        condition = do.larger(self.highest, rhotemp) / do.smaller(self.lowest, rhotemp)
+        self.highest, self.lowest = do.larger(self.highest, rhobar), do.smaller(self.lowest, rhobar)
+        residual = do.sqrt(damped + misfit * misfit + betadd * betadd)
+        self._estimate(Estimates(residual, abs(zetabar), do.sqrt(square), condition))
+
+    def _bidiagonalised(self) -> tuple[Any, Any]:
+        """Beta and alpha of the next ``beta u = A v - alpha u`` and ``alpha w = A^H u - beta w``."""
+        do, tau = self.do, self.tau
+        coefficient = do.column(-(tau / self.sigma) * (tau / self.sigma))
+        for part in self.u:
+            part *= coefficient
+        self.u[0] += _flat(self.forward(self.v.reshape(self.inside)))
+        if self.rows:
+            self.u[1] += np.multiply(self.v, self.rows, out=self.spare)
+        sigma = do.larger(self._norm(*self.u), FLOOR)
+        if do is MANY:
+            sigma[self.finished] = 1.0
+        beta = sigma / tau
+        if do.some((sigma < 1 / LOOSE) | (sigma > LOOSE)):
+            for part in self.u:
+                part /= do.column(sigma)
+            sigma = sigma - sigma + 1.0
+        self.w *= do.column(-beta * (sigma / tau))
+        self.w += _flat(self.adjoint(self.u[0].reshape(self.outside)))
+        if self.rows:
+            self.w += np.multiply(self.u[1], self.rows, out=self.spare)
+        self.sigma, self.tau = sigma, self._preconditioned()
+        if do is MANY:
+            self.tau[self.finished] = 1.0
+        return beta, self.tau / sigma
+
+    def _preconditioned(self) -> Any:
+        """Set ``v = P w``; the norm of w for P."""
+        if self.preconditioner is None:
+            return self.do.larger(self._norm(self.w), FLOOR)
+        v = _flat(self.preconditioner(self.w.reshape(self.inside)))
+        self.v = v.astype(self.w.dtype, copy=False)
+        square = self.do.number(np.vecdot(_real(self.w), _real(self.v)))
+        return self.do.sqrt(self.do.larger(square, FLOOR * FLOOR))
+
+    def _norm(self, *parts: AnyArray) -> Any:
+        """Norms of rows, or of rows in parts."""
+        squares = [np.vecdot(part, part) for part in map(_real, parts)]
+        return self.do.sqrt(self.do.number(sum(squares[1:], squares[0])))
+
+    def _reached(self, rtol: float, reach: Any) -> Any:
+        """Which have converged, if so much is to be reached by b and A x."""
+        residual, normal_residual, norm, _ = self.estimates
+        return (residual <= rtol * reach) | (normal_residual <= rtol * norm * residual)
+
+    def _estimate(self, estimates: Estimates) -> None:
+        """Renew estimates of those that are not finished, and finish those that rounding keeps from getting on."""
+        if self.do is MANY:
+            fixed = self.finished
+            pairs = zip(self.estimates, estimates, strict=True)
+            estimates = Estimates(*(np.where(fixed, old, new) for old, new in pairs))
+        self.estimates = estimates
+        done = self._reached(EPS, self.terms)
+        if self.do.some(done):
+            self._finish(done)
+
+    def _finish(self, done: Any) -> None:
+        """Leave nothing to be done by further steps, whose numbers become those of a harmless system."""
+        self.finished |= done
+        self.all_finished = bool(self.finished.all())
+        if self.do is ONE:
+            return
+        for vectors in (*self.u, self.w, self.h, self.hbar):
+            vectors[self.finished] = 0
+        if self.preconditioner:  # whose own array v may be
+            self.v = np.where(self.finished[:, None], 0, self.v)
+        for numbers, value in zip(
+            (*self.state, self.sigma, self.tau, self.ratio), (*START, 1.0, 1.0, 1.0), strict=True
+        ):
+            numbers[self.finished] = value
+
+
+def _flat(x: AnyArray) -> AnyArray:
+    """One contiguous row for each right-hand side."""
+    return np.ascontiguousarray(x.reshape(len(x), math.prod(x.shape[1:])))
+
+
+def _real(rows: AnyArray) -> AnyArray:
+    """Rows as real ones, of which inner products are the real part."""
+    return rows.view(np.float64)
+
+
+def _largest(rows: AnyArray) -> AnyArray:
+    """The largest magnitudes of real and imaginary parts."""
+    return np.abs(_real(rows)).max(axis=1, initial=0.0)

@@ -1,0 +1,226 @@
+"""One problem, in double precision of NumPy, solved in one way or the other: the one function that chooses, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from convmtx.engines import rates
+from convmtx.engines.select import select
+from convmtx.errors import ArgumentError, sentence
+from convmtx.operator import ConvOperator
+from convmtx.progress import ticking
+from convmtx.solves import ways
+from convmtx.solves.iterated import Callback, Iterative, limit_of
+from convmtx.solves.lu import Singular
+from convmtx.solves.problem import EPS, Problem, norms
+from convmtx.solves.solution import Factors
+from convmtx.typing import AnyArray
+
+#: A direct way is taken where it should take no more than so many steps of LSMR, and made for many right-hand sides
+#: where it should take no more than so many.
+STEPS, REUSED = 20, 2000
+#: Seconds that are not worth a thought; of a step of LSMR beside the map, in all and for each number.
+QUICK, STEP, NUMBER = 2e-3, 1e-4, 1e-8
+
+
+class Asked(NamedTuple):
+    """How a solve was asked for."""
+
+    call: str
+    rtol: float
+    maxiter: int | None
+    x0: AnyArray | None
+    callback: Callback | None
+    progress: bool
+
+
+class Outcome(NamedTuple):
+    """What came of it, of each right-hand side where that differs."""
+
+    x: AnyArray
+    residual: AnyArray
+    normal_residual: AnyArray
+    converged: AnyArray
+    method: str
+    reason: str
+    iterations: int
+    history: tuple[float, ...]
+    condition: float
+
+
+class Made(NamedTuple):
+    """Factors, and why these."""
+
+    factors: Factors
+    reason: str
+
+
+def made(call: str, problem: Problem, method: str, several: int) -> Made | None:
+    """Factors for so many right-hand sides by a method; None where ``auto`` would rather iterate."""
+    if method in ("lsmr", "preconditioned"):
+        return Made(Iterative(problem, method == "preconditioned"), "asked for")
+    ranked = ways.ranked(problem, several)
+    if method == "auto":
+        limit = max(QUICK, STEPS * several * seconds_of_step(problem))
+        return _first([way for way in ranked if _seconds(way, several) <= limit])
+    asked = [way for way in ranked if way.name == method]
+    if not asked:
+        names = sorted({way.name for way in ranked} | {"lsmr"})
+        remedy = f"Use method='auto', or of {', '.join(names)}"
+        raise ArgumentError(
+            sentence(call, f"method={method!r}", "It does not apply to this problem, or not fit", remedy)
+        )
+    return Made(asked[0].make(), "asked for")
+
+
+def _seconds(way: ways.Way, several: int) -> float:
+    return way.seconds[0] + several * way.seconds[1]
+
+
+def _first(ranked: list[ways.Way]) -> Made | None:
+    """The first that does not turn out to be singular."""
+    told = ""
+    for way in ranked:
+        try:
+            return Made(way.make(), told + way.why)
+        except Singular as error:
+            told = f"{way.name}: singular or ill-conditioned, condition about {error.condition:.1e}; so "
+    return None
+
+
+def seconds_of_step(problem: Problem) -> float:
+    """Predicted time of a step of LSMR for one right-hand side."""
+    op, found = problem.op, STEP + NUMBER * sum(problem.op.shape)
+    if isinstance(op, ConvOperator):
+        choice = select("auto", op._plan, problem.dtype, 1)
+        return found + 2 * rates.seconds(choice.works[choice.name])
+    return found + 10 * NUMBER * sum(op.shape)
+
+
+def factors_for_many(call: str, problem: Problem, method: str) -> Made:
+    """Factors that are to be used again and again."""
+    if method != "auto":
+        found = made(call, problem, method, 1)
+        assert found is not None  # a method that was asked for is taken
+        return found
+    limit = max(QUICK, REUSED * seconds_of_step(problem))
+    direct = _first([way for way in ways.ranked(problem, 10) if _seconds(way, 10) <= limit])
+    return direct or Made(Iterative(problem, None), "direct ways would take longer")
+
+
+def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
+    """Of (m, *out_shape)."""
+    try:
+        found = made(asked.call, problem, method, len(b))
+    except Singular as error:
+        return _failed(problem, b, method, error)
+    if found is not None:
+        return used(found, b, asked)
+    steps = seconds_of_step(problem) * len(b)
+    ranked = ways.ranked(problem, len(b))
+    limit = _seconds(ranked[0], len(b)) / steps if ranked else np.inf
+    outcome = _iterated(Made(Iterative(problem, None), "direct ways would take longer"), b, asked, limit)
+    if outcome is None:
+        direct = _first(ranked)
+        if direct is not None:
+            return used(direct._replace(reason=f"iterations would take longer; {direct.reason}"), b, asked)
+        outcome = _iterated(Made(Iterative(problem, None), "direct ways found it singular"), b, asked, np.inf)
+    assert outcome is not None  # there was no limit
+    return outcome
+
+
+def used(found: Made, b: AnyArray, asked: Asked) -> Outcome:
+    """A solve with factors that are there."""
+    if isinstance(found.factors, Iterative):
+        outcome = _iterated(found, b, asked, np.inf)
+        assert outcome is not None  # there was no limit
+        return outcome
+    factors, reason = found
+    x, residual, normal = factors.measured(b)
+    if asked.callback is not None:
+        asked.callback(x)
+    converged = _accepted(factors.problem, b, x, residual, normal, factors.norm, asked.rtol)
+    if factors.missing and not factors.problem.damp:
+        reason = _singular(factors, b, residual, asked.rtol)
+        converged = np.zeros_like(converged)
+    elif not converged.all():
+        reason = f"ill-conditioned (condition about {factors.condition:.1e}): rounding leaves a larger normal residual"
+    return Outcome(x, residual, normal, converged, factors.method, reason, 0, (), factors.condition)
+
+
+def _singular(factors: Factors, b: AnyArray, residual: AnyArray, rtol: float) -> str:
+    problem = factors.problem
+    told = f"singular: {factors.missing} of {min(problem.op.shape)} singular values are taken as 0, "
+    told += f"for they are at most {problem.cutoff:.1e} of the largest"
+    if (residual > rtol * norms(b)).any():
+        told += "; b is not in the range"
+    return f"{told}; x is the least-squares solution of least norm"
+
+
+def _accepted(
+    problem: Problem, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
+) -> AnyArray:
+    """The tests of LSMR, with true residuals, and with room for what rounding leaves of them."""
+    sizes = norms(x)
+    if problem.damp:
+        penalized = x if problem.regularizer is None else problem.regularizer(x)
+        whole = np.hypot(residual, problem.damp * norms(penalized))
+    else:
+        whole = residual
+    reach = norms(b) + norm * sizes
+    consistent = (residual <= rtol * reach) & (problem.damp == 0)
+    accepted: AnyArray = consistent | (normal <= norm * (rtol * whole + 64 * EPS * reach))
+    return accepted
+
+
+def _failed(problem: Problem, b: AnyArray, method: str, error: Singular) -> Outcome:
+    """No factors: nothing can be said of x."""
+    x = np.full((len(b), *problem.op.in_shape), np.nan, np.result_type(b, problem.dtype))
+    nothing = np.full(len(b), np.nan)
+    reason = (
+        f"singular or ill-conditioned (condition about {error.condition:.1e}): "
+        "method='auto' finds a least-squares solution, and damp > 0 makes it one that is well-conditioned"
+    )
+    return Outcome(x, nothing, nothing, np.zeros(len(b), bool), method, reason, 0, (), error.condition)
+
+
+def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome | None:
+    """By LSMR, begun again where rounding had misled its estimates; None where a direct way would be faster."""
+    factors = found.factors
+    assert isinstance(factors, Iterative)
+    problem = factors.problem
+    maxiter = limit_of(problem) if asked.maxiter is None else asked.maxiter
+    x0, steps = asked.x0, 0
+    history: tuple[float, ...] = ()
+    with ticking(asked.call, asked.progress, "iterations", maxiter) as bar:
+        while True:
+            run = factors.run(b, asked.rtol, maxiter - steps, x0, asked.callback, bar, limit)
+            if run is None:
+                return None
+            steps, history = steps + run.iterations, history + run.history
+            residual, normal = problem.residuals(b, run.x)
+            accepted = _accepted(problem, b, run.x, residual, normal, run.norm, 10 * asked.rtol)
+            if accepted.all() or not run.converged.all() or steps >= maxiter or run.iterations == 0:
+                break
+            x0 = run.x
+    reason = f"{found.reason}; {run.words}" if run.words else found.reason
+    converged = accepted & run.converged
+    tall = problem.op.shape[0] > problem.op.shape[1]
+    if (
+        converged.all()
+        and not problem.damp
+        and not tall
+        and (residual > 10 * asked.rtol * (norms(b) + run.norm * norms(run.x))).any()
+    ):
+        converged = converged & False
+        reason = (
+            f"b is not in the range of op, or op is ill-conditioned (condition at least {run.condition:.1e}): "
+            "x is near the least-squares solution; damp > 0 makes one that is well-conditioned"
+        )
+    elif not converged.all() and run.converged.all():
+        reason = (
+            f"ill-conditioned (condition at least {run.condition:.1e}): rounding keeps the normal residual from falling"
+        )
+    return Outcome(run.x, residual, normal, converged, run.method, reason, steps, history, run.condition)

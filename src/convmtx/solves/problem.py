@@ -1,0 +1,87 @@
+"""What is to be solved: least squares with a map, a damping and a regularizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.errors import ArgumentError, sentence
+from convmtx.structure.subject import doubled
+from convmtx.typing import AnyArray
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Minimize ``|A x - b|^2 + damp^2 |R x|^2``, and of all such x take the shortest; all in double precision."""
+
+    op: LinearMap
+    damp: float = 0.0
+    regularizer: LinearMap | None = None
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """float64, or complex128 where a map is complex."""
+        second = self.op.dtype if self.regularizer is None else self.regularizer.dtype
+        return np.dtype(np.result_type(self.op.dtype, second, np.float64))
+
+    @property
+    def least(self) -> bool:
+        """Whether nothing but the map itself counts."""
+        return self.damp == 0
+
+    @cached_property
+    def cutoff(self) -> float:
+        """The fraction of the norm at which singular values are taken as zero, as of `numpy.linalg.lstsq`."""
+        return EPS * max(self.op.shape)
+
+    @cached_property
+    def adjoint(self) -> LinearMap:
+        """``A^H``."""
+        return self.op.H
+
+    def penalty(self, x: AnyArray) -> AnyArray:
+        """``damp^2 R^H R x``."""
+        if self.regularizer is not None and self.damp:
+            x = self.regularizer.H(self.regularizer(x))
+        return x * self.damp**2
+
+    def residuals(self, b: AnyArray, x: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """``|b - A x|`` and ``|A^H (b - A x) - damp^2 R^H R x|`` of each."""
+        r = b - self.op(x)
+        s = self.adjoint(r)
+        if self.damp:
+            s -= self.penalty(x)
+        return norms(r), norms(s)
+
+
+def norms(arrays: AnyArray) -> AnyArray:
+    """The 2-norm of each array of a batch."""
+    flat = arrays.reshape(len(arrays), -1)
+    return np.sqrt(np.einsum("ij,ij->i", flat, flat.conj()).real)
+
+
+def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
+    """The problem in double precision, if the arguments make one."""
+    subject = doubled(call, op)
+    number = np.asarray(damp)
+    if number.ndim or number.dtype.kind not in "iuf" or not np.isfinite(number) or number < 0:
+        got = f"damp={damp!r}"
+        raise ArgumentError(
+            sentence(call, got, "Wanted a finite number >= 0", "cm.choose_damp(op, b, 'gcv') finds one")
+        )
+    if regularizer is None:
+        return Problem(subject, float(number))
+    second = doubled(call, regularizer)
+    if second.in_shape != subject.in_shape:
+        got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
+        raise ArgumentError(sentence(call, got, "Wanted equal input shapes", "Make it for op.in_shape"))
+    if not number:
+        got = "a regularizer with damp=0"
+        raise ArgumentError(sentence(call, got, "It would count for nothing", "Pass damp > 0, or leave it out"))
+    return Problem(subject, float(number), second)

@@ -1,0 +1,337 @@
+"""Direct ways to solve a problem, each with what it should take: by structure, by factorisation, by substitution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import permutations, product
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from convmtx import memory
+from convmtx.composites import Transposed
+from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.geometry.compose import positions
+from convmtx.operator import ConvOperator
+from convmtx.solves import lu
+from convmtx.solves.by_blocks import BlockFactors, frame_of, whole_frame
+from convmtx.solves.problem import Problem
+from convmtx.solves.solution import Factors
+from convmtx.structure import Blocks, decomposed, sublattices
+from convmtx.structure.splits import connected, mirrored, transformed
+from convmtx.structure.subject import dense, sparse
+from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
+from convmtx.typing import AnyArray, IntArray
+
+#: Seconds of one operation, measured: of decompositions of large and of small matrices, of each small matrix, of each
+#: number in a transform, of each number in vectors.
+LARGE, SMALL, MATRIX, TRANSFORM, NUMBER = 4e-11, 2e-10, 3e-6, 2e-9, 5e-9
+
+
+class Way(NamedTuple):
+    """A direct way; it may turn out to be none, and then `Singular` is raised when it is made."""
+
+    name: str
+    why: str
+    #: To make it ready, and for each right-hand side.
+    seconds: tuple[float, float]
+    bytes: float
+    make: Callable[..., Factors]
+
+
+def ways(problem: Problem) -> Iterator[Way]:
+    """All that apply."""
+    op = problem.op
+    if isinstance(op, ConvOperator):
+        if not all(map(connected, op.geometry.axes)) or len(op.geometry.axes) > 1 or _transformable(op):
+            yield from _by_blocks(problem, op)
+        yield from _by_lattices(problem, op)
+        yield from _by_substitution(problem, op)
+        yield from _by_lu(problem, op)
+    elif isinstance(op, Transposed) and problem.regularizer is None:
+        for way in ways(replace(problem, op=op.op)):
+            yield way._replace(make=lambda way=way: _Transpose(problem, way.make()))
+        return
+    else:
+        yield from _by_any_lu(problem)
+    yield _dense(problem)
+
+
+class _Transpose(Factors):
+    """Of a transpose ``A^T``, by what was made for A: ``conj(A (A^H A + d^2)^-1 conj(b))``."""
+
+    def __init__(self, problem: Problem, factors: Factors) -> None:
+        self.problem, self.factors = problem, factors
+        self.method, self.missing = factors.method, factors.missing
+        self.condition, self.norm = factors.condition, factors.norm
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self.factors.problem.op(self.factors.normal(b.conj())).conj()
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        op, inside = self.factors.problem.op, self.factors.solve(g.conj())
+        if self.problem.damp:
+            return (g - op(inside).conj()) / self.problem.damp**2
+        return op(self.factors.normal(inside)).conj()
+
+
+def _transformable(op: ConvOperator) -> bool:
+    taps = taps_of(op.geometry, op.kernel)
+    return all(transformed(axis, mirrored(taps, j), False) is not None for j, axis in enumerate(op.geometry.axes))
+
+
+def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
+    """By fast transforms, sub-lattices of positions, and singular vectors of an outer product's factors."""
+    geometry, taps = op.geometry, taps_of(op.geometry, op.kernel).astype(problem.dtype)
+    found = decomposed(geometry, taps, factors=True)
+    if not found or all(split.rule == "whole" for split in found[0].splits):
+        return
+    second = _alike(problem, found)
+    if second is None:
+        return
+    kind = 4.0 if taps.dtype.kind == "c" or "fourier" in found[0].rule else 1.0
+    make = sum(kind * _small(blocks, problem.damp) for blocks in found)
+    each = TRANSFORM * sum(geometry.shape) * len(found) + NUMBER * sum(
+        kind * b.count * b.rows * b.columns for b in found
+    )
+    for split, axis in zip(found[0].splits, geometry.axes, strict=True):
+        if split.rule == "factor":
+            make += LARGE * 8 * max(axis.size, axis.out) * min(axis.size, axis.out) ** 2
+            each += LARGE * 2 * sum(geometry.shape) * axis.size
+    size = 16 * sum(3.0 * b.count * b.rows * b.columns for b in found)
+    factored = "factor" in found[0].rule
+    told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
+
+    def factors(spectral: bool = False) -> Factors:
+        frames = [frame_of(blocks, len(found) == 1) for blocks in found]
+        penalties = [problem.damp * blocks.matrices() for blocks in second] if second else None
+        method = f"blocks ({found[0].rule}: {told})"
+        return BlockFactors(problem, method, frames, [b.matrices() for b in found], penalties, spectral)
+
+    why = "the kernel is an outer product" if factored else "the map falls apart into blocks"
+    yield Way("kronecker" if factored else "blocks", why, (make, each), size, factors)
+
+
+def _small(blocks: Blocks, damp: float) -> float:
+    """Seconds for decomposing the blocks, or for inverting them."""
+    rows, columns = blocks.rows, blocks.columns
+    if min(rows, columns) == 1:
+        return NUMBER * blocks.count * rows * columns
+    work = rows * columns * min(rows, columns) * (1 if rows == columns and not damp else 12)
+    return blocks.count * (MATRIX + work * (SMALL if work < 1e6 else LARGE))
+
+
+def _alike(problem: Problem, found: list[Blocks]) -> list[Blocks] | None:
+    """The regularizer in the same vectors of the input: none where there is none, None where that cannot be."""
+    regularizer = problem.regularizer
+    if regularizer is None:
+        return []
+    if not isinstance(regularizer, ConvOperator) or regularizer.geometry.groups != found[0].geometry.groups:
+        return None
+    taps = taps_of(regularizer.geometry, regularizer.kernel).astype(problem.dtype)
+    second = decomposed(regularizer.geometry, taps)
+    pairs = [[[split.inputs for split in blocks.splits] for blocks in each] for each in (found, second)]
+    return second if len(found) == len(second) == 1 and pairs[0] == pairs[1] else None
+
+
+def _by_lattices(problem: Problem, op: ConvOperator) -> Iterator[Way]:
+    """A dilated map of the zero boundary as maps without dilation, each solved in its best way."""
+    geometry = op.geometry
+    each = [sublattices(axis) if axis.zero_outside else {axis: [(slice(None),) * 2]} for axis in geometry.axes]
+    counts = [sum(map(len, parts.values())) for parts in each]
+    if problem.regularizer is not None or prod(counts) < 2:
+        return
+    taps = taps_of(geometry, op.kernel)
+    chosen: list[tuple[Way, list[tuple[tuple[slice, slice], ...]]]] = []
+    for axes in product(*each):
+        part = Geometry(axes, geometry.in_channels, geometry.out_channels, geometry.groups, Layout.FIRST)
+        direct = ranked(replace(problem, op=ConvOperator(part, taps, "auto")), 1)
+        if not direct:
+            return
+        chosen.append((direct[0], list(product(*(parts[axis] for parts, axis in zip(each, axes, strict=True))))))
+    make = sum(way.seconds[0] for way, _ in chosen)
+    every = sum(way.seconds[1] * len(places) for way, places in chosen)
+    size = sum(way.bytes for way, _ in chosen)
+    yield Way("lattices", "the kernel is dilated", (make, every), size, lambda: _Lattices(problem, chosen))
+
+
+class _Lattices(Factors):
+    """Factors of each sub-lattice, those that are equal made once."""
+
+    def __init__(self, problem: Problem, chosen: list[tuple[Way, list[tuple[tuple[slice, slice], ...]]]]) -> None:
+        self.problem = problem
+        self.parts = [(way.make(), places) for way, places in chosen]
+        count = sum(len(places) for _, places in chosen)
+        self.method = f"{count} sub-lattices ({self.parts[0][0].method})"
+        self.norm = max(part.norm for part, _ in self.parts)
+        held = sum(min(part.problem.op.shape) * len(places) for part, places in self.parts)
+        self.missing = min(problem.op.shape) - held + sum(part.missing * len(places) for part, places in self.parts)
+        lows = [np.hypot(part.norm, problem.damp) / part.condition for part, _ in self.parts]
+        self.condition = float("inf") if self.missing else float(np.hypot(self.norm, problem.damp) / min(lows))
+
+    def _apart(self, arrays: AnyArray, side: int, solve: Callable[[Factors, AnyArray], AnyArray]) -> AnyArray:
+        """What each part finds of its outputs (side 0) or inputs (side 1), in its inputs' places."""
+        op = self.problem.op
+        assert isinstance(op, ConvOperator)
+        y = channels_first(op.geometry, arrays)
+        x = np.zeros(
+            (len(y), op.geometry.in_channels, *(a.size for a in op.geometry.axes)), np.result_type(y, op.dtype)
+        )
+        if side and self.problem.damp:
+            x += y / self.problem.damp**2  # inputs that nobody reads
+        for part, places in self.parts:
+            several = np.concatenate([y[(slice(None), slice(None), *(each[side] for each in p))] for p in places])
+            for p, found in zip(places, np.split(solve(part, several), len(places)), strict=True):
+                x[(slice(None), slice(None), *(each[1] for each in p))] = found
+        return channels_back(op.geometry, x)
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self._apart(b, 0, lambda part, some: part.solve(some))
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        return self._apart(g, 1, lambda part, some: part.normal(some))
+
+
+class _Matrix(Factors):
+    """Of the map's matrix, its arrays brought into the order in which that has a narrow band."""
+
+    def __init__(self, problem: Problem, method: str, found: lu.LU, axes: tuple[IntArray, IntArray] | None) -> None:
+        self.problem, self.found, self.axes = problem, found, axes
+        self.method, self.condition, self.norm = method, found.condition, found.norm
+
+    def _moved(self, arrays: AnyArray) -> AnyArray:
+        flat = arrays if self.axes is None else arrays.transpose(0, *(1 + self.axes[0]))
+        return flat.reshape(len(arrays), -1)
+
+    def _back(self, flat: AnyArray) -> AnyArray:
+        shape = self.problem.op.in_shape
+        if self.axes is None:
+            return flat.reshape(-1, *shape)
+        return flat.reshape(-1, *(shape[a] for a in self.axes[0])).transpose(0, *(1 + self.axes[1]))
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self._back(self.found.solve(self._moved(b)))
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        return self._back(self.found.normal(self._moved(g)))
+
+
+def _in_order(op: ConvOperator) -> tuple[ConvOperator, tuple[IntArray, IntArray] | None]:
+    """The same map with channels last and axes from long to short; how arrays get there, and back."""
+    geometry = op.geometry
+    d = len(geometry.axes)
+    order = sorted(range(d), key=lambda j: -geometry.axes[j].size)
+    if geometry.layout is not Layout.FIRST and order == list(range(d)):
+        return op, None
+    layout = Layout.PLAIN if geometry.layout is Layout.PLAIN else Layout.LAST
+    moved = replace(geometry, axes=tuple(geometry.axes[j] for j in order), layout=layout, flip=False, transposed=False)
+    taps = taps_of(geometry, op.kernel).transpose(0, 1, *(2 + j for j in order))
+    spatial = order if geometry.layout is not Layout.FIRST else [1 + j for j in order]
+    channel = {Layout.PLAIN: [], Layout.LAST: [d], Layout.FIRST: [0]}[geometry.layout]
+    axes = np.array([*spatial, *channel])
+    return ConvOperator(moved, kernel_of(moved, taps), "auto"), (axes, np.argsort(axes))
+
+
+def _by_lu(problem: Problem, op: ConvOperator) -> Iterator[Way]:
+    """By LU of the matrix as a band, and as a sparse matrix."""
+    ordered, axes = _in_order(op)
+    regularizer = problem.regularizer
+    if isinstance(regularizer, ConvOperator):
+        second, other = _in_order(regularizer)
+        if not np.array_equal(axes or [0], other or [0]):
+            return
+    elif regularizer is not None:
+        return
+    geometry = ordered.geometry
+    augmented = problem.damp > 0 or geometry.shape[0] != geometry.shape[1]
+    for band, name in ((True, "band"), (False, "sparse")):
+        make, each, size = lu.predicted(geometry, augmented, problem.dtype, band=band)
+
+        def factors(band: bool = band, name: str = name) -> Factors:
+            penalty = None if regularizer is None else sparse(second)
+            found = lu.factored(sparse(ordered), problem.damp, penalty, band=band)
+            method = f"{name} LU of {found.size} unknowns" + (" (augmented)" if augmented else "")
+            return _Matrix(problem, method, found, axes)
+
+        if np.isfinite(make):
+            why = "its matrix is a band" if band else "its matrix is sparse"
+            yield Way(name, why, (make, each), size, factors)
+
+
+def _by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Way]:
+    """A causal map: in some order of positions every output reads itself and what comes before."""
+    geometry = op.geometry
+    if problem.damp or geometry.shape[0] != geometry.shape[1] or geometry.channels_per_group != (1, 1):
+        return
+    if not all(_in_place(axis) for axis in geometry.axes):
+        return
+    taps = taps_of(geometry, op.kernel)[:, 0]
+    used = np.argwhere(taps.any(axis=0))
+    offsets = np.stack([positions(a)[used[:, j]] for j, a in enumerate(geometry.axes)], axis=1)
+    for axes in permutations(range(offsets.shape[1])):
+        for signs in product((1, -1), repeat=len(axes)):
+            ranked = offsets[:, axes] * signs
+            first = np.take_along_axis(ranked, (ranked != 0).argmax(axis=1)[:, None], 1)
+            if (first >= 0).all() and (first == 0).any():
+                yield _substitution(problem, op, axes, signs)
+                return
+
+
+def _in_place(axis: Axis) -> bool:
+    return axis.zero_outside and axis.out == axis.size and axis.stride == axis.input_dilation == 1
+
+
+def _substitution(problem: Problem, op: ConvOperator, axes: tuple[int, ...], signs: tuple[int, ...]) -> Way:
+    geometry = op.geometry
+    natural = axes == tuple(range(len(axes))) and len(set(signs)) == 1 and geometry.layout is not Layout.FIRST
+
+    def factors() -> Factors:
+        places = np.indices([geometry.out_channels, *(a.size for a in geometry.axes)])
+        keys = [signs[j] * channels_back(geometry, places[1 + a][None]).ravel() for j, a in enumerate(axes)]
+        order = None if natural else np.lexsort(keys[::-1])
+        found = lu.substituted(sparse(op), order)
+        return _Matrix(problem, f"substitution of {found.size} unknowns", found, None)
+
+    entries = float(geometry.nnz)
+    return Way("substitution", "the map is causal", (2e-7 * entries, 1e-8 * entries), 64 * entries, factors)
+
+
+def _by_any_lu(problem: Problem) -> Iterator[Way]:
+    """Of the sparse matrix of a map that is no single convolution."""
+    rows, columns = problem.op.shape
+    regularizer = problem.regularizer
+
+    def factors() -> Factors:
+        penalty = None if regularizer is None else sparse(regularizer)
+        found = lu.factored(sparse(problem.op), problem.damp, penalty, band=False)
+        return _Matrix(problem, f"sparse LU of {found.size} unknowns", found, None)
+
+    unknowns = float(rows + columns)
+    yield Way("sparse", "its matrix is sparse", (1e-8 * unknowns**2, 1e-7 * unknowns), 1e3 * unknowns, factors)
+
+
+def _dense(problem: Problem) -> Way:
+    """By the singular values of the whole matrix."""
+    op, regularizer = problem.op, problem.regularizer
+    rows, columns = op.shape
+    height = rows + (0 if regularizer is None else regularizer.shape[0])
+    kind = 4 if problem.dtype.kind == "c" else 1
+    work = float(height) * columns * min(height, columns)
+
+    def factors(spectral: bool = False) -> Factors:
+        penalties = None if regularizer is None else [problem.damp * dense(regularizer)[None]]
+        method = f"dense matrix of {rows} x {columns}"
+        return BlockFactors(problem, method, [whole_frame(op)], [dense(op)[None]], penalties, spectral)
+
+    inverted = rows == columns and not problem.damp
+    seconds = kind * LARGE * work * (3 if inverted else 15), kind * LARGE * 2 * height * columns
+    return Way("dense", "the matrix is small", seconds, 16.0 * kind * height * columns, factors)
+
+
+def ranked(problem: Problem, several: int) -> list[Way]:
+    """Those that fit into memory, the least time for so many right-hand sides first."""
+    free = max(0.8 * memory.available(), 1 << 25)
+    fitting = [way for way in ways(problem) if way.bytes <= free]
+    return sorted(fitting, key=lambda way: way.seconds[0] + several * way.seconds[1])

@@ -1,0 +1,209 @@
+"""Orthonormal vectors of an axis: those of one block, and coefficients in all of them at once, by fast transforms.
+
+Coefficients stand along the axis in the order (copies, blocks, vectors of a block).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from convmtx.engines.threads import threads
+from convmtx.typing import AnyArray, IntArray
+
+#: Numbers from which on transforms are shared out to threads.
+PARALLEL = 1 << 16
+
+
+class Basis(ABC):
+    """Vectors of an axis' inputs or outputs, sorted into blocks."""
+
+    #: How many equal blocks share their matrices.
+    copies = 1
+    #: Whether of conjugate blocks one is left out: the numbers have to be real then, when this axis is transformed.
+    halved = False
+
+    @abstractmethod
+    def vectors(self, block: int) -> AnyArray:
+        """Vectors of a block (of its first copy), (size, per_block)."""
+
+    @abstractmethod
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        """Coefficients of numbers along an axis: inner products with the vectors, which are conjugated."""
+
+    @abstractmethod
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        """The sum of the vectors times coefficients along an axis."""
+
+
+@dataclass(frozen=True)
+class Waves(Basis):
+    """``exp(i (2 pi f / length + shift) q) / sqrt(length)`` at the first ``held`` positions q.
+
+    Of ``length`` frequencies f those equal modulo ``blocks`` are a block; of the blocks the first ``count`` are kept.
+    """
+
+    length: int
+    blocks: int
+    count: int
+    held: int
+    shift: float
+    halved: bool
+
+    def vectors(self, block: int) -> AnyArray:
+        at = np.arange(self.held)[:, None]
+        angles = 2 * np.pi * (at * np.arange(block, self.length, self.blocks) % self.length / self.length)
+        vectors: AnyArray = np.exp(1j * (angles + self.shift * at)) / np.sqrt(self.length)
+        return vectors
+
+    def _shifted(self, x: AnyArray, axis: int, sign: int) -> AnyArray:
+        if not self.shift:
+            return x
+        waves = np.exp(sign * 1j * self.shift * np.arange(self.held))
+        return x * waves.reshape(-1, *(1 for _ in range(axis + 1, x.ndim)))
+
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        several = self.length // self.blocks
+        if self.halved and not self.shift and several == 1:
+            return fft.rfft(x, self.length, axis, norm="ortho", workers=_workers(x))
+        y = fft.fft(self._shifted(x, axis, -1), self.length, axis, norm="ortho", workers=_workers(x))
+        if several == 1:
+            return y[(slice(None),) * axis + (slice(self.count),)] if self.halved else y
+        before, after = y.shape[:axis], y.shape[axis + 1 :]
+        y = y.reshape(*before, several, self.blocks, *after).swapaxes(axis, axis + 1)
+        return y[(slice(None),) * axis + (slice(self.count),)].reshape(*before, -1, *after)
+
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        several = self.length // self.blocks
+        inside = (slice(None),) * axis + (slice(self.held),)
+        if self.halved and not self.shift and several == 1:
+            return fft.irfft(y, self.length, axis, norm="ortho", workers=_workers(y))[inside]
+        before, after = y.shape[:axis], y.shape[axis + 1 :]
+        y = y.reshape(*before, self.count, several, *after).swapaxes(axis, axis + 1)
+        if self.halved:
+            y = self._whole(y, axis)
+        y = fft.ifft(y.reshape(*before, -1, *after), self.length, axis, norm="ortho", workers=_workers(y))
+        x = self._shifted(y[inside], axis, 1)
+        return x.real if self.halved else x
+
+    def _whole(self, y: AnyArray, axis: int) -> AnyArray:
+        """Coefficients (several, count) of real numbers as (several, blocks): those left out are conjugates."""
+        f = np.arange(self.blocks) + self.blocks * np.arange(self.length // self.blocks)[:, None]
+        partner = (-f if not self.shift else -1 - f) % self.length
+        kept = f % self.blocks < self.count
+        number, block = np.divmod(np.where(kept, f, partner), self.blocks)
+        whole = y[(slice(None),) * axis + (number, block)]
+        left_out = (slice(None),) * axis + (~kept,)
+        whole[left_out] = whole[left_out].conj()
+        return whole
+
+
+@dataclass(frozen=True)
+class Cosines(Basis):
+    """DCT-II or DST-I of n positions, a vector a block."""
+
+    n: int
+    kind: Literal["cosine", "sine"]
+
+    def vectors(self, block: int) -> AnyArray:
+        return self.synthesized(np.eye(1, self.n, block), 1).T
+
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        if self.kind == "cosine":
+            return fft.dct(x, 2, axis=axis, norm="ortho", workers=_workers(x))
+        return fft.dst(x, 1, axis=axis, norm="ortho", workers=_workers(x))
+
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        if self.kind == "cosine":
+            return fft.idct(y, 2, axis=axis, norm="ortho", workers=_workers(y))
+        return fft.idst(y, 1, axis=axis, norm="ortho", workers=_workers(y))
+
+
+@dataclass(frozen=True)
+class WholeSamples(Basis):
+    """``cos(pi f q / (n - 1))``, which are not orthogonal: coefficients are those that a sum of them has."""
+
+    n: int
+
+    def vectors(self, block: int) -> AnyArray:
+        vectors: AnyArray = np.cos(np.pi * block * np.arange(self.n) / max(self.n - 1, 1))[:, None]
+        return vectors
+
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        return x if self.n == 1 else fft.idct(x, 1, axis=axis) * self._ends(x, axis)
+
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        from scipy import fft
+
+        return y if self.n == 1 else fft.dct(y / self._ends(y, axis), 1, axis=axis)
+
+    def _ends(self, x: AnyArray, axis: int) -> AnyArray:
+        """A cosine transform counts terms inside twice, and those at the ends once."""
+        ends = np.full(self.n, 2.0)
+        ends[[0, -1]] = 1
+        return ends.reshape(-1, *(1 for _ in range(axis + 1, x.ndim)))
+
+
+@dataclass(frozen=True, eq=False)
+class Positions(Basis):
+    """Some of the positions themselves, (copies, per_block): one block."""
+
+    size: int
+    chosen: IntArray
+
+    @property
+    def copies(self) -> int:  # type: ignore[override]
+        return len(self.chosen)
+
+    def vectors(self, _block: int) -> AnyArray:
+        vectors = np.zeros((self.size, self.chosen.shape[1]))
+        vectors[self.chosen[0], np.arange(self.chosen.shape[1])] = 1
+        return vectors
+
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        return np.take(x, self.chosen.reshape(-1), axis)
+
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        x = np.zeros((*y.shape[:axis], self.size, *y.shape[axis + 1 :]), y.dtype)
+        x[(slice(None),) * axis + (self.chosen.reshape(-1),)] = y
+        return x
+
+
+class Columns(Basis):
+    """The columns of a matrix (size, blocks) that are orthonormal, a vector a block; made when first needed."""
+
+    def __init__(self, make: Callable[[], AnyArray]) -> None:
+        self._make = make
+
+    @cached_property
+    def matrix(self) -> AnyArray:
+        """The vectors."""
+        return self._make()
+
+    def vectors(self, block: int) -> AnyArray:
+        return self.matrix[:, block : block + 1]
+
+    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+        return np.moveaxis(np.moveaxis(x, axis, -1) @ self.matrix.conj(), -1, axis)
+
+    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+        return np.moveaxis(np.moveaxis(y, axis, -1) @ self.matrix.T, -1, axis)
+
+
+def _workers(x: AnyArray) -> int:
+    return threads() if x.size >= PARALLEL else 1
