@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 12  # entries: rows shorter than this are doubled up before they are repeated
 _CACHED = 1 << 14  # entries that a core keeps near while it copies them
+_KEPT = 1 << 16  # entries up to which the pattern of a matrix is kept for the next of the same geometry
 _THREADED = 1 << 24  # entries from which two arrays are filled at the same time
 
 M = TypeVar("M")
@@ -75,18 +76,33 @@ class Rows(NamedTuple):
 
 def csr_arrays(geometry: Geometry, entries: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:
     """data, indices, indptr of the matrix of these entries (`entries_of`): sorted, no duplicates, zeros kept."""
-    rows = Rows(geometry, order)
-    nnz = geometry.nnz
-    dtype = index_dtype(nnz, *geometry.shape)
-    data, indices = np.empty(nnz, entries.dtype), np.empty(nnz, dtype)
+    rows, nnz = Rows(geometry, order), geometry.nnz
+    data = np.empty(nnz, entries.dtype)
     row_width = geometry.out_channels * geometry.channels_per_group[1]
     still = (0,) * len(geometry.axes)
-    jobs: list[Job] = [
-        (data, lambda chosen: rows.in_order(picked(entries, chosen)), still),
-        (indices, lambda chosen: rows.columns(chosen).astype(dtype, copy=False), rows.shifts()),
-    ]
-    _fill_all(rows, jobs, row_width)
-    return data, indices, _indptr(rows, geometry.out_channels, geometry.channels_per_group[1], dtype)
+    values: Job = (data, lambda chosen: rows.in_order(picked(entries, chosen)), still)
+    if nnz <= _KEPT:
+        _fill_all(rows, [values], row_width)
+        indices, indptr = _small_pattern(rows)
+        return data, indices.copy(), indptr.copy()
+    indices = np.empty(nnz, index_dtype(nnz, *geometry.shape))
+    _fill_all(rows, [values, _columns_into(rows, indices)], row_width)
+    return data, indices, _indptr(rows, geometry.out_channels, geometry.channels_per_group[1], indices.dtype.type)
+
+
+@lru_cache(maxsize=32)
+def _small_pattern(rows: Rows) -> tuple[AnyArray, AnyArray]:
+    """Column indices and row pointers, kept: of small matrices they take longer to find than the values."""
+    geometry = rows.geometry
+    per_c = geometry.channels_per_group[1]
+    indices = np.empty(geometry.nnz, index_dtype(geometry.nnz, *geometry.shape))
+    _fill_all(rows, [_columns_into(rows, indices)], geometry.out_channels * per_c)
+    return indices, _indptr(rows, geometry.out_channels, per_c, indices.dtype.type)
+
+
+def _columns_into(rows: Rows, indices: AnyArray) -> Job:
+    """The job of filling column indices."""
+    return indices, lambda chosen: rows.columns(chosen).astype(indices.dtype, copy=False), rows.shifts()
 
 
 def bsr_arrays(geometry: Geometry, entries: AnyArray, order: Order) -> tuple[AnyArray, AnyArray, AnyArray]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.algebra import LinearMap
-from convmtx.engines.threads import spread
+from convmtx.engines.threads import one_blas_thread, spread
 from convmtx.solves.problem import Problem
 from convmtx.solves.solution import Factors
 from convmtx.structure import Blocks, small
 from convmtx.typing import AnyArray
 
 #: Condition up to which a block is inverted rather than decomposed, and numbers of a piece that stays in cache.
-INVERTED, PIECE = 1e6, 1 << 14
+INVERTED, PIECE = 1e6, 1 << 13
 
 
 class Frame(NamedTuple):
@@ -98,7 +99,7 @@ class Vectors(Spectral):
         def share(pieces: Iterable[slice]) -> None:
             for some in pieces:
                 each = matrices[some]
-                self.squares[some, 0, 0] = _energies("brc,brc->b", each)
+                self.squares[some, 0] = _energies(each.reshape(len(each), -1, 1))
 
         _in_pieces(share, matrices)
         self.low, self.high = (float(np.sqrt(end)) for end in (self.squares.min(), self.squares.max()))
@@ -200,12 +201,12 @@ class Inverses(Part):
         return self.solve(self.inverse.conj().swapaxes(1, 2) @ g)
 
 
-def _energies(subscripts: str, numbers: AnyArray, *weights: AnyArray) -> AnyArray:
-    """Sums of squared magnitudes."""
-    total: AnyArray = np.einsum(subscripts, numbers.real, numbers.real, *weights)
+def _energies(numbers: AnyArray) -> AnyArray:
+    """Squared lengths along the second axis of three, (count, R)."""
+    squares = numbers.real**2
     if numbers.dtype.kind == "c":
-        total = total + np.einsum(subscripts, numbers.imag, numbers.imag, *weights)
-    return total
+        squares += numbers.imag**2
+    return squares[:, 0] if squares.shape[1] == 1 else squares.sum(axis=1)  # to sum one number takes longer
 
 
 def _part(matrices: AnyArray, damp: float, spectral: bool) -> Part:
@@ -259,8 +260,14 @@ class BlockFactors(Factors):
         ends = np.hypot(self.norm, self.damp), np.hypot(low, self.damp)
         self.condition = float(ends[0] / ends[1]) if ends[1] else np.inf
 
+    @property
+    def _blas(self) -> AbstractContextManager[None]:
+        """Threads of BLAS do small products no good, and a busy machine harm."""
+        return one_blas_thread() if any(len(part.matrices) > 1 for part in self.parts) else nullcontext()
+
     def solve(self, b: AnyArray) -> AnyArray:
-        return self._sum(part.solve(self._right(j, b)) for j, part in enumerate(self.parts))
+        with self._blas:
+            return self._sum(part.solve(self._right(j, b)) for j, part in enumerate(self.parts))
 
     def _right(self, j: int, b: AnyArray) -> AnyArray:
         """Coefficients of b, with zeros where a regularizer's rows are."""
@@ -275,8 +282,9 @@ class BlockFactors(Factors):
         return total
 
     def normal(self, g: AnyArray) -> AnyArray:
-        inside = [frame.analysed(g, True) for frame in self.frames]
-        found = self._sum(part.normal(each) for part, each in zip(self.parts, inside, strict=True))
+        with self._blas:
+            inside = [frame.analysed(g, True) for frame in self.frames]
+            found = self._sum(part.normal(each) for part, each in zip(self.parts, inside, strict=True))
         if self.damp and not all(frame.inputs_complete for frame in self.frames):
             found = found + (g - self._sum(inside)) / self.damp**2
         return found
@@ -287,7 +295,7 @@ class BlockFactors(Factors):
         for j, (frame, part) in enumerate(zip(self.frames, self.parts, strict=True)):
             assert isinstance(part, Spectral)  # as was asked for when this was made
             values, inside = part.spectrum(self._right(j, b))
-            energies = _energies("bkr,bkr->bk", inside) * (frame.times / frame.copies)[:, None]
+            energies = _energies(inside.swapaxes(1, 2)) * (frame.times / frame.copies)[:, None]
             found.append((values.ravel(), np.repeat(frame.times, values.shape[1]), energies.ravel()))
         values, times, energies = (np.concatenate(each) for each in zip(*found, strict=True))
         return values, times, energies
@@ -296,6 +304,10 @@ class BlockFactors(Factors):
         """In the coefficients, where these are complete: transforms keep lengths."""
         if len(self.parts) != 1 or not (self.frames[0].outputs_complete and self.frames[0].inputs_complete):
             return super().measured(b)
+        with self._blas:
+            return self._by_coefficients(b)
+
+    def _by_coefficients(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         frame, part = self.frames[0], self.parts[0]
         y = self._right(0, b)
         x = part.solve(y)
@@ -310,7 +322,7 @@ class BlockFactors(Factors):
                 s = times(matrices.conj().swapaxes(1, 2), r)
                 s -= self.damp**2 * x[some]
                 for j, each in enumerate((r[:, : self.rows[0]], s)):
-                    total[j] += _energies("brk,brk,b->k", each, weights[some])
+                    total[j] += weights[some] @ _energies(each)
             return total
 
         step = max(PIECE // prod(part.matrices.shape[1:]), 1)

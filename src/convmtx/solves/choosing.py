@@ -134,7 +134,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
 def _spectral(call: str, problem: Problem) -> BlockFactors:
     """Singular values and vectors, where these are to be had."""
     for way in ways.ranked(problem, 1):
-        if way.name in SPECTRAL and way.seconds[0] <= LONGEST:
+        if way.name in SPECTRAL and way.seconds[0] <= LONGEST and way.fits:
             found = way.make(spectral=True)
             assert isinstance(found, BlockFactors)
             return found

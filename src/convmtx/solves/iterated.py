@@ -19,6 +19,10 @@ from convmtx.typing import AnyArray
 #: Steps after which rates are compared first, and last; and how much better a preconditioned one has to be: it costs
 #: some 1.6 times as much, and its first steps promise too much where it is bad.
 FIRST, LAST, BETTER = 6, 12, 2.0
+#: Steps, and seconds of them, that have to be left for a preconditioner to be looked at.
+MANY, SETUP = 30, 4e-3
+#: Seconds of a step beside the map: in all and for each number.
+STEP, NUMBER = 5e-5, 5e-9
 #: How many times what a direct way should take is waited for.
 PATIENCE = 3.3
 #: Damping of the preconditioner where the problem has none, of the map's norm.
@@ -48,9 +52,9 @@ class Stacked:
     def forward(self, x: AnyArray) -> AnyArray:
         problem = self.problem
         if problem.regularizer is None:
-            return problem.op(x)
+            return problem.forward(x)
         below = problem.damp * problem.regularizer(x)
-        return np.concatenate([each.reshape(len(x), -1) for each in (problem.op(x), below)], axis=1)
+        return np.concatenate([each.reshape(len(x), -1) for each in (problem.forward(x), below)], axis=1)
 
     def adjoint(self, y: AnyArray) -> AnyArray:
         problem = self.problem
@@ -104,8 +108,10 @@ class Iteration:
         return float(np.log(first / last).min(initial=np.inf))
 
     def still(self, rtol: float) -> float:
-        """Steps that are left at that rate, if not more."""
-        return float(np.log(max(self.history[-1] / rtol, 1)) / max(self.rate, 1e-6)) * (LAST - FIRST)
+        """Steps that are left at the rate of the last half, if not more."""
+        half = len(self.history) // 2
+        rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
+        return float(np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6))
 
 
 class Iterative(Factors):
@@ -114,19 +120,11 @@ class Iterative(Factors):
     def __init__(self, problem: Problem, preconditioned: bool | None) -> None:
         """``preconditioned`` is None where the first steps are to tell."""
         self.problem, self.norm, self.condition = problem, np.nan, np.nan
-        self.preconditioner: Factors | None = None
-        if preconditioned is None and not problem.damp:
-            preconditioned = False  # of several least-squares solutions it would not find the shortest
-        self.open = preconditioned is None
-        if preconditioned is not False:
-            try:
-                self.preconditioner = preconditioner(problem)
-            except (UnsupportedError, MemoryError):
-                if preconditioned:
-                    raise
-                self.open = False
-            else:
-                self.norm = self.preconditioner.norm
+        self.preconditioner: Factors | None = preconditioner(problem) if preconditioned else None
+        if self.preconditioner is not None:
+            self.norm = self.preconditioner.norm
+        # Without damping it would not find the shortest of several least-squares solutions.
+        self.open = preconditioned is None and problem.damp > 0
         self.method = "LSMR" if self.preconditioner is None else f"LSMR, {self.preconditioner.method}"
 
     def run(
@@ -140,10 +138,8 @@ class Iterative(Factors):
         limit: float = np.inf,
     ) -> Run | None:
         """Iterate; None where it would take, or has taken, clearly more steps than ``limit``."""
-        words = ""
-        each = Iteration(self.problem, b, x0, self.preconditioner)
-        other = Iteration(self.problem, b, x0, None) if self.open else None
-        now, steps = each, 0
+        first = None if self.open else self.preconditioner
+        now, plain, steps, words = Iteration(self.problem, b, x0, first), None, 0, ""
         while not now.done(rtol).all():
             if steps >= maxiter:
                 words = f"{maxiter} iterations did not do"
@@ -157,22 +153,35 @@ class Iterative(Factors):
             if callback is not None and _stopped(callback, now.state.x):
                 words = "the callback asked to stop"
                 break
-            if len(now.history) not in (FIRST, LAST) or now.history[-1] <= np.sqrt(rtol):
-                continue
-            now.mark()
-            if len(now.history) == LAST and now is each and other is not None:
-                now = other
-            elif len(now.history) == LAST:
-                if other is not None and each.rate > BETTER * other.rate:
-                    now = each
-                other = None
-                if now.still(rtol) > limit:
-                    return None
+            n = len(now.history)
+            if n in (FIRST, LAST):
+                now.mark()
+            if n < LAST or n % LAST or (n // LAST) & (n // LAST - 1) or now.history[-1] <= np.sqrt(rtol):
+                continue  # but for twice, four times, ... as many
+            if n == LAST and plain is not None and plain.rate * BETTER > now.rate:
+                now = plain
+            left = now.still(rtol)
+            if left > limit:
+                return None
+            worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
+            if n == LAST and plain is None and self.open and worth and self._found():
+                now, plain = Iteration(self.problem, b, x0, self.preconditioner), now
         state = now.state
         norm = self.norm if now.preconditioner is not None else float(state.norm.max(initial=0))
-        method = "LSMR" if now.preconditioner is None else self.method
+        method = "LSMR" if now.preconditioner is None else f"LSMR, {now.preconditioner.method}"
         condition = float(state.condition.max(initial=1))
         return Run(state.x, now.done(rtol), steps, tuple(now.history), condition, norm, method, words)
+
+    def _found(self) -> bool:
+        """Whether there is a preconditioner."""
+        if self.preconditioner is None:
+            try:
+                self.preconditioner = preconditioner(self.problem)
+            except (UnsupportedError, MemoryError):
+                self.open = False
+                return False
+            self.norm = self.preconditioner.norm
+        return True
 
     def solve(self, b: AnyArray) -> AnyArray:
         return self._exactly(self.problem, b)
@@ -214,6 +223,11 @@ def _stopped(callback: Callback, x: AnyArray) -> bool:
         return callback(x) is True
     except StopIteration:
         return True
+
+
+def seconds_of_step(problem: Problem) -> float:
+    """Predicted time of a step of LSMR for one right-hand side."""
+    return STEP + NUMBER * sum(problem.op.shape) + 2 * problem.applied.seconds
 
 
 def limit_of(problem: Problem) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,9 +215,14 @@ def _reordered(factors: Factors, order: IntArray) -> Factors:
 
 def _norm(inverse: Factors, size: int) -> float:
     """Lower bound of the largest row sum, seldom below a third of it (Hager, SIAM J. Sci. Stat. Comput. 5, 1984)."""
-    x = np.random.default_rng(0).random((1, size)) - 0.5
     with np.errstate(all="ignore"):
-        return float(np.abs(inverse(np.sign(inverse(x, True)), False)).max())
+        return float(np.abs(inverse(np.sign(inverse(_noise(size), True)), False)).max())
+
+
+@lru_cache(maxsize=4)
+def _noise(size: int) -> AnyArray:
+    """Always the same."""
+    return np.random.default_rng(0).random((1, size)) - 0.5
 
 
 def _limit(size: int) -> float:
@@ -266,6 +272,7 @@ WRITTEN = 5e8
 COMPLEX = 3
 
 
+@lru_cache(maxsize=256)
 def predicted(geometry: Geometry, augmented: bool, dtype: np.dtype[Any], *, band: bool) -> Cost:
     """Of `factored`, from the geometry alone."""
     passes, times = 1 + augmented, COMPLEX if dtype.kind == "c" else 1

@@ -6,23 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convmtx.engines import rates
-from convmtx.engines.select import select
-from convmtx.errors import ArgumentError, sentence
-from convmtx.operator import ConvOperator
+from convmtx import memory
+from convmtx.errors import ArgumentError, FormTooLargeError, sentence
 from convmtx.progress import ticking
 from convmtx.solves import ways
-from convmtx.solves.iterated import Callback, Iterative, limit_of
+from convmtx.solves.iterated import Callback, Iterative, limit_of, seconds_of_step
 from convmtx.solves.lu import Singular
 from convmtx.solves.problem import EPS, Problem, norms
 from convmtx.solves.solution import Factors
 from convmtx.typing import AnyArray
 
 #: A direct way is taken where it should take no more than so many steps of LSMR, and made for many right-hand sides
-#: where it should take no more than so many.
-STEPS, REUSED = 20, 2000
-#: Seconds that are not worth a thought; of a step of LSMR beside the map, in all and for each number.
-QUICK, STEP, NUMBER = 2e-3, 1e-4, 1e-8
+#: where it should take no more than so many; how many these are is guessed.
+STEPS, REUSED, MANY = 8, 2000, 10
+#: Seconds that are not worth a thought.
+QUICK = 1e-3
 
 
 class Asked(NamedTuple):
@@ -57,32 +55,31 @@ class Made(NamedTuple):
     reason: str
 
 
-def made(call: str, problem: Problem, method: str, several: int) -> Made | None:
-    """Factors for so many right-hand sides by a method; None where ``auto`` would rather iterate."""
+def _named(call: str, problem: Problem, method: str, several: int) -> Made:
+    """Factors by the method that was asked for."""
     if method in ("lsmr", "preconditioned"):
         return Made(Iterative(problem, method == "preconditioned"), "asked for")
     ranked = ways.ranked(problem, several)
-    if method == "auto":
-        limit = max(QUICK, STEPS * several * seconds_of_step(problem))
-        return _first([way for way in ranked if _seconds(way, several) <= limit])
-    asked = [way for way in ranked if way.name == method]
-    if not asked:
+    way = next((way for way in ranked if way.name == method), None)
+    if way is None:
         names = sorted({way.name for way in ranked} | {"lsmr"})
         remedy = f"Use method='auto', or of {', '.join(names)}"
-        raise ArgumentError(
-            sentence(call, f"method={method!r}", "It does not apply to this problem, or not fit", remedy)
-        )
-    return Made(asked[0].make(), "asked for")
+        raise ArgumentError(sentence(call, f"method={method!r}", "It does not apply to this problem", remedy))
+    if not way.fits:
+        got = f"method={method!r} takes {memory.human(int(way.bytes))}"
+        wanted = f"Available are {memory.human(memory.available())}"
+        raise FormTooLargeError(sentence(call, got, wanted, "Use method='auto'"))
+    return Made(way.make(), "asked for")
 
 
-def _seconds(way: ways.Way, several: int) -> float:
-    return way.seconds[0] + several * way.seconds[1]
-
-
-def _first(ranked: list[ways.Way]) -> Made | None:
-    """The first that does not turn out to be singular."""
+def _first(ranked: list[ways.Way], several: int, limit: float = np.inf) -> Made | None:
+    """The first of those within a time that fits into memory and does not turn out to be singular."""
     told = ""
     for way in ranked:
+        if way.total(several) > limit:
+            break
+        if not way.fits:
+            continue
         try:
             return Made(way.make(), told + way.why)
         except Singular as error:
@@ -90,43 +87,43 @@ def _first(ranked: list[ways.Way]) -> Made | None:
     return None
 
 
-def seconds_of_step(problem: Problem) -> float:
-    """Predicted time of a step of LSMR for one right-hand side."""
-    op, found = problem.op, STEP + NUMBER * sum(problem.op.shape)
-    if isinstance(op, ConvOperator):
-        choice = select("auto", op._plan, problem.dtype, 1)
-        return found + 2 * rates.seconds(choice.works[choice.name])
-    return found + 10 * NUMBER * sum(op.shape)
-
-
 def factors_for_many(call: str, problem: Problem, method: str) -> Made:
     """Factors that are to be used again and again."""
     if method != "auto":
-        found = made(call, problem, method, 1)
-        assert found is not None  # a method that was asked for is taken
-        return found
+        return _named(call, problem, method, MANY)
     limit = max(QUICK, REUSED * seconds_of_step(problem))
-    direct = _first([way for way in ways.ranked(problem, 10) if _seconds(way, 10) <= limit])
+    direct = _first(ways.ranked(problem, MANY), MANY, limit)
     return direct or Made(Iterative(problem, None), "direct ways would take longer")
 
 
 def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
     """Of (m, *out_shape)."""
-    try:
-        found = made(asked.call, problem, method, len(b))
-    except Singular as error:
-        return _failed(problem, b, method, error)
-    if found is not None:
-        return used(found, b, asked)
-    steps = seconds_of_step(problem) * len(b)
+    if method != "auto":
+        try:
+            return used(_named(asked.call, problem, method, len(b)), b, asked)
+        except Singular as error:
+            return _failed(problem, b, method, error)
     ranked = ways.ranked(problem, len(b))
-    limit = _seconds(ranked[0], len(b)) / steps if ranked else np.inf
+    quick = ranked[0].total(len(b)) <= QUICK
+    steps = 0.0 if quick else seconds_of_step(problem) * len(b)
+    direct = _first(ranked, len(b), max(QUICK, STEPS * steps))
+    if direct is not None:
+        return used(direct, b, asked)
+    return _otherwise(problem, b, asked, ranked)
+
+
+def _otherwise(problem: Problem, b: AnyArray, asked: Asked, ranked: list[ways.Way]) -> Outcome:
+    """By iteration, unless it turns out that a direct way would take less time."""
+    several = len(b)
+    direct = next((way.total(several) for way in ranked if way.fits), np.inf)
+    limit = direct / (seconds_of_step(problem) * several)
     outcome = _iterated(Made(Iterative(problem, None), "direct ways would take longer"), b, asked, limit)
-    if outcome is None:
-        direct = _first(ranked)
-        if direct is not None:
-            return used(direct._replace(reason=f"iterations would take longer; {direct.reason}"), b, asked)
-        outcome = _iterated(Made(Iterative(problem, None), "direct ways found it singular"), b, asked, np.inf)
+    if outcome is not None:
+        return outcome
+    found = _first(ranked, several)
+    if found is not None:
+        return used(found._replace(reason=f"iterations would take longer; {found.reason}"), b, asked)
+    outcome = _iterated(Made(Iterative(problem, None), "direct ways found it singular"), b, asked, np.inf)
     assert outcome is not None  # there was no limit
     return outcome
 
@@ -164,11 +161,8 @@ def _accepted(
 ) -> AnyArray:
     """The tests of LSMR, with true residuals, and with room for what rounding leaves of them."""
     sizes = norms(x)
-    if problem.damp:
-        penalized = x if problem.regularizer is None else problem.regularizer(x)
-        whole = np.hypot(residual, problem.damp * norms(penalized))
-    else:
-        whole = residual
+    penalized = sizes if problem.regularizer is None else norms(problem.regularizer(x))
+    whole = np.hypot(residual, problem.damp * penalized)
     reach = norms(b) + norm * sizes
     consistent = (residual <= rtol * reach) & (problem.damp == 0)
     accepted: AnyArray = consistent | (normal <= norm * (rtol * whole + 64 * EPS * reach))

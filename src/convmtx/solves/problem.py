@@ -10,6 +10,7 @@ import numpy as np
 
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, sentence
+from convmtx.solves.applied import Applied, applied
 from convmtx.structure.subject import doubled
 from convmtx.typing import AnyArray
 
@@ -41,9 +42,17 @@ class Problem:
         return EPS * max(self.op.shape)
 
     @cached_property
-    def adjoint(self) -> LinearMap:
-        """``A^H``."""
-        return self.op.H
+    def applied(self) -> Applied:
+        """The map and its adjoint as functions, and what they take."""
+        return applied(self.op)
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        """``A x`` of each."""
+        return self.applied.forward(x)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """``A^H y`` of each."""
+        return self.applied.adjoint(y)
 
     def penalty(self, x: AnyArray) -> AnyArray:
         """``damp^2 R^H R x``."""
@@ -53,7 +62,7 @@ class Problem:
 
     def residuals(self, b: AnyArray, x: AnyArray) -> tuple[AnyArray, AnyArray]:
         """``|b - A x|`` and ``|A^H (b - A x) - damp^2 R^H R x|`` of each."""
-        r = b - self.op(x)
+        r = b - self.forward(x)
         s = self.adjoint(r)
         if self.damp:
             s -= self.penalty(x)

@@ -114,7 +114,7 @@ def solve(
     Notes
     -----
     Transforms cost O(N log N), and c^3 for each of N blocks of c channels; a band LU of half-width w, O(N w^2); a
-    Kronecker product, O(n^3) for each axis. ``auto`` iterates where every direct method should take longer than 20
+    Kronecker product, O(n^3) for each axis. ``auto`` iterates where every direct method should take longer than 8
     steps, turns to one where the steps go on for longer than that would have taken, and keeps the preconditioner only
     where the first 12 steps with and without it say that it pays. LSMR: Fong, Saunders, SIAM J. Sci. Comput. 33, 2011.
 
@@ -270,12 +270,20 @@ def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, thr
 
 
 def scaled(problem: Problem) -> tuple[Problem, float]:
-    """The problem of the map divided by a power of two near its largest entry, and that power: squares are in range."""
+    """The problem of the map divided by a power of two, and that power: squares of its entries are in range."""
     if not isinstance(problem.op, ConvOperator):
         return problem, 1.0
-    scale = small.unit(problem.op.kernel)
+    scale = _unit(problem.op.kernel)
+    if scale == 1:
+        return problem, scale
     op = problem.op.with_kernel(problem.op.kernel / scale)
     return replace(problem, op=op, damp=problem.damp / scale), scale
+
+
+def _unit(numbers: AnyArray) -> float:
+    """1 for numbers of which squares and sums are in range, else a power of two near the largest."""
+    unit = small.unit(numbers)
+    return 1.0 if 1e-60 < unit < 1e60 else unit
 
 
 def _answered(
@@ -391,7 +399,7 @@ def of_numbers(solver: Solver, b: AnyArray, x0: AnyArray | None, asked: Asked) -
     problem, scale, m = solver.problem, solver.scale, len(b)
     apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
     b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
-    units = np.array([small.unit(each) for each in b])
+    units = np.array([_unit(each) for each in b])
     back = units / scale
 
     def column(each: AnyArray) -> AnyArray:
@@ -399,7 +407,7 @@ def of_numbers(solver: Solver, b: AnyArray, x0: AnyArray | None, asked: Asked) -
 
     def whole(x: AnyArray) -> AnyArray:
         joined = x[:m] + 1j * x[m:] if apart else x
-        return joined * column(back)
+        return joined * column(back) if (back != 1).any() else joined
 
     if asked.callback is not None:
         callback = asked.callback
@@ -407,7 +415,8 @@ def of_numbers(solver: Solver, b: AnyArray, x0: AnyArray | None, asked: Asked) -
     if x0 is not None:
         x0 = x0 / column(back)
         asked = asked._replace(x0=np.concatenate([x0.real, x0.imag]) if apart else x0.astype(b.dtype))
-    b = b / units.reshape(-1, *(1 for _ in problem.op.out_shape))
+    if (units != 1).any():
+        b = b / units.reshape(-1, *(1 for _ in problem.op.out_shape))
     if apart:
         b = np.concatenate([b.real, b.imag])
     found = solver.solved(b, asked)

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import permutations, product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx import memory
 from convmtx.composites import Transposed
 from convmtx.geometry import Axis, Geometry, Layout
-from convmtx.geometry.compose import positions
 from convmtx.operator import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.by_blocks import BlockFactors, frame_of, whole_frame
-from convmtx.solves.problem import Problem
+from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
 from convmtx.structure import Blocks, decomposed, sublattices
+from convmtx.structure.factors import separated
 from convmtx.structure.splits import connected, mirrored, transformed
 from convmtx.structure.subject import dense, sparse
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
@@ -28,6 +28,10 @@ from convmtx.typing import AnyArray, IntArray
 #: Seconds of one operation, measured: of decompositions of large and of small matrices, of each small matrix, of each
 #: number in a transform, of each number in vectors.
 LARGE, SMALL, MATRIX, TRANSFORM, NUMBER = 4e-11, 2e-10, 3e-6, 2e-9, 5e-9
+#: Seconds that making anything takes, however small.
+CALL = 5e-4
+#: Bytes that are always there.
+ALWAYS = 1 << 25
 
 
 class Way(NamedTuple):
@@ -40,13 +44,21 @@ class Way(NamedTuple):
     bytes: float
     make: Callable[..., Factors]
 
+    @property
+    def fits(self) -> bool:
+        """Whether there is memory for it; to ask takes as long as a small solve."""
+        return self.bytes <= ALWAYS or self.bytes <= 0.8 * memory.available()
+
+    def total(self, several: int) -> float:
+        """Seconds for so many right-hand sides."""
+        return self.seconds[0] + several * self.seconds[1]
+
 
 def ways(problem: Problem) -> Iterator[Way]:
     """All that apply."""
     op = problem.op
     if isinstance(op, ConvOperator):
-        if not all(map(connected, op.geometry.axes)) or len(op.geometry.axes) > 1 or _transformable(op):
-            yield from _by_blocks(problem, op)
+        yield from _by_blocks(problem, op)
         yield from _by_lattices(problem, op)
         yield from _by_substitution(problem, op)
         yield from _by_lu(problem, op)
@@ -77,14 +89,18 @@ class _Transpose(Factors):
         return op(self.factors.normal(inside)).conj()
 
 
-def _transformable(op: ConvOperator) -> bool:
-    taps = taps_of(op.geometry, op.kernel)
-    return all(transformed(axis, mirrored(taps, j), False) is not None for j, axis in enumerate(op.geometry.axes))
+def _splittable(taps: AnyArray, j: int, axis: Axis) -> bool:
+    """Whether an axis may fall apart; that of a single one is an outer product does not count, for it is the matrix."""
+    if not connected(axis) or transformed(axis, mirrored(taps, j), False) is not None:
+        return True
+    return taps.ndim > 3 and separated(taps, j)[0] is not None
 
 
 def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
     """By fast transforms, sub-lattices of positions, and singular vectors of an outer product's factors."""
     geometry, taps = op.geometry, taps_of(op.geometry, op.kernel).astype(problem.dtype)
+    if not any(_splittable(taps, j, axis) for j, axis in enumerate(geometry.axes)):
+        return
     found = decomposed(geometry, taps, factors=True)
     if not found or all(split.rule == "whole" for split in found[0].splits):
         return
@@ -111,7 +127,7 @@ def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
         return BlockFactors(problem, method, frames, [b.matrices() for b in found], penalties, spectral)
 
     why = "the kernel is an outer product" if factored else "the map falls apart into blocks"
-    yield Way("kronecker" if factored else "blocks", why, (make, each), size, factors)
+    yield Way("kronecker" if factored else "blocks", why, (CALL / 2 + make, each), size, factors)
 
 
 def _small(blocks: Blocks, damp: float) -> float:
@@ -147,7 +163,7 @@ def _by_lattices(problem: Problem, op: ConvOperator) -> Iterator[Way]:
     chosen: list[tuple[Way, list[tuple[tuple[slice, slice], ...]]]] = []
     for axes in product(*each):
         part = Geometry(axes, geometry.in_channels, geometry.out_channels, geometry.groups, Layout.FIRST)
-        direct = ranked(replace(problem, op=ConvOperator(part, taps, "auto")), 1)
+        direct = [way for way in ranked(replace(problem, op=ConvOperator(part, taps, "auto")), 1) if way.fits]
         if not direct:
             return
         chosen.append((direct[0], list(product(*(parts[axis] for parts, axis in zip(each, axes, strict=True))))))
@@ -197,8 +213,10 @@ class _Lattices(Factors):
 class _Matrix(Factors):
     """Of the map's matrix, its arrays brought into the order in which that has a narrow band."""
 
-    def __init__(self, problem: Problem, method: str, found: lu.LU, axes: tuple[IntArray, IntArray] | None) -> None:
-        self.problem, self.found, self.axes = problem, found, axes
+    def __init__(
+        self, problem: Problem, method: str, matrix: Any, found: lu.LU, axes: tuple[IntArray, IntArray] | None
+    ) -> None:
+        self.problem, self.matrix, self.found, self.axes = problem, matrix, found, axes
         self.method, self.condition, self.norm = method, found.condition, found.norm
 
     def _moved(self, arrays: AnyArray) -> AnyArray:
@@ -216,6 +234,16 @@ class _Matrix(Factors):
 
     def normal(self, g: AnyArray) -> AnyArray:
         return self._back(self.found.normal(self._moved(g)))
+
+    def measured(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """By the matrix that is there: a product with it is quick."""
+        right = self._moved(b)
+        found = self.found.solve(right)
+        r = right - (self.matrix @ found.T).T
+        s, x = (self.matrix.T @ r.conj().T).conj().T, self._back(found)
+        if self.problem.damp:
+            s = s - self._moved(self.problem.penalty(x))
+        return x, norms(r), norms(s)
 
 
 def _in_order(op: ConvOperator) -> tuple[ConvOperator, tuple[IntArray, IntArray] | None]:
@@ -250,37 +278,40 @@ def _by_lu(problem: Problem, op: ConvOperator) -> Iterator[Way]:
         make, each, size = lu.predicted(geometry, augmented, problem.dtype, band=band)
 
         def factors(band: bool = band, name: str = name) -> Factors:
-            penalty = None if regularizer is None else sparse(second)
-            found = lu.factored(sparse(ordered), problem.damp, penalty, band=band)
+            penalty, matrix = None if regularizer is None else sparse(second), sparse(ordered)
+            found = lu.factored(matrix, problem.damp, penalty, band=band)
             method = f"{name} LU of {found.size} unknowns" + (" (augmented)" if augmented else "")
-            return _Matrix(problem, method, found, axes)
+            return _Matrix(problem, method, matrix, found, axes)
 
         if np.isfinite(make):
             why = "its matrix is a band" if band else "its matrix is sparse"
-            yield Way(name, why, (make, each), size, factors)
+            yield Way(name, why, (CALL + make, each), size, factors)
 
 
 def _by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Way]:
-    """A causal map: in some order of positions every output reads itself and what comes before."""
+    """A causal map: in some order of positions every output reads itself and what comes after."""
     geometry = op.geometry
-    if problem.damp or geometry.shape[0] != geometry.shape[1] or geometry.channels_per_group != (1, 1):
+    if problem.damp or geometry.channels_per_group != (1, 1) or not all(map(_in_place, geometry.axes)):
         return
-    if not all(_in_place(axis) for axis in geometry.axes):
-        return
-    taps = taps_of(geometry, op.kernel)[:, 0]
-    used = np.argwhere(taps.any(axis=0))
-    offsets = np.stack([positions(a)[used[:, j]] for j, a in enumerate(geometry.axes)], axis=1)
-    for axes in permutations(range(offsets.shape[1])):
-        for signs in product((1, -1), repeat=len(axes)):
-            ranked = offsets[:, axes] * signs
-            first = np.take_along_axis(ranked, (ranked != 0).argmax(axis=1)[:, None], 1)
-            if (first >= 0).all() and (first == 0).any():
+    used = taps_of(geometry, op.kernel)[:, 0].any(axis=0)
+    own = [axis.lo // axis.dilation for axis in geometry.axes]
+    for signs in product((1, -1), repeat=used.ndim):
+        turned = used[tuple(slice(None, None, sign) for sign in signs)]
+        at = [p if sign > 0 else k - 1 - p for p, sign, k in zip(own, signs, used.shape, strict=True)]
+        for axes in permutations(range(used.ndim)):
+            taps, before = turned.transpose(axes), 0
+            for a in axes:
+                before = before * used.shape[a] + at[a]
+            if taps.flat[before] and not taps.ravel()[:before].any():
                 yield _substitution(problem, op, axes, signs)
                 return
 
 
 def _in_place(axis: Axis) -> bool:
-    return axis.zero_outside and axis.out == axis.size and axis.stride == axis.input_dilation == 1
+    """Whether outputs stand where inputs do, and each reads its own."""
+    plain = axis.zero_outside and axis.out == axis.size and axis.stride == axis.input_dilation == 1
+    own, rest = divmod(axis.lo, axis.dilation)
+    return plain and not rest and 0 <= own < axis.kernel
 
 
 def _substitution(problem: Problem, op: ConvOperator, axes: tuple[int, ...], signs: tuple[int, ...]) -> Way:
@@ -289,10 +320,11 @@ def _substitution(problem: Problem, op: ConvOperator, axes: tuple[int, ...], sig
 
     def factors() -> Factors:
         places = np.indices([geometry.out_channels, *(a.size for a in geometry.axes)])
-        keys = [signs[j] * channels_back(geometry, places[1 + a][None]).ravel() for j, a in enumerate(axes)]
+        keys = [signs[a] * channels_back(geometry, places[1 + a][None]).ravel() for a in axes]
         order = None if natural else np.lexsort(keys[::-1])
-        found = lu.substituted(sparse(op), order)
-        return _Matrix(problem, f"substitution of {found.size} unknowns", found, None)
+        matrix = sparse(op)
+        found = lu.substituted(matrix, order)
+        return _Matrix(problem, f"substitution of {found.size} unknowns", matrix, found, None)
 
     entries = float(geometry.nnz)
     return Way("substitution", "the map is causal", (2e-7 * entries, 1e-8 * entries), 64 * entries, factors)
@@ -304,9 +336,9 @@ def _by_any_lu(problem: Problem) -> Iterator[Way]:
     regularizer = problem.regularizer
 
     def factors() -> Factors:
-        penalty = None if regularizer is None else sparse(regularizer)
-        found = lu.factored(sparse(problem.op), problem.damp, penalty, band=False)
-        return _Matrix(problem, f"sparse LU of {found.size} unknowns", found, None)
+        penalty, matrix = None if regularizer is None else sparse(regularizer), sparse(problem.op)
+        found = lu.factored(matrix, problem.damp, penalty, band=False)
+        return _Matrix(problem, f"sparse LU of {found.size} unknowns", matrix, found, None)
 
     unknowns = float(rows + columns)
     yield Way("sparse", "its matrix is sparse", (1e-8 * unknowns**2, 1e-7 * unknowns), 1e3 * unknowns, factors)
@@ -326,12 +358,10 @@ def _dense(problem: Problem) -> Way:
         return BlockFactors(problem, method, [whole_frame(op)], [dense(op)[None]], penalties, spectral)
 
     inverted = rows == columns and not problem.damp
-    seconds = kind * LARGE * work * (3 if inverted else 15), kind * LARGE * 2 * height * columns
+    seconds = CALL / 2 + kind * LARGE * work * (3 if inverted else 15), kind * LARGE * 2 * height * columns
     return Way("dense", "the matrix is small", seconds, 16.0 * kind * height * columns, factors)
 
 
 def ranked(problem: Problem, several: int) -> list[Way]:
-    """Those that fit into memory, the least time for so many right-hand sides first."""
-    free = max(0.8 * memory.available(), 1 << 25)
-    fitting = [way for way in ways(problem) if way.bytes <= free]
-    return sorted(fitting, key=lambda way: way.seconds[0] + several * way.seconds[1])
+    """All, the least time for so many right-hand sides first."""
+    return sorted(ways(problem), key=lambda way: way.total(several))

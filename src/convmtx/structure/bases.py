@@ -33,11 +33,14 @@ class Basis(ABC):
         """Vectors of a block (of its first copy), (size, per_block)."""
 
     @abstractmethod
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
-        """Coefficients of numbers along an axis: inner products with the vectors, which are conjugated."""
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+        """Coefficients of numbers along an axis: inner products with the vectors, which are conjugated.
+
+        ``own`` says that nobody else needs the memory of the numbers.
+        """
 
     @abstractmethod
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         """The sum of the vectors times coefficients along an axis."""
 
 
@@ -67,20 +70,20 @@ class Waves(Basis):
         waves = np.exp(sign * 1j * self.shift * np.arange(self.held))
         return x * waves.reshape(-1, *(1 for _ in range(axis + 1, x.ndim)))
 
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         several = self.length // self.blocks
         if self.halved and not self.shift and several == 1:
             return fft.rfft(x, self.length, axis, norm="ortho", workers=_workers(x))
-        y = fft.fft(self._shifted(x, axis, -1), self.length, axis, norm="ortho", workers=_workers(x))
+        y = fft.fft(self._shifted(x, axis, -1), self.length, axis, norm="ortho", overwrite_x=own, workers=_workers(x))
         if several == 1:
             return y[(slice(None),) * axis + (slice(self.count),)] if self.halved else y
         before, after = y.shape[:axis], y.shape[axis + 1 :]
         y = y.reshape(*before, several, self.blocks, *after).swapaxes(axis, axis + 1)
         return y[(slice(None),) * axis + (slice(self.count),)].reshape(*before, -1, *after)
 
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         several = self.length // self.blocks
@@ -91,7 +94,8 @@ class Waves(Basis):
         y = y.reshape(*before, self.count, several, *after).swapaxes(axis, axis + 1)
         if self.halved:
             y = self._whole(y, axis)
-        y = fft.ifft(y.reshape(*before, -1, *after), self.length, axis, norm="ortho", workers=_workers(y))
+        y = y.reshape(*before, -1, *after)
+        y = fft.ifft(y, self.length, axis, norm="ortho", overwrite_x=own, workers=_workers(y))
         x = self._shifted(y[inside], axis, 1)
         return x.real if self.halved else x
 
@@ -117,14 +121,14 @@ class Cosines(Basis):
     def vectors(self, block: int) -> AnyArray:
         return self.synthesized(np.eye(1, self.n, block), 1).T
 
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         if self.kind == "cosine":
             return fft.dct(x, 2, axis=axis, norm="ortho", workers=_workers(x))
         return fft.dst(x, 1, axis=axis, norm="ortho", workers=_workers(x))
 
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         if self.kind == "cosine":
@@ -142,12 +146,12 @@ class WholeSamples(Basis):
         vectors: AnyArray = np.cos(np.pi * block * np.arange(self.n) / max(self.n - 1, 1))[:, None]
         return vectors
 
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         return x if self.n == 1 else fft.idct(x, 1, axis=axis) * self._ends(x, axis)
 
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         return y if self.n == 1 else fft.dct(y / self._ends(y, axis), 1, axis=axis)
@@ -175,10 +179,10 @@ class Positions(Basis):
         vectors[self.chosen[0], np.arange(self.chosen.shape[1])] = 1
         return vectors
 
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.take(x, self.chosen.reshape(-1), axis)
 
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         x = np.zeros((*y.shape[:axis], self.size, *y.shape[axis + 1 :]), y.dtype)
         x[(slice(None),) * axis + (self.chosen.reshape(-1),)] = y
         return x
@@ -198,10 +202,10 @@ class Columns(Basis):
     def vectors(self, block: int) -> AnyArray:
         return self.matrix[:, block : block + 1]
 
-    def analysed(self, x: AnyArray, axis: int) -> AnyArray:
+    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.moveaxis(np.moveaxis(x, axis, -1) @ self.matrix.conj(), -1, axis)
 
-    def synthesized(self, y: AnyArray, axis: int) -> AnyArray:
+    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.moveaxis(np.moveaxis(y, axis, -1) @ self.matrix.T, -1, axis)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import product
@@ -10,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
 from convmtx.structure.factors import separated
@@ -19,6 +21,8 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of blocks that are looked at together where only their norms are wanted.
 PIECE_BYTES = 1 << 27
+#: Pairs of channels that are few.
+FEW = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +78,10 @@ class Blocks:
         """All different blocks, (count, rows, columns); the sum over taps taken along one axis after the other."""
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
-        for split in self.splits:
-            total = np.tensordot(total, split.symbols, ([3], [1]))
+        # Of few channels this is copying rather than arithmetic, and threads of BLAS linger for milliseconds.
+        with one_blas_thread() if per_f * per_c <= FEW else nullcontext():
+            for split in self.splits:
+                total = np.tensordot(total, split.symbols, ([3], [1]))
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
         blocks, outs, ins = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
         total = total.transpose(0, *blocks, 1, *outs, 2, *ins)
@@ -119,8 +125,9 @@ class Blocks:
     def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:
         """Inputs (m, *in_shape), or outputs, in the bases: (count, columns, R), R of m arrays and copies of blocks."""
         y, bases = channels_first(self.geometry, arrays), self._bases(inputs)
-        for j in sorted(range(len(bases)), key=lambda j: not bases[j].halved):
-            y = bases[j].analysed(y, j + 2)
+        order = sorted(range(len(bases)), key=lambda j: not bases[j].halved)
+        for j in order:
+            y = bases[j].analysed(y, j + 2, own=j != order[0])
         m, d = len(arrays), len(bases)
         y = y.reshape(m, self.geometry.groups, -1, *self._coefficients(inputs))
         copies, blocks, each = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
@@ -133,11 +140,12 @@ class Blocks:
         d, groups = len(bases), self.geometry.groups
         copies, blocks, each = sizes[0::3], sizes[1::3], sizes[2::3]
         y = y.reshape(groups, *blocks, -1, *each, y.shape[2] // prod(copies), *copies)
-        order = [axis for j in range(d) for axis in (3 + 2 * d + j, 1 + j, 2 + d + j)]
-        y = y.transpose(2 + 2 * d, 0, 1 + d, *order)
+        each_axis = (axis for j in range(d) for axis in (3 + 2 * d + j, 1 + j, 2 + d + j))
+        y = y.transpose(2 + 2 * d, 0, 1 + d, *each_axis)
         y = y.reshape(len(y), -1, *(prod(sizes[3 * j : 3 * j + 3]) for j in range(d)))
-        for j in sorted(range(d), key=lambda j: bases[j].halved):
-            y = bases[j].synthesized(y, j + 2)
+        order = sorted(range(d), key=lambda j: bases[j].halved)
+        for j in order:
+            y = bases[j].synthesized(y, j + 2, own=j != order[0])
         return channels_back(self.geometry, y)
 
     def _bases(self, inputs: bool) -> list[Basis]:

@@ -66,7 +66,7 @@ def dense(op: LinearMap) -> AnyArray:
 def sparse(op: LinearMap) -> Any:
     """The matrix in double precision, in CSR form."""
     matrix: Any = op.to_sparse("csr")
-    return matrix.astype(np.result_type(op.dtype, np.float64))
+    return matrix.astype(np.result_type(op.dtype, np.float64), copy=False)
 
 
 def is_zero(op: LinearMap) -> bool:
