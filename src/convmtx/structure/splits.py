@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
+from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
@@ -208,7 +209,9 @@ def factor(axis: Axis, vector: AnyArray) -> Split:
         matrix, table = np.zeros((axis.out, axis.size), vector.dtype), axis.table()
         outputs, taps = np.nonzero(table != NOTHING)
         np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
-        u, s, v = np.linalg.svd(matrix, full_matrices=False)
+        # Its threads gain little at such sizes, and wait for each other for long where the machine is busy.
+        with one_blas_thread():
+            u, s, v = np.linalg.svd(matrix, full_matrices=False)
         return u, s, v
 
     def make() -> AnyArray:
