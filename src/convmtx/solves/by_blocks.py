@@ -253,10 +253,11 @@ class BlockFactors(Factors):
         self.norm = max((part.high for part in self.parts), default=0.0)
         limit = problem.cutoff * self.norm
         pairs = zip(self.parts, frames, strict=True)
-        self.missing = sum(part.cut(limit, frame.times) for part, frame in pairs if isinstance(part, Spectral))
+        cut = sum(part.cut(limit, frame.times) for part, frame in pairs if isinstance(part, Spectral))
         held = sum(int(frame.times.sum()) * min(stack.shape[1:]) for frame, stack in zip(frames, stacks, strict=True))
-        self.missing += max(min(problem.op.shape) - held, 0) if penalties is None else 0
-        low = 0.0 if self.missing else min((part.low for part in self.parts), default=0.0)
+        cut += max(min(problem.op.shape) - held, 0) if penalties is None else 0
+        self.missing = 0 if self.damp else cut
+        low = 0.0 if cut else min((part.low for part in self.parts), default=0.0)
         ends = np.hypot(self.norm, self.damp), np.hypot(low, self.damp)
         self.condition = float(ends[0] / ends[1]) if ends[1] else np.inf
 

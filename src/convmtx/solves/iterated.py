@@ -27,6 +27,8 @@ STEP, NUMBER = 5e-5, 5e-9
 PATIENCE = 3.3
 #: Damping of the preconditioner where the problem has none, of the map's norm.
 FLOOR = 1e-2
+#: Tolerance where nobody asks for one.
+EXACT = 1e-12
 Callback = Callable[[AnyArray], Any]
 
 
@@ -114,6 +116,30 @@ class Iteration:
         return float(np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6))
 
 
+class Race:
+    """The iteration that goes on, and, while one with a preconditioner is looked at, the one without."""
+
+    def __init__(self, first: Iteration) -> None:
+        self.now, self.plain, self.alone = first, first, True
+
+    def begin(self, second: Iteration) -> None:
+        """Look at another one."""
+        self.now, self.alone = second, False
+
+    def due(self, rtol: float) -> bool:
+        """Whether it is time for a look: after `LAST` steps and twice, four times, ... as many, unless it ends soon."""
+        n = len(self.now.history)
+        if n in (FIRST, LAST):
+            self.now.mark()
+        times, rest = divmod(n, LAST)
+        return n >= LAST and not rest and not times & (times - 1) and self.now.history[-1] > np.sqrt(rtol)
+
+    def decide(self) -> None:
+        """Go on with the better of two that have taken as many steps."""
+        if self.now is not self.plain and len(self.now.history) == LAST and self.plain.rate * BETTER > self.now.rate:
+            self.now = self.plain
+
+
 class Iterative(Factors):
     """LSMR from any start to any tolerance."""
 
@@ -138,39 +164,34 @@ class Iterative(Factors):
         limit: float = np.inf,
     ) -> Run | None:
         """Iterate; None where it would take, or has taken, clearly more steps than ``limit``."""
-        first = None if self.open else self.preconditioner
-        now, plain, steps, words = Iteration(self.problem, b, x0, first), None, 0, ""
-        while not now.done(rtol).all():
+        race = Race(Iteration(self.problem, b, x0, None if self.open else self.preconditioner))
+        steps, words = 0, ""
+        while not race.now.done(rtol).all():
             if steps >= maxiter:
-                words = f"{maxiter} iterations did not do"
+                words = "iterations ran out"
                 break
             if steps > PATIENCE * limit:
                 return None
-            now.step()
+            race.now.step()
             steps += 1
             if bar is not None:
                 bar.update(1)
-            if callback is not None and _stopped(callback, now.state.x):
+            if callback is not None and _stopped(callback, race.now.state.x):
                 words = "the callback asked to stop"
                 break
-            n = len(now.history)
-            if n in (FIRST, LAST):
-                now.mark()
-            if n < LAST or n % LAST or (n // LAST) & (n // LAST - 1) or now.history[-1] <= np.sqrt(rtol):
-                continue  # but for twice, four times, ... as many
-            if n == LAST and plain is not None and plain.rate * BETTER > now.rate:
-                now = plain
-            left = now.still(rtol)
-            if left > limit:
-                return None
-            worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
-            if n == LAST and plain is None and self.open and worth and self._found():
-                now, plain = Iteration(self.problem, b, x0, self.preconditioner), now
-        state = now.state
-        norm = self.norm if now.preconditioner is not None else float(state.norm.max(initial=0))
+            if race.due(rtol):
+                race.decide()
+                left = race.now.still(rtol)
+                if left > limit:
+                    return None
+                worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
+                if self.open and race.alone and worth and self._found():
+                    race.begin(Iteration(self.problem, b, x0, self.preconditioner))
+        now = race.now
+        norm = self.norm if now.preconditioner is not None else float(now.state.norm.max(initial=0))
         method = "LSMR" if now.preconditioner is None else f"LSMR, {now.preconditioner.method}"
-        condition = float(state.condition.max(initial=1))
-        return Run(state.x, now.done(rtol), steps, tuple(now.history), condition, norm, method, words)
+        condition = float(now.state.condition.max(initial=1))
+        return Run(now.state.x, now.done(rtol), steps, tuple(now.history), condition, norm, method, words)
 
     def _found(self) -> bool:
         """Whether there is a preconditioner."""
@@ -184,38 +205,35 @@ class Iterative(Factors):
         return True
 
     def solve(self, b: AnyArray) -> AnyArray:
-        return self._exactly(self.problem, b)
-
-    def _exactly(self, problem: Problem, b: AnyArray) -> AnyArray:
-        found = self.run(b, 1e-12, limit_of(problem))
+        found = self.run(b, EXACT, limit_of(self.problem))
         assert found is not None  # there was no limit
         return found.x
 
     def normal(self, g: AnyArray) -> AnyArray:
-        """``S^+ (S^+)^H g`` with the stacked map S: two problems of least squares."""
-        stacked = Stacked(self.problem)
-        damp = stacked.damp
-        m = len(g)
+        """The solution for ``[0; g / damp]`` of ``[A; damp I]``, or ``S^+ (S^+)^H g`` of another stacked map S."""
+        problem, stacked = self.problem, Stacked(self.problem)
+        if not stacked.damp:
+            u = self._converged(LSMR(stacked.adjoint, stacked.forward, g))
+            return self._converged(LSMR(stacked.forward, stacked.adjoint, u))
+        damp, m, rows = problem.damp, len(g), problem.op.shape[0]
 
-        def forward(y: AnyArray) -> AnyArray:
-            first = stacked.adjoint(y if not damp else y[:, :size].reshape(m, *shape))
-            return first + damp * y[:, size:].reshape(first.shape) if damp else first
+        def forward(x: AnyArray) -> AnyArray:
+            return np.concatenate([problem.forward(x).reshape(m, -1), damp * x.reshape(m, -1)], axis=1)
 
-        def adjoint(x: AnyArray) -> AnyArray:
-            y = stacked.forward(x)
-            return np.concatenate([y.reshape(m, -1), damp * x.reshape(m, -1)], axis=1) if damp else y
+        def adjoint(y: AnyArray) -> AnyArray:
+            first = problem.adjoint(y[:, :rows].reshape(m, *problem.op.out_shape))
+            return first + damp * y[:, rows:].reshape(first.shape)
 
-        shape, size = self.problem.op.out_shape, self.problem.op.shape[0]
-        u = _converged(LSMR(forward, adjoint, g), limit_of(self.problem))
-        return _converged(LSMR(adjoint, forward, u), limit_of(self.problem))
+        right = np.pad(g.reshape(m, -1) / damp, ((0, 0), (rows, 0)))
+        apply = None if self.preconditioner is None else self.preconditioner.normal
+        return self._converged(LSMR(forward, adjoint, right, preconditioner=apply))
 
-
-def _converged(state: LSMR, maxiter: int) -> AnyArray:
-    for _ in range(maxiter):
-        if (state.finished | state.converged(1e-12)).all():
-            break
-        state.step()
-    return state.x
+    def _converged(self, state: LSMR) -> AnyArray:
+        for _ in range(limit_of(self.problem)):
+            if (state.finished | state.converged(EXACT)).all():
+                break
+            state.step()
+        return state.x
 
 
 def _stopped(callback: Callback, x: AnyArray) -> bool:

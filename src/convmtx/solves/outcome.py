@@ -10,7 +10,7 @@ from convmtx import memory
 from convmtx.errors import ArgumentError, FormTooLargeError, sentence
 from convmtx.progress import ticking
 from convmtx.solves import ways
-from convmtx.solves.iterated import Callback, Iterative, limit_of, seconds_of_step
+from convmtx.solves.iterated import Callback, Iterative, Run, limit_of, seconds_of_step
 from convmtx.solves.lu import Singular
 from convmtx.solves.problem import EPS, Problem, norms
 from convmtx.solves.solution import Factors
@@ -19,8 +19,8 @@ from convmtx.typing import AnyArray
 #: A direct way is taken where it should take no more than so many steps of LSMR, and made for many right-hand sides
 #: where it should take no more than so many; how many these are is guessed.
 STEPS, REUSED, MANY = 8, 2000, 10
-#: Seconds that are not worth a thought.
-QUICK = 1e-3
+#: Seconds that are not worth a thought, and arrays that iterations hold of inputs and outputs.
+QUICK, VECTORS = 1e-3, 6
 
 
 class Asked(NamedTuple):
@@ -185,6 +185,8 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
     factors = found.factors
     assert isinstance(factors, Iterative)
     problem = factors.problem
+    size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
+    memory.require(asked.call, "vectors", {"vectors": size})
     maxiter = limit_of(problem) if asked.maxiter is None else asked.maxiter
     x0, steps = asked.x0, 0
     history: tuple[float, ...] = ()
@@ -199,22 +201,25 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
             if accepted.all() or not run.converged.all() or steps >= maxiter or run.iterations == 0:
                 break
             x0 = run.x
-    reason = f"{found.reason}; {run.words}" if run.words else found.reason
-    converged = accepted & run.converged
-    tall = problem.op.shape[0] > problem.op.shape[1]
-    if (
-        converged.all()
-        and not problem.damp
-        and not tall
-        and (residual > 10 * asked.rtol * (norms(b) + run.norm * norms(run.x))).any()
-    ):
-        converged = converged & False
-        reason = (
-            f"b is not in the range of op, or op is ill-conditioned (condition at least {run.condition:.1e}): "
-            "x is near the least-squares solution; damp > 0 makes one that is well-conditioned"
-        )
-    elif not converged.all() and run.converged.all():
-        reason = (
-            f"ill-conditioned (condition at least {run.condition:.1e}): rounding keeps the normal residual from falling"
-        )
-    return Outcome(run.x, residual, normal, converged, run.method, reason, steps, history, run.condition)
+    outcome = Outcome(
+        run.x, residual, normal, accepted & run.converged, run.method, found.reason, steps, history, run.condition
+    )
+    return _judged(problem, b, outcome, run, asked.rtol)
+
+
+def _judged(problem: Problem, b: AnyArray, outcome: Outcome, run: Run, rtol: float) -> Outcome:
+    """What is to be said of an iteration that came to an end."""
+    condition = f"condition at least {run.condition:.1e}"
+    if run.words:
+        return outcome._replace(reason=f"{outcome.reason}; {run.words}")
+    if not outcome.converged.all():
+        reason = f"ill-conditioned ({condition}): rounding keeps the normal residual from falling"
+        return outcome._replace(reason=reason)
+    left = outcome.residual > 10 * rtol * (norms(b) + run.norm * norms(run.x))
+    if problem.damp or problem.op.shape[0] > problem.op.shape[1] or not left.any():
+        return outcome
+    reason = (
+        f"b is not in the range of op, or op is ill-conditioned ({condition}): x is near the least-squares solution; "
+    )
+    reason += "damp > 0 makes one that is well-conditioned"
+    return outcome._replace(converged=~left, reason=reason)

@@ -30,9 +30,10 @@ class Solution:
     normal_residual : float or ndarray
         ``norm(op.H(b - op(x)) - damp**2 * R.H(R(x)))``: 0 at the solution.
     iterations : int
-        Steps taken, the most of any array of the batch; 0 of direct methods.
+        Steps taken, those for looking at a preconditioner among them; 0 of direct methods.
     history : tuple of float
-        The normal residual after each step over that at the start, the largest of the batch; empty of direct methods.
+        Estimates of the normal residual after each step over that at the start, the largest of the batch, of the
+        iteration that ended; empty of direct methods.
     condition : float
         The condition number of what was solved, exact or an estimate; ``nan`` where nothing is known.
     """
@@ -63,7 +64,7 @@ class Factors(ABC):
     condition: float
     #: The norm of the map, exact or a bound of its size.
     norm: float
-    #: How many of the min(M, N) singular values were taken as zero.
+    #: How many of the min(M, N) singular values were taken as zero; none where damping makes up for them.
     missing: int = 0
 
     @abstractmethod

@@ -313,7 +313,8 @@ def _answered(
 
     def computed(*numbers: AnyArray) -> list[AnyArray]:
         subject, b = dependence.subject(*numbers)
-        result = of_numbers(solver_of(subject), finite(call, "b", b).reshape(-1, *op.out_shape), start, asked)
+        flat = finite(call, "b", b).reshape(prod(batch), *op.out_shape)
+        result = of_numbers(solver_of(subject), flat, start, asked)
         found.append(result)
         if throw and not result.converged.all():
             remedy = "Without throw=True x is the best so far"
@@ -397,6 +398,10 @@ def of_numbers(solver: Solver, b: AnyArray, x0: AnyArray | None, asked: Asked) -
     is real.
     """  # noqa: D205
     problem, scale, m = solver.problem, solver.scale, len(b)
+    if not m:
+        nothing = np.zeros(0)
+        x = np.zeros((0, *problem.op.in_shape), np.result_type(b, problem.dtype))
+        return Outcome(x, nothing, nothing, nothing == 0, "none", "an empty batch", 0, (), np.nan)
     apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
     b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
     units = np.array([_unit(each) for each in b])

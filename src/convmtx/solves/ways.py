@@ -182,10 +182,12 @@ class _Lattices(Factors):
         count = sum(len(places) for _, places in chosen)
         self.method = f"{count} sub-lattices ({self.parts[0][0].method})"
         self.norm = max(part.norm for part, _ in self.parts)
-        held = sum(min(part.problem.op.shape) * len(places) for part, places in self.parts)
-        self.missing = min(problem.op.shape) - held + sum(part.missing * len(places) for part, places in self.parts)
+        lacking = min(problem.op.shape) - sum(min(part.problem.op.shape) * len(places) for part, places in self.parts)
+        if not problem.damp:
+            self.missing = lacking + sum(part.missing * len(places) for part, places in self.parts)
         lows = [np.hypot(part.norm, problem.damp) / part.condition for part, _ in self.parts]
-        self.condition = float("inf") if self.missing else float(np.hypot(self.norm, problem.damp) / min(lows))
+        low = problem.damp if lacking or self.missing else min(lows)
+        self.condition = float(np.hypot(self.norm, problem.damp) / low) if low else np.inf
 
     def _apart(self, arrays: AnyArray, side: int, solve: Callable[[Factors, AnyArray], AnyArray]) -> AnyArray:
         """What each part finds of its outputs (side 0) or inputs (side 1), in its inputs' places."""
