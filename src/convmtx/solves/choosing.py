@@ -14,10 +14,12 @@ from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry.resolve import one_of
 from convmtx.operator import ConvOperator
 from convmtx.solves import ways
+from convmtx.solves.answered import finite, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import EPS, Problem, checked
-from convmtx.solves.solving import Factorization, Solver, finite, scaled, shaped, solve
+from convmtx.solves.solver import Solver, scaled
+from convmtx.solves.solving import Factorization, solve
 from convmtx.structure import decomposed, small
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike

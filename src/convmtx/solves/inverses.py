@@ -17,7 +17,8 @@ from convmtx.solves.lu import Singular
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import Problem, checked
 from convmtx.solves.solution import Factors
-from convmtx.solves.solving import METHODS, Method, scaled, singular
+from convmtx.solves.solver import scaled
+from convmtx.solves.solving import METHODS, Method, singular
 from convmtx.typing import AnyArray, IntArray, Order, Shape
 
 

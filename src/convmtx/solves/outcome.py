@@ -14,6 +14,7 @@ from convmtx.solves.iterated import Callback, Iterative, Run, limit_of, seconds_
 from convmtx.solves.lu import Singular
 from convmtx.solves.problem import EPS, Problem, norms
 from convmtx.solves.solution import Factors
+from convmtx.solves.way import Way
 from convmtx.typing import AnyArray
 
 #: A direct way is taken where it should take no more than so many steps of LSMR, and made for many right-hand sides
@@ -72,7 +73,7 @@ def _named(call: str, problem: Problem, method: str, several: int) -> Made:
     return Made(way.make(), "asked for")
 
 
-def _first(ranked: list[ways.Way], several: int, limit: float = np.inf) -> Made | None:
+def _first(ranked: list[Way], several: int, limit: float = np.inf) -> Made | None:
     """The first of those within a time that fits into memory and does not turn out to be singular."""
     told = ""
     for way in ranked:
@@ -112,7 +113,7 @@ def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
     return _otherwise(problem, b, asked, ranked)
 
 
-def _otherwise(problem: Problem, b: AnyArray, asked: Asked, ranked: list[ways.Way]) -> Outcome:
+def _otherwise(problem: Problem, b: AnyArray, asked: Asked, ranked: list[Way]) -> Outcome:
     """By iteration, unless it turns out that a direct way would take less time."""
     several = len(b)
     direct = next((way.total(several) for way in ranked if way.fits), np.inf)

@@ -1,34 +1,26 @@
-"""Least squares with any map and any array: what is asked for, and in which library and type it comes back."""
+"""What is asked for: least squares with any map, once or for many right-hand sides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, numeric, one_library, one_of_theirs
-from convmtx._xp.gradients import constants
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, SolveError, sentence
 from convmtx.geometry.resolve import flag, integer, one_of
-from convmtx.operator import ConvOperator
-from convmtx.solves import outcome
-from convmtx.solves.differentiated import Dependence
+from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
-from convmtx.solves.outcome import Asked, Made, Outcome
-from convmtx.solves.problem import Problem, checked
-from convmtx.solves.solution import Factors, Solution
-from convmtx.structure import small
-from convmtx.typing import AnyArray, Array, ArrayLike
+from convmtx.solves.outcome import Asked
+from convmtx.solves.problem import checked
+from convmtx.solves.solution import Solution
+from convmtx.solves.solver import Solver, scaled
+from convmtx.typing import ArrayLike
 
 Method = Literal[
     "auto", "blocks", "kronecker", "lattices", "band", "sparse", "substitution", "dense", "lsmr", "preconditioned"
 ]
-SINGLE = "float32", "complex64", "float16", "bfloat16"
 METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
 
 
@@ -134,7 +126,7 @@ def solve(
         problem, scale = scaled(checked(call, subject, damp, regularizer))
         return Solver(problem, scale, method)
 
-    return _answered(op, b, x0, asked, throw, (damp, regularizer), solver)
+    return answered(op, b, x0, asked, throw, (damp, regularizer), solver)
 
 
 class Factorization:
@@ -187,7 +179,7 @@ class Factorization:
             As of `convmtx.solve`.
         """
         asked = _asked("solve", rtol, maxiter, callback, progress, throw)
-        return _answered(self._op, b, x0, asked, throw, self._penalty, lambda _: self._solver)
+        return answered(self._op, b, x0, asked, throw, self._penalty, lambda _: self._solver)
 
 
 def factorize(
@@ -237,25 +229,6 @@ def singular(call: str, error: Singular) -> SolveError:
     return SolveError(sentence(call, got, "Wanted a map of full rank", "Use method='auto', cm.pinv(op), or damp > 0"))
 
 
-class Solver:
-    """A problem whose map is divided by a scale, and factors for it where somebody asked for them."""
-
-    def __init__(self, problem: Problem, scale: float, method: str, made: Made | None = None) -> None:
-        self.problem, self.scale, self.method, self.made = problem, scale, method, made
-
-    def ready(self, call: str) -> Made:
-        """Factors that are made once."""
-        if self.made is None:
-            self.made = outcome.factors_for_many(call, self.problem, self.method)
-        return self.made
-
-    def solved(self, b: AnyArray, asked: Asked) -> Outcome:
-        """With the factors if there are any."""
-        if self.made is None:
-            return outcome.solved(self.problem, b, self.method, asked)
-        return outcome.used(self.made, b, asked)
-
-
 def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Asked:
     if not isinstance(rtol, int | float | np.floating) or isinstance(rtol, bool) or not 0 < rtol < 1:
         raise ArgumentError(sentence(call, f"rtol={rtol!r}", "Wanted a number between 0 and 1", "Pass 1e-8, say"))
@@ -267,169 +240,3 @@ def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, thr
     flag(call, "progress", progress)
     flag(call, "throw", throw)
     return Asked(call, float(rtol), maxiter, None, callback, progress)
-
-
-def scaled(problem: Problem) -> tuple[Problem, float]:
-    """The problem of the map divided by a power of two, and that power: squares of its entries are in range."""
-    if not isinstance(problem.op, ConvOperator):
-        return problem, 1.0
-    scale = _unit(problem.op.kernel)
-    if scale == 1:
-        return problem, scale
-    op = problem.op.with_kernel(problem.op.kernel / scale)
-    return replace(problem, op=op, damp=problem.damp / scale), scale
-
-
-def _unit(numbers: AnyArray) -> float:
-    """1 for numbers of which squares and sums are in range, else a power of two near the largest."""
-    unit = small.unit(numbers)
-    return 1.0 if 1e-60 < unit < 1e60 else unit
-
-
-def _answered(
-    op: LinearMap,
-    b: Any,
-    x0: Any,
-    asked: Asked,
-    throw: bool,
-    penalty: tuple[float, LinearMap | None],
-    solver: Callable[[LinearMap], Solver],
-) -> Solution:
-    """The solution in the library and type of b and of the map."""
-    call = asked.call
-    if not isinstance(op, LinearMap):
-        checked(call, op, 0, None)  # which says what is wrong
-    right = shaped(call, "b", b, op.out_shape)
-    one_library(call, op._of, right)
-    batch = tuple(right.shape[: right.ndim - len(op.out_shape)])
-    start = None if x0 is None else _start(call, x0, op, batch)
-    made: list[tuple[LinearMap, Solver]] = []
-    found: list[Outcome] = []
-
-    def solver_of(subject: LinearMap) -> Solver:
-        if not made or not _same(made[-1][0], subject):
-            made.append((subject, solver(subject)))
-        return made[-1][1]
-
-    def computed(*numbers: AnyArray) -> list[AnyArray]:
-        subject, b = dependence.subject(*numbers)
-        flat = finite(call, "b", b).reshape(prod(batch), *op.out_shape)
-        result = of_numbers(solver_of(subject), flat, start, asked)
-        found.append(result)
-        if throw and not result.converged.all():
-            remedy = "Without throw=True x is the best so far"
-            raise SolveError(sentence(call, result.reason, "Wanted a solution", remedy))
-        told = (each.reshape(batch) for each in (result.residual, result.normal_residual, result.converged))
-        return [result.x.reshape(batch + op.in_shape), *told]
-
-    def factors(subject: LinearMap) -> tuple[Factors, float]:
-        maker = solver_of(subject)
-        return maker.ready(call).factors, maker.scale
-
-    dependence = Dependence(call, op, *penalty, right, factors)
-    numbers = dependence.numbers
-    if not any(map(is_traced, numbers)):
-        x, residual, normal, _ = computed(*(as_numpy(call, each) for each in numbers))
-        result = found[-1]
-        x = like(_typed(x, op, right), one_of_theirs([right, op._of]))
-        singular = result.reason.startswith("singular")
-        x = x if is_numpy(x) else dependence.attached(x, not penalty[0] and (singular or op.shape[0] < op.shape[1]))
-        rest = (result.iterations, result.history, result.condition)
-        return Solution(x, bool(result.converged.all()), result.method, result.reason, residual[()], normal[()], *rest)
-    dtype = np.result_type(*(floating(each) for each in numbers if not is_numpy(each)))
-    shapes = [batch + op.in_shape, batch, batch, batch]
-    x, residual, normal, converged = constants(call, computed, numbers, shapes, dtype)
-    x = dependence.attached(x, not penalty[0] and op.shape[0] < op.shape[1])
-    told = "computed when the program runs"
-    return Solution(x, converged > 0, told, told, residual, normal, 0, (), np.nan)
-
-
-def _same(first: LinearMap, second: LinearMap) -> bool:
-    """Whether these are one map, or convolutions of one kernel."""
-    if first is second:
-        return True
-    if not (isinstance(first, ConvOperator) and isinstance(second, ConvOperator)):
-        return False
-    return np.array_equal(first.kernel, second.kernel)
-
-
-def shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """A numeric array whose last axes are the wanted ones."""
-    array = numeric(call, name, value)
-    d = len(shape)
-    if array.ndim < d or tuple(array.shape[array.ndim - d :]) != shape:
-        wanted = f"Wanted (*batch, {', '.join(map(str, shape))})"
-        remedy = (
-            "A flattened array has to be reshaped" if tuple(array.shape) == (prod(shape),) else "Batch axes come first"
-        )
-        raise ArgumentError(sentence(call, f"{name} has shape {tuple(array.shape)}", wanted, remedy))
-    return array
-
-
-def finite(call: str, name: str, array: AnyArray) -> AnyArray:
-    """An array of NumPy without inf and nan."""
-    if not np.isfinite(array).all():
-        raise ArgumentError(
-            sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", "Fill or mask them first")
-        )
-    return array
-
-
-def _start(call: str, x0: Any, op: LinearMap, batch: tuple[int, ...]) -> AnyArray:
-    array = finite(call, "x0", as_numpy(call, shaped(call, "x0", x0, op.in_shape)))
-    try:
-        array = np.broadcast_to(array, batch + op.in_shape)
-    except ValueError:
-        wanted = f"Wanted {batch + op.in_shape}, as b has"
-        raise ArgumentError(
-            sentence(call, f"x0 has shape {array.shape}", wanted, "Pass one start, or one for each")
-        ) from None
-    return array.reshape(-1, *op.in_shape)
-
-
-def _typed(x: AnyArray, op: LinearMap, b: Array) -> AnyArray:
-    """In single precision where both the map and b are."""
-    single = all(str(each).rpartition(".")[2] in SINGLE for each in (op.dtype, b.dtype))
-    return x.astype(np.complex64 if x.dtype.kind == "c" else np.float32) if single else x
-
-
-def of_numbers(solver: Solver, b: AnyArray, x0: AnyArray | None, asked: Asked) -> Outcome:
-    """Of (m, *out_shape), each divided by a power of two first, and its parts apart where they are complex and the map
-    is real.
-    """  # noqa: D205
-    problem, scale, m = solver.problem, solver.scale, len(b)
-    if not m:
-        nothing = np.zeros(0)
-        x = np.zeros((0, *problem.op.in_shape), np.result_type(b, problem.dtype))
-        return Outcome(x, nothing, nothing, nothing == 0, "none", "an empty batch", 0, (), np.nan)
-    apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
-    b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
-    units = np.array([_unit(each) for each in b])
-    back = units / scale
-
-    def column(each: AnyArray) -> AnyArray:
-        return each.reshape(-1, *(1 for _ in problem.op.in_shape))
-
-    def whole(x: AnyArray) -> AnyArray:
-        joined = x[:m] + 1j * x[m:] if apart else x
-        return joined * column(back) if (back != 1).any() else joined
-
-    if asked.callback is not None:
-        callback = asked.callback
-        asked = asked._replace(callback=lambda x: callback(whole(x)))
-    if x0 is not None:
-        x0 = x0 / column(back)
-        asked = asked._replace(x0=np.concatenate([x0.real, x0.imag]) if apart else x0.astype(b.dtype))
-    if (units != 1).any():
-        b = b / units.reshape(-1, *(1 for _ in problem.op.out_shape))
-    if apart:
-        b = np.concatenate([b.real, b.imag])
-    found = solver.solved(b, asked)
-    if apart:
-        residual, normal = (np.hypot(each[:m], each[m:]) for each in (found.residual, found.normal_residual))
-        converged = found.converged[:m] & found.converged[m:]
-    else:
-        residual, normal, converged = found.residual, found.normal_residual, found.converged
-    return found._replace(
-        x=whole(found.x), residual=residual * units, normal_residual=normal * units * scale, converged=converged
-    )
