@@ -222,12 +222,16 @@ def as_numpy(call: str, array: Array) -> Any:
     if is_numpy(array):
         return array
     if is_traced(array):
-        got, wanted = "the kernel is traced by JAX", "Wanted its numbers"
+        got, wanted = "an array is traced by JAX", "Wanted its numbers"
         raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
-    if library(array) == "torch":
+    if library(array) != "torch":
+        return np.asarray(array)
+    try:
         array = array.detach().cpu().resolve_conj()
-        array = array.float() if str(array.dtype) == "torch.bfloat16" else array  # which NumPy does not have
-    return np.asarray(array)
+        return np.asarray(array.float() if str(array.dtype) == "torch.bfloat16" else array)  # NumPy has no bfloat16
+    except (RuntimeError, NotImplementedError):
+        got, wanted = "a tensor has no numbers, for PyTorch transforms or traces it", "Wanted its numbers"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside torch.func and torch.compile")) from None
 
 
 def floating(array: Array) -> np.dtype[Any]:

@@ -18,10 +18,13 @@ def constants(
     arrays: Sequence[Array],
     shapes: Sequence[Shape],
     dtype: Any,
+    *,
+    once: bool = False,
 ) -> list[Array]:
     """What NumPy computes of some arrays' numbers, as arrays of their library that have no gradient.
 
-    While JAX traces there are no numbers, and the traced program calls back when it runs.
+    While JAX traces there are no numbers, and the traced program calls back when it runs. With ``once``, JAX refuses to
+    differentiate them rather than taking them as constants.
     """
     if not any(map(is_traced, arrays)):
         found = compute(*(as_numpy(call, array) for array in arrays))
@@ -32,7 +35,8 @@ def constants(
         return [np.asarray(each, dtype) for each in compute(*map(np.asarray, numbers))]
 
     kinds = [ShapeDtypeStruct(shape, dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-    traced: list[Array] = pure_callback(called, kinds, *map(lax.stop_gradient, arrays), vmap_method="sequential")
+    given = arrays if once else [lax.stop_gradient(array) for array in arrays]
+    traced: list[Array] = pure_callback(called, kinds, *given, vmap_method="sequential")
     return traced
 
 
@@ -68,17 +72,30 @@ def attachable(parts: Sequence[Array]) -> bool:
 def _torch_function() -> Any:
     import torch
 
+    class Pulled(torch.autograd.Function):
+        """The adjoints; whoever differentiates them again is told, and gets no zeros."""
+
+        @staticmethod
+        def forward(_ctx: Any, pull: Any, gradient: Array, *parts: Array) -> tuple[Array, ...]:
+            found = zip(pull(gradient), parts, strict=True)
+            return tuple(torch.from_numpy(each).to(part.device, part.dtype) for each, part in found)
+
+        @staticmethod
+        def backward(_ctx: Any, *_: Array) -> Any:
+            message = "a solution can be differentiated once, and this is the second time"
+            raise RuntimeError(message)
+
     class Attached(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, pull: Any, x: Array, *parts: Array) -> Array:
-            ctx.pull, ctx.kinds = pull, [(part.dtype, part.device) for part in parts]
+            ctx.pull = pull
+            ctx.save_for_backward(*parts)
             return x.clone()
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, gradient: Array) -> Any:
-            found = zip(ctx.pull(gradient), ctx.kinds, strict=True)
-            return None, None, *(torch.from_numpy(each).to(device, dtype) for each, (dtype, device) in found)
+            pulled: Any = Pulled
+            return None, None, *pulled.apply(ctx.pull, gradient, *ctx.saved_tensors)
 
     return Attached
 
@@ -93,7 +110,7 @@ def _jax_function(call: str, pull: Callable[..., Sequence[AnyArray]]) -> Any:
         parts, numbers = kept
         shapes, dtype = [part.shape for part in parts], np.result_type(*(part.dtype for part in parts))
         # JAX pairs cotangents with differentials without conjugation.
-        found = constants(call, pull, [conjugate(gradient), *numbers], shapes, dtype)
+        found = constants(call, pull, [conjugate(gradient), *numbers], shapes, dtype, once=True)
         several = [conjugate(each).astype(part.dtype) for each, part in zip(found, parts, strict=True)]
         return gradient * 0, tuple(several), tuple(jax.numpy.zeros_like(each) for each in numbers)
 

@@ -14,6 +14,7 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, SolveError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.solves.differentiated import Dependence
+from convmtx.solves.iterated import Callback
 from convmtx.solves.outcome import Asked, Outcome
 from convmtx.solves.problem import checked
 from convmtx.solves.solution import Factors, Solution
@@ -37,11 +38,19 @@ def answered(
     if not isinstance(op, LinearMap):
         checked(call, op, 0, None)  # which says what is wrong
     right = shaped(call, "b", b, op.out_shape)
-    one_library(call, op._of, right)
+    theirs = [each._of for each in (op, penalty[1]) if isinstance(each, LinearMap)]
+    for array in theirs:
+        one_library(call, array, right)
+        right = like(right, array)
     batch = tuple(right.shape[: right.ndim - len(op.out_shape)])
     start = None if x0 is None else _start(call, x0, op, batch)
+    if asked.callback is not None:
+        asked = asked._replace(callback=_seen(asked.callback, lambda x: outside(x.reshape(batch + op.in_shape))))
     made: list[tuple[LinearMap, Solver]] = []
     found: list[Outcome] = []
+
+    def outside(x: AnyArray) -> Array:
+        return like(_typed(x, op, right), one_of_theirs([right, *theirs]))
 
     def solver_of(subject: LinearMap) -> Solver:
         if not made or not _same(made[-1][0], subject):
@@ -68,7 +77,7 @@ def answered(
     if not any(map(is_traced, numbers)):
         x, residual, normal, _ = computed(*(as_numpy(call, each) for each in numbers))
         result = found[-1]
-        x = like(_typed(x, op, right), one_of_theirs([right, op._of]))
+        x = outside(x)
         singular = result.reason.startswith("singular")
         x = x if is_numpy(x) else dependence.attached(x, not penalty[0] and (singular or op.shape[0] < op.shape[1]))
         rest = (result.iterations, result.history, result.condition)
@@ -79,6 +88,11 @@ def answered(
     x = dependence.attached(x, not penalty[0] and op.shape[0] < op.shape[1])
     told = "computed when the program runs"
     return Solution(x, converged > 0, told, told, residual, normal, 0, (), np.nan)
+
+
+def _seen(callback: Callback, outside: Callable[[AnyArray], Array]) -> Callback:
+    """A callback that is shown a copy of x, as the solution has it."""
+    return lambda x: callback(outside(x.copy()))
 
 
 def _same(first: LinearMap, second: LinearMap) -> bool:

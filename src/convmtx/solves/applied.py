@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,15 +44,11 @@ def applied(op: LinearMap) -> Applied:
             return Applied(op, op.H, by_engine)
     matrix = sparse(op)
     back = matrix.T if dtype.kind != "c" else matrix.conj().T
-    return Applied(_product(matrix, op.out_shape), _product(back, op.in_shape), by_matrix)
+    return Applied(partial(_product, matrix, op.out_shape), partial(_product, back, op.in_shape), by_matrix)
 
 
-def _product(matrix: Any, shape: tuple[int, ...]) -> Apply:
+def _product(matrix: Any, shape: tuple[int, ...], x: AnyArray) -> AnyArray:
     """A matrix applied to flattened arrays."""
-
-    def product(x: AnyArray) -> AnyArray:
-        if len(x) == 1:
-            return (matrix @ x.reshape(-1)).reshape(1, *shape)
-        return (matrix @ x.reshape(len(x), -1).T).T.reshape(-1, *shape)
-
-    return product
+    if len(x) == 1:
+        return (matrix @ x.reshape(-1)).reshape(1, *shape)
+    return (matrix @ x.reshape(len(x), -1).T).T.reshape(-1, *shape)

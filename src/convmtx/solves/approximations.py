@@ -42,11 +42,11 @@ def embedded(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFacto
     ):
         _refuse("embedded circulant", "strides, or a regularizer that is no convolution", "stride 1 in both maps")
     other, dtype = regularizer.geometry, problem.dtype
+    if len(other.axes) != len(geometry.axes) or geometry.groups != other.groups:
+        _refuse("embedded circulant", "maps of other axes or groups", "the same for the regularizer")
     sizes = [max(map(_room, pair)) for pair in zip(geometry.axes, other.axes, strict=True)]
     blocks = _around(geometry, taps.astype(dtype), sizes)
     second = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
-    if geometry.groups != other.groups:
-        _refuse("embedded circulant", f"groups {geometry.groups} and {other.groups}", "as many groups in both maps")
     return _factors(problem, "embedded circulant", [blocks], [problem.damp * second.matrices()])
 
 

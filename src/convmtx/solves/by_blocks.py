@@ -76,6 +76,10 @@ class Part(ABC):
     def normal(self, g: AnyArray) -> AnyArray:
         """``H^+ g`` of coefficients (count, columns, R)."""
 
+    @abstractmethod
+    def image(self, g: AnyArray) -> AnyArray:
+        """``M H^+ g`` of coefficients (count, columns, R)."""
+
 
 class Spectral(Part):
     """One that knows singular values and vectors."""
@@ -139,6 +143,9 @@ class Vectors(Spectral):
             return self.matrices.conj().swapaxes(1, 2) @ (images * self._inverse(every) ** 2)
         return (g - self.matrices.conj().swapaxes(1, 2) @ (images * self._inverse(every))) / self.damp**2
 
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.matrices @ g * self._inverse(slice(None))
+
     def spectrum(self, b: AnyArray) -> tuple[AnyArray, AnyArray]:
         values = np.sqrt(self.squares[:, 0])
         if self.matrices.shape[1] == 1:
@@ -165,9 +172,15 @@ class Triplets(Spectral):
         squares = self.s**2 + self.damp**2
         return np.divide(1, squares, out=np.zeros_like(squares), where=self.kept | (self.damp > 0))[..., None]
 
+    def _filters(self) -> AnyArray:
+        """``s / (s^2 + damp^2)``, 0 for what is cut off."""
+        return self._inverse() * self.s[..., None] if self.damp else _reciprocal(self.s, self.kept)[..., None]
+
     def solve(self, b: AnyArray) -> AnyArray:
-        filters = self._inverse() * self.s[..., None] if self.damp else _reciprocal(self.s, self.kept)[..., None]
-        return self.vh.conj().swapaxes(1, 2) @ (filters * (self.u.conj().swapaxes(1, 2) @ b))
+        return self.vh.conj().swapaxes(1, 2) @ (self._filters() * (self.u.conj().swapaxes(1, 2) @ b))
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.u @ (self._filters() * (self.vh @ g))
 
     def normal(self, g: AnyArray) -> AnyArray:
         inside = self.vh @ g
@@ -184,21 +197,32 @@ def _reciprocal(values: AnyArray, kept: AnyArray) -> AnyArray:
     return np.divide(1, values, out=np.zeros_like(values), where=kept)
 
 
+def _bound(matrices: AnyArray) -> float:
+    """An upper bound of the 2-norms, not far off."""
+    sizes = np.abs(matrices)
+    sums = np.sqrt(sizes.sum(axis=1).max(axis=1) * sizes.sum(axis=2).max(axis=1))
+    return float(np.minimum(sums, np.linalg.norm(matrices, axis=(1, 2))).max())
+
+
 class Inverses(Part):
     """Inverses of square matrices that are well conditioned, with one step of refinement."""
 
     def __init__(self, matrices: AnyArray) -> None:
         super().__init__(matrices, 0.0)
         (self.inverse,) = small.shared_out(lambda some: (np.linalg.inv(some),), matrices)
-        self.low = 1 / float(np.linalg.norm(self.inverse, axis=(1, 2)).max())
-        self.high = float(np.linalg.norm(matrices, axis=(1, 2)).max())
+        self.low, self.high = 1 / _bound(self.inverse), _bound(matrices)
 
     def solve(self, b: AnyArray) -> AnyArray:
         x = self.inverse @ b
         return x + self.inverse @ (b - self.matrices @ x)
 
     def normal(self, g: AnyArray) -> AnyArray:
-        return self.solve(self.inverse.conj().swapaxes(1, 2) @ g)
+        return self.solve(self.image(g))
+
+    def image(self, g: AnyArray) -> AnyArray:
+        adjoint, inverse = (each.conj().swapaxes(1, 2) for each in (self.matrices, self.inverse))
+        y = inverse @ g
+        return y + inverse @ (g - adjoint @ y)
 
 
 def _energies(numbers: AnyArray) -> AnyArray:
@@ -270,6 +294,13 @@ class BlockFactors(Factors):
         with self._blas:
             return self._sum(part.solve(self._right(j, b)) for j, part in enumerate(self.parts))
 
+    def image(self, g: AnyArray) -> AnyArray:
+        total: Any = np.zeros((1, *self.problem.op.out_shape))
+        with self._blas:
+            for frame, part, rows in zip(self.frames, self.parts, self.rows, strict=True):
+                total = total + frame.synthesized(part.image(frame.analysed(g, True))[:, :rows], False)
+        return total
+
     def _right(self, j: int, b: AnyArray) -> AnyArray:
         """Coefficients of b, with zeros where a regularizer's rows are."""
         y = self.frames[j].analysed(b, False)
@@ -289,6 +320,12 @@ class BlockFactors(Factors):
         if self.damp and not all(frame.inputs_complete for frame in self.frames):
             found = found + (g - self._sum(inside)) / self.damp**2
         return found
+
+    @property
+    def spans_outputs(self) -> bool:
+        """Whether every output is a combination of left singular vectors, those of zeros among them."""
+        wide = (rows <= part.matrices.shape[2] for part, rows in zip(self.parts, self.rows, strict=True))
+        return all(frame.outputs_complete for frame in self.frames) and all(wide)
 
     def spectrum(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         """Singular values, how often each occurs, and the squared length of what a batch has of their left vectors."""

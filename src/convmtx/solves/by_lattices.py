@@ -40,14 +40,14 @@ def by_lattices(problem: Problem, op: ConvOperator, ranked: Callable[[Problem, i
     make = sum(way.seconds[0] for way, _ in chosen)
     every = sum(way.seconds[1] * len(places) for way, places in chosen)
     size = sum(way.bytes for way, _ in chosen)
-    yield Way("lattices", "the kernel is dilated", (make, every), size, lambda: _Lattices(problem, chosen))
+    yield Way("lattices", "the kernel is dilated", (make, every), size, lambda: _Lattices(problem, geometry, chosen))
 
 
 class _Lattices(Factors):
     """Factors of each sub-lattice, those that are equal made once."""
 
-    def __init__(self, problem: Problem, chosen: list[tuple[Way, list[Places]]]) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, geometry: Geometry, chosen: list[tuple[Way, list[Places]]]) -> None:
+        self.problem, self.geometry = problem, geometry
         self.parts = [(way.make(), places) for way, places in chosen]
         count = sum(len(places) for _, places in chosen)
         self.method = f"{count} sub-lattices ({self.parts[0][0].method})"
@@ -59,24 +59,32 @@ class _Lattices(Factors):
         low = problem.damp if lacking or self.missing else min(lows)
         self.condition = float(np.hypot(self.norm, problem.damp) / low) if low else np.inf
 
-    def _apart(self, arrays: AnyArray, side: int, solve: Callable[[Factors, AnyArray], AnyArray]) -> AnyArray:
-        """What each part finds of its outputs (side 0) or inputs (side 1), in its inputs' places."""
-        op = self.problem.op
-        assert isinstance(op, ConvOperator)
-        y = channels_first(op.geometry, arrays)
-        x = np.zeros(
-            (len(y), op.geometry.in_channels, *(a.size for a in op.geometry.axes)), np.result_type(y, op.dtype)
-        )
-        if side and self.problem.damp:
-            x += y / self.problem.damp**2  # inputs that nobody reads
+    def _apart(
+        self, arrays: AnyArray, x: AnyArray, sides: tuple[int, int], solve: Callable[[Factors, AnyArray], AnyArray]
+    ) -> AnyArray:
+        """What each part finds of its outputs (side 0) or inputs (side 1), written into x in places of another side."""
+        y = channels_first(self.geometry, arrays)
+        first, second = sides
         for part, places in self.parts:
-            several = np.concatenate([y[(slice(None), slice(None), *(each[side] for each in p))] for p in places])
+            several = np.concatenate([y[(slice(None), slice(None), *(each[first] for each in p))] for p in places])
             for p, found in zip(places, np.split(solve(part, several), len(places)), strict=True):
-                x[(slice(None), slice(None), *(each[1] for each in p))] = found
-        return channels_back(op.geometry, x)
+                x[(slice(None), slice(None), *(each[second] for each in p))] = found
+        return channels_back(self.geometry, x)
+
+    def _zeros(self, arrays: AnyArray, inputs: bool) -> AnyArray:
+        """Zeros for as many inputs or outputs, channels first."""
+        g = self.geometry
+        shape = (g.in_channels, *(a.size for a in g.axes)) if inputs else (g.out_channels, *(a.out for a in g.axes))
+        return np.zeros((len(arrays), *shape), np.result_type(arrays, self.problem.dtype))
 
     def solve(self, b: AnyArray) -> AnyArray:
-        return self._apart(b, 0, lambda part, some: part.solve(some))
+        return self._apart(b, self._zeros(b, True), (0, 1), lambda part, some: part.solve(some))
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self._apart(g, self._zeros(g, False), (1, 0), lambda part, some: part.image(some))
 
     def normal(self, g: AnyArray) -> AnyArray:
-        return self._apart(g, 1, lambda part, some: part.normal(some))
+        x = self._zeros(g, True)
+        if self.problem.damp:
+            x += channels_first(self.geometry, g) / self.problem.damp**2  # inputs that nobody reads
+        return self._apart(g, x, (1, 1), lambda part, some: part.normal(some))

@@ -18,9 +18,9 @@ from convmtx.solves.answered import finite, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import EPS, Problem, checked
-from convmtx.solves.solver import Solver, scaled
+from convmtx.solves.solver import Solver, scaled, unit_of
 from convmtx.solves.solving import Factorization, solve
-from convmtx.structure import decomposed, small
+from convmtx.structure import decomposed
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike
 
@@ -112,7 +112,9 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         raise ArgumentError(sentence(call, f"rule={rule!r} with noise={noise}", wanted, "Pass its standard deviation"))
     problem, scale = scaled(checked(call, op, 0.0, None))
     right = finite(call, "b", as_numpy(call, shaped(call, "b", b, op.out_shape))).reshape(-1, *op.out_shape)
-    unit = small.unit(right)
+    if not right.size:
+        raise ArgumentError(sentence(call, "b is an empty batch", "Wanted data", "Pass at least one array"))
+    unit = unit_of(right)
     right = (right / unit).astype(np.result_type(right, problem.dtype, np.float64))
     curve = _Curve(_spectral(call, problem), right)
     if not curve.values.any() or not right.any():
@@ -120,17 +122,18 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         raise ArgumentError(sentence(call, got, "Wanted something to solve", "Check the kernel and b"))
     damps = curve.values.max() * np.geomspace(LEAST, 1, POINTS)
     residuals, sizes = curve.residuals(damps), curve.sizes(damps)
+    back = 1.0
     if rule == "gcv":
-        scores = curve.validation(damps)
+        scores, back = curve.validation(damps), unit**2 if unit < 1e150 else np.inf
         chosen = _least(curve.validation, damps, int(scores.argmin()))
     elif rule == "lcurve":
-        scores = _curvature(np.log(damps), np.log(residuals), np.log(sizes))
+        scores = curve.curvature(damps)
         chosen = float(damps[scores.argmax()])
     else:
-        level = _level(call, noise, right.size) / unit
+        level, back = _level(call, noise, right.size) / unit, unit
         scores = residuals - level
         chosen = _crossing(call, curve, damps, level)
-    return Damping(chosen * scale, rule, damps * scale, residuals * unit, sizes * unit / scale, scores)
+    return Damping(chosen * scale, rule, damps * scale, residuals * unit, sizes * unit / scale, scores * back)
 
 
 def _spectral(call: str, problem: Problem) -> BlockFactors:
@@ -151,9 +154,8 @@ class _Curve:
     def __init__(self, factors: BlockFactors, b: AnyArray) -> None:
         self.values, self.times, self.energies = factors.spectrum(b)
         self.rows = factors.problem.op.shape[0]
-        whole = float(np.vdot(b, b).real)
-        outside = whole - float(self.energies.sum())
-        self.outside = outside if outside > 64 * EPS * whole else 0.0
+        outside = float(np.vdot(b, b).real) - float(self.energies.sum())
+        self.outside = 0.0 if factors.spans_outputs else max(outside, 0.0)
 
     def _sums(self, damps: AnyArray, term: Callable[[AnyArray, float], AnyArray], weights: AnyArray) -> AnyArray:
         return np.array([term(self.values**2, damp**2) @ weights for damp in np.atleast_1d(damps)])
@@ -166,11 +168,36 @@ class _Curve:
         """``norm(x)``."""
         return np.sqrt(self._sums(damps, lambda s, d: s / (s + d) ** 2, self.energies))
 
+    def curvature(self, damps: AnyArray) -> AnyArray:
+        """Of ``log norm(x)`` over ``log norm(b - op(x))``.
+
+        From derivatives in ``u = damp^2`` of ``X = sum s^2 e / (s^2 + u)^2`` and ``R = sum u^2 e / (s^2 + u)^2``, e the
+        energies: sums that do not cancel where u is small.
+        """
+        found, largest = [], self.values.max()
+        squares, e = (self.values / largest) ** 2, self.energies
+        for u in (damps / largest) ** 2:
+            h = 1 / (squares + u)
+            x = (squares * h**2) @ e, -2 * (squares * h**3) @ e, 6 * (squares * h**4) @ e
+            r = (
+                (u**2 * h**2) @ e + self.outside,
+                2 * u * (squares * h**3) @ e,
+                2 * (squares * (squares - 2 * u) * h**4) @ e,
+            )
+            (dx, ddx), (dr, ddr) = _logarithmic(*x), _logarithmic(*r)
+            found.append((dr * ddx - ddr * dx) / max((dr**2 + dx**2) ** 1.5, np.finfo(float).tiny))
+        return np.array(found)
+
     def validation(self, damps: AnyArray) -> AnyArray:
         """Residual squared over the square of the degrees of freedom that are left (Golub, Heath, Wahba 1979)."""
         left = self.rows - self._sums(damps, lambda s, d: s / (s + d), self.times)
         scores: AnyArray = self.residuals(damps) ** 2 / np.maximum(left, EPS * self.rows) ** 2
         return scores
+
+
+def _logarithmic(value: float, first: float, second: float) -> tuple[float, float]:
+    """First and second derivative of half the logarithm."""
+    return first / value / 2, (second / value - (first / value) ** 2) / 2
 
 
 def _least(score: Callable[[AnyArray], AnyArray], damps: AnyArray, at: int) -> float:
@@ -179,14 +206,6 @@ def _least(score: Callable[[AnyArray], AnyArray], damps: AnyArray, at: int) -> f
     ends = np.log(damps[max(at - 1, 0)]), np.log(damps[min(at + 1, len(damps) - 1)])
     found = minimize_scalar(lambda t: float(score(np.exp(t))[0]), bounds=ends, method="bounded")
     return float(np.exp(found.x))
-
-
-def _curvature(t: AnyArray, x: AnyArray, y: AnyArray) -> AnyArray:
-    """Of the curve (x, y), positive where it turns to the left as x grows (Hansen, SIAM Review 34, 1992)."""
-    dx, dy = np.gradient(x, t), np.gradient(y, t)
-    ddx, ddy = np.gradient(dx, t), np.gradient(dy, t)
-    curvature: AnyArray = (dx * ddy - ddx * dy) / np.maximum(dx**2 + dy**2, np.finfo(float).tiny) ** 1.5
-    return curvature
 
 
 def _level(call: str, noise: Any, count: int) -> float:

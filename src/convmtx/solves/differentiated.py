@@ -69,15 +69,14 @@ class Dependence:
         """``(A^+)^H x``."""
         factors, scale = self.factors(self.subject(*numbers[:-1])[0])
         x = numbers[-1]
-        y = factors.problem.op(factors.normal(x.reshape(-1, *self.op.in_shape))) / scale
+        y = factors.image(x.reshape(-1, *self.op.in_shape)) / scale
         return [y.reshape(x.shape[: x.ndim - len(self.op.in_shape)] + self.op.out_shape)]
 
     def _pull(self, g: AnyArray, *numbers: AnyArray) -> list[AnyArray]:
         """The adjoints of ``A^+``, ``H^+`` and ``I - A^+ A``."""
         factors, scale = self.factors(self.subject(*numbers)[0])
         flat = g.reshape(-1, *self.op.in_shape)
-        w = factors.normal(flat)
-        u = factors.problem.op(w)
+        w, u = factors.normal(flat), factors.image(flat)
         batch = g.shape[: g.ndim - len(self.op.in_shape)]
         found = [(u / scale).reshape(batch + self.op.out_shape), (w / scale**2).reshape(g.shape)]
         if not self.damp:

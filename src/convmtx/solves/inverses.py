@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -33,16 +35,27 @@ class Inverse(LinearMap):
         Condition number of what it inverts, exact or an estimate; ``nan`` where nothing is known.
     """
 
-    def __init__(self, factors: Factors, scale: float, reason: str, side: str, dtype: Any, conjugated: bool) -> None:
+    def __init__(
+        self,
+        factors: Factors,
+        scale: float,
+        reason: str,
+        side: str,
+        again: Callable[[], Inverse],
+        conjugated: bool = False,
+    ) -> None:
         vars(self).update(
-            factors=factors, scale=scale, reason=reason, side=side, dtype=np.dtype(dtype), conjugated=conjugated
-        )
+            factors=factors, scale=scale, reason=reason, side=side, again=again, conjugated=conjugated,
+            dtype=factors.problem.dtype,
+        )  # fmt: skip
 
     factors: Factors
     scale: float
     reason: str
     #: Whether it is ``H^+ A^H`` ("solve"), its transpose ("transpose"), or ``H^+`` ("normal").
     side: str
+    #: Makes it, as it was first made: factors are not pickled.
+    again: Callable[[], Inverse]
     dtype: np.dtype[Any] = np.dtype(np.float64)
     conjugated: bool
 
@@ -79,7 +92,13 @@ class Inverse(LinearMap):
         if not is_numpy(x):
             got = f"x is a {type(x).__name__}"
             raise ArgumentTypeError(sentence("op(x)", got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)"))
+        if not np.isfinite(x).all():
+            raise ArgumentError(
+                sentence("op(x)", "x holds inf or nan", "Inverses take finite numbers", "Mask them first")
+            )
         wanted = np.result_type(self.dtype, x)
+        if not len(x):
+            return np.zeros((0, *self.out_shape), wanted)
         x = x.astype(np.result_type(x, np.float64), copy=False)
         if x.dtype.kind == "c" and self.factors.problem.dtype.kind != "c":
             halves = self._applied(np.concatenate([x.real, x.imag]))
@@ -95,7 +114,7 @@ class Inverse(LinearMap):
             return self.factors.solve(x) / self.scale
         if self.side == "normal":
             return self.factors.normal(x) / self.scale**2
-        return self.factors.problem.op(self.factors.normal(x.conj())).conj() / self.scale  # (A H^+)^* x = (H^+ A^H)^T x
+        return self.factors.image(x.conj()).conj() / self.scale
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return self.T._apply(y)
@@ -112,8 +131,11 @@ class Inverse(LinearMap):
         return self._with(conjugated=not self.conjugated) if self.dtype.kind == "c" else self
 
     def _with(self, **changed: Any) -> Inverse:
-        kept = {name: vars(self)[name] for name in ("factors", "scale", "reason", "side", "dtype", "conjugated")}
+        kept = {name: vars(self)[name] for name in ("factors", "scale", "reason", "side", "again", "conjugated")}
         return Inverse(**{**kept, **changed})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.again, self.side, self.conjugated)
 
     def _dense(self, order: Order) -> AnyArray:
         rows, columns = self.shape
@@ -173,7 +195,8 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     one_of(call, "method", method, METHODS)
     problem, scale = scaled(checked(call, op, damp, None))
     found = _made(call, problem, method)
-    return Inverse(found.factors, scale, found.reason, "solve", problem.dtype, False)
+    again = partial(pinv, op, damp=damp, method=method)
+    return Inverse(found.factors, scale, found.reason, "solve", again)
 
 
 def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
@@ -217,7 +240,12 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     if found.factors.missing:
         got = f"op is singular: {found.factors.missing} of {op.shape[0]} singular values are 0 to rounding"
         raise SolveError(sentence(call, got, "Wanted an invertible map", "Use cm.pinv(op)"))
-    return Inverse(found.factors, scale, found.reason, "solve", problem.dtype, False)
+    return Inverse(found.factors, scale, found.reason, "solve", partial(inv, op, method=method))
+
+
+def _again(make: Callable[[], Inverse], side: str, conjugated: bool) -> Inverse:
+    """An inverse that was pickled, made again."""
+    return make()._with(side=side, conjugated=conjugated)
 
 
 def _made(call: str, problem: Problem, method: str) -> Made:
@@ -281,4 +309,5 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     if factors.missing:
         got = f"the {factors.method} is singular"
         raise SolveError(sentence(call, got, "Wanted one with an inverse", "Pass damp > 0"))
-    return Inverse(factors, scale, factors.method, "normal" if normal else "solve", problem.dtype, False)
+    again = partial(preconditioner, op, kind, damp=damp, normal=normal)
+    return Inverse(factors, scale, factors.method, "normal" if normal else "solve", again)

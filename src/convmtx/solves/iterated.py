@@ -41,7 +41,7 @@ class Run(NamedTuple):
     history: tuple[float, ...]
     condition: float
     norm: float
-    method: str
+    preconditioner: Factors | None
     words: str
 
 
@@ -162,9 +162,15 @@ class Iterative(Factors):
         callback: Callback | None = None,
         bar: Any = None,
         limit: float = np.inf,
+        before: Run | None = None,
     ) -> Run | None:
-        """Iterate; None where it would take, or has taken, clearly more steps than ``limit``."""
-        race = Race(Iteration(self.problem, b, x0, None if self.open else self.preconditioner))
+        """Iterate; None where it would take, or has taken, clearly more steps than ``limit``.
+
+        With ``before``, go on as that ended.
+        """
+        looking = self.open and before is None
+        first = None if looking else self.preconditioner if before is None else before.preconditioner
+        race = Race(Iteration(self.problem, b, x0, first))
         steps, words = 0, ""
         while not race.now.done(rtol).all():
             if steps >= maxiter:
@@ -176,7 +182,7 @@ class Iterative(Factors):
             steps += 1
             if bar is not None:
                 bar.update(1)
-            if callback is not None and _stopped(callback, race.now.state.x):
+            if callback is not None and stopped(callback, race.now.state.x):
                 words = "the callback asked to stop"
                 break
             if race.due(rtol):
@@ -185,13 +191,12 @@ class Iterative(Factors):
                 if left > limit:
                     return None
                 worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
-                if self.open and race.alone and worth and self._found():
+                if looking and race.alone and worth and self._found():
                     race.begin(Iteration(self.problem, b, x0, self.preconditioner))
         now = race.now
         norm = self.norm if now.preconditioner is not None else float(now.state.norm.max(initial=0))
-        method = "LSMR" if now.preconditioner is None else f"LSMR, {now.preconditioner.method}"
         condition = float(now.state.condition.max(initial=1))
-        return Run(now.state.x, now.done(rtol), steps, tuple(now.history), condition, norm, method, words)
+        return Run(now.state.x, now.done(rtol), steps, tuple(now.history), condition, norm, now.preconditioner, words)
 
     def _found(self) -> bool:
         """Whether there is a preconditioner."""
@@ -236,9 +241,11 @@ class Iterative(Factors):
         return state.x
 
 
-def _stopped(callback: Callback, x: AnyArray) -> bool:
+def stopped(callback: Callback, x: AnyArray) -> bool:
+    """Whether a callback asks for the end."""
     try:
-        return callback(x) is True
+        asked = callback(x)
+        return isinstance(asked, bool | np.bool_) and bool(asked)
     except StopIteration:
         return True
 
@@ -250,7 +257,7 @@ def seconds_of_step(problem: Problem) -> float:
 
 def limit_of(problem: Problem) -> int:
     """Iterations where nobody says how many."""
-    return max(min(max(problem.op.shape), 10_000), 100)
+    return max(min(max(problem.op.shape), 10_000), 1000)
 
 
 def preconditioner(problem: Problem) -> Factors:

@@ -10,7 +10,7 @@ from convmtx import memory
 from convmtx.errors import ArgumentError, FormTooLargeError, sentence
 from convmtx.progress import ticking
 from convmtx.solves import ways
-from convmtx.solves.iterated import Callback, Iterative, Run, limit_of, seconds_of_step
+from convmtx.solves.iterated import Callback, Iterative, Run, limit_of, seconds_of_step, stopped
 from convmtx.solves.lu import Singular
 from convmtx.solves.problem import EPS, Problem, norms
 from convmtx.solves.solution import Factors
@@ -20,8 +20,10 @@ from convmtx.typing import AnyArray
 #: A direct way is taken where it should take no more than so many steps of LSMR, and made for many right-hand sides
 #: where it should take no more than so many; how many these are is guessed.
 STEPS, REUSED, MANY = 8, 2000, 10
-#: Seconds that are not worth a thought, and arrays that iterations hold of inputs and outputs.
-QUICK, VECTORS = 1e-3, 6
+#: Seconds that are not worth a thought, and those that a way may take where quicker ones found a map singular.
+QUICK, LONGEST = 2e-3, 10.0
+#: Arrays that iterations hold of inputs and outputs.
+VECTORS = 6
 
 
 class Asked(NamedTuple):
@@ -121,12 +123,15 @@ def _otherwise(problem: Problem, b: AnyArray, asked: Asked, ranked: list[Way]) -
     outcome = _iterated(Made(Iterative(problem, None), "direct ways would take longer"), b, asked, limit)
     if outcome is not None:
         return outcome
-    found = _first(ranked, several)
+    found = _first(ranked, several, max(10 * direct, LONGEST))
     if found is not None:
         return used(found._replace(reason=f"iterations would take longer; {found.reason}"), b, asked)
-    outcome = _iterated(Made(Iterative(problem, None), "direct ways found it singular"), b, asked, np.inf)
+    outcome = _iterated(Made(Iterative(problem, None), "direct ways failed"), b, asked, np.inf)
     assert outcome is not None  # there was no limit
-    return outcome
+    if problem.damp or not outcome.converged.all():
+        return outcome
+    reason = "singular or ill-conditioned, say direct ways: x is near the least-squares solution of least norm"
+    return outcome._replace(converged=~outcome.converged, reason=reason)
 
 
 def used(found: Made, b: AnyArray, asked: Asked) -> Outcome:
@@ -138,7 +143,7 @@ def used(found: Made, b: AnyArray, asked: Asked) -> Outcome:
     factors, reason = found
     x, residual, normal = factors.measured(b)
     if asked.callback is not None:
-        asked.callback(x)
+        stopped(asked.callback, x)
     converged = _accepted(factors.problem, b, x, residual, normal, factors.norm, asked.rtol)
     if factors.missing and not factors.problem.damp:
         reason = _singular(factors, b, residual, asked.rtol)
@@ -189,22 +194,23 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
     size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
     memory.require(asked.call, "vectors", {"vectors": size})
     maxiter = limit_of(problem) if asked.maxiter is None else asked.maxiter
-    x0, steps = asked.x0, 0
+    x0, steps, run = asked.x0, 0, None
     history: tuple[float, ...] = ()
     with ticking(asked.call, asked.progress, "iterations", maxiter) as bar:
         while True:
-            run = factors.run(b, asked.rtol, maxiter - steps, x0, asked.callback, bar, limit)
+            run = factors.run(b, asked.rtol, maxiter - steps, x0, asked.callback, bar, limit, run)
             if run is None:
                 return None
-            steps, history = steps + run.iterations, history + run.history
+            steps, since = steps + run.iterations, history[-1] if history else 1.0
+            history += tuple(since * each for each in run.history)
             residual, normal = problem.residuals(b, run.x)
             accepted = _accepted(problem, b, run.x, residual, normal, run.norm, 10 * asked.rtol)
             if accepted.all() or not run.converged.all() or steps >= maxiter or run.iterations == 0:
                 break
             x0 = run.x
-    outcome = Outcome(
-        run.x, residual, normal, accepted & run.converged, run.method, found.reason, steps, history, run.condition
-    )
+    method = "LSMR" if run.preconditioner is None else f"LSMR, {run.preconditioner.method}"
+    converged = accepted & run.converged
+    outcome = Outcome(run.x, residual, normal, converged, method, found.reason, steps, history, run.condition)
     return _judged(problem, b, outcome, run, asked.rtol)
 
 

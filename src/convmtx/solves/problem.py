@@ -78,7 +78,7 @@ def norms(arrays: AnyArray) -> AnyArray:
 def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
     """The problem in double precision, if the arguments make one."""
     subject = doubled(call, op)
-    number = np.asarray(damp)
+    number = np.asarray(float(damp) if hasattr(damp, "damp") else damp)  # of `choose_damp`
     if number.ndim or number.dtype.kind not in "iuf" or not np.isfinite(number) or number < 0:
         got = f"damp={damp!r}"
         raise ArgumentError(
@@ -86,7 +86,7 @@ def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
         )
     if regularizer is None:
         return Problem(subject, float(number))
-    second = doubled(call, regularizer)
+    second = doubled(call, regularizer, "regularizer")
     if second.in_shape != subject.in_shape:
         got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
         raise ArgumentError(sentence(call, got, "Wanted equal input shapes", "Make it for op.in_shape"))

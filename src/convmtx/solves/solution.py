@@ -75,6 +75,10 @@ class Factors(ABC):
     def normal(self, g: AnyArray) -> AnyArray:
         """``H^+ g``: (m, *in_shape) to itself."""
 
+    def image(self, g: AnyArray) -> AnyArray:
+        """``A H^+ g``, the adjoint of `solve`: (m, *in_shape) to (m, *out_shape)."""
+        return self.problem.forward(self.normal(g))
+
     def measured(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         """The solutions with their residuals and normal residuals."""
         x = self.solve(b)

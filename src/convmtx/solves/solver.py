@@ -41,7 +41,7 @@ class Solver:
             return Outcome(x, nothing, nothing, nothing == 0, "none", "an empty batch", 0, (), np.nan)
         apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
         b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
-        units = np.array([_unit(each) for each in b])
+        units = np.array([unit_of(each) for each in b])
         back = units / scale
 
         def column(each: AnyArray) -> AnyArray:
@@ -61,6 +61,8 @@ class Solver:
             b = b / units.reshape(-1, *(1 for _ in problem.op.out_shape))
         if apart:
             b = np.concatenate([b.real, b.imag])
+        if asked.x0 is not None:  # to what is zero no relative tolerance leads
+            asked = asked._replace(x0=asked.x0 * column(np.asarray(b.reshape(len(b), -1).any(axis=1))))
         found = self._solved(b, asked)
         if apart:
             residual, normal = (np.hypot(each[:m], each[m:]) for each in (found.residual, found.normal_residual))
@@ -74,16 +76,14 @@ class Solver:
 
 def scaled(problem: Problem) -> tuple[Problem, float]:
     """The problem of the map divided by a power of two, and that power: squares of its entries are in range."""
-    if not isinstance(problem.op, ConvOperator):
-        return problem, 1.0
-    scale = _unit(problem.op.kernel)
+    kernel = problem.op.kernel if isinstance(problem.op, ConvOperator) else np.ones(0)
+    scale = unit_of(np.array([np.abs(kernel).max(initial=0), problem.damp]))
     if scale == 1:
         return problem, scale
-    op = problem.op.with_kernel(problem.op.kernel / scale)
-    return replace(problem, op=op, damp=problem.damp / scale), scale
+    return replace(problem, op=problem.op / scale, damp=problem.damp / scale), scale
 
 
-def _unit(numbers: AnyArray) -> float:
+def unit_of(numbers: AnyArray) -> float:
     """1 for numbers of which squares and sums are in range, else a power of two near the largest."""
     unit = small.unit(numbers)
     return 1.0 if 1e-60 < unit < 1e60 else unit

@@ -13,7 +13,7 @@ from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
 from convmtx.solves.outcome import Asked
-from convmtx.solves.problem import checked
+from convmtx.solves.problem import Problem, checked
 from convmtx.solves.solution import Solution
 from convmtx.solves.solver import Solver, scaled
 from convmtx.typing import ArrayLike
@@ -73,12 +73,12 @@ def solve(
     rtol : float
         Where iterations end: by the tests of SciPy's lsmr with ``atol = btol = rtol``.
     maxiter : int, optional
-        Iterations at most; without it as many as there are unknowns, but 10000 at most.
+        Iterations at most; without it as many as there are unknowns, but 1000 at least and 10000 at most.
     x0 : array_like, optional
         Where iterations start, ``in_shape`` or with the batch; direct methods have no use for it.
     callback : callable, optional
-        Called with x after each iteration (of a direct method, once). If it returns True or raises StopIteration, the
-        solution so far is returned.
+        Called after each iteration (of a direct method, once) with a copy of x as the solution has it. If it returns
+        True or raises StopIteration, the solution so far is returned; other exceptions go through.
     progress : bool
         Show a bar while iterating (extra ``progress``).
     throw : bool
@@ -91,7 +91,8 @@ def solve(
         both are; ``converged``, ``method``, ``reason``, ``residual``, ``normal_residual``, ``iterations``, ``history``,
         ``condition``. With ``damp=0``, a map without full rank (singular values of at most ``max(M, N) * eps`` of the
         largest count as 0) gives the shortest least-squares solution and ``converged=False``, for ``op(x) = b`` has
-        none, or many. Of PyTorch and JAX x is differentiable, once, in b and in kernels, from the solution alone
+        none, or many; iterations cannot always tell. Where a factorisation that was asked for by name finds the map
+        singular, x is nan. Of PyTorch and JAX x is differentiable, once, in b and in kernels, from the solution alone
         (`convmtx.solves.differentiated`); JAX may trace it.
 
     Raises
@@ -144,6 +145,10 @@ class Factorization:
         self._op, self._penalty, self._solver = op, penalty, solver
         found = solver.ready("factorize")
         self.method, self.reason, self.condition = found.factors.method, found.reason, found.factors.condition
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        problem, scale, method = self._solver.problem, self._solver.scale, self._solver.method
+        return _again, (self._op, self._penalty, problem, scale, method)
 
     def __repr__(self) -> str:
         return f"Factorization({self.method}, condition {self.condition:.3g}: {self.reason})"
@@ -221,6 +226,11 @@ def factorize(
         return Factorization(op, (damp, regularizer), Solver(problem, scale, method))
     except Singular as error:
         raise singular(call, error) from None
+
+
+def _again(op: LinearMap, penalty: Any, problem: Problem, scale: float, method: str) -> Factorization:
+    """One that was pickled, made again: factors are not pickled."""
+    return Factorization(op, penalty, Solver(problem, scale, method))
 
 
 def singular(call: str, error: Singular) -> SolveError:

@@ -52,13 +52,13 @@ class _Transpose(Factors):
         self.condition, self.norm = factors.condition, factors.norm
 
     def solve(self, b: AnyArray) -> AnyArray:
-        return self.factors.problem.op(self.factors.normal(b.conj())).conj()
+        return self.factors.image(b.conj()).conj()
 
     def normal(self, g: AnyArray) -> AnyArray:
-        op, inside = self.factors.problem.op, self.factors.solve(g.conj())
+        inside = self.factors.solve(g.conj())
         if self.problem.damp:
-            return (g - op(inside).conj()) / self.problem.damp**2
-        return op(self.factors.normal(inside)).conj()
+            return (g - self.factors.problem.forward(inside).conj()) / self.problem.damp**2
+        return self.factors.image(inside).conj()
 
 
 def _splittable(taps: AnyArray, j: int, axis: Axis) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -205,8 +206,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     5
     """
     call = "rank"
-    if tol is not None and not float(tol) >= 0:
-        raise ArgumentError(sentence(call, f"tol={tol}", "Wanted a number >= 0", "Leave it out for the usual one"))
+    limited(call, tol)
     subject = direct(doubled(call, op))
     way = cheapest(subject)
     if way.work <= PATIENT or not isinstance(subject, ConvOperator):
@@ -217,6 +217,14 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     limit = max(subject.shape) * EPS * upper[0] if tol is None else tol
     ends = int((lower > limit).sum()), int((upper > limit).sum())
     return Certified(ends[1], "exact" if ends[0] == ends[1] else "interval", "interlacing with circulants", *ends)
+
+
+def limited(call: str, tol: Any) -> None:
+    """``tol`` is a number of at least 0, or None."""
+    if tol is not None and not (
+        isinstance(tol, int | float | np.floating | np.integer) and tol >= 0 and tol is not True
+    ):
+        raise ArgumentError(sentence(call, f"tol={tol!r}", "Wanted a number >= 0", "Leave it out for the usual one"))
 
 
 def singular_value_bounds(op: ConvOperator) -> Certified:

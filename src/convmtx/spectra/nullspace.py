@@ -6,10 +6,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
+from convmtx.errors import UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS
-from convmtx.spectra.derived import PATIENT
+from convmtx.spectra.derived import PATIENT, limited
 from convmtx.structure import Blocks, decomposed
 from convmtx.structure.subject import dense, doubled
 from convmtx.taps import channels_back, taps_of
@@ -48,8 +48,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     array([[1., 1., 1., 1.]])
     """
     call = "null_space"
-    if tol is not None and not float(tol) >= 0:
-        raise ArgumentError(sentence(call, f"tol={tol}", "Wanted a number >= 0", "Leave it out for the usual one"))
+    limited(call, tol)
     subject = doubled(call, op)
     rows, columns = subject.shape
     found = []
@@ -79,7 +78,7 @@ def _of_blocks(call: str, op: ConvOperator, found: list[Blocks], tol: float | No
     limit = max(op.shape) * EPS * largest if tol is None else tol
     count = op.shape[1] - sum(int((s > limit).sum()) for _, s, _ in parts)
     memory.require(call, "null space", {"null space": 16 * count * op.shape[1]}, 32 * count * op.shape[1])
-    held = [_unread(op).astype(op.dtype)]
+    held = [_unread(op, found).astype(op.dtype)]
     for blocks, (_, s, v) in zip(found, parts, strict=True):
         kept = (s > limit).sum(axis=1)
         for block in np.flatnonzero(kept < blocks.columns):
@@ -90,10 +89,12 @@ def _of_blocks(call: str, op: ConvOperator, found: list[Blocks], tol: float | No
     return vectors.reshape(-1, *op.in_shape)
 
 
-def _unread(op: ConvOperator) -> AnyArray:
-    """A one for each input that no output reads."""
+def _unread(op: ConvOperator, found: list[Blocks]) -> AnyArray:
+    """A one for each input that no output reads, as far as blocks leave these out."""
     read = np.ones((1, op.geometry.in_channels, *(a.size for a in op.geometry.axes)), bool)
     for j, axis in enumerate(op.geometry.axes):
+        if found[0].splits[j].table is None:
+            continue
         along = np.isin(np.arange(axis.size), axis.table())
         read &= along.reshape(-1, *(1 for _ in range(j + 1, len(op.geometry.axes))))
     places = np.flatnonzero(~channels_back(op.geometry, read))

@@ -20,6 +20,7 @@ An axis of which no rule knows more is one part.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from math import gcd, lcm
@@ -33,6 +34,9 @@ from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.typing import AnyArray, IntArray
+
+#: Positions from which a decomposition is worth threads.
+THREADED = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +213,11 @@ def factor(axis: Axis, vector: AnyArray) -> Split:
         matrix, table = np.zeros((axis.out, axis.size), vector.dtype), axis.table()
         outputs, taps = np.nonzero(table != NOTHING)
         np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
-        # Its threads gain little at such sizes, and wait for each other for long where the machine is busy.
-        with one_blas_thread():
+        # At small sizes threads gain little, and wait for each other for long where the machine is busy.
+        with one_blas_thread() if axis.size < THREADED else nullcontext():
             u, s, v = np.linalg.svd(matrix, full_matrices=False)
-        return u, s, v
+        # The vector is rounded, and so is what a boundary folds onto one position: taps may cancel.
+        return u, np.where(s > 2 * np.finfo(float).eps * np.abs(vector).sum(), s, 0), v
 
     def make() -> AnyArray:
         weights = vector.conj() / np.vdot(vector, vector).real

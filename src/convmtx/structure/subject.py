@@ -17,11 +17,11 @@ from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray
 
 
-def doubled(call: str, op: Any) -> LinearMap:
-    """The map with all its numbers in float64 or complex128 of NumPy, if they are finite."""
+def doubled(call: str, op: Any, name: str = "op") -> LinearMap:
+    """The map with all its numbers in float64 or complex128 of NumPy, if they are finite; ``name`` is the argument."""
     if not isinstance(op, LinearMap):
         remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
-        raise ArgumentTypeError(sentence(call, f"op is a {type(op).__name__}", "Wanted a map of convmtx", remedy))
+        raise ArgumentTypeError(sentence(call, f"{name} is a {type(op).__name__}", "Wanted a map of convmtx", remedy))
     match op:
         case ConvOperator():
             return op.with_kernel(double(call, op.kernel))
