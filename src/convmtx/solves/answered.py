@@ -16,7 +16,7 @@ from convmtx.operator import ConvOperator
 from convmtx.solves.differentiated import Dependence
 from convmtx.solves.iterated import Callback
 from convmtx.solves.outcome import Asked, Outcome
-from convmtx.solves.problem import checked
+from convmtx.solves.problem import checked, norms
 from convmtx.solves.solution import Factors, Solution
 from convmtx.solves.solver import Solver
 from convmtx.typing import AnyArray, Array
@@ -119,7 +119,7 @@ def shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 def finite(call: str, name: str, array: AnyArray) -> AnyArray:
     """An array of NumPy without inf and nan."""
-    if not np.isfinite(array).all():
+    if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
         raise ArgumentError(
             sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", "Fill or mask them first")
         )

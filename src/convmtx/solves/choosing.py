@@ -128,7 +128,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         chosen = _least(curve.validation, damps, int(scores.argmin()))
     elif rule == "lcurve":
         scores = curve.curvature(damps)
-        chosen = float(damps[scores.argmax()])
+        chosen = float(damps[_summit(scores)])
     else:
         level, back = _level(call, noise, right.size) / unit, unit
         scores = residuals - level
@@ -193,6 +193,13 @@ class _Curve:
         left = self.rows - self._sums(damps, lambda s, d: s / (s + d), self.times)
         scores: AnyArray = self.residuals(damps) ** 2 / np.maximum(left, EPS * self.rows) ** 2
         return scores
+
+
+def _summit(scores: AnyArray) -> int:
+    """The highest place with lower ones on both sides, if there is one: an end of a curve is no corner."""
+    inside = (scores[1:-1] >= scores[:-2]) & (scores[1:-1] > scores[2:])
+    among = np.where(np.pad(inside, 1), scores, -np.inf) if inside.any() else scores
+    return int(among.argmax())
 
 
 def _logarithmic(value: float, first: float, second: float) -> tuple[float, float]:

@@ -18,9 +18,9 @@ from convmtx.typing import AnyArray
 
 #: Steps after which rates are compared first, and last; and how much better a preconditioned one has to be: it costs
 #: some 1.6 times as much, and its first steps promise too much where it is bad.
-FIRST, LAST, BETTER = 6, 12, 2.0
+FIRST, LAST, BETTER = 6, 12, 2.4
 #: Steps, and seconds of them, that have to be left for a preconditioner to be looked at.
-MANY, SETUP = 30, 4e-3
+MANY, SETUP = 60, 2e-2
 #: Seconds of a step beside the map: in all and for each number.
 STEP, NUMBER = 5e-5, 5e-9
 #: How many times what a direct way should take is waited for.

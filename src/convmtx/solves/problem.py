@@ -71,8 +71,11 @@ class Problem:
 
 def norms(arrays: AnyArray) -> AnyArray:
     """The 2-norm of each array of a batch."""
-    flat = arrays.reshape(len(arrays), -1)
-    return np.sqrt(np.einsum("ij,ij->i", flat, flat.conj()).real)
+    flat = np.ascontiguousarray(arrays).reshape(len(arrays), -1)
+    if flat.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
 
 
 def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:

@@ -9,7 +9,7 @@ import numpy as np
 from convmtx.operator import ConvOperator
 from convmtx.solves import outcome
 from convmtx.solves.outcome import Asked, Made, Outcome
-from convmtx.solves.problem import Problem
+from convmtx.solves.problem import Problem, norms
 from convmtx.structure import small
 from convmtx.typing import AnyArray
 
@@ -41,7 +41,10 @@ class Solver:
             return Outcome(x, nothing, nothing, nothing == 0, "none", "an empty batch", 0, (), np.nan)
         apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
         b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
-        units = np.array([unit_of(each) for each in b])
+        lengths = norms(b)  # one pass, where looking for the largest entry takes two
+        units = np.ones(m)
+        for j in np.flatnonzero((lengths < 1e-60) | (lengths > 1e60)):
+            units[j] = unit_of(b[j])
         back = units / scale
 
         def column(each: AnyArray) -> AnyArray:

@@ -81,9 +81,9 @@ def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
         return
     kind = 4.0 if taps.dtype.kind == "c" or "fourier" in found[0].rule else 1.0
     make = sum(kind * _small(blocks, problem.damp) for blocks in found)
-    each = TRANSFORM * sum(geometry.shape) * len(found) + NUMBER * sum(
-        kind * b.count * b.rows * b.columns for b in found
-    )
+    slow = max(split.inputs.slow for split in found[0].splits)
+    each = slow * TRANSFORM * sum(geometry.shape) * len(found)
+    each += NUMBER * sum(kind * blocks.count * blocks.rows * blocks.columns for blocks in found)
     for split, axis in zip(found[0].splits, geometry.axes, strict=True):
         if split.rule == "factor":
             make += LARGE * 8 * max(axis.size, axis.out) * min(axis.size, axis.out) ** 2

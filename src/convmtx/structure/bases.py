@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,9 @@ PARALLEL = 1 << 16
 
 class Basis(ABC):
     """Vectors of an axis' inputs or outputs, sorted into blocks."""
+
+    #: What its transforms take beside those of a size that is a product of small primes.
+    slow = 1
 
     #: How many equal blocks share their matrices.
     copies = 1
@@ -57,6 +60,10 @@ class Waves(Basis):
     held: int
     shift: float
     halved: bool
+
+    @property
+    def slow(self) -> int:  # type: ignore[override]
+        return _slow(self.length)
 
     def vectors(self, block: int) -> AnyArray:
         at = np.arange(self.held)[:, None]
@@ -117,6 +124,10 @@ class Cosines(Basis):
 
     n: int
     kind: Literal["cosine", "sine"]
+
+    @property
+    def slow(self) -> int:  # type: ignore[override]
+        return _slow(self.n if self.kind == "cosine" else self.n + 1)
 
     def vectors(self, block: int) -> AnyArray:
         return self.synthesized(np.eye(1, self.n, block), 1).T
@@ -207,6 +218,15 @@ class Columns(Basis):
 
     def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.moveaxis(np.moveaxis(y, axis, -1) @ self.matrix.T, -1, axis)
+
+
+@lru_cache(maxsize=256)
+def _slow(length: int) -> int:
+    """Transforms of sizes with a large prime factor take some ten times as long (Bluestein's algorithm)."""
+    for prime in (2, 3, 5, 7, 11, 13):
+        while length % prime == 0:
+            length //= prime
+    return 1 if length == 1 else 10
 
 
 def _workers(x: AnyArray) -> int:
