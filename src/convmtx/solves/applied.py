@@ -16,7 +16,7 @@ from convmtx.structure.subject import sparse
 from convmtx.typing import AnyArray
 
 #: Entries of a matrix that is taken without asking what an engine would take, and of one that is taken at all.
-SMALL, LARGE = 50_000, 5_000_000
+SMALL, LARGE = 150_000, 5_000_000
 #: Seconds of a product with the matrix, in all and for each entry; beside what is predicted for an engine; and for each
 #: number of a map that is no convolution.
 CALL, ENTRY, BESIDE, NUMBER = 1e-5, 5.5e-10, 5e-5, 1e-7
