@@ -9,8 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from math import prod
-from typing import Any, NamedTuple
+from operator import add
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from convmtx.solves.solution import Factors
 from convmtx.structure import Blocks, small
 from convmtx.typing import AnyArray
 
+Result = TypeVar("Result")
+EVERY = slice(None)
 #: Condition up to which a block is inverted rather than decomposed, and numbers of a piece that stays in cache.
 INVERTED, PIECE = 1e6, 1 << 13
 
@@ -69,8 +73,8 @@ class Part(ABC):
         self.matrices, self.damp = matrices, damp
 
     @abstractmethod
-    def solve(self, b: AnyArray) -> AnyArray:
-        """``H^+ M^H b`` of coefficients (count, rows, R)."""
+    def solve(self, b: AnyArray, some: slice = EVERY) -> AnyArray:
+        """``H^+ M^H b`` of coefficients (count, rows, R), of some of the blocks."""
 
     @abstractmethod
     def normal(self, g: AnyArray) -> AnyArray:
@@ -113,7 +117,7 @@ class Vectors(Spectral):
         self.limit = limit**2
         return int(times[self.squares[:, 0, 0] <= self.limit].sum()) if self.low <= limit else 0
 
-    def _inverse(self, some: slice) -> AnyArray:
+    def _inverse(self, some: slice = EVERY) -> AnyArray:
         """``1 / (|M|^2 + damp^2)``, 0 for what is cut off."""
         squares = self.squares[some]
         if self.damp:
@@ -121,30 +125,20 @@ class Vectors(Spectral):
         kept = squares > self.limit
         return np.divide(1, squares, out=np.zeros_like(squares), where=kept)
 
-    def solve(self, b: AnyArray) -> AnyArray:
-        count, rows, columns = self.matrices.shape
-        y = np.empty((count, columns, b.shape[2]), np.result_type(self.matrices, b))
-        times = np.multiply if rows == 1 else np.matmul
-
-        def share(pieces: Iterable[slice]) -> None:
-            for some in pieces:
-                weights = self.matrices[some].conj().swapaxes(1, 2) * self._inverse(some)
-                times(weights, b[some], out=y[some])
-
-        _in_pieces(share, self.matrices)
-        return y
+    def solve(self, b: AnyArray, some: slice = EVERY) -> AnyArray:
+        weights = self.matrices[some].conj().swapaxes(1, 2) * self._inverse(some)
+        return weights * b if b.shape[1] == 1 else weights @ b
 
     def normal(self, g: AnyArray) -> AnyArray:
-        every = slice(None)
         if self.matrices.shape[2] == 1:
-            return g * self._inverse(every)
-        images = self.matrices @ g
+            return g * self._inverse()
+        images, adjoint = self.matrices @ g, self.matrices.conj().swapaxes(1, 2)
         if not self.damp:
-            return self.matrices.conj().swapaxes(1, 2) @ (images * self._inverse(every) ** 2)
-        return (g - self.matrices.conj().swapaxes(1, 2) @ (images * self._inverse(every))) / self.damp**2
+            return adjoint @ (images * self._inverse() ** 2)
+        return (g - adjoint @ (images * self._inverse())) / self.damp**2
 
     def image(self, g: AnyArray) -> AnyArray:
-        return self.matrices @ g * self._inverse(slice(None))
+        return self.matrices @ g * self._inverse()
 
     def spectrum(self, b: AnyArray) -> tuple[AnyArray, AnyArray]:
         values = np.sqrt(self.squares[:, 0])
@@ -176,8 +170,9 @@ class Triplets(Spectral):
         """``s / (s^2 + damp^2)``, 0 for what is cut off."""
         return self._inverse() * self.s[..., None] if self.damp else _reciprocal(self.s, self.kept)[..., None]
 
-    def solve(self, b: AnyArray) -> AnyArray:
-        return self.vh.conj().swapaxes(1, 2) @ (self._filters() * (self.u.conj().swapaxes(1, 2) @ b))
+    def solve(self, b: AnyArray, some: slice = EVERY) -> AnyArray:
+        inside = self.u[some].conj().swapaxes(1, 2) @ b
+        return self.vh[some].conj().swapaxes(1, 2) @ (self._filters()[some] * inside)
 
     def image(self, g: AnyArray) -> AnyArray:
         return self.u @ (self._filters() * (self.vh @ g))
@@ -212,9 +207,10 @@ class Inverses(Part):
         (self.inverse,) = small.shared_out(lambda some: (np.linalg.inv(some),), matrices)
         self.low, self.high = 1 / _bound(self.inverse), _bound(matrices)
 
-    def solve(self, b: AnyArray) -> AnyArray:
-        x = self.inverse @ b
-        return x + self.inverse @ (b - self.matrices @ x)
+    def solve(self, b: AnyArray, some: slice = EVERY) -> AnyArray:
+        inverse = self.inverse[some]
+        x = inverse @ b
+        return x + inverse @ (b - self.matrices[some] @ x)
 
     def normal(self, g: AnyArray) -> AnyArray:
         return self.solve(self.image(g))
@@ -248,11 +244,11 @@ def _part(matrices: AnyArray, damp: float, spectral: bool) -> Part:
     return Triplets(matrices, damp)
 
 
-def _in_pieces(share: Callable[[Iterable[slice]], None], matrices: AnyArray) -> None:
+def _in_pieces(share: Callable[[Iterable[slice]], Result], matrices: AnyArray) -> list[Result]:
     """Pieces of a stack of matrices that stay in cache, by several threads where these are many."""
     step = max(PIECE // max(prod(matrices.shape[1:]), 1), 1)
     pieces = [slice(first, first + step) for first in range(0, len(matrices), step)]
-    spread(share, pieces, parallel=len(pieces) > 4)
+    return spread(share, pieces, parallel=len(pieces) > 4)
 
 
 class BlockFactors(Factors):
@@ -295,11 +291,9 @@ class BlockFactors(Factors):
             return self._sum(part.solve(self._right(j, b)) for j, part in enumerate(self.parts))
 
     def image(self, g: AnyArray) -> AnyArray:
-        total: Any = np.zeros((1, *self.problem.op.out_shape))
+        every = zip(self.frames, self.parts, self.rows, strict=True)
         with self._blas:
-            for frame, part, rows in zip(self.frames, self.parts, self.rows, strict=True):
-                total = total + frame.synthesized(part.image(frame.analysed(g, True))[:, :rows], False)
-        return total
+            return reduce(add, (f.synthesized(p.image(f.analysed(g, True))[:, :rows], False) for f, p, rows in every))
 
     def _right(self, j: int, b: AnyArray) -> AnyArray:
         """Coefficients of b, with zeros where a regularizer's rows are."""
@@ -308,10 +302,8 @@ class BlockFactors(Factors):
         return np.pad(y, ((0, 0), (0, below), (0, 0))) if below else y
 
     def _sum(self, coefficients: Iterable[AnyArray]) -> AnyArray:
-        total: Any = np.zeros((1, *self.problem.op.in_shape))
-        for frame, each in zip(self.frames, coefficients, strict=True):
-            total = total + frame.synthesized(each, True)
-        return total
+        pairs = zip(self.frames, coefficients, strict=True)
+        return reduce(add, (frame.synthesized(each, True) for frame, each in pairs))
 
     def normal(self, g: AnyArray) -> AnyArray:
         with self._blas:
@@ -347,24 +339,23 @@ class BlockFactors(Factors):
 
     def _by_coefficients(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         frame, part = self.frames[0], self.parts[0]
-        y = self._right(0, b)
-        x = part.solve(y)
-        squares, weights = np.zeros((2, y.shape[2])), frame.times / frame.copies
+        y, weights = self._right(0, b), frame.times / frame.copies
+        count, _, columns = part.matrices.shape
+        x = np.empty((count, columns, y.shape[2]), np.result_type(part.matrices, y))
         times = np.multiply if part.matrices.shape[1:] == (1, 1) else np.matmul
 
         def share(pieces: Iterable[slice]) -> AnyArray:
-            total = np.zeros_like(squares)
+            total = np.zeros((2, y.shape[2]))
             for some in pieces:
-                matrices = part.matrices[some]
-                r = y[some] - times(matrices, x[some])
+                matrices, right = part.matrices[some], y[some]
+                x[some] = found = part.solve(right, some)
+                r = right - times(matrices, found)
                 s = times(matrices.conj().swapaxes(1, 2), r)
-                s -= self.damp**2 * x[some]
+                s -= self.damp**2 * found
                 for j, each in enumerate((r[:, : self.rows[0]], s)):
                     total[j] += weights[some] @ _energies(each)
             return total
 
-        step = max(PIECE // prod(part.matrices.shape[1:]), 1)
-        pieces = [slice(first, first + step) for first in range(0, len(part.matrices), step)]
-        squares = sum(spread(share, pieces, parallel=len(pieces) > 4), squares)
+        squares = reduce(add, _in_pieces(share, part.matrices))
         residual, normal = np.sqrt(squares.reshape(2, len(b), -1).sum(axis=2))
         return frame.synthesized(x, True), residual, normal

@@ -135,7 +135,10 @@ class Blocks:
         return y.reshape(self.count, self.columns if inputs else self.rows, -1)
 
     def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
-        """Arrays from coefficients in the bases, as of `analysed`: its inverse where the bases are complete."""
+        """Arrays from coefficients in the bases, as of `analysed`: its inverse where the bases are complete.
+
+        The coefficients are used up: their memory may be written to.
+        """
         bases, sizes = self._bases(inputs), self._coefficients(inputs)
         d, groups = len(bases), self.geometry.groups
         copies, blocks, each = sizes[0::3], sizes[1::3], sizes[2::3]
@@ -143,9 +146,8 @@ class Blocks:
         each_axis = (axis for j in range(d) for axis in (3 + 2 * d + j, 1 + j, 2 + d + j))
         y = y.transpose(2 + 2 * d, 0, 1 + d, *each_axis)
         y = y.reshape(len(y), -1, *(prod(sizes[3 * j : 3 * j + 3]) for j in range(d)))
-        order = sorted(range(d), key=lambda j: bases[j].halved)
-        for j in order:
-            y = bases[j].synthesized(y, j + 2, own=j != order[0])
+        for j in sorted(range(d), key=lambda j: bases[j].halved):
+            y = bases[j].synthesized(y, j + 2, own=True)
         return channels_back(self.geometry, y)
 
     def _bases(self, inputs: bool) -> list[Basis]:
