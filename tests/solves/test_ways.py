@@ -48,7 +48,10 @@ def assert_solved(F, op, A, damp, b, R=None, transposed=False, maxiter=None):
             limit = limit * max(condition(D), condition(stacked(A.T, damp)))
     assert s.x.shape == (len(b), *op.in_shape)
     assert s.x.dtype == np.result_type(A, b)
-    if not (iterated and "circulant" in F.method and not damp and len(kept(A)) < A.shape[1]):  # not the shortest
+    circulant = iterated and "circulant" in F.method  # which may be far off, and be told to be
+    if circulant and not s.converged:
+        assert "ran out" in s.reason or "ill-conditioned" in s.reason or "not in the range" in s.reason
+    elif not (circulant and not damp and len(kept(A)) < A.shape[1]):  # not the shortest
         assert (distances(s.x.reshape(len(b), -1), expected) <= limit).all()
     if not iterated:
         full = has_full_rank(D)
@@ -387,3 +390,30 @@ def test_methods_that_find_a_map_singular_leave_it_to_the_next():
     expected = least(matrix_of(op), b[None])[0]
     assert np.linalg.norm(s.x - expected) <= 1e-5 * np.linalg.norm(expected)
     assert "singular" in s.reason or "not in the range" in s.reason
+
+
+@pytest.mark.parametrize("damp", [1e-2, 1e-7])
+@pytest.mark.parametrize("method", ["dense", "band", "sparse"])
+def test_adjoints_of_damped_inverses_keep_the_digits_of_the_map(method, damp):
+    op = cm.conv([1.0, 3.0, 0.5], 30, padding="same", boundary="reflect")
+    expected = np.linalg.pinv(np.vstack([op.to_dense(), damp * np.eye(30)]))[:, :30]
+    for found in (cm.pinv(op, damp=damp, method=method).T, cm.pinv(op.T, damp=damp, method=method)):
+        assert np.abs(found.to_dense() - expected.T).max() <= 1e-13
+    transposed = np.linalg.pinv(np.vstack([op.to_dense().T, damp * np.eye(30)]))[:, :30]
+    found = cm.pinv(op.T, damp=damp, method=method).T
+    assert np.abs(found.to_dense() - transposed.T).max() <= 1e-13
+
+
+@pytest.mark.parametrize("damp", [1e-3, 1e-7])
+def test_preconditioners_stay_hermitian_at_small_damping(damp):
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 2, 2)), (20, 2), padding="same")
+    P = cm.preconditioner(op, damp=damp).to_dense()
+    assert np.abs(P - P.T).max() <= 1e-14 * np.abs(P).max()
+    assert np.linalg.eigvalsh(P).min() > 0
+
+
+def test_a_wide_problem_with_a_wide_regularizer_converges():
+    rng = np.random.default_rng(1)
+    op = cm.conv(rng.standard_normal((5, 5)), (40, 40), padding="same", stride=2)
+    R = cm.conv([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], (40, 40), padding="same", stride=2)
+    assert cm.solve(op, rng.standard_normal(op.out_shape), damp=0.3, regularizer=R, method="lsmr").converged

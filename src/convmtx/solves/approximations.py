@@ -97,6 +97,8 @@ def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors
 
 def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
     """An outer product near the kernel, one axis after the other (Kamm, Nagy, Linear Algebra Appl. 284, 1998)."""
+    method = "nearest Kronecker product"
+    _centred(geometry, method)
     vectors, rest = [], taps
     for _ in geometry.axes[1:]:
         lines = np.moveaxis(rest, 2, 0)
@@ -109,7 +111,7 @@ def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFact
     near = (u[:, 0] * s[0]).reshape(rest.shape[:2])
     for vector in vectors:
         near = np.multiply.outer(near, vector)
-    return _near(problem, "nearest Kronecker product", geometry, near)
+    return _near(problem, method, geometry, near)
 
 
 KINDS: dict[str, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {

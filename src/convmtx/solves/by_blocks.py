@@ -26,7 +26,7 @@ from convmtx.typing import AnyArray
 Result = TypeVar("Result")
 EVERY = slice(None)
 #: Condition up to which a block is inverted rather than decomposed, and numbers of a piece that stays in cache.
-INVERTED, PIECE = 1e6, 1 << 13
+INVERTED, PIECE = 1e6, 1 << 14
 
 
 class Frame(NamedTuple):
@@ -178,11 +178,21 @@ class Triplets(Spectral):
         return self.u @ (self._filters() * (self.vh @ g))
 
     def normal(self, g: AnyArray) -> AnyArray:
-        inside = self.vh @ g
-        v = self.vh.conj().swapaxes(1, 2)
+        return self._squared(self.vh.conj().swapaxes(1, 2), g)
+
+    def conormal(self, g: AnyArray) -> AnyArray:
+        """``(M M^H + damp^2)^+ g``."""
+        return self._squared(self.u, g)
+
+    def _squared(self, vectors: AnyArray, g: AnyArray) -> AnyArray:
+        """G divided by ``s^2 + damp^2`` in these vectors, and by ``damp^2`` outside, where there is an outside."""
+        inside = vectors.conj().swapaxes(1, 2) @ g
         if not self.damp:
-            return v @ (_reciprocal(self.s, self.kept)[..., None] ** 2 * inside)
-        return v @ (self._inverse() * inside) + (g - v @ inside) / self.damp**2
+            return vectors @ (_reciprocal(self.s, self.kept)[..., None] ** 2 * inside)
+        found = vectors @ (self._inverse() * inside)
+        if vectors.shape[1] > vectors.shape[2]:
+            found += (g - vectors @ inside) / self.damp**2
+        return found
 
     def spectrum(self, b: AnyArray) -> tuple[AnyArray, AnyArray]:
         return self.s, self.u.conj().swapaxes(1, 2) @ b
@@ -294,6 +304,13 @@ class BlockFactors(Factors):
         every = zip(self.frames, self.parts, self.rows, strict=True)
         with self._blas:
             return reduce(add, (f.synthesized(p.image(f.analysed(g, True))[:, :rows], False) for f, p, rows in every))
+
+    def conormal(self, g: AnyArray) -> AnyArray:
+        if not all(isinstance(part, Triplets) for part in self.parts) or not self.frames[0].outputs_complete:
+            return super().conormal(g)
+        (frame,), (part,) = self.frames, self.parts
+        assert isinstance(part, Triplets)
+        return frame.synthesized(part.conormal(frame.analysed(g, False)), False)
 
     def _right(self, j: int, b: AnyArray) -> AnyArray:
         """Coefficients of b, with zeros where a regularizer's rows are."""

@@ -17,7 +17,7 @@ from convmtx.solves.solution import Factors
 from convmtx.solves.way import CALL, Way
 from convmtx.structure.subject import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import AnyArray, IntArray, Shape
 
 
 class _Matrix(Factors):
@@ -33,24 +33,26 @@ class _Matrix(Factors):
         flat = arrays if self.axes is None else arrays.transpose(0, *(1 + self.axes[0]))
         return flat.reshape(len(arrays), -1)
 
-    def _back(self, flat: AnyArray) -> AnyArray:
-        shape = self.problem.op.in_shape
+    def _back(self, flat: AnyArray, shape: Shape) -> AnyArray:
         if self.axes is None:
             return flat.reshape(-1, *shape)
         return flat.reshape(-1, *(shape[a] for a in self.axes[0])).transpose(0, *(1 + self.axes[1]))
 
     def solve(self, b: AnyArray) -> AnyArray:
-        return self._back(self.found.solve(self._moved(b)))
+        return self._back(self.found.solve(self._moved(b)), self.problem.op.in_shape)
 
     def normal(self, g: AnyArray) -> AnyArray:
-        return self._back(self.found.normal(self._moved(g)))
+        return self._back(self.found.normal(self._moved(g)), self.problem.op.in_shape)
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self._back(self.found.image(self._moved(g)), self.problem.op.out_shape)
 
     def measured(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         """By the matrix that is there: a product with it is quick."""
         right = self._moved(b)
         found = self.found.solve(right)
         r = right - (self.matrix @ found.T).T
-        s, x = (self.matrix.T @ r.conj().T).conj().T, self._back(found)
+        s, x = (self.matrix.T @ r.conj().T).conj().T, self._back(found, self.problem.op.in_shape)
         if self.problem.damp:
             s = s - self._moved(self.problem.penalty(x))
         return x, norms(r), norms(s)

@@ -10,6 +10,7 @@ import numpy as np
 
 from convmtx._xp import as_numpy, numeric
 from convmtx.algebra import LinearMap
+from convmtx.composites import Transposed
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry.resolve import one_of
 from convmtx.operator import ConvOperator
@@ -138,7 +139,8 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
 
 def _spectral(call: str, problem: Problem) -> BlockFactors:
     """Singular values and vectors, where these are to be had."""
-    for way in ways.ranked(problem, 1):
+    transposed = isinstance(problem.op, Transposed)  # solved by what is made for the map that it is the transpose of
+    for way in [ways.dense_way(problem)] if transposed else ways.ranked(problem, 1):
         if way.name in SPECTRAL and way.seconds[0] <= LONGEST and way.fits:
             found = way.make(spectral=True)
             assert isinstance(found, BlockFactors)
@@ -197,7 +199,7 @@ class _Curve:
 
 def _summit(scores: AnyArray) -> int:
     """The highest place with lower ones on both sides, if there is one: an end of a curve is no corner."""
-    inside = (scores[1:-1] >= scores[:-2]) & (scores[1:-1] > scores[2:])
+    inside = (scores[1:-1] >= scores[:-2]) & (scores[1:-1] > scores[2:]) & (scores[1:-1] > 0)
     among = np.where(np.pad(inside, 1), scores, -np.inf) if inside.any() else scores
     return int(among.argmax())
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from convmtx._xp import floating, is_numpy
 from convmtx._xp.gradients import attachable, attached, constants, held
 from convmtx.algebra import LinearMap
@@ -75,9 +77,11 @@ class Dependence:
     def _pull(self, g: AnyArray, *numbers: AnyArray) -> list[AnyArray]:
         """The adjoints of ``A^+``, ``H^+`` and ``I - A^+ A``."""
         factors, scale = self.factors(self.subject(*numbers)[0])
+        batch = g.shape[: g.ndim - len(self.op.in_shape)]
+        if not g.size:
+            return [np.zeros(batch + self.op.out_shape, g.dtype), g, g]
         flat = g.reshape(-1, *self.op.in_shape)
         w, u = factors.normal(flat), factors.image(flat)
-        batch = g.shape[: g.ndim - len(self.op.in_shape)]
         found = [(u / scale).reshape(batch + self.op.out_shape), (w / scale**2).reshape(g.shape)]
         if not self.damp:
             found.append((flat - factors.problem.adjoint(u)).reshape(g.shape))

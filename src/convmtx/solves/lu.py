@@ -42,6 +42,8 @@ class LU(NamedTuple):
     solve: Apply
     #: (m, N) -> (m, N), the pseudo-inverse of ``A^H A + damp^2 R^H R``.
     normal: Apply
+    #: (m, N) -> (m, M), A times that, to the digits that are left of A and not of its square.
+    image: Apply
     #: Estimate of the condition of A, stacked on ``damp R``; where A is wide and R the identity, of ``[A, damp I]``.
     condition: float
     #: Estimate of the norm of A, stacked if so.
@@ -58,7 +60,10 @@ def factored(matrix: Any, damp: float, regularizer: Any = None, *, band: bool) -
 
         stacked = vstack([matrix, damp * regularizer], format="csr")
         lu = _augmented(stacked, 0.0, band)
-        return lu._replace(solve=lambda b: lu.solve(np.pad(b, ((0, 0), (0, stacked.shape[0] - rows)))))
+        return lu._replace(
+            solve=lambda b: lu.solve(np.pad(b, ((0, 0), (0, stacked.shape[0] - rows)))),
+            image=lambda g: lu.image(g)[:, :rows],
+        )
     if damp or rows != columns:
         return _augmented(matrix, damp, band)
     return _square(matrix, _band(*_coordinates(matrix), matrix.data, rows) if band else _sparse(matrix))
@@ -90,7 +95,8 @@ def _square(matrix: Any, factors: Factors) -> LU:
         raise Singular(condition)
     solve = _of_any_dtype(lambda b: factors(b, False), dtype)
     normal = _of_any_dtype(lambda g: factors(factors(g, True), False), dtype)
-    return LU(solve, normal, condition, norm, size)
+    image = _of_any_dtype(lambda g: factors(g, True), dtype)
+    return LU(solve, normal, image, condition, norm, size)
 
 
 def _augmented(matrix: Any, damp: float, band: bool) -> LU:
@@ -136,13 +142,21 @@ def _augmented(matrix: Any, damp: float, band: bool) -> LU:
     def solve(b: AnyArray) -> AnyArray:
         return both(b, np.zeros((len(b), columns), b.dtype))[1]
 
-    def normal(g: AnyArray) -> AnyArray:
+    def pair(g: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """``A H^+ g`` and ``H^+ g``."""
         zeros = np.zeros((len(g), rows), g.dtype)
         if tall:
-            return both(zeros, -g / unit)[1]
-        return both(zeros, g * (unit / damp / damp))[1] if damp else solve(both(zeros, g)[0])
+            y, x = both(zeros, -g / unit)
+            return -unit * y, x
+        if damp:
+            y, x = both(zeros, g * (unit / damp / damp))
+            return -other * y, x
+        y = both(zeros, g)[0]
+        return y, solve(y)
 
-    return LU(_of_any_dtype(solve, dtype), _of_any_dtype(normal, dtype), condition, norm, rows + columns)
+    normal, image = (lambda g: pair(g)[1]), (lambda g: pair(g)[0])
+    solves, normals, images = (_of_any_dtype(each, dtype) for each in (solve, normal, image))
+    return LU(solves, normals, images, condition, norm, rows + columns)
 
 
 def _interleaved(matrix: Any, i: IntArray, j: IntArray, top: float, bottom: float) -> Factors:

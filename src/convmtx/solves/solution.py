@@ -79,6 +79,13 @@ class Factors(ABC):
         """``A H^+ g``, the adjoint of `solve`: (m, *in_shape) to (m, *out_shape)."""
         return self.problem.forward(self.normal(g))
 
+    def conormal(self, g: AnyArray) -> AnyArray:
+        """``(A A^H + damp^2)^+ g``, without a regularizer: (m, *out_shape) to itself."""
+        inside = self.solve(g)
+        if not self.problem.damp:
+            return self.image(inside)
+        return (g - self.problem.forward(inside)) / self.problem.damp**2
+
     def measured(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         """The solutions with their residuals and normal residuals."""
         x = self.solve(b)

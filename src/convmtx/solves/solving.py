@@ -71,7 +71,8 @@ def solve(
                           the solution found is not the shortest
         ================= ==============================================================================================
     rtol : float
-        Where iterations end: by the tests of SciPy's lsmr with ``atol = btol = rtol``.
+        Where iterations end: by the tests of SciPy's lsmr with ``atol = btol = rtol``. They bound residuals; x is
+        within ``normal_residual / damp**2`` of the solution.
     maxiter : int, optional
         Iterations at most; without it as many as there are unknowns, but 1000 at least and 10000 at most.
     x0 : array_like, optional
@@ -93,7 +94,7 @@ def solve(
         largest count as 0) gives the shortest least-squares solution and ``converged=False``, for ``op(x) = b`` has
         none, or many; iterations cannot always tell. Where a factorisation that was asked for by name finds the map
         singular, x is nan. Of PyTorch and JAX x is differentiable, once, in b and in kernels, from the solution alone
-        (`convmtx.solves.differentiated`); JAX may trace it.
+        (`convmtx.solves.differentiated`); JAX may trace it, if ``op`` is a convolution.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def ways(problem: Problem) -> Iterator[Way]:
         return
     else:
         yield from by_any_lu(problem)
-    yield _dense(problem)
+    yield dense_way(problem)
 
 
 class _Transpose(Factors):
@@ -55,10 +55,10 @@ class _Transpose(Factors):
         return self.factors.image(b.conj()).conj()
 
     def normal(self, g: AnyArray) -> AnyArray:
-        inside = self.factors.solve(g.conj())
-        if self.problem.damp:
-            return (g - self.factors.problem.forward(inside).conj()) / self.problem.damp**2
-        return self.factors.image(inside).conj()
+        return self.factors.conormal(g.conj()).conj()
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.factors.solve(g.conj()).conj()
 
 
 def _splittable(taps: AnyArray, j: int, axis: Axis) -> bool:
@@ -124,7 +124,7 @@ def _alike(problem: Problem, found: list[Blocks]) -> list[Blocks] | None:
     return second if len(found) == len(second) == 1 and pairs[0] == pairs[1] else None
 
 
-def _dense(problem: Problem) -> Way:
+def dense_way(problem: Problem) -> Way:
     """By the singular values of the whole matrix."""
     op, regularizer = problem.op, problem.regularizer
     rows, columns = op.shape
