@@ -44,3 +44,14 @@ def double_precision_jax(jax):
             yield
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+@contextmanager
+def one_torch_thread(torch):
+    """Arrays this small are done before threads have met; as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,7 +5,7 @@ import pytest
 
 import convmtx as cm
 
-from .agreement import double_precision_jax
+from .agreement import double_precision_jax, one_torch_thread
 
 torch = pytest.importorskip("torch")
 
@@ -15,11 +15,8 @@ LAPLACE = [[0, 1.0, 0], [1, -4, 1], [0, 1, 0]]
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Arrays this small are done before threads have met."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread(torch):
+        yield
 
 
 def tensors(kernel, op_of, dtype):

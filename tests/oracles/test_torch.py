@@ -5,7 +5,7 @@ import pytest
 
 import convmtx as cm
 
-from .agreement import assert_same_map, whole
+from .agreement import assert_same_map, one_torch_thread, whole
 
 torch = pytest.importorskip("torch")
 # PyTorch says, once a process, that it may copy the input there.
@@ -32,11 +32,8 @@ every_grouping = pytest.mark.parametrize("grouping", [(1, 3, 2), (2, 2, 3), (4, 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Arrays this small are done before threads have met."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread(torch):
+        yield
 
 
 def cut(value, d):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import lcm, prod
+from functools import reduce
+from math import lcm
 from typing import NoReturn
 
 import numpy as np
@@ -17,7 +18,8 @@ from convmtx.operator import ConvOperator
 from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, decomposed
-from convmtx.structure.splits import fourier
+from convmtx.structure.factors import nearest
+from convmtx.structure.splits import centred, fourier
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
@@ -79,16 +81,16 @@ def tchan(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
 
 
 def _wrapped(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    _centred(geometry, method)
+    _as_large(geometry, method)
     return _near(problem, method, replace(geometry, axes=tuple(replace(a, boundary=WRAP) for a in geometry.axes)), taps)
 
 
 def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
     """The even part of the kernel with a symmetric boundary (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)."""
     method = "cosine transforms"
-    _centred(geometry, method)
+    _as_large(geometry, method)
     for j, axis in enumerate(geometry.axes):
-        if 2 * axis.lo != axis.span - 1 or axis.kernel % 2 == 0:
+        if not centred(axis):
             _refuse(method, f"pads ({axis.lo}, {axis.hi}) of a kernel of {axis.kernel}", "odd kernels amid their pads")
         taps = (taps + np.flip(taps, j + 2)) / 2
     axes = tuple(replace(a, boundary=SYMMETRIC) for a in geometry.axes)
@@ -98,19 +100,12 @@ def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors
 def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
     """An outer product near the kernel, one axis after the other (Kamm, Nagy, Linear Algebra Appl. 284, 1998)."""
     method = "nearest Kronecker product"
-    _centred(geometry, method)
+    _as_large(geometry, method)
     vectors, rest = [], taps
-    for _ in geometry.axes[1:]:
-        lines = np.moveaxis(rest, 2, 0)
-        u, s, v = np.linalg.svd(lines.reshape(len(lines), -1), full_matrices=False)
-        vectors.append(u[:, 0] * s[0])
-        rest = v[0].reshape(lines.shape[1:])
-    last = rest.reshape(prod(rest.shape[:2]), -1)
-    u, s, v = np.linalg.svd(last, full_matrices=False)
-    vectors.append(v[0])
-    near = (u[:, 0] * s[0]).reshape(rest.shape[:2])
-    for vector in vectors:
-        near = np.multiply.outer(near, vector)
+    for _ in geometry.axes:
+        vector, rest, _ = nearest(rest, 0)
+        vectors.append(vector)
+    near = reduce(np.multiply.outer, vectors, rest)
     return _near(problem, method, geometry, near)
 
 
@@ -123,7 +118,7 @@ KINDS: dict[str, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {
 }
 
 
-def _centred(geometry: Geometry, method: str) -> None:
+def _as_large(geometry: Geometry, method: str) -> None:
     for axis in geometry.axes:
         if axis.out != axis.size or axis.stride * axis.input_dilation != 1:
             _refuse(method, f"an axis goes from {axis.size} to {axis.out}", "as many outputs as inputs, with stride 1")

@@ -44,10 +44,11 @@ class Frame(NamedTuple):
 
 def frame_of(blocks: Blocks, alone: bool) -> Frame:
     """Of blocks; ``alone`` says that these are all blocks of the map."""
-    rows, columns = (blocks.times.sum() * size for size in (blocks.rows, blocks.columns))
+    times = blocks.times
+    rows, columns = (times.sum() * size for size in (blocks.rows, blocks.columns))
     complete = (alone and rows == blocks.geometry.shape[0], alone and columns == blocks.geometry.shape[1])
     copies = prod(split.inputs.copies for split in blocks.splits)
-    return Frame(blocks.analysed, blocks.synthesized, blocks.times, copies, *complete)
+    return Frame(blocks.analysed, blocks.synthesized, times, copies, *complete)
 
 
 def whole_frame(op: LinearMap) -> Frame:

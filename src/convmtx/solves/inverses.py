@@ -15,7 +15,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, sentenc
 from convmtx.geometry.resolve import flag, one_of
 from convmtx.solves import outcome
 from convmtx.solves.approximations import KINDS, approximated
-from convmtx.solves.lu import Singular
+from convmtx.solves.lu import Singular, of_any_dtype
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import Problem, checked
 from convmtx.solves.solution import Factors
@@ -99,17 +99,10 @@ class Inverse(LinearMap):
         wanted = np.result_type(self.dtype, x)
         if not len(x):
             return np.zeros((0, *self.out_shape), wanted)
-        x = x.astype(np.result_type(x, np.float64), copy=False)
-        if x.dtype.kind == "c" and self.factors.problem.dtype.kind != "c":
-            halves = self._applied(np.concatenate([x.real, x.imag]))
-            y = halves[: len(x)] + 1j * halves[len(x) :]
-        else:
-            y = self._applied(x.conj() if self.conjugated else x)
-            y = y.conj() if self.conjugated else y
-        return y.astype(wanted, copy=False)
+        y = of_any_dtype(self._applied, self.dtype)(x.conj() if self.conjugated else x)
+        return (y.conj() if self.conjugated else y).astype(wanted, copy=False)
 
     def _applied(self, x: AnyArray) -> AnyArray:
-        x = x.astype(self.factors.problem.dtype, copy=False)
         if self.side == "solve":
             return self.factors.solve(x) / self.scale
         if self.side == "normal":

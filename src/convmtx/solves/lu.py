@@ -93,9 +93,9 @@ def _square(matrix: Any, factors: Factors) -> LU:
     condition = norm * _norm(factors, size)
     if not condition <= _limit(size):
         raise Singular(condition)
-    solve = _of_any_dtype(lambda b: factors(b, False), dtype)
-    normal = _of_any_dtype(lambda g: factors(factors(g, True), False), dtype)
-    image = _of_any_dtype(lambda g: factors(g, True), dtype)
+    solve = of_any_dtype(lambda b: factors(b, False), dtype)
+    normal = of_any_dtype(lambda g: factors(factors(g, True), False), dtype)
+    image = of_any_dtype(lambda g: factors(g, True), dtype)
     return LU(solve, normal, image, condition, norm, size)
 
 
@@ -155,7 +155,7 @@ def _augmented(matrix: Any, damp: float, band: bool) -> LU:
         return y, solve(y)
 
     normal, image = (lambda g: pair(g)[1]), (lambda g: pair(g)[0])
-    solves, normals, images = (_of_any_dtype(each, dtype) for each in (solve, normal, image))
+    solves, normals, images = (of_any_dtype(each, dtype) for each in (solve, normal, image))
     return LU(solves, normals, images, condition, norm, rows + columns)
 
 
@@ -244,13 +244,13 @@ def _limit(size: int) -> float:
     return 1 / (8 * EPS * size)
 
 
-def _of_any_dtype(apply: Apply, dtype: np.dtype[Any]) -> Apply:
+def of_any_dtype(apply: Apply, dtype: np.dtype[Any]) -> Apply:
     """A real map applied to complex vectors as to twice as many real ones."""
 
     def applied(b: AnyArray) -> AnyArray:
         if b.dtype.kind != "c" or dtype.kind == "c":
             return apply(b.astype(dtype, copy=False))
-        halves = apply(np.concatenate([b.real, b.imag]))
+        halves = apply(np.concatenate([b.real, b.imag]).astype(dtype, copy=False))
         return halves[: len(b)] + 1j * halves[len(b) :]
 
     return applied

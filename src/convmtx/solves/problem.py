@@ -31,11 +31,6 @@ class Problem:
         second = self.op.dtype if self.regularizer is None else self.regularizer.dtype
         return np.dtype(np.result_type(self.op.dtype, second, np.float64))
 
-    @property
-    def least(self) -> bool:
-        """Whether nothing but the map itself counts."""
-        return self.damp == 0
-
     @cached_property
     def cutoff(self) -> float:
         """The fraction of the norm at which singular values are taken as zero, as of `numpy.linalg.lstsq`."""

@@ -10,7 +10,7 @@ from convmtx.errors import UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.derived import PATIENT, limited
-from convmtx.structure import Blocks, decomposed
+from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.subject import dense, doubled
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray
@@ -73,7 +73,7 @@ def _of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
 
 def _of_blocks(call: str, op: ConvOperator, found: list[Blocks], tol: float | None) -> AnyArray:
     """Of each block what it takes to zero, and the inputs that nobody reads."""
-    parts = [np.linalg.svd(blocks.matrices()) for blocks in found]
+    parts = [small.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
     largest = max(float(s.max(initial=0)) for _, s, _ in parts)
     limit = max(op.shape) * EPS * largest if tol is None else tol
     count = op.shape[1] - sum(int((s > limit).sum()) for _, s, _ in parts)
