@@ -32,6 +32,8 @@ from convmtx.maps import permutation as permutation
 from convmtx.operator import ConvOperator as ConvOperator
 
 if TYPE_CHECKING:  # imported when first asked for, which saves a third of the time that importing convmtx takes
+    from convmtx import plot as plot
+    from convmtx.explorer import explore as explore
     from convmtx.solves import Damping as Damping
     from convmtx.solves import Factorization as Factorization
     from convmtx.solves import Inverse as Inverse
@@ -95,6 +97,7 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "eigvals",
+    "explore",
     "factorize",
     "fit_kernel",
     "from_keras",
@@ -109,6 +112,7 @@ __all__ = [
     "null_space",
     "permutation",
     "pinv",
+    "plot",
     "preconditioner",
     "project",
     "rank",
@@ -135,8 +139,10 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    room = import_module("convmtx.solves" if name in _SOLVES else "convmtx.spectra")
-    value = globals()[name] = getattr(room, name)
+    if name == "plot":
+        return import_module("convmtx.plot")
+    room = "solves" if name in _SOLVES else "explorer" if name == "explore" else "spectra"
+    value = globals()[name] = getattr(import_module(f"convmtx.{room}"), name)
     return value
 
 

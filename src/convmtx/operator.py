@@ -56,6 +56,12 @@ class ConvOperator(LinearMap):
         kernel = f"kernel {tuple(self._kernel.shape)}, {self.dtype}"
         return f"ConvOperator {self.in_shape} -> {self.out_shape}, {kernel}"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: sizes and a small picture of the matrix, of a map of any size at once."""
+        from convmtx.notebook import html
+
+        return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
+
     @cached_property
     def in_shape(self) -> Shape:
         """Shape of one input."""

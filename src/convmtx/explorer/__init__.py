@@ -1,0 +1,176 @@
+"""The explorer: one HTML file in which a convolution and its matrix are looked at, pointed at and varied."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
+from html import escape
+from importlib import resources
+from math import prod
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import as_numpy, is_complex
+from convmtx.boundary import NOTHING
+from convmtx.errors import ArgumentTypeError, UnsupportedError, sentence
+from convmtx.geometry import Axis, Geometry
+from convmtx.operator import ConvOperator
+from convmtx.replacing import replacing, writable
+from convmtx.taps import kernel_of, taps_of
+
+#: Rows and columns of the matrix, values of the kernel, and products of a kernel value and an input that are drawn.
+#: With more, a page takes about a second to follow a slider.
+SIDE, KERNEL, PRODUCTS = 1024, 1024, 16384
+
+
+def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Path:
+    """Write a page that shows kernel, input, output and matrix of a convolution side by side.
+
+    Pointing at a cell of one (with a mouse, a finger or the arrow keys) lights up what belongs to it in the others
+    and says it in words. Sizes, strides, dilation, padding, boundary and flip can be changed in the page, which then
+    shows the call that makes the map it has arrived at. The file is complete in itself: it asks no network for
+    anything, and may be mailed, put on a web page or opened from disk.
+
+    Parameters
+    ----------
+    op : ConvOperator
+        Of one or two spatial axes, with or without channels, with a real kernel of any array library.
+    path : str or os.PathLike
+        The file, ``.html`` or ``.htm``, in a folder that exists. What was there is replaced once the page is complete.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    TypeError
+        Where ``op`` is no `ConvOperator`, or ``path`` no path.
+    ValueError
+        For three axes and more, complex kernels, more than 1024 rows, columns or kernel values or more than 16384
+        products to draw, and where the file cannot be written.
+
+    Notes
+    -----
+    The page computes in double precision, and by the same rule as `convmtx.conv`: its matrix is ``op.to_dense()``.
+    Its input is an example. It needs a browser of 2023 or later.
+
+    Examples
+    --------
+    >>> import tempfile, convmtx as cm
+    >>> op = cm.conv([[1, 0, -1], [2, 0, -2], [1, 0, -1]], (6, 6))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = cm.explore(op, f"{folder}/sobel.html")
+    ...     page.name, page.stat().st_size < 100_000
+    ('sobel.html', True)
+    """
+    if not isinstance(op, ConvOperator):
+        got = f"op is a {type(op).__name__}"
+        raise ArgumentTypeError(sentence("explore", got, "Wanted a ConvOperator", "Make one with convmtx.conv"))
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        got = f"path={path!r}"
+        raise ArgumentTypeError(sentence("explore", got, "Wanted a file name", 'Pass a str, as "conv.html"'))
+    target = writable("explore", Path(path), (".html", ".htm"))
+    _check(op.geometry)
+    page = _page(op)
+    with replacing("explore", target) as file:
+        file.write(page.encode())
+    return Path(path)
+
+
+def _check(g: Geometry) -> None:
+    """Refuse what cannot be drawn, or is too much to look at."""
+    if len(g.axes) > 2:
+        got, wanted = f"op has {len(g.axes)} spatial axes", "Wanted one or two, which can be drawn"
+        raise UnsupportedError(sentence("explore", got, wanted, "Explore one slice, as cm.conv(K[0], shape[1:])"))
+    products, remedy = 0, "Explore the same kernel on a smaller input, as cm.conv(K, (8, 8))"
+    rows, columns = g.shape
+    kernel = prod(g.kernel_shape)
+    if max(rows, columns) <= SIDE and kernel <= KERNEL:
+        reads = prod(int(np.count_nonzero(a.table() != NOTHING)) for a in g.axes)
+        products = g.out_channels * g.channels_per_group[1] * reads
+    if max(rows, columns) > SIDE:
+        got = f"the matrix has {rows} rows and {columns} columns"
+        wanted = f"Wanted at most {SIDE} of each, which can be pointed at"
+    elif kernel > KERNEL:
+        got, wanted = f"the kernel has {kernel} values", f"Wanted at most {KERNEL}, which can be told apart"
+        remedy = "Explore fewer channels or a smaller kernel"
+    elif products > PRODUCTS:
+        got, wanted = f"the matrix joins {products} pairs", f"Wanted at most {PRODUCTS}, which can be drawn at once"
+    else:
+        return
+    raise UnsupportedError(sentence("explore", got, wanted, remedy))
+
+
+def _page(op: ConvOperator) -> str:
+    parts = resources.files("convmtx.explorer")
+    html, style, *scripts = (
+        parts.joinpath(name).read_text("utf-8")
+        for name in ("page.html", "page.css", "rule.js", "pictures.js", "page.js")
+    )
+    script = "".join(scripts)
+    # Escaped so that no value can end the element, or be read as a line end: JSON within HTML within JavaScript.
+    data = json.dumps(_data(op), allow_nan=False).replace("<", "\\u003c")
+    policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'"
+    title = f"convmtx: {op.in_shape} → {op.out_shape}"
+    return Template(html).substitute(
+        title=escape(title), policy=escape(policy), style=style, data=data, script=script
+    )  # fmt: skip
+
+
+def _hash(text: str) -> str:
+    """What a page's policy calls an inline script or style that may run."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _data(op: ConvOperator) -> dict[str, Any]:
+    """What the page starts from, in the words of `convmtx.conv`, or of `convmtx.conv_transpose`."""
+    if is_complex(op.dtype):
+        got, wanted = f"the kernel is {op.dtype}", "Wanted real values, one for each cell"
+        remedy = "Explore its parts, as op.with_kernel(op.kernel.real)"
+        raise UnsupportedError(sentence("explore", got, wanted, remedy))
+    g, kernel = op.geometry, as_numpy("explore", op.kernel)
+    own = g.transposed and not all(a.boundary.name == "zero" for a in g.axes)
+    if own:  # the transpose on a circle is itself a convolution on a circle; no call takes the array it was made with
+        plain = replace(g, transposed=False, flip=False)
+        g, kernel = plain, kernel_of(plain, taps_of(g, kernel))
+    if kernel.dtype.kind not in "iu":
+        kernel = kernel.astype(np.float64)
+    return {
+        "kernel": [_number(value) for value in kernel.ravel().tolist()],
+        "axes": [_words(a, transposed=g.transposed) for a in g.axes],
+        "in_channels": g.in_channels,
+        "out_channels": g.out_channels,
+        "groups": g.groups,
+        "layout": g.layout.value,
+        "flip": g.flip,
+        "transposed": g.transposed,
+        "own": own,
+        "most": {"side": SIDE, "products": PRODUCTS},
+    }
+
+
+def _words(a: Axis, *, transposed: bool) -> dict[str, Any]:
+    """An axis as a call names it: of a transposed map stride and input dilation trade places, and pads are cuts."""
+    stride, stretch, lo, hi = a.stride, a.input_dilation, a.lo, a.hi
+    if transposed:
+        stride, stretch, lo, hi = stretch, stride, a.span - 1 - lo, a.span - 1 - hi
+    return {
+        "size": a.size, "kernel": a.kernel, "stride": stride, "dilation": a.dilation, "input_dilation": stretch,
+        "lo": lo, "hi": hi, "boundary": a.boundary.name,
+    }  # fmt: skip
+
+
+def _number(value: float) -> float | str:
+    """A number of JSON; where JSON has none, the name by which JavaScript makes it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,119 @@
+"""What pictures share: axes, colours that stand out from light and from dark, and text that can be read on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.extras import needed
+from convmtx.typing import AnyArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+#: Of taps, in turn: of middle lightness, and told apart by those who do not see red or green.
+TAPS = ("#d55e00", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#3a7fc1", "#a2a336", "#8f6bc2", "#8c7a5b")
+#: Of entries that are sums of several taps.
+FOLDED = "#8a8a8a"
+#: Of numbers below zero, and above.
+BELOW, ABOVE = "#3a7fc1", "#e0731a"
+#: Of lines between blocks and of frames inside a picture.
+LINE = "#808080"
+#: Of the outline of a window.
+WINDOW = "#cc79a7"
+#: Behind cells that hold nothing: a trace of grey.
+FAINT = (0.5, 0.5, 0.5, 0.08)
+#: Luminance, from 0 to 1, on which black and white are read equally well.
+LIGHT = 0.179
+
+
+def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
+    """The axes to draw on: those given, or those of a new figure of pyplot, which notebooks show by themselves."""
+    needed(call, "matplotlib", "plot")
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        got = f"ax is a {type(ax).__module__}.{type(ax).__qualname__}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted Axes of matplotlib", "Leave it out for a new figure"))
+    return ax
+
+
+def title(ax: Axes, text: str) -> None:
+    """A title above whatever is written above the topmost tiles."""
+    ax.set_title(text, pad=6.0 if ax.axison else 16.0)
+
+
+def whole(*sides: Any) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    for side in sides:
+        side.set_major_locator(MaxNLocator(integer=True))
+
+
+def signed() -> Colormap:
+    """Of numbers from -1 to 1: the nearer to zero, the more of the background is seen."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    ends = [(0.0, to_rgba(BELOW)), (0.5, to_rgba(BELOW, 0.12)), (0.5, to_rgba(ABOVE, 0.12)), (1.0, to_rgba(ABOVE))]
+    return LinearSegmentedColormap.from_list("signed", ends)
+
+
+def density() -> Colormap:
+    """Of numbers from 0 to 1: the more, the less of the background is seen."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    ends = [(0.0, to_rgba(BELOW, 0.35)), (0.5, to_rgba(BELOW)), (1.0, to_rgba(ABOVE))]
+    return LinearSegmentedColormap.from_list("density", ends)
+
+
+def tap_colors(count: int) -> AnyArray:
+    """A colour (count, 4) for each tap, the same ones again after the last."""
+    from matplotlib.colors import to_rgba_array
+
+    return np.resize(to_rgba_array(TAPS), (count, 4))
+
+
+def ink(ax: Axes, color: Any) -> str:
+    """Black or white, whichever is read on this colour on these axes."""
+    from matplotlib.colors import to_rgba
+
+    *rgb, alpha = to_rgba(color)
+    mixed = alpha * np.array(rgb) + (1 - alpha) * np.array(to_rgba(ax.figure.figure.get_facecolor())[:3])
+    linear = np.where(mixed <= 0.04045, mixed / 12.92, ((mixed + 0.055) / 1.055) ** 2.4)  # sRGB
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > LIGHT else "white"
+
+
+def written(value: Any) -> str:
+    """A number in three digits."""
+    if isinstance(value, complex | np.complexfloating):
+        return f"{value.real:.3g}{value.imag:+.3g}j"
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def fitting(ax: Axes, texts: list[str]) -> float:
+    """Points in which texts fit into cells of one unit."""
+    wide, high = (abs(end - start) for start, end in (ax.get_xlim(), ax.get_ylim()))
+    width, height = (size * 72 / ax.figure.dpi for size in (ax.bbox.width / wide, ax.bbox.height / high))
+    if ax.get_aspect() != "auto":
+        width = height = min(width, height)
+    return min(0.6 * height, width / (0.68 * max(map(len, texts), default=1)), 11.0)
+
+
+def write(ax: Axes, places: Iterable[Any], values: AnyArray, colors: AnyArray, least: float) -> bool:
+    """Numbers into cells of these colours; none, and False, where they would be smaller than ``least`` points."""
+    texts = [written(value) for value in values.tolist()]
+    size = fitting(ax, texts)
+    if size < least:
+        return False
+    for (x, y), text, color in zip(places, texts, colors, strict=True):
+        ax.text(x, y, text, ha="center", va="center", fontsize=max(size, 2.0), color=ink(ax, color))
+    return True

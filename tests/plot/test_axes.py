@@ -1,0 +1,125 @@
+"""What all pictures share: where they draw, what they leave alone, what they refuse."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+
+KERNEL = np.arange(1.0, 10).reshape(3, 3)
+OP = cm.conv(KERNEL, (6, 5), padding="same", boundary="symmetric")
+CHANNELS = cm.conv(np.arange(1.0, 73).reshape(3, 3, 2, 4) - 20, (5, 5, 4), groups=2, padding="same")
+LINE = cm.conv([1.0, -2.0, 3.0], 9, stride=2)
+PICTURES = {
+    "matrix": lambda op, ax=None: cm.plot.matrix(op, ax),
+    "row": lambda op, ax=None: cm.plot.row(op, 3, ax),
+    "kernel": lambda op, ax=None: cm.plot.kernel(op, ax),
+    "spectrum": lambda op, ax=None: cm.plot.spectrum(op, ax),
+    "symbol": lambda op, ax=None: cm.plot.symbol(op, ax),
+    "cost": lambda op, ax=None: cm.plot.cost(op, ax),
+}
+
+
+@pytest.fixture(params=list(PICTURES))
+def picture(request):
+    return PICTURES[request.param]
+
+
+@pytest.mark.parametrize("op", [OP, CHANNELS, LINE], ids=["image", "channels", "signal"])
+@pytest.mark.parametrize("theme", ["default", "dark_background"])
+def test_every_picture_is_drawn_in_light_and_dark(picture, op, theme, figures):
+    with figures.style.context(theme):
+        ax = picture(op)
+        ax.figure.canvas.draw()
+        drawn = np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
+
+    background = drawn[0, 0]
+    assert (np.abs(drawn - background).sum(axis=2) > 60).mean() > 0.005  # something stands out
+    assert ax.get_title()
+
+
+def test_given_axes_are_drawn_on_and_pyplot_is_left_alone(picture, figures):
+    from matplotlib.figure import Figure
+
+    mine, beside = figures.subplots(1, 2)[1]
+    figures.sca(beside)
+    numbers = figures.get_fignums()
+    other = Figure().subplots()
+
+    assert picture(OP, other) is other
+    assert figures.get_fignums() == numbers
+    assert figures.gca() is beside
+    assert not mine.has_data()
+    assert not beside.has_data()
+
+
+def test_without_axes_a_figure_of_pyplot_is_made_which_notebooks_show(picture, figures):
+    before = figures.get_fignums()
+    ax = picture(OP)
+
+    (number,) = set(figures.get_fignums()) - set(before)
+    assert figures.figure(number) is ax.figure
+
+
+def test_a_picture_fits_among_others(picture):
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    axes = figure.subfigures(1, 2)[0].subplots(2, 1)
+
+    assert picture(OP, axes[1]) is axes[1]
+    figure.canvas.draw()
+    assert not axes[0].has_data()
+
+
+def test_what_is_no_axes_is_refused(picture):
+    with pytest.raises(cm.ArgumentTypeError, match=r"plot\.\w+: ax is a builtins.int. Wanted Axes of matplotlib"):
+        picture(OP, 3)
+
+
+def test_what_is_no_map_is_refused(picture):
+    with pytest.raises(cm.ArgumentTypeError, match="Wanted a map of convmtx"):
+        picture(np.eye(3))
+
+
+@pytest.mark.parametrize("name", ["kernel", "symbol", "cost"])
+def test_a_map_that_is_no_convolution_has_no_kernel(name):
+    product = OP @ cm.conv([[1.0, 2.0]], (6, 5), padding="same", boundary="edge")
+
+    with pytest.raises(cm.UnsupportedError, match=rf"plot.{name}: op is a Product. Wanted a convolution"):
+        PICTURES[name](product)
+
+
+def test_kernels_of_torch_are_drawn(picture):
+    torch = pytest.importorskip("torch")
+    op = cm.conv(torch.tensor(KERNEL, requires_grad=True), (6, 5), padding="same")
+
+    assert picture(op).get_title() == picture(cm.conv(KERNEL, (6, 5), padding="same")).get_title()
+
+
+def test_half_precision_is_drawn(picture):
+    assert picture(cm.conv(KERNEL.astype(np.float16), (6, 5))).get_title()
+
+
+def test_pictures_are_missed_with_the_name_of_their_extra(picture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    with pytest.raises(
+        cm.MissingExtraError, match=r'Wanted matplotlib. Install it, as with pip install "convmtx\[plot\]"'
+    ):
+        picture(OP)
+
+
+def test_numbers_need_no_matplotlib():
+    code = """if True:
+        import sys, convmtx as cm
+        op = cm.conv([1.0, 2.0], 5)
+        for call in (cm.plot.matrix_data, cm.plot.kernel_data, cm.plot.spectrum_data, cm.plot.symbol_data):
+            call(op)
+        cm.plot.row_data(op, 0), cm.plot.cost_data(op), op._repr_html_()
+        print("matplotlib" in sys.modules)
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "False\n"

@@ -1,0 +1,98 @@
+"""The kernel as it was given, whatever its layout."""
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_both_layouts_show_the_same_taps(groups, transposed):
+    first = np.random.default_rng(0).normal(size=(4, 6 // groups, 2, 3))
+    last = np.moveaxis(first, (0, 1), (-1, -2))
+    make = cm.conv_transpose if transposed else cm.conv
+    channels = 4 if transposed else 6
+    one = cm.plot.kernel_data(make(first, (channels, 5, 5), groups=groups, channels="first"))
+    other = cm.plot.kernel_data(make(last, (5, 5, channels), groups=groups))
+
+    assert np.array_equal(one.taps, first)
+    assert np.array_equal(other.taps, first)
+    assert np.array_equal(one.outputs, other.outputs)
+    assert np.array_equal(one.inputs, other.inputs)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_pairs_are_those_that_are_joined(transposed):
+    """Each pair's taps are the block of the matrix that joins these channels, for a kernel of one tap."""
+    kernel = np.arange(1.0, 13).reshape(4, 3, 1)
+    op = (cm.conv_transpose if transposed else cm.conv)(kernel, (4 if transposed else 6, 1), groups=2, channels="first")
+    data = cm.plot.kernel_data(op)
+
+    dense = np.zeros(op.shape)
+    dense[data.outputs, data.inputs] = data.taps[..., 0]
+    assert np.array_equal(dense, op.to_dense())
+
+
+def test_a_flipped_kernel_is_shown_as_it_was_given(ax):
+    kernel = np.arange(6).reshape(2, 3)
+    cm.plot.kernel(cm.conv(kernel, (4, 4), flip=True), ax)
+
+    assert np.array_equal(np.asarray(ax.images[0].get_array()), kernel)
+    assert [text.get_text() for text in ax.texts] == list("012345")
+    assert ax.get_title() == "kernel (2, 3), int64"
+
+
+def test_one_axis_shows_stems(ax):
+    cm.plot.kernel(cm.conv([2.0, -1.0], 5), ax)
+
+    assert ax.collections[1].get_offsets().tolist() == [[0, 2], [1, -1]]
+
+
+def test_channels_of_one_axis_stand_below_each_other(ax):
+    kernel = np.random.default_rng(0).normal(size=(3, 2, 2))
+    cm.plot.kernel(cm.conv(kernel, (5, 2)), ax)
+
+    assert np.array_equal(np.asarray(ax.images[0].get_array()), kernel.transpose(2, 1, 0).reshape(4, 3))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["f0, c0", "f0, c1", "f1, c0", "f1, c1"]
+
+
+def test_each_pair_of_channels_has_a_tile_output_below_output(ax):
+    kernel = np.random.default_rng(0).normal(size=(2, 3, 5, 5))
+    cm.plot.kernel(cm.conv(kernel, (3, 8, 8), channels="first"), ax)
+
+    image = np.asarray(ax.images[0].get_array())
+    gap = (image.shape[1] - 15) // 2
+    for f in range(2):
+        for c in range(3):
+            tile = image[f * (5 + gap) :, c * (5 + gap) :][:5, :5]
+            assert np.array_equal(tile, kernel[f, c])
+    assert np.isnan(image).sum() == image.size - kernel.size
+    names = [text.get_text() for text in ax.texts]
+    assert names == [f"f{f}, c{c}" for f in range(2) for c in range(3)]
+    assert len(ax.figure.axes) == 2  # too many numbers to write: a colour bar
+
+
+def test_slices_of_a_volume_have_tiles(ax):
+    kernel = np.arange(8.0).reshape(2, 2, 2)
+    cm.plot.kernel(cm.conv(kernel, (4, 4, 4)), ax)
+
+    image = np.asarray(ax.images[0].get_array())
+    assert np.array_equal(image[:, :2], kernel[0])
+    assert np.array_equal(image[:, -2:], kernel[1])
+
+
+def test_of_many_channels_the_first_pairs_are_drawn(ax):
+    kernel = np.random.default_rng(0).normal(size=(64, 64, 3, 3))
+    cm.plot.kernel(cm.conv(kernel, (64, 8, 8), channels="first"), ax)
+
+    assert ax.get_title() == "kernel (64, 64, 3, 3), float64\nthe first 256 pairs of 4096"
+    assert np.isfinite(np.asarray(ax.images[0].get_array())).sum() == 256 * 9
+
+
+def test_a_kernel_of_zeros_and_one_with_nan_are_drawn(ax):
+    cm.plot.kernel(cm.conv(np.zeros((2, 2)), (4, 4)), ax)
+    cm.plot.kernel(cm.conv(np.array([[np.nan, 1.0], [np.inf, 2.0]]), (4, 4)), ax)
+
+    assert ax.images[-1].norm.vmax == 2
+    ax.figure.canvas.draw()

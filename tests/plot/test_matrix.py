@@ -1,0 +1,169 @@
+"""The matrix: every entry's tap against the loop reference, and what is drawn against the numbers."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+import convmtx as cm
+import reference
+from convmtx.plot import style
+from convmtx.plot.matrices import FOLDED
+
+CASES = [
+    ("zero", 1, 1, (1, 1), 1, False, 1),
+    ("wrap", 1, 1, (2, 0), 1, True, 1),
+    ("reflect", 2, 1, (2, 2), 1, False, 2),
+    ("symmetric", 1, 2, (3, 1), 1, True, 2),
+    ("edge", 1, 1, (4, 4), 2, False, 1),
+]
+
+
+def told(bits):
+    """The one tap whose bit is set, -1 for none, -2 for several."""
+    several = np.vectorize(lambda n: int(n).bit_count(), otypes=[int])(bits)
+    return np.where(several == 0, -1, np.where(several > 1, FOLDED, np.log2(np.maximum(bits, 1)).astype(int)))
+
+
+@pytest.mark.parametrize(("boundary", "stride", "dilation", "pads", "stretch", "flip", "groups"), CASES)
+@pytest.mark.parametrize("layout", ["last", "first"])
+def test_every_entry_knows_its_tap(boundary, stride, dilation, pads, stretch, flip, groups, layout):
+    bits = 2 ** np.arange(6).reshape(2, 3)
+    K = np.broadcast_to(bits[..., None, None], (2, 3, 2, 2 * groups))
+    sizes = (5, 4)
+    twice = ((stride,) * 2, (dilation,) * 2, [pads] * 2, (stretch,) * 2, [boundary] * 2)
+    W = reference.tensor(K, sizes, *twice, groups, flip)
+    shape, kernel = (*sizes, 2 * groups), K
+    if layout == "first":
+        shape, kernel = (2 * groups, *sizes), np.moveaxis(K, (-1, -2), (0, 1))
+        W = np.moveaxis(np.moveaxis(W, 2, 0), -1, 3)
+    op = cm.conv(
+        kernel, shape, stride=stride, dilation=dilation, padding=[pads] * 2, input_dilation=stretch,
+        boundary=boundary, flip=flip, groups=groups, channels=layout,
+    )  # fmt: skip
+    data = cm.plot.matrix_data(op, cells=500)
+
+    matrix = W.reshape(op.shape)
+    assert np.array_equal(data.taps, told(matrix))
+    assert np.array_equal(data.values, matrix)
+    assert np.array_equal(data.counts, matrix != 0)
+
+
+def test_a_transposed_convolution_shows_the_kernel_as_it_was_given():
+    bits = 2 ** np.arange(6).reshape(2, 3)
+    forward = reference.tensor(
+        bits[..., None, None], (5, 6), (2, 2), (1, 1), [(1, 0)] * 2, (1, 1), ["zero"] * 2, 1, False
+    )
+    op = cm.conv(bits, (5, 6), stride=2, padding=[(1, 0)] * 2).T
+
+    assert np.array_equal(cm.plot.matrix_data(op).taps, told(forward.reshape(op.shape[::-1]).T))
+
+
+def test_one_entry_a_cell_is_drawn_in_the_colour_of_its_tap(ax):
+    op = cm.conv([1, 2, 3], 5, padding=2, boundary="reflect")
+    data = cm.plot.matrix_data(op)
+    cm.plot.matrix(op, ax)
+
+    (image,) = ax.images
+    colors = np.asarray(image.get_array())
+    assert colors.shape == (*op.shape, 4)
+    for tap in range(3):
+        assert (colors[data.taps == tap] == to_rgba(style.TAPS[tap])).all()
+    assert (data.taps == FOLDED).any()
+    assert (colors[data.taps == FOLDED] == to_rgba(style.FOLDED)).all()
+    assert (colors[data.taps == -1, 3] == 0).all()
+    assert image.get_extent() == [-0.5, 4.5, 6.5, -0.5]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["K[0]", "K[1]", "K[2]", "sum of\nseveral taps"]
+
+
+def test_colours_come_again_after_the_last(ax):
+    cm.plot.matrix(cm.conv(np.ones(11), 11), ax)
+
+    colors = np.asarray(ax.images[0].get_array())[0]
+    assert len({tuple(color) for color in colors}) == len(style.TAPS) == 9
+    assert np.array_equal(colors[:2], colors[9:])
+
+
+def test_values_are_written_where_entries_are_stored(ax):
+    op = cm.conv([1.5, 0.0, -2.0], 4)
+    cm.plot.matrix(op, ax, values=True)
+
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert written == {(0, 0): "1.5", (1, 0): "0", (2, 0): "-2", (1, 1): "1.5", (2, 1): "0", (3, 1): "-2"}
+
+
+@pytest.mark.parametrize(("layout", "kernel", "shape", "rows", "columns", "names"), [
+    ("first", (2, 3, 2, 2), (3, 3, 4), ["f0, row 0", "f0, row 1", "f1, row 0", "f1, row 1"],
+     [f"c{c}, row {r}" for c in range(3) for r in range(3)], ("output (f, o1, o2)", "input (c, i1, i2)")),
+    ("last", (2, 2, 3, 2), (3, 4, 3), [f"row {r}, column {c}" for r in range(2) for c in range(3)],
+     [f"row {r}, column {c}" for r in range(3) for c in range(4)], ("output (o1, o2, f)", "input (i1, i2, c)")),
+    ("last", (2, 2), (3, 4), ["row 0", "row 1"], ["row 0", "row 1", "row 2"], ("output (o1, o2)", "input (i1, i2)")),
+])  # fmt: skip
+def test_blocks_are_labelled_by_channel_and_row(ax, layout, kernel, shape, rows, columns, names):
+    op = cm.conv(np.ones(kernel), shape, channels=layout)
+    cm.plot.matrix(op, ax)
+
+    assert [label.get_text() for label in ax.get_yticklabels()] == rows
+    assert [label.get_text() for label in ax.get_xticklabels()] == columns
+    size = op.shape[0] // len(rows)
+    assert np.allclose(ax.get_yticks(), np.arange(len(rows)) * size + (size - 1) / 2)
+    assert (ax.get_ylabel(), ax.get_xlabel()) == names
+    between = {line.get_ydata()[0] for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]}
+    assert {j * size - 0.5 for j in range(1, len(rows))} <= between
+
+
+def test_large_matrices_are_drawn_by_density(ax):
+    op = cm.conv(np.ones((3, 3)), (60, 60), padding="same")
+    data = cm.plot.matrix_data(op, cells=30)
+    cm.plot.matrix(op, ax, cells=30)
+
+    rows, columns = data.row_edges, data.column_edges
+    stored = (op.to_dense() != 0).astype(int)
+    counts = np.add.reduceat(np.add.reduceat(stored, rows[:-1], axis=0), columns[:-1], axis=1)
+    expected = counts / np.outer(np.diff(rows), np.diff(columns))
+    assert data.taps is data.values is None
+    assert np.array_equal(data.counts, counts)
+    drawn = ax.images[0].get_array()
+    assert np.array_equal(drawn.mask, counts == 0)
+    assert np.allclose(drawn.filled(0), expected)
+    assert ax.get_title() == f"3600 x 3600, {op.nnz} stored\ncells of up to 120 x 120"
+    assert ax.images[0].get_extent() == [-0.5, 3599.5, 3599.5, -0.5]
+    assert len(ax.figure.axes) == 2  # with the colour bar
+
+
+def test_a_matrix_that_no_memory_holds_is_drawn(ax):
+    op = cm.conv(np.ones((3, 3)), (2**29, 2**29), padding="same")
+    cm.plot.matrix(op, ax)
+
+    assert ax.get_title().startswith(f"{2**58} x {2**58}, {op.nnz} stored\n")
+    ax.figure.canvas.draw()
+
+
+def test_other_maps_are_drawn_by_value(ax):
+    op = cm.conv([1.0, -2.0], 6, padding="same") @ cm.conv([1.0, 0.5, 3.0], 6, padding="same", boundary="edge")
+    assert not isinstance(op, cm.ConvOperator)
+    data = cm.plot.matrix_data(op)
+    cm.plot.matrix(op, ax, values=True)
+
+    dense = op.to_dense()
+    assert np.array_equal(data.values, dense)
+    assert data.taps is None
+    drawn = ax.images[0].get_array()
+    assert np.array_equal(drawn.filled(0), dense)
+    assert len(ax.texts) == data.counts.sum()
+
+
+def test_what_cannot_be_drawn_is_refused():
+    op = cm.conv([1.0, 2.0], 50)
+    other = cm.conv([1.0, 2.0], 50, padding="same") @ cm.conv([1.0, 2.0], 50, padding="same", boundary="edge")
+
+    with pytest.raises(cm.ArgumentError, match=r"cells=0. Wanted an integer >= 1"):
+        cm.plot.matrix(op, cells=0)
+    with pytest.raises(cm.ArgumentTypeError, match=r"cells=1.5"):
+        cm.plot.matrix_data(op, cells=1.5)
+    with pytest.raises(cm.ArgumentTypeError, match=r"values=1. Wanted True or False"):
+        cm.plot.matrix(op, values=1)
+    with pytest.raises(cm.ArgumentError, match=r"values=True for a matrix of 49 x 50. Numbers are written up to 40"):
+        cm.plot.matrix(op, values=True)
+    with pytest.raises(cm.UnsupportedError, match=r"the matrix of a Product is 50 x 50. Patterns of maps that are no"):
+        cm.plot.matrix(other, cells=49)
