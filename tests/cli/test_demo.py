@@ -121,7 +121,7 @@ def damaged(form, change):
 @pytest.mark.parametrize(("form", "change"), [("csr", 1e-6), ("dense", math.nan)])
 def test_a_form_that_differs_is_found(tmp_path, monkeypatch, undrawn, capsys, form, change):
     monkeypatch.setattr(demo, "_make", damaged(form, change))
-    assert main(["demo", "--size", "16", "--picture", str(tmp_path / "a.png")]) == 1
+    assert main(["demo", "--size", "16", "--picture", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr()
     assert said.out.count("FAILED: form @ x == op(x)") == 3
     assert said.out.count("entry by entry") == said.out.count(", allowed 0\n") == 3

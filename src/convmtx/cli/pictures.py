@@ -1,0 +1,73 @@
+"""Pictures as arrays from 0 to 1, and back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from convmtx.cli.report import refused
+from convmtx.extras import needed
+from convmtx.typing import AnyArray
+
+if TYPE_CHECKING:
+    from convmtx.cli.reading import Source
+
+#: Formats by suffix: Pillow would also look for others in the file, some of which run programs.
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
+_GREY = {"1": "L", "L": "L", "LA": "L", "La": "L"}
+_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Grey (rows, columns) or colour (rows, columns, 3), from 0 to 1 where ``depth`` is that of whole numbers."""
+
+    values: AnyArray
+    #: Bits of a number in the file, 8 or 16; 32 for floats, which are taken as they are.
+    depth: int
+
+
+def read_picture(source: Source) -> Picture:
+    """What a file shows, turned upright as the camera says; transparency is left out."""
+    needed(source.call, "PIL", "files")
+    from PIL import Image, ImageOps
+
+    log = logging.getLogger("PIL")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())  # it would write on stderr what its errors tell as well
+    with source.parsing(), Image.open(source.path, formats=[FORMATS[source.suffix]]) as image:
+        source.fit((image.height, image.width, 3), 16)
+        return _of(source, ImageOps.exif_transpose(image))
+
+
+def _of(source: Source, image: Any) -> Picture:
+    if image.mode in _GREY or image.mode in _COLOUR:
+        return Picture(np.asarray(image.convert(_GREY.get(image.mode, "RGB"))) / 255, 8)
+    if image.mode == "F":
+        return Picture(np.asarray(image, float), 32)
+    values = np.asarray(image)
+    if image.mode.startswith("I") and values.ndim == 2 and values.min() >= 0 and values.max() <= 65535:
+        return Picture(values / 65535, 16)
+    got = f"{source.path} has pixels of mode {image.mode}"
+    raise refused(source.call, got, "Wanted grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
+
+
+def write_picture(call: str, file: BinaryIO, suffix: str, picture: Picture) -> int:
+    """Write the values, clipped to 0 to 1 where the file has whole numbers, and tell how many were outside.
+
+    Colour has 8 bits, for Pillow has no more; floats keep their values where the file takes them.
+    """
+    needed(call, "PIL", "files")
+    from PIL import Image
+
+    values, form = picture.values, FORMATS[suffix]
+    if picture.depth == 32 and form == "TIFF" and values.ndim == 2:
+        Image.fromarray(values.astype(np.float32)).save(file, form)
+        return 0
+    top, kind = (65535, np.uint16) if picture.depth == 16 and values.ndim == 2 else (255, np.uint8)
+    outside = int(((values < 0) | (values > 1)).sum())
+    Image.fromarray(np.round(np.clip(values, 0, 1) * top).astype(kind)).save(file, form)
+    return outside

@@ -1,0 +1,141 @@
+"""Matrices to files that other programs read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from convmtx.cli.report import refused
+from convmtx.extras import needed
+from convmtx.replacing import replacing, writable
+from convmtx.typing import AnyArray
+
+SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5", ".zarr")
+#: What is built for a file; .npz takes any sparse format.
+FORMS = {".npy": "dense", ".mtx": "coo", ".mat": "csc", ".h5": "csr", ".hdf5": "csr", ".zarr": "csr"}
+#: Bytes of a variable in a .mat file, at most.
+_MAT_MOST = (1 << 31) - 1
+
+
+def target_of(call: str, path: Path) -> Path:
+    """Where a matrix can be written; a folder, such as zarr makes, is never replaced."""
+    if path.suffix.lower() != ".zarr":
+        return writable(call, path, SUFFIXES)
+    needed(call, "zarr", "files")
+    if os.path.lexists(path):
+        raise refused(call, f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
+    return Path(os.path.realpath(path.parent)) / writable(call, path, SUFFIXES).name
+
+
+def check_storable(call: str, dtype: np.dtype[Any], suffix: str, nnz: int) -> None:
+    """Refuse what would be written wrong."""
+    wanted = ""
+    if suffix != ".npy" and dtype == np.float16:
+        wanted = "SciPy has no sparse arrays of it"
+    if suffix in (".mtx", ".mat") and dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        wanted = f"{suffix} files have double precision at most"
+    if suffix in (".h5", ".hdf5", ".zarr") and dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        wanted = f"Other programs read no such numbers from {suffix} files"
+    if wanted:
+        raise refused(call, f"a kernel of {dtype}", wanted, "Cast it first, or use .npy")
+    if suffix == ".mat" and nnz * 16 > _MAT_MOST:
+        got = f"a matrix with {nnz} entries in a .mat file"
+        raise refused(call, got, f"A variable there has at most {_MAT_MOST} bytes", "Use .h5, which MATLAB reads too")
+    if suffix in (".h5", ".hdf5"):
+        needed(call, "h5py", "files")
+
+
+def save(call: str, target: Path, matrix: Any, suffix: str) -> None:
+    """Write a matrix, wholly or not at all."""
+    if suffix == ".zarr":
+        with _replacing_folder(call, target) as folder:
+            _save_zarr(folder, matrix)
+        return
+    with replacing(call, target) as file:
+        _WRITERS[suffix](file, matrix)
+
+
+def _save_npy(file: BinaryIO, matrix: AnyArray) -> None:
+    np.save(file, matrix, allow_pickle=False)
+
+
+def _save_npz(file: BinaryIO, matrix: Any) -> None:
+    import scipy.sparse
+
+    scipy.sparse.save_npz(file, matrix)
+
+
+def _save_mtx(file: BinaryIO, matrix: Any) -> None:
+    import scipy.io
+
+    # Every entry, also of a symmetric matrix: the file's nnz is the one that was explained.
+    scipy.io.mmwrite(file, matrix, symmetry="general")
+
+
+def _save_mat(file: BinaryIO, matrix: Any) -> None:
+    import scipy.io
+
+    if matrix.dtype.kind in "iu" and ((matrix.data > 1 << 53) | (matrix.data < -(1 << 53))).any():
+        got, wanted = "entries above 2**53", "Sparse matrices of MATLAB are of doubles, which lose digits of them"
+        raise refused("matrix", got, wanted, "Use .npy")
+    doubles = matrix.astype(complex if matrix.dtype.kind == "c" else float)
+    doubles.eliminate_zeros()  # MATLAB's sparse matrices store none
+    scipy.io.savemat(cast("Any", file), {"W": doubles}, do_compression=True)
+
+
+def _save_h5(file: BinaryIO, matrix: Any) -> None:
+    h5py = needed("matrix", "h5py", "files")
+    try:
+        with h5py.File(file.name, "w") as root:  # by name, for HDF5 reads what it writes
+            _fill(root, matrix)
+    except RuntimeError as error:  # closing failed, because writing had
+        number = getattr(error.__context__, "errno", None) or errno.EIO
+        raise OSError(number, os.strerror(number)) from None
+
+
+def _save_zarr(folder: Path, matrix: Any) -> None:
+    zarr = needed("matrix", "zarr", "files")
+    _fill(zarr.open_group(str(folder), mode="w"), matrix)
+
+
+def _fill(root: Any, matrix: Any) -> None:
+    """The layout of CSR that AnnData documents: three arrays, and attributes that say what they are."""
+    root.attrs["encoding-type"], root.attrs["encoding-version"] = "csr_matrix", "0.1.0"
+    root.attrs["shape"] = list(matrix.shape)
+    for name in ("data", "indices", "indptr"):
+        root[name] = getattr(matrix, name)
+
+
+_WRITERS = {
+    ".npy": _save_npy, ".npz": _save_npz, ".mtx": _save_mtx, ".mat": _save_mat, ".h5": _save_h5, ".hdf5": _save_h5,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def _replacing_folder(call: str, target: Path) -> Iterator[Path]:
+    """A new folder that gets its name once it is complete, and is gone if anything goes wrong."""
+    temporary = target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        temporary.rename(target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            got, wanted = f"{target} cannot be written", error.strerror or str(error)
+            raise refused(call, got, wanted, "Nothing was left there") from None
+        raise
+
+
+def weight(target: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if target.is_dir():
+        return sum(each.stat().st_size for each in target.rglob("*") if each.is_file())
+    return target.stat().st_size

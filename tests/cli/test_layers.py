@@ -1,0 +1,105 @@
+"""``layers``: the table of a model that is made here, against numbers worked out by NumPy."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+rng = np.random.default_rng(0)
+W = rng.normal(size=(4, 3, 3, 3)).astype("f4")
+B = rng.normal(size=(10, 36)).astype("f4")
+
+
+@pytest.fixture
+def model(here):
+    """Convolution with stride, mean pooling, and a matrix; sizes are open."""
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "W"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        onnx.helper.make_node("Relu", ["c"], ["r"]),
+        onnx.helper.make_node("AveragePool", ["r"], ["p"], kernel_shape=[2, 2]),
+        onnx.helper.make_node("Flatten", ["p"], ["f"]),
+        onnx.helper.make_node("Gemm", ["f", "B"], ["y"], transB=1),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "g", [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 10])],
+        [onnx.numpy_helper.from_array(W, "W"), onnx.numpy_helper.from_array(B, "B")],
+    )  # fmt: skip
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), "model.onnx"
+    )
+    return here
+
+
+SHAPE = ("--shape", "x=1,3,8,8")
+
+
+def dense(layer):
+    """The matrix of the convolution: windows of single pixels times the kernel."""
+    columns = []
+    for e in np.eye(3 * 8 * 8):
+        padded = np.pad(e.reshape(3, 8, 8), [(0, 0), (1, 1), (1, 1)])
+        seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
+        columns.append(np.einsum("cabpq,fcpq->fab", seen, layer).ravel())
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize("norm", ["bound", "interval", "none"])
+def test_every_number_of_the_table(model, facts, norm):
+    found = facts("layers", "model.onnx", *SHAPE, "--norm", norm)
+    conv, pool, gemm = found["layers"]
+    assert [each["node"] for each in found["layers"]] == ["Conv", "AveragePool", "Gemm"]
+    assert (conv["output"], conv["in_shape"], conv["out_shape"]) == ("c", [3, 8, 8], [4, 4, 4])
+    matrix = dense(W)
+    assert conv["nnz"] == (matrix != 0).sum()
+    assert conv["csr_bytes"] == conv["nnz"] * 8 + 65 * 4
+    assert conv["weight_bytes"] == W.nbytes
+    assert (pool["nnz"], pool["out_shape"]) == (4 * 9 * 4, [4, 3, 3])
+    assert (gemm["nnz"], gemm["weight_bytes"], gemm["in_shape"]) == (360, B.nbytes, [36])
+    tops = [np.linalg.norm(matrix, 2), None, np.linalg.norm(B.astype(float), 2)]
+    for layer, top in zip(found["layers"], tops, strict=True):
+        if norm == "none":
+            assert layer["norm"] is None
+        elif top is not None:
+            assert layer["norm"]["lower"] * (1 - 1e-6) <= top <= layer["norm"]["upper"] * (1 + 1e-6)
+    if norm != "none":
+        assert conv["norm"]["kind"] == ("upper" if norm == "bound" else "exact")
+    assert set(found["skipped"]) == {"r", "f"}
+
+
+def test_the_table(model, said):
+    text = said("layers", "model.onnx", *SHAPE)
+    head, first, *_ = text.splitlines()
+    assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output"]
+    assert first.split()[:4] == ["Conv", "3x8x8", "4x4x4", str((dense(W) != 0).sum())]
+    assert "3 maps; 2 nodes are none" in text
+    assert "no linear maps: 1 Relu, 1 Flatten" in text
+
+
+def test_sizes_that_are_open_say_what_to_give(model, said, refusal):
+    assert "Give --shape" in said("layers", "model.onnx")
+    assert "inputs are" in refusal("layers", "model.onnx", "--shape", "z=1,2")
+    assert "'x' is not a name and sizes" in refusal("layers", "model.onnx", "--shape", "x")
+    assert "--shape" in refusal("layers", "model.onnx", "--shape", "=1,2")
+
+
+def test_norms_that_cannot_be_had_are_told(model, facts, monkeypatch):
+    from convmtx.errors import UnsupportedError
+
+    def fail(*_, **__):
+        raise UnsupportedError("too much")
+
+    monkeypatch.setattr("convmtx.norm_bound", fail, raising=False)
+    conv = facts("layers", "model.onnx", *SHAPE)["layers"][0]
+    assert (conv["norm"], conv["no_norm"]) == (None, "too much")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 50])
+def test_models_that_are_none(here, refusal, content):
+    (here / "bad.onnx").write_bytes(content)
+    assert "bad.onnx is no valid ONNX model" in refusal("layers", "bad.onnx")
+
+
+def test_without_onnx(model, refusal, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    assert 'pip install "convmtx[onnx]"' in refusal("layers", "model.onnx")
