@@ -8,7 +8,7 @@ about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the trans
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import product
 from math import log2, prod
@@ -37,11 +37,17 @@ class Line(NamedTuple):
     """How one axis is transformed: to what length, from which inputs, and in which pieces."""
 
     length: int
-    pieces: tuple[slice, ...]
+    #: The first output of each piece; it stops at the axis' last.
+    starts: range
     #: Inputs that a whole axis takes as they are, the transform's own zeros around them; None to continue by the rule.
     inputs: slice | None
     #: Where on the circle tap 0 stands, so that output 0 falls on position 0.
     shift: int
+
+    @property
+    def pieces(self) -> Iterator[slice]:
+        """Outputs of each piece."""
+        return (slice(o, min(o + self.starts.step, self.starts.stop)) for o in self.starts)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -71,21 +77,20 @@ def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
 @lru_cache(maxsize=512)
 def _line(axis: Axis, long: int) -> Line:
     first, last = axis.reach
-    whole = slice(0, axis.out)
+    whole = range(0, axis.out, axis.out)
     if axis.boundary.name == "wrap" and axis.reads_outside and axis.input_dilation == 1:
         if _good(axis.size) == axis.size <= long:
-            return Line(axis.size, (whole,), slice(None), axis.lo)
+            return Line(axis.size, whole, slice(None), axis.lo)
     elif axis.zero_outside and axis.input_dilation == 1:
         lo, hi = max(first, 0), min(last, axis.size - 1)
         length = max(hi + 1 - first, last + 1 - lo)  # beyond that, outputs would see each other around the circle
         if lo <= hi and length <= long:
-            return Line(_good(length), (whole,), slice(lo, hi + 1), lo - first)
+            return Line(_good(length), whole, slice(lo, hi + 1), lo - first)
     length = _good(last + 1 - first)
     if length > long:
         length = min(length, _good(max(OVERLAP * axis.span, long // 2)))
     step = (length - axis.span) // axis.stride + 1
-    pieces = tuple(slice(o, min(o + step, axis.out)) for o in range(0, axis.out, step))
-    return Line(length, pieces, None, 0)
+    return Line(length, range(0, axis.out, step), None, 0)
 
 
 @lru_cache(maxsize=1024)
@@ -149,7 +154,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     """What filling a part takes."""
     groups, filters, channels, *_ = part.kernel.shape
     plan = lines(part, dtype.itemsize)
-    size = prod(line.length * len(line.pieces) for line in plan)
+    size = prod(line.length * len(line.starts) for line in plan)
     doublings = sum(log2(max(line.length, 2)) for line in plan)
     planes = 2 if dtype.kind == "c" else 1
     transforms = groups * planes * (images * (channels + filters) + filters * channels / CALLS)
@@ -157,7 +162,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     products = images * frequencies * channels * filters
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}
     real = "f4" if dtype.itemsize // planes <= 4 else "f8"
-    pieces = prod(len(line.pieces) for line in plan)
+    pieces = prod(len(line.starts) for line in plan)
     spectra = float(images * groups * (channels + filters) * size * dtype.itemsize)
     return {
         "transform " + real: transforms * size * doublings,

@@ -69,7 +69,7 @@ def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -
         works = {"direct": _together(ENGINES["direct"], plan, dtype, images) or {}}
         return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
     if name == "torch" and find_spec("torch") is None:
-        remedy = "Install it, as with pip install convmtx[torch]"
+        remedy = 'Install it, as with pip install "convmtx[torch]"'
         raise MissingExtraError(sentence("op(x)", "engine='torch'", "Wanted the library torch", remedy))
     able = [each for each in ENGINES if each != "torch" or name == "torch" or "torch" in sys.modules]
     found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
