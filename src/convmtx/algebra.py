@@ -278,9 +278,14 @@ class LinearMap(ABC):
         return import_module("convmtx.interop.torch").module_of(self)
 
     def to_onnx(self) -> Any:
-        """The map as an ``onnx.ModelProto`` from x (N, *in_shape) to y: a Conv or ConvTranspose where there is one,
-        else a MatMul with the dense matrix; a product node by node, permutations as Transpose and Reshape, of float32
-        where nothing else gives a type. Kernels of other libraries are copied to NumPy.
+        """The map as a model of ONNX.
+
+        Returns
+        -------
+        onnx.ModelProto
+            From x of shape ``(N, *in_shape)`` to y: a Conv or ConvTranspose where there is one, else a MatMul with the
+            dense matrix; a product node by node, permutations as Transpose and Reshape, of float32 where nothing else
+            gives a type. Kernels of other libraries are copied to NumPy.
 
         Raises
         ------
@@ -288,7 +293,7 @@ class LinearMap(ABC):
             Where the numbers are no floats of 16 to 64 bits that NumPy has.
         ImportError
             Without the extra ``onnx``.
-        """  # noqa: D205
+        """
         return import_module("convmtx.interop.onnx_model").model_of(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:

@@ -13,5 +13,5 @@ def needed(call: str, name: str, extra: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError:
-        remedy = f"Install it, as with pip install convmtx[{extra}]"
+        remedy = f'Install it, as with pip install "convmtx[{extra}]"'
         raise MissingExtraError(sentence(call, f"no library {name}", f"Wanted {name}", remedy)) from None

@@ -269,7 +269,7 @@ def test_torch_is_chosen_where_it_is_imported_and_faster():
 def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     op = cm.conv(np.ones(3, np.float32), 5, engine="torch")
-    with pytest.raises(ImportError, match=r"pip install convmtx\[torch\]"):
+    with pytest.raises(ImportError, match=r'pip install "convmtx\[torch\]'):
         op(np.ones(5, np.float32))
 
 

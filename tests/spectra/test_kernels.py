@@ -98,5 +98,5 @@ def test_progress(monkeypatch, capsys):
     cm.norm(op)
     assert capsys.readouterr().err == ""
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"pip install convmtx\[progress\]"):
+    with pytest.raises(ImportError, match=r'pip install "convmtx\[progress\]'):
         cm.norm(op, progress=True)

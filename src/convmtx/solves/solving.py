@@ -94,7 +94,7 @@ def solve(
         largest count as 0) gives the shortest least-squares solution and ``converged=False``, for ``op(x) = b`` has
         none, or many; iterations cannot always tell. Where a factorisation that was asked for by name finds the map
         singular, x is nan. Of PyTorch and JAX x is differentiable, once, in b and in kernels, from the solution alone
-        (`convmtx.solves.differentiated`); JAX may trace it, if ``op`` is a convolution.
+        (by the implicit function theorem); JAX may trace it, if ``op`` is a convolution.
 
     Raises
     ------

@@ -10,7 +10,7 @@ fantastic4   the map is (gather, a reshape of the kernel, scatter); the norms of
 young        Schur's test: ``|A|^2 <= |A|_1 |A|_inf``                                                 borders
 ============ ======================================================================================== ===============
 
-Proofs are in docs/spectra.md. gram: Delattre et al., ICML 2023, here on twisted circles; fantastic4: Singla, Feizi,
+Proofs are in docs/how/spectra.md. gram: Delattre et al., ICML 2023, here on twisted circles; fantastic4: Singla, Feizi,
 ICLR 2021, here for any number of axes, stride and boundary, with exact norms of the reshapes; young: Schur, 1911.
 """
 

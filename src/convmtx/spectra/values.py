@@ -169,8 +169,8 @@ def svd(
     Returns
     -------
     SingularTensors
-        ``U`` (k, *out_shape), ``s`` as of `svdvals`, ``V`` (k, *in_shape): float64 or, where the map is complex,
-        complex128. Of equal singular values any orthonormal tensors may come.
+        ``U`` of shape ``(k, *out_shape)``, ``s`` as of `svdvals`, ``V`` of ``(k, *in_shape)``: float64 or,
+        where the map is complex, complex128. Of equal singular values any orthonormal tensors may come.
 
     Raises
     ------
