@@ -1,0 +1,58 @@
+"""
+Every matrix of one kernel
+==========================
+
+For whoever teaches or learns convolutions: the kernel (1, 2, 3) and eight matrices that textbooks and libraries make of
+it. Each row is an output, each column an input, each colour one entry of the kernel. Needs matplotlib.
+"""
+
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.linalg import circulant, convolution_matrix
+
+import convmtx as cm
+
+K, n = [1, 2, 3], 7
+maps = {
+    "valid: whole windows only": cm.conv(K, n),
+    "same: as many outputs as inputs": cm.conv(K, n, padding="same"),
+    "full: every window that touches": cm.conv(K, n, padding="full"),
+    "wrap: on a circle": cm.conv(K, n, padding="same", boundary="wrap"),
+    "stride 2: every second row": cm.conv(K, n, padding="same", stride=2),
+    "dilation 2: taps farther apart": cm.conv(K, n, padding="same", dilation=2),
+    "flip: convolution, not correlation": cm.conv(K, n, padding="full", flip=True),
+    "transposed, stride 2": cm.conv_transpose(K, 4, stride=2, padding=1),
+}
+
+figure, axes = plt.subplots(2, 4, figsize=(13, 7), layout="constrained")
+for ax, (title, op) in zip(axes.flat, maps.items(), strict=True):
+    cm.plot.matrix(op, ax, values=True)
+    ax.set_title(title, fontsize=10)
+    ax.get_legend().remove()
+
+# %%
+# What the titles say, checked: some are other libraries' matrices, and the others follow from each other.
+
+valid, same, full, ring, strided, dilated, flipped, transposed = (op.to_dense() for op in maps.values())
+assert np.array_equal(valid, full[2:-2])
+assert np.array_equal(same, full[1:-1])
+assert np.array_equal(strided, same[::2])
+assert np.array_equal(flipped, convolution_matrix(K, n))
+assert np.array_equal(full, convolution_matrix(K[::-1], n))
+assert np.array_equal(ring, circulant([2, 1, 0, 0, 0, 0, 3]))
+assert np.array_equal(dilated, cm.conv([1, 0, 2, 0, 3], n, padding="same").to_dense())
+assert np.array_equal(transposed, strided.T)
+for title, op in maps.items():
+    print(f"{title:36}{op.shape[0]} x {op.shape[1]}, {op.nnz} entries")
+
+# %%
+# A page to point at: ``cm.explore`` writes one HTML file with kernel, input, output and matrix side by side, and
+# sliders for stride, dilation, padding and boundary. It needs no network, so it can go to students as it is.
+
+page = cm.explore(maps["stride 2: every second row"], Path(tempfile.mkdtemp()) / "conv.html")
+print(page.name, f"{page.stat().st_size / 1000:.0f} kB")
+
+plt.show()

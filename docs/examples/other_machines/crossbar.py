@@ -1,0 +1,74 @@
+"""
+Analog hardware: a layer on crossbars
+=====================================
+
+A crossbar of memory cells multiplies a vector with a matrix of, say, 64 x 64 in one step. A layer's matrix is cut into
+such tiles, and tiles of zeros alone need none. Whoever maps a network on such chips asks how many are left and how much
+of each is used; it depends on the order of the channels more than on the layer. Needs matplotlib.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import convmtx as cm
+
+rng = np.random.default_rng(0)
+kernel = rng.standard_normal((3, 3, 16, 32))
+last = cm.conv(kernel, (16, 16, 16), padding="same")
+first = cm.conv(kernel.transpose(3, 2, 0, 1), (16, 16, 16), padding="same", channels="first")
+print(f"{last.shape[0]} x {last.shape[1]}, {last.nnz} entries")
+
+# %%
+# ``rows=`` builds one row of tiles at a time, so that a matrix that fits nowhere can be cut too.
+
+
+def rows_of_tiles(op, tile):
+    for start in range(0, op.shape[0], tile):
+        yield op.to_sparse("csr", rows=slice(start, min(start + tile, op.shape[0])))
+
+
+def stored(op, tile):
+    """How many entries each tile has."""
+    across = -(-op.shape[1] // tile)
+    return np.stack([np.bincount(strip.indices // tile, minlength=across) for strip in rows_of_tiles(op, tile)])
+
+
+# %%
+# With channels last, those of a pixel are neighbours in the matrix, and their small full blocks fill few tiles. With
+# channels first, each tile gets some entries of many channel pairs.
+
+counts = {}
+print("tile   channels   crossbars   of      used")
+for tile in (64, 128):
+    for name, op in {"last": last, "first": first}.items():
+        counts[tile, name] = count = stored(op, tile)
+        assert count.sum() == op.nnz
+        needed = count[count > 0]
+        print(f"{tile:<7}{name:11}{needed.size:<12}{count.size:<8}{needed.mean() / tile**2:.1%}")
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 6.5), layout="constrained")
+for ax, name in zip(axes, ("last", "first"), strict=True):
+    share = counts[64, name] / 64**2
+    picture = ax.imshow(np.where(share > 0, share, np.nan), vmin=0, vmax=0.65)
+    ax.set(title=f"channels {name}: {(share > 0).sum()} tiles of 64 x 64", xlabel="inputs / 64", ylabel="outputs / 64")
+figure.colorbar(picture, ax=axes, label="used part of a tile", shrink=0.6)
+assert (counts[64, "last"] > 0).sum() < (counts[64, "first"] > 0).sum() / 5
+
+# %%
+# What the chip computes, tile by tile, is the layer.
+
+x = rng.standard_normal(last.in_shape)
+y = np.zeros(last.shape[0])
+for r, strip in enumerate(rows_of_tiles(last, 64)):
+    for c in np.flatnonzero(counts[64, "last"][r]):
+        y[64 * r : 64 * r + 64] += strip[:, 64 * c : 64 * c + 64] @ x.ravel()[64 * c : 64 * c + 64]
+assert np.allclose(y, last(x).ravel())
+
+# %%
+# The other way: the kernel as one matrix of 32 x 144, on few crossbars, which reads one window after the other.
+
+windows, tiles = last.shape[0] // 32, -(-32 // 64) * -(-144 // 64)
+print(f"all at once: {(counts[64, 'last'] > 0).sum()} crossbars, 1 step")
+print(f"window by window: {tiles} crossbars, {windows} steps")
+
+plt.show()
