@@ -2,12 +2,14 @@
 
 import doctest
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from convmtx.cli import main
+from pages import evaluate
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -21,11 +23,15 @@ def test_every_example_prints_what_the_readme_says():
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
-def test_layers_go_in():
+def test_every_block_runs_one_after_the_other(tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    [code] = re.findall(r"```python\n(import torch\n.*?)```", README.read_text(), re.DOTALL)
-    assert code.count("\n") > 12
-    exec(code, {})
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    np.save(tmp_path / "kernel.npy", np.random.default_rng(0).random((3, 3, 3, 2)))  # as the README's python -c does
+
+    assert evaluate(README, tmp_path) > 25
+    assert {"W.npz", "matrix.png", "conv.html"} <= {path.name for path in tmp_path.iterdir()}
+
+    sys.modules["matplotlib.pyplot"].close("all")
 
 
 def test_the_matrix_command_does_what_it_says(tmp_path, monkeypatch, capsys):
