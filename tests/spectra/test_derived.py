@@ -80,6 +80,19 @@ def test_singular_maps():
     assert int(cm.rank(cm.conv([0.0], 4))) == 0
 
 
+def test_a_condition_that_is_rounding_is_no_exact_one():
+    """The mean of 5 x 5 pixels on 32 x 32 takes something to zero: its kernel has rank 31 along each axis."""
+    op = cm.conv(np.full((5, 5), 1 / 25), (32, 32), padding="same")
+    one = cm.conv(np.ones(5), 32, padding="same").to_dense()
+    c = cm.cond(op)
+
+    assert np.linalg.matrix_rank(one) == 31
+    assert (c.kind, c.upper) == ("interval", np.inf)
+    assert c.lower < 1 / (1024 * np.finfo(float).eps) * (1 + 1e-9)
+    assert c.lower > 1e12
+    assert cm.cond(cm.conv([1e-6, 1.0], 6, padding="same", boundary="wrap")).kind == "exact"
+
+
 def test_rank_between_bounds(monkeypatch):
     monkeypatch.setattr(derived, "PATIENT", 0)
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (9, 9), padding="full")

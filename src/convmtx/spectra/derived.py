@@ -151,7 +151,7 @@ def cond(op: LinearMap) -> Certified:
     -------
     Certified
         ``exact``, or an ``interval`` from those of `norm` and `smallest_singular_value`; infinite where the smallest is
-        0.
+        0, and up to infinity where it is at most ``max(M, N) * eps`` of the largest, which may be rounding.
 
     Raises
     ------
@@ -168,6 +168,9 @@ def cond(op: LinearMap) -> Certified:
     way = cheapest(subject)
     if way.work <= DECOMPOSED:
         values = way.values()
+        rounding = max(subject.shape) * EPS * values[0]
+        if 0 < values[-1] <= rounding:  # what is left of it is rounding, and the map may be singular
+            return Certified(_ratio(values[0], values[-1]), "interval", way.method, values[0] / rounding, np.inf)
         return Certified(_ratio(values[0], values[-1]), "exact", way.method)
     top, bottom = norm(subject), _smallest("cond", subject)
     method = f"largest by {top.method}; smallest by {bottom.method}"
