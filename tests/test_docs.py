@@ -47,6 +47,14 @@ def test_every_fence_is_of_a_language_that_is_known(page):
     assert [word for word in words if word not in (*RUN, *SHOWN) and not re.match(r"\{(?!code|sourcecode)", word)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_inline_code_is_broken_by_the_end_of_a_line(page):
+    """The next line could begin like an item of a list, and is one then."""
+    fenced = r"^[ \t]*(`{3,}|:{3,})(?!.*`).*\n(?:.*\n)*?[ \t]*\1[ \t]*$"
+    prose = re.sub(fenced, "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [line for line in prose.splitlines() if line.count("`") % 2] == []
+
+
 def test_the_pages_are_found():
     names = {page.relative_to(ROOT).as_posix() for page in PAGES}
     assert {"docs/start.md", "docs/guides/pytorch.md", "docs/reference/index.md"} <= names

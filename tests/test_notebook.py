@@ -123,7 +123,7 @@ def test_kernels_of_other_libraries_are_shown():
 def test_traced_kernels_of_jax_are_shown():
     jax = pytest.importorskip("jax")
     told = []
-    jax.jit(lambda K: told.append(cm.conv(K, 9)._repr_html_()))(jax.numpy.ones(3))
+    jax.jit(lambda K: told.append(cm.conv(K, 9)._repr_html_()))(jax.numpy.ones(3, "float32"))
 
     assert "float32" in told[0]
     assert "<svg" in told[0]

@@ -140,3 +140,11 @@ def test_conv_transpose(d, padding, stride, dilation, channels, transpose_kernel
     if padding == "VALID":  # JAX makes n*s outputs at least
         options["output_padding"] = [max(s - span, 0) for s, span in zip(stride, spans, strict=True)]
     assert_same_map(cm.conv_transpose(K, x.shape[1:], channels=channels, **options), x, y)
+
+
+@pytest.mark.parametrize("n", [3, 4, 7])
+@pytest.mark.parametrize("k", [2, 3])
+def test_convolve(n, k):
+    h, x = whole(k), whole(5, n)
+    y = np.stack([jax.numpy.convolve(one, h, mode="same") for one in x])
+    assert_same_map(cm.conv(h, n, padding="same_lower", flip=True), x, y)

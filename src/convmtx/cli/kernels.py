@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from convmtx.cli.builtin import BUILTIN, SPELLINGS, builtin
-from convmtx.cli.reading import READERS, Source
+from convmtx.cli.reading import READERS
 from convmtx.cli.report import refused
+from convmtx.cli.source import Source
 from convmtx.typing import AnyArray
 
 

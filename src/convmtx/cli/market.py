@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from convmtx.cli.reading import Source
+from convmtx.cli.source import Source
 from convmtx.typing import AnyArray
 
 _FIELDS = ("real", "double", "integer", "complex", "pattern")

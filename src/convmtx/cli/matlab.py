@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.cli.reading import Source
 from convmtx.cli.report import refused
+from convmtx.cli.source import Source
 from convmtx.errors import sentence
 from convmtx.extras import needed
 from convmtx.typing import AnyArray, Shape

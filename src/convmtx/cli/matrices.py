@@ -11,8 +11,8 @@ import numpy as np
 from convmtx.cli import reading
 from convmtx.cli.market import read_mtx
 from convmtx.cli.matlab import read_hdf5, read_mat
-from convmtx.cli.reading import Source
 from convmtx.cli.report import refused
+from convmtx.cli.source import Source
 
 SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5")
 

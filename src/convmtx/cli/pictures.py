@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from convmtx.cli.report import refused
+from convmtx.cli.source import Source
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
-
-if TYPE_CHECKING:
-    from convmtx.cli.reading import Source
 
 #: Formats by suffix: Pillow would also look for others in the file, some of which run programs.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}

@@ -2,93 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from io import BytesIO
 from math import prod
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from convmtx import memory
-from convmtx.cli.report import CommandError, refused
-from convmtx.errors import MissingExtraError, sentence
+from convmtx.cli.matlab import read_mat
+from convmtx.cli.pictures import read_picture
+from convmtx.cli.report import refused
+from convmtx.cli.source import Source
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
 #: Bytes: NumPy reads no header of more than 10 000.
 HEADER = 16_384
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file, and the name of what is wanted of it."""
-
-    call: str
-    path: Path
-    member: str | None = None
-    what: str = "kernel"
-
-    @property
-    def suffix(self) -> str:
-        """Of the file, in small letters."""
-        return self.path.suffix.lower()
-
-    def size(self) -> int:
-        """Bytes of the file, if it is one: a folder is none, and on a pipe even opening could wait for ever."""
-        size = self.path.stat().st_size
-        if not self.path.is_file():
-            kind = "a folder" if self.path.is_dir() else "not an ordinary file"
-            raise refused(self.call, f"{self.path} is {kind}", f"Wanted a {self.suffix} file", "Pass another path")
-        return size
-
-    def damaged(self, told: str) -> CommandError:
-        """The file contradicts itself."""
-        return refused(self.call, f"{self.path} is damaged", told, "Write it again")
-
-    def no_numbers(self, held: Any) -> CommandError:
-        """The file holds something else."""
-        remedy = "Cast it first, as with K.astype(float)"
-        return refused(self.call, f"{self.path} holds {held}", "Wanted integers, floats or complex numbers", remedy)
-
-    def fit(self, shape: Iterable[int], item: int) -> None:
-        """Refuse what is not there twice over in memory, for the operator keeps a copy."""
-        size = prod(int(n) for n in shape) * item
-        if 2 * size > memory.available():
-            got = f"the {self.what} in {self.path} takes {memory.human(size)}"
-            raise MemoryError(sentence(self.call, got, "More than fits in memory twice", f"Use a smaller {self.what}"))
-
-    def chosen(self, names: Iterable[str]) -> str:
-        """The member asked for, or the only one."""
-        found = list(names)
-        if self.member in found:
-            return str(self.member)
-        if self.member is None and len(found) == 1:
-            return found[0]
-        held = ", ".join(found[:9]) + (f" and {len(found) - 9} more" if len(found) > 9 else "") or "no array"
-        wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
-        raise refused(self.call, f"{self.path} holds {held}", wanted, f"Write {self.path}:NAME")
-
-    @contextlib.contextmanager
-    def parsing(self) -> Iterator[None]:
-        """Whatever a parser makes of a file that is none of its own, told as one error."""
-        self.size()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote, say, which are read
-            try:
-                yield
-            except (CommandError, MissingExtraError, MemoryError):
-                raise
-            except Exception as error:  # parsers fail in as many ways as files can be wrong
-                if isinstance(error, OSError) and error.filename:  # the file could not be opened
-                    raise
-                reason = str(error).partition("\n")[0][:200] or type(error).__name__
-                got, wanted = f"{self.path} is not a {self.suffix} file ({reason})", f"Wanted one with a {self.what}"
-                raise refused(self.call, got, wanted, "Write it again") from None
 
 
 def npy(source: Source) -> AnyArray:
@@ -155,8 +85,6 @@ def csv(source: Source) -> AnyArray:
 
 def mat(source: Source) -> AnyArray:
     """One array of a file of MATLAB."""
-    from convmtx.cli.matlab import read_mat
-
     with source.parsing():
         return np.asarray(read_mat(source))
 
@@ -186,8 +114,6 @@ def _brain_floats(source: Source, name: str) -> AnyArray:
 
 def picture(source: Source) -> AnyArray:
     """A picture as a point spread function: grey, and of sum 1."""
-    from convmtx.cli.pictures import read_picture
-
     image = read_picture(source).values
     grey = image @ [0.299, 0.587, 0.114] if image.ndim == 3 else image
     total = grey.sum()
