@@ -1,38 +1,25 @@
 """Applying the map: ours beside every library that can do the case, in one run, results compared.
 
-    python benchmarks/apply.py [--repeat 7] [--only TEXT] [--plot apply.png]
+    python benchmarks/apply.py [--part machine|map] [--only TEXT] [--quick] [--json FILE]
 
-Medians over interleaved repetitions. ``peer/ours`` above 1 means that ours is the faster; ``/best`` is our automatic
-choice over our own best engine; ``limit`` is how near we are to a copy of input and output, or to the flops as one
-GEMM, whichever takes longer; ``adj/fwd`` is the time of the adjoint over that of the map. Peers that are not
-installed are left out.
+``other / ours`` above 1 means that ours is the faster. Libraries that are not installed are left out.
 """
 
-import argparse
-import gc
-import importlib
+import functools
 import math
-import statistics
-import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import scipy.ndimage
 import scipy.signal
+from measuring import Times, Told, main, medians, optional
 
 import convmtx as cm
 from convmtx.engines import select
 
 MODES = {"zero": "constant", "wrap": "wrap", "reflect": "mirror", "symmetric": "reflect", "edge": "nearest"}
 TORCH_MODES = {"wrap": "circular", "reflect": "reflect", "edge": "replicate"}
-
-
-def optional(name):
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 torch, jax, pylops = optional("torch"), optional("jax"), optional("pylops")
@@ -56,14 +43,14 @@ class Case:
 
     @property
     def name(self):
-        """What is told of the case in the table."""
-        extra = "".join(f" {key}={value}" for key, value in self.options.items())
-        size = "x".join(map(str, self.n))
-        taps = "x".join(map(str, self.k))
-        side = " adjoint" if self.adjoint else ""
-        batch = f" batch {self.batch}" if self.batch > 1 else ""
-        outer = " separable" if self.separable else ""
-        return f"{self.dtype} {size} k{taps} c{self.c}->{self.f}{outer}{extra}{batch}{side}"
+        """How the table tells of it."""
+        told = ["x".join(map(str, self.n)), "k" + "x".join(map(str, self.k))]
+        told += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
+        padding, boundary = self.options.get("padding"), self.options.get("boundary")
+        told += [f"padding {padding}" if isinstance(padding, int) else padding, boundary]
+        told += [f"{key} {self.options.get(key)}" for key in ("stride", "dilation", "groups") if key in self.options]
+        told += [f"batch {self.batch}"] * (self.batch > 1) + ["outer product"] * self.separable
+        return " ".join([*filter(None, told), *["adjoint"] * self.adjoint, self.dtype])
 
     def make(self, rng):
         """Kernel, an operator for each engine, and the input."""
@@ -142,7 +129,7 @@ def peers(case, kernel, op, x):
         found["csr"] = lambda: (matrix @ flat).T.reshape(shape)
     unfolded = case.batch * case.c * math.prod(case.k) * math.prod(case.n) * 8  # bytes that torch may make of it
     if torch and case.dtype != "i8" and d <= 3 and unfolded < 2e9 and boundary in ("zero", *TORCH_MODES):
-        found.update(torch_peers(case, kernel, x, padding, boundary))
+        found.update(threaded(torch_peer(case, kernel, x, padding, boundary)))
     if jax and case.dtype != "i8" and boundary == "zero" and not case.adjoint and math.prod(case.k) <= 225:
         pads = [(a.lo, a.hi) for a in op.geometry.axes]
         run = jax.jit(
@@ -156,12 +143,26 @@ def peers(case, kernel, op, x):
     return found
 
 
-def torch_peers(case, kernel, x, padding, boundary):
+def threaded(way):
+    """The way of PyTorch with its threads, and with one, which is quicker where another program keeps a core busy."""
+
+    def alone():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return way()
+        finally:
+            torch.set_num_threads(threads)
+
+    return {"torch": way, "torch 1 thread": alone} if way else {}
+
+
+def torch_peer(case, kernel, x, padding, boundary):
     d, o = len(case.n), case.options
     kt, xt = torch.from_numpy(kernel), torch.from_numpy(x)
     functional = torch.nn.functional
     if case.dtype == "c16" or (boundary != "zero" and case.adjoint):
-        return {}
+        return None
     conv = getattr(functional, f"conv{'_transpose' if case.adjoint else ''}{d}d")
     keys = {k: o[k] for k in ("stride", "dilation", "groups") if k in o}
     if padding == "same":
@@ -170,11 +171,11 @@ def torch_peers(case, kernel, x, padding, boundary):
         out = [n - ((n + 2 * p - k) // s * s - 2 * p + k) for n, k, p, s in zip(
             case.n, case.k, np.broadcast_to(padding, d), np.broadcast_to(o.get("stride", 1), d), strict=True
         )]  # fmt: skip
-        return {"torch": lambda: conv(xt, kt, padding=padding, output_padding=[int(v) for v in out], **keys).numpy()}
+        return lambda: conv(xt, kt, padding=padding, output_padding=[int(v) for v in out], **keys).numpy()
     if boundary == "zero":
-        return {"torch": lambda: conv(xt, kt, padding=padding, **keys).numpy()}
+        return lambda: conv(xt, kt, padding=padding, **keys).numpy()
     widths = [p for p in reversed(np.broadcast_to(padding, d).tolist()) for _ in range(2)]
-    return {"torch": lambda: conv(functional.pad(xt, widths, mode=TORCH_MODES[boundary]), kt, **keys).numpy()}
+    return lambda: conv(functional.pad(xt, widths, mode=TORCH_MODES[boundary]), kt, **keys).numpy()
 
 
 def scipy_peers(case, kernel, x, boundary, stride):
@@ -202,142 +203,67 @@ def scipy_peers(case, kernel, x, boundary, stride):
     return found
 
 
-def timed(ways, repeat, rng):
-    """Median seconds of each, in random order every turn.
-
-    A pause lets the threads of the one before stop spinning, and a call that is not timed brings what this one needs
-    into the cache; then calls follow each other for three milliseconds, or one alone, as they do inside a solver.
-    """
-    times = {name: [] for name in ways}
-    calls = {}
-    for name, way in ways.items():
-        start = time.perf_counter()
-        way()
-        calls[name] = max(min(int(3e-3 / (time.perf_counter() - start)), 50), 1)
-    for _ in range(repeat):
-        for name in rng.permutation(list(ways)):
-            if len(times[name]) >= 3 and sum(times[name]) > 4:
-                continue
-            time.sleep(0.01)
-            ways[name]()
-            start = time.perf_counter()
-            for _ in range(calls[name]):
-                ways[name]()
-            times[name].append((time.perf_counter() - start) / calls[name])
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
-def machine(rng):
+@functools.cache
+def rates():
     """Bytes a second of a copy, and flops a second of a large GEMM in float32 and float64."""
-    a = rng.standard_normal(1 << 23)
+    a = np.random.default_rng(0).standard_normal(1 << 23)
     b = np.empty_like(a)
     ways = {"copy": lambda: np.copyto(b, a)}
     for dtype in ("f4", "f8"):
-        m = rng.standard_normal((1500, 1500)).astype(dtype)
+        m = np.random.default_rng(0).standard_normal((1500, 1500)).astype(dtype)
         ways[dtype] = lambda m=m: m @ m
-    times = timed(ways, 7, rng)
-    return {"copy": 2 * a.nbytes / times["copy"], **{d: 2 * 1500**3 / times[d] for d in ("f4", "f8")}}
+    seconds, _ = medians(ways, 7)
+    return {"copy": 2 * a.nbytes / seconds["copy"], **{d: 2 * 1500**3 / seconds[d] for d in ("f4", "f8")}}
 
 
-def limit(case, op, x, y, rates):
+def limit(case, op, x, y):
     """Seconds below which nobody can be: a copy of input and output, or the fewest flops of any engine as one GEMM."""
     wide = "f4" if case.dtype == "f4" else "f8"
     flops = min(each["flops"] for each in op.explain().engines.values()) * case.batch
-    return max((x.nbytes + y.nbytes) / rates["copy"], flops / rates[wide])
+    return max((x.nbytes + y.nbytes) / rates()["copy"], flops / rates()[wide])
 
 
-def run(case, rng, repeat, rates):
-    kernel, ops, x = case.make(rng)
-    apply = {name: (lambda op=op: op.H(x)) if case.adjoint else (lambda op=op: op(x)) for name, op in ops.items()}
-    expected = apply["direct"]()
+def machine(_quick):
+    """What the limits are made of."""
+    yield "copy of 64 MiB", lambda case, _: Told(case, {"per second": f"{rates()['copy'] / 1e9:.1f} GB"})
+    for dtype, name in (("f4", "float32"), ("f8", "float64")):
+        told = lambda case, _, dtype=dtype: Told(case, {"per second": f"{rates()[dtype] / 1e9:.0f} Gflop"})
+        yield f"matrix product of 1500x1500, {name}", told
+
+
+def maps(quick):
+    """The map `op(x)`, and its adjoint `op.H(x)`.
+
+    Beside every library that can do the case; PyTorch is among the others, with its threads and with one, and not
+    among our engines here. Limit: a copy of input and output, or the fewest flops of any engine at the speed of one
+    large matrix product, whichever takes longer. auto / best: the engine we choose over our own best one (aim: at
+    most 2). adjoint / map: time of the adjoint over that of the map (aim: at most 1.3). Aim: other / ours 1.2 in
+    the geometric mean, nowhere below 0.5. Arrays are float64 (f8), float32 (f4), complex128 (c16) or int64 (i8).
+    """
+    for case in CASES[:: 8 if quick else 1]:
+        yield case.name, partial(applied, case)
+
+
+def applied(case, name, repeat):
+    kernel, ops, x = case.make(np.random.default_rng(0))
+    ways = {e: partial(op.H if case.adjoint else op, x) for e, op in ops.items()}
+    expected = ways["direct"]()
     others = peers(case, kernel, ops["auto"], x)
-    eps = 1e-4 if case.dtype == "f4" else 1e-10
-    for name, way in {**apply, **others}.items():
-        result = np.asarray(way()).reshape(expected.shape)
-        error = np.abs(result - expected).max() / np.abs(expected).max()
-        assert error <= (0 if case.dtype == "i8" else eps), (case.name, name, error)
     # The other direction of the same map, for how the two compare.
-    apply["other way"] = (lambda: ops["auto"](expected)) if case.adjoint else (lambda: ops["auto"].H(expected))
-    gc.collect()
-    times = timed({**apply, **others}, repeat, rng)
-    forward, adjoint = (times["auto"], times.pop("other way"))[:: -1 if case.adjoint else 1]
-    ours = times["auto"]
-    engine = ops["auto"].explain().engine
-    own = min(times[name] for name in apply if name in times and name != "auto")
-    peer, best = min(
-        ((n, t) for n, t in times.items() if n in others), key=lambda each: each[1], default=("-", math.nan)
-    )
-    near = limit(case, ops["auto"], x, expected, rates) / ours
-    print(
-        f"{case.name:<66}{ours * 1e3:>9.2f} {engine:<10}{ours / own:>6.2f}{near:>7.0%}"
-        f" {adjoint / forward:>8.2f} {peer:<12}{best * 1e3:>9.2f}{best / ours:>8.2f}",
-        flush=True,
-    )
-    return Row(case, best / ours, ours / own, peer, near, adjoint / forward)
-
-
-class Row(NamedTuple):
-    """Ratios of one case."""
-
-    case: Case
-    ratio: float
-    choice: float
-    peer: str
-    near: float
-    adjoint: float
-
-
-def summary(rows):
-    ratios = np.array([r.ratio for r in rows if r.ratio == r.ratio])
-    print(
-        f"\n{len(rows)} cases: geometric mean of best peer / ours {np.exp(np.log(ratios).mean()):.2f} (wanted >= 1.2)"
-    )
-    low = [f"{r.case.name} {r.ratio:.2f}" for r in rows if r.ratio < 0.5]
-    print(f"below 0.5: {len(low)} (wanted none); below 1: {(ratios < 1).sum()} of {ratios.size}", *low, sep="\n  ")
-    strict = [r for r in rows if r.case.dtype in ("f8", "c16") or r.case.c == r.case.f == 1]
-    low = [f"{r.case.name} {r.ratio:.2f}" for r in strict if r.ratio < 1]
-    print(f"float64, complex or one channel below 1.0: {len(low)} of {len(strict)} (wanted none)", *low, sep="\n  ")
-    print(f"worst automatic choice over our own best engine {max(r.choice for r in rows):.2f} (wanted <= 2)")
-    print(f"adjoint / forward, median {statistics.median(r.adjoint for r in rows):.2f} (wanted <= 1.3)")
-    print(f"limit / ours, median {statistics.median(r.near for r in rows):.0%}")
-
-
-def plot(rows, path):
-    from matplotlib.figure import Figure
-
-    ordered = sorted((r for r in rows if r.ratio == r.ratio), key=lambda r: r.ratio)
-    figure = Figure(figsize=(9, 0.22 * len(rows) + 1.5), layout="constrained")
-    ax = figure.subplots()
-    ax.barh([f"{r.case.name}  ({r.peer})" for r in ordered], [r.ratio for r in ordered], color="#669bbc")
-    ax.axvline(1, color="black", lw=0.8)
-    ax.set_xscale("log")
-    ax.set_xlabel("time of the best other library / ours")
-    ax.tick_params(axis="y", labelsize=6)
-    figure.savefig(path, dpi=120)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--only", default="", help="cases whose name has this text")
-    parser.add_argument("--plot", help="picture to write")
-    given = parser.parse_args()
-    del select.ENGINES["torch"]  # the targets are for what NumPy and SciPy alone can do
-    present = ", ".join(m.__name__ + " " + m.__version__ for m in (np, scipy, torch, jax, pylops) if m)
-    print(f"convmtx {cm.__version__} beside {present}")
-    rng = np.random.default_rng(0)
-    rates = machine(rng)
-    told = ", ".join(f"GEMM {d} {rates[d] / 1e9:.0f} Gflop/s" for d in ("f4", "f8"))
-    print(f"machine: copy {rates['copy'] / 1e9:.1f} GB/s, {told}")
-    print(
-        f"{'case':<66}{'ours ms':>9} {'engine':<10}{'/best':>6}{'limit':>7} {'adj/fwd':>8} {'best peer':<12}"
-        f"{'ms':>9}{'peer/ours':>10}"
-    )
-    rows = [run(case, rng, given.repeat, rates) for case in CASES if given.only in case.name]
-    summary(rows)
-    if given.plot:
-        plot(rows, given.plot)
+    back = {"back": partial(ops["auto"] if case.adjoint else ops["auto"].H, expected)}
+    seconds, found = medians({**ways, **others, **back}, repeat)
+    forward, adjoint = (seconds["auto"], seconds["back"])[:: -1 if case.adjoint else 1]
+    results = [np.asarray(found[each]).reshape(expected.shape) for each in (*ways, *others)]
+    worst = max(np.abs(result - expected).max() for result in results) / np.abs(expected).max()
+    ours = seconds["auto"]
+    own = min(seconds[each] for each in ways if each != "auto")
+    return Times(
+        name, ours, {each: seconds[each] for each in others}, limit(case, ops["auto"], x, expected), worst,
+        bool(worst <= {"i8": 0, "f4": 1e-4}.get(case.dtype, 1e-10)),
+        {"auto / best": ours / own, "adjoint / map": adjoint / forward}, ops["auto"].explain().engine,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    del select.ENGINES["torch"]  # the targets are for what NumPy and SciPy alone can do
+    main(__doc__, {"machine": machine, "map": maps}, ["torch", "jax", "pylops"])

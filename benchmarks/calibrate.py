@@ -12,10 +12,10 @@ import functools
 import importlib.util
 import itertools
 import statistics
-import time
 
 import numpy as np
 import scipy.optimize
+from measuring import medians
 
 import convmtx as cm
 from convmtx.engines import direct, fft, pytorch, rates
@@ -56,17 +56,9 @@ def measured(rng, repeat):
         torch_work = pytorch.work(part, kind, images) if importlib.util.find_spec("torch") else None
         if torch_work:
             ways["torch"] = (torch_work, functools.partial(pytorch.correlate, part, x, y))
-        times = {name: [] for name in ways}
-        for _ in range(repeat):
-            for name in rng.permutation(list(ways)):
-                if len(times[name]) < 3 or sum(times[name]) < 0.5:
-                    time.sleep(0.005)  # until the threads of the one before stop spinning
-                    ways[name][1]()
-                    start = time.perf_counter()
-                    ways[name][1]()
-                    times[name].append(time.perf_counter() - start)
+        seconds, _ = medians({name: run for name, (_, run) in ways.items()}, repeat, 0.5)
         for name, (work, _) in ways.items():
-            yield (case, dtype), name, work, statistics.median(times[name])
+            yield (case, dtype), name, work, seconds[name]
 
 
 def fitted(rows):

@@ -1,43 +1,23 @@
 """What the forms cost: ours beside every other way to make the same array, in one run, results compared.
 
-    python benchmarks/forms.py [--quick]
+    python benchmarks/forms.py [--part sparse|tensor|view|made] [--only TEXT] [--quick] [--json FILE]
 
-Each line is the median over interleaved repetitions. ``ratio`` is the other way's time over ours, except
-where the column says that it is ours over the limit: the time to fill new arrays of the same sizes.
+``other / ours`` above 1 means that ours is the faster. The limit is the time to fill new arrays of the same sizes.
 """
 
-import argparse
-import gc
-import resource
 import statistics
 import subprocess
 import sys
-import time
-import timeit
 import tracemalloc
 from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
+from measuring import Times, main, medians
 
 import convmtx as cm
 
-
-def medians(ways, repetitions):
-    """Median seconds of each callable, called in turn; the last result of each."""
-    times = {name: [] for name in ways}
-    results = {}
-    for turn in range(repetitions + 1):
-        for name, make in ways.items():
-            results.pop(name, None)
-            gc.collect()
-            start = time.perf_counter()
-            result = make()
-            seconds = time.perf_counter() - start
-            if turn or repetitions == 1:  # the first turn warms up
-                times[name].append(seconds)
-            results[name] = result
-    return {name: statistics.median(t) for name, t in times.items()}, results
+BUDGET = 1.0  # s, of ways that take seconds
 
 
 def fancy_tensor(kernel, shape):
@@ -113,123 +93,113 @@ VARIANTS = {
 }
 
 
-def bench_csr(rng, repetitions):
-    print("\nto_sparse('csr'), float64; (k, c, f, n)")
-    print(
-        f"{'case':<18}{'variant':<10}{'Mnnz':>7}{'ours ms':>9}{'fill ms':>9}"
-        f"{'ours/fill':>10}{'coo/ours':>10}{'kron/ours':>10}"
-    )
-    worst = {"fill": 0.0, "coo": np.inf, "kron": np.inf}
-    for k, c, f, n in CASES:
+def told(k, c, f, n):
+    """How the table tells of a case."""
+    return f"{n}x{n} k{k}x{k} {c}->{f}"
+
+
+def sparse(quick):
+    """The sparse matrix, `to_sparse("csr")`.
+
+    Beside SciPy's conversion from the coordinates of all entries (coo), and a sum over taps of Kronecker products
+    of shifts (kron). float64. Limit: filling new arrays of the same sizes once. Aim: other / ours at least 10,
+    limit / ours at least 67%. Mnnz: millions of entries.
+    """
+    for sizes in CASES[: 1 if quick else None]:
         for name, options in VARIANTS.items():
-            options = dict(options)
-            if options.get("groups"):
-                options["groups"] = np.gcd(c, f).item()
-            kernel = rng.standard_normal((k, k, c // options.get("groups", 1), f))
-            op = cm.conv(kernel, (n, n, c), **options)
-            reference = op.to_sparse()
-            ways = {"ours": op.to_sparse, "fill": partial(filled, reference)}
-            fast, results = medians(ways, repetitions)
-            slow, others = medians(
-                {"coo": partial(coo_csr, op, kernel, options), "kron": partial(kron_csr, op, kernel, options)}, 1
-            )
-            for other in others.values():
-                other.sort_indices()
-                difference = abs(other - results["ours"])
-                assert difference.nnz == 0 or difference.max() == 0, (k, c, f, n, name)
-            ours = fast["ours"]
-            worst["fill"] = max(worst["fill"], ours / fast["fill"])
-            for way in ("coo", "kron"):
-                worst[way] = min(worst[way], slow[way] / ours)
-            print(
-                f"{(k, c, f, n)!s:<18}{name:<10}{op.nnz / 1e6:>7.1f}{ours * 1e3:>9.1f}{fast['fill'] * 1e3:>9.1f}"
-                f"{ours / fast['fill']:>10.2f}{slow['coo'] / ours:>10.1f}{slow['kron'] / ours:>10.1f}"
-            )
-    print(
-        f"worst: ours/fill {worst['fill']:.2f} (wanted <= 1.5), coo/ours {worst['coo']:.1f} (>= 10), "
-        f"kron/ours {worst['kron']:.1f} (>= 10)"
-    )
+            yield f"{told(*sizes)} {name}", partial(as_csr, *sizes, options)
 
 
-TENSORS = [(5, 3, 8, 32), (3, 3, 16, 64), (3, 16, 16, 32), (2, 3, 2, 160), (7, 8, 8, 40)]
+def as_csr(k, c, f, n, options, case, repeat):
+    options = {**options, "groups": np.gcd(c, f).item()} if "groups" in options else options
+    kernel = np.random.default_rng(0).standard_normal((k, k, c // options.get("groups", 1), f))
+    op = cm.conv(kernel, (n, n, c), **options)
+    ways = {
+        "ours": op.to_sparse,
+        "fill": partial(filled, op.to_sparse()),
+        "coo": partial(coo_csr, op, kernel, options),
+        "kron": partial(kron_csr, op, kernel, options),
+    }
+    seconds, found = medians(ways, repeat, BUDGET)
+    ours = found.pop("ours")
+    worst = max(abs(found[name] - ours).max() for name in ("coo", "kron"))
+    others = {name: seconds[name] for name in ("coo", "kron")}
+    return Times(case, seconds["ours"], others, seconds["fill"], worst, bool(worst == 0), {"Mnnz": op.nnz / 1e6})
 
 
-def bench_dense(rng, repetitions, largest):
-    print("\nto_tensor() beside the fancy-indexing answer; tensor_view() of the same tensor")
-    print(
-        f"{'case':<18}{'GB':>6}{'ours ms':>9}{'dense ms':>9}{'fancy ms':>9}"
-        f"{'ours/fancy':>11}{'view ms':>9}{'view kB':>9}"
-    )
-    worst = 0.0
-    for k, c, f, n in TENSORS:
-        kernel = rng.standard_normal((k, k, c, f))
-        op = cm.conv(kernel, (n, n, c))
-        size = op.explain().bytes["tensor"]
-        if size > largest:
-            continue
-        times, results = medians(
-            {"ours": op.to_tensor, "fancy": partial(fancy_tensor, kernel, (n, n, c)), "dense": op.to_dense}, repetitions
-        )
-        assert np.array_equal(results["ours"], results["fancy"])
-        assert np.array_equal(results["dense"].reshape(results["ours"].shape), results["fancy"])
-        results.clear()
-        view, _ = medians({"view": op.tensor_view}, 30)
-        tracemalloc.start()
-        V = op.tensor_view()
-        memory = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert V.nbytes == size
-        assert np.array_equal(V[n // 3], op.to_tensor()[n // 3])
-        worst = max(worst, times["ours"] / times["fancy"])
-        print(
-            f"{(k, c, f, n)!s:<18}{size / 1e9:>6.2f}{times['ours'] * 1e3:>9.1f}{times['dense'] * 1e3:>9.1f}"
-            f"{times['fancy'] * 1e3:>9.1f}{times['ours'] / times['fancy']:>11.2f}"
-            f"{view['view'] * 1e3:>9.3f}{memory / 1e3:>9.0f}"
-        )
-    print(f"worst ours/fancy {worst:.2f} (wanted <= 1.05)")
+TENSORS = [(5, 3, 8, 32), (3, 1, 1, 100), (7, 8, 8, 40), (3, 16, 16, 32)]  # up to 2 GB
 
 
-def bench_construction(rng):
-    print("\nmaking an operator, and its transpose with it")
-    for name, kernel, shape, options in [
-        ("2-D plain 3x3", rng.standard_normal((3, 3)), (512, 512), {}),
-        ("2-D 16x16 channels 3x3", rng.standard_normal((3, 3, 16, 16)), (64, 64, 16), {"padding": "same"}),
-        ("3-D grouped", rng.standard_normal((3, 3, 3, 2, 8)), (32, 32, 32, 8), {"groups": 4, "stride": 2}),
-    ]:
-        make = partial(cm.conv, kernel, shape, **options)
-        microseconds = [timeit.timeit(way, number=200) / 200 * 1e6 for way in (make, lambda make=make: make().T)]
-        print(f"  {name:<26}{microseconds[0]:>8.1f} us {microseconds[1]:>8.1f} us (wanted < 100)")
+def tensor(quick):
+    """The tensor, `to_tensor()`.
+
+    Beside zeros and one assignment at broadcast index arrays (fancy). float64. Both touch every page of the tensor,
+    which is nearly all the time. Aim: other / ours at least 0.95.
+    """
+    for sizes in TENSORS[: 1 if quick else None]:
+        yield told(*sizes), partial(as_tensor, *sizes)
 
 
-def bench_import():
-    code = "import time; {first}; t=time.perf_counter(); import {name}; print(time.perf_counter()-t)"
-
-    def seconds(first, name):
-        line = code.format(first=first, name=name)
-        return float(subprocess.run([sys.executable, "-c", line], check=True, capture_output=True, text=True).stdout)
-
-    added, numpy_alone = [], []
-    for _ in range(9):
-        added.append(seconds("import numpy", "convmtx"))
-        numpy_alone.append(seconds("pass", "numpy"))
-    print(
-        f"\nimport convmtx adds {statistics.median(added) * 1e3:.1f} ms (wanted < 50) to import numpy, "
-        f"{statistics.median(numpy_alone) * 1e3:.1f} ms"
-    )
+def as_tensor(k, c, f, n, case, repeat):
+    kernel = np.random.default_rng(0).standard_normal((k, k, c, f))
+    op = cm.conv(kernel, (n, n, c))
+    ways = {"ours": op.to_tensor, "fancy": partial(fancy_tensor, kernel, (n, n, c))}
+    seconds, found = medians(ways, repeat)
+    more = {"GB": op.explain().bytes["tensor"] / 1e9}
+    worst = float(not np.array_equal(found["ours"], found["fancy"]))
+    return Times(case, seconds["ours"], {"fancy": seconds["fancy"]}, None, worst, worst == 0, more)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, tensors up to 0.6 GB")
-    quick = parser.parse_args().quick
-    rng = np.random.default_rng(0)
-    print(f"numpy {np.__version__}, scipy {sp.__name__.split('.')[0]}, convmtx {cm.__version__}")
-    bench_construction(rng)
-    bench_import()
-    bench_dense(rng, 3 if quick else 7, 6e8 if quick else 2.1e9)
-    bench_csr(rng, 3 if quick else 7)
-    print(f"peak memory of this run {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+def view(quick):
+    """The tensor as a view, `tensor_view()`.
+
+    Nothing is filled. Beside `to_tensor()`; kB: what the view allocates, and what the tensor would.
+    """
+    for sizes in TENSORS[: 1 if quick else None]:
+        yield told(*sizes), partial(as_view, *sizes)
+
+
+def as_view(k, c, f, n, case, repeat):
+    op = cm.conv(np.random.default_rng(0).standard_normal((k, k, c, f)), (n, n, c))
+    seconds, found = medians({"ours": op.tensor_view, "to_tensor": op.to_tensor}, repeat)
+    tracemalloc.start()
+    op.tensor_view()
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    same = np.array_equal(found["ours"][n // 3], found["to_tensor"][n // 3])
+    more = {"kB": memory / 1e3, "kB of the tensor": op.explain().bytes["tensor"] / 1e3}
+    return Times(case, seconds["ours"], {"to_tensor": seconds["to_tensor"]}, None, float(not same), same, more)
+
+
+MADE = {
+    "2-D, 3x3": ((3, 3), (512, 512), {}),
+    "2-D, 3x3, 16->16 channels": ((3, 3, 16, 16), (64, 64, 16), {"padding": "same"}),
+    "3-D, groups": ((3, 3, 3, 2, 8), (32, 32, 32, 8), {"groups": 4, "stride": 2}),
+}
+
+
+def made(quick):
+    """Making an operator, importing convmtx.
+
+    Aim: below 0.1 ms for an operator; below 50 ms for the import, in a new process that has imported NumPy.
+    """
+    for name, (shape, image, options) in MADE.items():
+        op = partial(cm.conv, np.random.default_rng(0).standard_normal(shape), image, **options)
+        yield name, partial(alone, op)
+        yield f"{name}, and its transpose", partial(alone, lambda op=op: op().T)
+    if not quick:
+        yield "import convmtx", imported
+
+
+def alone(way, case, repeat):
+    return Times(case, medians({"ours": way}, repeat)[0]["ours"])
+
+
+def imported(case, repeat):
+    code = "import time, numpy; start = time.perf_counter(); import convmtx; print(time.perf_counter() - start)"
+    run = partial(subprocess.run, [sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return Times(case, statistics.median(float(run().stdout) for _ in range(repeat)))
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, {"sparse": sparse, "tensor": tensor, "view": view, "made": made})

@@ -1,0 +1,224 @@
+"""What the benchmarks share: times taken in turn, rows of results, facts of the run, the command line.
+
+A benchmark is a script of parts. A part is a function of ``quick`` that yields cases: each a name, and a function of
+the name and of how often to repeat that returns a row. The docstring of a part says what is compared.
+"""
+
+import argparse
+import contextlib
+import datetime
+import gc
+import importlib
+import inspect
+import json
+import math
+import os
+import platform
+import re
+import statistics
+import time
+from collections import defaultdict
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import convmtx as cm
+
+PAUSE = 0.01  # s, until the threads of the way before stop spinning
+SHORT = 3e-3  # s, for which calls of a short way follow each other, as they do inside a solver
+WARMED = 0.1  # s, from which on a way warms itself up
+LONG = 5  # budgets, from which on the first call is the only one; shorter ones may compile in theirs
+
+
+def optional(name):
+    """The module, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def medians(ways, repeat, budget=2.0, prepare=lambda way: way):
+    """Median seconds of one call of each way, and the last results.
+
+    Ways take turns in random order, ``repeat`` times or until one took ``budget`` seconds. A call that is not timed
+    brings what a way needs into the cache; the first turn warms up, but for ways that are too long for that.
+    ``prepare`` makes of a way, not timed, what is called once.
+    """
+    rng, times, results, calls = np.random.default_rng(0), defaultdict(list), {}, {}
+    gc.collect()
+    for turn in range(repeat + 1):
+        for name in rng.permutation(list(ways)).tolist():
+            if len(times[name]) == repeat or sum(times[name]) > budget:
+                continue
+            results.pop(name, None)  # or new memory would be measured beside old
+            runs = [prepare(ways[name]) for _ in range(calls.get(name, 1))]
+            time.sleep(PAUSE)
+            if name in calls:
+                prepare(ways[name])()
+            start = time.perf_counter()
+            for run in runs:
+                results[name] = run()
+            seconds = (time.perf_counter() - start) / len(runs)
+            if turn or seconds > LONG * budget:
+                times[name].append(seconds)
+            if seconds < WARMED:
+                calls[name] = max(min(int(SHORT / seconds), 50), 1)
+    return {name: statistics.median(times[name]) for name in ways}, results
+
+
+def seconds_of(way):
+    """Seconds of one call, and its result."""
+    start = time.perf_counter()
+    result = way()
+    return time.perf_counter() - start, result
+
+
+class Times(NamedTuple):
+    """Seconds of ours and of every other way to the same result."""
+
+    case: str
+    ours: float
+    others: dict[str, float] = {}  # noqa: RUF012  # never changed
+    #: Seconds below which nobody can be; what results differ by, in units of the largest value; whether that is well.
+    limit: float | None = None
+    difference: float | None = None
+    agrees: bool | None = None
+    #: More numbers by name, and words.
+    more: dict[str, float] = {}  # noqa: RUF012  # never changed
+    note: str = ""
+
+    @property
+    def ratio(self):
+        """Time of the quickest other way over ours, above 1 where ours is the faster; None without others."""
+        return min(self.others.values()) / self.ours if self.others else None
+
+    def cells(self):
+        """What a table tells, by heading."""
+        told = {"case": self.case}
+        if self.others:
+            told["other / ours"] = number(self.ratio)
+        if self.limit:
+            told["limit / ours"] = f"{self.limit / self.ours:.0%}"
+        told["ours, ms"] = number(1e3 * self.ours)
+        if self.others:
+            others = sorted(self.others, key=self.others.get)
+            told["others, ms"] = ", ".join(f"{name} {number(1e3 * self.others[name])}" for name in others)
+        told |= {name: number(each) for name, each in self.more.items()}
+        if self.agrees is not None:
+            size = "" if self.difference is None else f"{self.difference:.0e}" if self.difference else "0"
+            told["difference"] = f"{size}{'' if self.agrees else ' !'}"
+        return told | {"": self.note} if self.note else told
+
+
+class Told(NamedTuple):
+    """A case without others, and what is told of it by heading."""
+
+    case: str
+    told: dict[str, float | str]
+    agrees: bool | None = None
+
+    def cells(self):
+        """What a table tells, by heading."""
+        return {"case": self.case} | {name: each if isinstance(each, str) else number(each)
+                                      for name, each in self.told.items()}  # fmt: skip
+
+
+def number(value):
+    """Three digits."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:.0f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.0e}"
+
+
+def summary(rows):
+    """Sentences about the rows of a part: wins, losses, how near the limit is, and whether results agree."""
+    told = [f"{len(rows)} case{'s' * (len(rows) > 1)}."]
+    times = [row for row in rows if isinstance(row, Times)]
+    compared = sorted((row for row in times if row.others), key=lambda row: row.ratio)
+    if compared:
+        ratios, worst = [row.ratio for row in compared], compared[0]
+        told.append(
+            f"Faster than every other way in {sum(r > 1 for r in ratios)}, slower in {sum(r < 1 for r in ratios)}."
+        )
+        told.append(f"other / ours: geometric mean {number(statistics.geometric_mean(ratios))},")
+        told.append(f"most {number(ratios[-1])}, least {number(worst.ratio)} ({worst.case}).")
+    if near := [row.limit / row.ours for row in times if row.limit]:
+        told.append(f"limit / ours: median {statistics.median(near):.0%}, least {min(near):.0%}.")
+    for name in (name for name in (times[0].more if times else ()) if "/" in name):
+        each = [row.more[name] for row in times]
+        told.append(f"{name}: median {number(statistics.median(each))}, most {number(max(each))}.")
+    if agreeing := [row.agrees for row in rows if row.agrees is not None]:
+        told.append("All results agree." if all(agreeing) else f"{agreeing.count(False)} results do not agree.")
+    return " ".join(told)
+
+
+def facts(libraries):
+    """What the numbers depend on: processor, threads, versions, date."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": f"{processor()}, {cores} cores",
+        "python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+        "versions": {"convmtx": cm.__version__, **versions(("numpy", "scipy", *libraries))},
+    }
+
+
+def processor():
+    """Its model."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def versions(libraries):
+    """Those of the libraries that are installed."""
+    found = {}
+    for name in libraries:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def measured(part, quick, repeat, only=""):
+    """Rows of a part, printed as they come."""
+    print(f"\n{inspect.cleandoc(part.__doc__)}")
+    rows, widths = [], {}
+    for case, measure in part(quick):
+        if only in case:
+            rows.append(measure(case, repeat))
+            cells = rows[-1].cells()
+            if not widths:
+                widths = {name: max(len(name), 50 if name == "case" else 9) for name in cells}
+                print("  ".join(name.ljust(width) for name, width in widths.items()))
+            print("  ".join(cells.get(name, "-").ljust(width) for name, width in widths.items()), flush=True)
+    if rows:
+        print(summary(rows))
+    return rows
+
+
+def main(doc, parts, libraries=()):
+    """Run the parts that the command line names."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--part", choices=(*parts, "all"), default="all")
+    parser.add_argument("--only", default="", help="cases whose name has this text")
+    parser.add_argument("--repeat", type=int, help="7, and 1 if quick")
+    parser.add_argument("--quick", action="store_true", help="few and small cases")
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    given = parser.parse_args()
+    about = facts(libraries) | {"quick": given.quick}
+    print(json.dumps(about, indent=1))
+    about["parts"] = {}
+    for name, part in parts.items():
+        if given.part in (name, "all"):
+            rows = measured(part, given.quick, given.repeat or (1 if given.quick else 7), given.only)
+            about["parts"][name] = {"about": inspect.cleandoc(part.__doc__), "rows": [row._asdict() for row in rows]}
+    if given.json:
+        given.json.write_text(json.dumps(about, indent=1, default=float) + "\n")
+
+
+def rows_of(part):
+    """Rows of a part as they were saved."""
+    return [(Told if "told" in row else Times)(**row) for row in part["rows"]]
