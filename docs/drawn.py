@@ -1,4 +1,4 @@
-"""The pictures of the concepts, drawn by the library itself, each for light and for dark pages.
+"""The pictures of the pages, drawn by the library itself, each for light and for dark pages.
 
 python docs/drawn.py docs/_drawn
 """
@@ -54,6 +54,28 @@ def framed(ax, o):
             (left, o - 0.5), right - left, 1, fill=False, ec=matplotlib.rcParams["text.color"], lw=1.6, clip_on=False
         )
     )
+
+
+def picture(mosaic=(("kernel", "image"), ("matrix", "matrix")), size=(5.6, 4.8), **ratios):
+    """Of the first page and of the README: a kernel, an image, and the matrix that does the same."""
+    op = cm.conv(np.arange(1, 10).reshape(3, 3), (6, 6))
+    o = np.ravel_multi_index((1, 2), op.out_shape)
+    figure = Figure(size, layout="constrained")
+    axes = figure.subplot_mosaic([list(row) for row in mosaic], **ratios or {"height_ratios": [1, 1.9]})
+    cells(axes["kernel"], np.arange(9).reshape(3, 3), "kernel K\n(3, 3)")
+    cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image x\n(6, 6)")
+    matrix(axes["matrix"], op, "matrix A = conv(K, x.shape).to_dense(), (16, 36)")
+    framed(axes["matrix"], o)
+    axes["matrix"].set_xlabel(
+        "A @ x.ravel() is the convolution. One row for each output:\nthe framed one reads the coloured window."
+    )
+    return figure
+
+
+def start():
+    figure, ax = panels((6.4, 3.2), 1, 1)
+    cm.plot.matrix(cm.conv(np.arange(1, 10).reshape(3, 3), (6, 6)), ax)
+    return figure
 
 
 def toeplitz():
@@ -151,7 +173,7 @@ def boundaries():
 
 
 PICTURES = (
-    toeplitz, doubly_blocked, circulant, strides, dilation, groups, transposed, flip, same, boundaries,
+    picture, start, toeplitz, doubly_blocked, circulant, strides, dilation, groups, transposed, flip, same, boundaries,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ maps = {name: cm.conv(kernel, 9, padding="same", boundary=name) for name in name
 # outside are dropped (zero), come in at the other end (wrap), or are added to an entry inside.
 
 figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
+figure.get_layout_engine().set(hspace=0.1)
 for ax, (name, op) in zip(axes.flat, maps.items(), strict=False):
     cm.plot.matrix(op, ax)
     ax.set_title(name)

@@ -27,10 +27,10 @@ maps = {
     "transposed, stride 2": cm.conv_transpose(K, 4, stride=2, padding=1),
 }
 
-figure, axes = plt.subplots(2, 4, figsize=(13, 7), layout="constrained")
+figure, axes = plt.subplots(4, 2, figsize=(8, 13), layout="constrained")
 for ax, (title, op) in zip(axes.flat, maps.items(), strict=True):
     cm.plot.matrix(op, ax, values=True)
-    ax.set_title(title, fontsize=10)
+    ax.set_title(title)
     ax.get_legend().remove()
 
 # %%

@@ -30,11 +30,11 @@ RTOL = 1e-9
 class SingularTensors(NamedTuple):
     """``op(V[j]) == s[j] * U[j]`` and ``op.H(U[j]) == s[j] * V[j]``; U and V are orthonormal."""
 
-    #: Left singular tensors (k, *out_shape).
+    #: Left singular tensors, ``(k, *out_shape)``.
     U: AnyArray
-    #: Singular values (k,), descending.
+    #: Singular values, ``(k,)``, descending.
     s: Certified
-    #: Right singular tensors (k, *in_shape).
+    #: Right singular tensors, ``(k, *in_shape)``.
     V: AnyArray
 
 
