@@ -280,3 +280,11 @@ def test_files_that_cannot_be_read(W, refusal):
     assert "holds a, b" in refusal("check", "W.npz", "k.npy", *SHAPE)
     np.save("W.npy", np.zeros(3))
     assert main(["check", "W.npy", "k.npy", *SHAPE]) == 2
+
+
+def test_indices_that_are_no_integers_are_not_cut_to_some(here, refusal):
+    S = scipy.sparse.csr_array(np.eye(9))
+    np.save("k.npy", np.ones((1, 1)))
+    np.savez("W.npz", format=b"csr", shape=S.shape, data=S.data, indices=S.indices + 0.5, indptr=S.indptr)
+
+    assert "Wanted integers" in refusal("check", "W.npz", "k.npy", "--input", "3,3")

@@ -252,3 +252,35 @@ def test_a_bar_stays_out_of_the_object(here, monkeypatch, capsys):
     assert main(arguments) == 0
     assert "blocks" in terminal.getvalue()
     assert json.loads(capsys.readouterr().out)["kernel"] == "motion:5:20"
+
+
+# What a fresh reader broke
+
+
+def test_the_condition_of_a_singular_map_is_no_exact_number(facts):
+    """A difference under a mirror: constants become zero."""
+    found = facts("spectrum", "sobel", "--input", "12,12", "--padding", "same", "--boundary", "reflect")
+
+    assert (found["condition"]["kind"], found["condition"]["upper"]) == ("interval", "inf")
+    assert found["rank"]["value"] < 144
+
+
+@pytest.mark.parametrize("command", [("spectrum",), ("plot", "spectrum"), ("plot", "symbol"), ("info",)])
+def test_numbers_near_the_end_of_the_range_end_in_a_line(here, capsys, command):
+    np.save("huge.npy", np.full((3, 3), 1e308))
+    target = ("-o", "a.png") if command[0] == "plot" else ()
+
+    assert main([*command, "huge.npy", "--input", "6,6", *target]) in (0, 2)
+    assert capsys.readouterr().err.count("\n") <= 1
+
+
+def test_an_archive_without_arrays_says_so(here, refusal):
+    np.savez("none.npz")
+
+    assert "holds no array of numbers" in refusal("info", "none.npz", "--input", "6,6")
+
+
+def test_memory_that_numpy_refuses_is_told_with_what_to_do(here, refusal):
+    np.save("ones.npy", np.ones(3))
+
+    assert "give a smaller --input" in refusal("spectrum", "ones.npy", "--input", str(1 << 40))

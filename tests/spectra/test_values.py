@@ -177,3 +177,12 @@ def test_results_are_numbers_and_arrays():
     with pytest.raises(cm.ImmutableError, match="Results cannot be changed"):
         top.kind = "upper"
     assert pickle.loads(pickle.dumps(top)).upper == top.upper
+
+
+def test_vectors_that_do_not_fit_are_refused_as_they_become_more(monkeypatch):
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (40, 40), padding="same")
+    monkeypatch.setattr(values, "cheapest", lambda _op: exact.Way("dense", np.inf, None, None))
+    monkeypatch.setattr("convmtx.memory.available", lambda: 21 * 1600 * 16)
+
+    with pytest.raises(MemoryError, match=r"45 vectors of 1600 numbers take .* Use cm.norm_bound"):
+        cm.svdvals(op, 8)

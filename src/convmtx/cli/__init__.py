@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from convmtx import __version__
 from convmtx.cli.arguments import Parser
 from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plot, solve, spectrum
@@ -61,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         run: Callable[[argparse.Namespace, Report], str | None] = options.run
         report = Report(options.json)
-        failure = run(options, report)
+        with np.errstate(all="ignore"):  # what overflows is told in the results
+            failure = run(options, report)
         report.close()
         if failure is None:
             return 0
@@ -71,8 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
-    except (ConvmtxError, MemoryError) as error:
-        complain(str(error) or "not enough memory")
+    except ConvmtxError as error:
+        complain(str(error))
+    except MemoryError as error:
+        complain(str(error) if "Available" in str(error) else f"not enough memory ({error}): give a smaller --input")
+    except (OverflowError, np.linalg.LinAlgError) as error:
+        complain(f"{error}: the numbers are too large or too small to be computed with; scale the kernel")
     except OSError as error:
         complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     finally:

@@ -41,8 +41,9 @@ def _npz(source: Source) -> Any:
         found = reading.members(archive)
         if "format" not in found:
             return reading.npz(source)
-        for info in found.values():  # the format is text, and whether it is an array may be a truth value
-            reading.check_member(source, archive, info, "iufcbSU")
+        for name, info in found.items():  # the format is text, and whether it is an array may be a truth value
+            kinds = "iu" if name in ("indices", "indptr", "row", "col", "offsets", "shape") else "iufcbSU"
+            reading.check_member(source, archive, info, kinds)
     return scipy.sparse.load_npz(source.path)
 
 

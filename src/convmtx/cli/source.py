@@ -60,7 +60,11 @@ class Source:
             return str(self.member)
         if self.member is None and len(found) == 1:
             return found[0]
-        held = ", ".join(found[:9]) + (f" and {len(found) - 9} more" if len(found) > 9 else "") or "no array"
+        if not found:
+            raise refused(
+                self.call, f"{self.path} holds no array of numbers", f"Wanted a {self.what}", "Write it again"
+            )
+        held = ", ".join(found[:9]) + (f" and {len(found) - 9} more" if len(found) > 9 else "")
         wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
         raise refused(self.call, f"{self.path} holds {held}", wanted, f"Write {self.path}:NAME")
 

@@ -29,7 +29,7 @@ Rule = Literal["gcv", "lcurve", "discrepancy"]
 #: Dampings that are looked at, from the largest singular value down to `LEAST` of it.
 POINTS, LEAST = 200, 1e-8
 #: Ways that find singular values and vectors, and seconds that they may take.
-SPECTRAL, LONGEST = ("blocks", "kronecker", "dense"), 60.0
+SPECTRAL, LONGEST = ("blocks", "kronecker", "dense"), 10.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.algebra import LinearMap
-from convmtx.errors import FormTooLargeError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra.certified import EPS
-from convmtx.spectra.lanczos import CHECK, Lanczos
+from convmtx.spectra.lanczos import CHECK, Lanczos, require
 from convmtx.structure import small
 from convmtx.structure.subject import sparse
 from convmtx.typing import AnyArray
@@ -65,11 +64,7 @@ def _dtype(op: LinearMap) -> np.dtype[Any]:
 
 def require_vectors(call: str, op: LinearMap) -> None:
     """Refuse maps of which not even some vectors fit into memory."""
-    size, free = 2 * CHECK * min(op.shape) * 16, memory.available()
-    if size > free:
-        got = f"{2 * CHECK} vectors of {min(op.shape)} numbers take {memory.human(size)}"
-        remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
-        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
+    require(call, 2 * CHECK, min(op.shape), 16)
 
 
 class Bracket(NamedTuple):

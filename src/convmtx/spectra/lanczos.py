@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
+from convmtx.errors import FormTooLargeError, sentence
 from convmtx.spectra.certified import EPS
 from convmtx.typing import AnyArray
 
@@ -19,6 +21,15 @@ from convmtx.typing import AnyArray
 FAILURE = 1e-10
 #: Steps after which Ritz values are looked at.
 CHECK = 10
+
+
+def require(call: str, count: int, size: int, item: int) -> None:
+    """Refuse so many vectors if they do not fit into memory."""
+    needed, free = count * size * item, memory.available()
+    if needed > free:
+        got = f"{count} vectors of {size} numbers take {memory.human(needed)}"
+        remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
+        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
 
 
 class Lanczos:
@@ -53,7 +64,9 @@ class Lanczos:
             if self.complete or self.steps == self.size:
                 return
             if self.steps + 2 > len(self.vectors):
-                self.vectors = np.concatenate([self.vectors, np.empty((len(self.vectors) // 2, self.size), self.dtype)])
+                more = len(self.vectors) // 2
+                require("singular values", len(self.vectors) + more, self.size, self.dtype.itemsize)
+                self.vectors = np.concatenate([self.vectors, np.empty((more, self.size), self.dtype)])
             v = self.vectors[self.steps]
             w = self.gram(v)
             a = float(np.vdot(v, w).real)

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         _draw(op, given, figure.add_subplot())
         with replacing(call, target) as file:
-            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     report.say(f"{path} written")
     report.put(output=path, kind=options.kind)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +11,6 @@ import numpy as np
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer
 from convmtx.cli.report import Report, certified, known, watched
-from convmtx.operator import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 
@@ -55,12 +53,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     which: Which = "smallest" if options.smallest else "largest"
     values = cm.svdvals(op, options.k, which, progress=watched())
     numbers = np.asarray(values)
-    if options.k is None:
-        norm, cond, rank = _derived(op, values)
-    elif values.kind == "exact":  # then all are to be had, and tell more than the three functions in less time
-        norm, cond, rank = _derived(op, cm.svdvals(op))
-    else:
-        norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
+    norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
     report.say(f"{len(numbers)} singular values ({values.kind}: {values.method})")
     report.say("  " + _ends(numbers))
     for name, found in (("norm", norm), ("condition", cond), ("rank", rank)):
@@ -72,14 +65,6 @@ def run(options: argparse.Namespace, report: Report) -> None:
             _save(file, numbers, path.suffix.lower())
         report.say(f"{path} written")
         report.put(output=path)
-
-
-def _derived(op: ConvOperator, values: cm.Certified) -> Iterator[cm.Certified]:
-    """Norm, condition and rank, as the functions of these names define them, from all singular values."""
-    first, last = float(values[0]), float(values[-1])
-    above = int((np.asarray(values) > max(op.shape) * np.finfo(float).eps * first).sum())
-    for found in (first, first / last if last else np.inf, above):
-        yield cm.Certified(found, values.kind, values.method)
 
 
 def _ends(numbers: AnyArray) -> str:
