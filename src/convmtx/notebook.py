@@ -10,7 +10,7 @@ import numpy as np
 from convmtx import forms
 from convmtx._xp import itemsize
 from convmtx.geometry import Geometry
-from convmtx.geometry.pattern import Pattern, pattern, work
+from convmtx.geometry.pattern import Pattern, density, pattern, work
 from convmtx.memory import human
 from convmtx.typing import AnyArray
 
@@ -83,9 +83,8 @@ def _svg(geometry: Geometry, found: Pattern) -> str:
 
 def _shades(found: Pattern) -> AnyArray:
     """0 where nothing is stored, else 1 to `SHADES`, in proportion to the densest cell."""
-    size = np.multiply.outer(np.diff(found.row_edges).astype(float), np.diff(found.column_edges))
-    density = found.counts.astype(float) / size
-    return np.ceil(density * (SHADES / (density.max() or 1))).astype(int).clip(0, SHADES)
+    filled = density(found.row_edges, found.column_edges, found.counts)
+    return np.ceil(filled * (SHADES / (filled.max() or 1))).astype(int).clip(0, SHADES)
 
 
 def _path(mask: AnyArray) -> str:

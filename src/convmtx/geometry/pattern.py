@@ -35,6 +35,12 @@ class Pattern:
     counts: AnyArray
 
 
+def density(row_edges: IntArray, column_edges: IntArray, counts: AnyArray) -> AnyArray:
+    """Part of each cell that is stored, from 0 to 1."""
+    size = np.multiply.outer(np.diff(row_edges).astype(float), np.diff(column_edges))
+    return counts.astype(float) / size
+
+
 def pattern(geometry: Geometry, cells: int) -> Pattern:
     """Stored entries of the matrix (order C) in at most ``cells`` x ``cells`` cells; one entry a cell where that fits.
 

@@ -12,7 +12,7 @@ from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry import Axis, Geometry
-from convmtx.geometry.pattern import pattern
+from convmtx.geometry.pattern import density, pattern
 from convmtx.geometry.resolve import flag, integer
 from convmtx.operator import ConvOperator
 from convmtx.plot import style
@@ -47,8 +47,7 @@ class MatrixData:
     @property
     def density(self) -> AnyArray:
         """Part of each cell that is stored, from 0 to 1."""
-        size = np.multiply.outer(np.diff(self.row_edges).astype(float), np.diff(self.column_edges))
-        return self.counts.astype(float) / size
+        return density(self.row_edges, self.column_edges, self.counts)
 
 
 def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:

@@ -167,15 +167,25 @@ def cond(op: LinearMap) -> Certified:
     subject = direct(doubled("cond", op))
     way = cheapest(subject)
     if way.work <= DECOMPOSED:
-        values = way.values()
-        rounding = max(subject.shape) * EPS * values[0]
-        if 0 < values[-1] <= rounding:  # what is left of it is rounding, and the map may be singular
-            return Certified(_ratio(values[0], values[-1]), "interval", way.method, values[0] / rounding, np.inf)
-        return Certified(_ratio(values[0], values[-1]), "exact", way.method)
+        return cond_of(way.values(), subject.shape, way.method)
     top, bottom = norm(subject), _smallest("cond", subject)
     method = f"largest by {top.method}; smallest by {bottom.method}"
     ends = _ratio(top.lower, bottom.upper), _ratio(top.upper, bottom.lower)
     return Certified(_ratio(top.value, bottom.value), "interval", method, *ends)
+
+
+def cond_of(values: AnyArray, shape: tuple[int, int], method: str) -> Certified:
+    """The condition number of a map of this shape, from all its singular values."""
+    rounding = max(shape) * EPS * values[0]
+    if 0 < values[-1] <= rounding:  # what is left of it is rounding, and the map may be singular
+        return Certified(_ratio(values[0], values[-1]), "interval", method, values[0] / rounding, np.inf)
+    return Certified(_ratio(values[0], values[-1]), "exact", method)
+
+
+def rank_of(values: AnyArray, shape: tuple[int, int], method: str, tol: float | None = None) -> Certified:
+    """The rank of a map of this shape, from all its singular values."""
+    limit = max(shape) * EPS * values[0] if tol is None else tol
+    return Certified(int((values > limit).sum()), "exact", method)
 
 
 def _ratio(top: float, bottom: float) -> float:
@@ -213,9 +223,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     subject = direct(doubled(call, op))
     way = cheapest(subject)
     if way.work <= PATIENT or not isinstance(subject, ConvOperator):
-        values = way.values()
-        limit = max(subject.shape) * EPS * values[0] if tol is None else tol
-        return Certified(int((values > limit).sum()), "exact", way.method)
+        return rank_of(way.values(), subject.shape, way.method, tol)
     lower, upper = bounds.interlaced(subject)
     limit = max(subject.shape) * EPS * upper[0] if tol is None else tol
     ends = int((lower > limit).sum()), int((upper > limit).sum())

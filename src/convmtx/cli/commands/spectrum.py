@@ -53,7 +53,11 @@ def run(options: argparse.Namespace, report: Report) -> None:
     which: Which = "smallest" if options.smallest else "largest"
     values = cm.svdvals(op, options.k, which, progress=watched())
     numbers = np.asarray(values)
-    norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
+    if values.kind == "exact":  # then all are to be had, and tell more than the three functions in less time
+        every = values if options.k is None else cm.svdvals(op)
+        norm, cond, rank = _derived(np.asarray(every), op.shape, every.method)
+    else:
+        norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
     report.say(f"{len(numbers)} singular values ({values.kind}: {values.method})")
     report.say("  " + _ends(numbers))
     for name, found in (("norm", norm), ("condition", cond), ("rank", rank)):
@@ -65,6 +69,14 @@ def run(options: argparse.Namespace, report: Report) -> None:
             _save(file, numbers, path.suffix.lower())
         report.say(f"{path} written")
         report.put(output=path)
+
+
+def _derived(values: AnyArray, shape: tuple[int, int], method: str) -> tuple[cm.Certified, ...]:
+    """Norm, condition and rank from all singular values."""
+    from convmtx.spectra.derived import cond_of, rank_of
+
+    norm = cm.Certified(float(values[0]), "exact", method)
+    return norm, cond_of(values, shape, method), rank_of(values, shape, method)
 
 
 def _ends(numbers: AnyArray) -> str:
