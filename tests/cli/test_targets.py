@@ -47,6 +47,24 @@ def test_each_target_is_the_convolution(here, said, suffix, order):
     assert sorted(os.listdir()) == sorted(["k.npy", f"W{suffix}"])
 
 
+def test_zarr_arrays_of_several_chunks(here, said):
+    kernel = np.random.default_rng(0).normal(size=(61, 59))
+    np.save("k.npy", kernel)
+    said("matrix", "k.npy", "--input", "71,70", "-o", "W.zarr")
+    data = zarr.open_group("W.zarr", mode="r")["data"]
+    assert data.shape[0] % data.chunks[0]  # the last one is cut
+    x = np.random.default_rng(1).normal(size=(71, 70))
+    wanted = scipy.signal.correlate2d(x, kernel, "valid")
+    np.testing.assert_allclose(read("W.zarr") @ x.ravel(), wanted.ravel(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".h5", ".zarr"])
+def test_a_matrix_that_stores_nothing(here, said, suffix):
+    np.save("k.npy", np.ones(1))
+    said("matrix", "k.npy", "--input", "2", "--padding", "3:0", "--stride", "10", "-o", f"W{suffix}")
+    assert np.array_equal(read(f"W{suffix}").toarray(), [[0, 0]])
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".zarr"])
 @pytest.mark.parametrize("dtype", ["u1", "i8", "f4", "c16"])
 def test_types_and_zeros_are_kept(here, said, suffix, dtype):
@@ -120,7 +138,7 @@ def test_a_failure_midway_leaves_nothing(here, monkeypatch, capsys, suffix, erro
     def fail(*arguments, **_):
         raise error
 
-    made = {".mat": "scipy.io.savemat", ".h5": "h5py.File.__setitem__", ".zarr": "zarr.Group.__setitem__"}[suffix]
+    made = {".mat": "scipy.io.savemat", ".h5": "h5py.File.__setitem__", ".zarr": "zarr.Array.__setitem__"}[suffix]
     monkeypatch.setattr(made, fail)
     assert main(["matrix", "sobel", *SHAPE, "-o", f"W{suffix}"]) == code
     assert capsys.readouterr().err.count("\n") == 1

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -95,7 +95,7 @@ def _save_h5(file: BinaryIO, matrix: Any) -> None:
     h5py = needed("matrix", "h5py", "files")
     try:
         with h5py.File(file.name, "w") as root:  # by name, for HDF5 reads what it writes
-            _fill(root, matrix)
+            _fill(root, matrix, root.__setitem__)
     except RuntimeError as error:  # closing failed, because writing had
         number = getattr(error.__context__, "errno", None) or errno.EIO
         raise OSError(number, os.strerror(number)) from None
@@ -103,15 +103,23 @@ def _save_h5(file: BinaryIO, matrix: Any) -> None:
 
 def _save_zarr(folder: Path, matrix: Any) -> None:
     zarr = needed("matrix", "zarr", "files")
-    _fill(zarr.open_group(str(folder), mode="w"), matrix)
+    root = zarr.open_group(str(folder), mode="w")
+
+    def put(name: str, values: AnyArray) -> None:
+        array = root.create_array(name, shape=values.shape, dtype=values.dtype)
+        # One chunk a call: of many at once, the others are still being written after one has failed.
+        for start in range(0, values.size, array.chunks[0]):
+            array[start : start + array.chunks[0]] = values[start : start + array.chunks[0]]
+
+    _fill(root, matrix, put)
 
 
-def _fill(root: Any, matrix: Any) -> None:
+def _fill(root: Any, matrix: Any, put: Callable[[str, AnyArray], None]) -> None:
     """The layout of CSR that AnnData documents: three arrays, and attributes that say what they are."""
     root.attrs["encoding-type"], root.attrs["encoding-version"] = "csr_matrix", "0.1.0"
     root.attrs["shape"] = list(matrix.shape)
     for name in ("data", "indices", "indptr"):
-        root[name] = getattr(matrix, name)
+        put(name, getattr(matrix, name))
 
 
 _WRITERS = {
