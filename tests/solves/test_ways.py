@@ -355,6 +355,35 @@ def test_looking_at_a_preconditioner_costs_little():
     assert np.linalg.norm(best.x - plain.x) <= 1e-4 * np.linalg.norm(plain.x)
 
 
+def along_a_line(n):
+    """A blur for which circulants are poor."""
+    return cm.conv(np.eye(9) / 9, (n, n), padding="same"), np.random.default_rng(8)
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8])
+def test_a_preconditioner_that_promises_too_much_is_left(rtol):
+    op, rng = along_a_line(128)
+    b = op(rng.random(op.in_shape)) + 0.01 * rng.standard_normal(op.out_shape)
+    plain, best = (cm.solve(op, b, damp=0.01, rtol=rtol, method=m) for m in ("lsmr", "auto"))
+    assert best.method == "LSMR"
+    assert (best.x == plain.x).all()  # it waited, and was not begun again
+    assert plain.iterations <= best.iterations <= 1.5 * plain.iterations
+
+
+@pytest.mark.parametrize("damp", [1e-2, 1e-3])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+def test_preconditioned_steps_go_on_until_the_plain_norms_are_small(damp, rtol):
+    """The norms that it goes by itself are so earlier, and to start again each time would take thousands of steps."""
+    op, rng = along_a_line(32)
+    b = rng.standard_normal(op.out_shape)
+    s = cm.solve(op, b, damp=damp, rtol=rtol, method="preconditioned", maxiter=900)
+    assert s.converged
+    assert len(s.history) == s.iterations
+    r = b - op(s.x)
+    size = np.hypot(np.linalg.norm(r), damp * np.linalg.norm(s.x))
+    assert np.linalg.norm(op.H(r) - damp**2 * s.x) <= 10 * rtol * size  # the norm of the map is 1
+
+
 @pytest.mark.parametrize("damp", [0.0, 0.5])
 @pytest.mark.parametrize("seed", range(8))
 def test_taps_that_cancel_leave_nothing(damp, seed):

@@ -240,11 +240,11 @@ def _energies(numbers: AnyArray) -> AnyArray:
     return squares[:, 0] if squares.shape[1] == 1 else squares.sum(axis=1)  # to sum one number takes longer
 
 
-def _part(matrices: AnyArray, damp: float, spectral: bool) -> Part:
+def _part(matrices: AnyArray, damp: float) -> Part:
     _, rows, columns = matrices.shape
     if min(rows, columns) == 1:
         return Vectors(matrices, damp)
-    if rows == columns and not damp and not spectral:
+    if rows == columns and not damp:
         try:
             found = Inverses(matrices)
         except np.linalg.LinAlgError:
@@ -272,7 +272,6 @@ class BlockFactors(Factors):
         frames: list[Frame],
         stacks: list[AnyArray],
         penalties: list[AnyArray] | None = None,
-        spectral: bool = False,
     ) -> None:
         """``penalties`` are the regularizer's matrices in the same coefficients, times the damping."""
         self.problem, self.method, self.frames = problem, method, frames
@@ -280,7 +279,7 @@ class BlockFactors(Factors):
         self.damp = problem.damp if penalties is None else 0.0
         if penalties is not None:
             stacks = [np.concatenate(pair, axis=1) for pair in zip(stacks, penalties, strict=True)]
-        self.parts = [_part(stack, self.damp, spectral) for stack in stacks]
+        self.parts = [_part(stack, self.damp) for stack in stacks]
         self.norm = max((part.high for part in self.parts), default=0.0)
         limit = problem.cutoff * self.norm
         pairs = zip(self.parts, frames, strict=True)
@@ -341,7 +340,7 @@ class BlockFactors(Factors):
         """Singular values, how often each occurs, and the squared length of what a batch has of their left vectors."""
         found = []
         for j, (frame, part) in enumerate(zip(self.frames, self.parts, strict=True)):
-            assert isinstance(part, Spectral)  # as was asked for when this was made
+            assert isinstance(part, Spectral)  # of a damped problem
             values, inside = part.spectrum(self._right(j, b))
             energies = _energies(inside.swapaxes(1, 2)) * (frame.times / frame.copies)[:, None]
             found.append((values.ravel(), np.repeat(frame.times, values.shape[1]), energies.ravel()))

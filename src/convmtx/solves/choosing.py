@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ Rule = Literal["gcv", "lcurve", "discrepancy"]
 #: Dampings that are looked at, from the largest singular value down to `LEAST` of it.
 POINTS, LEAST = 200, 1e-8
 #: Ways that find singular values and vectors, and seconds that they may take.
-SPECTRAL, LONGEST = ("blocks", "kronecker", "dense"), 10.0
+SPECTRAL, LONGEST = ("blocks", "kronecker", "dense"), 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     Parameters
     ----------
     op : LinearMap
-        A map that falls apart (`solve`, methods ``blocks`` and ``kronecker``) or is small.
+        A map that falls apart (`solve`, methods ``blocks`` and ``kronecker``) or is small: up to some 2500 unknowns.
     b : array_like
         Data, ``(*batch, *out_shape)``; of a batch, one choice for all.
     rule : {"gcv", "lcurve", "discrepancy"}
@@ -138,11 +138,12 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
 
 
 def _spectral(call: str, problem: Problem) -> BlockFactors:
-    """Singular values and vectors, where these are to be had."""
+    """Singular values and vectors, where these are to be had: what any damping makes of the problem."""
+    problem = replace(problem, damp=1.0)
     transposed = isinstance(problem.op, Transposed)  # solved by what is made for the map that it is the transpose of
     for way in [ways.dense_way(problem)] if transposed else ways.ranked(problem, 1):
         if way.name in SPECTRAL and way.seconds[0] <= LONGEST and way.fits:
-            found = way.make(spectral=True)
+            found = way.make()
             assert isinstance(found, BlockFactors)
             return found
     got = f"op of {problem.op.shape[0]} x {problem.op.shape[1]} has no fast spectrum"

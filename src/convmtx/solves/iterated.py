@@ -16,9 +16,8 @@ from convmtx.solves.problem import Problem
 from convmtx.solves.solution import Factors
 from convmtx.typing import AnyArray
 
-#: Steps after which rates are compared first, and last; and how much better a preconditioned one has to be: it costs
-#: some 1.6 times as much, and its first steps promise too much where it is bad.
-FIRST, LAST, BETTER = 6, 12, 2.4
+#: Steps before the first look, and what a preconditioned step costs beside one without.
+FIRST, DEARER = 12, 2.0
 #: Steps, and seconds of them, that have to be left for a preconditioner to be looked at.
 MANY, SETUP = 60, 2e-2
 #: Seconds of a step beside the map: in all and for each number.
@@ -27,6 +26,8 @@ STEP, NUMBER = 5e-5, 5e-9
 PATIENCE = 3.3
 #: Damping of the preconditioner where the problem has none, of the map's norm.
 FLOOR = 1e-2
+#: Room for true residuals beside the estimates that iterations end by.
+SLACK = 10
 #: Tolerance where nobody asks for one.
 EXACT = 1e-12
 Callback = Callable[[AnyArray], Any]
@@ -88,7 +89,7 @@ class Iteration:
         self.state = LSMR(stacked.forward, stacked.adjoint, stacked.right(b), x0, stacked.damp, apply)
         self.start = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
         self.history: list[float] = []
-        self.marks: list[AnyArray] = []
+        self.strict = 1.0
 
     def step(self) -> None:
         """One step of all."""
@@ -96,48 +97,33 @@ class Iteration:
         self.history.append(float((self.state.normal_residual / self.start).max(initial=0)))
 
     def done(self, rtol: float) -> AnyArray:
-        """Which have converged, or are as exact as rounding lets them be."""
-        return self.state.finished | self.state.converged(rtol)
+        """Which have converged, or are as exact as rounding lets them be.
 
-    def mark(self) -> None:
-        """Note how far the normal residuals are, truly and in the plain norm."""
-        self.marks.append(self.problem.residuals(self.b, self.state.x)[1])
+        A preconditioner's norms are others. Where those are small enough and the plain ones are not yet, a smaller
+        tolerance is meant from then on: to start again would lose what the steps so far know of the map.
+        """
+        done = self.state.finished | self.state.converged(self.strict * rtol)
+        if self.preconditioner is None or not done.all():
+            return done
+        x, norm = self.state.x, self.preconditioner.norm
+        residuals = self.problem.residuals(self.b, x)
+        done = self.state.finished | self.problem.accepted(self.b, x, *residuals, norm, SLACK * rtol)
+        if not done.all():
+            self.strict /= 4
+        return done
 
     @property
-    def rate(self) -> float:
-        """The logarithm by which the normal residuals fell between the marks, the worst of the batch."""
-        first, last = (np.maximum(mark, np.finfo(float).tiny) for mark in self.marks)
-        return float(np.log(first / last).min(initial=np.inf))
+    def due(self) -> bool:
+        """Whether it is time for a look: after `FIRST` steps and twice, four times, ... as many."""
+        times, rest = divmod(len(self.history), FIRST)
+        return times > 0 and not rest and not times & (times - 1)
 
-    def still(self, rtol: float) -> float:
-        """Steps that are left at the rate of the last half, if not more."""
+    def left(self, rtol: float) -> float:
+        """What is left at the rate of the last half, if not more, in steps without a preconditioner."""
         half = len(self.history) // 2
         rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
-        return float(np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6))
-
-
-class Race:
-    """The iteration that goes on, and, while one with a preconditioner is looked at, the one without."""
-
-    def __init__(self, first: Iteration) -> None:
-        self.now, self.plain, self.alone = first, first, True
-
-    def begin(self, second: Iteration) -> None:
-        """Look at another one."""
-        self.now, self.alone = second, False
-
-    def due(self, rtol: float) -> bool:
-        """Whether it is time for a look: after `LAST` steps and twice, four times, ... as many, unless it ends soon."""
-        n = len(self.now.history)
-        if n in (FIRST, LAST):
-            self.now.mark()
-        times, rest = divmod(n, LAST)
-        return n >= LAST and not rest and not times & (times - 1) and self.now.history[-1] > np.sqrt(rtol)
-
-    def decide(self) -> None:
-        """Go on with the better of two that have taken as many steps."""
-        if self.now is not self.plain and len(self.now.history) == LAST and self.plain.rate * BETTER > self.now.rate:
-            self.now = self.plain
+        steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
+        return float(steps) * (1.0 if self.preconditioner is None else DEARER)
 
 
 class Iterative(Factors):
@@ -170,30 +156,30 @@ class Iterative(Factors):
         """
         looking = self.open and before is None
         first = None if looking else self.preconditioner if before is None else before.preconditioner
-        race = Race(Iteration(self.problem, b, x0, first))
+        now, other = Iteration(self.problem, b, x0, first), None
         steps, words = 0, ""
-        while not race.now.done(rtol).all():
+        while not now.done(rtol).all():
             if steps >= maxiter:
                 words = "iterations ran out"
                 break
             if steps > PATIENCE * limit:
                 return None
-            race.now.step()
+            now.step()
             steps += 1
             if bar is not None:
                 bar.update(1)
-            if callback is not None and stopped(callback, race.now.state.x):
+            if callback is not None and stopped(callback, now.state.x):
                 words = "the callback asked to stop"
                 break
-            if race.due(rtol):
-                race.decide()
-                left = race.now.still(rtol)
+            if now.due:
+                if other is not None and other.left(rtol) < now.left(rtol):  # which waits, as it was left
+                    now, other = other, now
+                left = now.left(rtol)
                 if left > limit:
                     return None
                 worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
-                if looking and race.alone and worth and self._found():
-                    race.begin(Iteration(self.problem, b, x0, self.preconditioner))
-        now = race.now
+                if looking and other is None and worth and self._found():
+                    now, other = Iteration(self.problem, b, x0, self.preconditioner), now
         norm = self.norm if now.preconditioner is not None else float(now.state.norm.max(initial=0))
         condition = float(now.state.condition.max(initial=1))
         return Run(now.state.x, now.done(rtol), steps, tuple(now.history), condition, norm, now.preconditioner, words)

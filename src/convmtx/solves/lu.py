@@ -113,7 +113,7 @@ def _augmented(matrix: Any, damp: float, band: bool) -> LU:
         raise Singular
     other = -damp * (damp / unit)
     top, bottom = (unit, other) if tall else (other, unit)
-    back = matrix.conj().T
+    back = matrix.conj(copy=False).T
     if band:
         factors = _interleaved(matrix, i, j, top, bottom)
     else:
@@ -162,9 +162,9 @@ def _augmented(matrix: Any, damp: float, band: bool) -> LU:
 def _interleaved(matrix: Any, i: IntArray, j: IntArray, top: float, bottom: float) -> Factors:
     """Of the augmented matrix as a band: outputs amid the inputs that they read."""
     rows, columns = matrix.shape
-    first, last = np.full(rows, columns), np.zeros(rows)
-    np.minimum.at(first, i, j)
-    np.maximum.at(last, i, j)
+    first, last, held = np.full(rows, columns), np.zeros(rows), np.diff(matrix.indptr) > 0
+    starts = matrix.indptr[:-1][held]
+    first[held], last[held] = np.minimum.reduceat(j, starts), np.maximum.reduceat(j, starts)
     order = np.argsort(np.concatenate([(first + last) / 2, np.arange(columns)]), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(order.size)

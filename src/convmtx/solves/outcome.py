@@ -10,9 +10,9 @@ from convmtx import memory
 from convmtx.errors import ArgumentError, FormTooLargeError, sentence
 from convmtx.progress import ticking
 from convmtx.solves import ways
-from convmtx.solves.iterated import Callback, Iterative, Run, limit_of, seconds_of_step, stopped
+from convmtx.solves.iterated import SLACK, Callback, Iterative, Run, limit_of, seconds_of_step, stopped
 from convmtx.solves.lu import Singular
-from convmtx.solves.problem import EPS, Problem, norms
+from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
 from convmtx.solves.way import Way
 from convmtx.typing import AnyArray
@@ -144,7 +144,7 @@ def used(found: Made, b: AnyArray, asked: Asked) -> Outcome:
     x, residual, normal = factors.measured(b)
     if asked.callback is not None:
         stopped(asked.callback, x)
-    converged = _accepted(factors.problem, b, x, residual, normal, factors.norm, asked.rtol)
+    converged = factors.problem.accepted(b, x, residual, normal, factors.norm, asked.rtol)
     if factors.missing and not factors.problem.damp:
         reason = _singular(factors, b, residual, asked.rtol)
         converged = np.zeros_like(converged)
@@ -160,18 +160,6 @@ def _singular(factors: Factors, b: AnyArray, residual: AnyArray, rtol: float) ->
     if (residual > rtol * norms(b)).any():
         told += "; b is not in the range"
     return f"{told}; x is the least-squares solution of least norm"
-
-
-def _accepted(
-    problem: Problem, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
-) -> AnyArray:
-    """The tests of LSMR, with true residuals, and with room for what rounding leaves of them."""
-    sizes = norms(x)
-    penalized = sizes if problem.regularizer is None else norms(problem.regularizer(x))
-    whole = np.hypot(residual, problem.damp * penalized)
-    reach = norms(b) + norm * sizes
-    accepted: AnyArray = (whole <= rtol * reach) | (normal <= norm * (rtol * whole + 64 * EPS * reach))
-    return accepted
 
 
 def _failed(problem: Problem, b: AnyArray, method: str, error: Singular) -> Outcome:
@@ -203,9 +191,7 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
             steps, since = steps + run.iterations, history[-1] if history else 1.0
             history += tuple(since * each for each in run.history)
             residual, normal = problem.residuals(b, run.x)
-            # Norms with a preconditioner are others, and its own tests tell less.
-            slack = 10 if run.preconditioner is None else 1
-            accepted = _accepted(problem, b, run.x, residual, normal, run.norm, slack * asked.rtol)
+            accepted = problem.accepted(b, run.x, residual, normal, run.norm, SLACK * asked.rtol)
             if accepted.all() or not run.converged.all() or steps >= maxiter or run.iterations == 0:
                 break
             x0 = run.x

@@ -63,6 +63,17 @@ class Problem:
             s -= self.penalty(x)
         return norms(r), norms(s)
 
+    def accepted(
+        self, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
+    ) -> AnyArray:
+        """Which pass the tests of LSMR, with true residuals, and with room for what rounding leaves of them."""
+        sizes = norms(x)
+        penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
+        whole = np.hypot(residual, self.damp * penalized)
+        reach = norms(b) + norm * sizes
+        found: AnyArray = (whole <= rtol * reach) | (normal <= norm * (rtol * whole + 64 * EPS * reach))
+        return found
+
 
 def norms(arrays: AnyArray) -> AnyArray:
     """The 2-norm of each array of a batch."""

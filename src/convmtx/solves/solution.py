@@ -30,7 +30,7 @@ class Solution:
     normal_residual : float or ndarray
         ``norm(op.H(b - op(x)) - damp**2 * R.H(R(x)))``: 0 at the solution.
     iterations : int
-        Steps taken, those for looking at a preconditioner among them; 0 of direct methods.
+        Steps taken, with and without a preconditioner where both were tried; 0 of direct methods.
     history : tuple of float
         Estimates of the normal residual after each step over that at the start, the largest of the batch, of the
         iteration that ended; empty of direct methods.

@@ -109,8 +109,9 @@ def solve(
     -----
     Transforms cost O(N log N), and c^3 for each of N blocks of c channels; a band LU of half-width w, O(N w^2); a
     Kronecker product, O(n^3) for each axis. ``auto`` iterates where every direct method should take longer than 8
-    steps, turns to one where the steps go on for longer than that would have taken, and keeps the preconditioner only
-    where the first 12 steps with and without it say that it pays. LSMR: Fong, Saunders, SIAM J. Sci. Comput. 33, 2011.
+    steps, and turns to one where the steps go on for longer than that would have taken. Steps with a preconditioner and
+    those without take turns, as the one or the other has less to do. LSMR: Fong, Saunders, SIAM J. Sci. Comput. 33,
+    2011.
 
     Examples
     --------

@@ -92,11 +92,11 @@ def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
     factored = "factor" in found[0].rule
     told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
 
-    def factors(spectral: bool = False) -> Factors:
+    def factors() -> Factors:
         frames = [frame_of(blocks, len(found) == 1) for blocks in found]
         penalties = [problem.damp * blocks.matrices() for blocks in second] if second else None
         method = f"blocks ({found[0].rule}: {told})"
-        return BlockFactors(problem, method, frames, [b.matrices() for b in found], penalties, spectral)
+        return BlockFactors(problem, method, frames, [b.matrices() for b in found], penalties)
 
     why = "the kernel is an outer product" if factored else "the map falls apart into blocks"
     yield Way("kronecker" if factored else "blocks", why, (CALL / 2 + make, each), size, factors)
@@ -132,10 +132,10 @@ def dense_way(problem: Problem) -> Way:
     kind = 4 if problem.dtype.kind == "c" else 1
     work = float(height) * columns * min(height, columns)
 
-    def factors(spectral: bool = False) -> Factors:
+    def factors() -> Factors:
         penalties = None if regularizer is None else [problem.damp * dense(regularizer)[None]]
         method = f"dense matrix of {rows} x {columns}"
-        return BlockFactors(problem, method, [whole_frame(op)], [dense(op)[None]], penalties, spectral)
+        return BlockFactors(problem, method, [whole_frame(op)], [dense(op)[None]], penalties)
 
     inverted = rows == columns and not problem.damp
     seconds = CALL / 2 + kind * LARGE * work * (3 if inverted else 15), kind * LARGE * 2 * height * columns

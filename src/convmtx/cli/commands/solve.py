@@ -31,9 +31,10 @@ of convolution: with one that is not symmetric, give --flip.
 What is minimized is |K x - picture|^2 + D^2 |R x|^2. D is --damp; or it is chosen:
 by generalized cross-validation (gcv, the default, for white noise of unknown size),
 by the corner of the L-curve (lcurve), or so that the residual is as large as --noise
-(discrepancy). Where the boundary has no fast spectrum to choose from, D is chosen on
-the circle (--boundary wrap), and the report says so. R is the identity, or the
-convolution with --regularizer, which needs --damp.
+(discrepancy). Where the boundary has no fast spectrum to choose from, and the picture
+has more than some 65 x 65 pixels, D is chosen on the circle (--boundary wrap), and the
+report says so. R is the identity, or the convolution with --regularizer, which needs
+--damp.
 
 The boundary says what lies outside the picture. Here it is a mirror image by default
 (symmetric), for around a photograph things go on as they are near its edge; zero
@@ -83,6 +84,8 @@ def run(options: argparse.Namespace, report: Report) -> None:
     report.say(
         f"kernel {options.kernel}, {kernel.shape} {kernel.dtype}; picture {options.picture}, {seen.values.shape}"
     )
+    if "damp" not in given:
+        report.say("choosing damp ...")
     damp, how = _damping(call, op, b, given)
     report.say(f"damp {damp:.4g}, {how}")
     rough = None
