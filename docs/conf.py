@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",  # all are run, whatever their names
     "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", "drawn.grey"),  # before each script
     "capture_repr": (),  # pictures and what is printed; no reprs of legends
     "remove_config_comments": True,
     "download_all_examples": False,

@@ -17,6 +17,13 @@ from convmtx.plot import style
 
 #: Of letters and frames. Nothing is drawn behind them, so that pages show through.
 INK = {"light": "#1f1f1f", "dark": "#e4e4e4"}
+INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+
+
+def grey(_conf, _name):
+    """Of the gallery, whose pictures are drawn once: letters that are read on light pages and on dark ones."""
+    clear = dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none")
+    matplotlib.rcParams.update(dict.fromkeys(INKED, "#777777") | clear)
 
 
 def panels(size, rows, columns, **ratios):
@@ -180,9 +187,8 @@ PICTURES = (
 def main(folder):
     """Write every picture as SVG; the same bytes each time."""
     folder.mkdir(parents=True, exist_ok=True)
-    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     for theme, ink in INK.items():
-        look = dict.fromkeys(inked, ink) | {"figure.facecolor": "none", "font.size": 9, "axes.titlesize": 9.5}
+        look = dict.fromkeys(INKED, ink) | {"figure.facecolor": "none", "font.size": 9, "axes.titlesize": 9.5}
         with matplotlib.rc_context({**look, "svg.hashsalt": "convmtx"}):
             for draw in PICTURES:
                 draw().savefig(folder / f"{draw.__name__}-{theme}.svg", metadata={"Date": None})

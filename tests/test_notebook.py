@@ -1,7 +1,9 @@
 """What notebooks show: sizes and a picture, well formed, small, and counted in little work for maps of any size."""
 
 import re
+from functools import reduce
 from importlib import import_module
+from string import ascii_lowercase
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +22,20 @@ HUGE = {
     "phases": lambda: cm.conv(np.ones(100), 10**6, padding=9, boundary="wrap", input_dilation=10**5),
     "channels": lambda: cm.conv(np.ones((3, 3, 1, 4096)), (64, 64, 4096), groups=4096, padding="same"),
     "dense pattern": lambda: cm.conv(np.ones(48), 95, stride=2, dilation=1, input_dilation=2, padding="full"),
+}
+
+FOLDED = cm.conv(np.array([1.0, 2.0, 3.0]), 6, padding="same", boundary="reflect")
+LARGE = HUGE["reflect"]()
+OTHERS = {
+    "transpose": lambda: LARGE.T,
+    "adjoint": lambda: (LARGE * 1j).H,
+    "product": lambda: LARGE.T @ LARGE,
+    "sum": lambda: LARGE.T @ LARGE + LARGE @ LARGE.T,
+    "many terms": lambda: reduce(lambda op, _: op + FOLDED.T, range(999), FOLDED.T),
+    "deep": lambda: reduce(lambda op, _: 2 * op, range(200), LARGE.T),
+    "shared": lambda: reduce(lambda op, _: op @ FOLDED + op, range(60), FOLDED.T),
+    "many axes": lambda: cm.permutation((2**12,) * 24, ascii_lowercase[:24], ascii_lowercase[23::-1]),
+    "dense pattern": lambda: cm.conv(np.ones((7, 7)), (7, 7), padding=6, boundary="reflect").T,
 }
 
 
@@ -106,7 +122,7 @@ def test_no_map_is_larger_than_its_bound():
     geometry = cm.conv(np.ones((1,) * 8), (2**7,) * 8).geometry
 
     assert (
-        len(notebook._svg(geometry, found)) + len(str(notebook._facts(geometry, np.dtype(float), "auto", True)))
+        len(notebook._svg(geometry.shape, found)) + len(str(notebook._facts(geometry, np.dtype(float), "auto", True)))
         < 60_000
     )
 
@@ -143,3 +159,80 @@ def test_a_transposed_and_an_asked_engine_are_told():
     assert facts["channels"] == "2 → 3, first, groups 1, transposed"
     assert facts["axis 0"].endswith("input dilation 2")
     assert facts["engine"] == "direct"
+
+
+def test_the_transpose_of_a_convolution_shows_its_pattern():
+    op = cm.conv(np.ones((2, 3)), (5, 6), padding=1, boundary="reflect", stride=(2, 1))
+    for other in (op.T, (op * 1j).H, 3 * op.T):
+        assert not isinstance(other, cm.ConvOperator)
+        _, picture = shown(other)
+        assert np.array_equal(picture > 0, op.to_dense().T != 0)
+
+
+def test_a_map_tells_its_parts():
+    facts, picture = shown(FOLDED.T @ FOLDED + 2 * FOLDED.T)
+
+    assert picture is None
+    assert facts == {
+        "maps": "(6,) → (6,)",
+        "matrix": "6 x 6",
+        "type": "float64",
+        "bytes": "dense 288 B",
+        "terms[0]": "Product (6,) -> (6,), float64",
+        "terms[1]": "Scaled (6,) -> (6,), float64",
+    }
+
+
+def test_numbers_and_arrays_are_parts():
+    facts, _ = shown(2.5 * FOLDED.T)
+    assert facts["scalar"] == "2.5"
+    assert facts["op"] == "Transposed (6,) -> (6,), float64"
+
+    facts, _ = shown(cm.Affine(FOLDED, np.ones(6, np.float32)).augmented())
+    assert facts["offset"] == "(6,), float32"
+    assert facts["op"] == "ConvOperator (6,) -> (6,), kernel (3,), float64"
+
+    op = cm.pinv(FOLDED)
+    assert shown(op)[0]["reason"] == op.reason
+
+
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_other_maps_of_any_size_and_depth_are_small(name):
+    op = OTHERS[name]()
+    html = op._repr_html_()
+
+    assert not isinstance(op, cm.ConvOperator)
+    assert len(html.encode()) < 10_000
+    assert str(op.shape[0]) in html
+    ElementTree.fromstring(html)
+
+
+def test_of_many_parts_the_first_are_told():
+    facts, _ = shown(OTHERS["many terms"]())
+
+    assert "terms[7]" in facts
+    assert "terms[8]" not in facts
+    assert facts[None] == "and 992 more"
+
+
+def test_long_lines_are_cut_and_kinds_and_parts_escaped():
+    facts, _ = shown(OTHERS["many axes"]())
+    assert len(facts["maps"]) == notebook.LONGEST + 1
+
+    text = notebook.html_of_parts("Map", (1,), (1,), np.dtype(float), [("<a>", "<b>&")], None)
+    assert '<th style="text-align:left">&lt;a&gt;</th>' in text
+    assert "&lt;b&gt;&amp;" in text
+
+
+def test_a_picture_that_is_not_small_is_left_out_beside_parts():
+    assert shown(OTHERS["dense pattern"]())[1] is None
+
+
+def test_other_maps_of_other_libraries_are_shown():
+    torch = pytest.importorskip("torch")
+    op = cm.conv(torch.ones(3), 6, padding="same", boundary="reflect")
+    facts, picture = shown(op.T * torch.tensor(2.0))
+
+    assert facts["type"] == "float32"
+    assert facts["scalar"] == "(), torch.float32"
+    assert np.array_equal(picture > 0, op.to_dense().numpy().T != 0)

@@ -29,6 +29,8 @@ from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from convmtx.geometry.pattern import Pattern
+
 
 class LinearMap(ABC):
     """A linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
@@ -46,6 +48,19 @@ class LinearMap(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: sizes, parts and, where it costs nothing, a small picture of the matrix."""
+        from convmtx.notebook import html_of_parts
+
+        parts = [line for name, value in vars(self).items() if name[0] != "_" for line in _told(name, value)]
+        return html_of_parts(
+            type(self).__name__, self.in_shape, self.out_shape, self.dtype, parts, self._pattern_from_afar()
+        )
+
+    def _pattern_from_afar(self) -> Pattern | None:
+        """The pattern of the matrix, where it is known and counted in no time."""
+        return None
 
     @property
     @abstractmethod
@@ -308,6 +323,17 @@ class LinearMap(ABC):
             wanted = "NumPy would lose the gradients"
             raise ArgumentTypeError(sentence("numpy.asarray(op)", got, wanted, "Use op.to_dense().detach().numpy()"))
         return np.asarray(matrix, dtype=dtype)
+
+
+def _told(name: str, value: Any) -> list[tuple[str, str]]:
+    """What a part of a map is, in a line, or in one for each of several; arrays are told by their shape."""
+    if isinstance(value, tuple) and all(isinstance(each, LinearMap) for each in value):
+        return [(f"{name}[{j}]", repr(each)) for j, each in enumerate(value)]
+    if isinstance(value, LinearMap | int | float | complex | str | np.number):
+        return [(name, str(value))]
+    if hasattr(value, "dtype"):
+        return [(name, f"{tuple(value.shape)}, {value.dtype}")]
+    return []
 
 
 def check_order(call: str, order: Any) -> None:

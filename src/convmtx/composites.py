@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property, reduce
 from operator import add, matmul
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.typing import AnyArray, Array, IntArray, Order, Shape
+
+if TYPE_CHECKING:
+    from convmtx.geometry.pattern import Pattern
 
 
 def _of_one_library(array: Array, matrices: Iterable[Any]) -> Iterable[Any]:
@@ -60,6 +64,9 @@ class Scaled(LinearMap):
         matrix.data = matrix.data * self.scalar
         return matrix
 
+    def _pattern_from_afar(self) -> Pattern | None:
+        return self.op._pattern_from_afar()
+
     def conj(self) -> LinearMap:
         plain = isinstance(self.scalar, int | float | complex)
         return Scaled(self.op.conj(), self.scalar.conjugate() if plain else conjugate(self.scalar))
@@ -78,7 +85,7 @@ class Sum(LinearMap):
 
     terms: tuple[LinearMap, ...]
 
-    @property
+    @cached_property
     def _of(self) -> Array:
         return one_of_theirs([term._of for term in self.terms])
 
@@ -90,7 +97,7 @@ class Sum(LinearMap):
     def out_shape(self) -> Shape:
         return self.terms[0].out_shape
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         return promoted(*(term.dtype for term in self.terms))
 
@@ -120,7 +127,7 @@ class Product(LinearMap):
 
     factors: tuple[LinearMap, ...]
 
-    @property
+    @cached_property
     def _of(self) -> Array:
         return one_of_theirs([factor._of for factor in self.factors])
 
@@ -132,7 +139,7 @@ class Product(LinearMap):
     def out_shape(self) -> Shape:
         return self.factors[0].out_shape
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         return promoted(*(factor.dtype for factor in self.factors))
 
@@ -193,6 +200,12 @@ class Transposed(LinearMap):
 
     def _dense(self, order: Order) -> AnyArray:
         return moved(self.op._dense(order), 1, 0)
+
+    def _pattern_from_afar(self) -> Pattern | None:
+        found = self.op._pattern_from_afar()
+        return found and replace(
+            found, row_edges=found.column_edges, column_edges=found.row_edges, counts=found.counts.T
+        )
 
     def conj(self) -> LinearMap:
         return Transposed(self.op.conj())

@@ -16,7 +16,7 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, sentence
 from convmtx.memory import human
 from convmtx.operator import ConvOperator
-from convmtx.typing import AnyArray, Shape, SparseFormat
+from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,6 +194,8 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
 
 def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> Iterator[tuple[str, float]]:
     """Make each form that fits, say what it cost, and give its largest difference from the operator on ``x``."""
+    from convmtx.plot.costs import made
+
     sizes = op.explain().bytes
     if sizes["csr"] <= BUDGET:
         sizes["dia"] = _dia_size(op)
@@ -207,7 +209,7 @@ def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> I
             continue
         start = perf_counter()
         try:
-            matrix = _make(op, form)
+            matrix = made(op, form)
         except MemoryError:
             say(line + "not made: more memory than there is")
         except NotToeplitzError:
@@ -218,12 +220,6 @@ def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> I
             if form != "view":
                 flat = (matrix.reshape(op.shape) if form == "tensor" else matrix) @ x.ravel()
                 yield form, float(np.abs(flat.reshape(output.shape) - output).max())
-
-
-def _make(op: ConvOperator, form: str) -> Any:
-    """One form of an operator, by the name that `ConvOperator.explain` gives it."""
-    whole = {"tensor": op.to_tensor, "dense": op.to_dense, "view": op.tensor_view}
-    return whole[form]() if form in whole else op.to_sparse(cast("SparseFormat", form))
 
 
 def _dia_size(op: ConvOperator) -> int:
@@ -245,11 +241,13 @@ def _adjoint(op: LinearMap, x: AnyArray, output: AnyArray, size: AnyArray, terms
 
 def _entries(op: ConvOperator, crop: int) -> Check:
     """Every form that exists, entry by entry: equal, for nothing is computed that could round."""
+    from convmtx.plot.costs import made
+
     tensor = op.to_tensor().reshape(op.shape)
     differences, same = [], ["tensor"]
     for form in reversed(_FORMS[:-1]):
         try:
-            matrix = _make(op, form)
+            matrix = made(op, form)
         except NotToeplitzError:
             continue
         array = matrix.toarray() if hasattr(matrix, "toarray") else matrix.reshape(op.shape)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ import numpy as np
 
 from convmtx import forms, memory
 from convmtx.geometry import Geometry
-from convmtx.typing import AnyArray, Shape
+from convmtx.typing import Shape
 
 if TYPE_CHECKING:
     from convmtx.engines.parts import Plan
     from convmtx.engines.rates import Work
 
-#: Calls that are timed.
+#: Calls that are timed; the median is told.
 REPEAT = 3
 
 
@@ -74,6 +75,7 @@ def explained(
 ) -> Explanation:
     """The explanation of a map; with a plan each engine is timed on one random input."""
     from convmtx.engines import rates  # engines are imported when first needed
+    from convmtx.engines.select import ENGINES
 
     g = geometry
     axes = tuple(
@@ -91,19 +93,18 @@ def explained(
         memory.require("explain", "operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, found in engines.items():
-            found["measured"] = _median_seconds(plan, x, name)
+            found["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))
     return Explanation(
         g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
         g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), engine, reason, engines,
     )  # fmt: skip
 
 
-def _median_seconds(plan: Plan, x: AnyArray, engine: str) -> float:
-    from convmtx.engines.select import ENGINES
-
-    times = []
-    for _ in range(REPEAT + 1):
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """The median seconds of some calls after a first one, and what that returned."""
+    result, times = call(), []
+    for _ in range(REPEAT):
         start = time.perf_counter()
-        plan.forward(x, ENGINES[engine].correlate)
+        call()
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return statistics.median(times), result

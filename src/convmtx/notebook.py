@@ -1,8 +1,9 @@
-"""What a notebook shows of a convolution: its geometry, its sizes and a small picture of its matrix."""
+"""What a notebook shows of a map: its sizes, its parts and, of a convolution, a small picture of its matrix."""
 
 from __future__ import annotations
 
 from html import escape
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from convmtx._xp import itemsize
 from convmtx.geometry import Geometry
 from convmtx.geometry.pattern import Pattern, density, pattern, work
 from convmtx.memory import human
-from convmtx.typing import AnyArray
+from convmtx.typing import AnyArray, Shape
 
 #: Cells of the picture along a side.
 CELLS = 48
@@ -24,27 +25,63 @@ AXES = 6
 SHADES = 5
 #: Pixels along the longer side.
 SIDE = 220
+#: Parts of a map that are told, characters of a line of the table, and those of a picture beside parts.
+PARTS, LONGEST, SMALL = 8, 240, 6000
 
 
 def html(geometry: Geometry, dtype: Any, engine: str) -> str:
-    """The whole: a table and, where it is counted in no time, the picture; no larger than some 60 kB."""
-    counted = work(geometry, CELLS) <= MOST
+    """Of a convolution: a table and, where it is counted in no time, the picture; no larger than some 60 kB."""
+    found = counted(geometry)
+    picture = "" if found is None else _svg(geometry.shape, found)
+    return _page("ConvOperator", _facts(geometry, dtype, engine, found is not None), picture)
+
+
+def html_of_parts(
+    kind: str, in_shape: Shape, out_shape: Shape, dtype: Any, parts: list[tuple[str, str]], found: Pattern | None
+) -> str:
+    """Of another map: a table that tells its parts and, where it is small, the picture; no larger than 10 kB."""
+    shape = prod(out_shape), prod(in_shape)
+    facts = [*_sizes(in_shape, out_shape), ("type", _name(dtype))]
+    facts.append(("bytes", f"dense {human(prod(shape) * itemsize(dtype))}"))
+    facts += parts[:PARTS]
+    if len(parts) > PARTS:
+        facts.append(("", f"and {len(parts) - PARTS} more"))
+    picture = "" if found is None else _svg(shape, found)
+    return _page(kind, facts, picture if len(picture) <= SMALL else "")
+
+
+def counted(geometry: Geometry) -> Pattern | None:
+    """The pattern of the picture, where it is counted in no time."""
+    return pattern(geometry, CELLS) if work(geometry, CELLS) <= MOST else None
+
+
+def _page(kind: str, facts: list[tuple[str, str]], picture: str) -> str:
     lines = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
-        for name, text in _facts(geometry, dtype, engine, counted)
+        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(_cut(text))}</td></tr>'
+        for name, text in facts
     )
-    picture = _svg(geometry, pattern(geometry, CELLS)) if counted else ""
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start">'
-        f"<table><caption>ConvOperator</caption>{lines}</table>{picture}</div>"
+        f"<table><caption>{kind}</caption>{lines}</table>{picture}</div>"
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]
+
+
+def _sizes(in_shape: Shape, out_shape: Shape) -> list[tuple[str, str]]:
+    return [("maps", f"{in_shape} → {out_shape}"), ("matrix", f"{prod(out_shape)} x {prod(in_shape)}")]
 
 
 def _facts(g: Geometry, dtype: Any, engine: str, counted: bool) -> list[tuple[str, str]]:
     rows, columns = g.shape
-    kind = str(dtype).rpartition(".")[2]
-    facts = [("maps", f"{g.in_shape} → {g.out_shape}"), ("matrix", f"{rows} x {columns}")]
-    facts.append(("kernel", f"{g.kernel_shape}, {kind}" + (", flipped" if g.flip else "")))
+    facts = _sizes(g.in_shape, g.out_shape)
+    facts.append(("kernel", f"{g.kernel_shape}, {_name(dtype)}" + (", flipped" if g.flip else "")))
     if g.layout.value != "none":
         transposed = ", transposed" if g.transposed else ""
         facts.append(
@@ -64,9 +101,9 @@ def _facts(g: Geometry, dtype: Any, engine: str, counted: bool) -> list[tuple[st
     return facts
 
 
-def _svg(geometry: Geometry, found: Pattern) -> str:
+def _svg(shape: tuple[int, int], found: Pattern) -> str:
     """Cells in shades of the text's own colour, so that it is seen on every background."""
-    rows, columns = geometry.shape
+    rows, columns = shape
     shades = _shades(found)
     high, wide = shades.shape
     height, width = (max(SIDE * size // max(rows, columns), SIDE // 8) for size in (rows, columns))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from convmtx.engines.parts import Plan
     from convmtx.explanation import Explanation
+    from convmtx.geometry.pattern import Pattern
 
 
 class ConvOperator(LinearMap):
@@ -61,6 +62,11 @@ class ConvOperator(LinearMap):
         from convmtx.notebook import html
 
         return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
+
+    def _pattern_from_afar(self) -> Pattern | None:
+        from convmtx.notebook import counted
+
+        return counted(self._geometry)
 
     @cached_property
     def in_shape(self) -> Shape:
@@ -305,12 +311,14 @@ class ConvOperator(LinearMap):
     ) -> scipy.sparse.sparray:
         """The matrix, or some of its rows, as a sparse array of the kernel's library, built in closed form.
 
-        Of a NumPy kernel it is SciPy's. PyTorch has csr, csc and coo; of JAX both csr and coo give its BCOO.
+        Of a NumPy kernel it is SciPy's. PyTorch has csr, csc and coo, and warns by itself, once, that the first two are
+        in beta; of JAX both csr and coo give its BCOO.
 
         Parameters
         ----------
         format : {"csr", "csc", "coo", "bsr", "dia"}
-            Format of the result. Blocks of bsr are the channel matrices where channels come last.
+            Format of the result. Blocks of bsr are the channel matrices where channels come last, and, of
+            some rows, where these are whole blocks; else single entries.
         order : {"C", "F"}
             How input and output are flattened.
         rows : slice, array of int or mask, optional

@@ -17,6 +17,7 @@ from PIL import Image
 
 from convmtx import demo
 from convmtx.cli import main
+from convmtx.plot import costs
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def undrawn(monkeypatch):
 
 def damaged(form, change):
     """One form with one entry changed."""
-    make = demo._make
+    make = costs.made
 
     def made(op, name):
         matrix = make(op, name)
@@ -120,7 +121,7 @@ def damaged(form, change):
 
 @pytest.mark.parametrize(("form", "change"), [("csr", 1e-6), ("dense", math.nan)])
 def test_a_form_that_differs_is_found(tmp_path, monkeypatch, undrawn, capsys, form, change):
-    monkeypatch.setattr(demo, "_make", damaged(form, change))
+    monkeypatch.setattr(costs, "made", damaged(form, change))
     assert main(["demo", "--size", "16", "--picture", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr()
     assert said.out.count("FAILED: form @ x == op(x)") == 3
@@ -157,7 +158,7 @@ def test_forms_above_the_budget_are_named_not_made(monkeypatch, undrawn):
 
 
 def test_forms_above_memory_are_named_too(monkeypatch, undrawn):
-    make = demo._make
+    make = costs.made
 
     def made(op, form):
         if form == "dense" and op.shape[0] > 700:
@@ -165,7 +166,7 @@ def test_forms_above_memory_are_named_too(monkeypatch, undrawn):
         return make(op, form)
 
     said = []
-    monkeypatch.setattr(demo, "_make", made)
+    monkeypatch.setattr(costs, "made", made)
     assert demo.run(16, said.append).failed == []
     assert any("dense" in line and "not made: more memory than there is" in line for line in said)
 

@@ -79,6 +79,19 @@ def test_what_is_no_axes_is_refused(picture):
         picture(OP, 3)
 
 
+@pytest.mark.parametrize(("projection", "name"), [("polar", "PolarAxes"), ("3d", "Axes3D"), ("hammer", "HammerAxes")])
+def test_axes_without_straight_sides_are_refused(picture, projection, name):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot(projection=projection)
+    with pytest.raises(
+        cm.ArgumentTypeError,
+        match=rf"plot\.\w+: ax is a \S+\.{name}. Wanted Axes of matplotlib with straight sides. Leave it out",
+    ):
+        picture(OP, ax)
+    assert not ax.has_data()
+
+
 def test_what_is_no_map_is_refused(picture):
     with pytest.raises(cm.ArgumentTypeError, match="Wanted a map of convmtx"):
         picture(np.eye(3))

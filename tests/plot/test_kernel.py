@@ -96,3 +96,14 @@ def test_a_kernel_of_zeros_and_one_with_nan_are_drawn(ax):
 
     assert ax.images[-1].norm.vmax == 2
     ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(("face", "inks"), [
+    ("white", ["black", "black"]), ("black", ["white", "black"]), ("none", ["#123456", "black"]),
+])  # fmt: skip
+def test_numbers_are_read_on_the_page_that_shows_through(face, inks, figures):
+    """The smaller tap leaves nearly all of the page, the larger one nothing: orange is lighter than middle grey."""
+    with figures.rc_context({"figure.facecolor": face, "text.color": "#123456"}):
+        ax = cm.plot.kernel(cm.conv([[0.1, 10.0]], (4, 4)))
+
+    assert [text.get_color() for text in ax.texts] == inks

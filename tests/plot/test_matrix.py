@@ -1,8 +1,11 @@
 """The matrix: every entry's tap against the loop reference, and what is drawn against the numbers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.transforms import Bbox
 
 import convmtx as cm
 import reference
@@ -110,6 +113,71 @@ def test_blocks_are_labelled_by_channel_and_row(ax, layout, kernel, shape, rows,
     assert (ax.get_ylabel(), ax.get_xlabel()) == names
     between = {line.get_ydata()[0] for line in ax.lines if line.get_ydata()[0] == line.get_ydata()[1]}
     assert {j * size - 0.5 for j in range(1, len(rows))} <= between
+
+
+def texts(axis, which):
+    return [(place, label.get_text()) for place, label in zip(
+        axis.get_ticklocs(minor=which == "minor"), axis.get_ticklabels(which=which), strict=True
+    )]  # fmt: skip
+
+
+def test_channels_that_take_turns_are_labelled_one_by_one(ax):
+    op = cm.conv(np.ones((2, 3, 2)), (4, 3))
+    cm.plot.matrix(op, ax)
+
+    assert texts(ax.yaxis, "minor") == [(0, "f0"), (1, "f1"), (2, "f0"), (3, "f1"), (4, "f0"), (5, "f1")]
+    assert texts(ax.yaxis, "major") == [(0.5, "position 0"), (2.5, "position 1"), (4.5, "position 2")]
+    assert texts(ax.xaxis, "minor") == [(j, f"c{j % 3}") for j in range(12)]  # c1, the middle of its block, among them
+    assert texts(ax.xaxis, "major") == [(1, "position 0"), (4, "position 1"), (7, "position 2"), (10, "position 3")]
+    assert ax.get_xlabel() == "input (i1, c)"
+
+
+@pytest.mark.parametrize("size", [(5, 6), (12, 9), (30, 2)])
+def test_where_channels_have_no_room_the_label_of_the_axis_tells_them(ax, size):
+    op = cm.conv(np.ones((1, 1, 3, 2)), (*size, 3))
+    cm.plot.matrix(op, ax, cells=90)
+
+    assert texts(ax.xaxis, "minor") == []
+    assert ax.get_xlabel() == "input (i1, i2, c), c0 to c2 in turn"
+
+
+@pytest.mark.parametrize("layout", ["plain", "first", "lone"])
+def test_what_does_not_take_turns_is_not_told_to(ax, layout):
+    kernel, shape, channels = {
+        "plain": ((2, 2), (40, 30), "last"), "first": ((3, 2, 2, 2), (2, 30, 30), "first"),
+        "lone": ((2, 2, 1, 1), (40, 30, 1), "last"),
+    }[layout]  # fmt: skip
+    cm.plot.matrix(cm.conv(np.ones(kernel), shape, channels=channels), ax)
+
+    assert texts(ax.xaxis, "minor") == texts(ax.yaxis, "minor") == []
+    assert ax.get_xlabel().endswith(")")
+    assert ax.get_ylabel().endswith(")")
+
+
+@pytest.mark.parametrize("given", [None, (6.4, 4.8), (12, 9)], ids=["own", "usual", "large"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("layout", ["last", "first"])
+@pytest.mark.parametrize("size", [(4,), (11,), (3, 3), (8, 12), (2, 3, 4)])
+def test_labels_do_not_overlap(size, layout, groups, given):
+    from matplotlib.figure import Figure
+
+    kernel = np.ones((*(2 for _ in size), 4 // groups, 4))
+    shape = (*size, 4)
+    if layout == "first":
+        kernel, shape = np.moveaxis(kernel, (-1, -2), (0, 1)), (4, *size)
+    op = cm.conv(kernel, shape, groups=groups, channels=layout, padding="same")
+    ax = cm.plot.matrix(op, given and Figure(given, layout="constrained").subplots())
+
+    ax.figure.draw_without_rendering()
+    for axis, side in ((ax.yaxis, "intervaly"), (ax.xaxis, "intervalx")):
+        for which in ("major", "minor"):
+            ends = [sorted(getattr(label.get_window_extent(), side)) for label in axis.get_ticklabels(which=which)]
+            assert all(one[1] <= other[0] for one, other in pairwise(sorted(ends)))
+        major, minor = (
+            Bbox.union([label.get_window_extent() for label in labels]) if labels else None
+            for labels in (axis.get_ticklabels(), axis.get_ticklabels(which="minor"))
+        )
+        assert major is None or minor is None or not major.overlaps(minor)
 
 
 def test_large_matrices_are_drawn_by_density(ax):

@@ -52,7 +52,7 @@ for (i, j), ax in np.ndenumerate(axes):
 # one colour for each entry of the kernel.
 
 assert np.array_equal(op.to_dense(), W_K.reshape(op.shape))
-figure, ax = plt.subplots(figsize=(9, 4.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
 cm.plot.matrix(op, ax)
 
 # %%

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import forms, memory
+from convmtx.explanation import timed
 from convmtx.operator import ConvOperator
 from convmtx.plot import style
 from convmtx.plot.subject import convolution
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Forms larger than this many bytes are not made.
 BUDGET = 10**8
-#: Calls that are timed; the median is shown.
-REPEAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +75,13 @@ def cost_data(op: ConvOperator) -> CostData:
     x = np.random.default_rng(0).integers(-9, 10, subject.in_shape).astype(subject.dtype)
     for name, size in ordered.items():
         if size <= min(BUDGET, memory.available() // 4):
-            make[name], form = _timed(partial(_made, subject, name))
+            make[name], form = timed(partial(made, subject, name))
             if name != "view":
-                apply[name], _ = _timed(partial(_applied, name, form, x))
+                apply[name], _ = timed(partial(_applied, name, form, x))
     return CostData(ordered, make, apply)
 
 
-def _made(op: ConvOperator, name: str) -> Any:
+def made(op: ConvOperator, name: str) -> Any:
     """A form by the name that `ConvOperator.explain` gives it."""
     whole: dict[str, Callable[[], Any]] = {
         "operator": lambda: op.with_kernel(op.kernel), "view": op.tensor_view, "dense": op.to_dense,
@@ -97,16 +94,6 @@ def _applied(name: str, form: Any, x: AnyArray) -> AnyArray:
     if name == "operator":
         return form(x)
     return np.tensordot(form, x, x.ndim) if name == "tensor" else form @ x.ravel()
-
-
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """The median of some calls after a first one, and what it returned."""
-    result, times = call(), []
-    for _ in range(REPEAT):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times), result
 
 
 def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:

@@ -140,7 +140,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     """The matrix of a map as a picture: what is stored where.
 
     Each kernel position has its own colour (the same in every channel, used again after the ninth), and entries that
-    are sums of several taps are grey. Thin lines part the blocks of channels and rows. Where the matrix has more than
+    are sums of several taps are grey. Thin lines part the blocks of channels and rows, and labels name them where
+    there is room. Where the matrix has more than
     ``cells`` rows or columns, colours say which part of each cell is stored.
 
     Parameters
@@ -186,7 +187,7 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     ax = style.axes(call, ax, _size(op, values))
     colors = _image(ax, op, data)
     rows, columns = op.shape
-    ax.set_aspect("equal" if 1 / 4 <= rows / columns <= 4 else "auto")
+    ax.set_aspect("equal" if 0.4 <= rows / columns <= 2.5 else "auto")
     ax.set_facecolor(style.FAINT)
     ax.set_title(_title(op, data))
     named(ax, op)
@@ -204,7 +205,7 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
 def _size(op: LinearMap, values: bool) -> tuple[float, float]:
     rows, columns = op.shape
     width = max(5.6, 0.32 * columns) if values else 5.6
-    return width + 1.6, width * min(max(rows / columns, 0.4), 1.4) + 1.4
+    return width + 1.6, width * min(max(rows / columns, 0.5), 1.4) + 1.4
 
 
 def _title(op: LinearMap, data: MatrixData) -> str:

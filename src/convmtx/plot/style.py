@@ -29,6 +29,8 @@ WINDOW = "#cc79a7"
 FAINT = (0.5, 0.5, 0.5, 0.08)
 #: Luminance, from 0 to 1, on which black and white are read equally well.
 LIGHT = 0.179
+#: Opacity from which a colour counts, and below which the page behind it does.
+FILLED = 0.4
 
 
 def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
@@ -40,9 +42,10 @@ def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> 
         import matplotlib.pyplot as plt
 
         return plt.subplots(figsize=size, layout="constrained")[1]
-    if not isinstance(ax, Axes):
+    if not isinstance(ax, Axes) or ax.name != "rectilinear":  # polar and 3-D Axes are Axes too
         got = f"ax is a {type(ax).__module__}.{type(ax).__qualname__}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted Axes of matplotlib", "Leave it out for a new figure"))
+        wanted = "Wanted Axes of matplotlib with straight sides"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Leave it out for a new figure"))
     return ax
 
 
@@ -83,11 +86,15 @@ def tap_colors(count: int) -> AnyArray:
 
 
 def ink(ax: Axes, color: Any) -> str:
-    """Black or white, whichever is read on this colour on these axes."""
+    """Black or white, whichever is read on this colour on these axes; on a page that shows through as all text."""
+    from matplotlib import rcParams
     from matplotlib.colors import to_rgba
 
     *rgb, alpha = to_rgba(color)
-    mixed = alpha * np.array(rgb) + (1 - alpha) * np.array(to_rgba(ax.figure.figure.get_facecolor())[:3])
+    *behind, solid = to_rgba(ax.figure.figure.get_facecolor())
+    if alpha + solid < FILLED:
+        return rcParams["text.color"]
+    mixed = alpha * np.array(rgb) + (1 - alpha) * np.array(behind if solid else to_rgba(LINE)[:3])
     linear = np.where(mixed <= 0.04045, mixed / 12.92, ((mixed + 0.055) / 1.055) ** 2.4)  # sRGB
     return "black" if linear @ (0.2126, 0.7152, 0.0722) > LIGHT else "white"
 
@@ -99,12 +106,16 @@ def written(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def fitting(ax: Axes, texts: list[str]) -> float:
-    """Points in which texts fit into cells of one unit."""
+def room(ax: Axes) -> tuple[float, float]:
+    """Points that one unit takes across and down, about: a layout may still move the axes."""
     wide, high = (abs(end - start) for start, end in (ax.get_xlim(), ax.get_ylim()))
     width, height = (size * 72 / ax.figure.dpi for size in (ax.bbox.width / wide, ax.bbox.height / high))
-    if ax.get_aspect() != "auto":
-        width = height = min(width, height)
+    return (width, height) if ax.get_aspect() == "auto" else (min(width, height),) * 2
+
+
+def fitting(ax: Axes, texts: list[str]) -> float:
+    """Points in which texts fit into cells of one unit."""
+    width, height = room(ax)
     return min(0.6 * height, width / (0.68 * max(map(len, texts), default=1)), 11.0)
 
 
