@@ -280,7 +280,13 @@ def test_an_archive_without_arrays_says_so(here, refusal):
     assert "holds no array of numbers" in refusal("info", "none.npz", "--input", "6,6")
 
 
-def test_memory_that_numpy_refuses_is_told_with_what_to_do(here, refusal):
+def test_memory_that_is_refused_is_told_with_what_to_do(here, refusal, monkeypatch):
     np.save("ones.npy", np.ones(3))
 
-    assert "give a smaller --input" in refusal("spectrum", "ones.npy", "--input", str(1 << 40))
+    assert "Use a shorter input" in refusal("spectrum", "ones.npy", "--input", str(1 << 40))
+
+    def refused_by_numpy(*_, **__):
+        raise MemoryError("Unable to allocate 8.00 TiB")
+
+    monkeypatch.setattr(cm, "svdvals", refused_by_numpy)
+    assert "(Unable to allocate 8.00 TiB): give a smaller --input" in refusal("spectrum", "sobel", "--input", "9,9")

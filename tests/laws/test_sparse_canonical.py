@@ -54,6 +54,19 @@ def test_bsr_blocks_are_the_channel_matrices():
     assert S.data.shape == (9 * 9 * 2, 3, 2)
 
 
+@pytest.mark.parametrize(("rows", "blocks"), [
+    (slice(6, 18), (3, 2)), ([9, 10, 11, 0, 1, 2], (3, 2)), (slice(1, 13), (1, 1)), ([1, 0, 2], (1, 1)),
+    ([0, 1], (1, 1)),
+])  # fmt: skip
+def test_bsr_of_rows_has_the_blocks_that_are_whole(rows, blocks):
+    op = cm.conv(np.arange(3 * 3 * 2 * 6.0).reshape(3, 3, 2, 6), (5, 5, 4), groups=2)
+    S = op.to_sparse("bsr", rows=rows)
+
+    assert S.blocksize == blocks
+    assert np.array_equal(S.toarray(), op.to_dense()[rows])
+    assert type(S)((S.data, S.indices, S.indptr), shape=S.shape).has_canonical_format
+
+
 def test_zeros_of_the_kernel_stay_stored():
     S = cm.conv([0.0, 1.0, 0.0], 5).to_sparse()
 

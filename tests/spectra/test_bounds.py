@@ -1,5 +1,7 @@
 """Norms and bounds, beside dense norms; and the traps that published codes fall into."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,6 +118,29 @@ def test_the_interval_is_no_luck():
             assert lower <= bottom * (1 + 1e-9)
 
 
+def test_the_interval_holds_where_few_values_differ(monkeypatch):
+    """There the process ends early, and what rounding leaves of a step is orthogonal to nothing."""
+    monkeypatch.setattr(operator_norm, "DECOMPOSED", 0)
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        op = random_map(rng)
+        op = op.with_kernel(np.round(2 * op.kernel))
+        r, top = cm.norm(op), float(singular_values(op.to_dense())[0])
+        assert r.lower * (1 - 1e-13) <= top <= r.upper * (1 + 1e-13)
+
+
+@pytest.mark.parametrize("seed", [21, 81, 112])
+def test_the_lower_end_is_true_of_the_map_whatever_rounding_did(seed, monkeypatch):
+    """Copies of values converge within few steps here, and the process loses its way before anyone looks."""
+    monkeypatch.setattr(operator_norm, "DECOMPOSED", 0)
+    monkeypatch.setattr(operator_norm, "BESIDE", 0)
+    rng = np.random.default_rng(seed)
+    K = rng.standard_normal((2, 1, 2, 1)) + 1j * rng.standard_normal((2, 1, 2, 1))
+    op = cm.conv(K, (2, 4, 5), groups=2, channels="first", padding=[(2, 0), (-1, 3)], boundary="symmetric")
+    r, top = cm.norm(op), float(singular_values(op.to_dense())[0])
+    assert r.lower * (1 - 1e-13) <= top <= r.upper * (1 + 1e-13)
+
+
 def test_the_interval_is_wider_when_steps_run_out():
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3, 8, 8)), (40, 40, 8), padding="same")
     r = cm.norm(op, rtol=1e-12, maxiter=20)
@@ -165,6 +190,67 @@ def test_scales_whose_squares_are_out_of_range(scale, iterated, monkeypatch):
     assert np.isclose(float(cm.norm(op, "fro")) / scale, np.linalg.norm(op.to_dense() / scale))
     for name in METHODS:
         assert 1 <= cm.norm_bound(op, name).upper / expected[0] < 1.3
+
+
+SHAPES = {
+    "zero": ((3, 4, 2, 2), (5, 6, 2), {"padding": "same"}),
+    "wrap": ((3, 4, 2, 2), (5, 6, 2), {"padding": "same", "boundary": "wrap"}),
+    "reflect": ((3, 4, 2, 2), (5, 6, 2), {"padding": "same", "boundary": ("reflect", "edge")}),
+    "other shape": ((2, 2, 4), (6, 2), {"stride": 2}),
+}
+
+
+@pytest.mark.parametrize("power", [-1074, -1040, -540, 540, 1015])
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_a_power_of_two_multiplies_everything(name, kind, power):
+    """From the smallest number there is to nearly the largest; kernels of whole numbers are exact there too."""
+    rng = np.random.default_rng(3)
+    shape, sizes, options = SHAPES[name]
+    K = rng.integers(-3, 4, shape) * (1 + 1j if kind is complex else 1.0)
+    halves = 2.0 ** (power // 2), 2.0 ** (power - power // 2)  # one alone cannot be divided by
+    plain, op = (cm.conv(kernel, sizes, **options) for kernel in (K, K * halves[0] * halves[1]))
+    D = plain.to_dense()
+    s, near = singular_values(D), rounding(D) + 2.0 ** max(-1073 - power, -60)
+
+    def of_plain(found):
+        return np.asarray(found) / halves[0] / halves[1]
+
+    for found, expected in (
+        (cm.svdvals(op), s), (cm.svd(op, 3).s, s[:3]), (cm.norm(op), s[0]), (cm.smallest_singular_value(op), s[-1]),
+        (cm.norm(op, 1), np.linalg.norm(D, 1)), (cm.norm(op, np.inf), np.linalg.norm(D, np.inf)),
+        (cm.norm(op, "fro"), np.linalg.norm(D)), (cm.norm(op.T, "fro"), np.linalg.norm(D)),
+        (cm.symbol(op, 8), cm.symbol(plain, 8)), (cm.trace(op), np.trace(D)),
+    ):  # fmt: skip
+        assert np.abs(of_plain(found) - expected).max() <= near
+    if name != "other shape":
+        assert np.abs(of_plain(cm.eigvals(op)).sum() - np.trace(D)) <= len(D) * near
+    assert np.isclose(float(cm.cond(op)), float(cm.cond(plain)))
+    assert int(cm.rank(op)) == int(cm.rank(plain))
+    assert int(cm.rank(op, tol=float(cm.norm(op, "fro")))) == 0
+    assert len(cm.null_space(op)) == len(cm.null_space(plain))
+    assert np.isclose(float(cm.logdet(op)), float(cm.logdet(plain)) + power * len(D) * np.log(2))
+    assert np.isclose(float(cm.norm(cm.spectral_normalize(op))), 1)
+    r = cm.singular_value_bounds(op)
+    assert (of_plain(r.lower) - near <= s).all()
+    assert (s <= of_plain(r.upper) + near).all()
+    uppers = [cm.norm_bound(op, method).upper for method in METHODS]
+    if name != "reflect":
+        uppers.append(cm.sup_norm(op.kernel, stride=options.get("stride", 1)).upper)
+    for upper in uppers:
+        ratio = Fraction(float(upper)) / Fraction(2) ** power / Fraction(float(s[0]))
+        assert 1 - 1e-14 <= ratio < 4
+
+
+def test_ends_beyond_the_numbers_are_rounded_outward():
+    largest = np.finfo(float).max
+    op = cm.conv([largest, largest, largest / 2], 40)
+    r = cm.singular_value_bounds(op)
+
+    assert (r.upper[0], r.lower[0]) == (np.inf, largest)
+    assert all(cm.norm_bound(op, name).upper == np.inf for name in METHODS)
+    assert all(cm.norm_bound(cm.conv([0.0, 5e-324], 40), name).upper == 1e-323 for name in METHODS if name != "sup")
+    assert np.isclose(float(cm.norm(cm.conv([0.6 * largest * (1 + 1j)], 3))), 2**0.5 * 0.6 * largest, rtol=1e-15)
 
 
 @pytest.mark.parametrize("iterated", [False, True])

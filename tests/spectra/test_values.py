@@ -1,6 +1,7 @@
 """Singular values and tensors, beside a dense decomposition."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -143,6 +144,30 @@ def test_what_takes_hours_or_does_not_fit_is_refused_at_once(monkeypatch):
         cm.norm(cm.conv(np.ones((3, 3)) + np.eye(3), (100_000, 100_000), padding="same"))
 
 
+@pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect", "symmetric", "edge"])
+def test_axes_that_cannot_be_listed_are_refused_in_words(boundary):
+    """At the largest size there is: 9 TB for each list of positions."""
+    op = cm.conv([1.0, 2.0, 3.0], 2**40, padding="same", boundary=boundary)
+    bounds = [partial(cm.norm_bound, method=name) for name in ("theta", "gram", "sup", "fantastic4", "best")]
+    for question in (
+        cm.svdvals, partial(cm.svdvals, k=3), partial(cm.svdvals, k=3, which="smallest"), partial(cm.svd, k=3), cm.norm,
+        cm.cond, cm.rank, cm.smallest_singular_value, cm.singular_value_bounds, partial(cm.symbol, grid=2**40),
+        cm.eigvals, cm.logdet, cm.trace, cm.null_space, cm.spectral_normalize, partial(cm.project, max=1.0), *bounds,
+    ):  # fmt: skip
+        with pytest.raises(cm.FormTooLargeError, match="Available are"):
+            question(op)
+    assert float(cm.norm(op, np.inf)) == 6
+
+
+@pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect"])
+def test_planes_of_which_no_vector_fits_are_refused_in_words(boundary):
+    op = cm.conv([[1.0, 2.0], [0.0, 4.0]], (2**18, 2**18), padding="same", boundary=boundary)
+    for question in (cm.rank, cm.smallest_singular_value, cm.singular_value_bounds, cm.eigvals,
+                     partial(cm.project, max=1.0)):  # fmt: skip
+        with pytest.raises(cm.FormTooLargeError, match="Available are"):
+            question(op)
+
+
 def test_beside_arpack():
     op = cm.conv(RNG.standard_normal((3, 3, 4, 4)), (40, 40, 4), padding="same")
     s = cm.svdvals(op, 5)
@@ -150,6 +175,26 @@ def test_beside_arpack():
 
     assert s.kind == "estimate"
     assert np.abs(np.asarray(s) - expected).max() <= 1e-9 * expected[0]
+
+
+def test_values_that_occur_more_often_than_not():
+    """The process from one start ends after as many steps as values differ; each further start finds one more."""
+    thinned = cm.conv([[2.0]], (50, 50), padding=-1, input_dilation=2, boundary="reflect")
+    op = thinned.T @ thinned
+    expected = np.sort(np.diag(op.to_dense()))[::-1]  # the matrix is diagonal
+    for k in (3, 20):
+        found = cm.svdvals(op, k)
+        assert found.kind == "estimate"
+        assert np.allclose(np.asarray(found), expected[:k], rtol=1e-12)
+
+
+def test_a_map_that_reads_nothing_has_singular_tensors():
+    op = cm.conv([1.0, 2.0], 5000, padding=[(8000, -5000)])
+    U, s, V = cm.svd(op, 2)
+    assert op.nnz == 0
+    assert not np.asarray(s).any()
+    assert np.allclose(V @ V.T, np.eye(2))
+    assert np.allclose(U @ U.T, np.eye(2))
 
 
 def test_chosen_ways():

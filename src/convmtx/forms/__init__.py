@@ -111,7 +111,18 @@ def _rows(
     memory.require(call, "rows", {"rows": entries * (kernel.dtype.itemsize + 3 * 8)})
     matrix = csr_array(sparse.some_rows(geometry, entries_of(geometry, kernel), order, wanted), shape=shape)
     matrix.has_sorted_indices = matrix.has_canonical_format = True
+    if format == "bsr":
+        block = sparse.block_shape(geometry, order)
+        return matrix.tobsr(block if _whole(wanted, block[0]) else (1, 1))
     return converted(call, matrix, format, {})
+
+
+def _whole(rows: IntArray, size: int) -> bool:
+    """Whether the rows are blocks of so many, each whole and in order."""
+    if rows.size % size:
+        return False
+    blocks = rows.reshape(-1, size)
+    return bool((blocks == blocks[:, :1] // size * size + np.arange(size)).all())
 
 
 def converted(

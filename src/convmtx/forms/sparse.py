@@ -323,11 +323,17 @@ def coo(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.coo_
     return matrix
 
 
+def block_shape(geometry: Geometry, order: Order) -> tuple[int, int]:
+    """The channel matrices (F/groups, C/groups) where channels flatten fastest, else single entries."""
+    apart = channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1
+    return (1, 1) if apart else geometry.channels_per_group
+
+
 def bsr(geometry: Geometry, kernel: AnyArray, order: Order) -> scipy.sparse.bsr_array:
-    """Blocks are the channel matrices (F/groups, C/groups) where channels flatten fastest, else single entries."""
+    """Blocks of `block_shape`."""
     from scipy.sparse import bsr_array
 
-    if channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1:
+    if block_shape(geometry, order) == (1, 1):
         data, indices, pointers = csr_arrays(geometry, entries_of(geometry, kernel), order)
         data = data.reshape(-1, 1, 1)
     else:

@@ -22,6 +22,7 @@ from math import ceil, log, log2, prod
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.boundary import NOTHING
 from convmtx.operator import ConvOperator
 from convmtx.spectra import entrywise
@@ -72,8 +73,7 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
 
     They are at most ``r^(1/2^(t+1))`` times too large, r the smaller side.
     """
-    scale = small.unit(matrices)
-    g = small.gram(matrices / scale)
+    g = small.gram(matrices)
     side = g.shape[1]
     times = max(ceil(log2(log(max(side, 2)) / log(GRAM_FACTOR))) - 1, 1)
     logarithm = np.zeros(len(g))  # of what was divided out, as a power of the current G
@@ -85,7 +85,7 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
         g = g @ g
     with np.errstate(divide="ignore"):
         found: AnyArray = np.exp((np.log(np.linalg.norm(g, axis=(1, 2))) + logarithm) / 2 ** (times + 1))
-    return found * scale
+    return found
 
 
 def sup(op: ConvOperator, rtol: float = 1e-4) -> float:
@@ -147,6 +147,7 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
     """
     geometry = op.geometry
     count = min(geometry.shape)
+    memory.require("singular values", "bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
     lowers, uppers = [np.zeros(count)], [np.zeros(count)]
     for parts, candidates in relaxations(geometry, taps_of(geometry, op.kernel)):
         rows, columns = size_of(parts, geometry)

@@ -14,7 +14,7 @@ from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, iterated
-from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.certified import EPS, Certified, times
 from convmtx.spectra.operator_norm import convolution, norm
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks
@@ -57,6 +57,8 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     ------
     ValueError, TypeError
         Where ``op`` is no convolution, or the grid does not fit.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -65,7 +67,7 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     array([4., 2., 0., 2.])
     """
     call = "symbol"
-    subject = convolution(call, op)
+    subject, scale = convolution(call, op)
     geometry = subject.geometry
     sizes = resolve.per_axis(call, "grid", grid, len(geometry.axes), 1)
     for n, axis in zip(sizes, geometry.axes, strict=True):
@@ -76,15 +78,16 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     if shifts.dtype.kind not in "if" or shifts.shape not in ((), (len(sizes),)) or not np.isfinite(shifts).all():
         got = f"shift={shift!r}"
         raise ArgumentError(sentence(call, got, f"Wanted a finite number, or {len(sizes)} of them", "Pass radians"))
-    chosen = zip(geometry.axes, sizes, np.broadcast_to(shifts, len(sizes)), strict=True)
-    splits = tuple(fourier(a, n, float(h), halved=False) for a, n, h in chosen)
     entries = prod(sizes) * geometry.out_channels * geometry.in_channels
     memory.require(call, "symbol", {"symbol": 16 * entries}, 16 * entries)
+    chosen = zip(geometry.axes, sizes, np.broadcast_to(shifts, len(sizes)), strict=True)
+    splits = tuple(fourier(a, n, float(h), halved=False) for a, n, h in chosen)
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), splits)
     matrices = blocks.matrices().reshape(geometry.groups, -1, blocks.rows, blocks.columns)
     whole = np.zeros((matrices.shape[1], geometry.groups, blocks.rows, geometry.groups, blocks.columns), complex)
     for g, each in enumerate(matrices):
         whole[:, g, :, g] = each
+    whole.view(float)[...] *= scale
     counts = (split.times.size for split in splits)
     return whole.reshape(*counts, geometry.groups * blocks.rows, geometry.groups * blocks.columns)
 
@@ -108,6 +111,8 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     ------
     ValueError, TypeError
         Where ``op`` is no map, or its kernel is not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -115,7 +120,9 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     >>> float(cm.smallest_singular_value(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
     2.0
     """
-    return _smallest("smallest_singular_value", direct(doubled("smallest_singular_value", op)))
+    call = "smallest_singular_value"
+    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    return times(_smallest(call, subject), scale)
 
 
 def _smallest(call: str, op: LinearMap) -> Certified:
@@ -127,7 +134,7 @@ def _smallest(call: str, op: LinearMap) -> Certified:
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT:
         lower = float(bounds.interlaced(op)[0][-1])
-    op, scale = iterated.scaled(op)
+    iterated.require_vectors(call, op)
     unknowns, entries = FACTORISED
     found = iterated.bracket(call, op, np.inf, 1e-3, 200, progress=False)
     if sum(op.shape) <= unknowns and (not isinstance(op, ConvOperator) or op.nnz <= entries):
@@ -135,8 +142,7 @@ def _smallest(call: str, op: LinearMap) -> Certified:
         method = "inverse iteration on a sparse factorisation"
     else:
         (below, last), method = found.smallest, f"Lanczos, {found.steps} steps"
-    last, lower = last * scale, max(lower, below * scale)
-    return Certified(last, "interval", method, min(lower, last), last)
+    return Certified(last, "interval", method, min(max(lower, below), last), last)
 
 
 def cond(op: LinearMap) -> Certified:
@@ -157,6 +163,8 @@ def cond(op: LinearMap) -> Certified:
     ------
     ValueError, TypeError
         Where ``op`` is no map, or its kernel is not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -164,7 +172,7 @@ def cond(op: LinearMap) -> Certified:
     >>> float(cm.cond(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
     2.0
     """
-    subject = direct(doubled("cond", op))
+    subject, _ = iterated.scaled(direct(doubled("cond", op)))
     way = cheapest(subject)
     if way.work <= DECOMPOSED:
         return cond_of(way.values(), subject.shape, way.method)
@@ -211,6 +219,8 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     ------
     ValueError, TypeError
         Where ``op`` is no map, its kernel is not finite, or ``tol`` is negative.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -220,7 +230,8 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     """
     call = "rank"
     limited(call, tol)
-    subject = direct(doubled(call, op))
+    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    tol = None if tol is None else tol / scale
     way = cheapest(subject)
     if way.work <= PATIENT or not isinstance(subject, ConvOperator):
         return rank_of(way.values(), subject.shape, way.method, tol)
@@ -271,9 +282,9 @@ def singular_value_bounds(op: ConvOperator) -> Certified:
     >>> bool((r.lower <= s).all() and (s <= r.upper).all())
     True
     """
-    subject = convolution("singular_value_bounds", op)
+    subject, scale = convolution("singular_value_bounds", op)
     way = cheapest(subject)
     if way.work <= DECOMPOSED and "whole" not in way.method and "band" not in way.method:
-        return Certified(way.values(), "exact", way.method)
+        return times(Certified(way.values(), "exact", way.method), scale)
     lower, upper = bounds.interlaced(subject)
-    return Certified(upper, "interval", "interlacing with circulants", np.maximum(lower, 0), upper)
+    return times(Certified(upper, "interval", "interlacing with circulants", np.maximum(lower, 0), upper), scale)

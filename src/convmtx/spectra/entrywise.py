@@ -1,4 +1,7 @@
-"""Norms that are sums and maxima of entries: in closed form, borders and folded taps included."""
+"""Norms that are sums and maxima of entries: in closed form, borders and folded taps included.
+
+Squares and sums are to be in range: maps are `scaled` before.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from convmtx.geometry import Axis, runs, sums
 from convmtx.operator import ConvOperator
-from convmtx.structure.small import unit
+from convmtx.structure.subject import require_along
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray
 
@@ -16,8 +19,7 @@ from convmtx.typing import AnyArray, IntArray
 def frobenius(op: ConvOperator) -> float:
     """Root of the sum of squares: each entry's square as often as the entry occurs."""
     counts = [_of_runs(axis, [run.count for run in runs(axis)]).sum(axis=0)[None] for axis in op.geometry.axes]
-    scale = unit(op.kernel)
-    return float(np.sqrt(_sums(op.with_kernel(op.kernel / scale), 2, counts).sum())) * scale
+    return float(np.sqrt(_sums(op, 2, counts).sum()))
 
 
 def largest_row(op: ConvOperator) -> float:
@@ -54,6 +56,7 @@ def _readers(axis: Axis) -> IntArray:
     mirrored = axis.transposed
     if axis.zero_outside and mirrored is not None:
         return _of_runs(mirrored, [1] * len(runs(mirrored)))[:, ::-1]
+    require_along("norm", axis)
     counts = np.zeros((axis.size, axis.kernel + len(sums(axis))), np.int64)
     for run in runs(axis):
         columns = run.columns + run.shift * np.arange(run.count)[:, None]

@@ -20,11 +20,9 @@ from convmtx.operator import ConvOperator
 from convmtx.spectra.banded import banded
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.factors import separated
+from convmtx.structure.subject import ALWAYS, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
-
-#: Bytes that are not worth asking whether there are as many.
-ALWAYS = 1 << 25
 
 
 class Way(NamedTuple):
@@ -42,6 +40,7 @@ class Way(NamedTuple):
 def way(op: ConvOperator) -> Way:
     """The way of least work."""
     geometry = op.geometry
+    require_along("singular values", *geometry.axes)
     return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
 
 

@@ -90,13 +90,18 @@ def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int,
             process.purge()
             if bar is not None:
                 bar.update(process.steps - steps)
-            values = process.ritz()[0]
+            values, coefficients, _ = process.ritz()
             above, below = process.bounds()
             low, high = float(np.sqrt(max(values[-1], 0))), min(ceiling, float(np.sqrt(above)))
             done = process.complete or process.steps in (steps, process.size)
             if high - low <= rtol * high or done or process.steps >= maxiter or not _fits(process):
-                ends = float(np.sqrt(below)), float(np.sqrt(max(values[0], 0)))
-                return Bracket((low, max(low, high)), ends, process.steps)
+                # How much the map stretches these two is true of them, whatever rounding did to the process.
+                low, last = (_stretch(tall, v) for v in process.combined(coefficients[:, [-1, 0]]))
+                return Bracket((low, max(low, high)), (float(np.sqrt(below)), last), process.steps)
+
+
+def _stretch(op: LinearMap, v: AnyArray) -> float:
+    return float(np.linalg.norm(op.matvec(v)) / np.linalg.norm(v))
 
 
 def _fits(process: Lanczos) -> bool:

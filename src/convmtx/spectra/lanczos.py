@@ -21,6 +21,8 @@ from convmtx.typing import AnyArray
 FAILURE = 1e-10
 #: Steps after which Ritz values are looked at.
 CHECK = 10
+#: Of the largest eigenvalue, what a step leaves that is made orthogonal to all vectors.
+SMALL = 1e-2
 
 
 def require(call: str, count: int, size: int, item: int) -> None:
@@ -78,6 +80,10 @@ class Lanczos:
                 w -= (self.converged.conj() @ w) @ self.converged
             b = float(np.linalg.norm(w))
             self.diagonal.append(a)
+            if b <= SMALL * max(self.diagonal):  # rounding in it would be seen, and is orthogonal to no vector
+                held = self.vectors[: self.steps]
+                w -= (held.conj() @ w) @ held
+                b = float(np.linalg.norm(w))
             self.beside.append(b)
             self.vectors[self.steps] = w / b if b else w
 
@@ -93,6 +99,8 @@ class Lanczos:
         values, vectors, residuals = self.ritz()
         good = np.flatnonzero(residuals <= np.sqrt(EPS) * values[-1])
         if good.size <= len(self.converged):  # those there are stay as good as they were
+            return
+        if good.size == self.steps:  # nothing is left of the last vector beyond them
             return
         self.converged = self.combined(vectors[:, good])
         for j in (self.steps - 1, self.steps):

@@ -10,8 +10,9 @@ from convmtx.errors import UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.derived import PATIENT, limited
+from convmtx.spectra.iterated import scaled
 from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, doubled
+from convmtx.structure.subject import dense, doubled, require_along
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray
 
@@ -49,10 +50,12 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     """
     call = "null_space"
     limited(call, tol)
-    subject = doubled(call, op)
+    subject, scale = scaled(doubled(call, op))
+    tol = None if tol is None else tol / scale
     rows, columns = subject.shape
     found = []
     if isinstance(subject, ConvOperator):
+        require_along(call, *subject.geometry.axes)
         taps = taps_of(subject.geometry, subject.kernel)
         found = decomposed(subject.geometry, taps, merged=False)
     work = sum(blocks.work for blocks in found) if found else float(rows) * columns * min(rows, columns)

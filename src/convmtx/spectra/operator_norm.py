@@ -13,11 +13,12 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
-from convmtx.spectra.certified import Certified, outward
+from convmtx.spectra.certified import Certified, outward, times
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
-from convmtx.structure.subject import direct, double, doubled, is_zero, sparse
+from convmtx.structure.small import unit
+from convmtx.structure.subject import direct, double, doubled, is_zero, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
 
@@ -59,6 +60,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     ------
     ValueError, TypeError
         Where an argument is none of those, or the kernel is not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -80,13 +83,14 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     resolve.flag(call, "progress", progress)
     if ord == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
         return _differentiable(call, op, rtol, maxiter, progress)
-    subject = doubled(call, op)
+    subject, scale = iterated.scaled(doubled(call, op))
     if ord in (1, np.inf, "fro") and not isinstance(ord, bool):
-        return _of_entries(subject, ord)
+        return times(_of_entries(subject, ord), scale)
     if ord != 2:
         remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
         raise ArgumentError(sentence(call, f"ord={ord!r}", "Wanted 2, 1, inf or 'fro'", remedy))
-    return _spectral(call, direct(subject), rtol, maxiter, progress)
+    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    return times(_spectral(call, subject, rtol, maxiter, progress), scale)
 
 
 def _tolerance(call: str, rtol: Any) -> None:
@@ -100,7 +104,9 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
         return Certified(found, "exact", "closed form")
     from scipy.sparse.linalg import norm as sparse_norm
 
-    return Certified(float(sparse_norm(sparse(op), ord)), "exact", "sparse matrix")
+    matrix = sparse(op)
+    scale = unit(matrix.data)
+    return times(Certified(float(sparse_norm(matrix / scale, ord)), "exact", "sparse matrix"), scale)
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -115,10 +121,9 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
             ceiling = min(ceiling, bounds.theta(op))
     else:
         ceiling = np.inf
-    op, scale = iterated.scaled(op)
     iterated.require_vectors(call, op)
-    found = iterated.bracket(call, op, ceiling / scale, rtol, maxiter, progress)
-    low, high, steps = found.largest[0] * scale, found.largest[1] * scale, found.steps
+    found = iterated.bracket(call, op, ceiling, rtol, maxiter, progress)
+    (low, high), steps = found.largest, found.steps
     if high < ceiling:
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
     else:
@@ -134,8 +139,8 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     known: list[Certified] = []
 
     def computed(numbers: AnyArray) -> list[AnyArray]:
-        subject = op.with_kernel(double(call, numbers))
-        found = _spectral(call, subject, rtol, maxiter, progress)
+        subject, scale = iterated.scaled(op.with_kernel(double(call, numbers)))
+        found = times(_spectral(call, subject, rtol, maxiter, progress), scale)
         known.append(found)
         u, _, v = svd(subject, 1)
         return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
@@ -167,12 +172,15 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     Returns
     -------
     Certified
-        Of kind ``upper``: ``float(r)`` and ``r.upper`` are the bound, rounded up.
+        Of kind ``upper``: ``float(r)`` and ``r.upper`` are the bound, rounded up: infinite where it is beyond the
+        largest number, and 0 for a kernel of zeros or a map that reads nothing.
 
     Raises
     ------
     ValueError, TypeError
         Where ``op`` is no convolution, the kernel is not finite, or ``method`` is none of those.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -188,22 +196,24 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     """
     call = "norm_bound"
     resolve.one_of(call, "method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
-    subject = convolution(call, op)
+    subject, scale = convolution(call, op)
+    if method != "young":
+        require_along(call, *subject.geometry.axes)
     if method != "best":
-        return Certified(getattr(bounds, method)(subject), "upper", method, lower=0.0)
+        return times(Certified(getattr(bounds, method)(subject), "upper", method, lower=0.0), scale)
     other = "theta" if bounds.theta_work(subject) <= 30 * BESIDE else "sup"
     found = {name: getattr(bounds, name)(subject) for name in ("young", other)}
     name = min(found, key=lambda each: found[each])
-    return Certified(found[name], "upper", name, lower=0.0)
+    return times(Certified(found[name], "upper", name, lower=0.0), scale)
 
 
-def convolution(call: str, op: Any) -> ConvOperator:
-    """The map in double precision, if it is a convolution or the transpose of one."""
-    subject = direct(doubled(call, op))
+def convolution(call: str, op: Any) -> tuple[ConvOperator, float]:
+    """The map in double precision and `scaled`, if it is a convolution or the transpose of one."""
+    subject, scale = iterated.scaled(direct(doubled(call, op)))
     if not isinstance(subject, ConvOperator):
         got = f"op is a {type(op).__name__}, which is no single convolution"
         raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Use cm.norm, or bound the factors"))
-    return subject
+    return subject, scale
 
 
 def sup_norm(
@@ -266,6 +276,7 @@ def sup_norm(
         array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
         flip=False, channels="last" if channels is None else channels, input_dilation=input_dilation,
     )  # fmt: skip
-    taps = taps_of(geometry, array)
+    scale = unit(array)
+    taps = taps_of(geometry, array / scale)
     lower, upper = supremum(taps, geometry.groups, [coarsest(axis) for axis in geometry.axes], rtol)
-    return Certified(outward(upper, taps[0].size), "upper", "supremum of the symbol", lower=lower)
+    return times(Certified(outward(upper, taps[0].size), "upper", "supremum of the symbol", lower=lower), scale)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import floating, is_traced, like
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
@@ -16,6 +17,7 @@ from convmtx.spectra.certified import outward
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
+from convmtx.structure.small import unit
 from convmtx.structure.subject import double, doubled
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
@@ -50,6 +52,8 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     ------
     ValueError, TypeError
         Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -64,11 +68,14 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     array([0.25, 0.5 , 0.25])
     """
     call = "spectral_normalize"
-    found = norm(_checked(call, op, max))
+    scaled = _checked(call, op, max)
+    if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
+        scaled = scaled / unit(double(call, op.kernel))
+    found = norm(scaled)
     if not is_traced(op.kernel) and not float(found.upper):
         return op
     less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
-    return op * (max * less / (found.value * (found.upper / found.lower)))
+    return scaled * (max * less / (found.value * (found.upper / found.lower)))
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:
@@ -93,6 +100,8 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
     ------
     ValueError, TypeError
         Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -127,6 +136,8 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
     ------
     ValueError, TypeError
         Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -152,6 +163,8 @@ def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bo
         return op
     geometry = subject.geometry
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), tuple(circle(axis) for axis in geometry.axes))
+    entries = blocks.count * blocks.rows * blocks.columns
+    memory.require(call, "circle", {"circle": 16 * entries}, 4 * 16 * entries)  # with the corrections and both bases
     with ticking(call, progress, "projections", rounds) as bar:
         kernel = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
     # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.

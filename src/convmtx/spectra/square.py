@@ -7,16 +7,19 @@ from math import prod
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.boundary import REFLECT
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.operator import ConvOperator
-from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.certified import EPS, Certified, times
 from convmtx.spectra.derived import PATIENT
+from convmtx.spectra.iterated import scaled
 from convmtx.spectra.values import cheapest
 from convmtx.structure import Blocks, Split
+from convmtx.structure.bases import Positions
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
-from convmtx.structure.subject import dense, doubled, sparse
+from convmtx.structure.subject import dense, doubled, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -50,6 +53,8 @@ def trace(op: LinearMap) -> Certified:
     ------
     ValueError, TypeError
         Where the map is not square, or its kernel not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Examples
     --------
@@ -57,16 +62,17 @@ def trace(op: LinearMap) -> Certified:
     >>> float(cm.trace(cm.conv([1.0, 5.0, 1.0], 7, padding="same")))
     35.0
     """
-    subject = _square("trace", op)
+    subject, scale = scaled(_square("trace", op))
     if not (isinstance(subject, ConvOperator) and subject.in_shape == subject.out_shape):
-        return Certified(sparse(subject).diagonal().sum(), "exact", "sparse matrix")
+        return times(Certified(sparse(subject).diagonal().sum(), "exact", "sparse matrix"), scale)
     geometry = subject.geometry
+    require_along("trace", *geometry.axes)
     taps = taps_of(geometry, subject.kernel)
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
     total = np.trace(taps, axis1=1, axis2=2).sum(axis=0)
     for axis in geometry.axes:
         total = np.tensordot((axis.table() == np.arange(axis.out)[:, None]).sum(axis=0), total, 1)
-    return Certified(total[()], "exact", "closed form")
+    return times(Certified(total[()], "exact", "closed form"), scale)
 
 
 def logdet(op: LinearMap) -> Certified:
@@ -88,6 +94,8 @@ def logdet(op: LinearMap) -> Certified:
         Where no structure is of use and the map is too large for a sparse factorisation. A ValueError.
     ValueError, TypeError
         Where the map is not square, or its kernel not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -101,22 +109,23 @@ def logdet(op: LinearMap) -> Certified:
     >>> bool(np.isclose(float(cm.logdet(causal)), 5 * np.log(2)))
     True
     """
-    subject = _square("logdet", op)
+    subject, scale = scaled(_square("logdet", op))
+    divided = subject.shape[0] * float(np.log(scale))
     block = _diagonal_block(subject)
     with np.errstate(divide="ignore"):
         if block is not None:
             blocks, times = block
-            return Certified(float(times * np.linalg.slogdet(blocks)[1].sum()), "exact", "block triangular")
+            return Certified(float(times * np.linalg.slogdet(blocks)[1].sum()) + divided, "exact", "block triangular")
         way = cheapest(subject)
         if way.work <= PATIENT:
-            return Certified(float(np.log(way.values()).sum()), "exact", way.method)
+            return Certified(float(np.log(way.values()).sum()) + divided, "exact", way.method)
     band = subject.shape[0] / max(subject.in_shape)
     if subject.shape[0] * band**2 > SPARSE:
         got = f"a matrix of {subject.shape[0]} rows without structure"
         raise UnsupportedError(
             sentence("logdet", got, "A factorisation of that size takes too long", "Use a smaller map")
         )
-    return Certified(_by_sparse_lu(subject), "exact", "sparse LU")
+    return Certified(_by_sparse_lu(subject) + divided, "exact", "sparse LU")
 
 
 def _by_sparse_lu(op: LinearMap) -> float:
@@ -181,6 +190,8 @@ def eigvals(op: LinearMap) -> Certified:
         Where no structure is of use and the map is too large for a dense decomposition. A ValueError.
     ValueError, TypeError
         Where the shapes differ, or the kernel is not finite.
+    MemoryError
+        Where lists of the positions along an axis, or what is made of them, would not fit.
 
     Notes
     -----
@@ -199,10 +210,17 @@ def eigvals(op: LinearMap) -> Certified:
     if subject.in_shape != subject.out_shape:
         got = f"op goes from {subject.in_shape} to {subject.out_shape}"
         raise ArgumentError(sentence(call, got, "Wanted equal shapes", "Use padding='same' and equal channels"))
+    subject, scale = scaled(subject)
+    return times(_eigenvalues(call, subject), scale)
+
+
+def _eigenvalues(call: str, subject: LinearMap) -> Certified:
+    memory.require(call, "eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
     block = _diagonal_block(subject)
     if block is not None:
         return _sorted([np.repeat(_of_blocks(block[0]), block[1])], "block triangular")
     if isinstance(subject, ConvOperator):
+        require_along(call, *subject.geometry.axes)
         found = _by_blocks(subject)
         if found is not None:
             return found
@@ -240,7 +258,10 @@ def _same_basis(split: Split) -> bool:
     """Whether a block's outputs and inputs are numbers of the same vectors."""
     if split.per_output != split.per_input:
         return False
-    return split.table is None or np.array_equal(split.outputs.vectors(0), split.inputs.vectors(0))
+    outputs, inputs = split.outputs, split.inputs
+    if isinstance(outputs, Positions) and isinstance(inputs, Positions):
+        return np.array_equal(outputs.chosen[0], inputs.chosen[0])
+    return True
 
 
 def _of_blocks(matrices: AnyArray) -> AnyArray:

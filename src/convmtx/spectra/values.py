@@ -12,9 +12,9 @@ from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra import exact, iterated
-from convmtx.spectra.certified import EPS, Certified
+from convmtx.spectra.certified import EPS, Certified, times
 from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, direct, doubled, is_zero
+from convmtx.structure.subject import dense, direct, doubled, is_zero, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -84,7 +84,7 @@ def svdvals(
     array([2.      , 1.414214, 1.414214])
     """
     call = "svdvals"
-    subject = direct(_checked(call, op, k, which, maxiter, progress))
+    subject, scale = iterated.scaled(direct(_checked(call, op, k, which, maxiter, progress)))
     count = min(subject.shape)
     chosen = cheapest(subject)
     if k is None and chosen.work > LONGEST:
@@ -95,9 +95,9 @@ def svdvals(
         with ticking(call, progress, "blocks", chosen.parts) as bar:
             values = chosen.values(bar)
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
-        return Certified(some, "exact", chosen.method)
+        return times(Certified(some, "exact", chosen.method), scale)
     found = _iterated(call, subject, k, which, maxiter, progress)
-    return _estimates(found, which)
+    return times(_estimates(found, which), scale)
 
 
 def _checked(call: str, op: LinearMap, k: int | None, which: Which, maxiter: int, progress: bool) -> LinearMap:
@@ -129,16 +129,13 @@ def dense_way(op: LinearMap) -> exact.Way:
 
 
 def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
-    op, scale = iterated.scaled(op)
     iterated.require_vectors(call, op)
     if is_zero(op):
         return iterated.Triplets(np.zeros(k), np.eye(k, op.shape[1]), np.eye(k, op.shape[0]), np.zeros(k), 0)
     if which == "largest":
-        found = iterated.triplets(call, op, k, RTOL, maxiter, progress)
-    else:
-        top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
-        found = iterated.smallest(op, k, float(top))
-    return found._replace(values=found.values * scale, residuals=found.residuals * scale)
+        return iterated.triplets(call, op, k, RTOL, maxiter, progress)
+    top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
+    return iterated.smallest(op, k, float(top))
 
 
 def _estimates(found: iterated.Triplets, which: Which) -> Certified:
@@ -189,7 +186,7 @@ def svd(
     True
     """
     call = "svd"
-    subject = _checked(call, op, integer(call, "k", k, 1), which, maxiter, progress)
+    subject, scale = iterated.scaled(_checked(call, op, integer(call, "k", k, 1), which, maxiter, progress))
     triplets = _decomposed(subject, k, which)
     if triplets is None:
         triplets = _iterated(call, subject, k, which, maxiter, progress)
@@ -197,7 +194,7 @@ def svd(
     else:
         s = Certified(triplets.values, "exact", "decomposition")
     left, right = triplets.left.reshape(-1, *op.out_shape), triplets.right.reshape(-1, *op.in_shape)
-    return SingularTensors(left, s, right)
+    return SingularTensors(left, times(s, scale), right)
 
 
 def _decomposed(op: LinearMap, k: int, which: Which) -> iterated.Triplets | None:
@@ -208,8 +205,9 @@ def _decomposed(op: LinearMap, k: int, which: Which) -> iterated.Triplets | None
         return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0)
     if which == "smallest" or not isinstance(op, ConvOperator):
         return None
+    require_along("singular values", *op.geometry.axes)
     found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
-    if sum(blocks.work for blocks in found) > DECOMPOSED:
+    if not found or sum(blocks.work for blocks in found) > DECOMPOSED:
         return None
     vectors = np.concatenate([_leading(blocks, k) for blocks in found])
     return iterated.refined(op, vectors.reshape(len(vectors), -1), k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import frexp, ldexp
 
 import numpy as np
 
@@ -31,12 +32,14 @@ def largest(matrices: AnyArray) -> AnyArray:
 
 
 def unit(numbers: AnyArray) -> float:
-    """A power of two near the largest magnitude, to divide by before anything is squared; 1 where all are zero."""
-    if numbers.dtype.kind == "c":
-        peak = float(np.abs(numbers).max(initial=0))
-    else:  # two passes that write nothing are faster than one that writes magnitudes
-        peak = float(max(numbers.max(initial=0), -numbers.min(initial=0)))
-    return float(2.0 ** np.floor(np.log2(peak))) if peak else 1.0
+    """A power of two near the largest magnitude, to divide by before anything is squared; 1 where all are zero.
+
+    It is no less than the smallest normal number: dividing by that is still multiplying by a finite number.
+    """
+    parts = (numbers.real, numbers.imag) if numbers.dtype.kind == "c" else (numbers,)
+    # Two passes that write nothing are faster than one that writes magnitudes, which may overflow.
+    peak = float(max(max(part.max(initial=0), -part.min(initial=0)) for part in parts))
+    return max(ldexp(0.5, frexp(peak)[1]), float(np.finfo(float).tiny)) if peak else 1.0
 
 
 def gram(matrices: AnyArray) -> AnyArray:

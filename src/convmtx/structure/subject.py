@@ -10,11 +10,15 @@ from convmtx import memory
 from convmtx._xp import as_numpy
 from convmtx.algebra import LinearMap
 from convmtx.composites import Product, Scaled, Sum, Transposed
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, FormTooLargeError, sentence
+from convmtx.geometry import Axis
 from convmtx.kernels import KernelOperator
 from convmtx.maps import AlongAxis, Augmented, Rearranged
 from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray
+
+#: Bytes that are not worth asking whether there are as many.
+ALWAYS = 1 << 25
 
 
 def doubled(call: str, op: Any, name: str = "op") -> LinearMap:
@@ -61,6 +65,16 @@ def dense(op: LinearMap) -> AnyArray:
     memory.require("singular values", "dense", {"dense": 16 * rows * columns}, 16 * rows * columns)
     matrix = np.asarray(op.to_dense())
     return matrix.astype(np.result_type(matrix, np.float64), copy=False)  # maps of integers alone stay integers
+
+
+def require_along(call: str, *axes: Axis) -> None:
+    """Refuse axes of which the inputs that each output reads, or their frequencies, cannot be listed."""
+    for axis in axes:
+        size = 3 * 8 * (axis.out * axis.kernel + axis.size)
+        if size > ALWAYS and size > (free := memory.available()):
+            got = f"{axis.size} inputs and {axis.out} outputs along an axis take {memory.human(size)} to list"
+            remedy = "Use a shorter input; cm.sup_norm does not depend on its size"
+            raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
 
 
 def sparse(op: LinearMap) -> Any:
