@@ -55,10 +55,10 @@ class LinearMap(ABC):
 
         parts = [line for name, value in vars(self).items() if name[0] != "_" for line in _told(name, value)]
         return html_of_parts(
-            type(self).__name__, self.in_shape, self.out_shape, self.dtype, parts, self._pattern_from_afar()
+            type(self).__name__, self.in_shape, self.out_shape, self.dtype, parts, self._coarse_pattern()
         )
 
-    def _pattern_from_afar(self) -> Pattern | None:
+    def _coarse_pattern(self) -> Pattern | None:
         """The pattern of the matrix, where it is known and counted in no time."""
         return None
 

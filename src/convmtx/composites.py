@@ -64,8 +64,8 @@ class Scaled(LinearMap):
         matrix.data = matrix.data * self.scalar
         return matrix
 
-    def _pattern_from_afar(self) -> Pattern | None:
-        return self.op._pattern_from_afar()
+    def _coarse_pattern(self) -> Pattern | None:
+        return self.op._coarse_pattern()
 
     def conj(self) -> LinearMap:
         plain = isinstance(self.scalar, int | float | complex)
@@ -201,8 +201,8 @@ class Transposed(LinearMap):
     def _dense(self, order: Order) -> AnyArray:
         return moved(self.op._dense(order), 1, 0)
 
-    def _pattern_from_afar(self) -> Pattern | None:
-        found = self.op._pattern_from_afar()
+    def _coarse_pattern(self) -> Pattern | None:
+        found = self.op._coarse_pattern()
         return found and replace(
             found, row_edges=found.column_edges, column_edges=found.row_edges, counts=found.counts.T
         )

@@ -63,7 +63,7 @@ class ConvOperator(LinearMap):
 
         return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
 
-    def _pattern_from_afar(self) -> Pattern | None:
+    def _coarse_pattern(self) -> Pattern | None:
         from convmtx.notebook import counted
 
         return counted(self._geometry)

@@ -141,8 +141,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
 
     Each kernel position has its own colour (the same in every channel, used again after the ninth), and entries that
     are sums of several taps are grey. Thin lines part the blocks of channels and rows, and labels name them where
-    there is room. Where the matrix has more than
-    ``cells`` rows or columns, colours say which part of each cell is stored.
+    there is room. Where the matrix has more than ``cells`` rows or columns, colours say which part of each cell is
+    stored.
 
     Parameters
     ----------

@@ -83,13 +83,14 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     resolve.flag(call, "progress", progress)
     if ord == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
         return _differentiable(call, op, rtol, maxiter, progress)
-    subject, scale = iterated.scaled(doubled(call, op))
+    plain = doubled(call, op)
     if ord in (1, np.inf, "fro") and not isinstance(ord, bool):
+        subject, scale = iterated.scaled(plain)
         return times(_of_entries(subject, ord), scale)
     if ord != 2:
         remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
         raise ArgumentError(sentence(call, f"ord={ord!r}", "Wanted 2, 1, inf or 'fro'", remedy))
-    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    subject, scale = iterated.scaled(direct(plain))
     return times(_spectral(call, subject, rtol, maxiter, progress), scale)
 
 
