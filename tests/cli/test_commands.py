@@ -100,6 +100,16 @@ def test_derived_numbers_are_those_of_the_functions(here, facts):
             assert float(found["condition"]["value"]) > 1e14
 
 
+@pytest.mark.parametrize(("scale", "rank"), [(1e308, 64), (1e-310, 64)])
+def test_condition_and_rank_at_the_ends_of_the_range(here, facts, scale, rank):
+    kernel = np.array([[1, 0.5], [0.3, -1]])
+    np.save("k.npy", kernel * scale)
+    found = facts("spectrum", "k.npy", "--input", "8,8", "--padding", "same", "--boundary", "wrap")
+    responses = abs(np.fft.fft2(kernel, (8, 8)))
+    assert np.isclose(found["condition"]["value"], responses.max() / responses.min(), rtol=1e-9)
+    assert found["rank"]["value"] == rank
+
+
 def test_many_values_are_told_by_their_ends(said):
     text = said("spectrum", "box:3", "--input", "9,9", "--padding", "same", "--boundary", "wrap")
     assert "81 singular values (exact: blocks" in text

@@ -285,3 +285,7 @@ def test_explanations_measure_on_demand():
         assert f"  {name}" in str(timed)
     # 2 flops a tap, and what neighbours that are taken together add to it.
     assert 2 * 9 * 38 * 48 <= plain.engines["direct"]["flops"] <= 40 * 9 * 38 * 48
+
+
+def test_a_signal_of_one_channel_has_flops_too():
+    assert cm.conv([1.0, 2.0, 1.0], 1000).explain().engines["direct"]["flops"] == 2 * 3 * 998

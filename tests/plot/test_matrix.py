@@ -235,3 +235,13 @@ def test_what_cannot_be_drawn_is_refused():
         cm.plot.matrix(op, values=True)
     with pytest.raises(cm.UnsupportedError, match=r"the matrix of a Product is 50 x 50. Patterns of maps that are no"):
         cm.plot.matrix(other, cells=49)
+
+
+def test_more_cells_than_memory_holds_are_refused():
+    with pytest.raises(cm.FormTooLargeError, match=r"cells=1000000 for a matrix of .*Ask for fewer cells"):
+        cm.plot.matrix(cm.conv(np.ones((3, 3)), (2000, 2000)), cells=10**6)
+
+
+def test_numbers_that_share_a_cell_are_not_written():
+    with pytest.raises(cm.ArgumentError, match="up to 3 rows and columns"):
+        cm.plot.matrix(cm.conv(np.ones((3, 3)), (6, 6)), values=True, cells=3)

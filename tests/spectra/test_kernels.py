@@ -100,3 +100,20 @@ def test_progress(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r'pip install "convmtx\[progress\]'):
         cm.norm(op, progress=True)
+
+
+@pytest.mark.parametrize("power", [-1040, -600, 510, 1000])
+@pytest.mark.parametrize("nearest", [cm.clip, cm.project])
+def test_nearest_kernels_do_not_depend_on_the_scale(nearest, power):
+    kernel = np.ones(3)
+    wanted = nearest(cm.conv(kernel, 20, padding="same", boundary="wrap"), 2.0).kernel
+    found = nearest(cm.conv(kernel * 2.0**power, 20, padding="same", boundary="wrap"), 2.0 * 2.0**power).kernel
+    # To double precision, or to the smallest number.
+    np.testing.assert_allclose(found, wanted * 2.0**power, rtol=4e-16, atol=5e-324)
+    assert 1.9 < top(cm.conv(np.ldexp(found, -power), 20, padding="same", boundary="wrap")) < 2 + 1e-9
+
+
+@pytest.mark.parametrize("nearest", [cm.clip, cm.project])
+def test_subnormal_kernels_come_to_an_end(nearest):
+    found = nearest(cm.conv(np.full(3, 1e-310), 20, padding="same", boundary="wrap"), 1e-310).kernel
+    assert top(cm.conv(found * 2.0**1000, 20, padding="same", boundary="wrap")) <= 1e-310 * 2.0**1000 * (1 + 1e-12)

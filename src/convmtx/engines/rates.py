@@ -42,7 +42,7 @@ SECONDS = {
 
 
 #: Real operations in one of a kind; the others have none.
-_FLOPS = {"transform f4": 2.5, "transform f8": 2.5, "product": 8.0, "flop c8": 4.0, "flop c16": 4.0}
+_FLOPS = {"slid": 1.0, "transform f4": 2.5, "transform f8": 2.5, "product": 8.0, "flop c8": 4.0, "flop c16": 4.0}
 
 
 def seconds(work: Work) -> float:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
+from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, sentence
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.pattern import density, pattern
 from convmtx.geometry.resolve import flag, integer
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FOLDED = -2
 #: Rows and columns up to which numbers are written into cells, lines drawn between them, and taps named.
 WRITTEN, LINED, NAMED = 40, 64, 12
+#: Memory that a cell takes until it is drawn, about.
+BYTES = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +72,8 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     ------
     UnsupportedError
         For a map that is no convolution and larger than that. A ValueError.
+    FormTooLargeError
+        Where so many cells do not fit into memory. A MemoryError.
     ValueError, TypeError
         Where an argument is none of those.
 
@@ -90,6 +95,10 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     cells = integer(call, "cells", cells, 1)
     subject = numbers(call, op)
     small = max(subject.shape) <= cells
+    drawn = BYTES * prod(min(size, cells) for size in subject.shape)
+    if drawn > (free := memory.available()):
+        got = f"cells={cells} for a matrix of {op.shape[0]} x {op.shape[1]} takes {memory.human(drawn)}"
+        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", "Ask for fewer cells"))
     if isinstance(subject, ConvOperator):
         found = pattern(subject.geometry, cells)
         taps, values = (taps_at(subject.geometry), subject.to_dense()) if small else (None, None)
@@ -165,6 +174,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     ------
     UnsupportedError
         For a map that is no convolution and larger than that. A ValueError.
+    FormTooLargeError
+        Where so many cells do not fit into memory. A MemoryError.
     MissingExtraError
         Without matplotlib. An ImportError.
     ValueError, TypeError
@@ -180,9 +191,9 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     call = "plot.matrix"
     flag(call, "values", values)
     data = matrix_data(op, cells)
-    if values and max(op.shape) > WRITTEN:
+    if values and max(op.shape) > min(WRITTEN, cells):
         got = f"values=True for a matrix of {op.shape[0]} x {op.shape[1]}"
-        wanted = f"Numbers are written up to {WRITTEN} rows and columns"
+        wanted = f"Numbers are written up to {min(WRITTEN, cells)} rows and columns"
         raise ArgumentError(sentence(call, got, wanted, "Leave values out, or draw a smaller map"))
     ax = style.axes(call, ax, _size(op, values))
     colors = _image(ax, op, data)

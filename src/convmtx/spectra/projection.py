@@ -14,6 +14,7 @@ from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra.certified import outward
+from convmtx.spectra.iterated import scaled
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
@@ -68,14 +69,14 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     array([0.25, 0.5 , 0.25])
     """
     call = "spectral_normalize"
-    scaled = _checked(call, op, max)
+    subject = _checked(call, op, max)
     if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
-        scaled = scaled / unit(double(call, op.kernel))
-    found = norm(scaled)
+        subject = subject / unit(double(call, op.kernel))
+    found = norm(subject)
     if not is_traced(op.kernel) and not float(found.upper):
         return op
     less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
-    return scaled * (max * less / (found.value * (found.upper / found.lower)))
+    return subject * (max * less / (found.value * (found.upper / found.lower)))
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:
@@ -158,7 +159,9 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
 
 
 def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
-    subject: Any = doubled(call, _checked(call, op, limit))
+    subject: Any
+    subject, scale = scaled(doubled(call, _checked(call, op, limit)))
+    limit /= scale
     if _certain(subject) <= limit:
         return op
     geometry = subject.geometry
@@ -170,7 +173,7 @@ def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bo
     # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
     found = (_scaled(subject, each, limit, floating(op.kernel)) for each in (kernel, subject.kernel))
     nearest = min(found, key=lambda each: float(np.linalg.norm(each - subject.kernel)))
-    return op.with_kernel(like(nearest, op.kernel))
+    return op.with_kernel(like(nearest * scale, op.kernel))
 
 
 def _scaled(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[Any]) -> AnyArray:

@@ -51,11 +51,17 @@ def run(options: argparse.Namespace, report: Report) -> None:
     op = asked(call, options, report)
     report.say(f"convolution {op.in_shape} -> {op.out_shape}, matrix {op.shape[0]} x {op.shape[1]}")
     which: Which = "smallest" if options.smallest else "largest"
-    values = cm.svdvals(op, options.k, which, progress=watched())
+    from convmtx.spectra.certified import times
+    from convmtx.spectra.iterated import scaled
+
+    plain, scale = scaled(op)
+    found = cm.svdvals(plain, options.k, which, progress=watched())
+    values = times(found, scale)
     numbers = np.asarray(values)
-    if values.kind == "exact":  # then all are to be had, and tell more than the three functions in less time
-        every = values if options.k is None else cm.svdvals(op)
+    if found.kind == "exact":  # then all are to be had, and tell more than the three functions in less time
+        every = found if options.k is None else cm.svdvals(plain)
         norm, cond, rank = _derived(np.asarray(every), op.shape, every.method)
+        norm = times(norm, scale)
     else:
         norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
     report.say(f"{len(numbers)} singular values ({values.kind}: {values.method})")
