@@ -136,3 +136,18 @@ def test_numbers_need_no_matplotlib():
     """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told == "False\n"
+
+
+@pytest.mark.parametrize("top", [1.7e308, -2e306])
+@pytest.mark.parametrize("picture", ["row", "kernel", "spectrum", "symbol"], indirect=True)
+def test_numbers_without_a_scale_are_refused(picture, top, figures):
+    with np.errstate(over="ignore"), pytest.raises(cm.ArgumentError, match=r"numbers of up to .*Scale the kernel"):
+        picture(cm.conv([[top, 1.0], [1.0, top]], (4, 4)))
+    assert not figures.get_fignums()
+
+
+@pytest.mark.parametrize("picture", list(PICTURES), indirect=True)
+def test_large_numbers_are_drawn(picture, recwarn):
+    picture(cm.conv([[1e305, -1e305], [1.0, 1e305]], (4, 4))).figure.canvas.draw()
+
+    assert not recwarn.list

@@ -180,6 +180,17 @@ def test_labels_do_not_overlap(size, layout, groups, given):
         assert major is None or minor is None or not major.overlaps(minor)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 2), (2, 8, 1), (3, 2, 2), (4, 3, 1)])
+def test_nothing_is_cut_off_a_new_figure(shape):
+    figure = cm.plot.matrix(cm.conv(np.ones((min(2, shape[0]), 2, shape[2], 3)), shape)).figure
+
+    figure.canvas.draw()
+    inside = figure.axes[0].get_tightbbox()
+    assert min(inside.x0, inside.y0) >= 0
+    assert inside.x1 <= figure.bbox.width
+    assert inside.y1 <= figure.bbox.height
+
+
 def test_large_matrices_are_drawn_by_density(ax):
     op = cm.conv(np.ones((3, 3)), (60, 60), padding="same")
     data = cm.plot.matrix_data(op, cells=30)
@@ -235,6 +246,8 @@ def test_what_cannot_be_drawn_is_refused():
         cm.plot.matrix(op, values=True)
     with pytest.raises(cm.UnsupportedError, match=r"the matrix of a Product is 50 x 50. Patterns of maps that are no"):
         cm.plot.matrix(other, cells=49)
+    with pytest.raises(cm.ArgumentError, match=r"numbers of up to 8e\+306. Pictures have scales of up to 1e\+306"):
+        cm.plot.matrix(1e306 * other)
 
 
 def test_more_cells_than_memory_holds_are_refused():

@@ -100,6 +100,8 @@ def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
         For a map that is no convolution. A ValueError.
     MissingExtraError
         Without matplotlib. An ImportError.
+    ValueError
+        Where taps pass 1e306, which have no scale.
     TypeError
         For what is no map.
 
@@ -111,6 +113,7 @@ def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
     ('kernel (3, 3), int64', ['1', '0', '-1'])
     """
     data = kernel_data(op)
+    style.drawable("plot.kernel", data.taps[np.isfinite(data.taps)])
     ax = style.axes("plot.kernel", ax)
     taps = data.taps.reshape(-1, *data.taps.shape[2:])[:PAIRS]
     pairs = [f"f{f}, c{c}" for f, c in zip(data.outputs.flat, data.inputs.flat, strict=True)][:PAIRS]

@@ -179,7 +179,7 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     MissingExtraError
         Without matplotlib. An ImportError.
     ValueError, TypeError
-        Where an argument is none of those.
+        Where an argument is none of those, or the entries of a map that is no convolution pass 1e306.
 
     Examples
     --------
@@ -195,6 +195,9 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
         got = f"values=True for a matrix of {op.shape[0]} x {op.shape[1]}"
         wanted = f"Numbers are written up to {min(WRITTEN, cells)} rows and columns"
         raise ArgumentError(sentence(call, got, wanted, "Leave values out, or draw a smaller map"))
+    if not isinstance(op, ConvOperator) and data.values is not None:
+        style.drawable(call, data.values)
+    fresh = ax is None
     ax = style.axes(call, ax, _size(op, values))
     colors = _image(ax, op, data)
     rows, columns = op.shape
@@ -210,6 +213,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
         assert data.values is not None
         r, c = np.nonzero(data.counts)
         style.write(ax, zip(c, r, strict=True), data.values[r, c], colors[r, c], 0.0)
+    if fresh:
+        style.settle(ax)
     return ax
 
 

@@ -149,6 +149,8 @@ def row(op: LinearMap, o: int | Shape, ax: Axes | None = None) -> Axes:
         For an output that there is not. An IndexError.
     MissingExtraError
         Without matplotlib. An ImportError.
+    ValueError
+        Where weights pass 1e306, which have no scale.
     TypeError
         Where an argument is none of those.
 
@@ -160,6 +162,7 @@ def row(op: LinearMap, o: int | Shape, ax: Axes | None = None) -> Axes:
     'output (1, 2) reads 4 of 25 inputs'
     """
     data = row_data(op, o)
+    style.drawable("plot.row", data.values[np.isfinite(data.values)])
     ax = style.axes("plot.row", ax)
     view = _view(op, data)
     if view.channels is None and len(view.ranges) == 1:

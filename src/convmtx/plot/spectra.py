@@ -125,7 +125,7 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     MissingExtraError
         Without matplotlib. An ImportError.
     ValueError, TypeError
-        Where an argument is none of those, or the kernel is not finite.
+        Where an argument is none of those, the kernel is not finite, or values pass 1e306, which have no scale.
 
     Examples
     --------
@@ -135,8 +135,9 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     ('30 singular values, exact', 30)
     """
     data = spectrum_data(op, k)
-    ax = style.axes("plot.spectrum", ax)
     shown = data.upper if data.values is None else data.values
+    style.drawable("plot.spectrum", data.upper)
+    ax = style.axes("plot.spectrum", ax)
     places = np.arange(shown.size)
     least = shown[0] * EPS * max(op.shape)  # below which all is rounding
     steep = shown[0] > 0 and shown[-1] * STEEP < shown[0]

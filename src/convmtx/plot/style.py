@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
@@ -31,6 +31,8 @@ FAINT = (0.5, 0.5, 0.5, 0.08)
 LIGHT = 0.179
 #: Opacity from which a colour counts, and below which the page behind it does.
 FILLED = 0.4
+#: Up to here scales of matplotlib can be drawn: it takes differences, and leaves margins.
+TOP = 1e306
 
 
 def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
@@ -47,6 +49,26 @@ def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> 
         wanted = "Wanted Axes of matplotlib with straight sides"
         raise ArgumentTypeError(sentence(call, got, wanted, "Leave it out for a new figure"))
     return ax
+
+
+def settle(ax: Axes) -> None:
+    """Lay a new figure out once before it is drawn, which does so once more.
+
+    Labels beside axes of equal aspect move when the axes have found their size, and would else be cut off.
+    """
+    figure = ax.figure.figure
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
+def drawable(call: str, values: AnyArray) -> None:
+    """Refuse numbers whose scale would overflow."""
+    with np.errstate(over="ignore"):
+        top = float(np.abs(values).max(initial=0))
+    if top > TOP:
+        got, wanted = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {TOP:g}"
+        raise ArgumentError(sentence(call, got, wanted, "Scale the kernel"))
 
 
 def title(ax: Axes, text: str) -> None:

@@ -117,7 +117,7 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     MissingExtraError
         Without matplotlib. An ImportError.
     ValueError, TypeError
-        Where the kernel is not finite, or ``op`` is no map.
+        Where the kernel is not finite, magnitudes pass 1e306, which have no scale, or ``op`` is no map.
 
     Examples
     --------
@@ -127,6 +127,7 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     'frequency (cycles per sample)'
     """
     data = symbol_data(op)
+    style.drawable("plot.symbol", data.magnitude)
     ax = style.axes("plot.symbol", ax)
     label = "magnitude of the symbol" if data.shape == (1, 1) else "largest singular value of the symbol"
     if len(data.frequencies) == 1:
