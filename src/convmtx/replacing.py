@@ -14,19 +14,29 @@ from convmtx.errors import ArgumentError, sentence
 
 def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
     """Where to write, symbolic links followed."""
-    if path.suffix.lower() not in suffixes:
+    try:
+        target = Path(os.path.realpath(path))
+        reason = _hindrance(path, target)
+    except (OSError, ValueError) as error:  # a name too long, or with a character that none has
+        target, reason = path, getattr(error, "strerror", None) or str(error)
+    if reason is None and path.suffix.lower() not in suffixes:
         got, wanted = f"{path} has the suffix {path.suffix!r}", f"Wanted {' or '.join(suffixes)}"
         raise ArgumentError(sentence(call, got, wanted, "Rename it"))
-    target = Path(os.path.realpath(path))
+    if reason is not None:
+        raise ArgumentError(sentence(call, f"{path} cannot be written", reason, "Choose another name"))
+    return target
+
+
+def _hindrance(path: Path, target: Path) -> str | None:
     if not target.parent.is_dir():
-        reason = f"{path.parent} is not a folder"
-    elif target.exists() and not target.is_file():  # a folder; or a device, which must not be replaced by a file
-        reason = "It is not an ordinary file"
-    elif target.exists() and not os.access(target, os.W_OK):
-        reason = "It is read-only"
-    else:
-        return target
-    raise ArgumentError(sentence(call, f"{path} cannot be written", reason, "Choose another name"))
+        return f"{target.parent if path.is_symlink() else path.parent} is not a folder"
+    if target.is_dir():
+        return "It is a folder"
+    if target.exists() and not target.is_file():  # a device, which must not be replaced by a file
+        return "It is not an ordinary file"
+    if target.exists() and not os.access(target, os.W_OK):
+        return "It is read-only"
+    return None
 
 
 @contextlib.contextmanager

@@ -151,3 +151,31 @@ def test_large_numbers_are_drawn(picture, recwarn):
     picture(cm.conv([[1e305, -1e305], [1.0, 1e305]], (4, 4))).figure.canvas.draw()
 
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("op", [cm.conv([2.0], 1), cm.conv([[2.0]], (1, 1)), cm.conv([1.0, 2.0, 3.0], 3)])
+@pytest.mark.parametrize("picture", ["matrix", "kernel", "spectrum"], indirect=True)
+def test_few_positions_have_whole_numbers(picture, op):
+    ax = picture(op)
+
+    ax.figure.canvas.draw()
+    sides = {"number, from the largest": (ax.xaxis,), "tap": (ax.xaxis,)}.get(ax.get_xlabel(), (ax.xaxis, ax.yaxis))
+    for side in sides:
+        assert all(at == round(at) for at in side.get_majorticklocs())
+
+
+@pytest.mark.parametrize("picture", ["matrix", "row", "kernel", "symbol"], indirect=True)
+def test_lines_that_a_style_switches_on_do_not_cross_cells(picture, figures):
+    with figures.style.context("ggplot"):
+        ax = picture(OP)
+    ax.figure.canvas.draw()
+
+    assert not any(line.get_visible() for line in [*ax.get_xgridlines(), *ax.get_ygridlines()])
+
+
+def test_axes_that_were_removed_are_refused(picture, figures):
+    ax = figures.subplots()[1]
+    ax.remove()
+
+    with pytest.raises(cm.ArgumentError, match=r"ax was removed. Wanted Axes of a figure. Leave it out"):
+        picture(OP, ax)

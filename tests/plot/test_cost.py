@@ -68,3 +68,11 @@ def test_integers_and_maps_without_a_view_are_measured():
 
     assert "view" not in data.bytes
     assert "operator" in data.apply
+
+
+def test_the_smallest_form_stands_above_however_often_it_is_drawn(ax):
+    for _ in range(2):
+        cm.plot.cost(cm.conv([1.0, 2.0, 3.0], 9), ax)
+
+        assert ax.get_yticklabels()[0].get_text().startswith("operator")
+        assert ax.yaxis_inverted()

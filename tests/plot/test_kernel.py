@@ -107,3 +107,36 @@ def test_numbers_are_read_on_the_page_that_shows_through(face, inks, figures):
         ax = cm.plot.kernel(cm.conv([[0.1, 10.0]], (4, 4)))
 
     assert [text.get_color() for text in ax.texts] == inks
+
+
+@pytest.mark.parametrize("theme", ["default", "dark_background"])
+def test_what_is_not_finite_is_written(theme, figures):
+    with figures.style.context(theme):
+        ink = figures.rcParams["text.color"]
+        cells = cm.plot.kernel(cm.conv([[1.0, np.nan], [np.inf, -2.0]], (5, 5)))
+        stems = cm.plot.kernel(cm.conv([1.0, np.inf, 2.0, -np.inf, np.nan], 6))
+
+    written = {text.get_text(): text.get_color() for text in cells.texts}
+    assert written["nan"] == written["inf"] == ink  # on the page, for these cells have no colour
+    assert [(text.get_text(), text.xy[0]) for text in stems.texts] == [("inf", 1), ("-inf", 3), ("nan", 4)]
+    assert stems.get_xlim()[1] > 4
+    assert stems.get_ylim()[1] > 2
+
+
+def test_names_that_have_no_room_are_smaller_or_left_out(figures):
+    op = cm.conv(np.ones((2, 3, 2, 2, 3)), (3, 4, 3, 2), padding="same")
+    ax = cm.plot.kernel(op)
+    ax.figure.canvas.draw()
+
+    names = [text for text in ax.texts if text.get_text().startswith("f")]
+    assert len(names) == 12
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(one.overlaps(other) for j, one in enumerate(boxes) for other in boxes[:j])
+    assert not [text for text in cm.plot.kernel(op, figures.figure(figsize=(2, 2)).subplots()).texts]
+
+
+def test_every_tile_has_its_whole_outline(ax):
+    cm.plot.kernel(cm.conv(np.ones((2, 2, 2, 2)), (4, 4, 2)), ax)
+
+    assert len(ax.patches) == 4
+    assert not any(outline.get_clip_on() for outline in ax.patches)

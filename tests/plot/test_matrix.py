@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.transforms import Bbox
 
 import convmtx as cm
@@ -79,12 +79,14 @@ def test_one_entry_a_cell_is_drawn_in_the_colour_of_its_tap(ax):
     assert names == ["K[0]", "K[1]", "K[2]", "sum of\nseveral taps"]
 
 
-def test_colours_come_again_after_the_last(ax):
-    cm.plot.matrix(cm.conv(np.ones(11), 11), ax)
+@pytest.mark.parametrize("taps", [9, 11, 25, 49, 225])
+def test_every_tap_has_its_own_colour(ax, taps):
+    cm.plot.matrix(cm.conv(np.ones(taps), taps), ax)
 
     colors = np.asarray(ax.images[0].get_array())[0]
-    assert len({tuple(color) for color in colors}) == len(style.TAPS) == 9
-    assert np.array_equal(colors[:2], colors[9:])
+    assert len(np.unique(colors.round(3), axis=0)) == taps
+    assert (colors[:9] == to_rgba_array(style.TAPS)).all()
+    assert (colors[:, 3] == 1).all()
 
 
 def test_values_are_written_where_entries_are_stored(ax):
@@ -180,7 +182,7 @@ def test_labels_do_not_overlap(size, layout, groups, given):
         assert major is None or minor is None or not major.overlaps(minor)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 2), (2, 8, 1), (3, 2, 2), (4, 3, 1)])
+@pytest.mark.parametrize("shape", [(2, 3, 2), (2, 8, 1), (3, 2, 2), (4, 3, 1), (5, 5, 2)])
 def test_nothing_is_cut_off_a_new_figure(shape):
     figure = cm.plot.matrix(cm.conv(np.ones((min(2, shape[0]), 2, shape[2], 3)), shape)).figure
 

@@ -101,3 +101,10 @@ def test_a_kernel_of_zeros_and_a_singular_map_are_drawn(ax):
 def test_k_is_a_whole_number(k):
     with pytest.raises((cm.ArgumentError, cm.ArgumentTypeError), match=f"plot.spectrum: k={k}"):
         cm.plot.spectrum(cm.conv([1.0, 2.0], 6), k=k)
+
+
+def test_a_value_alone_stands_inside(ax):
+    cm.plot.spectrum(cm.conv([2.0], 1), ax)
+
+    assert ax.get_title() == "1 singular value, exact"
+    assert ax.get_ylim()[1] > 2

@@ -66,3 +66,9 @@ def test_many_channels_are_drawn_at_fewer_frequencies():
 def test_more_axes_than_two_are_refused():
     with pytest.raises(cm.UnsupportedError, match=r"a convolution along 3 axes. One or two can be drawn"):
         cm.plot.symbol(cm.conv(np.ones((2, 2, 2)), (4, 4, 4)))
+
+
+def test_magnitudes_of_a_kernel_of_zeros_have_a_scale_from_zero(ax):
+    cm.plot.symbol(cm.conv(np.zeros((3, 3)), (5, 5)), ax)
+
+    assert ax.images[0].get_clim() == (0, 1)

@@ -92,6 +92,8 @@ function example({ c, i, j }, [h, w]) {
   return Math.round(9 * Math.exp(-down * down - along * along));
 }
 
+const REMEDY = "Make the input or its padding smaller.";
+
 function checked(said) {
   if (said.some(({ padding, lo, hi }) => padding === "numbers" && ![lo, hi].every(Number.isInteger)))
     throw new Misfit("Padding wants two whole numbers, before and after.");
@@ -106,7 +108,7 @@ function checked(said) {
   const count = (name, channels) => axes.reduce((n, axis) => n * axis[name], channels);
   const sides = [count("out", F), count("size", C)];
   if (Math.max(...sides) > most.side) throw new Misfit(`The matrix would have ${sides[0]} rows and ${sides[1]} ` +
-    `columns, and up to ${most.side} of each are drawn. Make the input smaller.`);
+    `columns, and up to ${most.side} of each are drawn. ${REMEDY}`);
   return axes;
 }
 
@@ -117,7 +119,7 @@ function compute(said, flip) {
   const tables = [a, b].map((x) => range(x.out).map((o) => range(x.taps).map((p) => x.read(o, p))));
   const [reads, others] = tables.map((table) => table.flat().filter((i) => i !== NOTHING).length);
   if (reads * others * F * (C / groups) > most.products)
-    throw new Misfit(`The matrix would join more than ${most.products} pairs, too many. Make the input smaller.`);
+    throw new Misfit(`The matrix would join more than ${most.products} pairs, too many. ${REMEDY}`);
   const [x, y] = [cellsOf("x", [a.size, b.size], C), cellsOf("y", [a.out, b.out], F)];
   for (const cell of x) cell.value = example(cell, [a.size, b.size]);
   const column = new Map(x.map(({ id, c, i, j }) => [`${[c, i, j]}`, id]));

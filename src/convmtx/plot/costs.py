@@ -106,7 +106,8 @@ def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     op : ConvOperator
         A convolution; kernels of other libraries are measured as NumPy's.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
 
     Returns
     -------
@@ -134,8 +135,8 @@ def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     places = np.arange(len(data.bytes))
     ax.barh(places, [float(size) for size in data.bytes.values()], color=style.BELOW, alpha=0.4, height=0.7)
     ax.set_yticks(places, [f"{name}, {memory.human(size)}" for name, size in data.bytes.items()])
-    ax.set(xscale="log", xlabel="bytes (bars)", title="forms of a matrix of {} x {}".format(*op.shape))
-    ax.invert_yaxis()
+    ax.set(ylim=(len(places) - 0.5, -0.5), xscale="log", xlabel="bytes (bars)")
+    ax.set_title("forms of a matrix of {} x {}".format(*op.shape))
     if data.make:
         _seconds(ax, data)
     return ax

@@ -87,7 +87,8 @@ def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
     op : ConvOperator
         A convolution.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
 
     Returns
     -------

@@ -48,14 +48,13 @@ def blocks(ax: Axes, geometry: Geometry) -> None:
     the matrix and the labels of the blocks, or the label of the axis says so.
     """
     d = len(geometry.axes)
-    space = _SPACE.get(d, tuple(f"axis {j} at" for j in range(d)))
     across, down = style.room(ax)
-    for axis, shape, channel, unit, line in (
-        (ax.yaxis, geometry.out_shape, "f", down, ax.axhline),
-        (ax.xaxis, geometry.in_shape, "c", across, ax.axvline),
+    for axis, shape, channel, letter, unit, line in (
+        (ax.yaxis, geometry.out_shape, "f", "o", down, ax.axhline),
+        (ax.xaxis, geometry.in_shape, "c", "i", across, ax.axvline),
     ):
         style.whole(axis)
-        names = geometry.layout.join(channel, space)
+        names = geometry.layout.join(channel, _SPACE.get(d, tuple(f"{letter}{j + 1} =" for j in range(d))))
         for level in range(1, len(shape)):
             count, size = prod(shape[:level]), prod(shape[level:])
             if 1 < count <= PARTED and size > 1:

@@ -148,8 +148,8 @@ def _of_channels(geometry: Geometry) -> IntArray:
 def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells: int = 400) -> Axes:
     """The matrix of a map as a picture: what is stored where.
 
-    Each kernel position has its own colour (the same in every channel, used again after the ninth), and entries that
-    are sums of several taps are grey. Thin lines part the blocks of channels and rows, and labels name them where
+    Each kernel position has its own colour (the same in every channel; after nine shades of them), and entries that are
+    sums of several taps are grey. Thin lines part the blocks of channels and rows, and labels name them where
     there is room. Where the matrix has more than ``cells`` rows or columns, colours say which part of each cell is
     stored.
 
@@ -159,7 +159,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
         A convolution of any size, or another map of at most ``cells`` rows and columns, whose entries are then
         coloured by value.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
     values : bool
         Write the entries into their cells, up to 40 rows and columns.
     cells : int
@@ -203,6 +204,7 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     rows, columns = op.shape
     ax.set_aspect("equal" if 0.4 <= rows / columns <= 2.5 else "auto")
     ax.set_facecolor(style.FAINT)
+    ax.grid(visible=False)  # which a style may have switched on
     ax.set_title(_title(op, data))
     named(ax, op)
     if isinstance(op, ConvOperator):

@@ -50,14 +50,14 @@ class RowData:
         return found
 
 
-def row_data(op: LinearMap, o: int | Shape) -> RowData:
+def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
     """The numbers of `row`.
 
     Parameters
     ----------
     op : LinearMap
         Any map whose rows can be had.
-    o : int or tuple of int
+    o : int, tuple of int or array of int
         The output: its number in the flattened array, or its coordinates. Negative ones count from the end.
 
     Returns
@@ -97,6 +97,8 @@ def row_data(op: LinearMap, o: int | Shape) -> RowData:
 
 def _output(call: str, shape: Shape, o: Any) -> Shape:
     """Coordinates of an output."""
+    if isinstance(o, np.ndarray):
+        o = o.tolist()
     given = o if isinstance(o, tuple | list) else (o,)
     if not all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in given):
         wanted = f"Wanted the number of an output or its {len(shape)} coordinates"
@@ -123,7 +125,7 @@ def _spatial(geometry: Geometry, whole: Shape) -> Shape:
     return tuple(j for j, channel in zip(whole, at, strict=True) if not channel)
 
 
-def row(op: LinearMap, o: int | Shape, ax: Axes | None = None) -> Axes:
+def row(op: LinearMap, o: int | Shape | IntArray, ax: Axes | None = None) -> Axes:
     """What one output reads: its row of the matrix, drawn on the input, with the window outlined.
 
     One axis is drawn as stems, two as an image, more as slices side by side; each channel that is read has its own
@@ -133,10 +135,11 @@ def row(op: LinearMap, o: int | Shape, ax: Axes | None = None) -> Axes:
     ----------
     op : LinearMap
         Any map whose rows can be had.
-    o : int or tuple of int
+    o : int, tuple of int or array of int
         The output: its number in the flattened array, or its coordinates. Negative ones count from the end.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
 
     Returns
     -------

@@ -109,7 +109,8 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     op : LinearMap
         Any map; kernels of other libraries are read as numbers.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
     k : int, optional
         How many, the largest; without it all min(M, N).
 
@@ -150,10 +151,10 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
         ax.plot(places, drawn, color=style.ABOVE, linewidth=1.5, label="singular values", **marker)
     ax.set(xlabel="number, from the largest", ylabel="singular value", yscale="log" if steep else "linear")
     positive = shown[shown > least]
-    ax.set_ylim(bottom=positive[-1] / 4 if steep and positive.size else 0)
+    ax.set_ylim(positive[-1] / 4 if steep else 0, top=(2 if steep else 1.05) * upper[0] or 1)
     style.whole(ax.xaxis)
-    what = f"{shown.size} singular values" if k is None else f"the {shown.size} largest singular values"
-    ax.set_title(f"{what}, {data.kind if data.values is not None else 'bounds alone'}")
+    what = f"{shown.size} singular" if k is None else f"the {shown.size} largest singular"
+    ax.set_title(f"{what} value{'s' * (shown.size > 1)}, {data.kind if data.values is not None else 'bounds alone'}")
     if data.values is None or (upper > lower * (1 + 1e-9)).any():
         ax.legend(frameon=False)
     return ax

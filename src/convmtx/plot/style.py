@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-#: Of taps, in turn: of middle lightness, and told apart by those who do not see red or green.
+#: Of taps: of middle lightness, and told apart by those who do not see red or green.
 TAPS = ("#d55e00", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#3a7fc1", "#a2a336", "#8f6bc2", "#8c7a5b")
+#: How near the farthest shades of these are to white and to black, of more taps.
+LIGHTER, DARKER = 0.55, 0.35
 #: Of entries that are sums of several taps.
 FOLDED = "#8a8a8a"
 #: Of numbers below zero, and above.
@@ -44,22 +46,25 @@ def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> 
         import matplotlib.pyplot as plt
 
         return plt.subplots(figsize=size, layout="constrained")[1]
+    remedy = "Leave it out for a new figure"
     if not isinstance(ax, Axes) or ax.name != "rectilinear":  # polar and 3-D Axes are Axes too
         got = f"ax is a {type(ax).__module__}.{type(ax).__qualname__}"
-        wanted = "Wanted Axes of matplotlib with straight sides"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Leave it out for a new figure"))
+        raise ArgumentTypeError(sentence(call, got, "Wanted Axes of matplotlib with straight sides", remedy))
+    if ax.figure is None:
+        raise ArgumentError(sentence(call, "ax was removed", "Wanted Axes of a figure", remedy))
     return ax
 
 
 def settle(ax: Axes) -> None:
-    """Lay a new figure out once before it is drawn, which does so once more.
+    """Lay a new figure out twice before it is drawn, which does so once more.
 
     Labels beside axes of equal aspect move when the axes have found their size, and would else be cut off.
     """
     figure = ax.figure.figure
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.execute(figure)
+    for _ in range(2):
+        engine.execute(figure)
 
 
 def drawable(call: str, values: AnyArray) -> None:
@@ -81,7 +86,7 @@ def whole(*sides: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for side in sides:
-        side.set_major_locator(MaxNLocator(integer=True))
+        side.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def signed() -> Colormap:
@@ -101,10 +106,13 @@ def density() -> Colormap:
 
 
 def tap_colors(count: int) -> AnyArray:
-    """A colour (count, 4) for each tap, the same ones again after the last."""
+    """A colour (count, 4) for each tap: those of `TAPS`, then lighter and darker ones of them in turn."""
     from matplotlib.colors import to_rgba_array
 
-    return np.resize(to_rgba_array(TAPS), (count, 4))
+    turn = np.arange(count)[:, None] // len(TAPS)
+    step = (turn + 1) // 2
+    part = np.where(turn % 2, LIGHTER, DARKER) * step / max(step.max(initial=0), 1)
+    return (1 - part) * np.resize(to_rgba_array(TAPS), (count, 4)) + part * np.where(turn % 2, 1.0, (0, 0, 0, 1))
 
 
 def ink(ax: Axes, color: Any) -> str:

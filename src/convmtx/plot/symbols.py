@@ -103,7 +103,8 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     op : ConvOperator
         A convolution along one or two axes. Its size and boundary do not matter.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it a new figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
+        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
 
     Returns
     -------
@@ -136,9 +137,11 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
         ax.set_ylim(bottom=0)
     else:
         (top, bottom), (left, right) = (_ends(each) for each in data.frequencies)
-        look: dict[str, Any] = {"extent": (left, right, bottom, top), "cmap": style.density(), "vmin": 0}
+        look: dict[str, Any] = {"extent": (left, right, bottom, top), "cmap": style.density()}
+        look |= {"vmin": 0, "vmax": data.magnitude.max() or 1}
         image = ax.imshow(data.magnitude, interpolation="nearest", aspect="equal", **look)
         ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+        ax.grid(visible=False)
         ax.set(xlabel="frequency along i2 (cycles per sample)", ylabel="frequency along i1 (cycles per sample)")
     ax.set_title(f"symbol of kernel {tuple(op.kernel.shape)}")
     return ax

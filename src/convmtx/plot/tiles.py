@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 #: Tiles that have room for names, and numbers that have room to be written.
 NAMED, WRITTEN = 48, 100
-#: Points that numbers have at least, if they are written.
-READ = 5.0
+#: Points that numbers have at least, if they are written, and names of tiles.
+READ, LEAST = 5.0, 3.5
+#: How many times as high as wide a picture of square cells is at most, or as wide as high.
+THIN = 20
 #: Cells along a side up to which they are drawn as an image; of more, single ones would not be seen.
 SEEN = 160
 
@@ -61,20 +63,22 @@ def draw(
     from matplotlib.colors import Normalize
 
     tile, y, x = cells
-    shown = np.abs(values) if np.iscomplexobj(values) else values.astype(float)
-    top = float(np.abs(shown[np.isfinite(shown)]).max(initial=0)) or 1.0
+    shown = np.ma.masked_invalid(np.abs(values) if np.iscomplexobj(values) else values.astype(float))
+    top = float(np.abs(shown.compressed()).max(initial=0)) or 1.0
     look: dict[str, Any] = {"cmap": style.signed(), "norm": Normalize(-top, top)}
     (down, across), (high, wide) = tiles.corner(tile), tiles.shape
     down, across = down + y, across + x
     left, upper = origin[1] - 0.5, origin[0] - 0.5
     if max(tiles.shape) <= SEEN:
         image = np.full(tiles.shape, np.nan)
-        image[down, across] = shown
+        image[down, across] = shown.filled(np.nan)
         place = (left, left + wide, upper + high, upper)
         drawn: Any = ax.imshow(image, interpolation="nearest", extent=place, **look)
     else:
         drawn = ax.scatter(across + origin[1], down + origin[0], c=shown, s=12, marker="s", **look)
-    ax.set(aspect="equal", xlim=(left, left + wide), ylim=(upper + high, upper), facecolor=style.FAINT)
+    ax.grid(visible=False)
+    ax.set(aspect="equal" if max(tiles.shape) <= THIN * min(tiles.shape) else "auto")
+    ax.set(xlim=(left, left + wide), ylim=(upper + high, upper), facecolor=style.FAINT)
     style.whole(ax.xaxis, ax.yaxis)
     if len(names) > 1:
         _frames(ax, tiles, names)
@@ -84,26 +88,34 @@ def draw(
 
 
 def _frames(ax: Axes, tiles: Tiles, names: list[str]) -> None:
-    """Tiles are outlined and named, and stand on nothing."""
+    """Tiles are outlined, named where there is room, and stand on nothing."""
     from matplotlib.patches import Rectangle
 
     ax.set_axis_off()
+    size = min(style.room(ax)[0] * (tiles.width + tiles.gap) / (0.6 * max(map(len, names))), 7.0)
     for j, name in enumerate(names):
         down, across = tiles.corner(j)
         at = across - 0.5, down - 0.5
-        ax.add_patch(Rectangle(at, tiles.width, tiles.height, fc=style.FAINT, ec=style.LINE, lw=0.8, zorder=0))
-        if len(names) <= NAMED:
+        look: dict[str, Any] = {"fc": style.FAINT, "ec": style.LINE, "lw": 0.8, "zorder": 0, "clip_on": False}
+        ax.add_patch(Rectangle(at, tiles.width, tiles.height, **look))
+        if len(names) <= NAMED and size >= LEAST:
             near: dict[str, Any] = {"xytext": (1, 1), "textcoords": "offset points", "annotation_clip": False}
-            ax.annotate(name, at, fontsize=7, va="bottom", **near)
+            ax.annotate(name, at, fontsize=size, va="bottom", **near)
 
 
 def stems(ax: Axes, places: IntArray, values: AnyArray) -> None:
     """Values along one axis; magnitudes where they are complex."""
     shown = np.abs(values) if np.iscomplexobj(values) else values
-    colors = np.where(shown < 0, style.BELOW, style.ABOVE).tolist()
+    finite = np.isfinite(shown)
+    for place, value in zip(places[~finite], shown[~finite], strict=True):
+        ax.annotate(style.written(value), (place, 0), ha="center", va="bottom", fontsize=9)
+    at, high = places[finite], shown[finite]
+    colors = np.where(high < 0, style.BELOW, style.ABOVE).tolist()
     ax.axhline(0, color=style.LINE, linewidth=0.8)
     if len(places) <= WRITTEN:
-        ax.vlines(places, 0, shown, colors=colors, linewidth=2)
-    ax.scatter(places, shown, c=colors, s=24 if len(places) <= WRITTEN else 4, zorder=3)
+        ax.vlines(at, 0, high, colors=colors, linewidth=2)
+    ax.scatter(at, high, c=colors, s=24 if len(places) <= WRITTEN else 4, zorder=3)
+    ax.update_datalim([(place, 0.0) for place in places])
+    ax.autoscale_view()
     ax.set_ylabel("magnitude" if np.iscomplexobj(values) else "weight")
     style.whole(ax.xaxis)
