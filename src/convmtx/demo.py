@@ -74,10 +74,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of the demo leaves: the picture as the bytes of a PNG file, and the checks that failed."""
+    """What a run of the demo leaves: the picture as the bytes of a PNG file, and the checks of each kernel by name."""
 
     picture: bytes
-    failed: list[str]
+    checks: dict[str, list[Check]]
+
+    @property
+    def failed(self) -> list[str]:
+        """The checks that failed, in words."""
+        return [f"{name}: {each.words}" for name, checks in self.checks.items() for each in checks if not each.passed]
 
 
 def run(size: int = SIZE, say: Say = print) -> Outcome:
@@ -93,7 +98,7 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
     Returns
     -------
     Outcome
-        The picture, and the checks that failed, in words.
+        The picture, and the checks.
 
     Raises
     ------
@@ -119,18 +124,18 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
 
     say(f"photograph {_PHOTOGRAPH}, {size} x {size} pixels, 3 channels, {photo.dtype} from 0 to 1")
     say(f"forms above {human(BUDGET)} are not made")
-    chosen, outputs, failed = cases(photo), [], []
+    chosen, outputs, checks = cases(photo), [], {}
     for case in chosen:
         op = case.operator(case.image.shape)
         say("")
-        output, checks = _examine(case, op, say)
+        output, checks[case.name] = _examine(case, op, say)
         outputs.append(output)
-        for check in checks:
+        for check in checks[case.name]:
             say(str(check))
-        failed += [f"{case.name}: {check.words}" for check in checks if not check.passed]
+    outcome = Outcome(_drawn(chosen, outputs), checks)
     say("")
-    say("a check FAILED" if failed else "all checks passed")
-    return Outcome(_drawn(chosen, outputs), failed)
+    say("a check FAILED" if outcome.failed else "all checks passed")
+    return outcome
 
 
 def photograph(size: int) -> AnyArray:

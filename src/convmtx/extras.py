@@ -14,4 +14,5 @@ def needed(call: str, name: str, extra: str) -> ModuleType:
         return import_module(name)
     except ImportError:
         remedy = f'Install it, as with pip install "convmtx[{extra}]"'
-        raise MissingExtraError(sentence(call, f"no library {name}", f"Wanted {name}", remedy)) from None
+        wanted = f"Wanted what the extra {extra!r} brings"
+        raise MissingExtraError(sentence(call, f"{name} is not installed", wanted, remedy)) from None

@@ -166,7 +166,7 @@ def test_large_matrices_in_pieces(here, said, capsys, monkeypatch):
     last = (36 * 37 - 1, 40 * 41 - 1)
     told = mismatch(capsys, "check", "W.npz", "gaussian:5:1", "--input", "40,41")
     assert f"row {last[0]} = output (35, 36), column {last[1]} = input (39, 40)" in told
-    assert "1 entries differ, by 1 at most" in told
+    assert "1 entry differs, by 1 at most" in told
 
 
 # Readings
@@ -276,6 +276,7 @@ def test_files_that_cannot_be_read(W, refusal):
     np.save("W.npy", np.array(["a"]))
     assert "holds <U1" in refusal("check", "W.npy", "k.npy", *SHAPE)
     assert "at least 0" in refusal("check", "W.npy", "k.npy", *SHAPE, "--tolerance=-1")
+    assert "'1e400' is too large" in refusal("check", "W.npy", "k.npy", *SHAPE, "--tolerance", "1e400")
     np.savez("W.npz", a=K, b=K)
     assert "holds a, b" in refusal("check", "W.npz", "k.npy", *SHAPE)
     np.save("W.npy", np.zeros(3))
@@ -288,3 +289,43 @@ def test_indices_that_are_no_integers_are_not_cut_to_some(here, refusal):
     np.savez("W.npz", format=b"csr", shape=S.shape, data=S.data, indices=S.indices + 0.5, indptr=S.indptr)
 
     assert "Wanted integers" in refusal("check", "W.npz", "k.npy", "--input", "3,3")
+
+
+def test_halves_are_compared_too(here, said, facts, capsys):
+    taps = np.array([[0.1, 0.2], [0.3, -7.0]])
+    np.save("k.npy", taps)
+    np.save("half.npy", taps.astype("f2"))
+    said("matrix", "half.npy", "--input", "3,3", "-o", "W.npy")
+    assert np.load("W.npy").dtype == np.float16
+    assert "equal, 4 x 9\n" in said("check", "W.npy", "half.npy", "--input", "3,3")
+    assert "equal, 4 x 9, to float16\n" in said("check", "W.npy", "k.npy", "--input", "3,3")
+    assert facts("check", "W.npy", "k.npy", "--input", "3,3")["rounded_to"] == "float16"
+    W = np.load("W.npy")
+    W[2, 3] = np.nextafter(W[2, 3], np.float16(9))
+    np.save("W.npy", W)
+    assert main(["check", "W.npy", "k.npy", "--input", "3,3"]) == 2
+    assert "row 2" in capsys.readouterr().out
+
+
+def test_rounding_is_told_and_overflow_is_none(here, said, facts, capsys):
+    np.save("k.npy", np.array([2**53 + 1, 2, 3]))
+    np.save("W.npy", np.array([[2.0**53, 2, 3]]))
+    assert "equal, 1 x 3, to float64\n" in said("check", "W.npy", "k.npy", "--input", "3")
+    np.save("k.npy", np.array([2**53, 2, 3]))
+    assert facts("check", "W.npy", "k.npy", "--input", "3")["rounded_to"] is None
+    np.save("k.npy", np.array([1e300, 2, 3]))
+    np.save("W.npy", np.array([[np.inf, 2, 3]], "f4"))
+    assert main(["check", "W.npy", "k.npy", "--input", "3"]) == 2
+    assert "first difference: row 0 = output (0,), column 0" in capsys.readouterr().out
+    np.save("k.npy", np.array([np.inf, 2, np.nan]))
+    np.save("W.npy", np.array([[np.inf, 2, np.nan]], "f4"))
+    assert "equal, 1 x 3\n" in said("check", "W.npy", "k.npy", "--input", "3")
+
+
+def test_files_beyond_memory_are_told_as_such(here, refusal):
+    np.save("k.npy", K)
+    with open("W.mtx", "w") as file:
+        file.write(MARKET + "9999999999999 9999999999999 1\n1 1 1\n")
+    told = refusal("check", "W.mtx", "k.npy", *SHAPE)
+    assert "More than fits in memory twice. Use a smaller matrix." in told
+    assert "--input" not in told

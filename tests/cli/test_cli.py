@@ -263,7 +263,7 @@ def test_numbers_are_read_strictly(folder, capsys, option, text):
         (["--input=-5,6"], "input_shape"),
         (["-o", "W"], "Wanted .npz or .npy or .mtx"),
         (["-o", "W.txt"], "'.txt'"),
-        (["-o", ""], "Wanted .npz or .npy or .mtx"),
+        (["-o", ""], "It is a folder"),
         (["-o", "k.npy"], "the kernel itself"),
     ],
 )
@@ -286,7 +286,7 @@ def test_what_cannot_be_done(folder, capsys, arguments, words):
         (["matrix", "k.npy", "--input", "5,6", "--boundary", "warp", "-o", "W.npz"], "boundary='warp'"),
         (["matrix", "none.npy", "--input", "5,6", "-o", "W.npz"], "none.npy: No such file"),
         (["matrix", ".", "--input", "5,6", "-o", "W.npz"], ". is a folder"),
-        (["matrix", "junk.npy", "--input", "5,6", "-o", "W.npz"], "junk.npy is not a .npy file"),
+        (["matrix", "junk.npy", "--input", "5,6", "-o", "W.npz"], "junk.npy cannot be read as .npy"),
         (["matrix", "k.npy", "--input", "5,6", "-o", "k.npy/W.npz"], "k.npy is not a folder"),
         (["matrix", "k.npy", "--input", "5,6", "-o", "missing/W.npz"], "missing is not a folder"),
         (["matrix", "k.npy", "--input", "30000,30000", "-o", "W.npy"], "takes 6.48 EB"),
@@ -334,18 +334,21 @@ class Trap:
 
 GOOD = npy(described("'<f8'", "(3, 2)"), bytes(48))
 BAD = {
-    "empty": (b"", "not a .npy file"),
+    "empty": (b"", "cannot be read as .npy"),
     "truncated": (GOOD[:-1], "48 bytes, and 47 follow"),
     "longer": (GOOD + b"?", "48 bytes, and 49 follow"),
-    "no data": (GOOD[:40], "not a .npy file"),
+    "no data": (GOOD[:40], "cannot be read as .npy"),
     "claims terabytes": (npy(described("'<f8'", "(999999999999, 2)"), bytes(48)), "and 48 follow"),
     "claims more than any integer": (npy(described("'<f8'", f"({10**30}, 2)"), bytes(48)), "48 follow"),
     "negative": (npy(described("'<f8'", "(-3, -2)"), bytes(48)), "damaged"),
-    "too many axes": (npy(described("'<f8'", f"({'1,' * 99})"), bytes(8)), "not a .npy file"),
-    "header of gigabytes": (npy(described("'<f8'", "(3, 2)"), bytes(48), (2, 0), 2**32 - 1), "not a .npy file"),
-    "long header": (npy(described("'<f8'", "(3, 2)") + " " * 11_000, bytes(48)), "not a .npy file"),
-    "brackets": (npy("(" * 9000), "not a .npy file"),
-    "code": (npy("{'descr': __import__('os').mkdir('sprung'), 'fortran_order': False, 'shape': ()}"), "not a .npy"),
+    "too many axes": (npy(described("'<f8'", f"({'1,' * 99})"), bytes(8)), "cannot be read as .npy"),
+    "header of gigabytes": (npy(described("'<f8'", "(3, 2)"), bytes(48), (2, 0), 2**32 - 1), "cannot be read as .npy"),
+    "long header": (npy(described("'<f8'", "(3, 2)") + " " * 11_000, bytes(48)), "cannot be read as .npy"),
+    "brackets": (npy("(" * 9000), "cannot be read as .npy"),
+    "code": (
+        npy("{'descr': __import__('os').mkdir('sprung'), 'fortran_order': False, 'shape': ()}"),
+        "cannot be read as .npy",
+    ),
     "other version": (npy(described("'<f8'", "(3, 2)"), bytes(48), (3, 0)), "version (3, 0)"),
     "objects": (npy(described("'|O'", "(1,)"), pickle.dumps([Trap()])), "holds objects"),
     "structured": (npy(described("[('a', '<f8')]", "(3,)"), bytes(24)), "holds [('a', '<f8')]"),
@@ -503,7 +506,7 @@ def test_links_are_followed_and_devices_left_alone(folder, capsys):
 def test_read_only_targets_and_folders_in_the_way(folder, capsys, monkeypatch):
     os.mkdir("W.npz")
     assert main(["matrix", "k.npy", "--input", "5,6", "-o", "W.npz"]) == 2
-    assert "not an ordinary file" in one_line(capsys)
+    assert "It is a folder" in one_line(capsys)
     (folder / "V.npz").write_bytes(b"before")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anything, so permissions cannot show it
     assert main(["matrix", "k.npy", "--input", "5,6", "-o", "V.npz"]) == 2

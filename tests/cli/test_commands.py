@@ -300,3 +300,26 @@ def test_memory_that_is_refused_is_told_with_what_to_do(here, refusal, monkeypat
 
     monkeypatch.setattr(cm, "svdvals", refused_by_numpy)
     assert "(Unable to allocate 8.00 TiB): give a smaller --input" in refusal("spectrum", "sobel", "--input", "9,9")
+
+
+def test_all_else_is_told_of_a_map_whose_norm_is_not_known(here, said, facts):
+    np.save("nan.npy", np.array([[np.nan, 1.0]]))
+    np.save("box.npy", np.ones(9) / 9)
+    assert "2-norm: not known (norm_bound: the kernel holds inf or nan." in said("info", "nan.npy", "--input", "3,3")
+    found = facts("info", "box.npy", "--input", "1000000000")
+    assert found["norm"] is None
+    assert found["nnz"] == 9 * (10**9 - 8)
+
+
+def test_values_too_large_for_floats_are_no_exact_ones(here, facts):
+    np.save("k.npy", np.full((2, 2), 1e308))
+    found = facts("spectrum", "k.npy", "--input", "6,5")
+    norm, values = found["norm"], found["singular_values"]
+    assert (norm["kind"], norm["lower"], norm["upper"]) == ("interval", np.finfo(float).max, "inf")
+    assert values["kind"] == "interval"
+    assert values["lower"][0] == np.finfo(float).max
+    assert values["lower"][-1] == values["upper"][-1] < 1e308
+
+
+def test_smallest_without_a_number_is_refused(refusal):
+    assert "--smallest without -k" in refusal("spectrum", "box:3", "--input", "6,6", "--smallest")

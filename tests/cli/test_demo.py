@@ -1,6 +1,7 @@
 """The demo: a photograph, three matrices of it, every claim checked and one picture."""
 
 import io
+import json
 import math
 import os
 import subprocess
@@ -221,3 +222,14 @@ def test_the_picture_is_the_same_every_time():
     pictures = [demo.run(16, say=lambda _: None).picture for _ in range(2)]
     first, second = (np.asarray(Image.open(io.BytesIO(p))) for p in pictures)
     assert np.array_equal(first, second)
+
+
+def test_json_has_the_checks_in_numbers(tmp_path, monkeypatch, undrawn, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--size", "16", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: len(checks) for name, checks in found["checks"].items()} == {"blur": 3, "edges": 3, "filters": 3}
+    for check in (each for checks in found["checks"].values() for each in checks):
+        assert check["passed"] is True
+        assert 0 <= check["largest"] <= check["allowed"] < 1e-6
+    assert found["failed"] == []

@@ -73,7 +73,7 @@ def test_the_table(model, said):
     assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output"]
     assert first.split()[:4] == ["Conv", "3x8x8", "4x4x4", str((dense(W) != 0).sum())]
     assert "3 maps; 2 nodes are none" in text
-    assert "no linear maps: 1 Relu, 1 Flatten" in text
+    assert "not converted: 1 Relu, 1 Flatten" in text
 
 
 def test_sizes_that_are_open_say_what_to_give(model, said, refusal):
@@ -83,7 +83,7 @@ def test_sizes_that_are_open_say_what_to_give(model, said, refusal):
     assert "--shape" in refusal("layers", "model.onnx", "--shape", "=1,2")
 
 
-def test_norms_that_cannot_be_had_are_told(model, facts, monkeypatch):
+def test_norms_that_cannot_be_had_are_told(model, facts, said, monkeypatch):
     from convmtx.errors import UnsupportedError
 
     def fail(*_, **__):
@@ -92,6 +92,9 @@ def test_norms_that_cannot_be_had_are_told(model, facts, monkeypatch):
     monkeypatch.setattr("convmtx.norm_bound", fail, raising=False)
     conv = facts("layers", "model.onnx", *SHAPE)["layers"][0]
     assert (conv["norm"], conv["no_norm"]) == (None, "too much")
+    text = said("layers", "model.onnx", *SHAPE)
+    assert text.splitlines()[1].split()[4:6] == ["-", "-"]
+    assert f"\n  {conv['output']}: no norm (too much)\n" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 50])

@@ -136,8 +136,9 @@ def test_without_a_fast_spectrum_damping_is_chosen_on_the_circle(here, said, fac
         (["--damp", "0.1", "--choose", "gcv"], "--damp and --choose"),
         (["--damp", "0.1", "--noise", "0.1"], "--damp and --noise"),
         (["--regularizer", "laplacian"], "Give --damp"),
-        (["--noise", "0.1"], "noise"),
-        (["--choose", "discrepancy"], "noise"),
+        (["--noise", "0.1"], "--noise without --choose discrepancy"),
+        (["--noise", "0.1", "--choose", "lcurve"], "--noise without --choose discrepancy"),
+        (["--choose", "discrepancy"], "--choose discrepancy without --noise"),
         (["--choose", "discrepancy", "--noise", "0"], "noise=0.0"),
         (["--damp=-1"], "damp"),
         (["--damp", "nan"], "--damp"),
@@ -256,6 +257,6 @@ def test_a_failure_while_writing_leaves_the_picture_that_was_there(grey, refusal
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + bytes(50)])
 def test_pictures_that_are_none(here, refusal, content):
     (here / "seen.png").write_bytes(content)
-    assert "seen.png is not a .png file" in refusal("solve", "box:3", "seen.png", "-o", "x.png")
+    assert "seen.png cannot be read as .png" in refusal("solve", "box:3", "seen.png", "-o", "x.png")
     np.save("seen.npy", np.array([[1.0, np.nan]]))
     assert "finite" in refusal("solve", "box:1", "seen.npy", "--damp", "1", "-o", "x.npy")

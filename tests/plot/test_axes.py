@@ -120,7 +120,8 @@ def test_pictures_are_missed_with_the_name_of_their_extra(picture, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
     with pytest.raises(
-        cm.MissingExtraError, match=r'Wanted matplotlib. Install it, as with pip install "convmtx\[plot\]"'
+        cm.MissingExtraError,
+        match=r'matplotlib is not installed. .* Install it, as with pip install "convmtx\[plot\]"',
     ):
         picture(OP)
 

@@ -77,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConvmtxError as error:
         complain(str(error))
     except MemoryError as error:
-        complain(str(error) if "Available" in str(error) else f"not enough memory ({error}): give a smaller --input")
+        complain(f"not enough memory ({error}): give a smaller --input")
     except (OverflowError, np.linalg.LinAlgError) as error:
         complain(f"{error}: the numbers are too large or too small to be computed with; scale the kernel")
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     finally:
         settle()
     return 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from math import isinf
 from typing import Any, NoReturn
 
+from convmtx.cli.builtin import NUMBER
 from convmtx.cli.kernels import read_kernel
 from convmtx.cli.report import CommandError, Report, refused
 from convmtx.construct import conv, conv_transpose
@@ -83,7 +85,6 @@ def convolution(input_required: bool = True, boundary: str = "zero", padding: st
 # int() alone would take "1_000", " 7 " and digits of other scripts; sizes of more than 18 digits do not exist.
 _INTEGER = "-?[0-9]{1,18}"
 _PADS = f"{_INTEGER}(:{_INTEGER})?"
-_NUMBER = r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][-+]?[0-9]{1,3})?"
 
 
 def _checked(text: str, pattern: str, wanted: str) -> str:
@@ -99,7 +100,11 @@ def integer(text: str) -> int:
 
 def number(text: str) -> float:
     """Such as 0.05 or 1e-3."""
-    return float(_checked(text, _NUMBER, "a number such as 0.05 or 1e-3"))
+    wanted = "a number such as 0.05 or 1e-3"
+    value = float(_checked(text, NUMBER, wanted))
+    if isinf(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is too large for {wanted}")
+    return value
 
 
 def integers(text: str) -> Shape:

@@ -14,7 +14,14 @@ from convmtx.typing import AnyArray
 
 #: What may be written, in words.
 SPELLINGS = ("gaussian:SIZE:SIGMA", "box:SIZE", "motion:LENGTH:ANGLE", "sobel", "sobel:x", "sobel:y", "laplacian")
-_NUMBER = r"-?[0-9]{1,9}(\.[0-9]{0,15})?"
+#: What may be written for each, in words.
+_GIVEN = {
+    "gaussian": "SIZE is a whole number above 0, and SIGMA a number above 0",
+    "box": "SIZE is a whole number above 0",
+    "motion": "LENGTH is a number from 1 on, and ANGLE one of degrees",
+}
+#: A decimal number; digits are limited because thousands of them take their time.
+NUMBER = r"[-+]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][-+]?[0-9]{1,3})?"
 
 
 def builtin(call: str, text: str) -> AnyArray | None:
@@ -23,14 +30,14 @@ def builtin(call: str, text: str) -> AnyArray | None:
     if name not in BUILTIN:
         return None
     maker, counts = BUILTIN[name]
-    if len(given) not in counts or (name != "sobel" and not all(re.fullmatch(_NUMBER, each) for each in given)):
+    if len(given) not in counts or (name != "sobel" and not all(re.fullmatch(NUMBER, each) for each in given)):
         raise _no_name(call, text, name)
     return maker(call, text, *given)
 
 
 def _no_name(call: str, text: str, name: str) -> Exception:
     wanted = " or ".join(each for each in SPELLINGS if each.partition(":")[0] == name)
-    return refused(call, f"KERNEL {text!r}", f"Wanted {wanted}", "Give it so, with numbers above 0 for sizes")
+    return refused(call, f"KERNEL {text!r}", f"Wanted {wanted}", _GIVEN.get(name, "Give it so"))
 
 
 def gaussian(call: str, text: str, size: str, sigma: str) -> AnyArray:
@@ -87,7 +94,9 @@ def _size(call: str, text: str, size: str) -> int:
     if not size.isdecimal() or int(size) < 1:
         raise _no_name(call, text, text.partition(":")[0])
     bytes_ = 8 * int(size) ** 2
-    memory.require(call, "kernel", {"kernel": bytes_}, 8 * bytes_)
+    if 8 * bytes_ > memory.available():
+        got = f"KERNEL {text!r} takes {memory.human(bytes_)}"
+        raise refused(call, got, "Wanted at most an eighth of the memory", "Use a smaller one")
     return int(size)
 
 

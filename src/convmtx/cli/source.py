@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from convmtx import memory
 from convmtx.cli.report import CommandError, refused
-from convmtx.errors import MissingExtraError, sentence
+from convmtx.errors import MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Source:
         size = prod(int(n) for n in shape) * item
         if 2 * size > memory.available():
             got = f"the {self.what} in {self.path} takes {memory.human(size)}"
-            raise MemoryError(sentence(self.call, got, "More than fits in memory twice", f"Use a smaller {self.what}"))
+            raise refused(self.call, got, "More than fits in memory twice", f"Use a smaller {self.what}")
 
     def chosen(self, names: Iterable[str]) -> str:
         """The member asked for, or the only one."""
@@ -81,6 +82,6 @@ class Source:
             except Exception as error:  # parsers fail in as many ways as files can be wrong
                 if isinstance(error, OSError) and error.filename:  # the file could not be opened
                     raise
-                reason = str(error).partition("\n")[0][:200] or type(error).__name__
-                got, wanted = f"{self.path} is not a {self.suffix} file ({reason})", f"Wanted one with a {self.what}"
-                raise refused(self.call, got, wanted, "Write it again") from None
+                reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__  # what follows is not for users
+                got = f"{self.path} cannot be read as {self.suffix} ({reason})"
+                raise refused(self.call, got, f"Wanted a {self.what}", "Check it, or write it again") from None

@@ -112,14 +112,18 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def times(found: Certified, scale: float) -> Certified:
-    """The same of the map multiplied by a power of two; ends that leave the range of floats are rounded outward."""
+    """The same of the map multiplied by a power of two; ends that leave the range of floats are rounded outward.
+
+    What was exact and is too large to be told is an interval up to infinity.
+    """
     with np.errstate(over="ignore"):
         value = found.value * scale
-        if found.kind == "exact":
+        if found.kind == "exact" and np.isfinite(value).all():
             return Certified(value, found.kind, found.method)
         lower, upper = _product(found.lower, scale, 0.0), _product(found.upper, scale, np.inf)
     value = upper if found.value is found.upper else value
-    return Certified(value, found.kind, found.method, lower, upper, found.iterations)
+    kind: Kind = "interval" if found.kind == "exact" else found.kind
+    return Certified(value, kind, found.method, lower, upper, found.iterations)
 
 
 def _product(end: Any, scale: float, towards: float) -> Any:

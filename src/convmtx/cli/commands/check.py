@@ -58,6 +58,8 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
         raise refused(call, f"--tolerance {options.tolerance}", "Wanted at least 0", "Give it so")
     source = replace(located(call, options.file, SUFFIXES), what="matrix")
     op = asked(call, options, report)
+    if op.dtype == np.float16:  # of which SciPy has no sparse arrays
+        op = op.with_kernel(op.kernel.astype(np.float32))
     file = read_matrix(source)
     if source.suffix == ".mtx" and op.dtype in (np.float32, np.complex64) and file.dtype.kind in "fc":
         # Its decimals are as many as tell numbers of single precision apart.
@@ -70,10 +72,12 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
     order, alike = given.get("order", "C"), tuple(file.shape) == op.shape
     found = compared(file, op, order, options.tolerance) if alike else None
     equal = found is not None and not found.count
-    report.put(file=options.file, equal=equal, shape=op.shape, file_shape=file.shape)
+    digits = rounded(op.dtype, file.dtype)
+    with np.errstate(all="ignore"):
+        to = None if np.array_equal(op.kernel.astype(digits).astype(op.dtype), op.kernel, equal_nan=True) else digits
+    report.put(file=options.file, equal=equal, shape=op.shape, file_shape=file.shape, rounded_to=to and str(to))
     if equal:
-        digits = rounded(op.dtype, file.dtype)
-        report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {digits}" if digits != op.dtype else ""))
+        report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {to}" if to else ""))
         return None
     _tell(report, op, order, file, found)
     other = reading(file, call, op, given, options.tolerance) if file.ndim == 2 else None
@@ -92,6 +96,7 @@ def _tell(report: Report, op: ConvOperator, order: Any, file: Any, found: Differ
                      for flat, shape in ((row, op.out_shape), (column, op.in_shape)))  # fmt: skip
     report.say(f"first difference: row {row} = output {output}, column {column} = input {place}: "
                f"the file has {theirs}, the kernel gives {ours}")  # fmt: skip
-    report.say(f"{found.count} entries differ, by {found.largest:.3g} at most")
+    count = f"{found.count} entries differ" if found.count > 1 else "1 entry differs"
+    report.say(f"{count}, by {found.largest:.3g} at most")
     first = {"row": row, "output": output, "column": column, "input": place, "file": theirs, "kernel": ours}
     report.put(first=first, differing=found.count, largest_difference=found.largest)

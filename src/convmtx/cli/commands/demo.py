@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from convmtx import demo
@@ -31,15 +32,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, report: Report) -> str | None:
     """Run the demo, write its picture, and tell of checks that failed."""
     target = writable("demo", options.picture, (".png",))
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        report.say(line)
-
-    outcome = demo.run(options.size, say)
+    outcome = demo.run(options.size, report.say)
     with replacing("demo", target) as file:
         file.write(outcome.picture)
     report.say(f"picture: {options.picture}")
-    report.put(lines=lines, failed=outcome.failed, picture=options.picture)
+    checks = {
+        name: [asdict(each) | {"passed": each.passed} for each in found] for name, found in outcome.checks.items()
+    }
+    report.put(checks=checks, failed=outcome.failed, picture=options.picture)
     return f"demo: failed checks: {'; '.join(outcome.failed)}" if outcome.failed else None

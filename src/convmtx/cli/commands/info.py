@@ -8,6 +8,7 @@ from dataclasses import asdict
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.report import Report, certified, known
+from convmtx.errors import ConvmtxError
 from convmtx.operator import ConvOperator
 
 HELP = "what a convolution is: sizes, forms, engine, norm"
@@ -34,12 +35,16 @@ def run(options: argparse.Namespace, report: Report) -> None:
     explanation = op.explain(options.measure)
     toeplitz = op.geometry.toeplitz
     adjoint = op.H
-    bound = cm.norm_bound(op)
+    try:
+        bound = cm.norm_bound(op)
+        norm, told = certified(bound), known(bound)
+    except (ConvmtxError, MemoryError) as error:
+        norm, told = None, f"not known ({error})"
     report.say(str(explanation))
     report.say("a strided view of the kernel among zeros: " + (
         "yes, tensor_view()" if toeplitz else "none, for the boundary folds taps onto the array"))  # fmt: skip
     convolves = isinstance(adjoint, ConvOperator)
     report.say(f"adjoint: {'a convolution again' if convolves else 'no convolution'}, {type(adjoint).__name__}")
-    report.say(f"2-norm: {known(bound)}")
+    report.say(f"2-norm: {told}")
     report.put(explanation=asdict(explanation), nnz=op.nnz, toeplitz=toeplitz,
-               adjoint_is_convolution=convolves, norm=certified(bound))  # fmt: skip
+               adjoint_is_convolution=convolves, norm=norm)  # fmt: skip

@@ -74,10 +74,13 @@ def run(options: argparse.Namespace, report: Report) -> None:
     widths = [max(len(row[j]) for row in table) for j in range(len(_HEADS))]
     for row in table:
         report.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for each in rows:
+        if each["no_norm"]:
+            report.say(f"  {each['output']}: no norm ({each['no_norm']})")
     report.say(f"{len(rows)} maps; {len(skipped)} nodes are none")
     others = Counter(reason.partition(":")[0] for reason in skipped.values() if _UNKNOWN in reason)
     if others:
-        report.say("  no linear maps: " + ", ".join(f"{count} {node}" for node, count in others.most_common()))
+        report.say("  not converted: " + ", ".join(f"{count} {node}" for node, count in others.most_common()))
     for name, reason in skipped.items():
         if _UNKNOWN not in reason:
             report.say(f"  {name}: {reason}")
@@ -122,6 +125,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["node"], *("x".join(map(str, row[name])) for name in ("in_shape", "out_shape")),
         "?" if row["nnz"] is None else str(row["nnz"]), f"{norm['upper']:.6g}" if norm else "-",
-        norm["kind"] if norm else row["no_norm"] or "-", "?" if csr is None else memory.human(csr),
+        norm["kind"] if norm else "-", "?" if csr is None else memory.human(csr),
         memory.human(row["weight_bytes"]), row["output"],
     )  # fmt: skip

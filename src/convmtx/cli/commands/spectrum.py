@@ -10,7 +10,7 @@ import numpy as np
 
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer
-from convmtx.cli.report import Report, certified, known, watched
+from convmtx.cli.report import Report, certified, known, refused, watched
 from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """Find the values first: they are what can fail."""
     call, path = "spectrum", options.output
     target = None if path is None else writable(call, path, (".npy", ".csv"))
+    if options.smallest and options.k is None:
+        raise refused(call, "--smallest without -k", "All values are found without -k", "Give -k, such as -k 5")
     op = asked(call, options, report)
     report.say(f"convolution {op.in_shape} -> {op.out_shape}, matrix {op.shape[0]} x {op.shape[1]}")
     which: Which = "smallest" if options.smallest else "largest"
