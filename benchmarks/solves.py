@@ -169,7 +169,7 @@ def iterations(quick):
 
 def problems(quick):
     """Blurs, images, squares of the damping."""
-    return list(itertools.product(BLURS, (32,) if quick else (64, 256), (1e-2, 1e-4)))
+    return list(itertools.product(BLURS, (24,) if quick else (64, 256), (1e-2, 1e-4)))
 
 
 def blurred(name, n):

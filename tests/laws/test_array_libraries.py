@@ -66,7 +66,7 @@ def test_array_api_strict(case):
 
 
 @given(cases(dims=(1, 2)))
-@settings(max_examples=4)
+@settings(max_examples=2)
 def test_jax(case):
     same(case, jax.numpy.asarray, ("csr", "coo"))
 
@@ -282,8 +282,8 @@ def test_transforms_of_jax():
     v = jax.numpy.ones(op.shape[1])
 
     check_grads(lambda K, x: cm.conv(K, (2, 3, 4), **options)(x), (K, x), order=2)
-    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense(), (K,), order=2)
-    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_sparse() @ v, (K,), order=2)
+    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense(), (K,), order=1)  # linear in K
+    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_sparse() @ v, (K,), order=1)
     assert np.array_equal(jax.jit(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense())(K), op.to_dense())
     assert np.allclose(jax.jvp(op, (x,), (x,))[1], op(x))
     assert np.allclose(jax.vmap(op)(jax.numpy.stack([x, -x]))[1], -op(x))

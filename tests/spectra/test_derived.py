@@ -102,7 +102,7 @@ def test_rank_between_bounds(monkeypatch):
 
 
 @given(doubles())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_square_maps(case):
     op, D = case.op, case.matrix
     assume(op.in_shape == op.out_shape)
