@@ -107,7 +107,7 @@ def stems(ax: Axes, places: IntArray, values: AnyArray) -> None:
     """Values along one axis; magnitudes where they are complex."""
     shown = np.abs(values) if np.iscomplexobj(values) else values
     finite = np.isfinite(shown)
-    for place, value in zip(places[~finite], shown[~finite], strict=True):
+    for place, value in zip(places[~finite][:WRITTEN], shown[~finite][:WRITTEN], strict=True):
         ax.annotate(style.written(value), (place, 0), ha="center", va="bottom", fontsize=9)
     at, high = places[finite], shown[finite]
     colors = np.where(high < 0, style.BELOW, style.ABOVE).tolist()
