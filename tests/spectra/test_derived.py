@@ -116,6 +116,17 @@ def test_square_maps(case):
         assert abs((e**power).sum() - (w**power).sum()) <= 10 * near * max(1, np.linalg.norm(D, 2)) ** (power - 1)
 
 
+def test_traces_beyond_floats_lie_between_their_ends():
+    above, below, apart = (
+        cm.trace(cm.conv([1.0, tap, 1.0], 5, padding="same")) for tap in (1e308, -1e308, 1e308 - 1e308j)
+    )
+
+    assert (above.kind, above.lower, above.upper) == ("interval", np.finfo(float).max, np.inf)
+    assert (below.kind, below.lower, below.upper) == ("interval", -np.inf, -np.finfo(float).max)
+    assert below.lower <= below.value <= below.upper
+    assert apart.kind == "exact"  # complex numbers have no ends
+
+
 EVEN = (
     np.multiply.outer([1.0, 2, 5, 2, 1], [1.0, 3, 9, 3, 1])
     + np.diag([1.0, 0, 0, 0, 1])

@@ -77,8 +77,8 @@ def draw(
     else:
         drawn = ax.scatter(across + origin[1], down + origin[0], c=shown, s=12, marker="s", **look)
     ax.grid(visible=False)
-    ax.set(aspect="equal" if max(tiles.shape) <= THIN * min(tiles.shape) else "auto")
-    ax.set(xlim=(left, left + wide), ylim=(upper + high, upper), facecolor=style.FAINT)
+    aspect = "equal" if max(tiles.shape) <= THIN * min(tiles.shape) else "auto"
+    ax.set(aspect=aspect, xlim=(left, left + wide), ylim=(upper + high, upper), facecolor=style.FAINT)
     style.whole(ax.xaxis, ax.yaxis)
     if len(names) > 1:
         _frames(ax, tiles, names)
@@ -93,13 +93,14 @@ def _frames(ax: Axes, tiles: Tiles, names: list[str]) -> None:
 
     ax.set_axis_off()
     size = min(style.room(ax)[0] * (tiles.width + tiles.gap) / (0.6 * max(map(len, names))), 7.0)
+    named = len(names) <= NAMED and size >= LEAST
+    look: dict[str, Any] = {"fc": style.FAINT, "ec": style.LINE, "lw": 0.8, "zorder": 0, "clip_on": False}
+    near: dict[str, Any] = {"xytext": (1, 1), "textcoords": "offset points", "annotation_clip": False}
     for j, name in enumerate(names):
         down, across = tiles.corner(j)
         at = across - 0.5, down - 0.5
-        look: dict[str, Any] = {"fc": style.FAINT, "ec": style.LINE, "lw": 0.8, "zorder": 0, "clip_on": False}
         ax.add_patch(Rectangle(at, tiles.width, tiles.height, **look))
-        if len(names) <= NAMED and size >= LEAST:
-            near: dict[str, Any] = {"xytext": (1, 1), "textcoords": "offset points", "annotation_clip": False}
+        if named:
             ax.annotate(name, at, fontsize=size, va="bottom", **near)
 
 

@@ -114,19 +114,21 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
 def times(found: Certified, scale: float) -> Certified:
     """The same of the map multiplied by a power of two; ends that leave the range of floats are rounded outward.
 
-    What was exact and is too large to be told is an interval up to infinity.
+    What was exact and is too large to be told is an interval up to infinity; complex numbers have no ends.
     """
     with np.errstate(over="ignore"):
         value = found.value * scale
-        if found.kind == "exact" and np.isfinite(value).all():
+        if found.kind == "exact" and (np.iscomplexobj(value) or np.isfinite(value).all()):
             return Certified(value, found.kind, found.method)
-        lower, upper = _product(found.lower, scale, 0.0), _product(found.upper, scale, np.inf)
+        lower = _product(found.lower, scale, np.where(found.lower < 0, -np.inf, 0.0))
+        upper = _product(found.upper, scale, np.inf)
+    if found.kind == "exact":
+        return Certified(value, "interval", found.method, lower, upper)
     value = upper if found.value is found.upper else value
-    kind: Kind = "interval" if found.kind == "exact" else found.kind
-    return Certified(value, kind, found.method, lower, upper, found.iterations)
+    return Certified(value, found.kind, found.method, lower, upper, found.iterations)
 
 
-def _product(end: Any, scale: float, towards: float) -> Any:
+def _product(end: Any, scale: float, towards: Any) -> Any:
     """The product with a power of two, rounded in that direction where it is not exact."""
     product = end * scale
     exact = product / scale == end

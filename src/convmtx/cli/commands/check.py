@@ -73,9 +73,9 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
     found = compared(file, op, order, options.tolerance) if alike else None
     equal = found is not None and not found.count
     digits = rounded(op.dtype, file.dtype)
-    with np.errstate(all="ignore"):
-        to = None if np.array_equal(op.kernel.astype(digits).astype(op.dtype), op.kernel, equal_nan=True) else digits
-    report.put(file=options.file, equal=equal, shape=op.shape, file_shape=file.shape, rounded_to=to and str(to))
+    kept = np.array_equal(op.kernel.astype(digits).astype(op.dtype), op.kernel, equal_nan=True)
+    to = None if kept else str(digits)
+    report.put(file=options.file, equal=equal, shape=op.shape, file_shape=file.shape, rounded_to=to)
     if equal:
         report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {to}" if to else ""))
         return None

@@ -108,7 +108,7 @@ def _check_options(call: str, given: dict[str, Any]) -> None:
     for name in ("choose", "noise"):
         if "damp" in given and name in given:
             raise refused(call, f"--damp and --{name}", "The weight is given or chosen", "Leave one of the two out")
-    if ("noise" in given) is not (given.get("choose") == "discrepancy") and "damp" not in given:
+    if ("noise" in given) is not (given.get("choose") == "discrepancy"):
         got = "--noise without --choose discrepancy" if "noise" in given else "--choose discrepancy without --noise"
         wanted = "That rule alone takes the noise, and needs it"
         raise refused(call, got, wanted, "Give both, as with --choose discrepancy --noise 0.01, or neither")
