@@ -28,7 +28,7 @@ def csr(group):
 
 def read(path):
     if path.endswith(".mat"):
-        return scipy.io.loadmat(path)["W"]
+        return scipy.io.loadmat(path, spmatrix=False)["W"]
     if path.endswith(".zarr"):
         return csr(zarr.open_group(path, mode="r"))
     with h5py.File(path) as file:
@@ -90,14 +90,14 @@ def test_the_layout_is_the_one_that_anndata_documents(here, said):
 def test_matlab_gets_doubles_without_zeros(here, said, refusal):
     np.save("k.npy", np.array([[3, 0, 250]], np.uint8))
     said("matrix", "k.npy", "--input", "4,4", "-o", "W.mat")
-    found = scipy.io.loadmat("W.mat")["W"]
+    found = scipy.io.loadmat("W.mat", spmatrix=False)["W"]
     assert (found.dtype, found.nnz) == (np.float64, 16)
     assert found.toarray()[0, :4].tolist() == [3, 0, 250, 0]
     np.save("k.npy", np.array([2**53 + 1]))
     assert "lose digits" in refusal("matrix", "k.npy", "--input", "4", "-o", "W.mat")
     np.save("k.npy", np.array([1 + 2j]))
     said("matrix", "k.npy", "--input", "1", "-o", "W.mat")
-    assert scipy.io.loadmat("W.mat")["W"].toarray() == [[1 + 2j]]
+    assert scipy.io.loadmat("W.mat", spmatrix=False)["W"].toarray() == [[1 + 2j]]
 
 
 def test_variables_beyond_what_a_mat_file_holds(here, refusal):

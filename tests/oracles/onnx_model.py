@@ -1,6 +1,10 @@
 """Models of one node, for the tests to take apart."""
 
 import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
 from onnx import TensorProto, helper, numpy_helper
 
 

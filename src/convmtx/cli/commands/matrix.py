@@ -31,10 +31,10 @@ examples:
     convmtx matrix gaussian:9:2 --input 16,16 --padding same --order F -o W.mat
 
 reading it back in Python, with B the convolution of an array A:
-    W = scipy.sparse.load_npz("W.npz")            # the format that --format names
-    W = numpy.load("W.npy")                       # dense
-    W = scipy.io.mmread("W.mtx", spmatrix=False)  # Matrix Market
-    W = scipy.io.loadmat("W.mat")["W"]            # in MATLAB: load W.mat
+    W = scipy.sparse.load_npz("W.npz")                  # CSR, or as --format says
+    W = numpy.load("W.npy")                             # dense
+    W = scipy.io.mmread("W.mtx", spmatrix=False)        # Matrix Market
+    W = scipy.io.loadmat("W.mat", spmatrix=False)["W"]  # in MATLAB: load W.mat
     g = h5py.File("W.h5")                         # or zarr.open_group("W.zarr")
     W = scipy.sparse.csr_array((g["data"][:], g["indices"][:], g["indptr"][:]),
                                shape=g.attrs["shape"])
