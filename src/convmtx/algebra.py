@@ -279,7 +279,7 @@ class LinearMap(ABC):
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
         """The matrix, or the rows asked for, as a canonical sparse array: SciPy's, or of the library of its kernels."""
-        one_of("to_sparse", "format", format, FORMATS)
+        check_format_name("to_sparse", format)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
         if not is_numpy(self._of):
@@ -339,6 +339,12 @@ def _told(name: str, value: Any) -> list[tuple[str, str]]:
 def check_order(call: str, order: Any) -> None:
     """``order`` is "C" or "F"."""
     one_of(call, "order", order, ("C", "F"))
+
+
+def check_format_name(call: str, format: Any) -> None:
+    """``format`` is one of SciPy's that matrices have."""
+    meant = {f"{name}_{kind}": f"Pass format={name!r}" for name in FORMATS for kind in ("array", "matrix")}
+    one_of(call, "format", format, FORMATS, meant)
 
 
 def scalar_value(value: Any) -> Any:

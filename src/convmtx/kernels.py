@@ -192,7 +192,7 @@ def kernel_operator(
     boundary: BoundaryLike = "zero",
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     input_dilation: PerAxis = 1,
     engine: EngineName = "auto",
 ) -> KernelOperator:
@@ -235,7 +235,7 @@ def kernel_operator(
     given = tuple(array.shape) if input_shape is None else resolve.shape(call, "input_shape", input_shape)
     geometry = resolve.conv(
         resolve.shape(call, "kernel_shape", kernel_shape), given, stride=stride, dilation=dilation, padding=padding,
-        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation, call=call,
     )  # fmt: skip
     batch = _batch(call, array, geometry.in_shape)
     return KernelOperator(geometry, frozen(array), batch, resolve.engine(call, engine))
@@ -261,7 +261,7 @@ def fit_kernel(
     boundary: BoundaryLike = "zero",
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     input_dilation: PerAxis = 1,
 ) -> Array:
     """The kernel that takes ``x`` to ``y`` best: least squares, of minimum norm where several do equally well.

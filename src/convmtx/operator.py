@@ -9,11 +9,11 @@ import numpy as np
 
 from convmtx import forms
 from convmtx._xp import conjugate, frozen, is_complex, is_numpy, library, numeric, reshaped
-from convmtx.algebra import LinearMap, check_order, scalar_value
+from convmtx.algebra import LinearMap, check_format_name, check_order, scalar_value
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
-from convmtx.geometry.resolve import flag, one_of
+from convmtx.geometry.resolve import flag
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, IntArray, Order, RowsLike, Shape, SparseFormat
 
@@ -345,7 +345,7 @@ class ConvOperator(LinearMap):
         >>> S.nnz, S.indices.tolist()
         (9, [0, 1, 2, 1, 2, 3, 2, 3, 4])
         """
-        one_of("to_sparse", "format", format, forms.FORMATS)
+        check_format_name("to_sparse", format)
         check_order("to_sparse", order)
         return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, rows)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp.arriving import converted
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
@@ -26,7 +27,7 @@ def numeric(call: str, name: str, value: Any) -> Array:
     """``value`` as an array of integers, floats or complex numbers, of the library it came from.
 
     What is no array becomes NumPy's, in native byte order; copied only if need be. Masked arrays are refused, for
-    their mask would be lost.
+    their mask would be lost, and large ones of a library that would compute or read all of them.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
@@ -34,11 +35,7 @@ def numeric(call: str, name: str, value: Any) -> Array:
         )
     if not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__dlpack__"):
         return _foreign(call, name, value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        got = f"{name} of type {type(value).__name__} is no array ({error})"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a numeric array", "Pass an ndarray")) from None
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
     if array.dtype.kind not in _KINDS:
         remedy = "Cast it first, as with x.astype(np.int64)" if array.dtype.kind == "b" else "Pass an ndarray"
         raise _not_numeric(call, name, array.dtype, remedy)
@@ -128,10 +125,15 @@ def like(array: Array, other: Array) -> Array:
 
 
 def _device(array: Array) -> Any:
-    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet."""
+    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet, and where JAX has sharded it.
+
+    JAX moves what has no device to where the other arrays of a computation are. A sharding fits one shape alone.
+    """
     from array_api_compat import device
 
-    return None if is_traced(array) else device(array)
+    if is_traced(array) or (library(array) == "jax" and len(array.devices()) > 1):
+        return None
+    return device(array)
 
 
 def is_traced(array: Array) -> bool:

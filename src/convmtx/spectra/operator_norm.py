@@ -268,6 +268,9 @@ def sup_norm(
         )
     array = double(call, numeric(call, "kernel", kernel))
     plain = channels is None or array.ndim < 3
+    if plain and channels == "first":
+        got = f"kernel of shape {array.shape} with channels='first'"
+        raise ArgumentError(sentence(call, got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out"))
     shape = [1] * (array.ndim - (0 if plain else 1))
     if not plain and channels == "last":
         shape[-1] = array.shape[-2] * resolve.integer(call, "groups", groups, 1)
@@ -275,7 +278,8 @@ def sup_norm(
         shape[0] = array.shape[1] * resolve.integer(call, "groups", groups, 1)
     geometry = resolve.conv(
         array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
-        flip=False, channels="last" if channels is None else channels, input_dilation=input_dilation,
+        flip=False, channels=None if plain else channels, input_dilation=input_dilation,
+        call=call,
     )  # fmt: skip
     scale = unit(array)
     taps = taps_of(geometry, array / scale)
