@@ -14,6 +14,7 @@ from convmtx._xp import (
     all_finite,
     cast,
     conjugate,
+    counterpart,
     frozen,
     gather,
     is_numpy,
@@ -30,6 +31,7 @@ from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry, Layout, resolve
 from convmtx.operator import ConvOperator
+from convmtx.scalars import beside, divisor, multiplier
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import (
     Array,
@@ -90,9 +92,30 @@ class KernelOperator(LinearMap):
         """The input as it was given, batch axes first."""
         return self._x
 
-    def with_input(self, x: Array) -> KernelOperator:
-        """The same geometry with another input of the same shape."""
-        return KernelOperator(self._geometry, x, self._batch, self._asked)
+    def with_input(self, x: ArrayLike) -> KernelOperator:
+        """The same geometry with another input of the same shape, which is copied."""
+        array = numeric("with_input", "x", x)
+        if tuple(array.shape) != tuple(self._x.shape):
+            got, wanted = f"x has shape {tuple(array.shape)}", f"Wanted {tuple(self._x.shape)}"
+            raise ArgumentError(sentence("with_input", got, wanted, "Make a new map with convmtx.kernel_operator"))
+        return KernelOperator(self._geometry, frozen(array), self._batch, self._asked)
+
+    # Integers wrap around in the input, so in every form and application alike.
+
+    def __mul__(self, scalar: Any) -> KernelOperator:
+        x, number = beside("a * op", self._x, multiplier("a * op", scalar, self._x, self.dtype))
+        return self.with_input(x * number)
+
+    def __truediv__(self, scalar: Any) -> KernelOperator:
+        x, number = beside("op / a", self._x, divisor("op / a", scalar, self._x, self.dtype))
+        return self.with_input(x / number)
+
+    def _negative(self, _call: str, dtype: Any) -> KernelOperator:
+        return self.with_input(-cast(self._x, counterpart(dtype, self._x)))
+
+    @property
+    def _holds_entries(self) -> bool:
+        return True
 
     @cached_property
     def _inputs(self) -> Array:

@@ -33,7 +33,7 @@ def numeric(call: str, name: str, value: Any) -> Array:
         raise ArgumentTypeError(
             sentence(call, f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
         )
-    if not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__dlpack__"):
+    if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(call, name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
     if array.dtype.kind not in _KINDS:
@@ -91,6 +91,20 @@ def library(array: Any) -> str:
 def is_complex(dtype: Any) -> bool:
     """Whether numbers of this type have an imaginary part."""
     return "complex" in str(dtype)
+
+
+def is_unsigned(dtype: Any) -> bool:
+    """Whether this is a type of integers without negative ones."""
+    return "uint" in str(dtype)
+
+
+def integer_limits(dtype: Any) -> tuple[int, int] | None:
+    """The least and the largest number of a type of integers; None for other types."""
+    name = str(dtype).rpartition(".")[2]
+    if not name.startswith(("int", "uint")):
+        return None
+    limits = np.iinfo(name)
+    return int(limits.min), int(limits.max)
 
 
 def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
@@ -162,6 +176,14 @@ def promoted(*dtypes: Any) -> Any:
         package = import_module("array_api_compat.torch")
     named = (getattr(package, dtype.name) if isinstance(dtype, np.dtype) else dtype for dtype in dtypes)
     return package.result_type(*named)
+
+
+def counterpart(dtype: Any, array: Array) -> Any:
+    """The type in which an array takes part in results of ``dtype``: NumPy's of that name for arrays of NumPy."""
+    if isinstance(dtype, np.dtype) or not is_numpy(array):
+        return dtype
+    name = str(dtype).rpartition(".")[2]
+    return np.dtype(np.float32 if name == "bfloat16" else name)
 
 
 def itemsize(dtype: Any) -> int:

@@ -50,15 +50,17 @@ def _amount(value: Any) -> tuple[int, int]:
     for _ in range(65):  # deeper lists are refused by NumPy
         below: dict[int, tuple[Any, int]] = {}
         for item, times in level.values():
-            role = _role(type(item))
+            own: Any = type(item)
+            role = _role(own)
             if role == "lazy":
                 lazy += times * _bytes(item)
             elif role:
                 entries += times * _length(item)
-            if role != "list" or not any(map(_role, set(map(type, item)))):
+            kinds: set[Any] = set(map(type, item)) if role == "list" else set()
+            if not (kinds := {kind for kind in kinds if _role(kind)}):
                 continue
             for entry in item:
-                if _role(type(entry)):
+                if type(entry) in kinds:
                     before = below.get(id(entry), (entry, 0))[1]
                     below[id(entry)] = entry, before + times
         if not below or entries > LISTED_ENTRIES:

@@ -61,6 +61,8 @@ def shape(call: str, name: str, value: Any) -> Shape:
 
 def _no_shape(call: str, name: str, value: Any) -> None:
     """Refuse an array or a map in the place of its shape."""
+    if isinstance(value, type):
+        return
     if hasattr(type(value), "in_shape"):
         got, remedy = f"{name} is a {type(value).__name__}", "Pass op.in_shape"
     elif is_array(value) and not (len(value.shape) == 1 and "int" in str(value.dtype)):
