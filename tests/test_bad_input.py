@@ -34,7 +34,7 @@ WRONG = [  # id, call, error, what the message must say
     ("text as shape", lambda: conv(K2, "56"), TypeError, "conv: input_shape='56'"),
     ("float in shape", lambda: conv(K2, (5.0, 6)), TypeError, "conv: input_shape[0]=5.0. Wanted an integer >= 1"),
     ("nothing as shape", lambda: conv(K2, None), TypeError, "conv: input_shape=None"),
-    ("array as shape", lambda: conv(K2, np.ones((5, 6))), TypeError, "conv: input_shape[0]="),
+    ("array as shape", lambda: conv(K2, np.ones((5, 6))), TypeError, "conv: input_shape is an array of shape (5, 6). Wanted a tuple of sizes. Pass x.shape."),
     ("stride 0", lambda: conv(stride=0), ValueError, "conv: stride=0. Wanted an integer >= 1. Pass stride=1 or more."),
     ("stride -1", lambda: conv(stride=(1, -1)), ValueError, "conv: stride[1]=-1. Wanted an integer >= 1"),
     ("stride 1.5", lambda: conv(stride=1.5), TypeError, "conv: stride=1.5. Wanted an integer >= 1. Pass an int."),

@@ -12,18 +12,22 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import (
     conjugate,
+    counterpart,
     identity_like,
     is_complex,
     is_numpy,
+    is_unsigned,
     itemsize,
     moved,
     numeric,
     one_library,
+    promoted,
     reshaped,
 )
-from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence, shown
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_indices
 from convmtx.geometry.resolve import one_of
+from convmtx.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
@@ -219,7 +223,8 @@ class LinearMap(ABC):
     def __mul__(self, scalar: Any) -> LinearMap:
         from convmtx import composites
 
-        return composites.Scaled(self, scalar_value(scalar))
+        number = multiplier("a * op", scalar, self._of, self.dtype)
+        return composites.Scaled(self, own_library("a * op", self._of, number))
 
     def __rmul__(self, scalar: Any) -> LinearMap:
         return self.__mul__(scalar)
@@ -227,28 +232,58 @@ class LinearMap(ABC):
     def __truediv__(self, scalar: Any) -> LinearMap:
         from convmtx import composites
 
-        return composites.Scaled(self, 1 / scalar_value(scalar))
+        number = own_library("op / a", self._of, divisor("op / a", scalar, self._of, self.dtype))
+        return composites.Scaled(self, 1 / number)
 
     def __neg__(self) -> LinearMap:
+        return self._negative("-op", self.dtype)
+
+    def _negative(self, call: str, dtype: Any) -> LinearMap:
+        """The map of the opposite entries, in ``dtype`` where that is larger than the map's own type.
+
+        Unsigned integers wrap around. That is well defined for the numbers a map holds, and not for sums of them,
+        which are other numbers when the map is applied to a larger type.
+        """
         from convmtx import composites
 
-        return composites.Scaled(self, -1)
+        if is_unsigned(dtype):
+            got, wanted = f"a {type(self).__name__} of {dtype}", "Wanted a type that has negative numbers"
+            raise ArgumentTypeError(sentence(call, got, wanted, "Use np.int64(-1) * op for -op"))
+        wider = is_numpy(self._of) and dtype != self.dtype
+        return composites.Scaled(self, counterpart(dtype, self._of).type(-1) if wider else -1)
+
+    @property
+    def _holds_entries(self) -> bool:
+        """Whether the entries of the matrix are numbers that the map holds, or sums of them in their own type."""
+        return False
 
     def __add__(self, other: Any) -> LinearMap:
-        if not isinstance(other, LinearMap):
-            return NotImplemented
         self._same_shapes("op1 + op2", other)
         from convmtx import composites
 
         return composites.Sum(self, other)
 
-    def __sub__(self, other: Any) -> LinearMap:
-        if not isinstance(other, LinearMap):
-            return NotImplemented
-        self._same_shapes("op1 - op2", other)
-        return self.__add__(-other)
+    def __radd__(self, other: Any) -> LinearMap:
+        return self + other
 
-    def _same_shapes(self, call: str, other: LinearMap) -> None:
+    def __sub__(self, other: Any) -> LinearMap:
+        call = "op1 - op2"
+        self._same_shapes(call, other)
+        dtype = promoted(self.dtype, other.dtype)
+        difference = self + other._negative(call, dtype)
+        if is_unsigned(dtype) and not difference._holds_entries:
+            got, wanted = f"a {type(difference).__name__} of {dtype}", "Wanted a type that has negative numbers"
+            raise ArgumentTypeError(sentence(call, got, wanted, "Use op1 + np.int64(-1) * op2"))
+        return difference
+
+    def __rsub__(self, other: Any) -> LinearMap:
+        self._same_shapes("op1 - op2", other)
+        return other - self
+
+    def _same_shapes(self, call: str, other: Any) -> None:
+        if not isinstance(other, LinearMap):
+            got, wanted = f"one of them is {shown(other)}", "Wanted two maps of convmtx"
+            raise ArgumentTypeError(sentence(call, got, wanted, "Add arrays to what maps make of arrays, op(x)"))
         one_library(call, self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
@@ -279,7 +314,7 @@ class LinearMap(ABC):
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
         """The matrix, or the rows asked for, as a canonical sparse array: SciPy's, or of the library of its kernels."""
-        one_of("to_sparse", "format", format, FORMATS)
+        check_format_name("to_sparse", format)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
         if not is_numpy(self._of):
@@ -341,14 +376,7 @@ def check_order(call: str, order: Any) -> None:
     one_of(call, "order", order, ("C", "F"))
 
 
-def scalar_value(value: Any) -> Any:
-    """A number that may multiply a map; Python numbers stay weak in NumPy's promotion."""
-    if isinstance(value, int | float | complex) and not isinstance(value, bool):
-        return value
-    array = numeric("a * op", "a", value)
-    if array.ndim:
-        wanted = "Wanted a number, for a * op multiplies the whole map"
-        raise ArgumentTypeError(
-            sentence("a * op", f"a has shape {tuple(array.shape)}", wanted, "Use op @ v to apply it")
-        )
-    return array[()]
+def check_format_name(call: str, format: Any) -> None:
+    """``format`` is one of SciPy's that matrices have."""
+    meant = {f"{name}_{kind}": f"Pass format={name!r}" for name in FORMATS for kind in ("array", "matrix")}
+    one_of(call, "format", format, FORMATS, meant)

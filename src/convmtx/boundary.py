@@ -93,8 +93,10 @@ BY_NAME = {
     "replicate": EDGE,
 }
 
-#: Names other libraries use for these rules, mostly with another meaning than numpy.pad's: refused with a pointer.
+#: Names that other libraries use for these rules, in lower case; refused with a pointer, for most of them mean
+#: another rule in another library.
 FOREIGN_NAMES = {
+    # scipy.ndimage, scikit-image, scipy.signal, astropy, tf.pad, ONNX
     "mirror": "reflect",
     "nearest": "edge",
     "constant": "zero",
@@ -103,7 +105,56 @@ FOREIGN_NAMES = {
     "grid-constant": "zero",
     "fill": "zero",
     "symm": "symmetric",
+    "extend": "edge",
+    # OpenCV
+    "border_constant": "zero",
+    "border_replicate": "edge",
+    "border_reflect": "symmetric",
+    "border_wrap": "wrap",
+    "border_reflect_101": "reflect",
+    "border_reflect101": "reflect",
+    "border_default": "reflect",
+    "reflect_101": "reflect",
+    "reflect101": "reflect",
+    # PyWavelets, and textures
+    "zpd": "zero",
+    "ppd": "wrap",
+    "sp0": "edge",
+    "sym": "symmetric",
+    "symh": "symmetric",
+    "symw": "reflect",
+    "clamp": "edge",
+    "clamp_to_edge": "edge",
+    "clamp_to_border": "zero",
+    "repeat": "wrap",
+    "mirrored_repeat": "symmetric",
+    # Image restoration and differential equations
+    "periodic": "wrap",
+    "cyclic": "wrap",
+    "circ": "wrap",
+    "dirichlet": "zero",
+    "reflexive": "symmetric",
+    "reflective": "symmetric",
 }
+
+#: Words that name no rule here, or more than one, in lower case, and what to do.
+OTHER_NAMES = {
+    "neumann": "Pass boundary='symmetric' for values in cells, or 'reflect' for values on grid points",
+    "valid": "That is a padding: pass padding='valid' and leave boundary out",
+    "same": "That is a padding: pass padding='same', and boundary for what lies there",
+    "full": "That is a padding: pass padding='full', and boundary for what lies there",
+    "none": "To read nothing outside pass padding='valid' and leave boundary out",
+    "periodization": "Pass boundary='wrap' where the length is even; PyWavelets lengthens an odd one first",
+    "per": "Pass boundary='wrap' where the length is even; PyWavelets lengthens an odd one first",
+    **dict.fromkeys(
+        ("antireflect", "antisymmetric", "antireflective", "smooth", "spd", "linear_ramp", "maximum", "mean", "median",
+         "minimum", "empty", "robin"),
+        "There is no such rule: extend the array before, as with numpy.pad, and pass padding='valid'",
+    ),
+}  # fmt: skip
+
+#: The numbers of OpenCV's constants.
+OPENCV_NUMBERS = ("BORDER_CONSTANT", "BORDER_REPLICATE", "BORDER_REFLECT", "BORDER_WRAP", "BORDER_REFLECT_101")
 
 
 def _by_name(name: str) -> Boundary:

@@ -213,3 +213,24 @@ class Transposed(LinearMap):
     @property
     def T(self) -> LinearMap:
         return self.op
+
+    # Entries of integers wrap around in the map that is transposed, so in every form and application alike.
+
+    def __mul__(self, scalar: Any) -> LinearMap:
+        return Transposed(self.op * scalar)
+
+    def __truediv__(self, scalar: Any) -> LinearMap:
+        return Transposed(self.op / scalar)
+
+    def __add__(self, other: Any) -> LinearMap:
+        if not isinstance(other, Transposed):
+            return super().__add__(other)
+        self._same_shapes("op1 + op2", other)
+        return Transposed(self.op + other.op)
+
+    def _negative(self, call: str, dtype: Any) -> LinearMap:
+        return Transposed(self.op._negative(call, dtype))
+
+    @property
+    def _holds_entries(self) -> bool:
+        return self.op._holds_entries

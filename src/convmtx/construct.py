@@ -35,7 +35,7 @@ def conv(
     boundary: BoundaryLike = "zero",
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     input_dilation: PerAxis = 1,
     engine: EngineName = "auto",
 ) -> ConvOperator:
@@ -71,8 +71,9 @@ def conv(
         Channels and filters are split into this many independent parts; ``groups=C`` is depthwise.
     flip : bool
         Reverse the kernel along its spatial axes.
-    channels : {"last", "first"}
-        Where the channel axis stands.
+    channels : {"last", "first"}, optional
+        Where the channel axes stand; where it is passed there must be some. By default last, if the kernel has one axis
+        more than the input.
     engine : {"auto", "direct", "fft", "separable", "torch"}
         How the map is applied: windows times the kernel matrix; transforms; one axis after the other, for kernels that
         are an outer product for each channel pair; PyTorch's convolutions, for float32 (extra ``torch``, considered by
@@ -108,6 +109,7 @@ def conv(
     >>> op([1, 2, 4, 8, 16, 32])
     array([ -1,  -6, -24])
     """
+    resolve.not_swapped("conv", kernel, input_shape)
     array = numeric("conv", "kernel", kernel)
     name = resolve.engine("conv", engine)
     geometry = resolve.conv(
@@ -128,7 +130,7 @@ def conv_transpose(
     output_shape: PerAxis | None = None,
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     engine: EngineName = "auto",
 ) -> ConvOperator:
     """Transposed convolution: the transpose of the zero-boundary `conv` with this same kernel array.
@@ -173,6 +175,7 @@ def conv_transpose(
     >>> (up.T.to_dense() == cm.conv([1, 2, 3], 7, stride=2).to_dense()).all()
     np.True_
     """
+    resolve.not_swapped("conv_transpose", kernel, input_shape)
     array = numeric("conv_transpose", "kernel", kernel)
     name = resolve.engine("conv_transpose", engine)
     geometry = resolve.conv_transpose(

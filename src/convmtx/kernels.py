@@ -14,6 +14,7 @@ from convmtx._xp import (
     all_finite,
     cast,
     conjugate,
+    counterpart,
     frozen,
     gather,
     is_numpy,
@@ -30,6 +31,7 @@ from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry, Layout, resolve
 from convmtx.operator import ConvOperator
+from convmtx.scalars import beside, divisor, multiplier
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import (
     Array,
@@ -90,9 +92,30 @@ class KernelOperator(LinearMap):
         """The input as it was given, batch axes first."""
         return self._x
 
-    def with_input(self, x: Array) -> KernelOperator:
-        """The same geometry with another input of the same shape."""
-        return KernelOperator(self._geometry, x, self._batch, self._asked)
+    def with_input(self, x: ArrayLike) -> KernelOperator:
+        """The same geometry with another input of the same shape, which is copied."""
+        array = numeric("with_input", "x", x)
+        if tuple(array.shape) != tuple(self._x.shape):
+            got, wanted = f"x has shape {tuple(array.shape)}", f"Wanted {tuple(self._x.shape)}"
+            raise ArgumentError(sentence("with_input", got, wanted, "Make a new map with convmtx.kernel_operator"))
+        return KernelOperator(self._geometry, frozen(array), self._batch, self._asked)
+
+    # Integers wrap around in the input, so in every form and application alike.
+
+    def __mul__(self, scalar: Any) -> KernelOperator:
+        x, number = beside("a * op", self._x, multiplier("a * op", scalar, self._x, self.dtype))
+        return self.with_input(x * number)
+
+    def __truediv__(self, scalar: Any) -> KernelOperator:
+        x, number = beside("op / a", self._x, divisor("op / a", scalar, self._x, self.dtype))
+        return self.with_input(x / number)
+
+    def _negative(self, _call: str, dtype: Any) -> KernelOperator:
+        return self.with_input(-cast(self._x, counterpart(dtype, self._x)))
+
+    @property
+    def _holds_entries(self) -> bool:
+        return True
 
     @cached_property
     def _inputs(self) -> Array:
@@ -192,7 +215,7 @@ def kernel_operator(
     boundary: BoundaryLike = "zero",
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     input_dilation: PerAxis = 1,
     engine: EngineName = "auto",
 ) -> KernelOperator:
@@ -235,7 +258,7 @@ def kernel_operator(
     given = tuple(array.shape) if input_shape is None else resolve.shape(call, "input_shape", input_shape)
     geometry = resolve.conv(
         resolve.shape(call, "kernel_shape", kernel_shape), given, stride=stride, dilation=dilation, padding=padding,
-        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation, call=call,
     )  # fmt: skip
     batch = _batch(call, array, geometry.in_shape)
     return KernelOperator(geometry, frozen(array), batch, resolve.engine(call, engine))
@@ -261,7 +284,7 @@ def fit_kernel(
     boundary: BoundaryLike = "zero",
     groups: int = 1,
     flip: bool = False,
-    channels: Channels = "last",
+    channels: Channels | None = None,
     input_dilation: PerAxis = 1,
 ) -> Array:
     """The kernel that takes ``x`` to ``y`` best: least squares, of minimum norm where several do equally well.

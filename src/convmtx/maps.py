@@ -12,7 +12,7 @@ import numpy as np
 from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.typing import Array, ArrayLike, IntArray, Order, PerAxis, Shape
 
@@ -207,6 +207,9 @@ class Affine:
     """
 
     def __init__(self, op: LinearMap, offset: ArrayLike) -> None:
+        if not isinstance(op, LinearMap):
+            remedy = "Pass A.op, and the offset of both" if isinstance(op, Affine) else "Make one, as with convmtx.conv"
+            raise ArgumentTypeError(sentence("Affine", f"op is {shown(op)}", "Wanted a linear map of convmtx", remedy))
         array = numeric("Affine", "offset", offset)
         if tuple(array.shape) != op.out_shape:
             got = f"offset has shape {tuple(array.shape)}"
@@ -235,7 +238,8 @@ class Affine:
     def __matmul__(self, other: Affine) -> Affine:
         """The other map first, then this one: again one affine map."""
         if not isinstance(other, Affine):
-            return NotImplemented
+            got, remedy = f"the right one is {shown(other)}", "Use cm.Affine(op, 0 * offset) for a linear map, or A(x)"
+            raise ArgumentTypeError(sentence("affine1 @ affine2", got, "Wanted two affine maps", remedy))
         return Affine(self.op @ other.op, self(other.offset))
 
     def augmented(self) -> LinearMap:
@@ -274,14 +278,14 @@ def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
     for name, letters in (("source", source), ("target", target)):
         if not isinstance(letters, str) or len(set(letters)) != len(letters):
             wanted = "Wanted a string with one letter for each axis"
-            raise ArgumentError(sentence(call, f"{name}={letters!r}", wanted, "Pass 'NCHW', say"))
+            raise ArgumentError(sentence(call, f"{name}={shown(letters)}", wanted, "Pass a name such as 'NCHW'"))
     if set(source) != set(target):
-        got = f"source={source!r} and target={target!r}"
+        got = f"source={shown(source)} and target={shown(target)}"
         raise ArgumentError(sentence(call, got, "Wanted the same letters", "Check the spelling"))
     sizes = resolve.shape(call, "shape", shape)
     if len(sizes) == len(source) - 1 and "N" in source:
         source, target = source.replace("N", ""), target.replace("N", "")
     if len(sizes) != len(source):
-        got = f"shape={sizes} for {source!r}"
+        got = f"shape={sizes} for {shown(source)}"
         raise ArgumentError(sentence(call, got, "Wanted a size for each letter", "Only N may be left out"))
     return Rearranged(sizes, [source.index(letter) for letter in target])

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import conjugate, frozen, is_complex, is_numpy, library, numeric, reshaped
-from convmtx.algebra import LinearMap, check_order, scalar_value
+from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, reshaped, together
+from convmtx.algebra import LinearMap, check_format_name, check_order
 from convmtx.errors import ArgumentError, sentence
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
-from convmtx.geometry.resolve import flag, one_of
+from convmtx.geometry.resolve import flag
+from convmtx.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, IntArray, Order, RowsLike, Shape, SparseFormat
 
@@ -190,25 +191,28 @@ class ConvOperator(LinearMap):
         return ConvOperator(self._geometry, frozen(kernel), self._asked)
 
     def __mul__(self, scalar: Any) -> ConvOperator:
-        number = scalar_value(scalar)
-        try:
-            return self._with(self._kernel * number)
-        except OverflowError:
-            got, wanted = f"{number} is no {self.dtype}", "Wanted a number of the kernel's type"
-            remedy = "Use op.with_kernel(op.kernel.astype(np.int64)) first"
-            raise ArgumentError(sentence("a * op", got, wanted, remedy)) from None
+        number = multiplier("a * op", scalar, self._kernel, self.dtype)
+        kernel, number = beside("a * op", self._kernel, number)
+        return self._with(kernel * number)
 
     def __truediv__(self, scalar: Any) -> ConvOperator:
-        return self._with(self._kernel / scalar_value(scalar))
+        number = divisor("op / a", scalar, self._kernel, self.dtype)
+        kernel, number = beside("op / a", self._kernel, number)
+        return self._with(kernel / number)
 
-    def __neg__(self) -> ConvOperator:
-        return self._with(-self._kernel)
+    def _negative(self, _call: str, dtype: Any) -> ConvOperator:
+        return self._with(-cast(self._kernel, counterpart(dtype, self._kernel)))
+
+    @property
+    def _holds_entries(self) -> bool:
+        return True
 
     def __add__(self, other: Any) -> LinearMap:
         if isinstance(other, ConvOperator):
             self._same_shapes("op1 + op2", other)
             if other._geometry == self._geometry:
-                return self._with(self._kernel + other._kernel)
+                first, second = together("op1 + op2", self._kernel, other._kernel)
+                return self._with(first + second)
             joined = sum_geometry(self._geometry, other._geometry)
             if joined is not None:
                 parts = [(self._geometry, self._taps), (other._geometry, other._taps)]
@@ -345,7 +349,7 @@ class ConvOperator(LinearMap):
         >>> S.nnz, S.indices.tolist()
         (9, [0, 1, 2, 1, 2, 3, 2, 3, 4])
         """
-        one_of("to_sparse", "format", format, forms.FORMATS)
+        check_format_name("to_sparse", format)
         check_order("to_sparse", order)
         return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, rows)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp.arriving import converted
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
@@ -26,19 +27,15 @@ def numeric(call: str, name: str, value: Any) -> Array:
     """``value`` as an array of integers, floats or complex numbers, of the library it came from.
 
     What is no array becomes NumPy's, in native byte order; copied only if need be. Masked arrays are refused, for
-    their mask would be lost.
+    their mask would be lost, and large ones of a library that would compute or read all of them.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
             sentence(call, f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
         )
-    if not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__dlpack__"):
+    if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(call, name, value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        got = f"{name} of type {type(value).__name__} is no array ({error})"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a numeric array", "Pass an ndarray")) from None
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
     if array.dtype.kind not in _KINDS:
         remedy = "Cast it first, as with x.astype(np.int64)" if array.dtype.kind == "b" else "Pass an ndarray"
         raise _not_numeric(call, name, array.dtype, remedy)
@@ -96,6 +93,20 @@ def is_complex(dtype: Any) -> bool:
     return "complex" in str(dtype)
 
 
+def is_unsigned(dtype: Any) -> bool:
+    """Whether this is a type of integers without negative ones."""
+    return "uint" in str(dtype)
+
+
+def integer_limits(dtype: Any) -> tuple[int, int] | None:
+    """The least and the largest number of a type of integers; None for other types."""
+    name = str(dtype).rpartition(".")[2]
+    if not name.startswith(("int", "uint")):
+        return None
+    limits = np.iinfo(name)
+    return int(limits.min), int(limits.max)
+
+
 def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
     """Both in one library and on one device; NumPy's goes to where the other is, and nothing else is moved."""
     if is_numpy(first) and is_numpy(second):
@@ -128,10 +139,15 @@ def like(array: Array, other: Array) -> Array:
 
 
 def _device(array: Array) -> Any:
-    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet."""
+    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet, and where JAX has sharded it.
+
+    JAX moves what has no device to where the other arrays of a computation are. A sharding fits one shape alone.
+    """
     from array_api_compat import device
 
-    return None if is_traced(array) else device(array)
+    if is_traced(array) or (library(array) == "jax" and len(array.devices()) > 1):
+        return None
+    return device(array)
 
 
 def is_traced(array: Array) -> bool:
@@ -160,6 +176,14 @@ def promoted(*dtypes: Any) -> Any:
         package = import_module("array_api_compat.torch")
     named = (getattr(package, dtype.name) if isinstance(dtype, np.dtype) else dtype for dtype in dtypes)
     return package.result_type(*named)
+
+
+def counterpart(dtype: Any, array: Array) -> Any:
+    """The type in which an array takes part in results of ``dtype``: NumPy's of that name for arrays of NumPy."""
+    if isinstance(dtype, np.dtype) or not is_numpy(array):
+        return dtype
+    name = str(dtype).rpartition(".")[2]
+    return np.dtype(np.float32 if name == "bfloat16" else name)
 
 
 def itemsize(dtype: Any) -> int:

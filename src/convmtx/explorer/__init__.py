@@ -19,7 +19,7 @@ import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentTypeError, UnsupportedError, sentence
+from convmtx.errors import ArgumentTypeError, UnsupportedError, sentence, shown
 from convmtx.geometry import Axis, Geometry
 from convmtx.operator import ConvOperator
 from convmtx.replacing import replacing, writable
@@ -76,7 +76,7 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
         got = f"op is a {type(op).__name__}"
         raise ArgumentTypeError(sentence("explore", got, "Wanted a ConvOperator", "Make one with convmtx.conv"))
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        got = f"path={path!r}"
+        got = f"path={shown(path)}"
         raise ArgumentTypeError(sentence("explore", got, "Wanted a file name", 'Pass a str, as "conv.html"'))
     target = writable("explore", Path(path), (".html", ".htm"))
     _check(op.geometry)

@@ -10,7 +10,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import is_numpy, library
 from convmtx._xp.sparse import LIBRARY_FORMATS
-from convmtx.errors import ArgumentError, ArgumentTypeError, RowIndexError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, RowIndexError, sentence, shown
 from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
 from convmtx.forms.gathered import by_coordinates
@@ -148,7 +148,7 @@ def row_indices(call: str, rows: RowsLike, count: int) -> IntArray:
     except (TypeError, ValueError) as error:
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
         raise ArgumentTypeError(
-            sentence(call, f"rows={rows!r} ({error})", wanted, "Pass rows=slice(0, 10), say")
+            sentence(call, f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say")
         ) from None
     if array.dtype == bool and array.shape == (count,):
         return np.flatnonzero(array)

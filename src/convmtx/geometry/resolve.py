@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from convmtx.boundary import BY_NAME, FOREIGN_NAMES, ZERO, Boundary
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.arguments import LARGEST as LARGEST
+from convmtx.arguments import flag as flag
+from convmtx.arguments import integer as integer
+from convmtx.arguments import is_array, listed
+from convmtx.arguments import number as number
+from convmtx.arguments import one_of as one_of
+from convmtx.boundary import BY_NAME, FOREIGN_NAMES, OPENCV_NUMBERS, OTHER_NAMES, ZERO, Boundary
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
 from convmtx.typing import EngineName, Shape
 
 _PADDING_NAMES = ("valid", "same", "same_lower", "full")
+_BOUNDARY_MEANINGS = OTHER_NAMES | {
+    word: f"numpy.pad and convmtx call it {name!r}: pass boundary={name!r}" for word, name in FOREIGN_NAMES.items()
+}
+_PADDING_MEANINGS = {
+    "same_upper": "Pass padding='same'",
+    "half": "Pass half the kernel, as with padding=k//2",
+    "none": "Pass padding='valid'",
+    "notset": "Pass the pads, (lo, hi) for each axis",
+    "explicit": "Pass the pads, (lo, hi) for each axis",
+    **{
+        word: f"That is a boundary: pass boundary={rule.name!r}, and padding for how far it reaches"
+        for word, rule in (BY_NAME | {word: BY_NAME[name] for word, name in FOREIGN_NAMES.items()}).items()
+    },
+}
+_CHANNELS_MEANINGS = {
+    **dict.fromkeys(("channels_last", "nwc", "nhwc", "ndhwc", "hwc"), "Pass channels='last'"),
+    **dict.fromkeys(("channels_first", "ncw", "nchw", "ncdhw", "chw"), "Pass channels='first'"),
+}
 
 
-#: Sizes, steps and pads up to here keep every product of two of them a 64-bit integer.
-LARGEST = 1 << 40
 #: Windows of d axes have 2d+3 in the engines, and NumPy arrays have 64 at most.
 MOST_AXES = 24
 
 
-def integer(call: str, name: str, value: Any, least: int | None) -> int:
-    """An exact integer (no bool, no float) that is not below ``least``."""
-    try:
-        number = index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        wanted = "Wanted an integer" + ("" if least is None else f" >= {least}")
-        raise ArgumentTypeError(sentence(call, f"{name}={value!r}", wanted, "Pass an int"))
-    if least is not None and number < least:
-        raise ArgumentError(
-            sentence(call, f"{name}={number}", f"Wanted an integer >= {least}", f"Pass {name}={least} or more")
-        )
-    if abs(number) > LARGEST:
-        wanted = "Wanted a size that 64-bit positions can be counted with"
-        raise ArgumentError(sentence(call, f"{name}={number}", wanted, f"Pass {LARGEST} or less"))
-    return number
-
-
 def shape(call: str, name: str, value: Any) -> Shape:
     """A tuple of sizes, each at least 1; a lone integer is one axis."""
-    entries = _listed(value)
+    _no_shape(call, name, value)
+    entries = listed(call, name, value, "Pass its shape, as with x.shape")
     if entries is None:
         return (integer(call, name, value, 1),)
     sizes = tuple(integer(call, f"{name}[{j}]", n, 1) for j, n in enumerate(entries))
@@ -56,63 +59,71 @@ def shape(call: str, name: str, value: Any) -> Shape:
     return sizes
 
 
+def _no_shape(call: str, name: str, value: Any) -> None:
+    """Refuse an array or a map in the place of its shape."""
+    if isinstance(value, type):
+        return
+    if hasattr(type(value), "in_shape"):
+        got, remedy = f"{name} is a {type(value).__name__}", "Pass op.in_shape"
+    elif is_array(value) and not (len(value.shape) == 1 and "int" in str(value.dtype)):
+        got, remedy = f"{name} is an array of shape {tuple(value.shape)}", "Pass x.shape"
+    elif type(value) in (list, tuple) and any(type(entry) in (list, tuple) for entry in value[:MOST_AXES]):
+        got, remedy = f"{name}={shown(value)}", "Pass the shape of the array, as with numpy.shape(x)"
+    elif not isinstance(value, str) and len(getattr(value, "shape", ())) > 1:
+        got, remedy = f"{name}={shown(value)}", "Pass x.shape"
+    else:
+        return
+    raise ArgumentTypeError(sentence(call, got, "Wanted a tuple of sizes", remedy))
+
+
+def not_swapped(call: str, kernel: Any, input_shape: Any) -> None:
+    """Refuse a shape in the place of the kernel and an array in the place of the shape."""
+    axes = 1 if type(kernel) is int else len(kernel) if isinstance(kernel, tuple) else 0
+    nested = isinstance(input_shape, list) and bool(input_shape) and isinstance(input_shape[0], list)
+    if not (axes and (is_array(input_shape) or nested)):
+        return
+    if axes == 1 or all(type(size) is int for size in kernel[:MOST_AXES]):
+        got = f"kernel={shown(kernel)} and input_shape={shown(input_shape)}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted the kernel first, then the shape", "Swap them"))
+
+
 def per_axis(call: str, name: str, value: Any, d: int, least: int) -> Shape:
     """An integer for all axes, or one for each."""
-    entries = _listed(value)
+    entries = listed(call, name, value)
     if entries is None:
         return (integer(call, name, value, least),) * d
     _one_each(call, name, entries, d)
     return tuple(integer(call, f"{name}[{j}]", v, least) for j, v in enumerate(entries))
 
 
-def _listed(value: Any) -> list[Any] | None:
-    """The entries of a list, tuple or array; None for what is a single value (a string too)."""
-    if isinstance(value, str | bytes):
-        return None
-    if isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0:
-        return list(value)
-    return None
-
-
 def _one_each(call: str, name: str, entries: list[Any], d: int) -> None:
     if len(entries) != d:
         remedy = f"Pass {name} with {d} entries"
         if name == "padding" and len(entries) == 2 and d == 1:
-            remedy = f"For (lo, hi) of the one axis pass padding=[({entries[0]!r}, {entries[1]!r})]"
-        got = f"{name}={entries!r} has {len(entries)} entries"
+            remedy = f"For (lo, hi) of the one axis pass padding=[({shown(entries[0])}, {shown(entries[1])})]"
+        got = f"{name}={shown(entries)} has {len(entries)} entries"
         raise ArgumentError(sentence(call, got, f"Wanted one for each of the {d} spatial axes", remedy))
-
-
-Name = TypeVar("Name", bound=str)
-
-
-def one_of(call: str, name: str, value: Any, known: Sequence[Name], remedy: str = "Check the spelling") -> Name:
-    """A string that is one of the known names."""
-    if not isinstance(value, str):
-        wanted = f"Wanted one of {', '.join(map(repr, known))}"
-        raise ArgumentTypeError(sentence(call, f"{name}={value!r}", wanted, "Pass a string"))
-    if value not in known:
-        raise ArgumentError(sentence(call, f"{name}={value!r}", f"Wanted one of {', '.join(map(repr, known))}", remedy))
-    return known[known.index(value)]
 
 
 def engine(call: str, value: Any) -> EngineName:
     """The name of an engine, or of their choice."""
-    return one_of(call, "engine", value, get_args(EngineName))
+    return one_of(call, "engine", value, get_args(EngineName), {"pytorch": "Pass engine='torch'"})
 
 
 def boundaries(call: str, value: Any, d: int) -> tuple[Boundary, ...]:
     """One rule for each axis."""
-    names = _listed(value)
+    names = listed(call, "boundary", value)
     names = [value] * d if names is None else names
     _one_each(call, "boundary", names, d)
-    found = []
-    for name in names:
-        remedy = "Check the spelling"
-        if isinstance(name, str) and name in FOREIGN_NAMES:
-            remedy = f"numpy.pad and convmtx call it {FOREIGN_NAMES[name]!r}: pass boundary={FOREIGN_NAMES[name]!r}"
-        found.append(BY_NAME[one_of(call, "boundary", name, tuple(BY_NAME), remedy)])
-    return tuple(found)
+    return tuple(_boundary(call, name) for name in names)
+
+
+def _boundary(call: str, name: Any) -> Boundary:
+    if type(name) is int and 0 <= name < len(OPENCV_NUMBERS):
+        theirs = OPENCV_NUMBERS[name]
+        got, wanted = f"boundary={name}", f"Wanted a name; OpenCV's cv2.{theirs} has this number"
+        raise ArgumentTypeError(sentence(call, got, wanted, _BOUNDARY_MEANINGS[theirs.lower()]))
+    return BY_NAME[one_of(call, "boundary", name, tuple(BY_NAME), _BOUNDARY_MEANINGS)]
 
 
 def split(total: int, name: str) -> tuple[int, int]:
@@ -124,14 +135,16 @@ def split(total: int, name: str) -> tuple[int, int]:
 def pads(call: str, padding: Any, axes: Sequence[Axis]) -> list[tuple[int, int]]:
     """(lo, hi) of each axis; ``axes`` are the axes without pads."""
     if isinstance(padding, str):
-        one_of(call, "padding", padding, _PADDING_NAMES)
+        causal = [(0, a.span - 1) if call == "conv_transpose" else (a.span - 1, 0) for a in axes]
+        meanings = _PADDING_MEANINGS | {"causal": f"Pass padding={shown(causal)}"}
+        padding = one_of(call, "padding", padding, _PADDING_NAMES, meanings)
         if padding == "valid":
             return [(0, 0)] * len(axes)
         if padding == "full":
             return [(a.span - 1, a.span - 1) for a in axes]
         wanted = [(-(-a.stretched // a.stride) - 1) * a.stride + a.span - a.stretched for a in axes]
         return [split(max(total, 0), padding) for total in wanted]
-    entries = _listed(padding)
+    entries = listed(call, "padding", padding)
     if entries is None:
         both = integer(call, "padding", padding, None)
         return [(both, both)] * len(axes)
@@ -140,11 +153,11 @@ def pads(call: str, padding: Any, axes: Sequence[Axis]) -> list[tuple[int, int]]
 
 
 def _pair(call: str, name: str, value: Any) -> tuple[int, int]:
-    pair = _listed(value)
+    pair = listed(call, name, value)
     if pair is None:
         return (integer(call, name, value, None),) * 2
     if len(pair) != 2:
-        got = f"{name}={value!r} has {len(pair)} entries"
+        got = f"{name}={shown(value)} has {len(pair)} entries"
         raise ArgumentError(sentence(call, got, "Wanted an integer or a pair (lo, hi)", "Pass (lo, hi)"))
     return integer(call, f"{name}[0]", pair[0], None), integer(call, f"{name}[1]", pair[1], None)
 
@@ -153,43 +166,79 @@ def _channels(
     call: str, kernel: Shape, input_shape: Shape, channels: Any, groups: Any, *, transposed: bool
 ) -> tuple[Layout, Shape, Shape, int, int, int]:
     """Layout, spatial input and kernel shapes, input and output channels, groups."""
-    layout = Layout(one_of(call, "channels", channels, ("last", "first")))
+    named = channels is not None
+    layout = Layout(one_of(call, "channels", channels, ("last", "first"), _CHANNELS_MEANINGS) if named else "last")
     groups = integer(call, "groups", groups, 1)
-    got = f"kernel of shape {kernel} with input_shape={input_shape}"
-    if not kernel or 0 in kernel:
-        raise ArgumentError(
-            sentence(call, f"kernel of shape {kernel}", "Wanted at least one axis and one tap", "Pass a kernel")
-        )
-    if len(kernel) == len(input_shape):
+    got = f"kernel of shape {kernel} with input_shape={input_shape}{f' and channels={channels!r}' if named else ''}"
+    plain = len(kernel) == len(input_shape) and not named
+    _no_empty_axis(call, kernel, None if plain else layout)
+    if plain:
         if groups != 1:
             wanted = "Groups need channel axes, and this kernel has none"
             raise ArgumentError(
                 sentence(call, f"{got}, groups={groups}", wanted, "Add the channel axes or pass groups=1")
             )
         return Layout.PLAIN, input_shape, kernel, 1, 1, 1
+    other = Layout.FIRST if layout is Layout.LAST else Layout.LAST
+    remedy = _reading(kernel, input_shape, groups, (layout, other), transposed)
     if len(kernel) != len(input_shape) + 1 or len(input_shape) < 2:
-        wanted = (
-            "Wanted as many kernel axes as input axes (no channels), or one more "
-            f"(channels {channels!r}: {'(*k, C/groups, F)' if layout is Layout.LAST else '(F, C/groups, *k)'})"
-        )
-        raise ArgumentError(sentence(call, got, wanted, "Leave the batch out of input_shape; it is free at the call"))
-    if layout is Layout.LAST:
-        *space, per_group, rows = kernel
-        *sizes, in_channels = input_shape
-    else:
-        rows, per_group, *space = kernel
-        in_channels, *sizes = input_shape
+        filters = ("C_out/groups, C_in", "C_in, C_out/groups") if transposed else ("C/groups, F", "F, C/groups")
+        axes = f"(*k, {filters[0]})" if layout is Layout.LAST else f"({filters[1]}, *k)"
+        wanted = f"Wanted one kernel axis more than input axes: {axes} for channels={layout.value!r}"
+        if not named:
+            wanted = f"Wanted as many kernel axes as input axes (no channels), or one more: {axes}"
+        without = "Leave channels out for a convolution without channels" if len(kernel) == len(input_shape) else ""
+        remedy = remedy or without or "Leave the batch out of input_shape; it is free at the call"
+        raise ArgumentError(sentence(call, got, wanted, remedy))
+    in_channels, per_group, rows, sizes, space = _split(kernel, input_shape, layout)
     expected = rows if transposed else per_group * groups
     if in_channels != expected:
         axis = "C_in" if transposed else "C/groups"
         wanted = f"The kernel's {axis} axis wants {expected} input channels for groups={groups}, not {in_channels}"
-        remedy = f"Check channels={channels!r} and the order of the kernel's axes"
+        remedy = remedy or f"Check channels={layout.value!r} and the order of the kernel's axes"
         raise ArgumentError(sentence(call, got, wanted, remedy))
     if rows % groups:
         wanted = f"Wanted a number of {'input' if transposed else 'output'} channels divisible by groups={groups}"
         raise ArgumentError(sentence(call, f"{got}: {rows} of them", wanted, "Change groups or the kernel"))
     out_channels = per_group * groups if transposed else rows
-    return layout, tuple(sizes), tuple(space), in_channels, out_channels, groups
+    return layout, sizes, space, in_channels, out_channels, groups
+
+
+def _split(kernel: Shape, input_shape: Shape, layout: Layout) -> tuple[int, int, int, Shape, Shape]:
+    """Input channels, the kernel's two channel axes (per group first), and what is spatial of input and kernel."""
+    if layout is Layout.LAST:
+        return input_shape[-1], kernel[-2], kernel[-1], input_shape[:-1], kernel[:-2]
+    return input_shape[0], kernel[1], kernel[0], input_shape[1:], kernel[2:]
+
+
+def _no_empty_axis(call: str, kernel: Shape, layout: Layout | None) -> None:
+    """Refuse a kernel without axes, taps, channels or filters; ``layout`` is None where it has no channel axes."""
+    if kernel and 0 not in kernel:
+        return
+    wanted, remedy = "Wanted at least one axis and one tap", "Pass a kernel"
+    at = kernel.index(0) if kernel else 0
+    last = layout is Layout.LAST
+    if layout and len(kernel) > 2 and at in ((len(kernel) - 2, len(kernel) - 1) if last else (0, 1)):
+        filters = at == (len(kernel) - 1 if last else 0)
+        wanted = f"Wanted at least one {'filter' if filters else 'channel'}, and axis {at} has none"
+        remedy = "Leave this convolution out: there is nothing in its matrix"
+    raise ArgumentError(sentence(call, f"kernel of shape {kernel}", wanted, remedy))
+
+
+def _reading(kernel: Shape, input_shape: Shape, groups: int, layouts: tuple[Layout, Layout], transposed: bool) -> str:
+    """Say how the same arrays would fit: channels at the other end, the batch left out, or both."""
+    batch = max(len(input_shape) + 1 - len(kernel), 0)
+    one = input_shape[batch:]
+    if len(kernel) != len(one) + 1 or len(one) < 2:
+        return ""
+    for layout in layouts:
+        in_channels, per_group, rows, _, _ = _split(kernel, one, layout)
+        if in_channels == (rows if transposed else per_group * groups) and rows % groups == 0:
+            elsewhere = f"channels={layout.value!r}" if layout is layouts[1] else ""
+            if batch:
+                return f"Leave the batch out: pass input_shape={one}{' and ' if elsewhere else ''}{elsewhere}"
+            return f"It fits with {elsewhere}" if elsewhere else ""
+    return ""
 
 
 def _fits(call: str, geometry: Geometry) -> Geometry:
@@ -197,9 +246,11 @@ def _fits(call: str, geometry: Geometry) -> Geometry:
         if a.out < 1 and not geometry.transposed:
             padded = a.stretched + a.lo + a.hi
             got = f"axis {j} has {padded} positions after padding ({a.lo}, {a.hi}) and the kernel spans {a.span}"
-            raise ArgumentError(
-                sentence(call, got, "Wanted a kernel that fits", "Pad more ('same', 'full') or use a smaller kernel")
-            )
+            remedy = "Pad more ('same', 'full') or use a smaller kernel"
+            if geometry.layout is Layout.PLAIN:  # a batch of channels, maybe
+                kernel = tuple(axis.kernel for axis in geometry.axes)
+                remedy = _reading(kernel, geometry.in_shape, 1, (Layout.LAST, Layout.FIRST), False) or remedy
+            raise ArgumentError(sentence(call, got, "Wanted a kernel that fits", remedy))
         if a.out < 1:
             got = f"axis {j} would have {a.out} outputs after cutting"
             raise ArgumentError(sentence(call, got, "Wanted at least one", "Cut less with padding"))
@@ -214,10 +265,9 @@ def _fits(call: str, geometry: Geometry) -> Geometry:
 
 def conv(
     kernel: Shape, input_shape: Any, *, stride: Any, dilation: Any, padding: Any, boundary: Any, groups: Any,
-    flip: Any, channels: Any, input_dilation: Any,
+    flip: Any, channels: Any, input_dilation: Any, call: str = "conv",
 ) -> Geometry:  # fmt: skip
     """Geometry of `convmtx.conv`."""
-    call = "conv"
     layout, sizes, space, in_channels, out_channels, groups = _channels(
         call, kernel, shape(call, "input_shape", input_shape), channels, groups, transposed=False
     )
@@ -298,17 +348,11 @@ def _explicit_cuts(
     for j, ((lo, hi), size, out, a) in enumerate(zip(given, full, outs, axes, strict=True)):
         least = size - lo - hi
         if not least <= out < least + a.input_dilation:
-            wanted = f"With padding={padding!r} axis {j} can have {least} to {least + a.input_dilation - 1} outputs"
+            most = least + a.input_dilation - 1
+            wanted = f"With padding={shown(padding)} axis {j} can have {least} to {most} outputs"
             remedy = "Leave output_shape or padding out"
             raise ArgumentError(sentence(call, f"output_shape[{j}]={out}", wanted, remedy))
     return [(lo, size - out - lo) for (lo, _), size, out in zip(given, full, outs, strict=True)]
-
-
-def flag(call: str, name: str, value: Any) -> bool:
-    """True or False, NumPy's included."""
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise ArgumentTypeError(sentence(call, f"{name}={value!r}", "Wanted True or False", f"Pass {name}=True"))
-    return bool(value)
 
 
 def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:
@@ -317,7 +361,7 @@ def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:
     one_of(call, "mode", mode, ("full", "same", "valid"))
     sizes = shape(call, "n", n)
     if len(sizes) != len(kernel) or not kernel or 0 in kernel:
-        got = f"h of shape {kernel} with n={n!r}"
+        got = f"h of shape {kernel} with n={shown(n)}"
         raise ArgumentError(
             sentence(call, got, "Wanted a kernel that is not empty and one size for each of its axes", "Pass n=x.shape")
         )

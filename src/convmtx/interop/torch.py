@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import is_numpy
+from convmtx._xp import as_numpy, is_numpy, library
 from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
@@ -15,7 +15,7 @@ from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, needed, unsupported
 from convmtx.maps import Affine
 from convmtx.operator import ConvOperator
-from convmtx.typing import PerAxis, Shape
+from convmtx.typing import AnyArray, PerAxis, Shape
 
 _CALL = "from_torch"
 _MODES: Any = {"zeros": "zero", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -114,6 +114,14 @@ def module_of(op: LinearMap) -> Any:
     return _module_class()(op)
 
 
+def _tensor(torch: Any, array: AnyArray) -> Any:
+    try:
+        return torch.tensor(array)
+    except TypeError:
+        got, remedy = f"a kernel of {array.dtype}", "Use op.with_kernel(op.kernel.astype(np.float64))"
+        raise unsupported("to_torch", got, "PyTorch has no such type", remedy) from None
+
+
 @cache
 def _module_class() -> Any:
     """The class of such modules: made when first needed, for it is PyTorch's child."""
@@ -126,8 +134,8 @@ def _module_class() -> Any:
             super().__init__()
             self._map = op
             if isinstance(op, ConvOperator):
-                given: Any = op.kernel
-                kernel = torch.tensor(given) if is_numpy(given) else given.detach().clone()
+                given: Any = op.kernel if library(op.kernel) == "torch" else as_numpy("to_torch", op.kernel)
+                kernel = _tensor(torch, given) if is_numpy(given) else given.detach().clone()
                 floating = kernel.is_floating_point() or kernel.is_complex()
                 self.kernel = torch.nn.Parameter(kernel, requires_grad=floating)
                 self._map = op.with_kernel(np.zeros(op.kernel.shape, np.int8))  # the parameter holds the numbers

@@ -11,7 +11,8 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentTypeError, RowIndexError, sentence
+from convmtx.arguments import listed
+from convmtx.errors import ArgumentTypeError, RowIndexError, sentence, shown
 from convmtx.geometry import Geometry, Layout
 from convmtx.operator import ConvOperator
 from convmtx.plot import style, tiles
@@ -97,18 +98,18 @@ def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
 
 def _output(call: str, shape: Shape, o: Any) -> Shape:
     """Coordinates of an output."""
-    if isinstance(o, np.ndarray):
-        o = o.tolist()
-    given = o if isinstance(o, tuple | list) else (o,)
+    given = listed(call, "o", o)
+    single = given is None
+    given = [o] if given is None else given
     if not all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in given):
         wanted = f"Wanted the number of an output or its {len(shape)} coordinates"
-        raise ArgumentTypeError(sentence(call, f"o={o!r}", wanted, "Pass whole numbers, as with o=0"))
-    sizes = shape if isinstance(o, tuple | list) else (prod(shape),)
+        raise ArgumentTypeError(sentence(call, f"o={shown(o)}", wanted, "Pass whole numbers, as with o=0"))
+    sizes = (prod(shape),) if single else shape
     if len(given) != len(sizes) or not all(-n <= each < n for each, n in zip(given, sizes, strict=True)):
         wanted = f"Outputs have shape {shape}, {prod(shape)} of them"
-        raise RowIndexError(sentence(call, f"o={o!r}", wanted, "Pass one of them; they count from 0"))
+        raise RowIndexError(sentence(call, f"o={shown(o)}", wanted, "Pass one of them; they count from 0"))
     whole = tuple(int(each) % n for each, n in zip(given, sizes, strict=True))
-    return whole if isinstance(o, tuple | list) else tuple(int(j) for j in np.unravel_index(whole[0], shape))
+    return tuple(int(j) for j in np.unravel_index(whole[0], shape)) if single else whole
 
 
 def _window(geometry: Geometry, output: Shape) -> tuple[tuple[float, float], ...]:

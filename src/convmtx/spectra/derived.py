@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
+from convmtx._xp import as_numpy, numeric
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, iterated
@@ -74,9 +75,9 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
             raise ArgumentError(sentence(call, got, "Wanted multiples of both", "Choose another grid"))
-    shifts = np.asarray(shift)
+    shifts = as_numpy(call, numeric(call, "shift", shift))
     if shifts.dtype.kind not in "if" or shifts.shape not in ((), (len(sizes),)) or not np.isfinite(shifts).all():
-        got = f"shift={shift!r}"
+        got = f"shift={shown(shift)}"
         raise ArgumentError(sentence(call, got, f"Wanted a finite number, or {len(sizes)} of them", "Pass radians"))
     entries = prod(sizes) * geometry.out_channels * geometry.in_channels
     memory.require(call, "symbol", {"symbol": 16 * entries}, 16 * entries)
@@ -229,7 +230,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     5
     """
     call = "rank"
-    limited(call, tol)
+    tol = limited(call, tol)
     subject, scale = iterated.scaled(direct(doubled(call, op)))
     tol = None if tol is None else tol / scale
     way = cheapest(subject)
@@ -241,12 +242,10 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     return Certified(ends[1], "exact" if ends[0] == ends[1] else "interval", "interlacing with circulants", *ends)
 
 
-def limited(call: str, tol: Any) -> None:
-    """``tol`` is a number of at least 0, or None."""
-    if tol is not None and not (
-        isinstance(tol, int | float | np.floating | np.integer) and tol >= 0 and tol is not True
-    ):
-        raise ArgumentError(sentence(call, f"tol={tol!r}", "Wanted a number >= 0", "Leave it out for the usual one"))
+def limited(call: str, tol: Any) -> float | None:
+    """Return a number of at least 0, or None."""
+    remedy = "Leave it out for the usual one"
+    return None if tol is None else resolve.number(call, "tol", tol, "a number >= 0", remedy, fits=lambda v: v >= 0)
 
 
 def singular_value_bounds(op: ConvOperator) -> Certified:

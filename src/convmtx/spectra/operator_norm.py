@@ -9,7 +9,7 @@ import numpy as np
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, namespace, numeric
 from convmtx._xp.gradients import constants
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
@@ -78,25 +78,32 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     (8.0, 4440.0)
     """
     call = "norm"
-    _tolerance(call, rtol)
+    rtol = _tolerance(call, rtol)
     resolve.integer(call, "maxiter", maxiter, 1)
     resolve.flag(call, "progress", progress)
-    if ord == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
+    order = _order(call, ord)
+    if order == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
         return _differentiable(call, op, rtol, maxiter, progress)
     plain = doubled(call, op)
-    if ord in (1, np.inf, "fro") and not isinstance(ord, bool):
+    if order != 2:
         subject, scale = iterated.scaled(plain)
-        return times(_of_entries(subject, ord), scale)
-    if ord != 2:
-        remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
-        raise ArgumentError(sentence(call, f"ord={ord!r}", "Wanted 2, 1, inf or 'fro'", remedy))
+        return times(_of_entries(subject, order), scale)
     subject, scale = iterated.scaled(direct(plain))
     return times(_spectral(call, subject, rtol, maxiter, progress), scale)
 
 
-def _tolerance(call: str, rtol: Any) -> None:
-    if not isinstance(rtol, int | float | np.floating) or not 0 < rtol < 1:
-        raise ArgumentError(sentence(call, f"rtol={rtol!r}", "Wanted a number between 0 and 1", "Pass 1e-6, say"))
+def _tolerance(call: str, rtol: Any) -> float:
+    wanted, remedy = "a number between 0 and 1", "Pass one such as 1e-6"
+    return resolve.number(call, "rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
+
+
+def _order(call: str, ord: Any) -> Any:
+    """Return 1, 2, infinity or "fro"."""
+    known = isinstance(ord, int | float | np.number) and not isinstance(ord, bool) and ord in (1, 2, np.inf)
+    if not known and not (isinstance(ord, str) and ord == "fro"):
+        remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
+        raise ArgumentError(sentence(call, f"ord={shown(ord)}", "Wanted 2, 1, inf or 'fro'", remedy))
+    return ord
 
 
 def _of_entries(op: LinearMap, ord: Any) -> Certified:
@@ -260,14 +267,19 @@ def sup_norm(
     4.0
     """
     call = "sup_norm"
-    _tolerance(call, rtol)
+    rtol = _tolerance(call, rtol)
     if isinstance(kernel, LinearMap):
         got = f"kernel is a {type(kernel).__name__}"
         raise ArgumentTypeError(
             sentence(call, got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
         )
     array = double(call, numeric(call, "kernel", kernel))
+    if channels is not None:
+        resolve.one_of(call, "channels", channels, ("last", "first"))
     plain = channels is None or array.ndim < 3
+    if plain and channels == "first":
+        got = f"kernel of shape {array.shape} with channels='first'"
+        raise ArgumentError(sentence(call, got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out"))
     shape = [1] * (array.ndim - (0 if plain else 1))
     if not plain and channels == "last":
         shape[-1] = array.shape[-2] * resolve.integer(call, "groups", groups, 1)
@@ -275,7 +287,8 @@ def sup_norm(
         shape[0] = array.shape[1] * resolve.integer(call, "groups", groups, 1)
     geometry = resolve.conv(
         array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
-        flip=False, channels="last" if channels is None else channels, input_dilation=input_dilation,
+        flip=False, channels=None if plain else channels, input_dilation=input_dilation,
+        call=call,
     )  # fmt: skip
     scale = unit(array)
     taps = taps_of(geometry, array / scale)

@@ -9,7 +9,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import floating, is_traced, like
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
@@ -28,8 +28,7 @@ def _checked(call: str, op: Any, limit: Any) -> ConvOperator:
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
         raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Make one with convmtx.conv"))
-    if isinstance(limit, bool) or not isinstance(limit, int | float | np.floating) or not 0 < limit < np.inf:
-        raise ArgumentError(sentence(call, f"max={limit!r}", "Wanted a positive number", "Pass max=1.0, say"))
+    resolve.number(call, "max", limit, "a positive number", "Pass one such as max=1.0", fits=lambda v: v > 0)
     return op
 
 
@@ -76,7 +75,7 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     if not is_traced(op.kernel) and not float(found.upper):
         return op
     less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
-    return subject * (max * less / (found.value * (found.upper / found.lower)))
+    return subject * (float(max) * less / (found.value * (found.upper / found.lower)))
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:
@@ -155,13 +154,14 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
     True
     """
     resolve.integer("project", "maxiter", maxiter, 1)
+    resolve.flag("project", "progress", progress)
     return _within("project", op, max, maxiter, progress)
 
 
 def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
     subject: Any
     subject, scale = scaled(doubled(call, _checked(call, op, limit)))
-    limit /= scale
+    limit = float(limit) / scale
     if _certain(subject) <= limit:
         return op
     geometry = subject.geometry

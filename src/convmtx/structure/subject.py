@@ -32,7 +32,8 @@ def doubled(call: str, op: Any, name: str = "op") -> LinearMap:
         case Transposed():
             return doubled(call, op.op).T
         case Scaled():
-            return Scaled(doubled(call, op.op), double(call, np.asarray(op.scalar))[()])
+            number = op.scalar if hasattr(op.scalar, "dtype") else np.asarray(op.scalar)
+            return Scaled(doubled(call, op.op), double(call, number)[()])
         case Sum():
             return Sum(*(doubled(call, term) for term in op.terms))
         case Product():
