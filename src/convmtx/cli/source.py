@@ -69,6 +69,12 @@ class Source:
         wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
         raise refused(self.call, f"{self.path} holds {held}", wanted, f"Write {self.path}:NAME")
 
+    def chosen_of(self, fitting: list[str], all_: list[str], sparse: bool) -> str:
+        """The member asked for, or the only one that fits, or of matrices W; refuse one that is there and does not."""
+        if self.member in all_ and self.member not in fitting:
+            raise self.no_numbers(f"something else in {self.member}")
+        return "W" if sparse and self.member is None and "W" in fitting else self.chosen(fitting)
+
     @contextlib.contextmanager
     def parsing(self) -> Iterator[None]:
         """Whatever a parser makes of a file that is none of its own, told as one error."""
