@@ -14,6 +14,7 @@ from convmtx.cli.matlab import read_mat
 from convmtx.cli.pictures import read_picture
 from convmtx.cli.report import refused
 from convmtx.cli.source import Source
+from convmtx.cli.tables import read_csv
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
@@ -72,17 +73,6 @@ def _array(file: IO[bytes]) -> AnyArray:
     return found
 
 
-def csv(source: Source) -> AnyArray:
-    """Numbers between commas; a line alone or a column alone is a row or a column still."""
-    # A number takes two bytes at least, eight in memory, and as many again while the array grows.
-    source.fit([source.size()], 8)
-    with source.parsing(), source.path.open(encoding="utf-8-sig") as file:
-        table = np.loadtxt(file, delimiter=",", ndmin=2)
-        if not table.size:
-            raise ValueError("no numbers")
-        return table
-
-
 def mat(source: Source) -> AnyArray:
     """One array of a file of MATLAB."""
     with source.parsing():
@@ -123,6 +113,6 @@ def picture(source: Source) -> AnyArray:
 
 
 READERS: dict[str, Callable[[Source], AnyArray]] = {
-    ".npy": npy, ".npz": npz, ".csv": csv, ".mat": mat, ".safetensors": safetensors,
+    ".npy": npy, ".npz": npz, ".csv": read_csv, ".mat": mat, ".safetensors": safetensors,
     ".png": picture, ".jpg": picture, ".jpeg": picture, ".tif": picture, ".tiff": picture,
 }  # fmt: skip
