@@ -109,11 +109,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser, commands = _parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
     at = next((j for j, text in enumerate(arguments) if not text.startswith("-")), len(arguments))
-    name = "".join(arguments[at : at + 1])
-    if name and name not in commands:
-        parser.error(f"{shortened(name)!r} is not a command{suggestion(name, commands)}")
-    rest = commands[name].prepare(arguments[at + 1 :]) if name else []
-    return parser.parse_args([*parser.prepare(arguments[:at]), *arguments[at : at + 1], *rest])
+    head, named, rest = parser.prepare(arguments[:at]), arguments[at : at + 1], arguments[at + 1 :]
+    if not named:
+        return parser.parse_args(head)
+    name = named[0]
+    if name not in commands:
+        near = suggestion(name, [*commands, "--help", "--version"])
+        parser.error(f"{shortened(name)!r} is not a command{near}")
+    options, unread = parser.parse_known_args([*head, name, *commands[name].prepare(rest)])
+    if unread:
+        hint = ": lists are written with commas, such as 64,64" if unread[0].isdecimal() else ""
+        commands[name].error(f"{shortened(unread[0])!r} is one argument too many{hint}")
+    return options
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:

@@ -101,7 +101,7 @@ def _patience(child: subprocess.Popen[bytes], seconds: int) -> Iterator[Event]:
 
 def _fill(array: AnyArray, file: IO[bytes]) -> bool:
     """Read the numbers of an array; whether all came."""
-    left = memoryview(array.reshape(-1).view(np.uint8))
+    left = array.reshape(-1).view(np.uint8).data
     while len(left):
         count = file.readinto(left)  # type: ignore[attr-defined]
         if not count:
@@ -141,13 +141,13 @@ def serve() -> None:
     _limit_seconds(_SECONDS)
     try:
         facts, arrays = reader(Source(call, Path(path), member, what), *request["options"])
-        arrays = [np.ascontiguousarray(array) for array in arrays]
+        arrays = [np.asarray(array, order="C") for array in arrays]
     except Exception as error:  # in as many ways as files can be wrong
         _write(answer, _described(error))
         return
     _write(answer, {"facts": facts, "arrays": [(array.dtype.str, array.shape) for array in arrays]})
     for array in arrays:
-        answer.write(memoryview(array.reshape(-1).view(np.uint8)))
+        answer.write(array.reshape(-1).view(np.uint8).data)
     answer.flush()
 
 

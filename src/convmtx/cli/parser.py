@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
 def suggestion(text: str, known: Iterable[str]) -> str:
     """Ask for the name that is nearest to a misspelled one, if any is near."""
-    close = get_close_matches(text, list(known), 1)
+    close = get_close_matches(text, list(known), 1, 0.75)
     return f": did you mean {close[0]}?" if close else ""
 
 

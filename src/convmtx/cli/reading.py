@@ -53,6 +53,8 @@ def check_member(source: Source, archive: zipfile.ZipFile, info: zipfile.ZipInfo
 
 def check_header(source: Source, head: bytes, size: int, kinds: str = "iufc") -> None:
     """Refuse an array whose header tells of other bytes than follow."""
+    if not head.startswith(np.lib.format.MAGIC_PREFIX):
+        raise ValueError("it does not begin as such files do")
     start = BytesIO(head)
     version = np.lib.format.read_magic(start)
     if version not in ((1, 0), (2, 0)):  # 3.0 exists for field names of structured arrays alone

@@ -23,7 +23,10 @@ def read_csv(source: Source) -> AnyArray:
     source.fit([source.size()], 8)
     with source.parsing():
         content = source.path.read_bytes()
-        text = content.decode("utf-16" if content[:2] in _UTF16 else "utf-8-sig")
+        try:
+            text = content.decode("utf-16" if content[:2] in _UTF16 else "utf-8-sig")
+        except UnicodeError:
+            raise ValueError("it is not text in UTF-8") from None
         if "\0" in text:
             raise ValueError("it is not text")
         separator = next((mark for mark in ";\t," if mark in text), None)
@@ -54,14 +57,15 @@ def _first_fault(source: Source, text: str, separator: str | None) -> CommandErr
     for number, cells in _rows(text, separator):
         wrong = [cell for cell in cells if not _is_number(cell)]
         if wrong:
-            got = f"{source.path} has {wrong[0][:_SHOWN]!r} in line {number}"
+            word = repr(wrong[0][:_SHOWN]) if wrong[0] else "nothing between two separators"
+            got = f"{source.path} has {word} in line {number}"
             names = width is None and len(wrong) == len(cells)
             return refused(
                 source.call, got, "Wanted numbers alone", "Remove the line of names" if names else "Correct the line"
             )
         if width not in (None, len(cells)):
-            got = f"{source.path} has {len(cells)} numbers in line {number}, and {width} in those above"
-            return refused(source.call, got, "Wanted as many in each line", "Correct the line")
+            got = f"{source.path} has {width} columns, and {len(cells)} in line {number}"
+            return refused(source.call, got, "Wanted as many numbers in each line", "Correct the line")
         width = len(cells)
     return refused(source.call, f"{source.path} cannot be read as .csv", "Wanted numbers alone", "Write it again")
 

@@ -73,7 +73,9 @@ def require_space(call: str, target: Path, suffix: str, sizes: Mapping[str, int]
         room = min(free, _longest_file(size))
         if room < size:
             got = f"{target} cannot be written: it takes at least {memory.human(size)}"
-            raise refused(call, got, f"There is room for {memory.human(room)}", "Use another folder, or a sparse format")
+            raise refused(
+                call, got, f"There is room for {memory.human(room)}", "Use another folder, or a sparse format"
+            )
 
 
 def _longest_file(otherwise: int) -> int:

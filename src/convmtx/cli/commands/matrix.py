@@ -51,7 +51,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True,
                         help="file to write: .npz (sparse, SciPy), .npy (dense, NumPy), .mtx (Matrix Market), .mat "
                         "(sparse, MATLAB), .h5 or .zarr (CSR as AnnData has it; extra files)")  # fmt: skip
-    parser.add_argument("--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not")
+    parser.add_argument(
+        "--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not"
+    )
     parser.add_argument("--format", type=str.lower, choices=FORMATS, help="sparse format in a .npz file (default: csr)")
 
 
