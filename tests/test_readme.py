@@ -22,7 +22,6 @@ def test_every_example_prints_what_the_readme_says():
     assert failed == 0
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
 def test_every_block_runs_one_after_the_other(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -2,7 +2,7 @@
 
 import sys
 
-from convmtx.cli import main
+from convmtx.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -13,7 +13,7 @@ from convmtx.errors import ArgumentError, sentence
 
 
 def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
-    """Where to write, symbolic links followed."""
+    """Return where to write, symbolic links followed; refuse a path that cannot be written."""
     try:
         target = Path(os.path.realpath(path))
         reason = _hindrance(path, target)
@@ -22,6 +22,8 @@ def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
     if reason is None and path.suffix.lower() not in suffixes:
         got, wanted = f"{path} has the suffix {path.suffix!r}", f"Wanted {' or '.join(suffixes)}"
         raise ArgumentError(sentence(call, got, wanted, "Rename it"))
+    if reason is None and (reason := _refusal(target)):
+        reason = f"No file can be made in {target.parent} ({reason})"
     if reason is not None:
         raise ArgumentError(sentence(call, f"{path} cannot be written", reason, "Choose another name"))
     return target
@@ -30,20 +32,40 @@ def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
 def _hindrance(path: Path, target: Path) -> str | None:
     if not target.parent.is_dir():
         return f"{target.parent if path.is_symlink() else path.parent} is not a folder"
+    if not os.path.lexists(target):
+        with contextlib.suppress(FileNotFoundError):
+            target.lstat()  # which fails for a name that is too long, where asking whether it exists does not
+        return None
     if target.is_dir():
         return "It is a folder"
-    if target.exists() and not target.is_file():  # a device, which must not be replaced by a file
+    if not target.is_file():  # a device, which must not be replaced by a file
         return "It is not an ordinary file"
-    if target.exists() and not os.access(target, os.W_OK):
-        return "It is read-only"
-    return None
+    return None if os.access(target, os.W_OK) else "It is read-only"
+
+
+def _refusal(target: Path) -> str | None:
+    """Why the system makes no file beside the target, by making one: permissions alone do not tell."""
+    probe = temporary_beside(target)
+    try:
+        with probe.open("xb"):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return a name that no file has, in the target's folder."""
+    # Not tempfile: it makes files for their owner's eyes only, and these are to be as any other new file.
+    return target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
 
 
 @contextlib.contextmanager
 def replacing(call: str, target: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of ``target`` once it is complete, and is gone if anything goes wrong."""
-    # Not tempfile: it makes files for their owner's eyes only, and this one is to be as any other new file.
-    temporary = target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
+    """Open a new file that takes the place of ``target`` once it is complete, and is gone if anything goes wrong."""
+    temporary = temporary_beside(target)
     try:
         with temporary.open("xb") as file:
             yield file

@@ -234,7 +234,7 @@ def test_numbers_are_read_strictly(folder, capsys, option, text):
     [
         (["--padding", "1:2:3,1"], "--padding"),
         (["--padding", "1:,1"], "--padding"),
-        (["--padding", "Same"], "--padding"),
+        (["--padding", "Some"], "padding='Some'"),
         (["--padding", "nearest"], "'same_lower'"),
         (["--padding", "1,2,3"], "2 spatial axes"),
         (["--boundary", "mirror"], "'reflect'"),

@@ -1,5 +1,8 @@
 """What comes in comes out: the same operator in every array library, and its gradients."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +20,6 @@ jax.config.update("jax_enable_x64", True)
 RNG = np.random.default_rng(0)
 FLOATS = [np.float32, np.float64, np.complex128]
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning"),
 ]
@@ -263,6 +265,15 @@ def test_transforms_of_torch(kernel, shape, options):
     assert torch.equal(vmap(dense)(kernels), torch.stack([dense(K) for K in kernels]))
     assert torch.allclose(jacrev(dense)(kernels[0]), jacfwd(dense)(kernels[0]))
     assert torch.allclose(torch.tensordot(jacrev(dense)(kernels[0]), kernels[0], len(kernel)), matrix)
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "coo"])
+def test_pytorchs_warning_of_its_sparse_tensors_is_not_heard(format):
+    """PyTorch warns once a process, so it takes a new one to see it."""
+    code = f"import convmtx as cm, torch; cm.conv(torch.ones(2), (3,)).to_sparse({format!r})"
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_torch_compiles_what_it_can_trace():

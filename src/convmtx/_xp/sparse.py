@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,31 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
         raise ArgumentTypeError(sentence("to_sparse", got, wanted, remedy)) from None
 
 
+#: Whether PyTorch has said of this process that compressed tensors are in beta state, which it does once.
+_beta_warned = False
+
+
+def _spend_beta_warning() -> None:
+    """Build one tiny compressed tensor unheard: PyTorch's warning would look like the fault of who asked for a matrix.
+
+    One time is enough, so that the process's filters, which all threads share, are changed once and not in every call.
+    """
+    import torch
+
+    global _beta_warned
+    if not _beta_warned:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.sparse_csr_tensor([0, 0], [], torch.zeros(0, device="cpu"), (1, 1), device="cpu")
+        _beta_warned = True
+
+
 def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
     import torch
 
     columns, pointers = (like(each.astype(np.int64), values) for each in places)
+    if format != "coo":
+        _spend_beta_warning()
     if format == "csr":
         return torch.sparse_csr_tensor(pointers, columns, values, shape, check_invariants=False)
     if format == "coo":

@@ -6,14 +6,17 @@ Every failure is one line on stderr and exit code 2, and no file is ever half-wr
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from convmtx import __version__
-from convmtx.cli.arguments import Parser
 from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plot, solve, spectrum
+from convmtx.cli.parser import Parser, shortened, suggestion
 from convmtx.cli.report import Report, complain, settle
+from convmtx.cli.stopping import Stoppable, Stopped, deafen
 from convmtx.errors import ConvmtxError
 
 _DESCRIPTION = "The matrix of any convolution: built in closed form, explained, checked and written to a file."
@@ -27,7 +30,7 @@ examples:
   convmtx matrix --help
 
 exit codes: 0 when all went well, 2 for every error and every comparison that
-failed, 130 after an interrupt
+failed, 130 after an interrupt, 143 after SIGTERM, 129 after SIGHUP
 """
 
 _COMMANDS = {
@@ -47,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when all went well, 2 for every error and every comparison that failed (one line on stderr says which), 130
-        after an interrupt.
+        0 when all went well, 2 for every error and every comparison that failed (one line on stderr says which). After
+        SIGINT, SIGTERM or SIGHUP 128 and its number; handlers of others are left as they are.
 
     Examples
     --------
@@ -59,8 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     ...
     0
     """
+    with Stoppable():
+        try:
+            return _run(argv)
+        except KeyboardInterrupt as stop:
+            complain(str(stop) or "interrupted")
+            return stop.code if isinstance(stop, Stopped) else 130
+
+
+def program() -> int:
+    """Run the command line as a program of its own; `main` is for callers that go on."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # they speak to programmers, and of lines that users did not write
+    code = main()
+    deafen()
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
-        options = _parser().parse_args(argv)
+        options = _options(argv)
         run: Callable[[argparse.Namespace, Report], str | None] = options.run
         report = Report(options.json)
         with np.errstate(all="ignore"):  # what overflows is told in the results
@@ -71,9 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(failure)
     except SystemExit as done:  # argparse has printed --help or --version
         return int(done.code or 0)
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
     except ConvmtxError as error:
         complain(str(error))
     except MemoryError as error:
@@ -87,16 +105,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser, commands = _parser()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    at = next((j for j, text in enumerate(arguments) if not text.startswith("-")), len(arguments))
+    head, named, rest = parser.prepare(arguments[:at]), arguments[at : at + 1], arguments[at + 1 :]
+    if not named:
+        return parser.parse_args(head)
+    name = named[0]
+    if name not in commands:
+        near = suggestion(name, [*commands, "--help", "--version"])
+        parser.error(f"{shortened(name)!r} is not a command{near}")
+    options, unread = parser.parse_known_args([*head, name, *commands[name].prepare(rest)])
+    if unread:
+        hint = ": lists are written with commas, such as 64,64" if unread[0].isdecimal() else ""
+        commands[name].error(f"{shortened(unread[0])!r} is one argument too many{hint}")
+    return options
+
+
+def _parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of the commands by name."""
     parser = Parser("convmtx", description=_DESCRIPTION, epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"convmtx {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    added = parser.add_subparsers(metavar="COMMAND", required=True)
+    parsers = {}
     for name, command in _COMMANDS.items():
-        each = commands.add_parser(
+        each = parsers[name] = added.add_parser(
             name, help=command.HELP, description=command.DESCRIPTION, epilog=command.EPILOG, parents=command.PARENTS,
             argument_default=argparse.SUPPRESS,
         )  # fmt: skip
         command.add(each)
         each.add_argument("--json", action="store_true", default=False, help="print one JSON object instead of lines")
         each.set_defaults(run=command.run)
-    return parser
+    return parser, parsers

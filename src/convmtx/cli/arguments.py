@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from math import isinf
-from typing import Any, NoReturn
+from typing import Any
 
 from convmtx.cli.builtin import NUMBER
 from convmtx.cli.kernels import read_kernel
-from convmtx.cli.report import CommandError, Report, refused
+from convmtx.cli.parser import Parser, shortened
+from convmtx.cli.report import Report, refused
 from convmtx.construct import conv, conv_transpose
 from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray, Shape
@@ -17,7 +18,8 @@ from convmtx.typing import AnyArray, Shape
 KERNELS = """\
 KERNEL is a file or a name, and nothing in a file is executed:
   .npy .npz .npz:NAME   arrays of NumPy; NAME says which of several
-  .csv                  numbers, commas between them, a row a line
+  .csv                  numbers, a row a line, with commas between them; or with
+                        semicolons, tabs or blanks, and then also 0,5 for 0.5
   .mat .mat:NAME        arrays of MATLAB, of version 7.3 too (extra files)
   .safetensors:NAME     a tensor (extra files)
   .png .jpg .tif        a picture, as grey, divided by its sum: a point spread
@@ -42,18 +44,6 @@ numbers as [real, imaginary], and numbers that JSON has not as "nan", "inf" and
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse that raises its errors, so that they become one line like all others."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.formatter_class, self.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
-
-    def error(self, message: str) -> NoReturn:
-        """What argparse calls where arguments cannot be read."""
-        raise CommandError(f"{message} (see {self.prog} --help)")
-
-
 def convolution(input_required: bool = True, boundary: str = "zero", padding: str = "valid") -> argparse.ArgumentParser:
     """A kernel and how it is applied, as arguments that several commands share."""
     parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -75,7 +65,7 @@ def convolution(input_required: bool = True, boundary: str = "zero", padding: st
         help=f"zero, wrap, reflect, symmetric or edge, as numpy.pad names them (default: {boundary})")  # fmt: skip
     add("--groups", metavar="G", type=integer, help="independent parts of channels and filters")
     add("--flip", action="store_true", help="reverse the kernel in space: convolution, not correlation")
-    add("--channels", choices=("last", "first"), help="where the channel axis stands (default: last)")
+    add("--channels", type=str.lower, choices=("last", "first"), help="where the channel axis stands (default: last)")
     add("--transpose", action="store_true",
         help="transposed convolution; the kernel is (*k, C_out/groups, C_in) or (C_in, C_out/groups, *k)")  # fmt: skip
     add("--output-padding", metavar="1|1,0", type=one_or_each, help="outputs added at the end, with --transpose")
@@ -88,8 +78,11 @@ _PADS = f"{_INTEGER}(:{_INTEGER})?"
 
 
 def _checked(text: str, pattern: str, wanted: str) -> str:
+    if longest := max(map(len, re.findall("[0-9]{19,}", text)), default=0):
+        message = f"{shortened(text)!r} has a number of {longest} digits, and at most 18 are counted"
+        raise argparse.ArgumentTypeError(message)
     if not re.fullmatch(pattern, text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not {wanted}")
     return text
 
 
@@ -120,7 +113,7 @@ def one_or_each(text: str) -> int | Shape:
 
 def pads(text: str) -> Any:
     """A name or widths, as `conv` takes them."""
-    if re.fullmatch("[a-z_]+", text):
+    if re.fullmatch("[A-Za-z][A-Za-z_-]*", text):
         return text  # which names exist is for conv to say
     _checked(text, f"{_PADS}(,{_PADS})*", "a name or widths such as 1 or 1,2 or 0:1,2:2")
     entries = [tuple(int(end) for end in part.split(":")) for part in text.split(",")]

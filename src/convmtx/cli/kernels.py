@@ -11,6 +11,9 @@ from convmtx.cli.report import refused
 from convmtx.cli.source import Source
 from convmtx.typing import AnyArray
 
+#: Suffixes of files with several arrays, of which one is named behind a colon.
+_WITH_NAMES = (".npz", ".mat", ".safetensors", ".h5", ".hdf5")
+
 
 def read_kernel(call: str, text: str) -> AnyArray:
     """The numbers of a kernel, in memory and in the machine's byte order."""
@@ -30,10 +33,17 @@ def located(call: str, text: str, known: tuple[str, ...] = tuple(READERS)) -> So
     for end in (len(text), *colons):
         path = Path(text[:end])
         if path.suffix.lower() in known:
-            return Source(call, path, text[end + 1 :] or None)
-    if Path(text).exists():
+            member = text[end + 1 :] or None
+            if member and path.suffix.lower() not in _WITH_NAMES:
+                got, wanted = f"{member} in {path}", f"A {path.suffix} file has one array, and no names"
+                raise refused(call, got, wanted, f"Write {path}")
+            return Source(call, path, member)
+    if text and Path(text).exists():
         what = "is a folder" if Path(text).is_dir() else f"has the suffix {Path(text).suffix!r}"
         raise refused(call, f"{text} {what}", f"Wanted {' or '.join(known)}", "Name such a file")
+    if known != tuple(READERS):
+        got, wanted = f"{text!r} is no file", f"Wanted {' or '.join(known)}"
+        raise refused(call, got, wanted, "Name such a file")
     close = get_close_matches(text.partition(":")[0], [each.partition(":")[0] for each in SPELLINGS], 1)
     meant = [each for each in SPELLINGS if close and each.startswith(close[0])] or SPELLINGS
     got, wanted = f"{text!r} is no file and no kernel with a name", f"Names are {', '.join(meant)}"

@@ -1,8 +1,7 @@
 """Arrays of MATLAB's files, read here: SciPy's reader follows damaged ones out of bounds.
 
 Version 5 to 7 is described in "MAT-File Format" of MathWorks: elements of a tag (type and size) and data, some of them
-compressed by zlib. Version 7.3 is HDF5, which its own library reads: that refuses most damaged files, and may be long
-about some that are made with malice.
+compressed by zlib. Version 7.3 is HDF5.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
+from convmtx.cli.hdf5 import read_hdf5
 from convmtx.cli.report import refused
 from convmtx.cli.source import Source
-from convmtx.extras import needed
 from convmtx.typing import AnyArray, Shape
 
-#: NumPy's types of MATLAB's numeric classes by their numbers and names, and those of stored numbers.
+#: NumPy's types of MATLAB's numeric classes by their numbers, and those of stored numbers.
 _CLASSES = {
     6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
-_NAMES = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _SPARSE, _MATRIX, _COMPRESSED = 5, 14, 15
 #: Bytes of a variable that hold its class, shape and name, amply.
@@ -59,15 +57,9 @@ def read_mat(source: Source, sparse: bool = False) -> Any:
     content, order = memoryview(source.path.read_bytes()), "<" if head[126:128] == b"IM" else ">"
     kinds = {*_CLASSES, _SPARSE} if sparse else {*_CLASSES}
     found = dict(_heads(content, order))
-    name = _chosen(source, [each for each, kind in found.items() if kind in kinds], list(found), sparse)
+    name = source.chosen_of([each for each, kind in found.items() if kind in kinds], list(found), sparse)
     variable = next(each for each in _whole(source, content, order, name) if each.name == name)
     return _array(variable)
-
-
-def _chosen(source: Source, fitting: list[str], all_: list[str], sparse: bool) -> str:
-    if source.member in all_ and source.member not in fitting:
-        raise source.no_numbers(f"something else in {source.member}")
-    return "W" if sparse and source.member is None and "W" in fitting else source.chosen(fitting)
 
 
 def _heads(content: memoryview, order: str) -> Iterator[tuple[str, int]]:
@@ -140,62 +132,3 @@ def _array(variable: _Variable) -> Any:
     if values.dtype.kind == "c":
         dtype = np.result_type(dtype, np.complex64)
     return values.astype(dtype).reshape(variable.shape, order="F")
-
-
-# HDF5
-
-
-def read_hdf5(source: Source, sparse: bool = False) -> Any:
-    """An array of HDF5 as MATLAB 7.3 or others write it; with ``sparse`` CSR as AnnData has it, or MATLAB's matrix."""
-    h5py = needed(source.call, "h5py", "files")
-    with h5py.File(source.path) as file:
-        if sparse and "encoding-type" in file.attrs:
-            return _csr(source, file)
-        kinds = (h5py.Dataset, h5py.Group) if sparse else h5py.Dataset
-        inside = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        found = [name for name in inside if name[0] != "#" and isinstance(file[name], kinds)]
-        node = file[_chosen(source, found, found, sparse)]
-        if isinstance(node, h5py.Dataset):
-            return _full(source, node)
-        return _csc(source, node) if "MATLAB_sparse" in node.attrs else _csr(source, node)
-
-
-def _full(source: Source, data: Any) -> AnyArray:
-    """Of MATLAB, whose class is an attribute, columns are written as rows."""
-    kind = data.attrs.get("MATLAB_class", b"")
-    text = kind.decode() if isinstance(kind, bytes) else str(kind)
-    if text and text not in _NAMES:
-        raise source.no_numbers(f"an array of class {text}")
-    array = _stored(source, data)
-    if array.dtype.names == ("real", "imag"):
-        array = array["real"] + 1j * array["imag"]
-    return np.asarray(array.T if text else array)
-
-
-def _csr(source: Source, group: Any) -> Any:
-    from scipy.sparse import csr_array
-
-    if group.attrs.get("encoding-type") != "csr_matrix":
-        raise source.no_numbers("a group that is no matrix in CSR")
-    parts = tuple(_stored(source, group[name]) for name in ("data", "indices", "indptr"))
-    rows, columns = (int(n) for n in group.attrs["shape"])
-    return csr_array(parts, shape=(rows, columns))
-
-
-def _csc(source: Source, group: Any) -> Any:
-    from scipy.sparse import csc_array
-
-    values, rows, starts = (_stored(source, group[name]) for name in ("data", "ir", "jc"))
-    return csc_array(
-        (values, rows.astype(np.int64), starts.astype(np.int64)),
-        shape=(int(group.attrs["MATLAB_sparse"]), len(starts) - 1),
-    )
-
-
-def _stored(source: Source, data: Any) -> AnyArray:
-    """All numbers, if they lie in this file and fit."""
-    if data.is_virtual or data.external:
-        got = f"{source.path} has its numbers in other files"
-        raise refused(source.call, got, "Wanted them inside", "Write it again")
-    source.fit(data.shape or (), data.dtype.itemsize)
-    return np.asarray(data[()])

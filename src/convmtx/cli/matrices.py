@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from convmtx.cli import reading
+from convmtx.cli.hdf5 import read_hdf5
 from convmtx.cli.market import read_mtx
-from convmtx.cli.matlab import read_hdf5, read_mat
+from convmtx.cli.matlab import read_mat
 from convmtx.cli.report import refused
 from convmtx.cli.source import Source
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from convmtx.cli.apart import Answer, allow_time, read_apart
 from convmtx.cli.report import refused
 from convmtx.cli.source import Source
-from convmtx.extras import needed
+from convmtx.extras import needed, require_installed
 from convmtx.typing import AnyArray
 
 #: Formats by suffix: Pillow would also look for others in the file, some of which run programs.
@@ -30,25 +30,28 @@ class Picture:
 
 def read_picture(source: Source) -> Picture:
     """What a file shows, turned upright as the camera says; transparency is left out."""
-    needed(source.call, "PIL", "files")
+    require_installed(source.call, "PIL", "files")
+    with source.parsing():
+        facts, [values] = read_apart(source, pixels_of)
+    depth = facts["depth"]
+    return Picture(values.astype(float) if depth == 32 else values / ((1 << depth) - 1), depth)
+
+
+def pixels_of(source: Source) -> Answer:
+    """The bits of a number, and the numbers of the pixels."""
     from PIL import Image, ImageOps
 
-    log = logging.getLogger("PIL")
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())  # it would write on stderr what its errors tell as well
-    with source.parsing(), Image.open(source.path, formats=[FORMATS[source.suffix]]) as image:
-        source.fit((image.height, image.width, 3), 16)
-        return _of(source, ImageOps.exif_transpose(image))
-
-
-def _of(source: Source, image: Any) -> Picture:
-    if image.mode in _GREY or image.mode in _COLOUR:
-        return Picture(np.asarray(image.convert(_GREY.get(image.mode, "RGB"))) / 255, 8)
-    if image.mode == "F":
-        return Picture(np.asarray(image, float), 32)
-    values = np.asarray(image)
+    with Image.open(source.path, formats=[FORMATS[source.suffix]]) as picture:
+        source.fit((picture.height, picture.width, 3), 16)
+        allow_time(picture.height * picture.width * 4)
+        image = ImageOps.exif_transpose(picture)
+        if image.mode in _GREY or image.mode in _COLOUR:
+            return {"depth": 8}, [np.asarray(image.convert(_GREY.get(image.mode, "RGB")))]
+        if image.mode == "F":
+            return {"depth": 32}, [np.asarray(image)]
+        values = np.asarray(image)
     if image.mode.startswith("I") and values.ndim == 2 and values.min() >= 0 and values.max() <= 65535:
-        return Picture(values / 65535, 16)
+        return {"depth": 16}, [values]
     got = f"{source.path} has pixels of mode {image.mode}"
     raise refused(source.call, got, "Wanted grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
 

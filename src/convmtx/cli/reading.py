@@ -14,6 +14,7 @@ from convmtx.cli.matlab import read_mat
 from convmtx.cli.pictures import read_picture
 from convmtx.cli.report import refused
 from convmtx.cli.source import Source
+from convmtx.cli.tables import read_csv
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
@@ -52,6 +53,8 @@ def check_member(source: Source, archive: zipfile.ZipFile, info: zipfile.ZipInfo
 
 def check_header(source: Source, head: bytes, size: int, kinds: str = "iufc") -> None:
     """Refuse an array whose header tells of other bytes than follow."""
+    if not head.startswith(np.lib.format.MAGIC_PREFIX):
+        raise ValueError("it does not begin as such files do")
     start = BytesIO(head)
     version = np.lib.format.read_magic(start)
     if version not in ((1, 0), (2, 0)):  # 3.0 exists for field names of structured arrays alone
@@ -70,17 +73,6 @@ def check_header(source: Source, head: bytes, size: int, kinds: str = "iufc") ->
 def _array(file: IO[bytes]) -> AnyArray:
     found: AnyArray = np.lib.format.read_array(file, allow_pickle=False)
     return found
-
-
-def csv(source: Source) -> AnyArray:
-    """Numbers between commas; a line alone or a column alone is a row or a column still."""
-    # A number takes two bytes at least, eight in memory, and as many again while the array grows.
-    source.fit([source.size()], 8)
-    with source.parsing(), source.path.open(encoding="utf-8-sig") as file:
-        table = np.loadtxt(file, delimiter=",", ndmin=2)
-        if not table.size:
-            raise ValueError("no numbers")
-        return table
 
 
 def mat(source: Source) -> AnyArray:
@@ -123,6 +115,6 @@ def picture(source: Source) -> AnyArray:
 
 
 READERS: dict[str, Callable[[Source], AnyArray]] = {
-    ".npy": npy, ".npz": npz, ".csv": csv, ".mat": mat, ".safetensors": safetensors,
+    ".npy": npy, ".npz": npz, ".csv": read_csv, ".mat": mat, ".safetensors": safetensors,
     ".png": picture, ".jpg": picture, ".jpeg": picture, ".tif": picture, ".tiff": picture,
 }  # fmt: skip

@@ -14,6 +14,9 @@ import numpy as np
 
 from convmtx.errors import ConvmtxError, sentence
 
+#: Characters of a complaint: half a screen.
+_LONGEST = 1000
+
 
 class CommandError(ConvmtxError):
     """What was asked on the command line cannot be done; the message is the line that the user reads."""
@@ -87,7 +90,8 @@ def watched() -> bool:
 def complain(message: str) -> None:
     """One line on stderr, which may be closed, or missing altogether."""
     with contextlib.suppress(OSError, AttributeError):
-        sys.stderr.write("convmtx: " + _shown(" ".join(message.splitlines())) + "\n")
+        line = _shown(" ".join(message[:_LONGEST].splitlines()))
+        sys.stderr.write(f"convmtx: {line}{'...' if len(message) > _LONGEST else ''}\n")
 
 
 def settle() -> None:

@@ -15,6 +15,16 @@ from convmtx import memory
 from convmtx.cli.report import CommandError, refused
 from convmtx.errors import MissingExtraError
 
+#: How files begin, what they are, and their suffixes.
+_STARTS = (
+    (b"\x93NUMPY", "an array of NumPy", (".npy",)),
+    (b"PK\x03\x04", "an archive of NumPy", (".npz",)),
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture", (".png",)),
+    (b"\xff\xd8\xff", "a JPEG picture", (".jpg", ".jpeg")),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", (".h5", ".hdf5", ".mat")),
+    (b"%%MatrixMarket", "a Matrix Market file", (".mtx",)),
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -69,10 +79,17 @@ class Source:
         wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
         raise refused(self.call, f"{self.path} holds {held}", wanted, f"Write {self.path}:NAME")
 
+    def chosen_of(self, fitting: list[str], all_: list[str], sparse: bool) -> str:
+        """The member asked for, or the only one that fits, or of matrices W; refuse one that is there and does not."""
+        if self.member in all_ and self.member not in fitting:
+            raise self.no_numbers(f"something else in {self.member}")
+        return "W" if sparse and self.member is None and "W" in fitting else self.chosen(fitting)
+
     @contextlib.contextmanager
     def parsing(self) -> Iterator[None]:
         """Whatever a parser makes of a file that is none of its own, told as one error."""
-        self.size()
+        if not self.size():
+            raise refused(self.call, f"{self.path} is empty", f"Wanted a {self.what}", "Write it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote, say, which are read
             try:
@@ -84,4 +101,12 @@ class Source:
                     raise
                 reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__  # what follows is not for users
                 got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-                raise refused(self.call, got, f"Wanted a {self.what}", "Check it, or write it again") from None
+                raise refused(self.call, got, f"Wanted a {self.what}", self._remedy()) from None
+
+    def _remedy(self) -> str:
+        with self.path.open("rb") as file:
+            head = file.read(520)
+        for start, kind, suffixes in _STARTS:
+            if start in (head[: len(start)], head[512:]) and self.suffix not in suffixes:
+                return f"It begins like {kind}: rename it to {' or '.join(suffixes)}"
+        return "Check it, or write it again"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.cli.report import refused
 from convmtx.extras import needed
-from convmtx.replacing import replacing, writable
+from convmtx.replacing import replacing, temporary_beside, writable
 from convmtx.typing import AnyArray
 
 SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5", ".zarr")
@@ -23,6 +25,10 @@ SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5", ".zarr")
 FORMS = {".npy": "dense", ".mtx": "coo", ".mat": "csc", ".h5": "csr", ".hdf5": "csr", ".zarr": "csr"}
 #: Bytes of a variable in a .mat file, at most.
 _MAT_MOST = (1 << 31) - 1
+#: Seconds between looks at a thread that writes.
+_GLANCE = 0.5
+#: Bytes of a line of a .mtx file, at least: two places, a digit, two spaces and an end.
+_LINE = 6
 
 
 def target_of(call: str, path: Path) -> Path:
@@ -51,6 +57,35 @@ def check_storable(call: str, dtype: np.dtype[Any], suffix: str, nnz: int) -> No
         raise refused(call, got, f"A variable there has at most {_MAT_MOST} bytes", "Use .h5, which MATLAB reads too")
     if suffix in (".h5", ".hdf5"):
         needed(call, "h5py", "files")
+
+
+def require_space(call: str, target: Path, suffix: str, sizes: Mapping[str, int], nnz: int) -> None:
+    """Refuse a matrix for which the disk has no room, or that is longer than a file may be.
+
+    ``sizes`` are bytes of the forms. Of files that are compressed nothing is known before they are written.
+    """
+    size = {".npy": sizes["dense"], ".mtx": nnz * _LINE, ".h5": sizes["csr"], ".hdf5": sizes["csr"]}.get(suffix, 0)
+    if size > memory.available():
+        return  # the form is refused, which names those that fit
+    with contextlib.suppress(OSError):
+        disk = shutil.disk_usage(target.parent)
+        free = disk.free if disk.total else size  # some file systems say that all they have is zero
+        room = min(free, _longest_file(size))
+        if room < size:
+            got = f"{target} cannot be written: it takes at least {memory.human(size)}"
+            raise refused(
+                call, got, f"There is room for {memory.human(room)}", "Use another folder, or a sparse format"
+            )
+
+
+def _longest_file(otherwise: int) -> int:
+    """Bytes that a file of this process may have, where the system limits them; Unix only."""
+    try:
+        import resource
+    except ImportError:
+        return otherwise
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return otherwise if limit == resource.RLIM_INFINITY else limit
 
 
 def save(call: str, target: Path, matrix: Any, suffix: str) -> None:
@@ -102,13 +137,33 @@ def _save_h5(file: BinaryIO, matrix: Any) -> None:
 
 
 def _save_zarr(folder: Path, matrix: Any) -> None:
+    """Write in a thread of its own, which an interrupt does not reach, and which is waited for.
+
+    Zarr itself writes in threads. Interrupted while waiting for them, it leaves them writing, into a folder that is
+    being removed.
+    """
     zarr = needed("matrix", "zarr", "files")
+    given_up = Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            writing = pool.submit(_write_group, zarr, folder, matrix, given_up)
+            while wait([writing], _GLANCE).not_done:  # not for ever: on Windows no interrupt would be heard
+                pass
+            writing.result()
+        except BaseException:
+            given_up.set()
+            raise
+
+
+def _write_group(zarr: Any, folder: Path, matrix: Any, given_up: Event) -> None:
     root = zarr.open_group(str(folder), mode="w")
 
     def put(name: str, values: AnyArray) -> None:
         array = root.create_array(name, shape=values.shape, dtype=values.dtype)
         # One chunk a call: of many at once, the others are still being written after one has failed.
         for start in range(0, values.size, array.chunks[0]):
+            if given_up.is_set():
+                return
             array[start : start + array.chunks[0]] = values[start : start + array.chunks[0]]
 
     _fill(root, matrix, put)
@@ -130,7 +185,7 @@ _WRITERS = {
 @contextlib.contextmanager
 def _replacing_folder(call: str, target: Path) -> Iterator[Path]:
     """A new folder that gets its name once it is complete, and is gone if anything goes wrong."""
-    temporary = target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
+    temporary = temporary_beside(target)
     try:
         yield temporary
         temporary.rename(target)

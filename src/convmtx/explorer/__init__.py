@@ -24,10 +24,13 @@ from convmtx.geometry import Axis, Geometry
 from convmtx.operator import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.taps import kernel_of, taps_of
+from convmtx.typing import Shape
 
 #: Rows and columns of the matrix, values of the kernel, and products of a kernel value and an input that are drawn.
 #: With more, a page takes about a second to follow a slider.
 SIDE, KERNEL, PRODUCTS = 1024, 1024, 16384
+#: How the file's name may end.
+SUFFIXES = (".html", ".htm")
 
 
 def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Path:
@@ -78,7 +81,7 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"
         raise ArgumentTypeError(sentence("explore", got, "Wanted a file name", 'Pass a str, as "conv.html"'))
-    target = writable("explore", Path(path), (".html", ".htm"))
+    target = writable("explore", Path(path), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
     with replacing("explore", target) as file:
@@ -91,23 +94,35 @@ def _check(g: Geometry) -> None:
     if len(g.axes) > 2:
         got, wanted = f"op has {len(g.axes)} spatial axes", "Wanted one or two, which can be drawn"
         raise UnsupportedError(sentence("explore", got, wanted, "Explore one slice, as cm.conv(K[0], shape[1:])"))
-    products, remedy = 0, "Explore the same kernel on a smaller input, as cm.conv(K, (8, 8))"
+    excess = _excess(g)
+    if excess is not None:
+        smaller = _smaller(g)
+        remedy = f"Use a smaller input, such as {smaller}" if smaller else "Use a smaller kernel or fewer channels"
+        raise UnsupportedError(sentence("explore", *excess, remedy))
+
+
+def _excess(g: Geometry) -> tuple[str, str] | None:
+    """What there is too much of, and how much can be looked at; None where all can be."""
     rows, columns = g.shape
-    kernel = prod(g.kernel_shape)
-    if max(rows, columns) <= SIDE and kernel <= KERNEL:
-        reads = prod(int(np.count_nonzero(a.table() != NOTHING)) for a in g.axes)
-        products = g.out_channels * g.channels_per_group[1] * reads
     if max(rows, columns) > SIDE:
         got = f"the matrix has {rows} rows and {columns} columns"
-        wanted = f"Wanted at most {SIDE} of each, which can be pointed at"
-    elif kernel > KERNEL:
-        got, wanted = f"the kernel has {kernel} values", f"Wanted at most {KERNEL}, which can be told apart"
-        remedy = "Explore fewer channels or a smaller kernel"
-    elif products > PRODUCTS:
-        got, wanted = f"the matrix joins {products} pairs", f"Wanted at most {PRODUCTS}, which can be drawn at once"
-    else:
-        return
-    raise UnsupportedError(sentence("explore", got, wanted, remedy))
+        return got, f"Wanted at most {SIDE} of each, which can be pointed at"
+    if (kernel := prod(g.kernel_shape)) > KERNEL:
+        return f"the kernel has {kernel} values", f"Wanted at most {KERNEL}, which can be told apart"
+    reads = prod(int(np.count_nonzero(a.table() != NOTHING)) for a in g.axes)
+    if (products := g.out_channels * g.channels_per_group[1] * reads) > PRODUCTS:
+        return f"the matrix joins {products} pairs", f"Wanted at most {PRODUCTS}, which can be drawn at once"
+    return None
+
+
+def _smaller(g: Geometry) -> Shape | None:
+    """The shape of an input, a few outputs larger than the kernel, that can be explored with it; None without one."""
+    for more in (5, 2, 0):
+        axes = tuple(replace(a, size=min(a.size, (a.span - 1) // a.input_dilation + 1 + more)) for a in g.axes)
+        smaller = replace(g, axes=axes)
+        if smaller != g and min(a.out for a in axes) > 0 and _excess(smaller) is None:
+            return smaller.in_shape
+    return None
 
 
 def _page(op: ConvOperator) -> str:

@@ -46,7 +46,9 @@ PARENTS = (_file(), convolution())
 
 def add(parser: argparse.ArgumentParser) -> None:
     """How matrices are compared."""
-    parser.add_argument("--order", choices=("C", "F"), help="how arrays are flattened: row-major (default) or not")
+    parser.add_argument(
+        "--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not"
+    )
     parser.add_argument("--tolerance", metavar="T", type=number, default=0.0,
                         help="differences of entries up to T count as none (default: 0)")  # fmt: skip
 

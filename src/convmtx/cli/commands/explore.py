@@ -9,6 +9,8 @@ import convmtx as cm
 from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.report import Report
+from convmtx.explorer import SUFFIXES
+from convmtx.replacing import writable
 
 HELP = "a page to explore the matrix in a browser"
 DESCRIPTION = """\
@@ -32,6 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Write the page."""
+    writable("explore", options.output, SUFFIXES)
     op = asked("explore", options, report)
     path = cm.explore(op, options.output)
     size = path.stat().st_size

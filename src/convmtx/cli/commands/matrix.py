@@ -12,7 +12,7 @@ from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.kernels import names_file
 from convmtx.cli.report import Report, refused
-from convmtx.cli.writing import FORMS, check_storable, save, target_of, weight
+from convmtx.cli.writing import FORMS, check_storable, require_space, save, target_of, weight
 from convmtx.forms import FORMATS
 
 HELP = "the matrix of a kernel, written to a file"
@@ -41,8 +41,8 @@ reading it back in Python, with B the convolution of an array A:
     B = (W @ A.ravel()).reshape(out_shape)        # with --order F: A.ravel("F")
                                                   # and reshape(..., order="F")
 
-A value that starts with a minus sign is joined to its option: --padding=-1,2
-crops one pixel.
+A width below zero crops: --padding -1,2 takes one pixel from both ends of the
+first axis.
 {JSON}"""
 
 
@@ -51,8 +51,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True,
                         help="file to write: .npz (sparse, SciPy), .npy (dense, NumPy), .mtx (Matrix Market), .mat "
                         "(sparse, MATLAB), .h5 or .zarr (CSR as AnnData has it; extra files)")  # fmt: skip
-    parser.add_argument("--order", choices=("C", "F"), help="how arrays are flattened: row-major (default) or not")
-    parser.add_argument("--format", choices=FORMATS, help="sparse format in a .npz file (default: csr)")
+    parser.add_argument(
+        "--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not"
+    )
+    parser.add_argument("--format", type=str.lower, choices=FORMATS, help="sparse format in a .npz file (default: csr)")
 
 
 PARENTS = (convolution(),)
@@ -73,6 +75,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     check_storable(call, op.dtype, suffix, op.nnz)
     explanation = op.explain()
     report.say(str(explanation))
+    require_space(call, target, suffix, explanation.bytes, op.nnz)
     start = perf_counter()
     order = given.get("order", "C")
     matrix = op.to_dense(order) if form == "dense" else op.to_sparse(form, order)

@@ -1,0 +1,81 @@
+"""Signals that end a program, while a command runs: what was begun is removed, and one line says so."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+#: Signals by name, for not every system has all, and what they are called.
+_WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+#: Seconds after a signal in which others are not heard, for they would interrupt the cleaning up.
+_GRACE = 5.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the program came."""
+
+    def __init__(self, number: int, words: str) -> None:
+        super().__init__(words)
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """Exit code, as shells have it."""
+        return 128 + self.number
+
+
+class Stoppable:
+    """A context in which SIGINT, SIGTERM and SIGHUP raise `Stopped`, in the main thread.
+
+    Signals that somebody handles or ignores already, such as SIGHUP under nohup, are left to them. Those after the
+    first are not heard for a while.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._words: dict[int, str] = {}
+        self._heard = -_GRACE
+        self._over = False
+
+    def __enter__(self) -> Stoppable:
+        if threading.current_thread() is threading.main_thread():
+            for name, words in _WORDS.items():
+                number = getattr(signal, name, None)
+                if number is None or signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler):
+                    continue
+                self._words[number] = words
+                self._before[number] = signal.signal(number, self._stop)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        sys.unraisablehook = self._hook
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._over or time.monotonic() - self._heard < _GRACE:
+            return
+        self._heard = time.monotonic()
+        raise Stopped(number, self._words[number])
+
+    def _unraisable(self, lost: Any) -> None:
+        """Where the signal came while an object was being deleted, its exception is lost: send it again."""
+        if isinstance(lost.exc_value, Stopped):
+            self._heard = -_GRACE
+            signal.raise_signal(lost.exc_value.number)
+        else:
+            self._hook(lost)
+
+
+def deafen() -> None:
+    """Ignore those signals from now on: a program that is done needs no stopping, and Python would show a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        for name in _WORDS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
