@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.interop.onnx_files import first_line
 from convmtx.typing import AnyArray
 
 
@@ -40,10 +39,11 @@ _PRODUCTS = names("Gemm MatMul MatMulInteger")
 _SELECTING = names("Compress NonZero Unique")
 #: Nodes whose outputs are random.
 _RANDOM = names("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
-#: The first opset from which the reference computes a node as the operator set says; older ones mean something else.
-_SINCE = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13, "Resize": 11}
-#: Opsets whose implementation serves older ones too, for which the reference has none.
-_AS_OF = {"DequantizeLinear": 19}
+#: The first opset from which the reference computes a node as runtimes do; LRN it never does.
+_SINCE = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13, "Resize": 11, "LRN": 1 << 30}
+#: Opsets that mean the same as older ones and do it better: for these the reference has nothing, or something wrong,
+#: or nothing for axes that count from the end, which runtimes take.
+_AS_OF = {"BatchNormalization": 14, "Concat": 11, "DequantizeLinear": 19, "Squeeze": 11, "Unsqueeze": 11}
 #: Bytes that a node costs beside its arrays, for evaluating one takes as long as moving these.
 _OVERHEAD = 512
 
@@ -58,20 +58,20 @@ class Folding:
     def __init__(self, onnx: Any, opset: int, allowance: int) -> None:
         self._onnx, self._opset, self._left = onnx, opset, allowance
 
-    def outputs(self, node: Any, arrays: Sequence[AnyArray | None], types: Mapping[str, Any]) -> list[AnyArray]:
-        """Return the arrays of a node's outputs from those of its inputs.
+    def outputs(
+        self, node: Any, wanted: Sequence[str], arrays: Sequence[AnyArray | None], types: Mapping[str, Any]
+    ) -> list[AnyArray | None]:
+        """Return the arrays of a node's outputs from those of its inputs; None for outputs that are not wanted.
 
-        ``types`` holds the inferred types of the outputs by name. Raises `UnknownError` where sizes are not inferred or
-        too large, where the node has no fixed value, and where the reference fails in whatever way.
+        ``wanted`` has the names of the outputs, empty for others, and ``types`` their inferred types. Raises
+        `UnknownError` where sizes are not inferred or too large and where the node has no fixed value. Where the
+        reference fails it raises whatever it raises.
         """
         _refuse(node, arrays, self._opset)
-        self.spend(self._cost(node, [a for a in arrays if a is not None], types))
-        try:
-            results = self._evaluate(node, arrays)
-        except Exception as error:  # the errors of the reference and of NumPy beneath it are of any kind
-            raise UnknownError(f"{node.op_type} fails: {first_line(error)}") from None
-        for name, array in zip(node.output, results, strict=True):
-            if name and not self._fits(array, types.get(name)):
+        self.spend(self._cost(node, wanted, [a for a in arrays if a is not None], types))
+        results = self._evaluate(node, wanted, arrays)
+        for name, array in zip(wanted, results, strict=True):
+            if array is not None and not self._fits(array, types.get(name)):
                 raise UnknownError(f"{node.op_type} has an output that is not of the inferred type and shape")
         return results
 
@@ -81,10 +81,10 @@ class Folding:
             raise UnknownError("constants of this model would take too much time or memory")
         self._left -= cost
 
-    def _cost(self, node: Any, arrays: Sequence[AnyArray], types: Mapping[str, Any]) -> int:
+    def _cost(self, node: Any, wanted: Sequence[str], arrays: Sequence[AnyArray], types: Mapping[str, Any]) -> int:
         """Return the bytes that computing a node takes, before it is computed."""
         read = sum(a.nbytes for a in arrays)
-        sizes = [self._size(node, arrays, types.get(name)) for name in node.output if name]
+        sizes = [self._size(node, arrays, types.get(name)) for name in wanted if name]
         written = sum(count * item for count, item in sizes)
         memory.require("from_onnx", "constant", {"constant": written})
         if node.op_type in _LINEAR:
@@ -94,7 +94,7 @@ class Folding:
         if node.op_type in _PRODUCTS:
             return _OVERHEAD + read + written * max(1, *(n for a in arrays for n in a.shape))
         steps = prod(max(a.size, 1) for a in arrays) * max(sum(count for count, _ in sizes), 1)
-        return _OVERHEAD + _STEP * steps * _attribute_product(node)
+        return _OVERHEAD + steps * _attribute_product(node)
 
     def _size(self, node: Any, arrays: Sequence[AnyArray], kind: Any) -> tuple[int, int]:
         """Return how many numbers an output has at most, and the bytes of one."""
@@ -110,19 +110,19 @@ class Folding:
             return max(a.size * max(a.ndim, 1) for a in arrays), item
         raise UnknownError(f"the sizes of an output of {node.op_type} are not known")
 
-    def _evaluate(self, node: Any, arrays: Sequence[AnyArray | None]) -> list[AnyArray]:
+    def _evaluate(self, node: Any, wanted: Sequence[str], arrays: Sequence[AnyArray | None]) -> list[AnyArray | None]:
         from onnx.reference import ReferenceEvaluator
 
         helper, sources = self._onnx.helper, [f"i{j}" if array is not None else "" for j, array in enumerate(arrays)]
         alone = self._onnx.NodeProto()
         alone.CopyFrom(node)
-        alone.domain, alone.input[:] = "", sources  # an array that is read twice has two names
-        ends = [[helper.make_empty_tensor_value_info(name) for name in ends if name] for ends in (sources, node.output)]
-        opset = max(self._opset, _AS_OF.get(node.op_type, 0))
-        evaluator = ReferenceEvaluator(helper.make_graph([alone], "one", *ends), opsets={"": opset})
+        alone.domain, alone.input[:], alone.output[:] = "", sources, wanted  # an array that is read twice has two names
+        ends = [[helper.make_empty_tensor_value_info(name) for name in names if name] for names in (sources, wanted)]
+        opsets = {"": opset_of(node, self._opset)}
+        evaluator = ReferenceEvaluator(helper.make_graph([alone], "one", *ends), opsets=opsets)
         feeds: Any = {name: array for name, array in zip(sources, arrays, strict=True) if array is not None}
         results: Iterator[Any] = iter(evaluator.run(None, feeds))
-        return [np.asarray(next(results)) if name else np.empty(0) for name in node.output]
+        return [np.asarray(next(results)) if name else None for name in wanted]
 
     def _fits(self, array: AnyArray, kind: Any) -> bool:
         dims, code = dims_of(kind), self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -145,10 +145,23 @@ def _refuse(node: Any, arrays: Sequence[AnyArray | None], opset: int) -> None:
         raise UnknownError(f"{kind} is random")
     if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
         raise UnknownError(f"{kind} contains a graph, which is not run")
-    if opset < _SINCE.get(kind, 0):
-        raise UnknownError(f"{kind} of opset {opset} is not computed")
+    if opset < _SINCE.get(kind, 0) or _is_ambiguous(node, arrays):
+        raise UnknownError(f"{kind} of this kind, opset {opset}, is not computed")
     if any(array is not None and array.dtype.kind in "OSU" for array in arrays):
         raise UnknownError(f"{kind} has an input of text")
+
+
+def opset_of(node: Any, opset: int) -> int:
+    """Return the opset that a node of a model of ``opset`` is computed by."""
+    return max(opset, _AS_OF.get(node.op_type, 0))
+
+
+def _is_ambiguous(node: Any, arrays: Sequence[AnyArray | None]) -> bool:
+    """Whether runtimes disagree with the reference on what a node gives."""
+    if node.op_type == "Resize" and len(arrays) > 2 and arrays[0] is not None and arrays[2] is not None:
+        sizes = arrays[2] * arrays[0].shape if arrays[2].shape == (arrays[0].ndim,) else arrays[2][:0]
+        return bool(np.any(sizes != np.floor(sizes)))
+    return node.op_type == "Unique" and any(a.name == "sorted" and a.i == 0 for a in node.attribute)
 
 
 def _attribute_product(node: Any) -> int:

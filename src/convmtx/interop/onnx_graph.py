@@ -13,7 +13,7 @@ import numpy as np
 from convmtx.errors import ModelFileError, sentence
 from convmtx.interop import unsupported
 from convmtx.interop.onnx_files import fill_in, first_line, short, skeleton
-from convmtx.interop.onnx_folding import Folding, UnknownError, dims_of, quiet
+from convmtx.interop.onnx_folding import Folding, UnknownError, dims_of, opset_of, quiet
 from convmtx.interop.onnx_sizes import Sizes, Symbols
 from convmtx.typing import AnyArray, Shape
 
@@ -147,7 +147,7 @@ class Graph:
             return {}  # what a graph inside reads is not at hand
         try:
             tensors = {name: self._onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()}
-            schema = self._onnx.defs.get_schema(node.op_type, self.opset, "")
+            schema = self._onnx.defs.get_schema(node.op_type, opset_of(node, self.opset), "")
             outputs: dict[str, Any] = self._onnx.shape_inference.infer_node_outputs(
                 schema, node, types, tensors, opset_imports=self._opsets
             )
@@ -169,13 +169,16 @@ class Graph:
         outputs = [name for name in node.output if name]
         try:
             values = self._measured(node) if node.op_type in ("Shape", "Size") else self._outputs(node, names)
-        except UnknownError as error:
-            self._reasons.update(dict.fromkeys(outputs, str(error)))
+        except ModelFileError:
+            raise
+        except Exception as error:  # the errors of the reference, and of NumPy beneath it, are of any kind
+            fails = "" if isinstance(error, UnknownError) else f"{node.op_type} fails: "
+            self._reasons.update(dict.fromkeys(outputs, fails + first_line(error)))
             return
         if values is None:
             return
         for name, value in zip(node.output, values, strict=True):
-            if name:
+            if name and value is not None:
                 self._keep(name, value)
         if self._defaults.isdisjoint(names):
             self._computed.update(name for name in outputs if name in self._arrays)
@@ -183,7 +186,7 @@ class Graph:
         else:
             self._defaults.update(outputs)
 
-    def _outputs(self, node: Any, names: Sequence[str]) -> Sequence[AnyArray | Sizes] | None:
+    def _outputs(self, node: Any, names: Sequence[str]) -> Sequence[AnyArray | Sizes | None] | None:
         """Return the values of a node of constants; None for a node of data. Raises `UnknownError` for others."""
         known = [name in self._arrays or name in self._tensors or name in self._sizes for name in names]
         reasons = [self._reasons[name] for name in names if name in self._reasons]
@@ -196,8 +199,9 @@ class Graph:
             return self._symbols.computed(node, values, self._folded)
         return self._folded(node, values)  # type: ignore[arg-type]
 
-    def _folded(self, node: Any, arrays: Sequence[AnyArray | None]) -> list[AnyArray]:
-        return self._folding.outputs(node, arrays, self._types)
+    def _folded(self, node: Any, arrays: Sequence[AnyArray | None]) -> list[AnyArray | None]:
+        wanted = [*node.output[:1], *(name if self._readers[name] else "" for name in node.output[1:])]
+        return self._folding.outputs(node, wanted, arrays, self._types)
 
     def _measured(self, node: Any) -> Sequence[AnyArray | Sizes]:
         """Return what Shape or Size gives."""

@@ -24,7 +24,7 @@ _RESIZING = names("ConstantOfShape Expand Reshape Resize Upsample")
 #: How many open sizes of one model are told apart.
 _MOST = 500
 
-Compute: TypeAlias = Callable[[Any, Sequence[AnyArray | None]], list[AnyArray]]
+Compute: TypeAlias = Callable[[Any, Sequence[AnyArray | None]], list[AnyArray | None]]
 Infer: TypeAlias = Callable[[Any, Mapping[str, Any], Mapping[str, AnyArray]], dict[str, Any]]
 
 
@@ -58,24 +58,25 @@ class Symbols:
         values = [d if isinstance(d, int) else 1 for d in dims]
         return Sizes(np.array(values, np.int64), np.array(symbols, np.int64))
 
-    def computed(self, node: Any, inputs: Sequence[AnyArray | Sizes | None], compute: Compute) -> list[Sizes]:
+    def computed(self, node: Any, inputs: Sequence[AnyArray | Sizes | None], compute: Compute) -> list[Sizes | None]:
         """Return what a node makes of sizes, from what ``compute`` makes of arrays; `UnknownError` for other nodes."""
         parts = [Sizes(p, np.zeros(p.shape, np.int64)) if isinstance(p, np.ndarray) else p for p in inputs]
         values = [None if part is None else part.values for part in parts]
         if node.op_type in _ENTRYWISE:
-            (array,) = compute(node, values)
+            array: Any = compute(node, values)[0]
             is_open = np.zeros(array.shape, bool)
             for part in parts:
                 is_open |= part is not None and part.symbols > 0
-            symbols = np.zeros(array.shape, np.int64)
-            symbols[is_open] = [self.number(self.new()) for _ in range(is_open.sum())]
-            return [Sizes(np.where(is_open, array.dtype.type(1), array), symbols)]
+            fresh = np.zeros(array.shape, np.int64)
+            fresh[is_open] = [self.number(self.new()) for _ in range(is_open.sum())]
+            return [Sizes(np.where(is_open, array.dtype.type(1), array), fresh)]
         moved = len(parts) if node.op_type == "Concat" else 1
         whole = all(p is None or p.values.dtype in (np.int32, np.int64) for p in parts[:moved])
         if node.op_type in _MOVING and whole and not any(isinstance(p, Sizes) for p in inputs[moved:]):
             marks = [None if p is None else p.symbols.astype(p.values.dtype) for p in parts[:moved]]
-            outputs = compute(node, values), compute(node, [*marks, *values[moved:]])
-            return [Sizes(*pair) for pair in zip(*outputs, strict=True)]
+            arrays, symbols = compute(node, values), compute(node, [*marks, *values[moved:]])
+            pairs = zip(arrays, symbols, strict=True)
+            return [None if array is None or marked is None else Sizes(array, marked) for array, marked in pairs]
         raise UnknownError("it depends on sizes that are open")
 
     def inferred(
