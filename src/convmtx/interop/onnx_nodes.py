@@ -12,64 +12,96 @@ from convmtx.construct import conv, conv_transpose
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers, unsupported
+from convmtx.interop.onnx_files import short
+from convmtx.interop.onnx_graph import Graph
 from convmtx.maps import Affine
 from convmtx.typing import AnyArray, Shape
 
 _CALL = "from_onnx"
 _AUTO_PAD: Any = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
+#: Bits of the numbers that files keep several of in a byte.
+_PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
 
 
 class Node:
     """A node as its converter reads it: every attribute read is taken out, so that what is left is not known."""
 
-    def __init__(self, graph: Any, node: Any, given: dict[str, Any]) -> None:
-        self._graph, self._node, self._given = graph, node, given
+    def __init__(self, graph: Graph, node: Any, attributes: dict[str, Any]) -> None:
+        self._graph, self._node, self._attributes = graph, node, attributes
         self.op_type, self.opset = node.op_type, graph.opset
         self.data = node.input[0]
+        self.weight_bytes = 0
+        self.widened: set[str] = set()
 
     def take(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self._given.pop(name, default)
+        """Return an attribute."""
+        return self._attributes.pop(name, default)
 
-    def constant(self, place: int, name: str) -> AnyArray:
-        """An input that must be a constant."""
-        found = self.optional(place, name)
-        if found is None:
+    def weight(self, place: int, name: str) -> AnyArray:
+        """Return an input that must be a constant, and counts as a weight."""
+        array = self.optional_weight(place, name)
+        if array is None:
             raise unsupported(self.op_type, f"no constant {name}", "Wanted one, for else the node is not linear")
-        return found
+        return array
+
+    def optional_weight(self, place: int, name: str) -> AnyArray | None:
+        """Return a weight, or None where it is left out; in a wider type where NumPy does not have the stored one."""
+        array = self.optional(place, name)
+        if array is None:
+            return None
+        stored = self._graph.dtype(self._node.input[place])
+        self.weight_bytes += -(-array.size * _PACKED.get(stored.name, 8 * array.itemsize) // 8)
+        if _native(stored) != stored:
+            self.widened.add(stored.name)
+        return np.asarray(array, _native(array.dtype))
 
     def optional(self, place: int, name: str) -> AnyArray | None:
-        """A constant input, or None where it is left out."""
+        """Return a constant input, or None where it is left out."""
         if place >= len(self._node.input) or not self._node.input[place]:
             return None
-        found = self._graph.constant(self._node.input[place])
-        if found is None:
-            got = f"{name} is {self._node.input[place]!r}, no constant"
+        source = self._node.input[place]
+        array = self._graph.constant(source)
+        if array is None:
+            reason = self._graph.why_unknown(source)
+            got = f"{name} is {short(source)}, " + (f"not known: {reason}" if reason else "no constant")
+            if reason:
+                raise unsupported(self.op_type, got, "Wanted its numbers", "Fold the constants of the model first")
             raise unsupported(self.op_type, got, "Wanted a constant, for else the node is not linear")
-        return found
+        return array
 
     def is_constant(self, place: int) -> bool:
         """Whether an input is a constant."""
         return self._graph.constant(self._node.input[place]) is not None
 
     def use(self, place: int) -> None:
-        """Take another input than the first as the data."""
+        """Read another input than the first as the data."""
         self.data = self._node.input[place]
 
     @property
     def shape(self) -> Shape:
-        """Shape of the data, without the batch."""
+        """Return the shape of the data, without the batch."""
         return self._graph.shape(self.data)
 
     @property
     def numbers(self) -> AnyArray:
-        """An empty array of the data's type."""
-        return np.empty(0, self._graph.dtype(self.data))
+        """Return an empty array of the data's type."""
+        dtype = _native(self._graph.dtype(self.data))
+        if dtype.kind not in "iuf":
+            got = f"{short(self.data)} is of {dtype}"
+            raise unsupported(self.op_type, got, "Wanted integers or floats of NumPy", "Cast the model")
+        return np.empty(0, dtype)
 
     @property
     def outputs(self) -> int:
-        """How many outputs are asked for."""
+        """Return how many outputs are requested."""
         return sum(bool(name) for name in self._node.output)
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the smallest usual type of NumPy that has all numbers of a type; NumPy has no bfloat16 and no int4."""
+    if dtype.isbuiltin == 1:
+        return dtype
+    return np.dtype(np.int8 if "int" in dtype.name else np.float32)
 
 
 def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
@@ -93,7 +125,7 @@ def _refuse_gaps(node: Node, kernel: Shape, strides: Shape, dilations: Shape, pa
 
 
 def _conv(node: Node) -> Affine:
-    W, bias = node.constant(1, "W"), node.optional(2, "B")
+    W, bias = node.weight(1, "W"), node.optional_weight(2, "B")
     strides, dilations, padding = _windows(node, W.shape[2:])
     op = conv(
         W, node.shape, stride=strides, dilation=dilations, padding=padding, groups=node.take("group", 1),
@@ -103,7 +135,7 @@ def _conv(node: Node) -> Affine:
 
 
 def _conv_transpose(node: Node) -> Affine:
-    W, bias = node.constant(1, "W"), node.optional(2, "B")
+    W, bias = node.weight(1, "W"), node.optional_weight(2, "B")
     outs = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
     _refuse_gaps(node, W.shape[2:], strides, dilations, padding)
@@ -148,7 +180,7 @@ def _global_average(node: Node) -> Affine:
 def _gemm(node: Node) -> Affine:
     if node.take("transA", 0):
         raise unsupported("Gemm", "transA=1", "It mixes the samples of a batch")
-    B, C = node.constant(1, "B"), node.optional(2, "C")
+    B, C = node.weight(1, "B"), node.optional_weight(2, "C")
     matrix = B if node.take("transB", 0) else B.T
     alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
     op = layers.along((matrix * B.dtype.type(alpha)).astype(B.dtype), node.shape, 0)
@@ -164,7 +196,7 @@ def _matmul(node: Node) -> Affine:
     first = node.is_constant(0) and not node.is_constant(1)
     if first:
         node.use(1)
-    constant = node.constant(0, "A") if first else node.constant(1, "B")
+    constant = node.weight(0, "A") if first else node.weight(1, "B")
     shape, vector = node.shape, constant.ndim == 1
     axis = len(shape) - (2 if first else 1)
     if axis < 0 or (vector and len(shape) == 1) or prod(constant.shape[:-2]) != 1 or constant.ndim > len(shape) + 1:
@@ -180,7 +212,7 @@ def _matmul(node: Node) -> Affine:
 def _pad(node: Node) -> Affine:
     shape = node.shape
     rank = len(shape) + 1
-    pads = node.take("pads") if node.opset < 11 else node.constant(1, "pads")
+    pads: Any = node.take("pads") if node.opset < 11 else node.optional(1, "pads")
     value = node.take("value", 0.0) if node.opset < 11 else node.optional(2, "constant_value")
     axes = node.optional(3, "axes")
     mode = node.take("mode", "constant")
@@ -200,7 +232,7 @@ def _batch_norm(node: Node) -> Affine:
     if node.take("spatial", 1) != 1:
         raise unsupported("BatchNormalization", "spatial=0", "Wanted statistics of channels, not of positions")
     node.take("momentum")
-    scale, bias, mean, variance = (node.constant(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
+    scale, bias, mean, variance = (node.weight(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
     factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
     shape = node.shape
     op = layers.scaled(shape, factor)

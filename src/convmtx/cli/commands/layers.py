@@ -15,7 +15,6 @@ from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.cli.arguments import JSON, integers
 from convmtx.cli.report import Report, certified, watched
-from convmtx.composites import Product
 from convmtx.errors import ConvmtxError
 from convmtx.maps import AlongAxis
 from convmtx.operator import ConvOperator
@@ -28,8 +27,9 @@ EPILOG = f"""\
 The norm is an upper bound, and for maps that are no single convolution, or with
 --norm interval, the norm itself: its upper end is in the table, and both ends are
 in the JSON object. With --norm none it is left out, which is quickest. Bytes are
-those of the sparse matrix (CSR) and of the weights. Nodes that could be linear maps
-and are none are named with the reason; the JSON object names all others too.
+those of the sparse matrix (CSR) and of the node's constants that are weights, in
+the type that they are stored in. Nodes that could be linear maps and are none are
+named with the reason; the JSON object names all others too.
 
 examples:
     convmtx layers model.onnx --shape x=1,3,16,16
@@ -37,7 +37,9 @@ examples:
 
 {JSON}"""
 PARENTS = ()
-_HEADS = ("node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output")
+_HEADS = ("node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name")
+#: Characters of a name in the table.
+_LONGEST = 80
 #: What is said of nodes of all other kinds, which the table counts.
 _UNKNOWN = "not among the nodes that are converted"
 #: Rows times columns of a map of several factors whose entries are counted by making them.
@@ -61,22 +63,25 @@ def _named(text: str) -> tuple[str, Shape]:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """One line for each layer, as a table when all are there."""
-    found = cm.from_onnx(options.model, dict(options.shape) or None)
+    model = cm.from_onnx(options.model, dict(options.shape) or None)
     rows: list[dict[str, Any]] = []
-    with ticking("layers", watched(), "layers", len(found.layers)) as bar:
-        for name, layer in found.layers.items():
-            rows.append({"output": name, "node": layer.op_type, **_facts(layer.op, options.norm)})
+    with ticking("layers", watched(), "layers", len(model.layers)) as bar:
+        for name, layer in model.layers.items():
+            rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
+                         "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip
             if bar is not None:
                 bar.update(1)
-    skipped = {name: reason.replace("Pass input_shapes", "Give --shape") for name, reason in found.skipped.items()}
+    skipped = {name: reason.replace("Pass input_shapes", "Give --shape") for name, reason in model.skipped.items()}
     report.put(model=options.model, layers=rows, skipped=skipped)
     table = [_HEADS, *(_cells(row) for row in rows)]
-    widths = [max(len(row[j]) for row in table) for j in range(len(_HEADS))]
-    for row in table:
-        report.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for each in rows:
-        if each["no_norm"]:
-            report.say(f"  {each['output']}: no norm ({each['no_norm']})")
+    widths = [max(len(cells[j]) for cells in table) for j in range(len(_HEADS))]
+    for cells in table:
+        report.say("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    for row in rows:
+        if row["no_norm"]:
+            report.say(f"  {row['output']}: no norm ({row['no_norm']})")
+        if row["widened"]:
+            report.say(f"  {row['output']}: weights of {', '.join(row['widened'])}, in a wider type without rounding")
     report.say(f"{len(rows)} maps; {len(skipped)} nodes are none")
     others = Counter(reason.partition(":")[0] for reason in skipped.values() if _UNKNOWN in reason)
     if others:
@@ -99,7 +104,7 @@ def _facts(op: LinearMap, norm: str) -> dict[str, Any]:
         except (ConvmtxError, MemoryError) as error:
             reason = str(error)
     return {"in_shape": op.in_shape, "out_shape": op.out_shape, "nnz": nnz, "norm": known, "no_norm": reason,
-            "csr_bytes": csr, "weight_bytes": _weights(op)}  # fmt: skip
+            "csr_bytes": csr}  # fmt: skip
 
 
 def _entries(op: LinearMap) -> int | None:
@@ -111,14 +116,6 @@ def _entries(op: LinearMap) -> int | None:
     return cast("Any", op.to_sparse()).nnz if prod(op.shape) <= _SMALL else None
 
 
-def _weights(op: LinearMap) -> int:
-    """Bytes of the arrays that a map is made of."""
-    if isinstance(op, Product):
-        return sum(_weights(factor) for factor in op.factors)
-    array = getattr(op, "kernel", getattr(op, "matrix", None))
-    return 0 if array is None else int(array.nbytes)
-
-
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A line of the table."""
     norm, csr = row["norm"], row["csr_bytes"]
@@ -126,5 +123,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["node"], *("x".join(map(str, row[name])) for name in ("in_shape", "out_shape")),
         "?" if row["nnz"] is None else str(row["nnz"]), f"{norm['upper']:.6g}" if norm else "-",
         norm["kind"] if norm else "-", "?" if csr is None else memory.human(csr),
-        memory.human(row["weight_bytes"]), row["output"],
+        memory.human(row["weight_bytes"]), row["output"][:_LONGEST], row["name"][:_LONGEST] or "-",
     )  # fmt: skip
