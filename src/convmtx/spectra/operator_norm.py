@@ -13,7 +13,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
-from convmtx.spectra.certified import Certified, outward, times
+from convmtx.spectra.certified import Certified, outward, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
@@ -136,7 +136,8 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
-    return Certified(low, "interval", method, low, outward(high, 8), steps)
+    method += unmet(found.stopped, rtol)
+    return Certified(low, "interval", method, low, outward(high, 8), steps, not found.stopped)
 
 
 def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -161,7 +162,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     if not known:  # JAX is tracing
         return Certified(value, "interval", "computed when the program runs", lower, upper)
     found = known[-1]
-    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations)
+    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations, found.converged)
 
 
 def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
