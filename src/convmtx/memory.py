@@ -28,6 +28,13 @@ def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) ->
         raise _too_large(call, form, sizes, working, free)
 
 
+def require_for(call: str, thing: str, size: int, remedy: str) -> None:
+    """Raise `FormTooLargeError` unless ``size`` bytes are available for a thing that has no other forms."""
+    if size > _ALWAYS and size > (free := available()):
+        got = f"{thing} takes {human(size)}"
+        raise FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
+
+
 @contextmanager
 def told(call: str, form: str, sizes: Mapping[str, int]) -> Iterator[None]:
     """Say in our words when the system refuses memory that it had seemed to have."""

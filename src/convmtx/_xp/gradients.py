@@ -52,6 +52,32 @@ def attached(
     return _jax_function(call, pull)(x, tuple(parts), tuple(numbers))
 
 
+def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array:
+    """The function's array, of arrays that it takes to double precision itself, with its gradients.
+
+    In JAX double precision is off unless somebody turned it on; it is turned on for as long as this takes.
+    """
+    if library(one_of_theirs(arrays)) != "jax":
+        return function(*arrays)
+    import jax
+
+    enabled: Any = getattr(jax, "enable_x64", None)
+    if enabled is None:  # before it left jax.experimental
+        from jax.experimental import enable_x64 as enabled
+
+    def computed(*numbers: Array) -> Array:
+        with enabled(True):
+            return function(*numbers)
+
+    def backward(numbers: Any, gradient: Array) -> Any:
+        with enabled(True):
+            return jax.vjp(function, *numbers)[1](gradient)
+
+    wrapped = jax.custom_vjp(computed)
+    wrapped.defvjp(lambda *numbers: (computed(*numbers), numbers), backward)
+    return wrapped(*arrays)
+
+
 def held(array: Array) -> Array:
     """The same numbers as a constant."""
     if library(array) == "torch":
