@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -61,16 +62,14 @@ def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array
         return function(*arrays)
     import jax
 
-    enabled: Any = getattr(jax, "enable_x64", None)
-    if enabled is None:  # before it left jax.experimental
-        from jax.experimental import enable_x64 as enabled
+    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # where it used to be
 
     def computed(*numbers: Array) -> Array:
-        with enabled(True):
+        with home.enable_x64(True):
             return function(*numbers)
 
     def backward(numbers: Any, gradient: Array) -> Any:
-        with enabled(True):
+        with home.enable_x64(True):
             return jax.vjp(function, *numbers)[1](gradient)
 
     wrapped = jax.custom_vjp(computed)

@@ -19,7 +19,7 @@ from convmtx.solves.answered import finite, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import EPS, Problem, checked
-from convmtx.solves.solver import Solver, scaled, unit_of
+from convmtx.solves.solver import Solver, comes_apart, parts, scaled, unit_of
 from convmtx.solves.solving import Factorization, solve
 from convmtx.structure import decomposed
 from convmtx.taps import taps_of
@@ -115,8 +115,9 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     right = finite(call, "b", as_numpy(call, shaped(call, "b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
         raise ArgumentError(sentence(call, "b is an empty batch", "Wanted data", "Pass at least one array"))
-    unit = unit_of(right)
+    entries, unit = right.size, unit_of(right)
     right = (right / unit).astype(np.result_type(right, problem.dtype, np.float64))
+    right = parts(right) if comes_apart(problem, right) else right  # whose residuals and sizes add up in squares
     curve = _Curve(_spectral(call, problem), right)
     if not curve.values.any() or not right.any():
         got = "op or b is zero"
@@ -131,7 +132,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         scores = curve.curvature(damps)
         chosen = float(damps[_summit(scores)])
     else:
-        level, back = _level(call, noise, right.size) / unit, unit
+        level, back = _level(call, noise, entries) / unit, unit
         scores = residuals - level
         chosen = _crossing(call, curve, damps, level)
     return Damping(chosen * scale, rule, damps * scale, residuals * unit, sizes * unit / scale, scores * back)
