@@ -21,6 +21,8 @@ from convmtx.solves.solution import Factors, Solution
 from convmtx.solves.solver import Solver
 from convmtx.typing import AnyArray, Array
 
+#: What to do about entries that are not finite.
+REPLACE = "Replace them by estimates: entries cannot be left out"
 SINGLE = "float32", "complex64", "float16", "bfloat16"
 
 
@@ -118,11 +120,12 @@ def shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 
 def finite(call: str, name: str, array: AnyArray) -> AnyArray:
-    """An array of NumPy without inf and nan."""
+    """Return an array of NumPy without inf and nan, extended precision in double."""
+    if array.dtype in (np.longdouble, np.clongdouble):
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
-        raise ArgumentError(
-            sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", "Fill or mask them first")
-        )
+        raise ArgumentError(sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", REPLACE))
     return array
 
 

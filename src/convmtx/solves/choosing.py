@@ -10,9 +10,9 @@ import numpy as np
 
 from convmtx._xp import as_numpy, numeric
 from convmtx.algebra import LinearMap
+from convmtx.arguments import number, one_of
 from convmtx.composites import Transposed
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
-from convmtx.geometry.resolve import one_of
+from convmtx.errors import ArgumentError, UnsupportedError, sentence, shown
 from convmtx.operator import ConvOperator
 from convmtx.solves import ways
 from convmtx.solves.answered import finite, shaped
@@ -110,7 +110,9 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     one_of(call, "rule", rule, ("gcv", "lcurve", "discrepancy"))
     if (noise is None) is (rule == "discrepancy"):
         wanted = "The discrepancy principle needs the noise, and the others do not take it"
-        raise ArgumentError(sentence(call, f"rule={rule!r} with noise={noise}", wanted, "Pass its standard deviation"))
+        raise ArgumentError(
+            sentence(call, f"rule={rule!r} with noise={shown(noise)}", wanted, "Pass its standard deviation")
+        )
     problem, scale = scaled(checked(call, op, 0.0, None))
     right = finite(call, "b", as_numpy(call, shaped(call, "b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
@@ -220,10 +222,8 @@ def _least(score: Callable[[AnyArray], AnyArray], damps: AnyArray, at: int) -> f
 
 
 def _level(call: str, noise: Any, count: int) -> float:
-    if not isinstance(noise, int | float | np.floating) or not 0 < noise < np.inf:
-        remedy = "Pass its standard deviation in an entry of b"
-        raise ArgumentError(sentence(call, f"noise={noise!r}", "Wanted a finite number > 0", remedy))
-    return float(noise) * count**0.5
+    remedy = "Pass its standard deviation in an entry of b"
+    return number(call, "noise", noise, "a finite number > 0", remedy, fits=lambda noise: noise > 0) * count**0.5
 
 
 def _crossing(call: str, curve: _Curve, damps: AnyArray, level: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.algebra import LinearMap
+from convmtx.arguments import number
 from convmtx.errors import ArgumentError, sentence
 from convmtx.solves.applied import Applied, applied
 from convmtx.structure.subject import doubled
@@ -87,19 +88,17 @@ def norms(arrays: AnyArray) -> AnyArray:
 def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
     """The problem in double precision, if the arguments make one."""
     subject = doubled(call, op)
-    number = np.asarray(float(damp) if hasattr(damp, "damp") else damp)  # of `choose_damp`
-    if number.ndim or number.dtype.kind not in "iuf" or not np.isfinite(number) or number < 0:
-        got = f"damp={damp!r}"
-        raise ArgumentError(
-            sentence(call, got, "Wanted a finite number >= 0", "cm.choose_damp(op, b, 'gcv') finds one")
-        )
+    remedy = "cm.choose_damp(op, b, 'gcv') finds one"
+    weight = number(
+        call, "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
+    )  # the attribute is that of a `Damping`
     if regularizer is None:
-        return Problem(subject, float(number))
+        return Problem(subject, weight)
     second = doubled(call, regularizer, "regularizer")
     if second.in_shape != subject.in_shape:
         got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
         raise ArgumentError(sentence(call, got, "Wanted equal input shapes", "Make it for op.in_shape"))
-    if not number:
+    if not weight:
         got = "a regularizer with damp=0"
         raise ArgumentError(sentence(call, got, "It would count for nothing", "Pass damp > 0, or leave it out"))
-    return Problem(subject, float(number), second)
+    return Problem(subject, weight, second)

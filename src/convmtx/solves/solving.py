@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
 from convmtx.algebra import LinearMap
+from convmtx.arguments import flag, integer, number, one_of
 from convmtx.errors import ArgumentError, SolveError, sentence
-from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
@@ -242,8 +240,7 @@ def singular(call: str, error: Singular) -> SolveError:
 
 
 def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Asked:
-    if not isinstance(rtol, int | float | np.floating) or isinstance(rtol, bool) or not 0 < rtol < 1:
-        raise ArgumentError(sentence(call, f"rtol={rtol!r}", "Wanted a number between 0 and 1", "Pass 1e-8, say"))
+    rtol = number(call, "rtol", rtol, "a number between 0 and 1", "Pass 1e-8, say", fits=lambda rtol: 0 < rtol < 1)
     if maxiter is not None:
         integer(call, "maxiter", maxiter, 1)
     if callback is not None and not callable(callback):
@@ -251,4 +248,4 @@ def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, thr
         raise ArgumentError(sentence(call, got, "Wanted a function of the iterate", "Pass callback=print, say"))
     flag(call, "progress", progress)
     flag(call, "throw", throw)
-    return Asked(call, float(rtol), maxiter, None, callback, progress)
+    return Asked(call, rtol, maxiter, None, callback, progress)
