@@ -74,7 +74,10 @@ def solve(
     maxiter : int, optional
         Iterations at most; without it as many as there are unknowns, but 1000 at least and 10000 at most.
     x0 : array_like, optional
-        Where iterations start, ``in_shape`` or with the batch; direct methods have no use for it.
+        Where iterations start, ``in_shape`` or with the batch. It changes how soon they end, and not where: it is used
+        if the solution is known to be the only one, that is with a ``damp`` of at least ``sqrt(rtol)`` of the norm of
+        ``op`` and no regularizer, or if one tap outweighs the others. Else ``reason`` says that it is not, as
+        iterations would keep what it has in the null space. Direct methods do not use it.
     callback : callable, optional
         Called after each iteration (of a direct method, once) with a copy of x as the solution has it. If it returns
         True or raises StopIteration, the solution so far is returned; other exceptions go through.
