@@ -15,7 +15,7 @@ from convmtx.composites import Transposed
 from convmtx.errors import ArgumentError, UnsupportedError, sentence, shown
 from convmtx.operator import ConvOperator
 from convmtx.solves import ways
-from convmtx.solves.answered import finite, shaped
+from convmtx.solves.answered import finite, roomy, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import EPS, Problem, checked
@@ -279,6 +279,7 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     """
     call = "wiener"
     ratio = np.asarray(as_numpy(call, numeric(call, "snr", snr)))
+    roomy(call, f"snr of shape {ratio.shape}", ratio.size)
     if ratio.dtype.kind not in "iuf" or not np.isfinite(ratio).all() or not (ratio > 0).all():
         raise ArgumentError(
             sentence(call, "snr is no finite real number > 0", "Wanted a ratio of powers", "Pass 1e3, say")

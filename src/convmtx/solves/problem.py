@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.arguments import number
 from convmtx.errors import ArgumentError, sentence
@@ -16,6 +17,8 @@ from convmtx.structure.subject import doubled
 from convmtx.typing import AnyArray
 
 EPS = float(np.finfo(np.float64).eps)
+#: Bytes of a number in double precision.
+NUMBER = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +91,9 @@ def norms(arrays: AnyArray) -> AnyArray:
 def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
     """The problem in double precision, if the arguments make one."""
     subject = doubled(call, op)
+    rows, columns = subject.shape
+    thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
+    memory.require_for(call, thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
     weight = number(
         call, "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
