@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from convmtx._xp import (
     counterpart,
     frozen,
     gather,
+    is_complex,
     is_numpy,
     itemsize,
     moved,
@@ -25,6 +26,7 @@ from convmtx._xp import (
     reshaped,
     together,
 )
+from convmtx._xp.gradients import in_double_precision
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
@@ -45,9 +47,6 @@ from convmtx.typing import (
     PerAxis,
     Shape,
 )
-
-if TYPE_CHECKING:
-    pass
 
 #: Bytes of windows that `fit_kernel` works on at a time.
 BLOCK_BYTES = 1 << 26
@@ -303,18 +302,21 @@ def fit_kernel(
     Returns
     -------
     array
-        The kernel, of shape ``kernel_shape``, in floating point of at least 32 bits.
+        The kernel, of shape ``kernel_shape``, computed in double precision and returned in that of ``x`` and ``y``,
+        but in at least 32 bits.
 
     Raises
     ------
     ValueError, TypeError
         As for `conv`, and where the shapes of ``x`` and ``y`` do not belong together, or they hold NaN or infinities.
+    MemoryError
+        Where the kernel has so many taps that the factorisation does not fit.
 
     Notes
     -----
     All filters of a group share one matrix of windows. Its QR factorisation is made of blocks of rows, so no more
     than 64 MiB of windows exist at a time; cost ``O(outputs * (C/groups * taps)^2)``. Singular values below
-    ``eps * max(rows, columns)`` of the largest count as zero.
+    ``eps * max(rows, columns)`` of the largest count as zero, with the eps of double precision whatever the types.
 
     Examples
     --------
@@ -344,28 +346,46 @@ def fit_kernel(
     xp = namespace(wanted)
     dtype = xp.result_type(inputs, wanted, 1.0) if xp is np else _floating(xp, inputs, wanted)
     if itemsize(dtype) < 4:
-        dtype = xp.empty(0, dtype=xp.float32).dtype  # no library factorises matrices of fewer bits
+        dtype = xp.empty(0, dtype=xp.float32).dtype  # half precision would lose what was fitted in double
+    elif itemsize(dtype) > (16 if is_complex(dtype) else 8):
+        dtype = np.result_type(np.complex64 if is_complex(dtype) else 0, np.float64)  # nothing is fitted beyond double
+    double = xp.complex128 if is_complex(dtype) else xp.float64
+
+    def fitted(x: Array, y: Array) -> Array:
+        return kernel_of(g, cast(_least_squares(call, g, cast(x, double), cast(y, double)), dtype))
+
+    return in_double_precision(fitted, inputs, wanted)
+
+
+def _least_squares(call: str, g: Geometry, x: Array, y: Array) -> Array:
+    """Taps (F, C/groups, k1..kd) of the shortest kernel that fits, all in double precision.
+
+    In single precision rounding would drown what little of a smooth picture tells the taps apart.
+    """
+    xp, size = namespace(y), itemsize(y.dtype)
     per_f, per_c = g.channels_per_group
     taps, outs = per_c * prod(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
-    x_ = cast(channels_first(g, reshaped(inputs, (-1, *g.in_shape))), dtype)
-    y_ = cast(channels_first(g, reshaped(wanted, (-1, *g.out_shape))), dtype)
-    y_ = reshaped(y_, (-1, g.groups, per_f, *outs))
-    size = max(BLOCK_BYTES // (taps * g.groups * prod(outs[1:]) * itemsize(dtype)), 1)
+    x = channels_first(g, reshaped(x, (-1, *g.in_shape)))
+    y = reshaped(channels_first(g, reshaped(y, (-1, *g.out_shape))), (-1, g.groups, per_f, *outs))
+    row = taps * g.groups * prod(outs[1:]) * size
+    step = min(max(BLOCK_BYTES // row, 1), outs[0])
+    needed = 3 * (step * row + size * g.groups * taps**2)
+    remedy = "Fit fewer taps, or iterate: cm.solve(cm.kernel_operator(x, kernel_shape), y)"
+    memory.require_for(call, f"factorizing windows of {taps} taps", needed, remedy)
     triangle, right = None, None
-    for n in range(x_.shape[0]):
-        for o in range(0, outs[0], size):
-            some = slice(o, min(o + size, outs[0]))
-            rows = reshaped(moved(windows(g, x_[n : n + 1, ...], some), *_rows_first(len(outs))), (g.groups, -1, taps))
-            target = y_[n, :, :, some, ...]
+    for n in range(x.shape[0]):
+        for o in range(0, outs[0], step):
+            some = slice(o, min(o + step, outs[0]))
+            rows = reshaped(moved(windows(g, x[n : n + 1, ...], some), *_rows_first(len(outs))), (g.groups, -1, taps))
+            target = y[n, :, :, some, ...]
             target = reshaped(moved(target, 0, *range(2, 2 + len(outs)), 1), (g.groups, -1, per_f))
             if triangle is not None:
                 rows, target = xp.concat([triangle, rows], axis=1), xp.concat([right, target], axis=1)
             q, triangle = xp.linalg.qr(rows)
             right = xp.matmul(moved(conjugate(q), 0, 2, 1), target)
-    count = max(prod(op._batch) * prod(outs), taps)
-    solved = xp.matmul(xp.linalg.pinv(triangle, rtol=count * float(xp.finfo(dtype).eps)), right)
-    solved = reshaped(moved(solved, 0, 2, 1), (g.out_channels, per_c, *(a.kernel for a in g.axes)))
-    return kernel_of(g, solved)
+    rtol = max(x.shape[0] * prod(outs), taps) * float(np.finfo(float).eps)
+    solved = xp.matmul(xp.linalg.pinv(triangle, rtol=rtol), right)
+    return reshaped(moved(solved, 0, 2, 1), (g.out_channels, per_c, *(a.kernel for a in g.axes)))
 
 
 def _rows_first(d: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from convmtx.errors import FormTooLargeError, sentence
 
 _CGROUP = "/sys/fs/cgroup"
 _ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
+_QUICKLY = 1 << 25  # the same where asking would take as long as what is made of them
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -26,6 +27,13 @@ def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) ->
     wanted = sizes[form] + working
     if wanted > _ALWAYS and wanted > (free := available()):
         raise _too_large(call, form, sizes, working, free)
+
+
+def require_for(call: str, thing: str, size: int, remedy: str) -> None:
+    """Raise `FormTooLargeError` unless ``size`` bytes are available for a thing that has no other forms."""
+    if size > _QUICKLY and size > (free := available()):
+        got = f"{thing} takes {human(size)}"
+        raise FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
 
 
 @contextmanager

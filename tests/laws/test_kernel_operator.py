@@ -78,6 +78,71 @@ def test_kernels_are_fitted_to_half_precision_in_single():
         assert np.allclose(np.asarray(fitted), K, atol=1e-5)
 
 
+def photographed(side, kind=np.float32):
+    """A smooth picture in single precision, as photographs are, and what a blur makes of it."""
+    x = np.cumsum(np.cumsum(np.random.default_rng(0).standard_normal((side, side)), 0), 1)
+    x = ((x - x.min()) / np.ptp(x)).astype(kind)
+    K = np.multiply.outer(np.hanning(9)[1:-1], np.hanning(9)[1:-1])
+    return x, sum(w * x[p : side - 6 + p, q : side - 6 + q].astype(float) for (p, q), w in np.ndenumerate(K)).astype(
+        kind
+    )
+
+
+def by_lstsq(x, y):
+    """NumPy's least squares in double precision on all windows of 7 x 7."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (7, 7)).reshape(-1, 49)
+    wide = np.result_type(x, np.float64)
+    return np.linalg.lstsq(windows.astype(wide), y.ravel().astype(wide), rcond=None)[0].reshape(7, 7)
+
+
+@pytest.mark.parametrize("side", [40, 160])
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_kernels_fitted_in_single_precision_are_those_of_double(side, library, complex_):
+    """At any size: singular values of windows of smooth pictures go down to rounding errors of single precision."""
+    make = {"numpy": lambda: np.asarray, "torch": lambda: pytest.importorskip("torch").tensor,
+            "jax": lambda: pytest.importorskip("jax").numpy.asarray}[library]()  # fmt: skip
+    x, y = photographed(side)
+    if complex_:
+        x, y = x + 1j * x.T, y + 1j * y.T
+    assert x.dtype.itemsize == (8 if complex_ else 4)
+    fitted, wanted = np.asarray(cm.fit_kernel(make(x), make(y), (7, 7))), by_lstsq(x, y)
+    assert fitted.dtype == x.dtype
+    assert np.linalg.norm(fitted - wanted) <= 1e-6 * np.linalg.norm(wanted)
+
+
+def test_kernels_are_fitted_in_double_whatever_the_type():
+    x, y = photographed(40, np.float16)
+    assert np.abs(cm.fit_kernel(x, y, (7, 7)) - by_lstsq(x, y)).max() <= 1e-6 * np.abs(by_lstsq(x, y)).max()
+    x, y = photographed(40, np.longdouble)
+    fitted = cm.fit_kernel(x, y, (7, 7))
+    assert fitted.dtype == np.float64
+    assert np.allclose(fitted, by_lstsq(x.astype(float), y.astype(float)), rtol=1e-6)
+
+
+def test_gradients_of_kernels_that_jax_fits_without_double_precision():
+    """Beside differences of the fit in double precision."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    try:
+        x, y = (jax.numpy.asarray(each) for each in photographed(24))
+        gradient = jax.jit(jax.grad(lambda x: cm.fit_kernel(x, y, (7, 7))[2, 3]))(x)
+        assert gradient.dtype == np.float32
+        x, y, gradient = (np.asarray(each, float) for each in (x, y, gradient))
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    step = gradient / np.linalg.norm(gradient) * 1e-7
+    difference = (by_lstsq(x + step, y) - by_lstsq(x - step, y))[2, 3] / 2e-7
+    assert np.isclose(difference, np.linalg.norm(gradient), rtol=1e-4)
+
+
+def test_more_taps_than_memory_are_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 34)
+    with pytest.raises(MemoryError, match=r"fit_kernel: factorizing windows of 160000 taps takes .* Fit fewer taps"):
+        cm.fit_kernel(np.ones((500, 500)), np.ones((101, 101)), (400, 400))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_not_fitted(bad):
     torch = pytest.importorskip("torch")

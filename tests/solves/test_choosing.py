@@ -171,6 +171,33 @@ def test_residuals_are_as_large_as_the_noise(name):
     assert np.isclose(np.linalg.norm(cm.solve(op, b, damp=r.damp).residual), SIGMA * np.sqrt(b.size), rtol=1e-8)
 
 
+@pytest.mark.parametrize("name", BLURS)
+@pytest.mark.parametrize("kind", [np.complex128, np.complex64])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_choices_for_complex_data(name, kind, batch):
+    """Beside the singular value decomposition of the dense matrix, whatever transforms the map falls apart by."""
+    op, b = data(name, batch)
+    other = data(name, batch)[1][..., ::-1] if op.out_shape[-1] > 2 else b
+    b = ((b + 1j * other) if b.dtype.kind != "c" else b).astype(kind)
+    A, flat = matrix_of(op), b.reshape(-1, op.shape[0]).astype(complex)
+    U, s, _ = np.linalg.svd(A)
+    s = np.pad(s, (0, len(U) - len(s)))
+    energies = (abs(flat @ U.conj()) ** 2).sum(axis=0)
+    left = [damp**2 / (s**2 + damp**2) for damp in cm.choose_damp(op, b).damps]
+    r = cm.choose_damp(op, b, "gcv")
+    assert np.allclose(r.residuals, [np.sqrt(each**2 @ energies) for each in left], rtol=1e-5, atol=1e-9)
+    scores = np.array([each**2 @ energies / each.sum() ** 2 for each in left])
+    trusted = r.damps > 1e-5 * r.damps[-1]
+    assert np.allclose(r.scores[trusted], scores[trusted], rtol=1e-5)
+    noise = 0.5 * np.sqrt((abs(flat) ** 2).mean())
+    damp = cm.choose_damp(op, b, "discrepancy", noise=noise).damp
+    assert np.isclose(np.sqrt((damp**2 / (s**2 + damp**2)) ** 2 @ energies), noise * np.sqrt(b.size), rtol=1e-6)
+    assert np.isclose(np.linalg.norm(b - op(cm.solve(op, b, damp=damp).x)), noise * np.sqrt(b.size), rtol=1e-4)
+    curve = cm.choose_damp(op, b, "lcurve")
+    sizes = [np.sqrt((s**2 / (s**2 + damp**2) ** 2) @ energies) for damp in curve.damps]
+    assert np.allclose(curve.sizes, sizes, rtol=1e-5)
+
+
 def test_scores_are_those_of_the_data_as_they_are():
     op, b = data("circle")
     dense, r = Dense(op, b), cm.choose_damp(op, b, "gcv")

@@ -1,5 +1,7 @@
 """Each kind of preconditioner is the inverse of its definition, built here from scratch, and helps SciPy's solvers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -218,3 +220,66 @@ def test_a_singular_neighbour_is_refused_and_damping_helps():
     with pytest.raises(cm.SolveError, match=r"preconditioner: the Strang's circulant is singular"):
         cm.preconditioner(op, "strang")
     assert_is(cm.preconditioner(op, "strang", damp=DAMP), normal_inverse(circulant(np.array([1.0, -2, 1]), 12)))
+
+
+def peak_of(make):
+    tracemalloc.start()
+    try:
+        make()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+SIZES = {
+    "plane": (K2, (300, 400)), "complex": (K2 + 1j * K2[::-1], (300, 400)),
+    "channels": (RNG.standard_normal((3, 3, 4, 5)), (80, 80, 4)), "long kernel": (RNG.standard_normal(2001), 3000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_fit_is_refused_before_it_is_made(name, kind, monkeypatch):
+    """Where half of what making it takes is there, and all of it as it is known beforehand is not."""
+    K, shape = SIZES[name]
+    if (name, kind) == ("long kernel", "kron"):
+        shape = 2100  # of which singular vectors take seconds
+    op, sizes = cm.conv(K, shape, padding="same"), []
+    monkeypatch.setattr("convmtx.memory.require_for", lambda _call, _thing, size, _remedy: sizes.append(size))
+    cm.preconditioner(cm.conv(K2, (8, 9), padding="same"), kind, damp=DAMP)  # what is imported, is so now
+    peak = peak_of(lambda: cm.preconditioner(op, kind, damp=DAMP))
+    assert peak <= sizes[-1] <= 6 * peak
+    monkeypatch.undo()
+    monkeypatch.setattr("convmtx.memory._QUICKLY", 0)
+    monkeypatch.setattr("convmtx.memory.available", lambda: peak // 2)
+
+    def refused():
+        with pytest.raises(cm.FormTooLargeError, match=r"preconditioner: .* takes .* Available are"):
+            cm.preconditioner(op, kind, damp=DAMP)
+
+    assert peak_of(refused) <= peak / 10 + 1e5
+
+
+@pytest.mark.parametrize("make", [cm.preconditioner, cm.factorize, cm.pinv, cm.inv])
+@pytest.mark.parametrize("side", [10**5, 2**28])
+def test_huge_maps_are_refused_at_once(make, side, monkeypatch):
+    monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 34)
+    op = cm.conv(np.ones((3, 3)), (side, side), padding="same")
+
+    def refused():
+        with pytest.raises(cm.FormTooLargeError, match=f"{make.__name__}: .* takes .* Available are"):
+            make(op)
+
+    assert peak_of(refused) <= 1e6
+
+
+@pytest.mark.parametrize("side", [10**5, 2**28])
+def test_right_hand_sides_that_are_one_number_repeated_are_measured(side, monkeypatch):
+    monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 34)
+    op, b = cm.conv(np.ones((3, 3)), (side, side), padding="same", boundary="wrap"), np.broadcast_to(1.0, (side, side))
+    for call in (cm.solve, cm.choose_damp, lambda op, b: cm.wiener(op, b, 2.0), lambda op, b: cm.wiener(op, b, b)):
+        with pytest.raises(cm.FormTooLargeError, match=r": .* takes .* Available are"):
+            call(op, b)
+    wide = cm.conv(np.ones(10**6), 10**6)
+    with pytest.raises(cm.FormTooLargeError, match=r"solve: a solution of shape \(100000, 1000000\) takes"):
+        cm.solve(wide, np.ones((10**5, 1)), method="lsmr")

@@ -206,6 +206,8 @@ def all_finite(array: Array) -> bool:
     """Whether no entry is NaN or infinite, as far as can be told: of arrays whose values are not known, yes."""
     if is_traced(array):
         return True
+    if library(array) == "jax":  # whose own functions are traced inside jit, even of arrays that are not
+        array = np.asarray(array)
     xp = namespace(array)
     try:
         return bool(xp.all(xp.isfinite(array)))

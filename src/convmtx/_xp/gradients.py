@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,30 @@ def attached(
     if library(x) == "torch":
         return _torch_function().apply(lambda g: pull(as_numpy(call, g), *numbers), x, *parts)
     return _jax_function(call, pull)(x, tuple(parts), tuple(numbers))
+
+
+def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array:
+    """The function's array, of arrays that it takes to double precision itself, with its gradients.
+
+    In JAX double precision is off unless somebody turned it on; it is turned on for as long as this takes.
+    """
+    if library(one_of_theirs(arrays)) != "jax":
+        return function(*arrays)
+    import jax
+
+    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # where it used to be
+
+    def computed(*numbers: Array) -> Array:
+        with home.enable_x64(True):
+            return function(*numbers)
+
+    def backward(numbers: Any, gradient: Array) -> Any:
+        with home.enable_x64(True):
+            return jax.vjp(function, *numbers)[1](gradient)
+
+    wrapped = jax.custom_vjp(computed)
+    wrapped.defvjp(lambda *numbers: (computed(*numbers), numbers), backward)
+    return wrapped(*arrays)
 
 
 def held(array: Array) -> Array:

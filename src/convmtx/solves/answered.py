@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, numeric, one_library, one_of_theirs
 from convmtx._xp.gradients import constants
 from convmtx.algebra import LinearMap
@@ -16,11 +17,13 @@ from convmtx.operator import ConvOperator
 from convmtx.solves.differentiated import Dependence
 from convmtx.solves.iterated import Callback
 from convmtx.solves.outcome import Asked, Outcome
-from convmtx.solves.problem import checked, norms
+from convmtx.solves.problem import NUMBER, checked, norms
 from convmtx.solves.solution import Factors, Solution
 from convmtx.solves.solver import Solver
 from convmtx.typing import AnyArray, Array
 
+#: What to do about entries that are not finite.
+REPLACE = "Replace them by estimates: entries cannot be left out"
 SINGLE = "float32", "complex64", "float16", "bfloat16"
 
 
@@ -43,6 +46,7 @@ def answered(
         one_library(call, array, right)
         right = like(right, array)
     batch = tuple(right.shape[: right.ndim - len(op.out_shape)])
+    roomy(call, f"a solution of shape {batch + op.in_shape}", prod(batch + op.in_shape))
     start = None if x0 is None else _start(call, x0, op, batch)
     if asked.callback is not None:
         asked = asked._replace(callback=_seen(asked.callback, lambda x: outside(x.reshape(batch + op.in_shape))))
@@ -114,15 +118,22 @@ def shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
             "A flattened array has to be reshaped" if tuple(array.shape) == (prod(shape),) else "Batch axes come first"
         )
         raise ArgumentError(sentence(call, f"{name} has shape {tuple(array.shape)}", wanted, remedy))
+    roomy(call, f"{name} of shape {tuple(array.shape)} in double precision", prod(array.shape))
     return array
 
 
+def roomy(call: str, thing: str, count: int) -> None:
+    """Refuse to compute with more numbers than memory holds; those that came may be one that is repeated."""
+    memory.require_for(call, thing, 2 * NUMBER * count, "Solve for a part of it")
+
+
 def finite(call: str, name: str, array: AnyArray) -> AnyArray:
-    """An array of NumPy without inf and nan."""
+    """Return an array of NumPy without inf and nan, extended precision in double."""
+    if array.dtype in (np.longdouble, np.clongdouble):
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
-        raise ArgumentError(
-            sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", "Fill or mask them first")
-        )
+        raise ArgumentError(sentence(call, f"{name} holds inf or nan", "Wanted finite numbers", REPLACE))
     return array
 
 

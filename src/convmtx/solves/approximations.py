@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.boundary import SYMMETRIC, WRAP, ZERO
 from convmtx.errors import UnsupportedError, sentence
 from convmtx.geometry import Axis, Geometry
@@ -49,7 +50,7 @@ def embedded(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFacto
     sizes = [max(map(_room, pair)) for pair in zip(geometry.axes, other.axes, strict=True)]
     blocks = _around(geometry, taps.astype(dtype), sizes)
     second = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
-    return _factors(problem, "embedded circulant", [blocks], [problem.damp * second.matrices()])
+    return _factors(problem, "embedded circulant", [blocks], [second])
 
 
 def _around(geometry: Geometry, taps: AnyArray, sizes: list[int]) -> Blocks:
@@ -134,8 +135,11 @@ def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> 
     return _factors(problem, method, decomposed(geometry, taps_of(geometry, near.kernel), factors=True))
 
 
-def _factors(
-    problem: Problem, method: str, found: list[Blocks], penalties: list[AnyArray] | None = None
-) -> BlockFactors:
+def _factors(problem: Problem, method: str, found: list[Blocks], second: list[Blocks] | None = None) -> BlockFactors:
+    size = sum(blocks.bytes for blocks in [*found, *(second or ())])
+    rows, columns = problem.op.shape
+    thing = f"the {method} for a map of {rows} x {columns}"
+    memory.require_for("preconditioner", thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
     frames: list[Frame] = [frame_of(blocks, False)._replace(inputs_complete=True) for blocks in found]
+    penalties = None if second is None else [problem.damp * blocks.matrices() for blocks in second]
     return BlockFactors(problem, method, frames, [blocks.matrices() for blocks in found], penalties)

@@ -10,16 +10,16 @@ import numpy as np
 
 from convmtx._xp import as_numpy, numeric
 from convmtx.algebra import LinearMap
+from convmtx.arguments import number, one_of
 from convmtx.composites import Transposed
 from convmtx.errors import ArgumentError, UnsupportedError, sentence, shown
-from convmtx.geometry.resolve import number, one_of
 from convmtx.operator import ConvOperator
 from convmtx.solves import ways
-from convmtx.solves.answered import finite, shaped
+from convmtx.solves.answered import finite, roomy, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
 from convmtx.solves.outcome import Made
 from convmtx.solves.problem import EPS, Problem, checked
-from convmtx.solves.solver import Solver, scaled, unit_of
+from convmtx.solves.solver import Solver, comes_apart, parts, scaled, unit_of
 from convmtx.solves.solving import Factorization, solve
 from convmtx.structure import decomposed
 from convmtx.taps import taps_of
@@ -110,14 +110,16 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     one_of(call, "rule", rule, ("gcv", "lcurve", "discrepancy"))
     if (noise is None) is (rule == "discrepancy"):
         wanted = "The discrepancy principle needs the noise, and the others do not take it"
-        got = f"rule={rule!r} with noise={shown(noise)}"
-        raise ArgumentError(sentence(call, got, wanted, "Pass its standard deviation"))
+        raise ArgumentError(
+            sentence(call, f"rule={rule!r} with noise={shown(noise)}", wanted, "Pass its standard deviation")
+        )
     problem, scale = scaled(checked(call, op, 0.0, None))
     right = finite(call, "b", as_numpy(call, shaped(call, "b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
         raise ArgumentError(sentence(call, "b is an empty batch", "Wanted data", "Pass at least one array"))
-    unit = unit_of(right)
+    entries, unit = right.size, unit_of(right)
     right = (right / unit).astype(np.result_type(right, problem.dtype, np.float64))
+    right = parts(right) if comes_apart(problem, right) else right  # whose residuals and sizes add up in squares
     curve = _Curve(_spectral(call, problem), right)
     if not curve.values.any() or not right.any():
         got = "op or b is zero"
@@ -132,7 +134,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         scores = curve.curvature(damps)
         chosen = float(damps[_summit(scores)])
     else:
-        level, back = _level(call, noise, right.size) / unit, unit
+        level, back = _level(call, noise, entries) / unit, unit
         scores = residuals - level
         chosen = _crossing(call, curve, damps, level)
     return Damping(chosen * scale, rule, damps * scale, residuals * unit, sizes * unit / scale, scores * back)
@@ -221,7 +223,7 @@ def _least(score: Callable[[AnyArray], AnyArray], damps: AnyArray, at: int) -> f
 
 def _level(call: str, noise: Any, count: int) -> float:
     remedy = "Pass its standard deviation in an entry of b"
-    return number(call, "noise", noise, "a finite number > 0", remedy, fits=lambda v: v > 0) * count**0.5
+    return number(call, "noise", noise, "a finite number > 0", remedy, fits=lambda noise: noise > 0) * count**0.5
 
 
 def _crossing(call: str, curve: _Curve, damps: AnyArray, level: float) -> float:
@@ -277,6 +279,7 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     """
     call = "wiener"
     ratio = np.asarray(as_numpy(call, numeric(call, "snr", snr)))
+    roomy(call, f"snr of shape {ratio.shape}", ratio.size)
     if ratio.dtype.kind not in "iuf" or not np.isfinite(ratio).all() or not (ratio > 0).all():
         raise ArgumentError(
             sentence(call, "snr is no finite real number > 0", "Wanted a ratio of powers", "Pass 1e3, say")

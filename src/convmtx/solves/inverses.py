@@ -11,9 +11,10 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import is_numpy
 from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, sentence
-from convmtx.geometry.resolve import flag, one_of
+from convmtx.arguments import flag, one_of
+from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, sentence, shown
 from convmtx.solves import outcome
+from convmtx.solves.answered import finite
 from convmtx.solves.approximations import KINDS, approximated
 from convmtx.solves.lu import Singular, of_any_dtype
 from convmtx.solves.outcome import Made
@@ -92,11 +93,7 @@ class Inverse(LinearMap):
         if not is_numpy(x):
             got = f"x is a {type(x).__name__}"
             raise ArgumentTypeError(sentence("op(x)", got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)"))
-        if not np.isfinite(x).all():
-            raise ArgumentError(
-                sentence("op(x)", "x holds inf or nan", "Inverses take finite numbers", "Mask them first")
-            )
-        wanted = np.result_type(self.dtype, x)
+        wanted, x = np.result_type(self.dtype, x), finite("op(x)", "x", x)
         if not len(x):
             return np.zeros((0, *self.out_shape), wanted)
         y = of_any_dtype(self._applied, self.dtype)(x.conj() if self.conjugated else x)
@@ -296,7 +293,7 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     flag(call, "normal", normal)
     problem, scale = scaled(checked(call, op, damp, None))
     if not normal and (problem.damp or op.shape[0] != op.shape[1]):
-        got = f"normal=False with damp={damp} and a matrix of {op.shape[0]} x {op.shape[1]}"
+        got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(sentence(call, got, "Wanted a square map without damping", "Leave out normal=False"))
     factors = approximated(call, problem, kind)
     if factors.missing:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.algebra import LinearMap
 from convmtx.errors import UnsupportedError, sentence
 from convmtx.operator import ConvOperator
+from convmtx.solves.applied import LARGE
 from convmtx.solves.approximations import approximated
 from convmtx.solves.lsmr import LSMR
-from convmtx.solves.problem import Problem
+from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
+from convmtx.structure.subject import sparse
 from convmtx.typing import AnyArray
 
 #: Steps before the first look, and what a preconditioned step costs beside one without.
@@ -30,6 +34,8 @@ FLOOR = 1e-2
 SLACK = 10
 #: Tolerance where nobody asks for one.
 EXACT = 1e-12
+#: Steps of the power method for a norm of which no more than the size matters.
+POWERS = 4
 Callback = Callable[[AnyArray], Any]
 
 
@@ -139,6 +145,23 @@ class Iterative(Factors):
         self.open = preconditioned is None and problem.damp > 0
         self.method = "LSMR" if self.preconditioner is None else f"LSMR, {self.preconditioner.method}"
 
+    @cached_property
+    def clearance(self) -> float:
+        """The least singular value over the largest, as far as that is known from below at once."""
+        stacked, x = Stacked(self.problem), np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
+        for _ in range(POWERS):
+            x = stacked.adjoint(stacked.forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
+        square = float(norms(x)[0]) + stacked.damp**2
+        return max(stacked.damp, dominance(self.problem.op)) / square**0.5 if square else 0.0
+
+    def start(self, x0: AnyArray | None, rtol: float) -> AnyArray | None:
+        """``x0``, if iterations from anywhere end at the same solution.
+
+        They keep what a start has in the null space, and beside small singular values what their tests let through: of
+        x no more than ``sqrt(rtol)`` where the least singular value is ``sqrt(rtol)`` of the largest.
+        """
+        return x0 if x0 is not None and self.clearance >= rtol**0.5 else None
+
     def run(
         self,
         b: AnyArray,
@@ -225,6 +248,26 @@ class Iterative(Factors):
                 break
             state.step()
         return state.x
+
+
+def dominance(op: LinearMap) -> float:
+    """A lower bound of the singular values: 0 unless in each column one entry, in a row of its own, outweighs others.
+
+    Of these rows, divided by the phases of those entries, the Hermitian part's eigenvalues are in Gershgorin's circles,
+    and no singular value of the rows, or of all, is below the least of them.
+    """
+    if not isinstance(op, ConvOperator) or op.nnz > LARGE or op.shape[0] < op.shape[1]:
+        return 0.0
+    matrix = sparse(op)
+    rows = abs(matrix).tocsc().argmax(axis=0).ravel()
+    if np.unique(rows).size < rows.size:
+        return 0.0
+    chosen = matrix[rows]
+    phases = np.sign(chosen.diagonal()).conj()
+    chosen = chosen.multiply(phases[:, None]).tocsr()
+    part = (chosen + chosen.conj().T) / 2
+    diagonal = part.diagonal().real
+    return max(float((2 * diagonal - abs(part).sum(axis=1).ravel()).min()), 0.0)
 
 
 def stopped(callback: Callback, x: AnyArray) -> bool:

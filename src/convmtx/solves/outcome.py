@@ -181,7 +181,8 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
     size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
     memory.require(asked.call, "vectors", {"vectors": size})
     maxiter = limit_of(problem) if asked.maxiter is None else asked.maxiter
-    x0, steps, run = asked.x0, 0, None
+    x0, steps, run = factors.start(asked.x0, asked.rtol), 0, None
+    reason = found.reason if x0 is asked.x0 else f"{found.reason}; x0 is not used, for it might change the solution"
     history: tuple[float, ...] = ()
     with ticking(asked.call, asked.progress, "iterations", maxiter) as bar:
         while True:
@@ -197,7 +198,7 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
             x0 = run.x
     method = "LSMR" if run.preconditioner is None else f"LSMR, {run.preconditioner.method}"
     converged = accepted & run.converged
-    outcome = Outcome(run.x, residual, normal, converged, method, found.reason, steps, history, run.condition)
+    outcome = Outcome(run.x, residual, normal, converged, method, reason, steps, history, run.condition)
     return _judged(problem, b, outcome, run, asked.rtol)
 
 

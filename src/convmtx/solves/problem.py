@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.arguments import number
 from convmtx.errors import ArgumentError, sentence
@@ -16,6 +17,8 @@ from convmtx.structure.subject import doubled
 from convmtx.typing import AnyArray
 
 EPS = float(np.finfo(np.float64).eps)
+#: Bytes of a number in double precision.
+NUMBER = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +91,20 @@ def norms(arrays: AnyArray) -> AnyArray:
 def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
     """The problem in double precision, if the arguments make one."""
     subject = doubled(call, op)
-    chosen = getattr(damp, "damp", damp)  # of `choose_damp`
+    rows, columns = subject.shape
+    thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
+    memory.require_for(call, thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
-    strength = number(call, "damp", chosen, "a finite number >= 0", remedy, fits=lambda v: v >= 0)
+    weight = number(
+        call, "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
+    )  # the attribute is that of a `Damping`
     if regularizer is None:
-        return Problem(subject, strength)
+        return Problem(subject, weight)
     second = doubled(call, regularizer, "regularizer")
     if second.in_shape != subject.in_shape:
         got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
         raise ArgumentError(sentence(call, got, "Wanted equal input shapes", "Make it for op.in_shape"))
-    if not strength:
+    if not weight:
         got = "a regularizer with damp=0"
         raise ArgumentError(sentence(call, got, "It would count for nothing", "Pass damp > 0, or leave it out"))
-    return Problem(subject, strength, second)
+    return Problem(subject, weight, second)

@@ -39,8 +39,8 @@ class Solver:
             nothing = np.zeros(0)
             x = np.zeros((0, *problem.op.in_shape), np.result_type(b, problem.dtype))
             return Outcome(x, nothing, nothing, nothing == 0, "none", "an empty batch", 0, (), np.nan)
-        apart = problem.dtype.kind != "c" and (b.dtype.kind == "c" or (x0 is not None and x0.dtype.kind == "c"))
-        b = b.astype(np.result_type(b, problem.dtype) if not apart else np.complex128, copy=False)
+        apart = comes_apart(problem, b) or (x0 is not None and comes_apart(problem, x0))
+        b = b.astype(np.complex128 if apart else np.result_type(b, problem.dtype), copy=False)
         lengths = norms(b)  # one pass, where looking for the largest entry takes two
         units = np.ones(m)
         for j in np.flatnonzero((lengths < 1e-60) | (lengths > 1e60)):
@@ -59,11 +59,11 @@ class Solver:
             asked = asked._replace(callback=lambda x: callback(whole(x)))
         if x0 is not None:
             x0 = x0 / column(back)
-            asked = asked._replace(x0=np.concatenate([x0.real, x0.imag]) if apart else x0.astype(b.dtype))
+            asked = asked._replace(x0=parts(x0) if apart else x0.astype(b.dtype))
         if (units != 1).any():
             b = b / units.reshape(-1, *(1 for _ in problem.op.out_shape))
         if apart:
-            b = np.concatenate([b.real, b.imag])
+            b = parts(b)
         if asked.x0 is not None:  # to what is zero no relative tolerance leads
             asked = asked._replace(x0=asked.x0 * column(np.asarray(b.reshape(len(b), -1).any(axis=1))))
         found = self._solved(b, asked)
@@ -75,6 +75,16 @@ class Solver:
         return found._replace(
             x=whole(found.x), residual=residual * units, normal_residual=normal * units * scale, converged=converged
         )
+
+
+def comes_apart(problem: Problem, b: AnyArray) -> bool:
+    """Whether a complex batch is solved as its real and imaginary parts, because the problem is real."""
+    return problem.dtype.kind != "c" and b.dtype.kind == "c"
+
+
+def parts(b: AnyArray) -> AnyArray:
+    """Real parts of a complex batch, then imaginary parts: a real batch twice as long."""
+    return np.concatenate([b.real, b.imag])
 
 
 def scaled(problem: Problem) -> tuple[Problem, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from convmtx.algebra import LinearMap
+from convmtx.arguments import flag, integer, number, one_of
 from convmtx.errors import ArgumentError, SolveError, sentence
-from convmtx.geometry.resolve import flag, integer, number, one_of
 from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
@@ -74,7 +74,10 @@ def solve(
     maxiter : int, optional
         Iterations at most; without it as many as there are unknowns, but 1000 at least and 10000 at most.
     x0 : array_like, optional
-        Where iterations start, ``in_shape`` or with the batch; direct methods have no use for it.
+        Where iterations start, ``in_shape`` or with the batch. It changes how soon they end, and not where: it is used
+        if the solution is known to be the only one, that is with a ``damp`` of at least ``sqrt(rtol)`` of the norm of
+        ``op`` and no regularizer, or if one tap outweighs the others. Else ``reason`` says that it is not, as
+        iterations would keep what it has in the null space. Direct methods do not use it.
     callback : callable, optional
         Called after each iteration (of a direct method, once) with a copy of x as the solution has it. If it returns
         True or raises StopIteration, the solution so far is returned; other exceptions go through.
@@ -240,8 +243,7 @@ def singular(call: str, error: Singular) -> SolveError:
 
 
 def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Asked:
-    wanted, remedy = "a number between 0 and 1", "Pass 1e-8, say"
-    rtol = number(call, "rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
+    rtol = number(call, "rtol", rtol, "a number between 0 and 1", "Pass 1e-8, say", fits=lambda rtol: 0 < rtol < 1)
     if maxiter is not None:
         integer(call, "maxiter", maxiter, 1)
     if callback is not None and not callable(callback):

@@ -88,7 +88,7 @@ def _by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Way]:
         if split.rule == "factor":
             make += LARGE * 8 * max(axis.size, axis.out) * min(axis.size, axis.out) ** 2
             each += LARGE * 2 * sum(geometry.shape) * axis.size
-    size = 16 * sum(3.0 * b.count * b.rows * b.columns for b in found)
+    size = float(sum(blocks.bytes for blocks in found))
     factored = "factor" in found[0].rule
     told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
 

@@ -49,6 +49,13 @@ class Blocks:
         return self.geometry.channels_per_group[1] * prod(s.per_input for s in self.splits)
 
     @property
+    def bytes(self) -> int:
+        """Bytes that making the blocks and solving with them takes, about."""
+        numbers = self.count * self.rows * self.columns
+        # Five arrays like the matrices, and four of real numbers for each block.
+        return 80 * numbers + 32 * self.count + sum(split.bytes for split in self.splits)
+
+    @property
     def times(self) -> IntArray:
         """How often each block occurs."""
         each = reduce(np.multiply.outer, (s.times for s in self.splits), np.ones(self.geometry.groups, np.int64))

@@ -54,6 +54,8 @@ class Split:
     inputs: Basis
     #: Of a part, which of its inputs each of its outputs reads through each tap, -1 for none.
     table: IntArray | None = None
+    #: Bytes that making the symbols takes.
+    bytes: int = 0
 
     @cached_property
     def symbols(self) -> AnyArray:
@@ -113,7 +115,8 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
 
     outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
     inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)
-    return Split("fourier", times, per_output, per_input, make, outputs, inputs)
+    each = 64 * size // blocks + 16 * per_output * per_input  # angles, waves and their sums
+    return Split("fourier", times, per_output, per_input, make, outputs, inputs, bytes=axis.kernel * count * each)
 
 
 def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
@@ -156,7 +159,8 @@ def _even(axis: Axis, rule: str, angles: AnyArray, basis: Basis) -> Split:
         symbols: AnyArray = np.cos(np.multiply.outer(angles, positions(axis)))[..., None, None]
         return symbols
 
-    return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis)
+    size = 24 * axis.size * axis.kernel
+    return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis, bytes=size)
 
 
 def _cosine(axis: Axis) -> Split:
@@ -197,6 +201,7 @@ def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
         yield Split(
             rule, np.array([outs]), size, ins, partial(_incidence, rows, ins),
             Positions(axis.out, np.array(all_outputs)), Positions(axis.size, np.array(all_inputs)), rows,
+            bytes=9 * rows.size * ins,
         )  # fmt: skip
 
 
@@ -225,7 +230,10 @@ def factor(axis: Axis, vector: AnyArray) -> Split:
         return symbols
 
     outputs, inputs = Columns(lambda: svd()[0]), Columns(lambda: svd()[2].conj().T)
-    return Split("factor", np.ones(min(axis.out, axis.size), np.int64), 1, 1, make, outputs, inputs)
+    few = min(axis.out, axis.size)
+    numbers = 2 * axis.out * axis.size + 2 * few * (axis.out + axis.size) + 4 * few**2  # matrix, vectors, LAPACK's own
+    size = vector.dtype.itemsize * (numbers + 3 * few * axis.kernel)
+    return Split("factor", np.ones(few, np.int64), 1, 1, make, outputs, inputs, bytes=size)
 
 
 def _incidence(rows: IntArray, size: int) -> AnyArray:

@@ -54,7 +54,8 @@ def double(call: str, kernel: Any) -> AnyArray:
     array = as_numpy(call, kernel)
     array = array.astype(np.result_type(array, np.float64), copy=False)
     if array.dtype.itemsize > 16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
-        array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+        with np.errstate(over="ignore"):  # which is inf, and refused
+            array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not np.isfinite(array).all():
         raise ArgumentError(sentence(call, "the kernel holds inf or nan", "Wanted finite numbers", "Check the kernel"))
     return array
