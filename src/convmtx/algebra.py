@@ -25,10 +25,10 @@ from convmtx._xp import (
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence, shown
-from convmtx.forms import FORMATS, check_format, check_storable, converted, row_indices
+from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.scalars import divisor, multiplier, own_library
-from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -105,8 +105,13 @@ class LinearMap(ABC):
         """(B, *out_shape) to (B, *in_shape), without conjugation."""
 
     @abstractmethod
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
-        """The matrix in CSR form, or as `Coordinates` where `_of` is no array of NumPy."""
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        """The matrix, or these rows, in CSR form, or as `Coordinates` where `_of` is no array of NumPy."""
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        """The transposed matrix, or these rows of it, in the same form."""
+        whole = self._sparse(order, None).T.tocsr()
+        return whole if rows is None else whole[row_array(rows)]
 
     @abstractmethod
     def conj(self) -> LinearMap:

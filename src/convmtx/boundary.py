@@ -27,12 +27,39 @@ class Boundary:
     period: Callable[[int], int]
     #: The map stays Toeplitz: an entry depends on output minus input position (modulo the size) only.
     toeplitz: bool
+    #: Positions q and ``mirror - q`` hold the same; None where the rule mirrors nothing.
+    mirror: int | None = None
+
+    def images(self, places: IntArray, n: int, first: int, last: int) -> tuple[IntArray, IntArray]:
+        """Return the number of an inside position, and a position that holds it, for all from ``first`` to ``last``.
+
+        They are the inside position, its mirror image and both a period on or back; or, where the rule never repeats
+        itself, one interval, the rest of the line for an end that is repeated.
+        """
+        period = self.period(n)
+        if not period:
+            low = np.where(self.inside(np.array(-1), n) == places, np.minimum(first, places), places)
+            high = np.where(self.inside(np.array(n), n) == places, np.maximum(last, places), places)
+            low, high = np.maximum(low, first), np.minimum(high, last)
+            return _spelled(np.arange(places.size), low, high, 1)
+        owners, starts = np.arange(places.size), places
+        if self.mirror is not None:
+            other = np.flatnonzero((self.mirror - 2 * places) % period)
+            owners, starts = np.append(owners, other), np.append(places, self.mirror - places[other])
+        return _spelled(owners, first + (starts - first) % period, np.full_like(starts, last), period)
 
     def __repr__(self) -> str:
         return self.name
 
     def __reduce__(self) -> tuple[Callable[[str], Boundary], tuple[str]]:
         return _by_name, (self.name,)  # rules are told apart by identity, so an unpickled one is the one there is
+
+
+def _spelled(owners: IntArray, first: IntArray, last: IntArray, step: int) -> tuple[IntArray, IntArray]:
+    """Return ``first, first + step, ...`` up to ``last`` for each owner, and the owner beside each number."""
+    counts = np.maximum((last - first) // step + 1, 0)
+    turns = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(owners, counts), np.repeat(first, counts) + turns * step
 
 
 def _zero(q: IntArray, n: int) -> IntArray:
@@ -78,8 +105,8 @@ def _edge(q: IntArray, n: int) -> IntArray:
 
 ZERO = Boundary("zero", _zero, _never, toeplitz=True)
 WRAP = Boundary("wrap", _wrap, _itself, toeplitz=True)
-REFLECT = Boundary("reflect", _reflect, _reflect_period, toeplitz=False)
-SYMMETRIC = Boundary("symmetric", _symmetric, _symmetric_period, toeplitz=False)
+REFLECT = Boundary("reflect", _reflect, _reflect_period, toeplitz=False, mirror=0)
+SYMMETRIC = Boundary("symmetric", _symmetric, _symmetric_period, toeplitz=False, mirror=-1)
 EDGE = Boundary("edge", _edge, _never, toeplitz=False)
 
 BY_NAME = {

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, reduce
-from operator import add, matmul
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted
-from convmtx._xp.sparse import Coordinates
+from convmtx._xp.sparse import Coordinates, narrowed
 from convmtx.algebra import LinearMap
-from convmtx.typing import AnyArray, Array, IntArray, Order, Shape
+from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
     from convmtx.geometry.pattern import Pattern
 
 
-def _of_one_library(array: Array, matrices: Iterable[Any]) -> Iterable[Any]:
-    """Sparse matrices, SciPy's or coordinates, as those of this array's library."""
-    return matrices if is_numpy(array) else (Coordinates.of(matrix, array) for matrix in matrices)
+def _in_library(array: Array, matrix: Any) -> Any:
+    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
+    return matrix if is_numpy(array) else Coordinates.of(matrix, array)
 
 
 class Scaled(LinearMap):
@@ -59,7 +58,7 @@ class Scaled(LinearMap):
         x: AnyArray = self.op._apply_transposed(y) * self.scalar
         return x
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = self.op._sparse(order, rows)
         matrix.data = matrix.data * self.scalar
         return matrix
@@ -107,8 +106,8 @@ class Sum(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(add, (term._apply_transposed(y) for term in self.terms))
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
-        return reduce(add, _of_one_library(self._of, (term._sparse(order, rows) for term in self.terms)))
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return reduce(add, (_in_library(self._of, term._sparse(order, rows)) for term in self.terms))
 
     def conj(self) -> LinearMap:
         return Sum(*(term.conj() for term in self.terms))
@@ -149,10 +148,14 @@ class Product(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors
-        matrices = (first._sparse(order, rows), *(factor._sparse(order, None) for factor in rest))
-        matrix = reduce(matmul, _of_one_library(self._of, matrices))
+        matrix = _in_library(self._of, first._sparse(order, rows))
+        for factor in rest:
+            met = None  # rows of the factor that take part
+            if rows is not None:
+                matrix, met = narrowed(matrix)
+            matrix = matrix @ _in_library(self._of, factor._sparse(order, met))
         matrix.sum_duplicates()
         return matrix
 
@@ -194,9 +197,8 @@ class Transposed(LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return self.op._apply(y)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
-        whole = self.op._sparse(order, None).T.tocsr()
-        return whole if rows is None else whole[rows]
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self.op._sparse_transposed(order, rows)
 
     def _dense(self, order: Order) -> AnyArray:
         return moved(self.op._dense(order), 1, 0)

@@ -31,6 +31,7 @@ from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
+from convmtx.forms import row_array
 from convmtx.geometry import Geometry, Layout, resolve
 from convmtx.operator import ConvOperator
 from convmtx.scalars import beside, divisor, multiplier
@@ -41,10 +42,10 @@ from convmtx.typing import (
     BoundaryLike,
     Channels,
     EngineName,
-    IntArray,
     Order,
     PaddingLike,
     PerAxis,
+    RowNumbers,
     Shape,
 )
 
@@ -155,7 +156,7 @@ class KernelOperator(LinearMap):
         xp = namespace(taps)
         return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         g = self._geometry
         if not is_numpy(self._x):
             numbers = np.arange(1, prod(self._x.shape) + 1).reshape(self._x.shape)
@@ -180,7 +181,7 @@ class KernelOperator(LinearMap):
         kept = np.broadcast_to(inside, values.shape)
         at = tuple(np.broadcast_to(each, values.shape)[kept] for each in (rows_, columns))
         matrix = coo_array((values[kept], at), shape=self.shape).tocsr()
-        return matrix if rows is None else matrix[rows]
+        return matrix if rows is None else matrix[row_array(rows)]
 
     def conj(self) -> KernelOperator:
         """The map of the conjugated input."""

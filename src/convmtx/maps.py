@@ -12,9 +12,11 @@ import numpy as np
 from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
+from convmtx.composites import Product
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
+from convmtx.forms import row_array
 from convmtx.geometry import resolve
-from convmtx.typing import Array, ArrayLike, IntArray, Order, PerAxis, Shape
+from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowNumbers, Shape
 
 
 class Rearranged(LinearMap):
@@ -50,14 +52,16 @@ class Rearranged(LinearMap):
         back = [1 + self.axes.index(a) for a in range(len(self.axes))]
         return moved(reshaped(y, (y.shape[0], *self.between)), 0, *back)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array
 
-        size = self.shape[0]
-        columns = np.arange(size).reshape(self.in_shape, order=order)
-        columns = columns.transpose(self.axes).reshape(self.out_shape).ravel(order)
-        matrix = csr_array((np.ones(size, np.int8), columns, np.arange(size + 1)), shape=self.shape)
-        matrix = matrix if rows is None else matrix[rows]
+        outputs = np.arange(self.shape[0]) if rows is None else row_array(rows)
+        numbers = np.ravel_multi_index(np.unravel_index(outputs, self.out_shape, order), self.out_shape)
+        places = np.unravel_index(numbers, self.between)
+        inputs = tuple(places[self.axes.index(a)] for a in range(len(self.axes)))
+        columns = np.ravel_multi_index(inputs, self.in_shape, order=order)
+        arrays = (np.ones(outputs.size, np.int8), columns, np.arange(outputs.size + 1))
+        matrix = csr_array(arrays, shape=(outputs.size, self.shape[1]))
         if is_numpy(self._of):
             return matrix.astype(self.dtype)
         found = Coordinates.of(matrix, self._of)
@@ -69,9 +73,10 @@ class Rearranged(LinearMap):
 
     @property
     def T(self) -> LinearMap:
-        if self.out_shape != self.between:
-            return super().T
-        return Rearranged(self.out_shape, [self.axes.index(a) for a in range(len(self.axes))], like=self._of)
+        back = Rearranged(self.between, [self.axes.index(a) for a in range(len(self.axes))], like=self._of)
+        if self.out_shape == self.between:
+            return back
+        return Product(back, Rearranged(self.out_shape, range(len(self.out_shape)), self.between, like=self._of))
 
 
 class AlongAxis(LinearMap):
@@ -103,18 +108,23 @@ class AlongAxis(LinearMap):
     def _apply_transposed(self, y: Array) -> Array:
         return _times(y, self.matrix, 1 + self.axis)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if not is_numpy(self.matrix):
             numbers = np.arange(1, prod(self.matrix.shape) + 1).reshape(self.matrix.shape)
             return Coordinates.numbered(AlongAxis(numbers, self.in_shape, self.axis)._sparse(order, rows), self.matrix)
-        from scipy.sparse import csr_array, eye_array, kron
+        from scipy.sparse import csr_array
 
-        slower, faster = prod(self.in_shape[: self.axis]), prod(self.in_shape[self.axis + 1 :])
-        if order == "F":
-            slower, faster = faster, slower
-        inner = kron(csr_array(self.matrix), eye_array(faster, dtype=np.int8), format="csr")
-        matrix = kron(eye_array(slower, dtype=np.int8), inner, format="csr").astype(self.dtype)
-        return matrix if rows is None else matrix[rows]
+        faster = prod(self.in_shape[self.axis + 1 :] if order == "C" else self.in_shape[: self.axis])
+        outputs, inputs = self.matrix.shape
+        wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
+        matrix = csr_array(self.matrix)[wanted // faster % outputs]
+        first = wanted // (faster * outputs) * (faster * inputs) + wanted % faster  # column of input 0
+        columns = matrix.indices * np.int64(faster) + np.repeat(first, np.diff(matrix.indptr))
+        return csr_array((matrix.data, columns, matrix.indptr), shape=(wanted.size, self.shape[1]))
+
+    @property
+    def T(self) -> AlongAxis:
+        return AlongAxis(moved(self.matrix, 1, 0), self.out_shape, self.axis)
 
     def conj(self) -> AlongAxis:
         return AlongAxis(conjugate(self.matrix), self.in_shape, self.axis)
@@ -168,18 +178,34 @@ class Augmented(LinearMap):
         dtype = xp.result_type(first, last)
         return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
-        offset, matrix = self.offset, self.op._sparse(order, None)
-        if order == "F":
-            offset = moved(offset, *reversed(range(offset.ndim)))
-        column = reshaped(offset, (-1,))
-        if not is_numpy(self._of):
-            joined: Any = Coordinates.of(matrix, self._of).beside(like(column, self._of))
-        else:
-            from scipy.sparse import csr_array, hstack
+    def _column(self, order: Order) -> Array:
+        """The offset, flattened."""
+        offset = self.offset if order == "C" else moved(self.offset, *reversed(range(self.offset.ndim)))
+        return like(reshaped(offset, (-1,)), self._of)
 
-            joined = hstack([matrix, csr_array(column[:, None])], format="csr")
-        return joined if rows is None else joined[rows]
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        matrix, column = self.op._sparse(order, rows), self._column(order)
+        if rows is not None:
+            column = namespace(column).take(column, like(row_array(rows), column), axis=0)
+        if not is_numpy(self._of):
+            return Coordinates.of(matrix, self._of).beside(column)
+        from scipy.sparse import csr_array, hstack
+
+        return hstack([matrix, csr_array(column[:, None])], format="csr")
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        if rows is None:
+            return super()._sparse_transposed(order, rows)
+        wanted, column = row_array(rows), self._column(order)
+        inside = np.flatnonzero(wanted < self.op.shape[1])
+        above = self.op._sparse_transposed(order, wanted[inside])
+        places = np.full(wanted.size, inside.size)  # of each row, where the offset is last
+        places[inside] = np.arange(inside.size)
+        if not is_numpy(self._of):
+            return Coordinates.of(above, self._of).above(column)[places]
+        from scipy.sparse import csr_array, vstack
+
+        return vstack([above, csr_array(column[None, :])], format="csr")[places]
 
     def conj(self) -> Augmented:
         return Augmented(self.op.conj(), conjugate(self.offset))

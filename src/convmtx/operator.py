@@ -16,7 +16,7 @@ from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag
 from convmtx.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
-from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, IntArray, Order, RowsLike, Shape, SparseFormat
+from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -351,12 +351,19 @@ class ConvOperator(LinearMap):
         """
         check_format_name("to_sparse", format)
         check_order("to_sparse", order)
-        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, rows)
+        numbers = None if rows is None else forms.row_indices("to_sparse", rows, self.shape[0])
+        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, numbers)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if not is_numpy(self._kernel):
-            return forms.by_coordinates(self._geometry, self._kernel, order, rows)
-        return self.to_sparse("csr", order, rows)
+            return forms.by_coordinates("to_sparse", self._geometry, self._kernel, order, rows)
+        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, "csr", order, rows)
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        if rows is None:
+            return super()._sparse_transposed(order, rows)
+        of_rows = forms.csr_of_rows if is_numpy(self._kernel) else forms.by_coordinates
+        return of_rows("to_sparse", self._geometry, self._kernel, order, rows, transposed=True)
 
     def _dense(self, order: Order) -> AnyArray:
         return self.to_dense(order)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product, zip_longest
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, is_numpy, moved, namespace, together
+from convmtx._xp import cast, gather, halves, is_numpy, moved, namespace, together, widened
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
-from convmtx.geometry import Geometry, Layout, sums
+from convmtx.geometry import Geometry, Layout, Sums, met, sums
 from convmtx.geometry.compose import positions
 from convmtx.typing import Array, IntArray
 
@@ -66,40 +66,56 @@ def channels_back(geometry: Geometry, y: Array) -> Array:
     return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 
-def entries_of(geometry: Geometry, kernel: Array) -> Array:
-    """Every different entry of the matrix, (out_channels, in_channels/groups, entries1..entriesd).
+def entries_of(geometry: Geometry, kernel: Array, filters: range | None = None) -> Array:
+    """Every different entry of the matrix, (out_channels, in_channels/groups, entries1..entriesd), or of some filters.
 
     Along each axis the taps themselves, then the sums of taps that a boundary folds onto one position (`sums`).
     Every form is a gather of these, so forms agree exactly, and a form's gradient is a scatter.
     """
     taps = taps_of(geometry, kernel)
-    for j, axis in enumerate(geometry.axes):
-        several = sums(axis)
+    if filters is not None and len(filters) < geometry.out_channels:
+        taps = taps[filters.start : filters.stop : filters.step, ...]
+    return with_sums(geometry, taps, [sums(axis) for axis in geometry.axes], lambda: [met(a) for a in geometry.axes])
+
+
+def with_sums(
+    geometry: Geometry, taps: Array, groups: Sequence[Sums], stored: Callable[[], Sequence[IntArray]]
+) -> Array:
+    """Taps and behind them, along each axis, their sums; rounded once, and refused beyond an integer type of NumPy.
+
+    ``stored`` lists the entries of each axis that the matrix holds: a sum of some taps on the way to those is none.
+    """
+    if not any(groups):
+        return taps
+    wide = widened(taps)
+    for j, several in enumerate(groups):
         if several:
-            taps = namespace(taps).concat([taps, added(geometry, taps, several, j + 2)], axis=j + 2)
-    return taps
+            wide = namespace(wide).concat([wide, added(geometry, wide, several, j + 2)], axis=j + 2)
+    exact = cast(wide, taps.dtype)
+    if is_numpy(taps) and taps.dtype.kind in "iu" and (wrong := exact != wide).any():
+        there = np.ix_(*(np.arange(n) for n in wide.shape[:2]), *stored())
+        if wrong[there].any():
+            raise _no_such_entry(wide[there][wrong[there]].flat[0], taps.dtype)
+    return exact
+
+
+def _no_such_entry(total: Any, dtype: Any) -> ArgumentError:
+    got = f"a boundary folds taps onto one position, and their sum {total} is no {dtype}"
+    remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
+    return ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
 
 
 def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
-    """Sums of ascending taps along an axis; those beyond an integer type of NumPy are refused.
+    """Sums of ascending taps along an axis.
 
     A map and its transpose read the same kernel in opposite directions, and add in the same order: to the last bit.
     """
-    wide, step = taps, -1 if geometry.transposed else 1
-    whole = is_numpy(taps) and taps.dtype.kind in "iu"
-    if whole and taps.dtype != np.uint64:
-        wide = taps.astype(np.result_type(taps, np.int64))
+    step = -1 if geometry.transposed else 1
     first, *others = (np.array(column) for column in zip_longest(*(each[::step] for each in groups), fillvalue=NOTHING))
-    total = gather(wide, first, axis)
+    total = gather(taps, first, axis)
     for column in others:
-        total = total + gather(wide, column, axis)
-    exact = cast(total, taps.dtype)
-    if whole and (exact != total).any():
-        sum_ = total[exact != total].flat[0]
-        got = f"a boundary folds taps onto one position, and their sum {sum_} is no {taps.dtype}"
-        remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
-        raise ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
-    return exact
+        total = total + gather(taps, column, axis)
+    return total
 
 
 def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
@@ -144,9 +160,10 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)
     dtype = xp.result_type(a, b)
-    a = cast(xp.reshape(a, (groups, outer.out_channels // groups, -1, *a.shape[2:])), dtype)
+    a, b = (widened(cast(taps, dtype)) if halves(dtype) else cast(taps, dtype) for taps in (a, b))
+    a = xp.reshape(a, (groups, outer.out_channels // groups, -1, *a.shape[2:]))
     space = tuple(b.shape[2:])
-    b = cast(xp.reshape(b, (groups, inner.out_channels // groups, -1)), dtype)
+    b = xp.reshape(b, (groups, inner.out_channels // groups, -1))
     total: Any = 0
     for tap in product(*(range(x.kernel) for x in outer.axes)):
         term = xp.matmul(a[(slice(None),) * 3 + tap], b)
@@ -155,4 +172,4 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
             shifted = (p * base.dilation - base.lo) * own.stride + positions(own)
             term = _spread(term, (shifted + axis.lo) // axis.dilation, axis.kernel, j + 2)
         total = total + term
-    return total
+    return cast(total, dtype)

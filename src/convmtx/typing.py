@@ -21,6 +21,7 @@ __all__ = [
     "Order",
     "PaddingLike",
     "PerAxis",
+    "RowNumbers",
     "RowsLike",
     "Shape",
     "SparseFormat",
@@ -30,6 +31,8 @@ AnyArray = NDArray[Any]
 #: Of any library of the array API standard.
 Array = Any
 IntArray = NDArray[np.int64]
+#: Rows of a matrix, counted from 0: in ascending or descending steps, or in any order.
+RowNumbers = range | IntArray
 Shape = tuple[int, ...]
 
 PerAxis = int | Sequence[int]

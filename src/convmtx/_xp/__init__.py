@@ -197,6 +197,20 @@ def cast(array: Array, dtype: Any) -> Array:
     return array if array.dtype == dtype else namespace(array).astype(array, dtype)
 
 
+def halves(dtype: Any) -> bool:
+    """Whether these are real numbers of 16 bits, whose sums are rounded and overflow before anybody expects it."""
+    return "float16" in str(dtype)  # bfloat16 too, in every library
+
+
+def widened(array: Array) -> Array:
+    """Return the array in a type to sum its numbers in: halves in float32, NumPy's integers in 64 bits."""
+    if halves(array.dtype):
+        return cast(array, namespace(array).float32)
+    if is_numpy(array) and array.dtype.kind in "iu" and array.dtype != np.uint64:
+        return cast(array, np.result_type(array, np.int64))
+    return array
+
+
 def as_like(array: Array, other: Array) -> Array:
     """A NumPy array in the library, on the device and in the type of another."""
     return cast(like(array, other), other.dtype)

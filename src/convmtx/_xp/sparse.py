@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +130,12 @@ class Coordinates:
         taken = namespace(values).take(namespace(values).reshape(values, (-1,)), like(matrix.data - 1, values), axis=0)
         return cls(_rows(matrix), matrix.indices.astype(np.int64), taken, matrix.shape)
 
+    @classmethod
+    def compressed(cls, values: Array, columns: IntArray, pointers: IntArray, width: int) -> Coordinates:
+        """Rows one after another, columns ascending in each, with where each row starts."""
+        rows = np.repeat(np.arange(pointers.size - 1), np.diff(pointers))
+        return cls(rows, columns.astype(np.int64, copy=False), values, (pointers.size - 1, width))
+
     @property
     def T(self) -> Coordinates:
         """The transpose."""
@@ -171,6 +177,12 @@ class Coordinates:
         last = Coordinates(np.arange(size), np.full(size, width), column, (size, width + 1))
         return Coordinates(self.rows, self.columns, self.data, last.shape) + last
 
+    def above(self, row: Array) -> Coordinates:
+        """The matrix with one more row."""
+        size, width = self.shape
+        last = Coordinates(np.full(width, size), np.arange(width), row, (size + 1, width))
+        return Coordinates(self.rows, self.columns, self.data, last.shape) + last
+
     def made(self, format: str) -> Any:
         """The library's own sparse array."""
         pointers = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=self.shape[0]))])
@@ -181,6 +193,15 @@ class Coordinates:
         places, inverse = np.unique(rows * shape[1] + columns, return_inverse=True)
         summed = summed_at(places.size, like(inverse, values), values)
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
+
+
+def narrowed(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:
+    """Return the matrix without the columns in which nothing is stored, and the numbers of the others."""
+    if isinstance(matrix, Coordinates):
+        met, columns = np.unique(matrix.columns, return_inverse=True)
+        return replace(matrix, columns=columns, shape=(matrix.shape[0], met.size)), met
+    met, columns = np.unique(matrix.indices, return_inverse=True)
+    return type(matrix)((matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], met.size)), met.astype(np.int64)
 
 
 def _rows(matrix: scipy.sparse.csr_array) -> IntArray:

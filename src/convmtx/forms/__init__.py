@@ -13,12 +13,15 @@ from convmtx._xp.sparse import LIBRARY_FORMATS
 from convmtx.errors import ArgumentError, ArgumentTypeError, RowIndexError, sentence, shown
 from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
+from convmtx.forms.filled import can_cut
 from convmtx.forms.gathered import by_coordinates
-from convmtx.forms.sizes import sizes, working
+from convmtx.forms.layout import block_shape, row_array
+from convmtx.forms.listed import compressed
+from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.forms.view import view
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of
-from convmtx.typing import AnyArray, Array, IntArray, Order, RowsLike, SparseFormat
+from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers, RowsLike, SparseFormat
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -29,7 +32,9 @@ __all__ = [
     "check_format",
     "check_storable",
     "converted",
+    "csr_of_rows",
     "dense_matrix",
+    "row_array",
     "row_indices",
     "sizes",
     "sparse_matrix",
@@ -62,26 +67,32 @@ def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
 
 
 def sparse_matrix(
-    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowsLike | None
+    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers | None
 ) -> scipy.sparse.sparray:
     """The matrix, or some of its rows, as a sparse array of the kernel's library (SciPy's for NumPy), if it fits."""
     if not is_numpy(kernel):
         check_format(call, kernel, format)
+        if rows is not None:
+            return by_coordinates(call, geometry, kernel, order, rows).made(format)
         memory.require(call, "coo", sizes(geometry, kernel.dtype))
-        some = None if rows is None else row_indices(call, rows, geometry.shape[0])
-        return gathered.sparse(geometry, kernel, format, order, some)
+        return gathered.sparse(call, geometry, kernel, format, order)
     check_storable(call, kernel.dtype)
-    if rows is not None:
-        return _rows(call, geometry, kernel, format, order, row_indices(call, rows, geometry.shape[0]))
-    known = sizes(geometry, kernel.dtype)
-    if format == "dia":
-        memory.require(call, "csr", known, working(geometry, "csr"))
-        return converted(call, sparse.csr(geometry, kernel, order), "dia", known)
-    memory.require(call, format, known, working(geometry, format))
+    if not can_cut(rows, geometry, order):
+        assert rows is not None  # all rows are one piece
+        return _some_rows(call, geometry, kernel, format, order, rows)
+    built: SparseFormat = "csr" if format == "dia" else format
+    if rows is None:
+        form, known = str(built), sizes(geometry, kernel.dtype)
+    else:
+        form, known = "rows", {"rows": size_of_rows(geometry, kernel.dtype, built, order, rows)}
+    memory.require(call, form, known, working(geometry, built, order, rows))
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
-    with memory.told(call, format, known):
-        matrix: scipy.sparse.sparray = builders[format](geometry, kernel, order)
-    return matrix
+    with memory.told(call, form, known):
+        matrix: Any = builders[built](geometry, kernel, order, rows)
+    found: scipy.sparse.sparray = matrix
+    if format == "dia":
+        found = converted(call, matrix, "dia", known)
+    return found
 
 
 def check_format(call: str, array: Array, format: SparseFormat) -> None:
@@ -101,24 +112,30 @@ def check_storable(call: str, dtype: np.dtype[Any]) -> None:
         raise ArgumentTypeError(sentence(call, f"the kernel has dtype {dtype}", wanted, remedy))
 
 
-def _rows(
-    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, wanted: IntArray
+def _some_rows(
+    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers
 ) -> scipy.sparse.sparray:
-    from scipy.sparse import csr_array
-
-    shape = (wanted.size, geometry.shape[1])
-    entries = wanted.size * -(-geometry.nnz // geometry.shape[0])
-    memory.require(call, "rows", {"rows": entries * (kernel.dtype.itemsize + 3 * 8)})
-    matrix = csr_array(sparse.some_rows(geometry, entries_of(geometry, kernel), order, wanted), shape=shape)
-    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    matrix = csr_of_rows(call, geometry, kernel, order, rows)
     if format == "bsr":
-        block = sparse.block_shape(geometry, order)
-        return matrix.tobsr(block if _whole(wanted, block[0]) else (1, 1))
+        block = block_shape(geometry, order)
+        return matrix.tobsr(block if _whole(rows, block[0]) else (1, 1))
     return converted(call, matrix, format, {})
 
 
-def _whole(rows: IntArray, size: int) -> bool:
+def csr_of_rows(
+    call: str, geometry: Geometry, kernel: AnyArray, order: Order, rows: RowNumbers, transposed: bool = False
+) -> scipy.sparse.csr_array:
+    """Any rows, in any order, of the matrix or its transpose, if they fit; of a NumPy kernel."""
+    from scipy.sparse import csr_array
+
+    with memory.told(call, "rows", {"rows": 0}):
+        arrays = compressed(call, geometry, kernel, order, rows, transposed)
+    return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
+
+
+def _whole(rows: RowNumbers, size: int) -> bool:
     """Whether the rows are blocks of so many, each whole and in order."""
+    rows = row_array(rows)
     if rows.size % size:
         return False
     blocks = rows.reshape(-1, size)
@@ -139,11 +156,11 @@ def converted(
     return matrix.asformat(format)
 
 
-def row_indices(call: str, rows: RowsLike, count: int) -> IntArray:
-    """A slice, an array of row numbers (negative from the end) or a mask, as row numbers."""
+def row_indices(call: str, rows: RowsLike, count: int) -> RowNumbers:
+    """A slice, an array of row numbers (negative from the end) or a mask, as row numbers; a range where they are."""
     try:
         if isinstance(rows, slice):
-            return np.arange(*rows.indices(count), dtype=np.int64)
+            return range(*rows.indices(count))
         array = np.asarray(rows)
     except (TypeError, ValueError) as error:
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
@@ -151,7 +168,7 @@ def row_indices(call: str, rows: RowsLike, count: int) -> IntArray:
             sentence(call, f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say")
         ) from None
     if array.dtype == bool and array.shape == (count,):
-        return np.flatnonzero(array)
+        return _as_range(np.flatnonzero(array))
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -163,4 +180,12 @@ def row_indices(call: str, rows: RowsLike, count: int) -> IntArray:
         wanted = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
         raise RowIndexError(sentence(call, f"row {bad}", wanted, "Pass rows in that range"))
     array = array.astype(np.int64)
-    return np.where(array < 0, array + count, array)
+    return _as_range(np.where(array < 0, array + count, array))
+
+
+def _as_range(rows: IntArray) -> RowNumbers:
+    """Rows that ascend in equal steps as a range, which is built faster."""
+    if rows.size < 2 or rows[1] <= rows[0]:
+        return rows
+    step = int(rows[1] - rows[0])
+    return range(int(rows[0]), int(rows[-1]) + 1, step) if (np.diff(rows) == step).all() else rows

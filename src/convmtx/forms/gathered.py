@@ -6,19 +6,22 @@ from one small table an axis, so that no array of the size of the matrix becomes
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import convmtx.forms.dense as written
-from convmtx._xp import library, like, moved, namespace, scattered
+from convmtx import memory
+from convmtx._xp import itemsize, library, like, moved, namespace, reshaped, scattered
 from convmtx._xp.sparse import Coordinates, made
-from convmtx.forms import sparse as closed
+from convmtx.forms.filled import Rows, can_cut, csr_arrays, cut_rows
 from convmtx.forms.layout import index_dtype, strides
+from convmtx.forms.listed import compressed
 from convmtx.geometry import Axis, Geometry, runs
 from convmtx.taps import entries_of, wider
-from convmtx.typing import Array, IntArray, Order, SparseFormat
+from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
 
 
 class Table(NamedTuple):
@@ -63,7 +66,8 @@ def dense(geometry: Geometry, entries: Array, order: Order) -> Array:
 
 def _collected(geometry: Geometry, matrix: Array, order: Order, sizes: tuple[int, ...]) -> Array:
     """The transpose of `dense`, of tensors: for each entry the sum of what stands in its places."""
-    numbers, columns, pointers = closed.csr_arrays(geometry, np.arange(prod(sizes)).reshape(sizes), order)
+    pieces = cut_rows(geometry, order, None)
+    numbers, columns, pointers = csr_arrays(pieces, lambda _: np.arange(prod(sizes)).reshape(sizes), np.dtype(np.int64))
     rows = np.repeat(np.arange(geometry.shape[0]), np.diff(pointers))
     places = like(rows * geometry.shape[1] + columns, matrix)
     zeros = matrix.new_zeros(prod(sizes))
@@ -141,24 +145,37 @@ def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: An
     return tuple(each[kept] for each in flat)
 
 
-def sparse(geometry: Geometry, kernel: Array, format: SparseFormat, order: Order, wanted: IntArray | None) -> Any:
-    """The matrix, or the rows wanted, as a sparse array of the kernel's library, its values taken from the kernel."""
-    if library(kernel) == "jax" and wanted is None:
+def sparse(call: str, geometry: Geometry, kernel: Array, format: SparseFormat, order: Order) -> Any:
+    """The matrix as a sparse array of the kernel's library, its values taken from the kernel."""
+    if library(kernel) == "jax":
         entries = entries_of(geometry, kernel)
         xp, sizes = namespace(kernel), tuple(entries.shape)
         numbers, *places = coordinates(geometry, order, sizes, xp)
         return made(format, xp.take(xp.reshape(entries, (-1,)), numbers, axis=0), places, geometry.shape)
-    return by_coordinates(geometry, kernel, order, wanted).made(format)
+    return by_coordinates(call, geometry, kernel, order, None).made(format)
 
 
-def by_coordinates(geometry: Geometry, kernel: Array, order: Order, wanted: IntArray | None) -> Coordinates:
-    """The same with its pattern in NumPy."""
-    entries = entries_of(geometry, kernel)
-    numbered = np.arange(1, prod(entries.shape) + 1).reshape(entries.shape)
-    if wanted is None:
-        arrays, count = closed.csr_arrays(geometry, numbered, order), geometry.shape[0]
-    else:
-        arrays, count = closed.some_rows(geometry, numbered, order, wanted), wanted.size
-    from scipy.sparse import csr_array
+def by_coordinates(
+    call: str, geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers | None, transposed: bool = False
+) -> Coordinates:
+    """Some rows of the matrix or of its transpose, or all of the matrix, with their pattern in NumPy."""
+    if transposed or not can_cut(wanted, geometry, order):
+        assert wanted is not None
+        arrays = compressed(call, geometry, kernel, order, wanted, transposed)
+        return Coordinates.compressed(*arrays, geometry.shape[0 if transposed else 1])
+    pieces = cut_rows(geometry, order, wanted)
+    nnz = sum(rows.nnz for rows in pieces)
+    form = "coo" if wanted is None else "rows"
+    memory.require(call, form, {form: nnz * (itemsize(kernel.dtype) + 2 * 8)}, nnz * 2 * 8)
+    parts: list[Array] = []
 
-    return Coordinates.numbered(csr_array(arrays, shape=(count, geometry.shape[1])), entries)
+    def numbers(rows: Rows) -> AnyArray:
+        entries = entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
+        first = sum(prod(part.shape) for part in parts)
+        parts.append(reshaped(entries, (-1,)))
+        return np.arange(first, first + prod(entries.shape)).reshape(entries.shape)
+
+    places, columns, pointers = csr_arrays(pieces, numbers, np.dtype(np.int64))
+    xp = namespace(kernel)
+    values = xp.take(xp.concat(parts) if parts else reshaped(kernel, (-1,)), like(places, kernel), axis=0)
+    return Coordinates.compressed(values, columns, pointers, geometry.shape[1])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convmtx.geometry import Geometry, Layout, Run
-from convmtx.typing import AnyArray, Order, Shape
+from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
 
 
 class Strides(NamedTuple):
@@ -34,6 +34,19 @@ def strides(geometry: Geometry, shape: Shape, order: Order) -> Strides:
 def channel_leads(geometry: Geometry, order: Order) -> bool:
     """Whether the channel is the slowest axis of the flattened vector (else it is the fastest)."""
     return (geometry.layout is Layout.FIRST) is (order == "C")
+
+
+def block_shape(geometry: Geometry, order: Order, rows: range | None = None) -> tuple[int, int]:
+    """Channel matrices (F/groups, C/groups) where channels flatten fastest and rows are whole; else single entries."""
+    apart = channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1
+    per_f, per_c = geometry.channels_per_group
+    whole = rows is None or (rows.step == 1 and rows.start % per_f == len(rows) % per_f == 0)
+    return (1, 1) if apart or not whole else (per_f, per_c)
+
+
+def row_array(rows: RowNumbers) -> IntArray:
+    """Return row numbers as an array."""
+    return np.arange(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
 
 
 def picked(entries: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:

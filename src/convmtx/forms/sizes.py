@@ -8,25 +8,22 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import itemsize
-from convmtx.forms.layout import channel_leads, index_dtype
+from convmtx.forms.filled import cut_rows
+from convmtx.forms.layout import block_shape, index_dtype
+from convmtx.forms.sparse import whole_columns
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
+from convmtx.typing import Order
 
 
 def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
     """Bytes of each form by name, largest first as a rule; ``dia`` is not among them, for it needs the diagonals."""
     item = itemsize(dtype)
     rows, columns = geometry.shape
-    nnz = geometry.nnz
-    index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
-    per_f, per_c = (1, 1) if channel_leads(geometry, "C") else geometry.channels_per_group  # of a block
     found = {
         "tensor": rows * columns * item,
         "dense": rows * columns * item,
-        "coo": nnz * (item + 2 * index),
-        "csr": nnz * (item + index) + (rows + 1) * index,
-        "csc": nnz * (item + index) + (columns + 1) * index,
-        "bsr": nnz * item + nnz // (per_f * per_c) * index + (rows // per_f + 1) * index,
+        **_stored(geometry, item, geometry.nnz, rows, block_shape(geometry, "C")),
         "view": prod(embedded_shape(geometry)) * item,
         "operator": prod(geometry.kernel_shape) * item,
     }
@@ -35,13 +32,32 @@ def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
     return found
 
 
-def working(geometry: Geometry, format: str) -> int:
+def size_of_rows(geometry: Geometry, dtype: Any, format: str, order: Order, rows: range) -> int:
+    """Bytes of a range of rows that `can_cut`, in a sparse format."""
+    nnz = sum(piece.nnz for piece in cut_rows(geometry, order, rows))
+    block = block_shape(geometry, order, rows)
+    return _stored(geometry, itemsize(dtype), nnz, len(rows), block)[format]
+
+
+def _stored(geometry: Geometry, item: int, nnz: int, rows: int, block: tuple[int, int]) -> dict[str, int]:
+    """Bytes of each sparse form of so many rows and entries."""
+    columns = geometry.shape[1]
+    index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
+    return {
+        "coo": nnz * (item + 2 * index),
+        "csr": nnz * (item + index) + (rows + 1) * index,
+        "csc": nnz * (item + index) + (columns + 1) * index,
+        "bsr": nnz * item + nnz // prod(block) * index + (rows // block[0] + 1) * index,
+    }
+
+
+def working(geometry: Geometry, format: str, order: Order, rows: range | None = None) -> int:
     """Bytes that making a sparse form takes beside the form: row pointers twice, and what coordinates start from."""
-    rows, columns = geometry.shape
-    lines = columns if format == "csc" else rows
-    pointers = 2 * 8 * lines
+    pieces = cut_rows(geometry, order, rows)
+    count, nnz = sum(piece.size for piece in pieces), sum(piece.nnz for piece in pieces)
+    pointers = 2 * 8 * (geometry.shape[1] if format == "csc" else count)
     if format == "coo":
-        return pointers + 8 * rows
-    if format == "csc" and geometry.T is None:  # converted from csr
-        return pointers + geometry.nnz * 16
+        return pointers + 8 * count
+    if format == "csc" and whole_columns(geometry, pieces) is None:  # converted from csr
+        return pointers + nnz * 16
     return pointers

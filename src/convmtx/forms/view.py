@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp import widened
 from convmtx.errors import NotToeplitzError, sentence
 from convmtx.geometry import Axis, Geometry
-from convmtx.taps import added, taps_of
+from convmtx.taps import added, entries_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
 
@@ -49,9 +50,14 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
                 )
             )
     taps = taps_of(geometry, kernel)
+    dtype = taps.dtype
+    if any(not axis.zero_outside for axis in geometry.axes):
+        taps = widened(taps)
+        if taps.dtype != dtype:
+            entries_of(geometry, kernel)  # refuses entries that the type does not hold
     channels, space = embedded_shape(geometry)[:2], embedded_shape(geometry)[2:]
     # Channels inside: the taps lie together, and few pages of the zeros are ever touched.
-    embedded = np.zeros((*space, *channels), taps.dtype).transpose(len(space), len(space) + 1, *range(len(space)))
+    embedded = np.zeros((*space, *channels), dtype).transpose(len(space), len(space) + 1, *range(len(space)))
     per_f, per_c = geometry.channels_per_group
     places = []
     for j, axis in enumerate(geometry.axes):

@@ -62,6 +62,11 @@ class Axis:
         """The axis padded or cropped at its end so that it has ``count`` outputs."""
         return replace(self, hi=(count - 1) * self.stride + self.span - self.stretched - self.lo)
 
+    def restricted(self, outputs: range) -> Axis:
+        """Return the axis whose outputs are these alone: the same windows, so its pads shift and its stride grows."""
+        first = replace(self, stride=self.stride * outputs.step, lo=self.lo - outputs.start * self.stride)
+        return first.with_outputs(len(outputs))
+
     @property
     def reads_outside(self) -> bool:
         """Whether any tap of any output falls outside the stretched input."""

@@ -82,6 +82,13 @@ class Geometry:
     def toeplitz(self) -> bool:
         return all(a.toeplitz for a in self.axes)
 
+    def restricted(self, outputs: tuple[range, ...]) -> Geometry:
+        """Return the map to these outputs of each spatial axis alone, for the same kernel array."""
+        axes = tuple(
+            axis if len(own) == axis.out else axis.restricted(own) for axis, own in zip(self.axes, outputs, strict=True)
+        )
+        return replace(self, axes=axes)
+
     @property
     def T(self) -> Geometry | None:
         """Geometry of the transpose, for the same kernel array; None where that is no convolution."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING
 from convmtx.geometry.axis import Axis
+from convmtx.geometry.reads import Sums
 from convmtx.typing import IntArray
 
 _CHUNK = 1 << 20  # table entries looked at together
@@ -117,13 +118,18 @@ def runs(axis: Axis) -> tuple[Run, ...]:
     return _numbered(axis)[0]
 
 
-def sums(axis: Axis) -> tuple[tuple[int, ...], ...]:
+def sums(axis: Axis) -> Sums:
     """The different sets of taps, two or more and ascending, that share a column anywhere on the axis."""
     return _numbered(axis)[1]
 
 
+def met(axis: Axis) -> IntArray:
+    """Return the numbers of the entries, taps and sums, that some output of the axis meets."""
+    return np.unique(np.concatenate([run.entries for run in runs(axis)]))
+
+
 @lru_cache(maxsize=512)
-def _numbered(axis: Axis) -> tuple[tuple[Run, ...], tuple[tuple[int, ...], ...]]:
+def _numbered(axis: Axis) -> tuple[tuple[Run, ...], Sums]:
     first, last = axis.interior
     found = (*_outside(axis, 0, first), *_interior(axis, first, last), *_outside(axis, last, axis.out))
     seen: dict[tuple[int, ...], int] = {}

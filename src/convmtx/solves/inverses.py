@@ -13,6 +13,7 @@ from convmtx._xp import is_numpy
 from convmtx.algebra import LinearMap
 from convmtx.arguments import flag, one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, sentence, shown
+from convmtx.forms import row_array
 from convmtx.solves import outcome
 from convmtx.solves.answered import finite
 from convmtx.solves.approximations import KINDS, approximated
@@ -22,7 +23,7 @@ from convmtx.solves.problem import Problem, checked
 from convmtx.solves.solution import Factors
 from convmtx.solves.solver import scaled
 from convmtx.solves.solving import METHODS, Method, singular
-from convmtx.typing import AnyArray, IntArray, Order, Shape
+from convmtx.typing import AnyArray, Order, RowNumbers, Shape
 
 
 class Inverse(LinearMap):
@@ -128,23 +129,29 @@ class Inverse(LinearMap):
         return _again, (self.again, self.side, self.conjugated)
 
     def _dense(self, order: Order) -> AnyArray:
+        return self._columns_of_matrix(order, range(self.shape[1]))
+
+    def _columns_of_matrix(self, order: Order, chosen: RowNumbers) -> AnyArray:
+        """Some columns, dense: the solution for each unit vector."""
         rows, columns = self.shape
-        memory.require("to_dense", "dense", {"dense": self.dtype.itemsize * rows * columns}, 64 * rows * columns)
-        identity = np.eye(columns, dtype=self.dtype).reshape(
-            -1, *reversed(self.in_shape) if order == "F" else self.in_shape
+        count = len(chosen)
+        memory.require(
+            "to_dense", "dense", {"dense": self.dtype.itemsize * rows * count}, 64 * max(rows, columns) * count
         )
+        identity = np.zeros((count, columns), self.dtype)
+        identity[np.arange(count), row_array(chosen)] = 1
+        identity = identity.reshape(-1, *reversed(self.in_shape) if order == "F" else self.in_shape)
         if order == "F":
             identity = identity.transpose(0, *range(len(self.in_shape), 0, -1))
         y = self._apply(identity)
         if order == "F":
             y = y.transpose(0, *range(len(self.out_shape), 0, -1))
-        return np.ascontiguousarray(y.reshape(columns, rows).T)
+        return np.ascontiguousarray(y.reshape(count, rows).T)
 
-    def _sparse(self, order: Order, rows: IntArray | None) -> Any:
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array
 
-        matrix = csr_array(self._dense(order))
-        return matrix if rows is None else matrix[rows]
+        return csr_array(self._dense(order) if rows is None else self.T._columns_of_matrix(order, rows).T)
 
 
 def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Inverse:
