@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from numbers import Real
 from operator import index
 from typing import Any, TypeVar, get_args
+
+import numpy as np
 
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, ZERO, Boundary
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
@@ -327,3 +330,24 @@ def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:
         before, after = (drop // 2, drop - drop // 2) if mode == "same" else (drop, drop)
         axes.append(Axis(size, k, lo=k - 1 - before, hi=k - 1 - after))
     return _fits(call, Geometry(tuple(axes), flip=True))
+
+
+def number(
+    call: str,
+    name: str,
+    value: Any,
+    wanted: str = "a finite number",
+    remedy: str = "Pass a float",
+    *,
+    fits: Callable[[float], bool] = lambda _: True,
+) -> float:
+    """Return a finite real number as a float; ``fits`` says which are allowed, ``wanted`` and ``remedy`` in words."""
+    try:
+        real = float(value) if isinstance(value, Real) and not isinstance(value, bool | np.bool_) else None
+    except OverflowError:
+        real = None
+    if real is None or not np.isfinite(real) or not fits(real):
+        large = isinstance(value, int) and value.bit_length() > 200  # Python refuses to print those of 4300 digits
+        got = f"an integer of {value.bit_length()} bits" if large else repr(value)[:80]
+        raise ArgumentError(sentence(call, f"{name}={got}", f"Wanted {wanted}", remedy))
+    return real

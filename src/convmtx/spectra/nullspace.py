@@ -49,7 +49,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     array([[1., 1., 1., 1.]])
     """
     call = "null_space"
-    limited(call, tol)
+    tol = limited(call, tol)
     subject, scale = scaled(doubled(call, op))
     tol = None if tol is None else tol / scale
     rows, columns = subject.shape

@@ -149,18 +149,22 @@ def _second_difference(axis: Axis) -> bool:
     return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
-def _even(axis: Axis, rule: str, angles: AnyArray, basis: Basis) -> Split:
-    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine."""
+def _even(axis: Axis, rule: str, frequencies: IntArray, half: int, basis: Basis) -> Split:
+    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine.
+
+    Of angles ``pi f q / half``, whole turns are left out before anything is rounded.
+    """
 
     def make() -> AnyArray:
-        symbols: AnyArray = np.cos(np.multiply.outer(angles, positions(axis)))[..., None, None]
+        turned = np.multiply.outer(frequencies, positions(axis)) % (2 * half)
+        symbols: AnyArray = np.cos(np.pi * turned / half)[..., None, None]
         return symbols
 
     return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis)
 
 
 def _cosine(axis: Axis) -> Split:
-    return _even(axis, "cosine", np.pi * np.arange(axis.size) / axis.size, Cosines(axis.size, "cosine"))
+    return _even(axis, "cosine", np.arange(axis.size), axis.size, Cosines(axis.size, "cosine"))
 
 
 def whole_sample(axis: Axis) -> Split:
@@ -168,12 +172,11 @@ def whole_sample(axis: Axis) -> Split:
 
     So it tells eigenvalues, and not singular values.
     """
-    angles = np.pi * np.arange(axis.size) / max(axis.size - 1, 1)
-    return _even(axis, "whole sample", angles, WholeSamples(axis.size))
+    return _even(axis, "whole sample", np.arange(axis.size), max(axis.size - 1, 1), WholeSamples(axis.size))
 
 
 def _sine(axis: Axis) -> Split:
-    return _even(axis, "sine", np.pi * np.arange(1, axis.size + 1) / (axis.size + 1), Cosines(axis.size, "sine"))
+    return _even(axis, "sine", np.arange(1, axis.size + 1), axis.size + 1, Cosines(axis.size, "sine"))
 
 
 def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
