@@ -165,6 +165,6 @@ def outward_to(dtype: Any, lower: float, upper: float) -> tuple[float, float]:
     """Ends that a type of fewer digits holds, rounded outward: a value that is rounded to it lies between them."""
     with np.errstate(over="ignore"):
         low, high = np.asarray(lower).astype(dtype), np.asarray(upper).astype(dtype)
-    low = np.nextafter(low, dtype.type(0)) if low > lower else low
-    high = np.nextafter(high, dtype.type(np.inf)) if high < upper else high
+    low = np.nextafter(low, dtype.type(0)) if float(low) > lower else low
+    high = np.nextafter(high, dtype.type(np.inf)) if float(high) < upper else high
     return float(low), float(high)

@@ -73,7 +73,7 @@ def eigvals(op: LinearMap) -> Certified:
     memory.require(call, "eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
     subject, scale = scaled(subject)
     if isinstance(subject, ConvOperator):
-        require_along(call, *subject.geometry.axes)
+        require_along(call, *subject.geometry.axes, split=True)
     similar = balanced(subject)
     found = _of_blocks(similar)
     return times(_of_matrix(call, similar) if found is None else found, scale)
@@ -150,7 +150,7 @@ def _eigenvalues(matrices: AnyArray, error: float, often: AnyArray) -> _Part:
     elif (apart := _apart(matrices, 1)) <= 64 * near:
         values, slack = np.linalg.eigvalsh(matrices), np.full(matrices.shape[:2], near + apart)
     elif (apart := _apart(matrices - mean, -1)) <= 64 * near:
-        values = mean[:, :, 0].max(axis=1, keepdims=True) + 1j * np.linalg.eigvalsh(-1j * (matrices - mean))
+        values = mean[:, 0, :1] + 1j * np.linalg.eigvalsh(-1j * (matrices - mean))
         slack = np.full(matrices.shape[:2], near + apart)
     else:
         values, vectors = np.linalg.eig(matrices)

@@ -45,7 +45,7 @@ class Way(NamedTuple):
 def way(op: ConvOperator) -> Way:
     """The way of least work."""
     geometry = op.geometry
-    require_along("singular values", *geometry.axes)
+    require_along("singular values", *geometry.axes, split=True)
     return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
 
 
@@ -92,6 +92,7 @@ def _by_blocks(geometry: Geometry, found: list[Blocks], size: float) -> Way:
 
 
 def _fits(blocks: Blocks) -> None:
+    """Refuse blocks that memory does not hold, or all frequencies of an axis."""
     size = 3 * blocks.count * blocks.rows * blocks.columns * 16
     _room(f"blocks of {blocks.rows} x {blocks.columns} take", size)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import conjugate, floating, is_complex, is_numpy, namespace, numeric
+from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
@@ -153,7 +153,8 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
 
     shapes = (op.out_shape, op.in_shape, (), (), ())
     dtype = np.result_type(floating(op.kernel), np.float32)
-    real = np.empty(0, dtype).real.dtype
+    held_as = like(np.empty(0, dtype).real, op.kernel).dtype  # JAX has no float64 unless it is told to
+    real = np.dtype(f"f{namespace(op.kernel).finfo(held_as).bits // 8}")
     u, v, exact, lower, upper = constants(call, computed, [op.kernel], shapes, dtype)
     xp = namespace(op.kernel)
     value = xp.sum(conjugate(u) * op(v))

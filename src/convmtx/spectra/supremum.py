@@ -16,12 +16,13 @@ from math import ceil, gcd, lcm, pi, prod
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import UnsupportedError, sentence
+from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.rounding import of_decomposition
 from convmtx.structure import coupled, small
+from convmtx.structure.subject import ALWAYS
 from convmtx.typing import AnyArray
 
 #: Radians that types times half-widths of a first cell add up to, at most.
@@ -31,18 +32,20 @@ FIRST = 0.4
 WORK, OVERHEAD, TAP = 2e9, 4e3, 4
 #: Bytes of symbols on the first grid that one transform makes, where sums over taps would do.
 TRANSFORMED = 1 << 28
-#: Taps times frequencies that are summed on the first grid, some minutes of work.
-LONGEST = 1e11
+#: Taps times frequencies that are summed on the first grid, at most: some seconds of work.
+SUMMED = 1e10
 #: Numbers of symbols that are made together.
 PIECE = 1 << 22
 
 
 def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> tuple[float, float]:
     """Lower and upper bound over all frequencies of `coarsest` axes."""
+    from scipy.fft import next_fast_len
+
     d = len(axes)
-    several = [lcm(axis.stride, axis.input_dilation) for axis in axes]
+    several = _several(axes)
     types = np.array([(axis.span - 1) / (2 * n) for axis, n in zip(axes, several, strict=True)])
-    counts = [max(ceil(pi * d * kind / FIRST), 1) for kind in types]
+    counts = [next_fast_len(max(ceil(pi * d * kind / FIRST), 1)) for kind in types]
     half = np.array([pi / n for n in counts])
     each = OVERHEAD + prod(taps.shape[:2]) * min(taps.shape[0] // groups, taps.shape[1]) * prod(several)
     each += TAP * taps.size * prod(several)
@@ -70,7 +73,7 @@ def _slack(taps: AnyArray, groups: int, axes: Sequence[Axis]) -> float:
     space = tuple(range(3, sizes.ndim))
     size = np.sqrt(sizes.sum(axis=(2, *space)).max()) * np.sqrt(sizes.sum(axis=(1, *space)).max())
     roundings = sum(axis.kernel + 10 * int(np.abs(positions(axis)).max()) + 10 for axis in axes)
-    several = prod(lcm(axis.stride, axis.input_dilation) for axis in axes)
+    several = prod(_several(axes))
     return EPS * (roundings + of_decomposition(taps.shape[0] // groups * several, taps.shape[1] * several)) * float(size)
 
 
@@ -81,31 +84,56 @@ def _centres(at: AnyArray, counts: Sequence[int]) -> AnyArray:
 
 def _on_grid(taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Sequence[int]) -> AnyArray:
     """Norms of the symbol in the middle of all cells of the first grid; of real taps half of them, for symmetry."""
-    real = taps.dtype.kind != "c"  # conjugate frequencies have conjugate symbols
-    first = (counts[0] + 1) // 2 if real else counts[0]
+    first = counts[0] if taps.dtype.kind == "c" else (counts[0] + 1) // 2  # conjugate frequencies, conjugate symbols
     count = first * prod(counts[1:])
-    size = 16 * prod(taps.shape[:2]) * prod(counts)
-    plain = all(axis.stride == axis.dilation == axis.input_dilation == 1 for axis in axes)
-    if plain and (size <= TRANSFORMED or count * taps.size > LONGEST):
-        memory.require("sup_norm", "symbol", {"symbol": size}, 2 * size)
-        symbols = _transformed(taps, counts)[:, :, :first]
-        matrices = symbols.reshape(groups, -1, taps.shape[1], count).transpose(0, 3, 1, 2)
-        return np.max([small.largest(each) for each in matrices], axis=0)
-    if count * taps.size > LONGEST:
-        got = f"a kernel of {taps.size} taps"
-        wanted = f"Its symbol at {count} frequencies takes too long"
-        raise UnsupportedError(sentence("sup_norm", got, wanted, "Use cm.norm_bound(op, 'young')"))
-    return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
+    lengths = [n * turns for n, turns in zip(counts, _several(axes), strict=True)]
+    size = 16 * prod(taps.shape[:2]) * prod(lengths)
+    if size > TRANSFORMED and float(count) * taps.size <= SUMMED:
+        return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
+    if size > ALWAYS and 4 * size > (free := memory.available()):
+        got = f"the symbol of {taps.size} taps at as many frequencies as it takes has {memory.human(size)}"
+        remedy = "Use cm.norm_bound(op, 'young'), which looks at no frequencies"
+        raise FormTooLargeError(sentence("sup_norm", got, f"Available are {memory.human(free)}", remedy))
+    matrices = _transformed(taps, groups, axes, counts, lengths)[:, :first]
+    matrices = matrices.reshape(groups, count, *matrices.shape[-2:])
+    norms: AnyArray = np.max([small.largest(each) for each in matrices], axis=0)
+    return norms
 
 
-def _transformed(taps: AnyArray, counts: Sequence[int]) -> AnyArray:
-    """The symbol in the middle of all cells of the first grid, (F, C/groups, *counts)."""
+def _transformed(
+    taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Sequence[int], lengths: Sequence[int]
+) -> AnyArray:
+    """The symbol in the middle of all cells of the first grid, (groups, *counts, rows, columns), by one transform.
+
+    With the lcm L of stride and input dilation, n cells and ``frequency / L = 2 pi (m + 1/2) / (n L)``, all that are
+    coupled are one transform of length ``n L``.
+    """
     from scipy import fft
 
-    for j, n in enumerate(counts):
-        taps = taps * np.exp(1j * pi / n * np.arange(taps.shape[j + 2])).reshape(-1, *(1,) * (len(counts) - 1 - j))
-    transformed: AnyArray = fft.ifftn(taps, counts, range(2, 2 + len(counts)), norm="forward", overwrite_x=True)
-    return transformed
+    d, several = len(axes), _several(axes)
+    spread = taps.astype(complex)
+    for j, (axis, length) in enumerate(zip(axes, lengths, strict=True)):
+        waves = np.exp(1j * np.pi * (positions(axis) / length)).reshape(-1, *(1,) * (d - 1 - j))
+        placed = np.zeros((*spread.shape[: j + 2], length, *spread.shape[j + 3 :]), complex)
+        placed[(slice(None),) * (j + 2) + (positions(axis) % length,)] = spread * waves  # a window is no longer
+        spread = placed
+    total = fft.ifftn(spread, axes=range(2, 2 + d), norm="forward", overwrite_x=True)
+    split = [number for pair in zip(several, counts, strict=True) for number in pair]
+    total = total.reshape(groups, -1, taps.shape[1], *split)
+    for j, (axis, turns) in enumerate(zip(axes, several, strict=True)):
+        outs, ins = turns // axis.stride, turns // axis.input_dilation
+        turn = np.arange(turns)
+        table = np.zeros((turns, outs, ins))
+        table[turn, turn % outs, turn % ins] = 1 / np.sqrt(axis.stride * axis.input_dilation)
+        total = np.tensordot(total, table, ([3 + j], [0]))
+    behind = range(3 + d, 3 + 3 * d)  # (G, f, c, n1..nd, outs1, ins1, ...)
+    total = total.transpose(0, *range(3, 3 + d), 1, *behind[0::2], 2, *behind[1::2])
+    return total.reshape(groups, *counts, prod(total.shape[1 + d : 2 + 2 * d]), -1)
+
+
+def _several(axes: Sequence[Axis]) -> list[int]:
+    """Frequencies that are coupled along each axis."""
+    return [lcm(axis.stride, axis.input_dilation) for axis in axes]
 
 
 def coarsest(axis: Axis) -> Axis:
@@ -122,7 +150,7 @@ def symbol_norms(taps: AnyArray, groups: int, axes: Sequence[Axis], points: AnyA
     per_f, per_c = taps.shape[0] // groups, taps.shape[1]
     total = taps.reshape(groups, 1, per_f, 1, per_c, 1, *taps.shape[2:])  # (G, point, f, outs, c, ins, k1..kd)
     found = []
-    several = [lcm(axis.stride, axis.input_dilation) for axis in axes]
+    several = _several(axes)
     numbers = taps.size * several[0] + sum(n**2 * axis.kernel for n, axis in zip(several, axes, strict=True))
     size = max(1, PIECE // numbers)
     for first in range(0, len(points), size):

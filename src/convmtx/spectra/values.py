@@ -214,7 +214,7 @@ def _decomposed(op: LinearMap, k: int, which: Which) -> tuple[iterated.Triplets,
         return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0), slack
     if which == "smallest" or not isinstance(op, ConvOperator):
         return None
-    require_along("singular values", *op.geometry.axes)
+    require_along("singular values", *op.geometry.axes, split=True)
     found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
     if not found or sum(blocks.work for blocks in found) > DECOMPOSED:
         return None

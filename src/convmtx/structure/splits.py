@@ -182,6 +182,11 @@ def _sine(axis: Axis) -> Split:
 def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
     """Outputs and inputs that are joined by taps, directly or through others; equal parts are copies of the first."""
     table = axis.table()
+    if axis.kernel == 1 and axis.zero_outside and merged:  # no input is read twice
+        outputs = np.flatnonzero(table[:, 0] != NOTHING)
+        if outputs.size:
+            yield _part("parts", axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
+        return
     numbers, count = _joined(table, axis.size)
     outputs_of, inputs_of = _by_number(numbers[: axis.out], count), _by_number(numbers[axis.out :], count)
     local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
@@ -196,11 +201,16 @@ def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
             all_inputs.append(inputs)
     rule = "whole" if count == 1 else "parts"
     for rows, all_outputs, all_inputs in found.values():
-        (outs, size), ins = np.array(all_outputs).shape, len(all_inputs[0])
-        yield Split(
-            rule, np.array([outs]), size, ins, partial(_incidence, rows, ins),
-            Positions(axis.out, np.array(all_outputs)), Positions(axis.size, np.array(all_inputs)), rows,
-        )  # fmt: skip
+        yield _part(rule, axis, rows, np.array(all_outputs), np.array(all_inputs))
+
+
+def _part(rule: str, axis: Axis, rows: IntArray, outputs: IntArray, inputs: IntArray) -> Split:
+    """A part and its copies, from the table of the first and the outputs and inputs (copies, of a part) of all."""
+    (often, per_output), per_input = outputs.shape, inputs.shape[1]
+    return Split(
+        rule, np.array([often]), per_output, per_input, partial(_incidence, rows, per_input),
+        Positions(axis.out, outputs), Positions(axis.size, inputs), rows,
+    )  # fmt: skip
 
 
 def connected(axis: Axis) -> bool:
