@@ -25,7 +25,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.boundary import NOTHING
 from convmtx.operator import ConvOperator
-from convmtx.spectra import entrywise
+from convmtx.spectra import entrywise, rounding
 from convmtx.spectra.certified import outward
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.structure import relaxations, size_of, small
@@ -50,13 +50,15 @@ def gram(op: ConvOperator) -> float:
 
 def _least(op: ConvOperator, norms_of: Callable[[AnyArray], AnyArray]) -> float:
     geometry = op.geometry
-    worst = 0.0
-    for parts, candidates in relaxations(geometry, taps_of(geometry, op.kernel)):
+    worst, taps = 0.0, taps_of(geometry, op.kernel)
+    size = rounding.magnitude(geometry, taps)
+    for parts, candidates in relaxations(geometry, taps):
         factor = prod(part.factor for part in parts)
         found = []
         for blocks in candidates:
             top = max((float(norms_of(some.matrices()).max(initial=0)) for some in blocks.pieces()), default=0.0)
-            found.append(outward(factor * top, blocks.rows + blocks.columns + blocks.taps[0].size))
+            roundings = rounding.of_entries(blocks) + blocks.rows + blocks.columns
+            found.append(outward(factor * top, roundings, factor * size))
         worst = max(worst, min(found))
     return worst
 
@@ -92,13 +94,12 @@ def sup(op: ConvOperator, rtol: float = 1e-4) -> float:
     """The supremum of the symbol, times what continuing the input may multiply."""
     geometry = op.geometry
     taps = taps_of(geometry, op.kernel)
-    terms = sum(taps.shape) + taps[0].size
     found = {
         tuple(coarsest(part.axis) for part in parts): prod(part.factor for part in parts)
         for parts, _ in relaxations(geometry, taps)
     }
     tops = [factor * supremum(taps, geometry.groups, axes, rtol)[1] for axes, factor in found.items()]
-    return outward(max(tops, default=0.0), terms)
+    return max(tops, default=0.0)
 
 
 def fantastic4(op: ConvOperator) -> float:
@@ -112,7 +113,7 @@ def fantastic4(op: ConvOperator) -> float:
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
     tables = [axis.table() for axis in geometry.axes]
     gathered, scattered = [_gathers(table) for table in tables], [_scatters(table) for table in tables]
-    found = []
+    size, found = rounding.magnitude(geometry, taps.reshape(-1, *taps.shape[2:])), []
     for chosen in product((False, True), repeat=d):
         outs = [3 + j for j in range(d) if chosen[j]]
         ins = [3 + j for j in range(d) if not chosen[j]]
@@ -120,7 +121,7 @@ def fantastic4(op: ConvOperator) -> float:
         matrix = matrix.reshape(geometry.groups, prod(matrix.shape[1 : 2 + len(outs)]), -1)
         factor = prod(scattered[j] if chosen[j] else gathered[j] for j in range(d))
         found.append(float(small.largest(matrix).max()) * np.sqrt(factor))
-    return outward(min(found), taps[0].size)
+    return outward(min(found), taps[0].size, size)
 
 
 def _gathers(table: AnyArray) -> int:
@@ -135,8 +136,11 @@ def _scatters(table: AnyArray) -> int:
 
 def young(op: ConvOperator) -> float:
     """The geometric mean of the 1-norm and the infinity norm."""
-    terms = op.geometry.shape[1] if op.nnz < op.geometry.shape[1] else op.kernel.size
-    return outward(float(np.sqrt(entrywise.largest_row(op)) * np.sqrt(entrywise.largest_column(op))), terms)
+
+    def found(of: ConvOperator) -> float:
+        return float(np.sqrt(entrywise.largest_row(of)) * np.sqrt(entrywise.largest_column(of)))
+
+    return outward(found(op), entrywise.roundings(op), found(entrywise.magnitudes(op)))
 
 
 def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
@@ -148,8 +152,9 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
     geometry = op.geometry
     count = min(geometry.shape)
     memory.require("singular values", "bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
-    lowers, uppers = [np.zeros(count)], [np.zeros(count)]
-    for parts, candidates in relaxations(geometry, taps_of(geometry, op.kernel)):
+    lowers, uppers, taps = [np.zeros(count)], [np.zeros(count)], taps_of(geometry, op.kernel)
+    size = rounding.magnitude(geometry, taps)
+    for parts, candidates in relaxations(geometry, taps):
         rows, columns = size_of(parts, geometry)
         factor, times = prod(part.factor for part in parts), prod(part.times for part in parts)
         some = min(rows, columns)
@@ -158,7 +163,7 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
             of_group = int(blocks.times.sum()) // geometry.groups
             values = np.repeat(small.singular_values(blocks.matrices()), blocks.times, axis=0)
             values = -np.sort(-values.reshape(geometry.groups, -1))
-            slack = outward(1.0, blocks.rows + blocks.columns) * values[:, :1] - values[:, :1]
+            slack = rounding.of_blocks([blocks], size)
             deleted = (blocks.rows + blocks.columns) * of_group - rows - columns
             upper = np.minimum(upper, factor * (values[:, :some] + slack))
             if all(part.inside for part in parts):

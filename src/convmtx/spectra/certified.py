@@ -12,6 +12,8 @@ from convmtx.typing import AnyArray, Array
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
 EPS = float(np.finfo(np.float64).eps)
+#: Relative width of the ends of a number of which half of all digits are certain.
+HALF = EPS**0.5
 
 
 class Certified(np.lib.mixins.NDArrayOperatorsMixin):
@@ -24,10 +26,13 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     value : float, ndarray, or a scalar of the kernel's library
         The best that is known; of tensors and JAX arrays it is differentiable in the kernel.
     lower, upper : float or ndarray
-        The true value lies between them (entry by entry). Equal to the value where it is exact.
+        The true value lies between them, entry by entry; of complex numbers, both parts do. The true value is that of
+        the map whose entries are the exact sums of kernel values.
     kind : {"exact", "upper", "lower", "interval", "estimate"}
-        ``exact``: to rounding. ``upper``, ``lower``: the value is a bound. ``interval``: lower and upper are bounds and
-        the value is in between. ``estimate``: nobody guarantees the value; lower and upper still hold.
+        ``exact``: to rounding. Lower and upper are as far apart as rounding may have moved the value, which is a small
+        multiple of eps times the norm for singular values. They are equal to the value where nothing was rounded.
+        ``upper``, ``lower``: the value is a bound. ``interval``: lower and upper are bounds and the value is in
+        between. ``estimate``: the value has no guarantee; lower and upper still hold.
     method : str
         How it was found, in words.
     converged : bool
@@ -37,8 +42,8 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     --------
     >>> import convmtx as cm
     >>> r = cm.norm(cm.conv([1.0, 2.0, 1.0], 8, padding="same", boundary="wrap"))
-    >>> float(r), r.kind, r.lower == r.upper
-    (4.0, 'exact', True)
+    >>> float(r), r.kind, bool(r.lower <= 4 <= r.upper), bool(r.upper - r.lower < 1e-13)
+    (4.0, 'exact', True, True)
     """
 
     def __init__(
@@ -122,21 +127,30 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
 
-def times(found: Certified, scale: float) -> Certified:
-    """The same of the map multiplied by a power of two; ends that leave the range of floats are rounded outward.
+def rounded(values: Any, slack: Any, method: str, least: float | None = None) -> Certified:
+    """Values that are exact to rounding, which moved each by at most ``slack``; none is below ``least``."""
+    around = slack * (1 + 1j) if np.iscomplexobj(values) else slack
+    lower = values - around
+    return Certified(values, "exact", method, lower if least is None else np.maximum(lower, least), values + around)
 
-    What was exact and is too large to be told is an interval up to infinity; complex numbers have no ends.
+
+def enclosed(value: float, lower: float, upper: float, method: str, unit: float = 0.0) -> Certified:
+    """A number between its ends: ``exact`` where these agree in half of all digits of it or of the unit."""
+    value = min(max(value, lower), upper)
+    close = lower == upper or upper - lower <= HALF * max(abs(value), unit) < np.inf
+    return Certified(value, "exact" if close else "interval", method, lower, upper)
+
+
+def times(result: Certified, scale: float) -> Certified:
+    """The result for the map multiplied by a power of two; ends that leave the range of floats are rounded outward.
+
+    An exact value that is too large for a float is an interval up to infinity.
     """
     with np.errstate(over="ignore"):
-        value = found.value * scale
-        if found.kind == "exact" and (np.iscomplexobj(value) or np.isfinite(value).all()):
-            return Certified(value, found.kind, found.method)
-        lower = _product(found.lower, scale, np.where(found.lower < 0, -np.inf, 0.0))
-        upper = _product(found.upper, scale, np.inf)
-    if found.kind == "exact":
-        return Certified(value, "interval", found.method, lower, upper)
-    value = upper if found.value is found.upper else value
-    return Certified(value, found.kind, found.method, lower, upper, found.iterations, found.converged)
+        lower, upper = (_product(end, scale, up) for end, up in ((result.lower, False), (result.upper, True)))
+        value = upper if result.value is result.upper and result.kind == "upper" else result.value * scale
+    kind = "interval" if result.kind == "exact" and not np.isfinite(value).all() else result.kind
+    return Certified(value, kind, result.method, lower, upper, result.iterations, result.converged)
 
 
 def unmet(stopped: str, rtol: float) -> str:
@@ -144,13 +158,29 @@ def unmet(stopped: str, rtol: float) -> str:
     return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped else ""
 
 
-def _product(end: Any, scale: float, towards: Any) -> Any:
-    """The product with a power of two, rounded in that direction where it is not exact."""
+def _product(end: Any, scale: float, up: bool) -> Any:
+    """The product with a power of two, rounded up or down where it is not exact."""
+    if np.iscomplexobj(end):
+        parts = np.stack([_product(np.real(end), scale, up), _product(np.imag(end), scale, up)], axis=-1)
+        return parts.view(complex)[..., 0]
     product = end * scale
     exact = product / scale == end
+    towards = np.inf if up else np.where(end < 0, -np.inf, 0.0)
     return product if np.all(exact) else np.where(exact, product, np.nextafter(product, towards))[()]
 
 
-def outward(upper: float, terms: int) -> float:
-    """An upper bound that rounding in sums of so many terms cannot have made too small."""
-    return upper * (1 + 4 * EPS * (terms + 8))
+def outward(upper: float, terms: float, size: float = 0.0) -> float:
+    """An upper bound that rounding in sums of so many terms cannot have made too small.
+
+    ``size`` is the bound without any cancellation, of the map of magnitudes.
+    """
+    return upper + max(size, upper) * 4 * EPS * (terms + 8)
+
+
+def outward_to(dtype: Any, lower: float, upper: float) -> tuple[float, float]:
+    """Ends that a type of fewer digits holds, rounded outward: a value that is rounded to it lies between them."""
+    with np.errstate(over="ignore"):
+        low, high = np.asarray(lower).astype(dtype), np.asarray(upper).astype(dtype)
+    low = np.nextafter(low, dtype.type(0)) if float(low) > lower else low
+    high = np.nextafter(high, dtype.type(np.inf)) if float(high) < upper else high
+    return float(low), float(high)

@@ -14,10 +14,10 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
-from convmtx.spectra import bounds, iterated
-from convmtx.spectra.certified import EPS, Certified, times
+from convmtx.spectra import bounds, iterated, rounding
+from convmtx.spectra.certified import EPS, Certified, enclosed, rounded, times
 from convmtx.spectra.operator_norm import convolution, norm
-from convmtx.spectra.values import DECOMPOSED, cheapest
+from convmtx.spectra.values import DECOMPOSED, cheapest, every
 from convmtx.structure import Blocks
 from convmtx.structure.splits import fourier
 from convmtx.structure.subject import direct, doubled, is_zero
@@ -123,15 +123,16 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     """
     call = "smallest_singular_value"
     subject, scale = iterated.scaled(direct(doubled(call, op)))
-    return times(_smallest(call, subject), scale)
+    return times(smallest_of(call, subject), scale)
 
 
-def _smallest(call: str, op: LinearMap) -> Certified:
+def smallest_of(call: str, op: LinearMap) -> Certified:
+    """The smallest singular value of a scaled map."""
     if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     way = cheapest(op)
     if way.work <= DECOMPOSED:
-        return Certified(way.values()[-1], "exact", way.method)
+        return rounded(way.values()[-1], way.slack, way.method, 0.0)
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT:
         lower = float(bounds.interlaced(op)[0][-1])
@@ -143,7 +144,8 @@ def _smallest(call: str, op: LinearMap) -> Certified:
         method = "inverse iteration on a sparse factorisation"
     else:
         (below, last), method = found.smallest, f"Lanczos, {found.steps} steps"
-    return Certified(last, "interval", method, min(max(lower, below), last), last)
+    upper = last + rounding.of_product(op, rounding.size_of(op))
+    return Certified(last, "interval", method, min(max(lower, below), last), upper)
 
 
 def cond(op: LinearMap) -> Certified:
@@ -176,25 +178,25 @@ def cond(op: LinearMap) -> Certified:
     subject, _ = iterated.scaled(direct(doubled("cond", op)))
     way = cheapest(subject)
     if way.work <= DECOMPOSED:
-        return cond_of(way.values(), subject.shape, way.method)
-    top, bottom = norm(subject), _smallest("cond", subject)
+        return cond_of(every(way))
+    top, bottom = norm(subject), smallest_of("cond", subject)
     method = f"largest by {top.method}; smallest by {bottom.method}"
     ends = _ratio(top.lower, bottom.upper), _ratio(top.upper, bottom.lower)
     return Certified(_ratio(top.value, bottom.value), "interval", method, *ends)
 
 
-def cond_of(values: AnyArray, shape: tuple[int, int], method: str) -> Certified:
-    """The condition number of a map of this shape, from all its singular values."""
-    rounding = max(shape) * EPS * values[0]
-    if 0 < values[-1] <= rounding:  # what is left of it is rounding, and the map may be singular
-        return Certified(_ratio(values[0], values[-1]), "interval", method, values[0] / rounding, np.inf)
-    return Certified(_ratio(values[0], values[-1]), "exact", method)
+def cond_of(values: Certified) -> Certified:
+    """The condition number of a map of which these are all singular values."""
+    s, lower, upper = values.value, values.lower, values.upper
+    ends = _ratio(lower[0], upper[-1]), _ratio(upper[0], lower[-1]) * (1 + EPS)
+    return enclosed(_ratio(s[0], s[-1]), max(ends[0] * (1 - EPS), 1.0), ends[1], values.method)
 
 
-def rank_of(values: AnyArray, shape: tuple[int, int], method: str, tol: float | None = None) -> Certified:
-    """The rank of a map of this shape, from all its singular values."""
-    limit = max(shape) * EPS * values[0] if tol is None else tol
-    return Certified(int((values > limit).sum()), "exact", method)
+def rank_of(values: Certified, shape: tuple[int, int], tol: float | None = None) -> Certified:
+    """The rank of a map of this shape, of which these are all singular values."""
+    limit = max(shape) * EPS * values.value[0] if tol is None else tol
+    count, *ends = (int((end > limit).sum()) for end in (values.value, values.lower, values.upper))
+    return Certified(count, "exact" if ends[0] == ends[1] else "interval", values.method, *ends)
 
 
 def _ratio(top: float, bottom: float) -> float:
@@ -235,7 +237,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     tol = None if tol is None else tol / scale
     way = cheapest(subject)
     if way.work <= PATIENT or not isinstance(subject, ConvOperator):
-        return rank_of(way.values(), subject.shape, way.method, tol)
+        return rank_of(every(way), subject.shape, tol)
     lower, upper = bounds.interlaced(subject)
     limit = max(subject.shape) * EPS * upper[0] if tol is None else tol
     ends = int((lower > limit).sum()), int((upper > limit).sum())
@@ -284,6 +286,6 @@ def singular_value_bounds(op: ConvOperator) -> Certified:
     subject, scale = convolution("singular_value_bounds", op)
     way = cheapest(subject)
     if way.work <= DECOMPOSED and "whole" not in way.method and "band" not in way.method:
-        return times(Certified(way.values(), "exact", way.method), scale)
+        return times(every(way), scale)
     lower, upper = bounds.interlaced(subject)
     return times(Certified(upper, "interval", "interlacing with circulants", np.maximum(lower, 0), upper), scale)

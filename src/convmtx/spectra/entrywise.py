@@ -16,6 +16,17 @@ from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray
 
 
+def magnitudes(op: ConvOperator) -> ConvOperator:
+    """The map of the kernel's magnitudes: what its entries sum does not cancel."""
+    return op.with_kernel(np.abs(op.kernel))
+
+
+def roundings(op: ConvOperator) -> float:
+    """Error of the sums below in units of eps times those of the magnitudes: one for each number summed along an axis."""
+    axes = sum(2 * axis.kernel + len(sums(axis)) for axis in op.geometry.axes)
+    return 8 + sum(op.geometry.channels_per_group) + axes
+
+
 def frobenius(op: ConvOperator) -> float:
     """Root of the sum of squares: each entry's square as often as the entry occurs."""
     counts = [_of_runs(axis, [run.count for run in runs(axis)]).sum(axis=0)[None] for axis in op.geometry.axes]

@@ -17,7 +17,9 @@ from convmtx import memory
 from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Geometry, Layout
 from convmtx.operator import ConvOperator
+from convmtx.spectra import rounding
 from convmtx.spectra.banded import banded
+from convmtx.spectra.certified import EPS
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.factors import separated
 from convmtx.structure.subject import ALWAYS, require_along
@@ -35,21 +37,24 @@ class Way(NamedTuple):
     largest: Callable[[], float]
     #: How many blocks that are.
     parts: int = 1
+    #: How far rounding can have moved each value, and an upper bound of the norm of the map of magnitudes.
+    slack: float = np.inf
+    size: float = np.inf
 
 
 def way(op: ConvOperator) -> Way:
     """The way of least work."""
     geometry = op.geometry
-    require_along("singular values", *geometry.axes)
+    require_along("singular values", *geometry.axes, split=True)
     return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
 
 
 def _ways(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
-    found = decomposed(geometry, taps)
-    yield _by_blocks(geometry, found)
+    found, size = decomposed(geometry, taps), rounding.magnitude(geometry, taps)
+    yield _by_blocks(geometry, found, size)
     if any(blocks.rows * blocks.columns > prod(geometry.channels_per_group) for blocks in found):
-        yield from _by_band(geometry, found)
-        yield from _by_factors(geometry, taps)
+        yield from _by_band(geometry, found, size)
+        yield from _by_factors(geometry, taps, size)
 
 
 def all_of(geometry: Geometry, values: list[AnyArray]) -> AnyArray:
@@ -60,7 +65,7 @@ def all_of(geometry: Geometry, values: list[AnyArray]) -> AnyArray:
     return np.pad(found[::-1][:count], (0, max(count - found.size, 0)))
 
 
-def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
+def _by_blocks(geometry: Geometry, found: list[Blocks], size: float) -> Way:
     def pieces() -> Iterator[Blocks]:
         for blocks in found:
             for some in blocks.pieces():
@@ -82,10 +87,12 @@ def _by_blocks(geometry: Geometry, found: list[Blocks]) -> Way:
     told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
     work = sum(blocks.work for blocks in found)
     count = sum(blocks.count for blocks in found)
-    return Way(f"blocks ({found[0].rule if found else 'none'}: {told})", work, values, largest, count)
+    method = f"blocks ({found[0].rule if found else 'none'}: {told})"
+    return Way(method, work, values, largest, count, rounding.of_blocks(found, size), size)
 
 
 def _fits(blocks: Blocks) -> None:
+    """Refuse blocks that memory does not hold, or all frequencies of an axis."""
     size = 3 * blocks.count * blocks.rows * blocks.columns * 16
     _room(f"blocks of {blocks.rows} x {blocks.columns} take", size)
 
@@ -98,7 +105,7 @@ def _room(what: str, size: int) -> None:
         raise FormTooLargeError(sentence("singular values", got, f"Available are {memory.human(free)}", remedy))
 
 
-def _by_band(geometry: Geometry, found: list[Blocks]) -> Iterator[Way]:
+def _by_band(geometry: Geometry, found: list[Blocks], size: float) -> Iterator[Way]:
     """One axis as a band matrix for each block of the others, where these are of one number each."""
     wide = {j for blocks in found for j, split in enumerate(blocks.splits) if split.per_output * split.per_input > 1}
     if len(wide) != 1 or any(blocks.splits[j].table is None for blocks in found for j in wide):
@@ -111,10 +118,11 @@ def _by_band(geometry: Geometry, found: list[Blocks]) -> Iterator[Way]:
 
     work = sum(part.work for part in parts)
     count = sum(blocks.count for blocks in found)
-    yield Way(f"band matrices along axis {j}", work, values, lambda: float(values()[0]), count)
+    slack = 2 * rounding.of_blocks(found, size)  # of matrices of twice the size
+    yield Way(f"band matrices along axis {j}", work, values, lambda: float(values()[0]), count, slack, size)
 
 
-def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
+def _by_factors(geometry: Geometry, taps: AnyArray, size: float) -> Iterator[Way]:
     """The kernel as an outer product of a vector along one axis and a kernel along the others, and so on."""
     if len(geometry.axes) == 1:
         return
@@ -136,5 +144,13 @@ def _by_factors(geometry: Geometry, taps: AnyArray) -> Iterator[Way]:
             return first.largest() * second.largest()
 
         method = f"Kronecker product: axis {j} by {first.method}, the others by {second.method}"
-        yield Way(method, first.work + second.work, values, largest, first.parts + second.parts)
+        slack = first.slack * second.size + second.slack * first.size + 2 * EPS * first.size * second.size
+        slack += _left_over(geometry, taps, j, vector, rest)
+        yield Way(method, first.work + second.work, values, largest, first.parts + second.parts, slack, size)
         return
+
+
+def _left_over(geometry: Geometry, taps: AnyArray, axis: int, vector: AnyArray, rest: AnyArray) -> float:
+    """Norm of the map of what the outer product of a vector and the rest leaves of the taps, at most."""
+    product = np.moveaxis(np.multiply.outer(vector, rest), 0, axis + 2)
+    return rounding.magnitude(geometry, np.abs(taps - product) + 2 * EPS * np.abs(taps))

@@ -55,7 +55,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     rows, columns = subject.shape
     found = []
     if isinstance(subject, ConvOperator):
-        require_along(call, *subject.geometry.axes)
+        require_along(call, *subject.geometry.axes, split=True)
         taps = taps_of(subject.geometry, subject.kernel)
         found = decomposed(subject.geometry, taps, merged=False)
     work = sum(blocks.work for blocks in found) if found else float(rows) * columns * min(rows, columns)

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import conjugate, floating, is_complex, is_numpy, namespace, numeric
-from convmtx._xp.gradients import constants
+from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
+from convmtx._xp.gradients import constants, held
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
-from convmtx.spectra import bounds, entrywise, iterated
-from convmtx.spectra.certified import Certified, outward, times, unmet
+from convmtx.spectra import bounds, entrywise, iterated, rounding
+from convmtx.spectra.certified import EPS, Certified, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
@@ -108,13 +108,17 @@ def _order(call: str, ord: Any) -> Any:
 
 def _of_entries(op: LinearMap, ord: Any) -> Certified:
     if isinstance(op, ConvOperator):
-        found = {1: entrywise.largest_column, np.inf: entrywise.largest_row, "fro": entrywise.frobenius}[ord](op)
-        return Certified(found, "exact", "closed form")
+        norm_of = {1: entrywise.largest_column, np.inf: entrywise.largest_row, "fro": entrywise.frobenius}[ord]
+        slack = EPS * entrywise.roundings(op) * norm_of(entrywise.magnitudes(op))
+        return rounded(norm_of(op), slack, "closed form", 0.0)
     from scipy.sparse.linalg import norm as sparse_norm
 
     matrix = sparse(op)
     scale = unit(matrix.data)
-    return times(Certified(float(sparse_norm(matrix / scale, ord)), "exact", "sparse matrix"), scale)
+    rows, columns = rounding.sums(op)
+    size = {1: columns.max(initial=0), np.inf: rows.max(initial=0), "fro": np.linalg.norm(rows / scale) * scale}[ord]
+    slack = rounding.of_sum(op, float(size) / scale)
+    return times(rounded(float(sparse_norm(matrix / scale, ord)), slack, "sparse matrix", 0.0), scale)
 
 
 def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -122,7 +126,7 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
         return Certified(0.0, "exact", "a kernel of zeros")
     chosen = cheapest(op)
     if chosen.work <= DECOMPOSED:
-        return Certified(chosen.largest(), "exact", chosen.method)
+        return rounded(chosen.largest(), chosen.slack, chosen.method, 0.0)
     if isinstance(op, ConvOperator):
         ceiling = bounds.young(op)
         if bounds.theta_work(op) <= BESIDE:
@@ -152,17 +156,24 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
         found = times(_spectral(call, subject, rtol, maxiter, progress), scale)
         known.append(found)
         u, _, v = svd(subject, 1)
-        return [u[0], v[0], np.asarray(found.lower), np.asarray(found.upper)]
+        ends = outward_to(real, found.lower, found.upper)
+        return [u[0], v[0], np.asarray(found.value), *map(np.asarray, ends)]
 
-    shapes = (op.out_shape, op.in_shape, (), ())
-    u, v, lower, upper = constants(call, computed, [op.kernel], shapes, np.result_type(floating(op.kernel), np.float32))
+    shapes = (op.out_shape, op.in_shape, (), (), ())
+    dtype = np.result_type(floating(op.kernel), np.float32)
+    held_as = like(np.empty(0, dtype).real, op.kernel).dtype  # JAX has no float64 unless it is told to
+    real = np.dtype(f"f{namespace(op.kernel).finfo(held_as).bits // 8}")
+    u, v, exact, lower, upper = constants(call, computed, [op.kernel], shapes, dtype)
     xp = namespace(op.kernel)
     value = xp.sum(conjugate(u) * op(v))
-    value = xp.real(value) if is_complex(op.dtype) else value
+    if is_complex(op.dtype):
+        value, exact, lower, upper = (xp.real(each) for each in (value, exact, lower, upper))
+    value = value + (exact - held(value))  # the norm to the last digit, and the derivative of the quotient
     if not known:  # JAX is tracing
         return Certified(value, "interval", "computed when the program runs", lower, upper)
     found = known[-1]
-    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations, found.converged)
+    ends = outward_to(real, found.lower, found.upper)
+    return Certified(value, found.kind, found.method, *ends, found.iterations, found.converged)
 
 
 def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
@@ -294,4 +305,4 @@ def sup_norm(
     scale = unit(array)
     taps = taps_of(geometry, array / scale)
     lower, upper = supremum(taps, geometry.groups, [coarsest(axis) for axis in geometry.axes], rtol)
-    return times(Certified(outward(upper, taps[0].size), "upper", "supremum of the symbol", lower=lower), scale)
+    return times(Certified(upper, "upper", "supremum of the symbol", lower=lower), scale)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import floating, is_traced, like
+from convmtx._xp import floating, is_numpy, is_traced, like
+from convmtx._xp.gradients import held
 from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
-from convmtx.spectra.certified import outward
 from convmtx.spectra.iterated import scaled
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
@@ -24,12 +24,13 @@ from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 
-def _checked(call: str, op: Any, limit: Any) -> ConvOperator:
+def _checked(call: str, op: Any, limit: Any) -> tuple[ConvOperator, float]:
+    """The convolution and the limit of its norm, if they are such."""
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
         raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Make one with convmtx.conv"))
-    resolve.number(call, "max", limit, "a positive number", "Pass one such as max=1.0", fits=lambda v: v > 0)
-    return op
+    wanted, remedy = "a positive number", "Pass one, for example max=1.0"
+    return op, resolve.number(call, "max", limit, wanted, remedy, fits=lambda limit: limit > 0)
 
 
 def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
@@ -68,14 +69,17 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     array([0.25, 0.5 , 0.25])
     """
     call = "spectral_normalize"
-    subject = _checked(call, op, max)
+    subject, max = _checked(call, op, max)
     if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
         subject = subject / unit(double(call, op.kernel))
     found = norm(subject)
     if not is_traced(op.kernel) and not float(found.upper):
         return op
     less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
-    return subject * (float(max) * less / (found.value * (found.upper / found.lower)))
+    top = found.upper
+    if not is_numpy(op.kernel):
+        top = found.value - held(found.value) + top  # differentiated as the value is
+    return subject * (max * less / top)
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:
@@ -159,9 +163,10 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
 
 
 def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
+    op, limit = _checked(call, op, limit)
     subject: Any
-    subject, scale = scaled(doubled(call, _checked(call, op, limit)))
-    limit = float(limit) / scale
+    subject, scale = scaled(doubled(call, op))
+    limit /= scale
     if _certain(subject) <= limit:
         return op
     geometry = subject.geometry
@@ -188,7 +193,7 @@ def _certain(op: ConvOperator) -> float:
     """An upper bound of the norm in which nothing is random."""
     way = cheapest(op)
     if way.work <= DECOMPOSED:
-        return outward(way.largest(), sum(op.shape))
+        return way.largest() + way.slack
     return float(norm_bound(op).upper)
 
 

@@ -1,24 +1,21 @@
-"""Of square maps: trace, determinant, eigenvalues."""
+"""Trace and determinant of square maps."""
 
 from __future__ import annotations
 
-from itertools import product
-from math import prod
+from typing import Any
 
 import numpy as np
 
-from convmtx import memory
 from convmtx.algebra import LinearMap
-from convmtx.boundary import REFLECT
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.operator import ConvOperator
-from convmtx.spectra.certified import EPS, Certified, times
-from convmtx.spectra.derived import PATIENT
+from convmtx.spectra import entrywise, exact, rounding
+from convmtx.spectra.certified import EPS, Certified, enclosed, rounded, times
+from convmtx.spectra.derived import PATIENT, smallest_of
 from convmtx.spectra.iterated import scaled
-from convmtx.spectra.values import cheapest
-from convmtx.structure import Blocks, Split
-from convmtx.structure.bases import Positions
-from convmtx.structure.splits import centred, mirrored, splits, whole_sample
+from convmtx.spectra.similar import Similar, balanced
+from convmtx.spectra.values import cheapest, every
+from convmtx.structure import decomposed
 from convmtx.structure.subject import dense, doubled, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -27,7 +24,8 @@ from convmtx.typing import AnyArray
 SPARSE = 3e10
 
 
-def _square(call: str, op: LinearMap) -> LinearMap:
+def square(call: str, op: LinearMap) -> LinearMap:
+    """The map in double precision, if it has as many rows as columns."""
     subject = doubled(call, op)
     rows, columns = subject.shape
     if rows != columns:
@@ -62,21 +60,27 @@ def trace(op: LinearMap) -> Certified:
     >>> float(cm.trace(cm.conv([1.0, 5.0, 1.0], 7, padding="same")))
     35.0
     """
-    subject, scale = scaled(_square("trace", op))
+    subject, scale = scaled(square("trace", op))
     if not (isinstance(subject, ConvOperator) and subject.in_shape == subject.out_shape):
-        return times(Certified(sparse(subject).diagonal().sum(), "exact", "sparse matrix"), scale)
-    geometry = subject.geometry
-    require_along("trace", *geometry.axes)
-    taps = taps_of(geometry, subject.kernel)
+        slack = rounding.of_sum(subject, float(rounding.sums(subject)[0].sum()))
+        return times(rounded(sparse(subject).diagonal().sum(), slack, "sparse matrix"), scale)
+    require_along("trace", *subject.geometry.axes)
+    slack = EPS * (entrywise.roundings(subject) + subject.geometry.groups)
+    return times(rounded(_trace(subject), slack * _trace(entrywise.magnitudes(subject)), "closed form"), scale)
+
+
+def _trace(op: ConvOperator) -> Any:
+    geometry = op.geometry
+    taps = taps_of(geometry, op.kernel)
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
     total = np.trace(taps, axis1=1, axis2=2).sum(axis=0)
     for axis in geometry.axes:
         total = np.tensordot((axis.table() == np.arange(axis.out)[:, None]).sum(axis=0), total, 1)
-    return times(Certified(total[()], "exact", "closed form"), scale)
+    return total[()]
 
 
 def logdet(op: LinearMap) -> Certified:
-    """Logarithm of the magnitude of the determinant: the sum of logarithms of the singular values.
+    """Logarithm of the magnitude of the determinant.
 
     Parameters
     ----------
@@ -86,7 +90,9 @@ def logdet(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact``; minus infinity where the map is singular to the last bit.
+        ``exact`` where half of all digits of the determinant are certain. Else the value is that of an LU
+        factorisation, as an ``interval``, or as an ``estimate`` where rounding hides whether the map is singular: the
+        lower end is minus infinity then.
 
     Raises
     ------
@@ -99,8 +105,10 @@ def logdet(op: LinearMap) -> Certified:
 
     Notes
     -----
-    From the blocks of a structure, from the one diagonal block of a map that reads only what lies before (or behind)
-    each output, or from a sparse LU factorisation.
+    The determinant is that of a similar map in which the taps of both sides of an output are in balance
+    (`convmtx.spectra.similar`): of a map that reads only what lies before (or behind) each output, that is the diagonal.
+    The ends are sums of logarithms of the singular values' ends. Of maps too large for these the value is that of a
+    sparse LU factorisation, with ends by its backward error and the smallest singular value.
 
     Examples
     --------
@@ -109,169 +117,87 @@ def logdet(op: LinearMap) -> Certified:
     >>> bool(np.isclose(float(cm.logdet(causal)), 5 * np.log(2)))
     True
     """
-    subject, scale = scaled(_square("logdet", op))
-    divided = subject.shape[0] * float(np.log(scale))
-    block = _diagonal_block(subject)
+    subject, scale = scaled(square("logdet", op))
+    similar = balanced(subject)
+    way = cheapest(similar.op)
+    if way.work <= PATIENT:
+        found = _from_values(similar, way)
+    else:
+        found = _from_factors(similar)
+    return _moved(found, subject.shape[0] * float(np.log(scale)))
+
+
+def _moved(found: Certified, by: float) -> Certified:
+    """The result for the map multiplied by a number with that logarithm to the power of N."""
+    slack = 2 * EPS * abs(by)
+    return Certified(found.value + by, found.kind, found.method, found.lower + by - slack, found.upper + by + slack)
+
+
+def _from_values(similar: Similar, way: exact.Way) -> Certified:
+    """From all singular values where these do; where the small ones are rounding, from an LU factorisation."""
+    values = every(way._replace(slack=way.slack + similar.slack))
+    method = "block triangular" if similar.triangular else way.method
+    lower, value, upper = (_logarithms(end) for end in (values.lower, values.value, values.upper))
+    result = enclosed(value, lower, upper, method, unit=1.0)
+    if result.kind == "exact":
+        return result
+    value = min(max(_by_lu(similar.op, value), lower), upper)
+    kind = "estimate" if lower == -np.inf else "interval"
+    return Certified(value, kind, f"LU; ends by {way.method}", lower, upper)
+
+
+def _logarithms(numbers: AnyArray) -> float:
     with np.errstate(divide="ignore"):
-        if block is not None:
-            blocks, times = block
-            return Certified(float(times * np.linalg.slogdet(blocks)[1].sum()) + divided, "exact", "block triangular")
-        way = cheapest(subject)
-        if way.work <= PATIENT:
-            return Certified(float(np.log(way.values()).sum()) + divided, "exact", way.method)
-    band = subject.shape[0] / max(subject.in_shape)
-    if subject.shape[0] * band**2 > SPARSE:
-        got = f"a matrix of {subject.shape[0]} rows without structure"
-        raise UnsupportedError(
-            sentence("logdet", got, "A factorisation of that size takes too long", "Use a smaller map")
-        )
-    return Certified(_by_sparse_lu(subject) + divided, "exact", "sparse LU")
+        return float(np.log(numbers).sum())
 
 
-def _by_sparse_lu(op: LinearMap) -> float:
+def _by_lu(op: LinearMap, otherwise: float) -> float:
+    """The logarithm from factors of all blocks, of the matrix, or of the sparse matrix, as much work as each is."""
+    if not isinstance(op, ConvOperator):
+        return float(np.linalg.slogdet(dense(op))[1])
+    found = decomposed(op.geometry, taps_of(op.geometry, op.kernel))
+    if any(blocks.rows != blocks.columns for blocks in found):
+        return -np.inf
+    if sum(blocks.work for blocks in found) <= PATIENT:
+        pieces = (piece for blocks in found for piece in blocks.pieces())
+        return float(sum((np.linalg.slogdet(piece.matrices())[1] * piece.times).sum() for piece in pieces))
+    return _by_sparse_lu(op)[0] if _sparse_work(op) <= SPARSE else otherwise
+
+
+def _from_factors(similar: Similar) -> Certified:
+    """From a sparse LU factorisation, whose backward error is far below the smallest singular value, or may not be."""
+    op = similar.op
+    if _sparse_work(op) > SPARSE:
+        got = f"a matrix of {op.shape[0]} rows without structure"
+        wanted = "A factorisation of that size takes too long"
+        raise UnsupportedError(sentence("logdet", got, wanted, "Use a smaller map"))
+    value, error = _by_sparse_lu(op)
+    error += similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
+    least = smallest_of("logdet", op).lower - error
+    if least > error:
+        slack = op.shape[0] * error / least
+        return enclosed(value, value - slack, value + slack, "sparse LU", unit=1.0)
+    rows = np.abs(sparse(op)).power(2).sum(axis=1) ** 0.5 + error
+    upper = _logarithms(rows) + op.shape[0] * EPS  # Hadamard's bound
+    return Certified(min(value, upper), "estimate", "sparse LU", -np.inf, upper)
+
+
+def _sparse_work(op: LinearMap) -> float:
+    return op.shape[0] * (op.shape[0] / max(op.in_shape)) ** 2
+
+
+def _by_sparse_lu(op: LinearMap) -> tuple[float, float]:
+    """The logarithm, and a bound of the norm of what the factors' product and the matrix differ by."""
     from scipy.sparse import csc_array
     from scipy.sparse.linalg import splu
 
+    matrix = csc_array(sparse(op))
     try:
-        factors = splu(csc_array(sparse(op)))
+        factors = splu(matrix)
     except RuntimeError:  # exactly singular, says SuperLU
-        return -np.inf
-    return float(np.log(np.abs(factors.U.diagonal())).sum())
-
-
-def _diagonal_block(op: LinearMap) -> tuple[AnyArray, int] | None:
-    """The matrices of channels (G, c, c) on the diagonal of a map that is block triangular, and how often they occur.
-
-    It is where nothing but zeros is read outside, and every tap but zero lies at or before the output (or every one at
-    or after it) in lexicographic order (masked convolutions: Hoogeboom, van den Berg, Welling, ICML 2019).
-    """
-    if not isinstance(op, ConvOperator) or op.in_shape != op.out_shape:
-        return None
-    geometry = op.geometry
-    if not all(a.zero_outside and a.stride == a.input_dilation == 1 for a in geometry.axes):
-        return None
-    taps = taps_of(geometry, op.kernel)
-    taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
-    places = np.argwhere(np.abs(taps).sum(axis=(0, 1, 2)) > 0)
-    steps, before = (np.array([getattr(a, name) for a in geometry.axes]) for name in ("dilation", "lo"))
-    offsets = places * steps - before
-    signs = [_sign(offset) for offset in offsets]
-    if signs and (min(signs) < 0 < max(signs)):
-        return None
-    blocks = np.zeros(taps.shape[:3], taps.dtype)
-    for place, sign in zip(places, signs, strict=True):
-        if sign == 0:
-            blocks = taps[(..., *place)]
-    return blocks, prod(a.out for a in geometry.axes)
-
-
-def _sign(offset: AnyArray) -> int:
-    """Of the first number that is not zero."""
-    found = offset[np.flatnonzero(offset)[:1]]
-    return int(np.sign(found[0])) if found.size else 0
-
-
-def eigvals(op: LinearMap) -> Certified:
-    """Eigenvalues of a map from arrays of a shape to arrays of the same shape, by descending magnitude.
-
-    Parameters
-    ----------
-    op : LinearMap
-        A map with ``op.in_shape == op.out_shape``.
-
-    Returns
-    -------
-    Certified
-        ``exact`` to rounding, (N,): float64 where the map is Hermitian, else complex128.
-
-    Raises
-    ------
-    UnsupportedError
-        Where no structure is of use and the map is too large for a dense decomposition. A ValueError.
-    ValueError, TypeError
-        Where the shapes differ, or the kernel is not finite.
-    MemoryError
-        Where lists of the positions along an axis, or what is made of them, would not fit.
-
-    Notes
-    -----
-    From blocks whose bases are the same before and after (wrap, symmetric and reflect boundary with a kernel that is
-    its own mirror image, 3 taps under the zero boundary, sub-lattices), from the diagonal of a block triangular map, or
-    dense. Eigenvalues of maps far from normal, such as causal ones, say little of how they act: see `svdvals`.
-
-    Examples
-    --------
-    >>> import convmtx as cm
-    >>> cm.eigvals(cm.conv([1.0, 2.0, 1.0], 4, padding="same", boundary="wrap"))[:].round(6)
-    array([4., 2., 2., 0.])
-    """
-    call = "eigvals"
-    subject = _square(call, op)
-    if subject.in_shape != subject.out_shape:
-        got = f"op goes from {subject.in_shape} to {subject.out_shape}"
-        raise ArgumentError(sentence(call, got, "Wanted equal shapes", "Use padding='same' and equal channels"))
-    subject, scale = scaled(subject)
-    return times(_eigenvalues(call, subject), scale)
-
-
-def _eigenvalues(call: str, subject: LinearMap) -> Certified:
-    memory.require(call, "eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
-    block = _diagonal_block(subject)
-    if block is not None:
-        return _sorted([np.repeat(_of_blocks(block[0]), block[1])], "block triangular")
-    if isinstance(subject, ConvOperator):
-        require_along(call, *subject.geometry.axes)
-        found = _by_blocks(subject)
-        if found is not None:
-            return found
-    if float(subject.shape[0]) ** 3 > PATIENT:
-        got = f"a matrix of {subject.shape[0]} rows without structure"
-        wanted = "Dense eigenvalues of that size take too long"
-        raise UnsupportedError(
-            sentence(call, got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
-        )
-    return _sorted([_of_blocks(dense(subject)[None])], "dense")
-
-
-def _by_blocks(op: ConvOperator) -> Certified | None:
-    """Of blocks whose outputs and inputs have the same basis, if all have; what is in none of them is zero."""
-    geometry = op.geometry
-    taps = taps_of(geometry, op.kernel)
-    axes: list[tuple[Split, ...]] = []
-    for j, axis in enumerate(geometry.axes):
-        even = mirrored(taps, j)
-        if even and axis.boundary is REFLECT and centred(axis):
-            axes.append((whole_sample(axis),))
-        else:
-            axes.append(splits(axis, even, merged=False))
-        if not all(_same_basis(split) for split in axes[-1]):
-            return None
-    found = [Blocks(geometry, taps, chosen) for chosen in product(*axes)]
-    if sum(blocks.work for blocks in found) > PATIENT:
-        return None
-    values = [_of_blocks(blocks.matrices()) for blocks in found]
-    rest = np.zeros(geometry.shape[0] - sum(each.size for each in values))
-    return _sorted([*values, rest], f"blocks ({found[0].rule if found else 'none'})")
-
-
-def _same_basis(split: Split) -> bool:
-    """Whether a block's outputs and inputs are numbers of the same vectors."""
-    if split.per_output != split.per_input:
-        return False
-    outputs, inputs = split.outputs, split.inputs
-    if isinstance(outputs, Positions) and isinstance(inputs, Positions):
-        return np.array_equal(outputs.chosen[0], inputs.chosen[0])
-    return True
-
-
-def _of_blocks(matrices: AnyArray) -> AnyArray:
-    """All eigenvalues, real where every block is Hermitian up to rounding in its phases."""
-    difference = np.abs(matrices - matrices.conj().swapaxes(1, 2)).max(initial=0)
-    if difference <= 64 * EPS * np.abs(matrices).max(initial=0):
-        return np.linalg.eigvalsh(matrices).reshape(-1)
-    return np.linalg.eigvals(matrices).reshape(-1)
-
-
-def _sorted(values: list[AnyArray], method: str) -> Certified:
-    every = np.concatenate(values)
-    return Certified(every[np.argsort(-np.abs(every), kind="stable")], "exact", method)
+        return -np.inf, np.inf
+    lower, upper = abs(factors.L), abs(factors.U)
+    ones = np.ones(op.shape[0])
+    row, column = (lower @ (upper @ ones)).max(), ((ones @ lower) @ upper).max()
+    terms = int(np.diff(lower.tocsr().indptr).max()) + 1
+    return _logarithms(np.abs(factors.U.diagonal())), EPS * terms * float(np.sqrt(row) * np.sqrt(column))

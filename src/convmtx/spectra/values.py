@@ -11,8 +11,8 @@ from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
-from convmtx.spectra import exact, iterated
-from convmtx.spectra.certified import EPS, Certified, times, unmet
+from convmtx.spectra import exact, iterated, rounding
+from convmtx.spectra.certified import EPS, Certified, rounded, times, unmet
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.subject import dense, direct, doubled, is_zero, require_along
 from convmtx.taps import taps_of
@@ -95,7 +95,7 @@ def svdvals(
         with ticking(call, progress, "blocks", chosen.parts) as bar:
             values = chosen.values(bar)
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
-        return times(Certified(some, "exact", chosen.method), scale)
+        return times(rounded(some, chosen.slack, chosen.method, 0.0), scale)
     found = _iterated(call, subject, k, which, maxiter, progress)
     return times(_estimates(found, which), scale)
 
@@ -125,7 +125,13 @@ def dense_way(op: LinearMap) -> exact.Way:
         return found
 
     rows, columns = op.shape
-    return exact.Way("dense", float(rows) * columns * min(rows, columns), values, lambda: float(values()[0]))
+    work, size = float(rows) * columns * min(rows, columns), rounding.size_of(op)
+    return exact.Way("dense", work, values, lambda: float(values()[0]), 1, rounding.of_dense(op, size), size)
+
+
+def every(way: exact.Way) -> Certified:
+    """All singular values by an exact way, with what rounding may have moved them."""
+    return rounded(way.values(), way.slack, way.method, 0.0)
 
 
 def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
@@ -192,30 +198,35 @@ def svd(
     """
     call = "svd"
     subject, scale = iterated.scaled(_checked(call, op, integer(call, "k", k, 1), which, maxiter, progress))
-    triplets = _decomposed(subject, k, which)
-    if triplets is None:
+    decomposition = _decomposed(subject, k, which)
+    if decomposition is None:
         triplets = _iterated(call, subject, k, which, maxiter, progress)
         s = _estimates(triplets, which)
     else:
-        s = Certified(triplets.values, "exact", "decomposition")
+        triplets, slack = decomposition
+        s = rounded(triplets.values, slack, "decomposition", 0.0)
     left, right = triplets.left.reshape(-1, *op.out_shape), triplets.right.reshape(-1, *op.in_shape)
     return SingularTensors(left, times(s, scale), right)
 
 
-def _decomposed(op: LinearMap, k: int, which: Which) -> iterated.Triplets | None:
-    """By a dense decomposition, or by those of blocks; None where both are too much work."""
-    if dense_way(op).work <= DECOMPOSED:
+def _decomposed(op: LinearMap, k: int, which: Which) -> tuple[iterated.Triplets, float] | None:
+    """Triplets by a dense decomposition, or by those of blocks, and their error; None where both are too much work."""
+    rows, columns = op.shape
+    if float(rows) * columns * min(rows, columns) <= DECOMPOSED:
         u, s, v = np.linalg.svd(dense(op), full_matrices=False)
         some = slice(k) if which == "largest" else slice(len(s) - k, None)
-        return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0)
+        slack = rounding.of_dense(op, rounding.size_of(op))
+        return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0), slack
     if which == "smallest" or not isinstance(op, ConvOperator):
         return None
-    require_along("singular values", *op.geometry.axes)
+    require_along("singular values", *op.geometry.axes, split=True)
     found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
     if not found or sum(blocks.work for blocks in found) > DECOMPOSED:
         return None
     vectors = np.concatenate([_leading(blocks, k) for blocks in found])
-    return iterated.refined(op, vectors.reshape(len(vectors), -1), k)
+    triplets, size = iterated.refined(op, vectors.reshape(len(vectors), -1), k), rounding.size_of(op)
+    slack = rounding.of_blocks(found, size) + rounding.of_product(op, size) + float(triplets.residuals.max())
+    return triplets, slack
 
 
 def _leading(blocks: Blocks, k: int) -> AnyArray:

@@ -152,11 +152,15 @@ def _second_difference(axis: Axis) -> bool:
     return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
-def _even(axis: Axis, rule: str, angles: AnyArray, basis: Basis) -> Split:
-    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine."""
+def _even(axis: Axis, rule: str, frequencies: IntArray, half: int, basis: Basis) -> Split:
+    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine.
+
+    Of angles ``pi f q / half``, whole turns are left out before anything is rounded.
+    """
 
     def make() -> AnyArray:
-        symbols: AnyArray = np.cos(np.multiply.outer(angles, positions(axis)))[..., None, None]
+        turned = np.multiply.outer(frequencies, positions(axis)) % (2 * half)
+        symbols: AnyArray = np.cos(np.pi * turned / half)[..., None, None]
         return symbols
 
     size = 24 * axis.size * axis.kernel
@@ -164,7 +168,7 @@ def _even(axis: Axis, rule: str, angles: AnyArray, basis: Basis) -> Split:
 
 
 def _cosine(axis: Axis) -> Split:
-    return _even(axis, "cosine", np.pi * np.arange(axis.size) / axis.size, Cosines(axis.size, "cosine"))
+    return _even(axis, "cosine", np.arange(axis.size), axis.size, Cosines(axis.size, "cosine"))
 
 
 def whole_sample(axis: Axis) -> Split:
@@ -172,17 +176,21 @@ def whole_sample(axis: Axis) -> Split:
 
     So it tells eigenvalues, and not singular values.
     """
-    angles = np.pi * np.arange(axis.size) / max(axis.size - 1, 1)
-    return _even(axis, "whole sample", angles, WholeSamples(axis.size))
+    return _even(axis, "whole sample", np.arange(axis.size), max(axis.size - 1, 1), WholeSamples(axis.size))
 
 
 def _sine(axis: Axis) -> Split:
-    return _even(axis, "sine", np.pi * np.arange(1, axis.size + 1) / (axis.size + 1), Cosines(axis.size, "sine"))
+    return _even(axis, "sine", np.arange(1, axis.size + 1), axis.size + 1, Cosines(axis.size, "sine"))
 
 
 def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
     """Outputs and inputs that are joined by taps, directly or through others; equal parts are copies of the first."""
     table = axis.table()
+    if axis.kernel == 1 and axis.zero_outside and merged:  # no input is read twice
+        outputs = np.flatnonzero(table[:, 0] != NOTHING)
+        if outputs.size:
+            yield _part("parts", axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
+        return
     numbers, count = _joined(table, axis.size)
     outputs_of, inputs_of = _by_number(numbers[: axis.out], count), _by_number(numbers[axis.out :], count)
     local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
@@ -197,12 +205,16 @@ def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
             all_inputs.append(inputs)
     rule = "whole" if count == 1 else "parts"
     for rows, all_outputs, all_inputs in found.values():
-        (outs, size), ins = np.array(all_outputs).shape, len(all_inputs[0])
-        yield Split(
-            rule, np.array([outs]), size, ins, partial(_incidence, rows, ins),
-            Positions(axis.out, np.array(all_outputs)), Positions(axis.size, np.array(all_inputs)), rows,
-            bytes=9 * rows.size * ins,
-        )  # fmt: skip
+        yield _part(rule, axis, rows, np.array(all_outputs), np.array(all_inputs))
+
+
+def _part(rule: str, axis: Axis, rows: IntArray, outputs: IntArray, inputs: IntArray) -> Split:
+    """A part and its copies, from the table of the first and the outputs and inputs (copies, of a part) of all."""
+    (often, per_output), per_input = outputs.shape, inputs.shape[1]
+    return Split(
+        rule, np.array([often]), per_output, per_input, partial(_incidence, rows, per_input),
+        Positions(axis.out, outputs), Positions(axis.size, inputs), rows, bytes=9 * rows.size * per_input,
+    )  # fmt: skip
 
 
 def connected(axis: Axis) -> bool:

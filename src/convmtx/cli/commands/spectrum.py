@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     numbers = np.asarray(values)
     if found.kind == "exact":  # then all are to be had, and tell more than the three functions in less time
         every = found if options.k is None else cm.svdvals(plain)
-        norm, cond, rank = _derived(np.asarray(every), op.shape, every.method)
+        norm, cond, rank = _derived(every, op.shape)
         norm = times(norm, scale)
     else:
         norm, cond, rank = cm.norm(op, progress=watched()), cm.cond(op), cm.rank(op)
@@ -79,12 +79,12 @@ def run(options: argparse.Namespace, report: Report) -> None:
         report.put(output=path)
 
 
-def _derived(values: AnyArray, shape: tuple[int, int], method: str) -> tuple[cm.Certified, ...]:
+def _derived(values: cm.Certified, shape: tuple[int, int]) -> tuple[cm.Certified, ...]:
     """Norm, condition and rank from all singular values."""
     from convmtx.spectra.derived import cond_of, rank_of
 
-    norm = cm.Certified(float(values[0]), "exact", method)
-    return norm, cond_of(values, shape, method), rank_of(values, shape, method)
+    norm = cm.Certified(float(values[0]), "exact", values.method, float(values.lower[0]), float(values.upper[0]))
+    return norm, cond_of(values), rank_of(values, shape)
 
 
 def _ends(numbers: AnyArray) -> str:

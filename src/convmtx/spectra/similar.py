@@ -1,0 +1,128 @@
+"""A convolution that has the same eigenvalues and determinant, and is less far from normal.
+
+Along an axis of the zero boundary on which outputs stand where inputs do, ``D A D^-1`` with ``D = diag(r^o)`` is the
+convolution whose tap at offset q is multiplied by ``r^-q``. Where all offsets are on one side of an output, r can go to
+zero or infinity: only the tap at offset 0 is left, as in every block triangular matrix. Else the r that makes the taps
+smallest brings both sides into balance; a tridiagonal matrix becomes symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from convmtx.algebra import LinearMap
+from convmtx.geometry import Axis
+from convmtx.geometry.compose import positions
+from convmtx.operator import ConvOperator
+from convmtx.spectra.certified import EPS
+from convmtx.spectra.rounding import magnitude
+from convmtx.taps import kernel_of, taps_of
+from convmtx.typing import AnyArray, IntArray
+
+#: Times that each axis is balanced: those of one depend on those of the others.
+ROUNDS = 3
+#: Difference of a tap and its mirror image, relative to the largest tap, that may come from balancing.
+MIRRORED = 64 * EPS
+
+
+class Similar(NamedTuple):
+    """A map with the eigenvalues of another, and by how much rounding of its taps may have changed it in norm."""
+
+    op: LinearMap
+    slack: float
+    #: Whether nothing but the taps at the outputs themselves is left: the map was block triangular.
+    triangular: bool
+
+
+def balanced(op: LinearMap) -> Similar:
+    """A map with the same eigenvalues; the map itself where it is not a convolution between arrays of one shape."""
+    if not isinstance(op, ConvOperator) or op.in_shape != op.out_shape:
+        return Similar(op, 0.0, triangular=False)
+    op = _without_one_side(op)
+    geometry = op.geometry
+    taps = taps_of(geometry, op.kernel)
+    scaled, exponents = taps, [0.0] * len(geometry.axes)
+    for _ in range(ROUNDS):
+        for j, axis in enumerate(geometry.axes):
+            if _aligned(axis) and axis.kernel > 1:
+                exponents[j] += _exponent(np.abs(scaled).sum(axis=_others(scaled, j)), positions(axis))
+                scaled = _scaled(taps, geometry.axes, exponents)
+    slack = 0.0
+    if scaled is not taps and np.isfinite(scaled).all():
+        mirrored = _mirrored(scaled)
+        most = sum(abs(x) * int(np.abs(positions(a)).max()) for x, a in zip(exponents, geometry.axes, strict=True))
+        slack = magnitude(geometry, np.abs(mirrored - scaled) + EPS * (8 + 2 * most) * np.abs(scaled))
+        op = op.with_kernel(kernel_of(geometry, mirrored))
+    return Similar(op, slack, all(_aligned(axis) and axis.kernel == 1 for axis in geometry.axes))
+
+
+def _aligned(axis: Axis) -> bool:
+    """Whether outputs are as many as inputs, one apart, and nothing but zeros is read outside."""
+    return axis.zero_outside and axis.stride == axis.input_dilation == 1 and axis.out == axis.size
+
+
+def _others(taps: AnyArray, axis: int) -> tuple[int, ...]:
+    return tuple(j for j in range(taps.ndim) if j != axis + 2)
+
+
+def _without_one_side(op: ConvOperator) -> ConvOperator:
+    """The convolution without taps that only make it block triangular; such an axis is left with one tap."""
+    geometry, j = op.geometry, 0
+    while j < len(geometry.axes):
+        axis, taps = geometry.axes[j], taps_of(geometry, op.kernel)
+        offsets = positions(axis)
+        used = offsets[np.abs(taps).sum(axis=_others(taps, j)) > 0]
+        one_sided = not used.size or used.min() >= 0 or used.max() <= 0
+        if axis.kernel > 1 and _aligned(axis) and one_sided:
+            axes = (*geometry.axes[:j], Axis(axis.size, 1), *geometry.axes[j + 1 :])
+            at = np.flatnonzero(offsets == 0)
+            empty = np.zeros_like(np.take(taps, [0], j + 2))
+            left = np.take(taps, at, j + 2) if at.size else empty
+            geometry = replace(geometry, axes=axes)
+            op = ConvOperator(geometry, kernel_of(geometry, left), "auto")
+            j = 0  # other axes may be one-sided now
+        else:
+            j += 1
+    return op
+
+
+def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
+    """The x at which the sum of ``sizes * exp(-x * offsets)`` is least."""
+    from scipy.optimize import brentq
+    from scipy.special import logsumexp
+
+    before, behind = ((offsets < 0) & (sizes > 0), (offsets > 0) & (sizes > 0))
+    if not before.any() or not behind.any():
+        return 0.0
+
+    def excess(x: float) -> float:
+        sides = (logsumexp(np.log(sizes[at]) + np.log(np.abs(offsets[at])) - x * offsets[at]) for at in (behind, before))
+        return float(next(sides) - next(sides))
+
+    if excess(0.0) == 0:
+        return 0.0
+    far = 1.0
+    while excess(far) > 0 or excess(-far) < 0:
+        far *= 2
+    return float(brentq(excess, -far, far, xtol=EPS, rtol=4 * EPS))
+
+
+def _scaled(taps: AnyArray, axes: tuple[Axis, ...], exponents: list[float]) -> AnyArray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j, (axis, x) in enumerate(zip(axes, exponents, strict=True)):
+            if x:
+                taps = taps * np.exp(-x * positions(axis)).reshape(-1, *(1,) * (len(axes) - 1 - j))
+    return taps
+
+
+def _mirrored(taps: AnyArray) -> AnyArray:
+    """The taps, symmetric along each axis along which they are that to rounding."""
+    for j in range(2, taps.ndim):
+        image = np.flip(taps, j)
+        difference = np.abs(taps - image).max()
+        if 0 < difference <= MIRRORED * np.abs(taps).max():
+            taps = (taps + image) / 2
+    return taps
