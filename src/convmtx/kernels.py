@@ -239,7 +239,7 @@ def kernel_operator(
         boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
     )  # fmt: skip
     batch = _batch(call, array, geometry.in_shape)
-    return KernelOperator(geometry, frozen(array), batch, resolve.engine(call, engine))
+    return KernelOperator(geometry, frozen(array, call, "input"), batch, resolve.engine(call, engine))
 
 
 def _batch(call: str, x: Array, shape: Shape) -> Shape:

@@ -12,6 +12,8 @@ from convmtx.errors import FormTooLargeError, sentence
 
 _CGROUP = "/sys/fs/cgroup"
 _ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
+#: Bytes of a result from which asking the operating system takes no time beside filling it.
+LARGE = 1 << 28
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -26,6 +28,18 @@ def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) ->
     wanted = sizes[form] + working
     if wanted > _ALWAYS and wanted > (free := available()):
         raise _too_large(call, form, sizes, working, free)
+
+
+def require_result(call: str, what: str, size: int, remedy: str) -> None:
+    """Raise `FormTooLargeError` unless a large result that is no form, of ``size`` bytes, is available."""
+    if size > LARGE and size > (free := available()):
+        raise no_room(call, what, size, remedy, free)
+
+
+def no_room(call: str, what: str, size: int, remedy: str, free: int | None = None) -> FormTooLargeError:
+    """Return the error that says that ``size`` bytes are not available."""
+    free = available() if free is None else free
+    return FormTooLargeError(sentence(call, f"{what} takes {human(size)}", f"Available are {human(free)}", remedy))
 
 
 @contextmanager
