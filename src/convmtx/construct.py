@@ -182,7 +182,7 @@ def conv_transpose(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,
     )  # fmt: skip
-    return ConvOperator(geometry, frozen(array), name)
+    return ConvOperator(geometry, frozen(array, "conv_transpose"), name)
 
 
 def convmtx(
@@ -235,5 +235,5 @@ def convmtx(
     array = numeric("convmtx", "h", h)
     resolve.one_of("convmtx", "form", form, ("sparse", "dense"))
     check_order("convmtx", order)
-    op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), "auto")
+    op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array, "convmtx"), "auto")
     return op.to_sparse("csr", order) if form == "sparse" else op.to_dense(order)

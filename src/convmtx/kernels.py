@@ -261,7 +261,7 @@ def kernel_operator(
         boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation, call=call,
     )  # fmt: skip
     batch = _batch(call, array, geometry.in_shape)
-    return KernelOperator(geometry, frozen(array), batch, resolve.engine(call, engine))
+    return KernelOperator(geometry, frozen(array, call, "input"), batch, resolve.engine(call, engine))
 
 
 def _batch(call: str, x: Array, shape: Shape) -> Shape:
@@ -372,7 +372,7 @@ def _least_squares(call: str, g: Geometry, x: Array, y: Array) -> Array:
     step = min(max(BLOCK_BYTES // row, 1), outs[0])
     needed = 3 * (step * row + size * g.groups * taps**2)
     remedy = "Fit fewer taps, or iterate: cm.solve(cm.kernel_operator(x, kernel_shape), y)"
-    memory.require_for(call, f"factorizing windows of {taps} taps", needed, remedy)
+    memory.require_result(call, f"factorizing windows of {taps} taps", needed, remedy)
     triangle, right = None, None
     for n in range(x.shape[0]):
         for o in range(0, outs[0], step):

@@ -12,7 +12,8 @@ from convmtx.errors import FormTooLargeError, sentence
 
 _CGROUP = "/sys/fs/cgroup"
 _ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
-_QUICKLY = 1 << 25  # the same where asking would take as long as what is made of them
+#: Bytes of a result from which asking the operating system takes no time beside filling it.
+LARGE = 1 << 25
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -29,11 +30,16 @@ def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) ->
         raise _too_large(call, form, sizes, working, free)
 
 
-def require_for(call: str, thing: str, size: int, remedy: str) -> None:
-    """Raise `FormTooLargeError` unless ``size`` bytes are available for a thing that has no other forms."""
-    if size > _QUICKLY and size > (free := available()):
-        got = f"{thing} takes {human(size)}"
-        raise FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
+def require_result(call: str, what: str, size: int, remedy: str) -> None:
+    """Raise `FormTooLargeError` unless a large result that is no form, of ``size`` bytes, is available."""
+    if size > LARGE and size > (free := available()):
+        raise no_room(call, what, size, remedy, free)
+
+
+def no_room(call: str, what: str, size: int, remedy: str, free: int | None = None) -> FormTooLargeError:
+    """Return the error that says that ``size`` bytes are not available."""
+    free = available() if free is None else free
+    return FormTooLargeError(sentence(call, f"{what} takes {human(size)}", f"Available are {human(free)}", remedy))
 
 
 @contextmanager

@@ -172,7 +172,7 @@ class ConvOperator(LinearMap):
             wanted = f"Wanted {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
             got = f"kernel has shape {tuple(array.shape)}"
             raise ArgumentError(sentence("with_kernel", got, wanted, "Make a new operator with convmtx.conv"))
-        return ConvOperator(self._geometry, frozen(array), self._asked)
+        return ConvOperator(self._geometry, frozen(array, "with_kernel"), self._asked)
 
     @property
     def T(self) -> LinearMap:

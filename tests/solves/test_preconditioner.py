@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_refused_before_it_is_made(name, kind, monkeypatch)
     if (name, kind) == ("long kernel", "kron"):
         shape = 2100  # of which singular vectors take seconds
     op, sizes = cm.conv(K, shape, padding="same"), []
-    monkeypatch.setattr("convmtx.memory.require_for", lambda _call, _thing, size, _remedy: sizes.append(size))
+    monkeypatch.setattr("convmtx.memory.require_result", lambda _call, _thing, size, _remedy: sizes.append(size))
     cm.preconditioner(cm.conv(K2, (8, 9), padding="same"), kind, damp=DAMP)  # what is imported, is so now
     peak = peak_of(lambda: cm.preconditioner(op, kind, damp=DAMP))
     assert peak <= sizes[-1] <= 6 * peak

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp.arriving import converted
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, sentence
@@ -155,9 +156,16 @@ def is_traced(array: Array) -> bool:
     return "jax" in sys.modules and isinstance(array, sys.modules["jax"].core.Tracer)
 
 
-def frozen(array: Array) -> Array:
+def on_host(array: Array) -> bool:
+    """Whether the numbers of an array lie in the memory that the operating system counts."""
+    return not is_traced(array) and "cpu" in str(_device(array)).lower()
+
+
+def frozen(array: Array, call: str = "conv", name: str = "kernel") -> Array:
     """A copy that nobody else can change, so that an operator stays what it is; of JAX the array itself."""
     if is_numpy(array):
+        # A broadcast array may take far less than its copy.
+        memory.require_result(call, f"a copy of the {name}", array.nbytes, "Pass a smaller one")
         copy = np.array(array, order="C")
         copy.setflags(write=False)
         return copy

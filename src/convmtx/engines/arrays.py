@@ -7,11 +7,13 @@ here looks at values.
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, library, namespace, together
+from convmtx import memory
+from convmtx._xp import cast, gather, itemsize, library, namespace, on_host, together, widened
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
 from convmtx.engines.parts import inside
@@ -33,6 +35,8 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineN
     The map is (continue the input past its ends), then (a convolution that reads nothing outside).
     """
     kernel, y = _alike(kernel, y, asked)
+    dtype = y.dtype
+    kernel, y = widened(kernel), widened(y)  # halves are rounded once, when all are added
     inner = inside(geometry)
     mirrored = inner.T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
@@ -41,7 +45,7 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineN
     for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
         if whole is not axis:
             x = sum(gather(x, places, j + 2) for places in _readers(axis))
-    return channels_back(geometry, x)
+    return cast(channels_back(geometry, x), dtype)
 
 
 def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
@@ -74,6 +78,10 @@ def _readers(axis: Axis) -> list[IntArray]:
 def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
     """X (B, C, n1..nd) to (B, F, o1..od), of one type."""
     name = library(x)
+    shape = (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))
+    size = prod(shape) * itemsize(x.dtype)
+    if size > memory.LARGE and on_host(x):
+        memory.require_result("op(x)", f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
     if name != "jax" and not (name == "torch" and pytorch.able(x)):
         return _tap_by_tap(geometry, taps, x)
     axes = []
@@ -104,7 +112,8 @@ def _by_lax(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 
 def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
-    xp, groups = namespace(x), geometry.groups
+    xp, groups, dtype = namespace(x), geometry.groups, x.dtype
+    taps, x = widened(taps), widened(x)
     per_f, per_c = geometry.channels_per_group
     for j, axis in enumerate(geometry.axes):
         x = continued(axis, x, j + 2)
@@ -117,4 +126,4 @@ def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
         )
         inputs = xp.reshape(x[(slice(None), slice(None), *at)], (x.shape[0], groups, per_c, -1))
         total = total + xp.matmul(matrices[(slice(None),) * 3 + tap], inputs)
-    return xp.reshape(total, (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes)))
+    return cast(xp.reshape(total, (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))), dtype)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines import rates, tiles
-from convmtx.engines.parts import Part, finite, reach
+from convmtx.engines.parts import Part, finite, reach, wide
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
@@ -110,10 +110,8 @@ def _taken(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 def _computed_in(part: Part, x: AnyArray, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """A type that BLAS has for results of ``dtype``, if there is one that is as exact; else ``dtype`` itself."""
-    if dtype == np.float16:
-        return np.dtype(np.float32)
     if dtype.kind not in "iu" or not x.size:
-        return dtype
+        return wide(dtype)
     weight = part.keep("weight", lambda: _magnitude(part.kernel.reshape(*part.kernel.shape[:2], -1)))
     bound = weight * max(-int(x.min()), int(x.max()), 1)
     for floating in (np.float32, np.float64):

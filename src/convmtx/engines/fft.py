@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, mended, reach
+from convmtx.engines.parts import Part, mended, reach, wide
 from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
@@ -101,11 +101,12 @@ def _good(n: int) -> int:
 
 
 def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
-    plan = lines(part, y.itemsize)
+    dtype = wide(y.dtype)
+    plan = lines(part, dtype.itemsize)
     lengths = tuple(line.length for line in plan)
-    spectrum = _spectrum(part, plan, y.dtype)
+    spectrum = _spectrum(part, plan, dtype)
     groups, filters, channels, *_ = part.kernel.shape
-    images = max(PIECE_BYTES // (2 * y.itemsize * groups * (filters + channels) * prod(lengths)), 1)
+    images = max(PIECE_BYTES // (2 * dtype.itemsize * groups * (filters + channels) * prod(lengths)), 1)
     for b in range(0, x.shape[0], images):
         for tile in product(*(line.pieces for line in plan)):
             outputs = y[(slice(b, b + images), slice(None), slice(None), *tile)]
@@ -115,8 +116,8 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
                     pieces = reach([axis], pieces, [outs], 3 + j)
                 else:
                     pieces = pieces[(slice(None),) * (3 + j) + (line.inputs,)]
-            result = _contract(part, _forward(pieces.astype(y.dtype, copy=False), lengths), spectrum)
-            result = _backward(result, lengths, y.dtype)
+            result = _contract(part, _forward(pieces.astype(dtype, copy=False), lengths), spectrum)
+            result = _backward(result, lengths, dtype)
             for j, (axis, outs) in enumerate(zip(part.axes, tile, strict=True)):
                 at = np.arange(outs.stop - outs.start) * axis.stride
                 if at[-1] < lengths[j]:
@@ -153,6 +154,7 @@ def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyAr
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     """What filling a part takes."""
     groups, filters, channels, *_ = part.kernel.shape
+    dtype = wide(dtype)
     plan = lines(part, dtype.itemsize)
     size = prod(line.length * len(line.starts) for line in plan)
     doublings = sum(log2(max(line.length, 2)) for line in plan)

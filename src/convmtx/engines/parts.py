@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.boundary import NOTHING
 from convmtx.engines.threads import scratch
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import AnyArray, IntArray, Shape
 
 #: Bytes moved at a time where an array is closed up.
 CLOSE_BYTES = 1 << 20
@@ -43,6 +44,21 @@ class Part:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
+
+
+def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
+    """Memory for the outputs of a map, if there is so much."""
+    size, what, remedy = prod(shape) * dtype.itemsize, f"an output of shape {shape}", "Apply it to fewer or smaller inputs"
+    memory.require_result("op(x)", what, size, remedy)
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise memory.no_room("op(x)", what, size, remedy) from None
+
+
+def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type to add numbers of this type in: float32 for halves."""
+    return np.result_type(dtype, np.float32) if dtype == np.float16 else dtype
 
 
 #: Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd).
@@ -74,10 +90,10 @@ class Plan:
             found.append(Part(tuple(o for o, _, _ in chosen), tuple(a for _, _, a in chosen), kernel[met], last))
         return tuple(found)
 
-    def forward(self, x: AnyArray, correlate: Correlate) -> AnyArray:
-        """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
+    def forward(self, x: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:
+        """Apply to a batch: x (B, *in_shape) to (B, *out_shape), of a wider type if one is given."""
         g = self.geometry
-        y = np.empty((x.shape[0], *self._out_shape), np.result_type(self._taps, x))
+        y = output((x.shape[0], *self._out_shape), np.result_type(self._taps, x) if dtype is None else dtype)
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
         for part in self.parts:
             where: tuple[Any, ...] = (..., *part.outputs)
@@ -93,12 +109,13 @@ class Plan:
         The map is (continue the input past its ends), then (a convolution that reads nothing outside).
         """
         inner = inside(self.geometry)
-        x = self.mirrored.forward(y, correlate)
+        dtype = np.result_type(self._taps, y)
+        x = self.mirrored.forward(y, correlate, wide(dtype))  # halves are rounded once, when all are added
         for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
                 x = _fold_back(x, at, axis)
-        return _close_up(x)
+        return _close_up(x).astype(dtype, copy=False)
 
     @cached_property
     def mirrored(self) -> Plan:

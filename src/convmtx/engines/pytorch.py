@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp import cast, widened
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended, reach
 from convmtx.engines.rates import Work
@@ -47,7 +48,10 @@ def able(x: Any) -> bool:
 def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
     """X (B, C, n1..nd) to (B, F, o1..od), tensors, along axes with zeros outside; differentiable and traceable."""
     if any(axis.input_dilation > 1 for axis in axes):
-        return _transposed(axes, groups, taps, x)
+        dtype = x.dtype
+        if x.device.type == "cpu":  # where PyTorch adds halves in halves
+            taps, x = widened(taps), widened(x)
+        return cast(_transposed(axes, groups, taps, x), dtype)
     ends = [(0, 0) if _padding(a) is not None else (a.lo, a.reach[1] + 1 - a.size) for a in axes]
     x = _padded(x, ends)
     axes = [axis.continued if end != (0, 0) else axis for axis, end in zip(axes, ends, strict=True)]

@@ -77,7 +77,8 @@ def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
     Every entry must be right to rounding in ``dtype``, that of the results; zeros must be zeros. The lines through
     the entry of largest magnitude must be those vectors, the first ones divided by that entry.
     """
-    kernel = part.kernel.astype(np.result_type(part.kernel, np.float64), copy=False)
+    precision = np.empty(0, dtype).real.dtype
+    kernel = part.kernel.astype(np.result_type(part.kernel, precision, np.float64), copy=False)
     *pairs, d = *kernel.shape[:3], kernel.ndim - 3
     sizes = kernel.shape[3:]
     flat = kernel.reshape(*pairs, -1)

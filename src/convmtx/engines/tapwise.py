@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 
 from convmtx.boundary import NOTHING
-from convmtx.engines.parts import Part
+from convmtx.engines.parts import Part, wide
 from convmtx.typing import AnyArray
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
-    y[...] = 0
-    tables = [a.table() for a in part.axes]
+    total = y if wide(y.dtype) == y.dtype else np.empty(y.shape, wide(y.dtype))
+    total[...] = 0
+    outputs = [np.arange(a.out) for a in part.axes]
     for tap in product(*(range(a.kernel) for a in part.axes)):
-        columns = [table[:, p] for table, p in zip(tables, tap, strict=True)]
-        o: tuple[Any, ...] = (..., *np.ix_(*(np.flatnonzero(c != NOTHING) for c in columns)))
+        columns = [a.read(o, np.array(p)) for a, o, p in zip(part.axes, outputs, tap, strict=True)]
+        at: tuple[Any, ...] = (..., *np.ix_(*(np.flatnonzero(c != NOTHING) for c in columns)))
         i: tuple[Any, ...] = (..., *np.ix_(*(c[c != NOTHING] for c in columns)))
         matrix: AnyArray = part.kernel[(slice(None),) * 3 + tap]
-        y[o] += np.einsum("gfc,bgc...->bgf...", matrix, x[i])
+        total[at] += np.einsum("gfc,bgc...->bgf...", matrix, x[i], dtype=total.dtype)
+    if total is not y:
+        y[...] = total

@@ -124,7 +124,7 @@ def shaped(call: str, name: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 def roomy(call: str, thing: str, count: int) -> None:
     """Refuse to compute with more numbers than memory holds; those that came may be one that is repeated."""
-    memory.require_for(call, thing, 2 * NUMBER * count, "Solve for a part of it")
+    memory.require_result(call, thing, 2 * NUMBER * count, "Solve for a part of it")
 
 
 def finite(call: str, name: str, array: AnyArray) -> AnyArray:

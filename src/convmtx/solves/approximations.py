@@ -139,7 +139,7 @@ def _factors(problem: Problem, method: str, found: list[Blocks], second: list[Bl
     size = sum(blocks.bytes for blocks in [*found, *(second or ())])
     rows, columns = problem.op.shape
     thing = f"the {method} for a map of {rows} x {columns}"
-    memory.require_for("preconditioner", thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
+    memory.require_result("preconditioner", thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
     frames: list[Frame] = [frame_of(blocks, False)._replace(inputs_complete=True) for blocks in found]
     penalties = None if second is None else [problem.damp * blocks.matrices() for blocks in second]
     return BlockFactors(problem, method, frames, [blocks.matrices() for blocks in found], penalties)

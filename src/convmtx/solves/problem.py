@@ -93,7 +93,7 @@ def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
     subject = doubled(call, op)
     rows, columns = subject.shape
     thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
-    memory.require_for(call, thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
+    memory.require_result(call, thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
     weight = number(
         call, "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
