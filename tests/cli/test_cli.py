@@ -6,10 +6,12 @@ import os
 import pickle
 import random
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,8 @@ def test_the_question_itself(tmp_path):
         (["--padding", "0:1,2:2"], lambda x: np.pad(x, [(0, 1), (2, 2)])),
         (["--padding", "1,0:3"], lambda x: np.pad(x, [(1, 1), (0, 3)])),
         (["--padding=-1,0:1"], lambda x: np.pad(x, [(0, 0), (0, 1)])[1:-1]),
+        (["--padding", "-1,0:1"], lambda x: np.pad(x, [(0, 0), (0, 1)])[1:-1]),
+        (["--padding", "-1"], lambda x: x[1:-1, 1:-1]),
         (["--padding=-1:2,0"], lambda x: np.pad(x, [(0, 2), (0, 0)])[1:]),
         (["--padding", "full"], lambda x: np.pad(x, [(2, 2), (1, 1)])),
         (["--padding", "same"], lambda x: np.pad(x, [(1, 1), (0, 1)])),
@@ -153,12 +157,12 @@ def test_transpose_spreads_the_kernel(tmp_path, extra):
     np.testing.assert_allclose(W @ x.ravel(), wanted.ravel(), rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia"])
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia", "CSR"])
 def test_sparse_formats(folder, form):
     assert main(["matrix", "k.npy", "--input", "5,6", "--format", form, "-o", "W.npz"]) == 0
     W, x = scipy.sparse.load_npz("W.npz"), array(5, 6)
     assert isinstance(W, scipy.sparse.sparray)
-    assert W.format == form
+    assert W.format == form.lower()
     wanted = scipy.signal.correlate2d(x, np.load("k.npy"), "valid")
     np.testing.assert_allclose(W @ x.ravel(), wanted.ravel(), rtol=0, atol=1e-14)
 
@@ -248,7 +252,15 @@ def test_numbers_are_read_strictly(folder, capsys, option, text):
         (["--format", "lil"], "--format"),
         (["--form", "csr"], "--form"),
         (["--flip=yes"], "--flip"),
-        (["--nonsense"], "--nonsense"),
+        (["--nonsense"], "--nonsense is not an option (see convmtx matrix --help)"),
+        (["--strid", "2"], "--strid is not an option: did you mean --stride?"),
+        (["--imput=5,6"], "--imput is not an option: did you mean --input?"),
+        (["--" + "x" * 5000], "--" + "x" * 55 + "... is not an option"),
+        (["7"], "'7' is one argument too many: lists are written with commas, such as 64,64"),
+        (["--input", "99999999999999999999,3"], "'99999999999999999999,3' has a number of 20 digits, and at most 18"),
+        (["--input", "9" * 5000], "999...' has a number of 5000 digits, and at most 18"),
+        (["--stride", "-1"], "stride=-1"),
+        (["--padding", "-9,0"], "positions after padding (-9, -9)"),
         (["more"], "more"),
         (["--transpose", "--boundary", "wrap"], "--boundary came with --transpose"),
         (["--transpose", "--boundary", "zero"], "--boundary came with --transpose"),
@@ -279,7 +291,11 @@ def test_what_cannot_be_done(folder, capsys, arguments, words):
     ("arguments", "words"),
     [
         ([], "COMMAND"),
-        (["paint"], "paint"),
+        (["paint"], "'paint' is not a command (see"),
+        (["matirx"], "'matirx' is not a command: did you mean matrix?"),
+        (["Info"], "did you mean info?"),
+        (["version"], "did you mean --version?"),
+        (["--verison"], "--verison is not an option: did you mean --version?"),
         (["matrix"], "--input"),
         (["matrix", "k.npy", "-o", "W.npz"], "--input"),
         (["matrix", "k.npy", "--input", "5,,3", "-o", "W.npz"], "--input: '5,,3' is not a list of integers"),
@@ -334,7 +350,7 @@ class Trap:
 
 GOOD = npy(described("'<f8'", "(3, 2)"), bytes(48))
 BAD = {
-    "empty": (b"", "cannot be read as .npy"),
+    "empty": (b"", "bad.npy is empty"),
     "truncated": (GOOD[:-1], "48 bytes, and 47 follow"),
     "longer": (GOOD + b"?", "48 bytes, and 49 follow"),
     "no data": (GOOD[:40], "cannot be read as .npy"),
@@ -418,6 +434,75 @@ def test_a_pipe_in_place_of_the_kernel(folder, capsys):
     os.mkfifo("pipe.npy")
     assert main(["matrix", "pipe.npy", "--input", "5,6", "-o", "W.npz"]) == 2
     assert "not an ordinary file" in one_line(capsys)
+
+
+# Targets are looked at before the work
+
+
+TARGETS = {
+    "matrix": ["matrix", "k.npy", "--input", "5,6", "-o", "TARGET.npz"],
+    "matrix to a folder": ["matrix", "k.npy", "--input", "5,6", "-o", "TARGET.zarr"],
+    "spectrum": ["spectrum", "k.npy", "--input", "5,6", "-o", "TARGET.npy"],
+    "solve": ["solve", "k.npy", "seen.npy", "-o", "TARGET.png"],
+    "plot": ["plot", "matrix", "k.npy", "--input", "5,6", "-o", "TARGET.svg"],
+    "explore": ["explore", "k.npy", "--input", "5,6", "-o", "TARGET.html"],
+    "demo": ["demo", "--picture", "TARGET.png"],
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_folder_in_which_no_file_can_be_made_is_refused_before_anything_is_read(folder, capsys, monkeypatch, name):
+    """Root may write into every folder, so the system's refusal is made up; but not into /proc."""
+    arguments = [each.replace("TARGET", f"{folder}/locked/W") for each in TARGETS[name]]
+    os.mkdir("locked")
+    make = Path.open
+
+    def refuse(path, mode="r", *rest, **settings):
+        if path.parent.name == "locked" and mode == "xb":
+            raise PermissionError(13, "Permission denied", str(path))
+        return make(path, mode, *rest, **settings)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    os.unlink("k.npy")  # which is not missed
+    assert main(arguments) == 2
+    told = one_line(capsys)
+    assert "cannot be written. No file can be made in" in told
+    assert "locked (Permission denied). Choose another name" in told
+    assert os.listdir("locked") == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+def test_a_folder_that_the_system_keeps_to_itself(folder, capsys):
+    assert main(["matrix", "k.npy", "--input", "5,6", "-o", "/proc/W.npz"]) == 2
+    assert "/proc/W.npz cannot be written. No file can be made in /proc" in one_line(capsys)
+
+
+def test_names_that_are_too_long(folder, capsys):
+    assert main(["matrix", "k.npy", "--input", "5,6", "-o", "W" * 300 + ".npz"]) == 2
+    assert "cannot be written. File name too long" in one_line(capsys)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".mtx", ".h5"])
+def test_a_disk_that_is_too_small_is_told_before_the_matrix_is_made(folder, capsys, monkeypatch, suffix):
+    real = shutil.disk_usage(".")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: real._replace(free=500))
+    monkeypatch.setattr("convmtx.operator.ConvOperator.to_dense", None)
+    monkeypatch.setattr("convmtx.operator.ConvOperator.to_sparse", None)
+    assert main(["matrix", "k.npy", "--input", "30,30", "-o", f"W{suffix}"]) == 2
+    assert "There is room for 500 B" in one_line(capsys)
+
+
+@posix
+def test_a_limit_of_files_is_told_before_the_matrix_is_made(folder):
+    command = f"ulimit -f 8; exec {sys.executable} -m convmtx matrix k.npy --input 60,60 -o W.npy"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "made in" in done.stdout) == (2, False)
+    assert "it takes at least 98.6 MB. There is room for 4.1 kB" in done.stderr
+
+
+def test_complaints_are_no_longer_than_a_screen(folder, capsys):
+    assert main(["info", "x" * 100_000, "--input", "5,6"]) == 2
+    assert len(one_line(capsys)) < 1100
 
 
 # Files are whole or not there

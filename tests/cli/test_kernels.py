@@ -194,6 +194,61 @@ def test_csv_as_spreadsheets_write_it(here):
     assert read_kernel("", "k.csv").tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"0.5,-1\n2,3e2\n", b"0.5;-1\n2;3e2\n", b"0,5;-1\r\n2;3e2\r\n", b"0,5\t-1\n2\t3e2", b"0.5 -1\n 2  3e2\n",
+        b'"0.5","-1"\n"2","3e2"\n', b"# a, b\n0.5,-1\n\n2,3e2", "0,5\t-1\r\n2\t300\r\n".encode("utf-16"),
+        b"\xef\xbb\xbf0,5;-1\n2;300",
+    ],
+)  # fmt: skip
+def test_csv_as_spreadsheets_of_every_language_write_it(here, content):
+    (here / "k.csv").write_bytes(content)
+    assert read_kernel("", "k.csv").tolist() == [[0.5, -1], [2, 300]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a,b\n1,2\n", "'a' in line 1. Wanted numbers alone. Remove the line of names"),
+        (b"1,x\n1,2\n", "'x' in line 1. Wanted numbers alone. Correct the line"),
+        (b"1;2\n1;2;3\n", "2 columns, and 3 in line 2"),
+        (b"1,2,\n3,4,\n", "nothing between two separators in line 1"),
+        (b"1.000,5;2\n", "commas and points in its numbers"),
+        (b"\n1,2\n3," + b"x" * 5000, "'xxxxxxxxxxxxxxxxxxxx' in line 3"),
+        (b"caf\xe9,1\n", "not text in UTF-8"),
+        (b"\n\n", "no numbers"),
+        (b"", "k.csv is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_csv_file_is_told(here, refusal, content, words):
+    (here / "k.csv").write_bytes(content)
+    assert words in refusal("info", "k.csv", "--input", "5,6")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("k.npz", b"\x93NUMPY", "It begins like an array of NumPy: rename it to .npy"),
+        ("k.npy", b"PK\x03\x04", "It begins like an archive of NumPy: rename it to .npz"),
+        ("k.npy", b"\x89PNG\r\n\x1a\n", "It begins like a PNG picture: rename it to .png"),
+        ("k.png", b"\xff\xd8\xff\xe0", "It begins like a JPEG picture: rename it to .jpg or .jpeg"),
+        ("k.npy", b"\x89HDF\r\n\x1a\n", "It begins like an HDF5 file: rename it to .h5 or .hdf5 or .mat"),
+        ("k.mat", b"\x89HDF\r\n\x1a\n", "Check it"),
+        ("k.npy", b"words", "Check it"),
+        ("k.safetensors", b"", "k.safetensors is empty"),
+    ],
+)
+def test_files_of_another_kind_are_named(here, refusal, name, content, words):
+    (here / name).write_bytes(content and content.ljust(600, b"?"))
+    assert words in refusal("info", name, "--input", "5,6")
+
+
+def test_a_name_in_a_file_that_has_none(here, refusal):
+    np.save("k.npy", K)
+    assert "A .npy file has one array, and no names. Write k.npy" in refusal("info", "k.npy:K", "--input", "5,6")
+
+
 @pytest.mark.parametrize("text", ["1,2,1", "1\n2\n1"])
 def test_a_row_or_a_column_is_a_vector_on_one_axis(here, said, text):
     (here / "k.csv").write_text(text)
@@ -382,7 +437,7 @@ def test_damaged_bytes_never_get_past_the_door(here, capsys, kind):
     path = here / text.partition(":")[0]
     whole = path.read_bytes()
     rng = np.random.default_rng(7)
-    for _ in range(60):
+    for _ in range(12 if kind == "mat of version 7.3" else 60):  # a process each
         content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
         for at in rng.integers(0, len(content), rng.integers(1, 4)):
             content[at] = rng.integers(256)

@@ -134,3 +134,32 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
         cm.explore(cm.conv([1], 4), page)
     assert page.read_text() == "before"
     assert os.listdir(tmp_path) == ["conv.html"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "options"),
+    [
+        ((3, 3), (500, 400), {}),
+        ((3, 3), (40, 40), {"padding": "same", "boundary": "wrap"}),
+        ((15, 15), (100, 100), {}),
+        ((3, 3, 3, 2), (64, 64, 3), {"stride": 2}),
+        ((4, 1, 5), (4, 3000), {"channels": "first", "groups": 4}),
+        ((5,), (10**9,), {"dilation": 7}),
+        ((3, 3), (30, 1), {"padding": "full", "input_dilation": 20}),
+        ((1000,), (1020,), {}),
+    ],
+)
+def test_an_input_that_is_too_large_is_refused_with_one_that_is_not(tmp_path, kernel, shape, options):
+    kernel = np.ones(kernel)
+    with pytest.raises(ValueError, match="explore: ") as error:
+        cm.explore(cm.conv(kernel, shape, **options), tmp_path / "page.html")
+    (smaller,) = re.findall(r"Use a smaller input, such as \(([0-9, ]*)\)\.$", str(error.value))
+    smaller = [int(n) for n in smaller.split(",") if n]
+    assert len(smaller) == len(shape)
+    cm.explore(cm.conv(kernel, smaller, **options), tmp_path / "page.html")
+
+
+def test_a_kernel_that_is_too_large_has_no_input_that_is_not(tmp_path):
+    for kernel, shape in (((33, 33), (100, 100)), ((3, 3, 1, 200), (9, 9, 1))):
+        with pytest.raises(ValueError, match="Use a smaller kernel or fewer channels"):
+            cm.explore(cm.conv(np.ones(kernel), shape), tmp_path / "page.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 #: Seconds after a signal in which others are not heard, for they would interrupt the cleaning up.
 _GRACE = 5.0
+#: Seconds until a signal whose exception was lost comes again.
+_SOON = 0.02
 
 
 class Stopped(KeyboardInterrupt):
@@ -65,10 +68,10 @@ class Stoppable:
         raise Stopped(number, self._words[number])
 
     def _unraisable(self, lost: Any) -> None:
-        """Where the signal came while an object was being deleted, its exception is lost: send it again."""
+        """Where the signal came while an object was being deleted, its exception is lost: let it come again, later."""
         if isinstance(lost.exc_value, Stopped):
             self._heard = -_GRACE
-            signal.raise_signal(lost.exc_value.number)
+            threading.Timer(_SOON, _thread.interrupt_main, [lost.exc_value.number]).start()
         else:
             self._hook(lost)
 

@@ -41,8 +41,8 @@ reading it back in Python, with B the convolution of an array A:
     B = (W @ A.ravel()).reshape(out_shape)        # with --order F: A.ravel("F")
                                                   # and reshape(..., order="F")
 
-A width below zero crops: --padding -1,2 takes one pixel from both ends of the
-first axis.
+A value that starts with a minus sign is a width that crops: --padding -1,2 takes
+one pixel from both ends of the first axis.
 {JSON}"""
 
 
