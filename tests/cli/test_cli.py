@@ -350,7 +350,7 @@ class Trap:
 
 GOOD = npy(described("'<f8'", "(3, 2)"), bytes(48))
 BAD = {
-    "empty": (b"", "bad.npy is empty"),
+    "empty": (b"", "cannot be read as .npy (it is empty)"),
     "truncated": (GOOD[:-1], "48 bytes, and 47 follow"),
     "longer": (GOOD + b"?", "48 bytes, and 49 follow"),
     "no data": (GOOD[:40], "cannot be read as .npy"),

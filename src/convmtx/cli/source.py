@@ -89,7 +89,7 @@ class Source:
     def parsing(self) -> Iterator[None]:
         """Whatever a parser makes of a file that is none of its own, told as one error."""
         if not self.size():
-            raise refused(self.call, f"{self.path} is empty", f"Wanted a {self.what}", "Write it again")
+            raise self._unreadable("it is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote, say, which are read
             try:
@@ -100,8 +100,11 @@ class Source:
                 if isinstance(error, OSError) and error.filename:  # the file could not be opened
                     raise
                 reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__  # what follows is not for users
-                got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-                raise refused(self.call, got, f"Wanted a {self.what}", self._remedy()) from None
+                raise self._unreadable(reason) from None
+
+    def _unreadable(self, reason: str) -> CommandError:
+        got = f"{self.path} cannot be read as {self.suffix} ({reason})"
+        return refused(self.call, got, f"Wanted a {self.what}", self._remedy())
 
     def _remedy(self) -> str:
         with self.path.open("rb") as file:
