@@ -635,6 +635,19 @@ def test_a_stdout_that_cannot_be_written_is_an_error_in_one_line(folder):
     assert done.stderr.count("\n") == 1
 
 
+def test_what_libraries_log_is_not_heard(folder):
+    """Matplotlib would like a folder for its cache, and says so on stderr where it gets none."""
+    pytest.importorskip("matplotlib")
+    os.mkdir("home")
+    (folder / "home" / "file").write_text("")
+    settings = {**os.environ, "MPLCONFIGDIR": str(folder / "home" / "file" / "none")}
+    code = "import matplotlib; matplotlib.get_configdir()"
+    heard = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False, env=settings)
+    done = process("plot", "matrix", "sobel", "--input", "6,6", "-o", "W.svg", env=settings)
+    assert heard.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_streams_at_all(folder, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
