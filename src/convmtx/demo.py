@@ -50,7 +50,7 @@ class Case:
 
     @property
     def small(self) -> ConvOperator:
-        """The same on the crop, for which every form fits."""
+        """Convolution of the crop, for which every form fits."""
         return self.operator((self.crop, self.crop, *self.image.shape[2:]))
 
 
@@ -74,7 +74,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of the demo leaves: the picture as the bytes of a PNG file, and the checks of each kernel by name."""
+    """Results of a run of the demo: the picture as the bytes of a PNG file, and the checks of each kernel by name."""
 
     picture: bytes
     checks: dict[str, list[Check]]

@@ -218,7 +218,7 @@ def test_csv_as_spreadsheets_of_every_language_write_it(here, content):
         (b"\n1,2\n3," + b"x" * 5000, "'xxxxxxxxxxxxxxxxxxxx' in line 3"),
         (b"caf\xe9,1\n", "not text in UTF-8"),
         (b"\n\n", "no numbers"),
-        (b"", "k.csv is empty"),
+        (b"", "k.csv cannot be read as .csv (it is empty)"),
     ],
 )
 def test_what_is_wrong_with_a_csv_file_is_told(here, refusal, content, words):
@@ -236,7 +236,7 @@ def test_what_is_wrong_with_a_csv_file_is_told(here, refusal, content, words):
         ("k.npy", b"\x89HDF\r\n\x1a\n", "It begins like an HDF5 file: rename it to .h5 or .hdf5 or .mat"),
         ("k.mat", b"\x89HDF\r\n\x1a\n", "Check it"),
         ("k.npy", b"words", "Check it"),
-        ("k.safetensors", b"", "k.safetensors is empty"),
+        ("k.safetensors", b"", "(it is empty)"),
     ],
 )
 def test_files_of_another_kind_are_named(here, refusal, name, content, words):

@@ -6,6 +6,7 @@ Every failure is one line on stderr and exit code 2, and no file is ever half-wr
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ def program() -> int:
     """Run the command line as a program of its own; `main` is for callers that go on."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to programmers, and of lines that users did not write
+    logging.disable()  # as Matplotlib logs where it would like to keep its cache
     code = main()
     deafen()
     return code

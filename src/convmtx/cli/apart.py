@@ -47,7 +47,7 @@ def read_apart(source: Source, reader: Callable[..., Answer], *options: Any) -> 
     """
     request = {"module": reader.__module__, "function": reader.__qualname__, "options": options,
                "source": [source.call, str(source.path), source.member, source.what]}  # fmt: skip
-    command = [sys.executable, "-c", _PROGRAM.format(path=sys.path)]
+    command = [sys.executable, "-c", _PROGRAM.format(path=[str(folder) for folder in sys.path])]
     pipe, environment = subprocess.PIPE, {**os.environ, **_ONE_THREAD}
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment) as child:
         try:
@@ -176,7 +176,7 @@ def _described(error: Exception) -> dict[str, Any]:
 
 
 def _limit_memory() -> None:
-    """As much more as there is now, and no core files; Unix only."""
+    """Limit memory to as much more as is available now, and write no core files; Unix only."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -187,7 +187,7 @@ def _limit_memory() -> None:
 
 
 def _limit_seconds(seconds: int) -> None:
-    """So much more processor time; Unix only."""
+    """Limit processor time to ``seconds`` more; Unix only."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

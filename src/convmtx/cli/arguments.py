@@ -1,4 +1,4 @@
-"""What may be written on the command line, and the convolution that it names."""
+"""Arguments that commands share, and the convolution that they name."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def _checked(text: str, pattern: str, wanted: str) -> str:
 
 
 def integer(text: str) -> int:
-    """Such as 5."""
+    """Read an integer, such as 5."""
     return int(_checked(text, _INTEGER, "an integer"))
 
 
 def number(text: str) -> float:
-    """Such as 0.05 or 1e-3."""
+    """Read a number, such as 0.05 or 1e-3."""
     wanted = "a number such as 0.05 or 1e-3"
     value = float(_checked(text, NUMBER, wanted))
     if isinf(value):
@@ -101,13 +101,13 @@ def number(text: str) -> float:
 
 
 def integers(text: str) -> Shape:
-    """Such as 5,6,3."""
+    """Read a list of integers, such as 5,6,3."""
     _checked(text, f"{_INTEGER}(,{_INTEGER})*", "a list of integers such as 5,6,3")
     return tuple(int(part) for part in text.split(","))
 
 
 def one_or_each(text: str) -> int | Shape:
-    """Such as 2, or 2,1 for each axis."""
+    """Read an integer for all axes, or one for each, such as 2,1."""
     return integers(text) if "," in text else integer(text)
 
 

@@ -141,7 +141,7 @@ def _written(name: str, value: Any) -> str:
 
 
 def _rearrange(changed: dict[str, Any], first: bool) -> None:
-    """The same convolution with its channels at the other end, of kernel and input."""
+    """Move the channels of kernel and input to the other end; the convolution stays the same."""
     axes = list(range(changed["kernel"].ndim))
     shape = changed["input"]
     if first:

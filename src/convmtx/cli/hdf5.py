@@ -23,7 +23,7 @@ _PACKING = 1040
 
 
 def read_hdf5(source: Source, sparse: bool = False) -> Any:
-    """An array of HDF5 as MATLAB 7.3 or others write it; with ``sparse`` CSR as AnnData has it, or MATLAB's matrix."""
+    """Read an array as MATLAB 7.3 or others write it; with ``sparse`` AnnData's CSR too, or MATLAB's matrix."""
     require_installed(source.call, "h5py", "files")
     facts, arrays = read_apart(source, parts_of, sparse)
     if facts["form"] == "full":
@@ -31,27 +31,27 @@ def read_hdf5(source: Source, sparse: bool = False) -> Any:
     from scipy.sparse import csc_array, csr_array
 
     data, indices, starts = arrays
-    made = {"csr": csr_array, "csc": csc_array}[facts["form"]]
-    return made((data, indices, starts), shape=tuple(facts["shape"]))
+    build = {"csr": csr_array, "csc": csc_array}[facts["form"]]
+    return build((data, indices, starts), shape=tuple(facts["shape"]))
 
 
 def parts_of(source: Source, sparse: bool) -> Answer:
-    """The form, the shape, and the arrays of what was asked for."""
+    """Return the form, the shape and the arrays of the requested member."""
     h5py = needed(source.call, "h5py", "files")
     with h5py.File(source.path, locking=False) as file:
         if sparse and "encoding-type" in file.attrs:
             return _csr(source, file)
         kinds = (h5py.Dataset, h5py.Group) if sparse else h5py.Dataset
         inside = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        found = [name for name in inside if name[0] != "#" and isinstance(file[name], kinds)]
-        node = file[source.chosen_of(found, found, sparse)]
+        names = [name for name in inside if name[0] != "#" and isinstance(file[name], kinds)]
+        node = file[source.chosen_of(names, names, sparse)]
         if isinstance(node, h5py.Dataset):
             return _full(source, node)
         return _csc(source, node) if "MATLAB_sparse" in node.attrs else _csr(source, node)
 
 
 def _full(source: Source, data: Any) -> Answer:
-    """MATLAB, whose class is an attribute, writes columns as rows."""
+    """Return an array; MATLAB, whose class is an attribute, writes columns as rows."""
     kind = data.attrs.get("MATLAB_class", b"")
     text = kind.decode() if isinstance(kind, bytes) else str(kind)
     if text and text not in _CLASSES:
@@ -86,7 +86,7 @@ def _numbers(source: Source, data: Any) -> AnyArray:
 
 
 def _stored(source: Source, data: Any) -> AnyArray:
-    """All numbers, if they lie in this file and fit."""
+    """Return all numbers, if they lie in this file and fit."""
     if data.is_virtual or data.external:
         got = f"{source.path} has its numbers in other files"
         raise refused(source.call, got, "Wanted them inside", "Write it again")

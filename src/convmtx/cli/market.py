@@ -65,7 +65,7 @@ def _dense(source: Source, file: TextIO, sizes: list[int], field: str, symmetry:
 
 
 def _table(source: Source, file: TextIO, count: int, field: str, indices: int) -> AnyArray:
-    """So many lines of numbers, and no more."""
+    """Read ``count`` lines of numbers, and no more."""
     names = ["r", "c"][:indices] + {"complex": ["x", "y"], "pattern": []}.get(field, ["x"])
     if count * 2 * max(len(names), 1) > source.size() + 1:
         raise source.damaged(f"Its header tells of {count} entries, and {source.size()} bytes are there")

@@ -1,4 +1,4 @@
-"""How the command line is read: argparse, with errors in one line that name what was meant."""
+"""The parser of the command line: argparse, with errors in one line that name what was meant."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Picture:
 
 
 def read_picture(source: Source) -> Picture:
-    """What a file shows, turned upright as the camera says; transparency is left out."""
+    """Read a picture, turned upright as the camera says; transparency is left out."""
     require_installed(source.call, "PIL", "files")
     with source.parsing():
         facts, [values] = read_apart(source, pixels_of)
@@ -38,7 +38,7 @@ def read_picture(source: Source) -> Picture:
 
 
 def pixels_of(source: Source) -> Answer:
-    """The bits of a number, and the numbers of the pixels."""
+    """Return the bits of a number, and the numbers of the pixels."""
     from PIL import Image, ImageOps
 
     with Image.open(source.path, formats=[FORMATS[source.suffix]]) as picture:

@@ -23,7 +23,7 @@ HEADER = 16_384
 
 
 def npy(source: Source) -> AnyArray:
-    """What `numpy.save` wrote."""
+    """Read what `numpy.save` wrote."""
     with source.parsing(), source.path.open("rb") as file:
         check_header(source, file.read(HEADER), source.size())
         file.seek(0)
@@ -31,7 +31,7 @@ def npy(source: Source) -> AnyArray:
 
 
 def npz(source: Source) -> AnyArray:
-    """One array of what `numpy.savez` wrote."""
+    """Read one array of what `numpy.savez` wrote."""
     with source.parsing(), zipfile.ZipFile(source.path) as archive:
         found = members(archive)
         info = found[source.chosen(found)]

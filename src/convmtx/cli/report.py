@@ -1,4 +1,4 @@
-"""What a command tells: lines as it goes or one JSON object at the end, and one line on stderr when it fails."""
+"""Reports of commands: lines as they go or one JSON object at the end, and one line on stderr when they fail."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LONGEST = 1000
 
 
 class CommandError(ConvmtxError):
-    """What was asked on the command line cannot be done; the message is the line that the user reads."""
+    """A request on the command line that cannot be done; the message is the line that the user reads."""
 
 
 def refused(call: str, got: str, wanted: str, remedy: str) -> CommandError:
-    """What was asked cannot be done, in the one shape of every message."""
+    """Return the error for a request that cannot be done, in the one shape of every message."""
     return CommandError(sentence(call, got, wanted, remedy))
 
 

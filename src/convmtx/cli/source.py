@@ -37,7 +37,7 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """Of the file, in small letters."""
+        """Suffix of the file, in small letters."""
         return self.path.suffix.lower()
 
     def size(self) -> int:
@@ -65,31 +65,31 @@ class Source:
             raise refused(self.call, got, "More than fits in memory twice", f"Use a smaller {self.what}")
 
     def chosen(self, names: Iterable[str]) -> str:
-        """The member asked for, or the only one."""
-        found = list(names)
-        if self.member in found:
+        """Return the requested member, or the only one."""
+        held = list(names)
+        if self.member in held:
             return str(self.member)
-        if self.member is None and len(found) == 1:
-            return found[0]
-        if not found:
+        if self.member is None and len(held) == 1:
+            return held[0]
+        if not held:
             raise refused(
                 self.call, f"{self.path} holds no array of numbers", f"Wanted a {self.what}", "Write it again"
             )
-        held = ", ".join(found[:9]) + (f" and {len(found) - 9} more" if len(found) > 9 else "")
+        listed = ", ".join(held[:9]) + (f" and {len(held) - 9} more" if len(held) > 9 else "")
         wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
-        raise refused(self.call, f"{self.path} holds {held}", wanted, f"Write {self.path}:NAME")
+        raise refused(self.call, f"{self.path} holds {listed}", wanted, f"Write {self.path}:NAME")
 
     def chosen_of(self, fitting: list[str], all_: list[str], sparse: bool) -> str:
-        """The member asked for, or the only one that fits, or of matrices W; refuse one that is there and does not."""
+        """Return the requested member, or the only one that fits, or of matrices W."""
         if self.member in all_ and self.member not in fitting:
             raise self.no_numbers(f"something else in {self.member}")
         return "W" if sparse and self.member is None and "W" in fitting else self.chosen(fitting)
 
     @contextlib.contextmanager
     def parsing(self) -> Iterator[None]:
-        """Whatever a parser makes of a file that is none of its own, told as one error."""
+        """Turn every failure of a parser on a file that it cannot read into one error."""
         if not self.size():
-            raise refused(self.call, f"{self.path} is empty", f"Wanted a {self.what}", "Write it again")
+            raise self._unreadable("it is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote, say, which are read
             try:
@@ -100,8 +100,11 @@ class Source:
                 if isinstance(error, OSError) and error.filename:  # the file could not be opened
                     raise
                 reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__  # what follows is not for users
-                got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-                raise refused(self.call, got, f"Wanted a {self.what}", self._remedy()) from None
+                raise self._unreadable(reason) from None
+
+    def _unreadable(self, reason: str) -> CommandError:
+        got = f"{self.path} cannot be read as {self.suffix} ({reason})"
+        return refused(self.call, got, f"Wanted a {self.what}", self._remedy())
 
     def _remedy(self) -> str:
         with self.path.open("rb") as file:

@@ -68,7 +68,7 @@ class Stoppable:
         raise Stopped(number, self._words[number])
 
     def _unraisable(self, lost: Any) -> None:
-        """Where the signal came while an object was being deleted, its exception is lost: let it come again, later."""
+        """Let a signal come again that came while an object was being deleted, for its exception is lost."""
         if isinstance(lost.exc_value, Stopped):
             self._heard = -_GRACE
             threading.Timer(_SOON, _thread.interrupt_main, [lost.exc_value.number]).start()

@@ -42,7 +42,7 @@ def read_csv(source: Source) -> AnyArray:
 
 
 def _with_points(source: Source, text: str) -> str:
-    """Commas that are no separators are decimal points, as many languages write them."""
+    """Write points for commas that are not separators: many languages have decimal commas."""
     if "," not in text:
         return text
     if "." in text:
@@ -52,7 +52,7 @@ def _with_points(source: Source, text: str) -> str:
 
 
 def _first_fault(source: Source, text: str, separator: str | None) -> CommandError:
-    """What is wrong with the first line that is no row of numbers like those above it."""
+    """Return the error for the first line that is not a row of numbers like those above it."""
     width = None
     for number, cells in _rows(text, separator):
         wrong = [cell for cell in cells if not _is_number(cell)]

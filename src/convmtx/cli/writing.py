@@ -32,7 +32,7 @@ _LINE = 6
 
 
 def target_of(call: str, path: Path) -> Path:
-    """Where a matrix can be written; a folder, such as zarr makes, is never replaced."""
+    """Return where a matrix can be written; a folder, such as zarr makes, is never replaced."""
     if path.suffix.lower() != ".zarr":
         return writable(call, path, SUFFIXES)
     needed(call, "zarr", "files")
@@ -200,5 +200,5 @@ def _replacing_folder(call: str, target: Path) -> Iterator[Path]:
 def weight(target: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     if target.is_dir():
-        return sum(each.stat().st_size for each in target.rglob("*") if each.is_file())
+        return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     return target.stat().st_size

@@ -102,7 +102,7 @@ def _check(g: Geometry) -> None:
 
 
 def _excess(g: Geometry) -> tuple[str, str] | None:
-    """What there is too much of, and how much can be looked at; None where all can be."""
+    """Return what is too much, and how much can be looked at; None where nothing is too much."""
     rows, columns = g.shape
     if max(rows, columns) > SIDE:
         got = f"the matrix has {rows} rows and {columns} columns"
@@ -116,7 +116,7 @@ def _excess(g: Geometry) -> tuple[str, str] | None:
 
 
 def _smaller(g: Geometry) -> Shape | None:
-    """The shape of an input, a few outputs larger than the kernel, that can be explored with it; None without one."""
+    """Return the shape of an input, a little larger than the kernel, that can be explored; None without one."""
     for more in (5, 2, 0):
         axes = tuple(replace(a, size=min(a.size, (a.span - 1) // a.input_dilation + 1 + more)) for a in g.axes)
         smaller = replace(g, axes=axes)
@@ -142,12 +142,12 @@ def _page(op: ConvOperator) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a page's policy calls an inline script or style that may run."""
+    """Return the name by which a page's policy allows an inline script or style."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def _data(op: ConvOperator) -> dict[str, Any]:
-    """What the page starts from, in the words of `convmtx.conv`, or of `convmtx.conv_transpose`."""
+    """Return what the page starts from, in the words of `convmtx.conv`, or of `convmtx.conv_transpose`."""
     if is_complex(op.dtype):
         got, wanted = f"the kernel is {op.dtype}", "Wanted real values, one for each cell"
         remedy = "Explore its parts, as op.with_kernel(op.kernel.real)"

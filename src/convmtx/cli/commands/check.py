@@ -45,7 +45,7 @@ PARENTS = (_file(), convolution())
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """How matrices are compared."""
+    """Add how matrices are compared."""
     parser.add_argument(
         "--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not"
     )

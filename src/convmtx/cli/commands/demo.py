@@ -22,7 +22,7 @@ PARENTS = ()
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Where the picture goes, and how large it is."""
+    """Add where the picture goes, and how large it is."""
     parser.add_argument("--picture", metavar="PATH", type=Path, default=Path("convmtx-demo.png"),
                         help="PNG file to write (default: %(default)s)")  # fmt: skip
     parser.add_argument("--size", metavar="N", type=integer, default=demo.SIZE,

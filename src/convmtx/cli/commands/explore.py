@@ -27,7 +27,7 @@ PARENTS = (convolution(),)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Where the page goes."""
+    """Add where the page goes."""
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, default=Path("conv.html"),
                         help=".html file to write (default: %(default)s)")  # fmt: skip
 

@@ -52,7 +52,7 @@ PARENTS = (_kind(), convolution())
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """How it is drawn, and where to."""
+    """Add how it is drawn, and where to."""
     add = parser.add_argument
     add("-o", "--output", metavar="FILE", type=Path, required=True, help=".png, .svg or .pdf file to write")
     add("--at", metavar="3,4", type=integers, help="the output of a row: its coordinates, or its number "
