@@ -70,10 +70,43 @@ def test_every_number_of_the_table(model, facts, norm):
 def test_the_table(model, said):
     text = said("layers", "model.onnx", *SHAPE)
     head, first, *_ = text.splitlines()
-    assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output"]
+    assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name"]
     assert first.split()[:4] == ["Conv", "3x8x8", "4x4x4", str((dense(W) != 0).sum())]
+    assert first.split()[-2:] == ["c", "-"]
     assert "3 maps; 2 nodes are none" in text
     assert "not converted: 1 Relu, 1 Flatten" in text
+
+
+def test_names_of_nodes_and_bytes_of_weights_are_those_of_the_file(here, facts, said):
+    """As exporters write them: 4 statistics a channel, means without weights, and 16-bit numbers that NumPy lacks."""
+    half = onnx.helper.make_tensor("h", onnx.TensorProto.BFLOAT16, (4, 3, 1, 1), np.linspace(-1, 1, 12))
+    make, statistics = onnx.helper.make_node, [np.linspace(1, 2, 4).astype("f4")] * 4
+    nodes = [
+        make("Conv", ["x", "W", "s"], ["c"], name="/stem/Conv"),
+        make("BatchNormalization", ["c", "s", "b", "m", "v"], ["n"], name="/stem/bn"),
+        make("GlobalAveragePool", ["n"], ["g"], name="/head/pool"),
+        make("Cast", ["x"], ["x16"], to=onnx.TensorProto.BFLOAT16),
+        make("Conv", ["x16", "h"], ["d"]),
+        make("Pad", ["x", "pads"], ["p"]),
+    ]
+    values = {"W": W, "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), **dict(zip("sbmv", statistics, strict=True))}
+    graph = onnx.helper.make_graph(
+        nodes, "g", [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])], [],
+        [half, *(onnx.numpy_helper.from_array(value, name) for name, value in values.items())],
+    )  # fmt: skip
+    graph.output.append(onnx.helper.make_tensor_value_info("g", onnx.TensorProto.FLOAT, [1, 4, 1, 1]))
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10), "model.onnx"
+    )
+    rows = {row["output"]: row for row in facts("layers", "model.onnx", "--norm", "none")["layers"]}
+    assert {name: (row["name"], row["weight_bytes"]) for name, row in rows.items()} == {
+        "c": ("/stem/Conv", W.nbytes + 4 * 4), "n": ("/stem/bn", 4 * 4 * 4), "g": ("/head/pool", 0),
+        "d": ("", 12 * 2), "p": ("", 0),
+    }  # fmt: skip
+    assert [row["widened"] for row in rows.values()] == [[], [], [], ["bfloat16"], []]
+    text = said("layers", "model.onnx", "--norm", "none")
+    assert text.splitlines()[1].split()[-2:] == ["c", "/stem/Conv"]
+    assert "  d: weights of bfloat16, in a wider type without rounding" in text
 
 
 def test_sizes_that_are_open_say_what_to_give(model, said, refusal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -117,7 +118,7 @@ def _conv(layer: Any, shape: Shape, kernel: Any = None, groups: int = 0, bias: A
         _stored(layer, kernel), shape, stride=layer.strides, dilation=layer.dilation_rate, padding=padding,
         groups=groups, channels=_channels(layer),
     )  # fmt: skip
-    return layers.affine(op, bias, _axis(layer))
+    return _biased(layer, op, bias)
 
 
 def _depthwise(layer: Any, shape: Shape, kernel: Any = None, bias: Any = None) -> Affine:
@@ -131,7 +132,7 @@ def _separable(layer: Any, shape: Shape) -> Affine:
     first = _depthwise(layer, shape, _array(layer.depthwise_kernel))
     kernel = _stored(layer, _array(layer.pointwise_kernel))
     point = conv(kernel, first.out_shape, channels=_channels(layer))
-    return layers.affine(point, _array(layer.bias), _axis(layer)) @ first
+    return _biased(layer, point, _array(layer.bias)) @ first
 
 
 def _transpose(layer: Any, shape: Shape) -> Affine:
@@ -144,7 +145,24 @@ def _transpose(layer: Any, shape: Shape) -> Affine:
         _stored(layer, _array(layer.kernel)), shape, stride=layer.strides, dilation=layer.dilation_rate,
         padding=layer.padding, output_padding=gaps if layer.padding == "valid" else 0, channels=_channels(layer),
     )  # fmt: skip
-    return layers.affine(op, _array(layer.bias), _axis(layer))
+    return _biased(layer, op, _array(layer.bias))
+
+
+def _biased(layer: Any, op: LinearMap, bias: Any) -> Affine:
+    """Return the map of a layer with its bias.
+
+    TensorFlow's backend adds the bias along the last axis where this has as many places as there are channels, even
+    where the channels come first.
+    """
+    if bias is not None and _channels(layer) == "first" and op.out_shape[-1] == op.out_shape[0]:
+        ops, number, d = needed(_CALL, "keras", "keras").ops, len(bias), len(op.out_shape) - 1
+        numbers = np.arange(number, dtype=np.float32).reshape(1, number, *[1] * d)
+        total = ops.add(ops.zeros((1, number, *[1] * (d - 1), number)), numbers)
+        if not np.array_equal(ops.convert_to_numpy(total)[..., :1], numbers):
+            got = f"{type(layer).__name__} with data_format='channels_first' and outputs of shape {op.out_shape}"
+            wanted = "This backend of Keras adds the bias along the last axis, for it is as long as there are channels"
+            raise unsupported(_CALL, got, wanted, "Use channels_last, or inputs of another size")
+    return layers.affine(op, bias, _axis(layer))
 
 
 def _sizes(layer: Any, shape: Shape) -> Shape:
@@ -156,7 +174,26 @@ def _average(layer: Any, shape: Shape) -> Affine:
     bare = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
     pads = resolve.pads(_CALL, layer.padding, bare)
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
+    if any(lo != hi for lo, hi in pads) and _pads_with_edges():
+        channels, like = _channels(layer), np.empty(0, layer.variable_dtype)
+        op = layers.averaged(shape, axes, [], channels, prod(layer.pool_size), like, "edge")
+        return layers.affine(op, None)
     return layers.affine(_means(layer, shape, axes), None)
+
+
+@cache
+def _pads_with_edges() -> bool:
+    """Whether the backend of Keras repeats the edges where the pads before and behind differ, and counts what it added.
+
+    PyTorch's does, along every axis if they differ along one. Others leave out what lies outside, as all do elsewhere.
+    """
+    ops = needed(_CALL, "keras", "keras").ops
+    mean = ops.average_pool(np.float32([[[0], [0], [1]]]), 4, 1, "same", "channels_last")  # pads of 1 and 2
+    last = float(ops.convert_to_numpy(mean)[0, -1, 0])
+    if last not in (0.5, 0.75):
+        got = "AveragePooling with padding='same' and pads that differ"
+        raise unsupported(_CALL, got, "This backend of Keras pads in a way that is not known here")
+    return last == 0.75
 
 
 def _means(layer: Any, shape: Shape, axes: list[Axis]) -> LinearMap:

@@ -115,12 +115,13 @@ def averaged(
     channels: str,
     divisor: float | None,
     like: Array,
+    boundary: str = "zero",
 ) -> LinearMap:
     """Means of windows: the sum of what a window reads over ``divisor``, or over how many of its positions count.
 
     Along each axis those count from the first of the pair ``counted`` to before the second; 0 and the size are the
     array's own. Where all do it is one convolution, unless its kernel is too large; else it is one matrix an axis, for
-    the number of positions is a product.
+    the number of positions is a product. With a divisor ``boundary`` says what is read outside the array.
     """
     for axis in axes:
         if axis.out < 1:
@@ -137,6 +138,7 @@ def averaged(
         return conv(
             as_like(array, like), shape, stride=[a.stride for a in axes], dilation=[a.dilation for a in axes],
             padding=[(a.lo, a.hi) for a in axes], channels=channels, groups=count,  # type: ignore[arg-type]
+            boundary=boundary,  # type: ignore[arg-type]
         )  # fmt: skip
     op = identity(shape, like)
     for j, (axis, ends) in enumerate(zip(axes, counted, strict=True), spatial):

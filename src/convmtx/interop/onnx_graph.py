@@ -107,7 +107,7 @@ class Graph:
         """Take the types that the model declares, and those that ONNX infers of the whole of it."""
         graph = skeleton(self._onnx, model, _SMALL)
         with suppress(Exception):  # shapes that contradict each other: what each node has follows from its inputs
-            graph = self._onnx.shape_inference.infer_shapes(graph, data_prop=True)
+            graph = self._onnx.shape_inference.infer_shapes(graph)  # data_prop never ends for some steps of Slice
         for value in (*graph.graph.value_info, *graph.graph.output, *graph.graph.input):
             self._know_type(value.name, value.type)
         for name, tensor in self._tensors.items():
