@@ -141,21 +141,25 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     if rule == "gcv":
         scores, back = curve.validation(damps), unit**2 if unit < 1e150 else np.inf
         at = int(scores.argmin())
-        chosen, at_end, found = _least(curve.validation, damps, at), at in (0, POINTS - 1), "the least cross-validation"
+        chosen, at_end, reason = (
+            _least(curve.validation, damps, at),
+            at in (0, POINTS - 1),
+            "the least cross-validation",
+        )
     elif rule == "lcurve":
-        scores, found = curve.curvature(damps), "the corner of the curve"
+        scores, reason = curve.curvature(damps), "the corner of the curve"
         at, at_end = _summit(scores, _travelled(residuals, sizes))
         chosen = float(damps[at])
     else:
         level, back = _level(call, noise, entries) / unit, unit
-        scores, found = residuals - level, "the residual is as large as the noise"
+        scores, reason = residuals - level, "the residual is as large as the noise"
         chosen = _crossing(call, curve, damps, level)
         at_end = not damps[0] < chosen < damps[-1]
     rest = damps * scale, residuals * unit, sizes * unit / scale, scores * back, at_end
     if at_end:
         beyond = "less damping changes nothing" if chosen < damps[POINTS // 2] else "more damping leaves nothing of x"
-        found += f", but at an end of the curve, where {beyond}"
-    return Damping(chosen * scale, rule, *rest, found)
+        reason += f", but at an end of the curve, where {beyond}"
+    return Damping(chosen * scale, rule, *rest, reason)
 
 
 def _spectral(call: str, problem: Problem) -> BlockFactors:
@@ -227,8 +231,8 @@ class _Curve:
 
 def _travelled(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
     """The part of the L-curve, by length, that lies before each of its points, from the least damping on."""
-    logarithms = (np.log(np.maximum(each, np.finfo(float).tiny)) for each in (residuals, sizes))
-    steps = np.hypot(*map(np.diff, logarithms))
+    logarithms = np.log(np.maximum([residuals, sizes], np.finfo(float).tiny))
+    steps = np.hypot(*np.diff(logarithms))
     return np.concatenate([[0.0], np.cumsum(steps)]) / max(float(steps.sum()), np.finfo(float).tiny)
 
 

@@ -118,12 +118,12 @@ def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
 def predicted_seconds(problem: Problem, several: int, rtol: float, maxiter: int | None) -> float:
     """Seconds that ``auto`` should take at most, by the constants of the cost model."""
     direct = min((way.total(several) for way in ways.ranked(problem, several) if way.fits), default=np.inf)
-    step, found = seconds_of_step(problem) * several, Iterative(problem, None)
+    step = seconds_of_step(problem) * several
     if direct <= max(QUICK, STEPS * step):
         return direct
     steps = limit_of(problem) if maxiter is None else maxiter
-    if found.clearance:  # the rate of convergence is that of conjugate gradients
-        steps = min(steps, int(np.log(2 / rtol) / found.clearance / 2) + 1)
+    if clearance := Iterative(problem, None).clearance:  # the rate of convergence is that of conjugate gradients
+        steps = min(steps, int(np.log(2 / rtol) / clearance / 2) + 1)
     return min(steps * step, PATIENCE * direct + direct)
 
 
