@@ -1,5 +1,6 @@
 """``solve``: pictures against least squares by SciPy, files in and out, and what is not written."""
 
+import json
 import os
 from types import SimpleNamespace
 
@@ -9,7 +10,10 @@ import scipy.ndimage
 import scipy.sparse.linalg
 from PIL import Image
 
+import convmtx as cm
+from convmtx.cli import main
 from convmtx.cli.kernels import read_kernel
+from convmtx.solves.solving import foreseen
 
 N, M = 16, 18
 
@@ -130,9 +134,89 @@ def test_without_a_fast_spectrum_damping_is_chosen_on_the_circle(here, said, fac
     assert text.index("choosing damp") < text.index("on the circle")  # before what may take seconds
 
 
+@pytest.mark.parametrize("boundary", ["wrap", "symmetric", "zero", "reflect"])
+def test_complex_pictures(here, facts, boundary):
+    rng = np.random.default_rng(0)
+    x = smooth(12, 12) + 1j * smooth(12, 12).T
+    mode = {"wrap": "wrap", "symmetric": "reflect", "zero": "constant", "reflect": "mirror"}[boundary]
+    seen = blurred(x, "box:3", mode) + 0.01 * (rng.normal(size=x.shape) + 1j * rng.normal(size=x.shape))
+    np.save("seen.npy", seen)
+    found = facts("solve", "box:3", "seen.npy", "--boundary", boundary, "-o", "x.npy")
+    wanted = [least_squares(part, "box:3", found["damp"], mode) for part in (seen.real, seen.imag)]
+    np.testing.assert_allclose(np.load("x.npy"), wanted[0] + 1j * wanted[1], atol=1e-7)
+
+
+def warned(capsys, *arguments):
+    """A run that succeeds with one line on stderr; what it printed, and the line."""
+    assert main([*map(str, arguments)]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("convmtx: solve: ")
+    assert err.count("\n") == 1
+    return out, err
+
+
+def test_a_choice_at_an_end_of_its_curve_is_told(here, capsys, facts):
+    """White noise has no corner."""
+    np.save("seen.npy", np.random.default_rng(0).normal(size=(12, 12)))
+    arguments = ("solve", "box:3", "seen.npy", "--boundary", "zero", "-o", "x.npy")
+    for choose, words in (("lcurve", "less damping changes nothing"), ("gcv", "more damping leaves nothing of x")):
+        out, err = warned(capsys, *arguments, "--choose", choose, "--json")
+        assert words in err
+        assert "give --damp, or another --choose" in err
+        assert json.loads(out)["at_end"] is True
+    np.save("seen.npy", blurred(smooth(12, 12), "box:3", "constant") + 0.01)
+    assert facts(*arguments, "--damp", "0.1").get("at_end") is None
+
+
+def test_tolerance_and_iterations(here, facts, refusal):
+    x = smooth(80, 80)
+    np.save("seen.npy", blurred(x, "motion:9:30"))
+    arguments = ("solve", "motion:9:30", "seen.npy", "--damp", "0.03", "-o", "x.npy")
+    steps = {rtol: facts(*arguments, "--rtol", rtol)["iterations"] for rtol in ("1e-2", "1e-4", "1e-8")}
+    assert 0 < steps["1e-2"] < steps["1e-4"] < steps["1e-8"] == facts(*arguments)["iterations"]
+    os.remove("x.npy")
+    told = refusal(*arguments, "--maxiter", "3")
+    assert "iterations ran out" in told
+    assert "Give a larger --damp, --maxiter or --rtol" in told
+    assert os.listdir() == ["seen.npy"]
+    assert facts(*arguments, "--maxiter", "5000")["iterations"] == steps["1e-8"]
+
+
+def test_what_should_take_long_says_so_first(grey, capsys, monkeypatch):
+    begun = []
+    solve = cm.solve
+
+    def told_before(*arguments, **options):
+        begun.append(capsys.readouterr().err)
+        return solve(*arguments, **options)
+
+    monkeypatch.setattr("convmtx.solve", told_before)
+    for seconds, words in ((30, "some 30 seconds"), (540, "some 9 minutes")):
+        monkeypatch.setattr("convmtx.cli.commands.solve.foreseen", lambda *_, seconds=seconds: seconds)
+        assert main(["solve", "gaussian:5:1", "seen.npy", "--damp", "0.1", "-o", "x.npy", "--json"]) == 0
+        assert f"convmtx: solve: this may take {words}" in begun[-1]
+        assert capsys.readouterr().err == ""
+
+
+def test_seconds_are_foreseen():
+    """More for less damping, and no more than the iterations that are allowed."""
+    op = cm.conv(read_kernel("", "motion:9:30"), (600, 512), padding="same", boundary="symmetric")
+    damped = [foreseen(op, 1, damp, None, 1e-8, None) for damp in (0.3, 0.03, 0.003)]
+    assert damped[0] < damped[1] / 2 < damped[2] / 4
+    none = foreseen(op, 1, 0.0, None, 1e-8, None)
+    assert none > 10
+    assert np.isclose(foreseen(op, 1, 0.0, None, 1e-8, 100), 100 / 10_000 * none)
+    assert np.isclose(foreseen(op, 3, 0.0, None, 1e-8, 100), 300 / 10_000 * none)
+    assert foreseen(cm.conv(op.kernel, (600, 512), padding="same", boundary="wrap"), 1, 0.0, None, 1e-8, None) < 2
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
+        (["--rtol", "0"], "--rtol 0.0. Wanted a number between 0 and 1"),
+        (["--rtol", "1"], "--rtol 1.0. Wanted a number between 0 and 1"),
+        (["--maxiter", "0"], "--maxiter 0. Wanted at least 1"),
+        (["--maxiter", "1.5"], "--maxiter"),
         (["--damp", "0.1", "--choose", "gcv"], "--damp and --choose"),
         (["--damp", "0.1", "--noise", "0.1"], "--damp and --noise"),
         (["--regularizer", "laplacian"], "Give --damp"),

@@ -220,6 +220,59 @@ def test_the_corner_of_the_curve():
     assert 1e-3 < r.damp < 0.5
 
 
+def test_an_end_of_the_curve_is_no_corner():
+    """However sharp it turns: below the least singular value damping changes nothing, and the last bit is rounding."""
+    rng = np.random.default_rng(1)
+    op = cm.conv(np.array([0.1, 0.3, 0.35, 0.25]), 64, **WRAP)
+    x = np.cumsum(rng.standard_normal(64)) / 3
+    r, s = cm.choose_damp(op, op(x) + 1e-3, "lcurve"), np.linalg.svd(matrix_of(op), compute_uv=False)
+    moved = abs(np.log(r.sizes / r.sizes[0])) + abs(np.log(r.residuals / r.residuals[0]))
+    assert r.at_end == (r.damp <= r.damps[1] or moved[np.searchsorted(r.damps, r.damp)] < 0.01)
+    assert r.at_end or r.damp > s[-1] / 100
+
+
+@pytest.mark.parametrize("rule", ["gcv", "lcurve"])
+def test_what_has_no_corner_and_no_least_says_so(rule):
+    """White noise, of which cross-validation keeps nothing, and the L-curve all."""
+    op = cm.conv(np.ones((3, 3)) / 9, (12, 12), padding="same", boundary="zero")
+    noise = np.random.default_rng(0).standard_normal((12, 12))
+    r = cm.choose_damp(op, noise, rule)
+    assert r.at_end is True
+    words, at = ("more damping leaves nothing of x", -1) if rule == "gcv" else ("less damping changes nothing", 0)
+    assert words in r.reason
+    assert words in repr(r)
+    assert np.isclose(r.damp, r.damps[at], rtol=0.2)
+
+
+@pytest.mark.parametrize("rule", ["gcv", "lcurve", "discrepancy"])
+def test_choices_inside_their_curves(rule):
+    op, b = data("symmetric")
+    r = cm.choose_damp(op, b, rule, noise=SIGMA if rule == "discrepancy" else None)
+    assert r.at_end is False
+    assert "an end of the curve" not in r.reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_corner_that_leaves_the_undamped_solution_is_told(seed):
+    """A picture blurred and rounded to 8 bits: its curve turns sharply where damping no longer changes the solution."""
+    rng = np.random.default_rng(seed)
+    x = np.kron(rng.random((7, 7)), np.ones((5, 5))) * 0.8 + 0.1
+    K = np.array([[0, 0, 0.1, 0.2, 0.1], [0.05, 0.1, 0.2, 0.1, 0.05], [0.05, 0.05, 0, 0, 0]])
+    op = cm.conv(K, x.shape, **WRAP)
+    b = np.round(255 * op(x)) / 255
+    r, undamped = cm.choose_damp(op, b, "lcurve"), np.linalg.solve(matrix_of(op), b.ravel())
+    x = least(matrix_of(op), b.ravel(), r.damp)
+    assert np.linalg.norm(x - undamped) < 1e-3 * np.linalg.norm(undamped)
+    assert r.at_end
+
+
+def test_data_that_the_map_does_not_make():
+    op = cm.conv([1.0, -1], 8, **WRAP)
+    for rule in ("gcv", "lcurve"):
+        with pytest.raises(cm.ArgumentError, match="choose_damp: b has no part in the range of op"):
+            cm.choose_damp(op, np.ones(8), rule)
+
+
 @pytest.mark.parametrize(("op_scale", "b_scale"), [(1e-100, 1.0), (1e100, 1e-100), (1.0, 1e200), (1.0, 1e-200)])
 @pytest.mark.parametrize("rule", ["gcv", "lcurve", "discrepancy"])
 def test_choices_of_any_scale(op_scale, b_scale, rule):

@@ -28,6 +28,8 @@ from convmtx.typing import AnyArray, Array, ArrayLike
 Rule = Literal["gcv", "lcurve", "discrepancy"]
 #: Dampings that are looked at, from the largest singular value down to `LEAST` of it.
 POINTS, LEAST = 200, 1e-8
+#: The part of the L-curve, by length, that is no more than an end of it.
+END = 0.01
 #: Ways that find singular values and vectors, and seconds that they may take.
 SPECTRAL, LONGEST = ("blocks", "kronecker", "dense"), 60.0
 
@@ -49,6 +51,10 @@ class Damping:
     scores : ndarray
         What the rule looks at for each: the function of generalized cross-validation (least is best), the curvature of
         the L-curve (most is best), or the residual less what the noise makes (0 is best).
+    at_end : bool
+        Whether the choice is no more than an end of the curve, and should not be trusted.
+    reason : str
+        Why this damping.
     """
 
     damp: float
@@ -57,12 +63,14 @@ class Damping:
     residuals: AnyArray
     sizes: AnyArray
     scores: AnyArray
+    at_end: bool
+    reason: str
 
     def __float__(self) -> float:
         return self.damp
 
     def __repr__(self) -> str:
-        return f"Damping({self.damp:.4g} by {self.rule})"
+        return f"Damping({self.damp:.4g} by {self.rule}: {self.reason})"
 
 
 def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float | None = None) -> Damping:
@@ -124,20 +132,34 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     if not curve.values.any() or not right.any():
         got = "op or b is zero"
         raise ArgumentError(sentence(call, got, "Wanted something to solve", "Check the kernel and b"))
+    if not curve.seen:
+        got = "b has no part in the range of op"
+        raise ArgumentError(sentence(call, got, "Wanted something to solve", "Check the kernel and b"))
     damps = curve.values.max() * np.geomspace(LEAST, 1, POINTS)
     residuals, sizes = curve.residuals(damps), curve.sizes(damps)
     back = 1.0
     if rule == "gcv":
         scores, back = curve.validation(damps), unit**2 if unit < 1e150 else np.inf
-        chosen = _least(curve.validation, damps, int(scores.argmin()))
+        at = int(scores.argmin())
+        chosen, at_end, reason = (
+            _least(curve.validation, damps, at),
+            at in (0, POINTS - 1),
+            "the least cross-validation",
+        )
     elif rule == "lcurve":
-        scores = curve.curvature(damps)
-        chosen = float(damps[_summit(scores)])
+        scores, reason = curve.curvature(damps), "the corner of the curve"
+        at, at_end = _summit(scores, _travelled(residuals, sizes))
+        chosen = float(damps[at])
     else:
         level, back = _level(call, noise, entries) / unit, unit
-        scores = residuals - level
+        scores, reason = residuals - level, "the residual is as large as the noise"
         chosen = _crossing(call, curve, damps, level)
-    return Damping(chosen * scale, rule, damps * scale, residuals * unit, sizes * unit / scale, scores * back)
+        at_end = not damps[0] < chosen < damps[-1]
+    rest = damps * scale, residuals * unit, sizes * unit / scale, scores * back, at_end
+    if at_end:
+        beyond = "less damping changes nothing" if chosen < damps[POINTS // 2] else "more damping leaves nothing of x"
+        reason += f", but at an end of the curve, where {beyond}"
+    return Damping(chosen * scale, rule, *rest, reason)
 
 
 def _spectral(call: str, problem: Problem) -> BlockFactors:
@@ -162,6 +184,12 @@ class _Curve:
         self.rows = factors.problem.op.shape[0]
         outside = float(np.vdot(b, b).real) - float(self.energies.sum())
         self.outside = 0.0 if factors.spans_outputs else max(outside, 0.0)
+
+    @property
+    def seen(self) -> bool:
+        """Whether b has more than rounding errors of what the map makes."""
+        inside = self.energies[self.values > EPS * self.rows * self.values.max()].sum()
+        return bool(inside > EPS**2 * self.rows * (self.energies.sum() + self.outside))
 
     def _sums(self, damps: AnyArray, term: Callable[[AnyArray, float], AnyArray], weights: AnyArray) -> AnyArray:
         return np.array([term(self.values**2, damp**2) @ weights for damp in np.atleast_1d(damps)])
@@ -201,11 +229,23 @@ class _Curve:
         return scores
 
 
-def _summit(scores: AnyArray) -> int:
-    """The highest place with lower ones on both sides, if there is one: an end of a curve is no corner."""
+def _travelled(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
+    """The part of the L-curve, by length, that lies before each of its points, from the least damping on."""
+    logarithms = np.log(np.maximum([residuals, sizes], np.finfo(float).tiny))
+    steps = np.hypot(*np.diff(logarithms))
+    return np.concatenate([[0.0], np.cumsum(steps)]) / max(float(steps.sum()), np.finfo(float).tiny)
+
+
+def _summit(scores: AnyArray, travelled: AnyArray) -> tuple[int, bool]:
+    """The highest place with lower ones on both sides; where there is none, the highest, which is the curve's end.
+
+    Below the least singular value damping changes nothing any more: all points there are the end, and however sharp
+    the last bit of the curve turns is no corner.
+    """
     inside = (scores[1:-1] >= scores[:-2]) & (scores[1:-1] > scores[2:]) & (scores[1:-1] > 0)
+    inside &= (travelled[1:-1] >= END) & (travelled[1:-1] <= 1 - END)
     among = np.where(np.pad(inside, 1), scores, -np.inf) if inside.any() else scores
-    return int(among.argmax())
+    return int(among.argmax()), not inside.any()
 
 
 def _logarithmic(value: float, first: float, second: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from convmtx import memory
 from convmtx.errors import ArgumentError, FormTooLargeError, sentence
 from convmtx.progress import ticking
 from convmtx.solves import ways
-from convmtx.solves.iterated import SLACK, Callback, Iterative, Run, limit_of, seconds_of_step, stopped
+from convmtx.solves.iterated import PATIENCE, SLACK, Callback, Iterative, Run, limit_of, seconds_of_step, stopped
 from convmtx.solves.lu import Singular
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
@@ -113,6 +113,18 @@ def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
     if direct is not None:
         return used(direct, b, asked)
     return _otherwise(problem, b, asked, ranked)
+
+
+def predicted_seconds(problem: Problem, several: int, rtol: float, maxiter: int | None) -> float:
+    """Seconds that ``auto`` should take at most, by the constants of the cost model."""
+    direct = min((way.total(several) for way in ways.ranked(problem, several) if way.fits), default=np.inf)
+    step = seconds_of_step(problem) * several
+    if direct <= max(QUICK, STEPS * step):
+        return direct
+    steps = limit_of(problem) if maxiter is None else maxiter
+    if clearance := Iterative(problem, None).clearance:  # the rate of convergence is that of conjugate gradients
+        steps = min(steps, int(np.log(2 / rtol) / clearance / 2) + 1)
+    return min(steps * step, PATIENCE * direct + direct)
 
 
 def _otherwise(problem: Problem, b: AnyArray, asked: Asked, ranked: list[Way]) -> Outcome:

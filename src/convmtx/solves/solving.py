@@ -10,7 +10,7 @@ from convmtx.errors import ArgumentError, SolveError, sentence
 from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
-from convmtx.solves.outcome import Asked
+from convmtx.solves.outcome import Asked, predicted_seconds
 from convmtx.solves.problem import Problem, checked
 from convmtx.solves.solution import Solution
 from convmtx.solves.solver import Solver, scaled
@@ -229,6 +229,14 @@ def factorize(
         return Factorization(op, (damp, regularizer), Solver(problem, scale, method))
     except Singular as error:
         raise singular(call, error) from None
+
+
+def foreseen(
+    op: LinearMap, n_rhs: int, damp: float, regularizer: LinearMap | None, rtol: float, maxiter: int | None
+) -> float:
+    """Seconds that `solve` should take at most for so many right-hand sides."""
+    problem, _ = scaled(checked("solve", op, damp, regularizer))
+    return predicted_seconds(problem, n_rhs, rtol, maxiter)
 
 
 def _again(op: LinearMap, penalty: Any, problem: Problem, scale: float, method: str) -> Factorization:

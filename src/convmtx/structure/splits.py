@@ -115,8 +115,8 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
 
     outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
     inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)
-    each = 64 * size // blocks + 16 * per_output * per_input  # angles, waves and their sums
-    return Split("fourier", times, per_output, per_input, make, outputs, inputs, bytes=axis.kernel * count * each)
+    per_tap = 64 * size // blocks + 16 * per_output * per_input  # angles, waves and their sums
+    return Split("fourier", times, per_output, per_input, make, outputs, inputs, bytes=axis.kernel * count * per_tap)
 
 
 def coupled(axis: Axis, angles: AnyArray) -> AnyArray:

@@ -11,13 +11,14 @@ import numpy as np
 
 import convmtx as cm
 from convmtx.cli import reading
-from convmtx.cli.arguments import JSON, KERNELS, convolution, number, operator
+from convmtx.cli.arguments import JSON, KERNELS, convolution, integer, number, operator
 from convmtx.cli.kernels import located, names_file, read_kernel
 from convmtx.cli.pictures import FORMATS, Picture, read_picture, write_picture
-from convmtx.cli.report import Report, refused, watched
+from convmtx.cli.report import Report, complain, refused, watched
 from convmtx.errors import UnsupportedError
 from convmtx.operator import ConvOperator
 from convmtx.replacing import replacing, writable
+from convmtx.solves.solving import foreseen
 from convmtx.typing import AnyArray
 
 HELP = "a picture before a convolution made it: deblurring"
@@ -41,6 +42,10 @@ The boundary says what lies outside the picture. Here it is a mirror image by de
 would be a black frame. A picture that was blurred with zeros around wants
 --boundary zero.
 
+What should take long says so first, on stderr, where a bar is shown while it
+iterates (extra progress). So does a choice of D that is no more than an end of
+its curve. --rtol and --maxiter say where iterations end.
+
 A result that did not converge, or is one of many because nothing damps a singular
 map, is not written: exit code 2. A .png file gets values clipped to 0 to 1 and keeps
 the depth of the picture (colour has 8 bits, floats become 8 bits); .tif keeps grey
@@ -56,6 +61,8 @@ examples:
 
 {JSON}"""
 PARENTS = (convolution(input_required=False, boundary="symmetric", padding="same"),)
+#: Predicted seconds that are told before they pass; on a busy machine they are several times as many.
+LONG = 3.0
 _RULES = ("gcv", "lcurve", "discrepancy")
 
 
@@ -68,6 +75,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--choose", choices=_RULES, help="how the weight is chosen (default: gcv)")
     add("--noise", metavar="S", type=number, help="standard deviation of the noise, for discrepancy")
     add("--regularizer", metavar="KERNEL", help="what is to be small instead of x itself, such as laplacian")
+    add("--rtol", metavar="T", type=number, default=1e-8, help="tolerance of iterations (default: 1e-8)")
+    add("--maxiter", metavar="N", type=integer, help="iterations at most (default: by size, 1000 to 10000)")
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
@@ -86,25 +95,38 @@ def run(options: argparse.Namespace, report: Report) -> None:
     )
     if "damp" not in given:
         report.say("choosing damp ...")
-    damp, how = _damping(call, op, b, given)
+    damp, how = _damping(report, call, op, b, given)
     report.say(f"damp {damp:.4g}, {how}")
     rough = None
     if "regularizer" in given:
         same = {name: given[name] for name in ("boundary", "channels") if name in given}
         numbers = read_kernel(call, given["regularizer"])
         rough = operator(call, numbers, {"input": op.in_shape, "padding": "same"} | same)
-    found = cm.solve(op, b, damp=damp, regularizer=rough, progress=watched())
+    ends = given["rtol"], given.get("maxiter")
+    _forewarn(call, foreseen(op, b.size // op.shape[0], damp, rough, *ends))
+    found = cm.solve(op, b, damp=damp, regularizer=rough, rtol=ends[0], maxiter=ends[1], progress=watched())
     _tell(report, found, b)
     if not found.converged:
         got = f"not converged: {found.reason}"
-        raise refused(call, got, "Wanted a result that can be trusted", "Give a larger --damp")
+        raise refused(call, got, "Wanted a result that can be trusted", "Give a larger --damp, --maxiter or --rtol")
     outside = _write(call, target, path.suffix.lower(), np.asarray(found.x), axis, seen)
     report.say(f"{path} written" + (f"; {outside} values outside 0 to 1 are clipped" if outside else ""))
     report.put(kernel=options.kernel, picture=options.picture, damp=damp, chosen=how, output=path, clipped=outside)
 
 
+def _forewarn(call: str, seconds: float) -> None:
+    """Say what should take long before it begins."""
+    if seconds >= LONG:
+        long = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+        complain(f"{call}: this may take some {long}; a larger --damp or --rtol, or --maxiter, make it less")
+
+
 def _check_options(call: str, given: dict[str, Any]) -> None:
     """Options that would have no effect, or no meaning, are errors."""
+    if not 0 < given["rtol"] < 1:
+        raise refused(call, f"--rtol {given['rtol']}", "Wanted a number between 0 and 1", "Give 1e-6, for example")
+    if given.get("maxiter", 1) < 1:
+        raise refused(call, f"--maxiter {given['maxiter']}", "Wanted at least 1", "Give 1000, for example")
     for name in ("choose", "noise"):
         if "damp" in given and name in given:
             raise refused(call, f"--damp and --{name}", "The weight is given or chosen", "Leave one of the two out")
@@ -147,18 +169,24 @@ def _operator(call: str, kernel: AnyArray, seen: Picture, given: dict[str, Any])
     return op, None if op.out_shape == shape else colours
 
 
-def _damping(call: str, op: ConvOperator, b: AnyArray, given: dict[str, Any]) -> tuple[float, str]:
+def _damping(report: Report, call: str, op: ConvOperator, b: AnyArray, given: dict[str, Any]) -> tuple[float, str]:
     """The weight of the penalty, and where it is from."""
     if "damp" in given:
         return given["damp"], "as given"
-    rule, noise = given.get("choose", "gcv"), given.get("noise")
+    rule, noise, where = given.get("choose", "gcv"), given.get("noise"), ""
     try:
-        return float(cm.choose_damp(op, b, rule, noise=noise)), f"chosen by {rule}"
+        choice = cm.choose_damp(op, b, rule, noise=noise)
     except UnsupportedError:
         if "transpose" in given:
             raise
-    circle = operator(call, op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
-    return float(cm.choose_damp(circle, b, rule, noise=noise)), f"chosen by {rule} on the circle (boundary wrap)"
+        circle = operator(call, op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
+        choice, where = cm.choose_damp(circle, b, rule, noise=noise), " on the circle (boundary wrap)"
+    report.put(at_end=choice.at_end)
+    if choice.at_end:
+        complain(
+            f"{call}: damp {choice.damp:.4g} should not be trusted: {choice.reason}; give --damp, or another --choose"
+        )
+    return choice.damp, f"chosen by {rule}{where}"
 
 
 def _groups(op: ConvOperator) -> dict[str, int]:
