@@ -115,7 +115,8 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
             return [(index(lo), index(hi)) for lo, hi in padding]
         except (TypeError, ValueError):
             wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
-            raise ArgumentTypeError(sentence(_CALL, f"padding={shown(padding)}", wanted, "Pass [(1, 1)], say")) from None
+            got = f"padding={shown(padding)}"
+            raise ArgumentTypeError(sentence(_CALL, got, wanted, "Pass pairs such as [(1, 1)]")) from None
     name = resolve.one_of(_CALL, "padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
