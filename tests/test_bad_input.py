@@ -1,9 +1,14 @@
 """Every wrong argument gets one clear error before any work: call, what came, what was wanted, what to do."""
 
+import itertools
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import convmtx as cm
+from convmtx.arguments import number
+from convmtx.errors import shown
 
 K2, K4 = np.ones((2, 3)), np.ones((2, 3, 4, 6))
 
@@ -124,6 +129,58 @@ WRONG = [  # id, call, error, what the message must say
     ("one row", lambda: conv().to_sparse(rows=3), TypeError, "to_sparse: rows of dtype int64 and shape ()"),
     ("mask of another length", lambda: conv().to_sparse(rows=[True, False]), TypeError, "or a mask of 16 entries"),
     ("view of a reflecting map", lambda: conv(padding=1, boundary="reflect").tensor_view(), ValueError, "tensor_view: axis 0 has boundary 'reflect'"),
+    ("channels for a batch", lambda: conv(np.ones((8, 3, 3, 3)), (16, 3, 32, 32), channels="first"), ValueError, "Wanted one kernel axis more than input axes: (F, C/groups, *k) for channels='first'. Leave the batch out: pass input_shape=(3, 32, 32)."),
+    ("channels for a transposed batch", lambda: back(np.ones((8, 3, 3, 3)), (16, 8, 9, 9), channels="first"), ValueError, "(C_in, C_out/groups, *k) for channels='first'. Leave the batch out: pass input_shape=(8, 9, 9)."),
+    ("a batch of the other layout", lambda: conv(np.ones((8, 3, 3, 3)), (16, 3, 32, 32), channels="last"), ValueError, "Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
+    ("a batch without channels", lambda: conv(np.ones((8, 3, 3, 3)), (1, 3, 32, 32)), ValueError, "the kernel spans 8. Wanted a kernel that fits. Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
+    ("several batch axes", lambda: conv(np.ones((8, 3, 3, 3)), (5, 16, 3, 32, 32)), ValueError, "Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
+    ("the other layout", lambda: conv(np.ones((8, 3, 3, 3)), (3, 32, 32)), ValueError, "wants 3 input channels for groups=1, not 32. It fits with channels='first'."),
+    ("channels without channels", lambda: conv(channels="last"), ValueError, "kernel of shape (2, 3) with input_shape=(5, 6) and channels='last'. Wanted one kernel axis more than input axes: (*k, C/groups, F) for channels='last'. Leave channels out for a convolution without channels."),
+    ("channels of kernel_operator", lambda: cm.kernel_operator(np.ones((5, 6)), (2, 3), channels="first"), ValueError, "kernel_operator: kernel of shape (2, 3) with input_shape=(5, 6) and channels='first'. Wanted one kernel axis more"),
+    ("channels of sup_norm", lambda: cm.sup_norm(K2, channels="first"), ValueError, "sup_norm: kernel of shape (2, 3) with channels='first'. Wanted channel axes"),
+    ("channels of sup_norm unknown", lambda: cm.sup_norm(K2, channels="middle"), ValueError, "sup_norm: channels='middle'"),
+    ("input for its shape", lambda: conv(K2, np.ones((1000, 1000))), TypeError, "conv: input_shape is an array of shape (1000, 1000). Wanted a tuple of sizes. Pass x.shape."),
+    ("list for its shape", lambda: conv(K2, np.ones((9, 9)).tolist()), TypeError, "Wanted a tuple of sizes. Pass the shape of the array, as with numpy.shape(x)."),
+    ("swapped", lambda: conv((8, 8), K2), TypeError, "conv: kernel=(8, 8) and input_shape=<ndarray of shape (2, 3)>. Wanted the kernel first, then the shape. Swap them."),
+    ("swapped numbers", lambda: back(8, np.ones(3)), TypeError, "conv_transpose: kernel=8 and input_shape=<ndarray of shape (3,)>. Wanted the kernel first, then the shape. Swap them."),
+    ("map as shape", lambda: conv(K2, conv()), TypeError, "conv: input_shape is a ConvOperator. Wanted a tuple of sizes. Pass op.in_shape."),
+    ("map as kernel_shape", lambda: cm.kernel_operator(K2, conv()), TypeError, "kernel_operator: kernel_shape is a ConvOperator"),
+    ("sparse as shape", lambda: conv(K2, conv().to_sparse()), TypeError, "conv: input_shape=<csr_array of shape (16, 30)>. Wanted a tuple of sizes"),
+    ("map as stride", lambda: conv(stride=conv()), TypeError, "conv: stride=<ConvOperator of shape (16, 30)>. Wanted an integer >= 1"),
+    ("map as boundary", lambda: conv(boundary=conv()), TypeError, "conv: boundary=<ConvOperator of shape (16, 30)>. Wanted one of"),
+    ("map as kernel", lambda: conv(conv()), TypeError, "conv: kernel is a ConvOperator. Wanted an array. Pass its dense matrix if that is meant"),
+    ("sparse as kernel", lambda: conv(conv().to_sparse()), TypeError, "conv: kernel is a csr_array. Wanted an array"),
+    ("bytes as shape", lambda: conv(K2, b"56"), TypeError, "conv: input_shape=b'56'"),
+    ("no filters", lambda: conv(np.ones((2, 3, 4, 0)), (5, 6, 4)), ValueError, "conv: kernel of shape (2, 3, 4, 0). Wanted at least one filter, and axis 3 has none"),
+    ("no filters first", lambda: conv(np.ones((0, 4, 2, 3)), (4, 5, 6), channels="first"), ValueError, "Wanted at least one filter, and axis 0 has none"),
+    ("no channels", lambda: conv(np.ones((2, 3, 0, 6)), (5, 6, 4)), ValueError, "conv: kernel of shape (2, 3, 0, 6). Wanted at least one channel, and axis 2 has none"),
+    ("no channels of inputs", lambda: conv(K4, (5, 6, 0)), ValueError, "conv: input_shape[2]=0"),
+    ("SAME", lambda: conv(padding="SAME"), ValueError, "conv: padding='SAME'. Wanted one of 'valid', 'same', 'same_lower', 'full'. Pass padding='same'."),
+    ("VALID", lambda: conv(padding="VALID"), ValueError, "Pass padding='valid'."),
+    ("SAME_UPPER", lambda: back(padding="SAME_UPPER"), ValueError, "conv_transpose: padding='SAME_UPPER'. Wanted one of 'valid', 'same', 'same_lower', 'full'. Pass padding='same'."),
+    ("causal", lambda: conv(padding="causal", dilation=(3, 1)), ValueError, "conv: padding='causal'. Wanted one of 'valid', 'same', 'same_lower', 'full'. Pass padding=[(3, 0), (2, 0)]."),
+    ("causal transposed", lambda: back(padding="causal"), ValueError, "Pass padding=[(0, 1), (0, 2)]."),
+    ("boundary as padding", lambda: conv(padding="circular"), ValueError, "That is a boundary: pass boundary='wrap', and padding for how far it reaches."),
+    ("padding as boundary", lambda: conv(boundary="same"), ValueError, "That is a padding: pass padding='same', and boundary for what lies there."),
+    ("periodic", lambda: conv(boundary="periodic"), ValueError, "numpy.pad and convmtx call it 'wrap': pass boundary='wrap'."),
+    ("Reflect", lambda: conv(boundary="Reflect"), ValueError, "Pass boundary='reflect'."),
+    ("misspelled", lambda: conv(boundary="relfect"), ValueError, "Check the spelling: is 'reflect' meant."),
+    ("OpenCV's default", lambda: conv(boundary="BORDER_REFLECT_101"), ValueError, "pass boundary='reflect'."),
+    ("OpenCV's reflect", lambda: conv(boundary="BORDER_REFLECT"), ValueError, "pass boundary='symmetric'."),
+    ("OpenCV's number", lambda: conv(boundary=4), TypeError, "conv: boundary=4. Wanted a name; OpenCV's cv2.BORDER_REFLECT_101 has this number. numpy.pad and convmtx call it 'reflect': pass boundary='reflect'."),
+    ("dirichlet", lambda: conv(boundary="dirichlet"), ValueError, "pass boundary='zero'."),
+    ("neumann", lambda: conv(boundary="neumann"), ValueError, "Pass boundary='symmetric' for values in cells, or 'reflect' for values on grid points."),
+    ("numpy.pad's mean", lambda: conv(boundary="mean"), ValueError, "There is no such rule: extend the array before, as with numpy.pad"),
+    ("Keras' channels", lambda: conv(channels="channels_first"), ValueError, "Pass channels='first'."),
+    ("channels NHWC translated", lambda: conv(channels="NHWC"), ValueError, "Pass channels='last'."),
+    ("CSR", lambda: conv().to_sparse("CSR"), ValueError, "to_sparse: format='CSR'. Wanted one of 'csr', 'csc', 'coo', 'bsr', 'dia'. Pass format='csr'."),
+    ("csc_matrix", lambda: conv().T.to_sparse("csc_matrix"), ValueError, "Pass format='csc'."),
+    ("Full", lambda: cm.convmtx([1], 3, "Full"), ValueError, "convmtx: mode='Full'. Wanted one of 'full', 'same', 'valid'. Pass mode='full'."),
+    ("order c", lambda: conv().to_dense("c"), ValueError, "to_dense: order='c'. Wanted one of 'C', 'F'. Pass order='C'."),
+    ("affine of an array", lambda: cm.Affine(np.eye(3), np.ones(3)), TypeError, "Affine: op is <ndarray of shape (3, 3)>. Wanted a linear map of convmtx. Make one, as with convmtx.conv."),
+    ("affine of an affine map", lambda: cm.Affine(cm.Affine(conv(), np.ones((4, 4))), np.ones((4, 4))), TypeError, "Affine: op is Affine (5, 6) -> (4, 4). Wanted a linear map of convmtx. Pass A.op"),
+    ("affine after a map", lambda: cm.Affine(conv(), np.ones((4, 4))) @ conv(), TypeError, "affine1 @ affine2: the right one is <ConvOperator of shape (16, 30)>. Wanted two affine maps"),
+    ("input of another shape", lambda: cm.kernel_operator(B, (2, 3)).with_input(np.ones(5)), ValueError, "with_input: x has shape (5,). Wanted (5, 6)"),
     ("asarray without copy", lambda: np.asarray(conv(), copy=False), ValueError, "numpy.asarray(op, copy=False): an operator"),
 ]  # fmt: skip
 
@@ -228,10 +285,151 @@ def test_a_tensor_of_another_library_is_refused_not_converted():
         conv(Tensor())
 
 
-@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2), np.array(2)])
-def test_numpy_integers_are_integers(number):
+class Chunked:
+    """An array that is computed when it is needed, as Dask's, or read, as Zarr's, and that counts how often."""
+
+    def __init__(self, shape, dtype="f8"):
+        self.shape, self.dtype, self.ndim, self.count = shape, np.dtype(dtype), len(shape), 0
+
+    def __array__(self, dtype=None, copy=None):
+        self.count += 1
+        return np.ones(self.shape, self.dtype)
+
+
+def test_an_array_that_would_be_computed_as_a_whole_is_refused_beyond_64_mebibytes():
+    large, small = Chunked((4096, 2049)), Chunked((4096, 2048))
+    op = cm.conv(K2, large.shape)
+    for call in (
+        lambda: op(large), lambda: op @ large, lambda: op.matvec(large), lambda: cm.conv(large, (4096, 4096)),
+        lambda: op([large]), lambda: cm.kernel_operator(large, (2, 2)), lambda: cm.solve(op.T @ op, large),
+        lambda: cm.Affine(op, large), lambda: op.with_kernel(large),
+    ):  # fmt: skip
+        with pytest.raises(cm.ArgumentTypeError, match=r"of 64 MiB\. Wanted an array in memory.* Pass numpy\.asarray"):
+            call()
+    assert large.count == 0
+    assert cm.conv(K2, small.shape)(small).max() == 6
+    assert small.count == 1
+    graph = type("Graph", (Chunked,), {"compute": None})(large.shape)
+    with pytest.raises(cm.ArgumentTypeError, match=r"Pass x\.compute\(\), or a part at a time, as with x\[:100\]"):
+        op(graph)
+
+
+def test_files_of_arrays_are_read_up_to_64_mebibytes(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        large = file.create_dataset("large", (10**6, 10**4), "f4", chunks=(100, 100))
+        small = file.create_dataset("small", data=np.arange(30.0).reshape(5, 6))
+        assert np.array_equal(conv()(small), conv()(np.arange(30.0).reshape(5, 6)))
+        with pytest.raises(cm.ArgumentTypeError, match=r"x is a h5py\..*Dataset of 38146 MiB"):
+            cm.conv(K2, large.shape)(large)
+
+
+class Endless:
+    def __len__(self):
+        return 10**12
+
+    def __getitem__(self, _):
+        return 1.0
+
+
+class Evil:
+    """Raises whatever it is asked."""
+
+    def _raise(self, *_, **__):
+        message = "evil " * 1000
+        raise RuntimeError(message)
+
+    __array__ = __index__ = __float__ = __len__ = __getitem__ = __bool__ = __repr__ = __eq__ = _raise
+    __hash__ = None
+
+
+def deep(levels, width=1):
+    nested = [1.0]
+    for _ in range(levels):
+        nested = [nested] * width
+    return nested
+
+
+ODD = {
+    "range": range(10**12), "huge range": range(10**30), "count": itertools.count(), "generator": (i for i in [1]),
+    "long": [None] * 10**6, "deep": deep(10**5), "wide": deep(60, 2), "nested range": [1, range(10**12)],
+    "endless": Endless(), "evil": Evil(), "evils": [Evil()] * 2, "number": 10**5000, "text": "x" * 10**6,
+    "mapping": {i: i for i in range(10**5)}, "array": np.zeros((1000, 1000)), "class": np.ndarray, "map": conv(),
+    "records": np.zeros(2, [(f"f{i}", "i4") for i in range(500)]), "dates": np.zeros(3, "M8[s]"), "lines": "a\nb",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_odd_arguments_get_a_short_message_at_once(odd):
+    op = conv()
+    calls = [lambda name=name: conv(**{name: odd}) for name in (
+        "kernel", "shape", "stride", "dilation", "padding", "boundary", "groups", "flip", "channels", "input_dilation",
+        "engine")]  # fmt: skip
+    calls += [
+        lambda: back(output_padding=odd), lambda: back(padding=odd), lambda: cm.convmtx(odd, 3), lambda: op(odd),
+        lambda: cm.convmtx([1], odd), lambda: cm.convmtx([1], 3, odd), lambda: cm.convmtx([1], 3, form=odd),
+        lambda: op.matvec(odd), lambda: op * odd, lambda: op.T / odd, lambda: op.to_sparse(odd),
+        lambda: op.to_dense(odd), lambda: op.explain(odd), lambda: cm.Affine(odd, K2), lambda: cm.Affine(op, odd),
+        lambda: cm.permutation(odd, "HW", "WH"), lambda: cm.permutation((5, 6), odd, "WH"),
+        lambda: cm.kernel_operator(odd, (2, 3)), lambda: cm.kernel_operator(K2, odd), lambda: cm.norm(op, odd),
+        lambda: cm.norm(op, rtol=odd), lambda: cm.norm(op, progress=odd), lambda: cm.rank(op, odd),
+        lambda: cm.project(op, odd), lambda: cm.project(op, 1.0, progress=odd), lambda: cm.symbol(op, 6, shift=odd),
+        lambda: cm.solve(CIRCLE, B, damp=odd), lambda: cm.solve(CIRCLE, B, rtol=odd),
+        lambda: cm.choose_damp(CIRCLE, B, "discrepancy", noise=odd), lambda: cm.plot.row_data(op, odd),
+    ]  # fmt: skip
+    messages = []
+    for call in calls:
+        try:
+            call()  # an array may be what is wanted
+        except cm.ConvmtxError as error:
+            messages.append(str(error))
+
+    assert len(messages) > len(calls) // 2
+    assert max(map(len, messages)) <= 480
+    assert "\n" not in "".join(messages)
+
+
+def test_values_are_named_in_few_words():
+    assert shown([1, "a", (2.5,), None]) == "[1, 'a', (2.5,), None]"
+    assert shown(list(range(100))) == "[0, 1, 2, 3, 4, 5, ...]"
+    assert shown(np.zeros((3, 4))) == "<ndarray of shape (3, 4)>"
+    assert shown(10**400) == "<integer of 1329 bits>"
+    assert shown({1: 2}) == "{1: 2}"
+    assert len(shown(["x" * 1000] * 1000)) <= 80
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.longdouble(2), np.array(2), Fraction(2), np.uint8(2)])
+def test_a_number_is_any_single_finite_one(value):
+    assert number("call", "name", value) == 2.0
+    assert type(number("call", "name", value)) is float
+
+
+@pytest.mark.parametrize("value", [
+    None, True, np.bool_(True), "2", 2j, np.complex64(2), np.nan, np.inf, -np.inf, 10**400, np.array([2.0]), [2.0],
+    np.array("2"), np.timedelta64(2, "s"), np.array(True), object(), Evil(), float,
+])  # fmt: skip
+def test_what_is_no_finite_number_is_refused(value):
+    with pytest.raises(cm.ArgumentError, match=r"^call: name=.*\. Wanted a finite number\. Pass a float\.$"):
+        number("call", "name", value)
+
+
+def test_a_tensor_is_a_number_unless_its_gradient_would_be_lost():
+    torch = pytest.importorskip("torch")
+    assert number("call", "name", torch.tensor(2.5)) == 2.5
+    with pytest.raises(cm.ArgumentError, match=r"No gradient flows through it: pass float\(damp\.detach\(\)\)"):
+        cm.solve(CIRCLE, B, damp=torch.tensor(0.5, requires_grad=True))
+
+
+def test_a_limit_of_the_caller_is_not_written_to():
+    limit = np.array(1.0)
+    cm.project(conv(7 * K2), limit)
+    assert limit == 1.0
+
+
+@pytest.mark.parametrize("two", [np.int64(2), np.uint8(2), np.array(2)])
+def test_numpy_integers_are_integers(two):
     same = cm.conv(K2, (5, 6), stride=2, padding=2, dilation=2)
-    op = cm.conv(K2, np.array([5, 6]), stride=number, padding=number, dilation=[number, number])
+    op = cm.conv(K2, np.array([5, 6]), stride=two, padding=two, dilation=[two, two])
 
     assert op.geometry == same.geometry
     assert all(type(v) is int for a in op.geometry.axes for v in (a.size, a.stride, a.lo, a.hi, a.dilation))

@@ -24,7 +24,7 @@ from convmtx._xp import (
     promoted,
     reshaped,
 )
-from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
 from convmtx.geometry.resolve import one_of
 from convmtx.scalars import divisor, multiplier, own_library
@@ -263,15 +263,16 @@ class LinearMap(ABC):
         return False
 
     def __add__(self, other: Any) -> LinearMap:
+        if not isinstance(other, LinearMap):
+            return NotImplemented
         self._same_shapes("op1 + op2", other)
         from convmtx import composites
 
         return composites.Sum(self, other)
 
-    def __radd__(self, other: Any) -> LinearMap:
-        return self + other
-
     def __sub__(self, other: Any) -> LinearMap:
+        if not isinstance(other, LinearMap):
+            return NotImplemented
         call = "op1 - op2"
         self._same_shapes(call, other)
         dtype = promoted(self.dtype, other.dtype)
@@ -281,14 +282,7 @@ class LinearMap(ABC):
             raise ArgumentTypeError(sentence(call, got, wanted, "Use op1 + np.int64(-1) * op2"))
         return difference
 
-    def __rsub__(self, other: Any) -> LinearMap:
-        self._same_shapes("op1 - op2", other)
-        return other - self
-
-    def _same_shapes(self, call: str, other: Any) -> None:
-        if not isinstance(other, LinearMap):
-            got, wanted = f"one of them is {shown(other)}", "Wanted two maps of convmtx"
-            raise ArgumentTypeError(sentence(call, got, wanted, "Add arrays to what maps make of arrays, op(x)"))
+    def _same_shapes(self, call: str, other: LinearMap) -> None:
         one_library(call, self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted
+from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted, together
 from convmtx._xp.sparse import Coordinates, narrowed
 from convmtx.algebra import LinearMap
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 def _in_library(array: Array, matrix: Any) -> Any:
     """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
     return matrix if is_numpy(array) else Coordinates.of(matrix, array)
+
+
+def _added(first: Array, second: Array) -> Array:
+    """Add arrays, NumPy's in the library of the other."""
+    first, second = together("op(x)", first, second)
+    return first + second
 
 
 class Scaled(LinearMap):
@@ -101,10 +107,10 @@ class Sum(LinearMap):
         return promoted(*(term.dtype for term in self.terms))
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(add, (term._apply(x) for term in self.terms))
+        return reduce(_added, (term._apply(x) for term in self.terms))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(add, (term._apply_transposed(y) for term in self.terms))
+        return reduce(_added, (term._apply_transposed(y) for term in self.terms))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return reduce(add, (_in_library(self._of, term._sparse(order, rows)) for term in self.terms))
@@ -224,11 +230,11 @@ class Transposed(LinearMap):
     def __truediv__(self, scalar: Any) -> LinearMap:
         return Transposed(self.op / scalar)
 
-    def __add__(self, other: Any) -> LinearMap:
+    def __sub__(self, other: Any) -> LinearMap:
         if not isinstance(other, Transposed):
-            return super().__add__(other)
-        self._same_shapes("op1 + op2", other)
-        return Transposed(self.op + other.op)
+            return super().__sub__(other)
+        self._same_shapes("op1 - op2", other)
+        return Transposed(self.op - other.op)
 
     def _negative(self, call: str, dtype: Any) -> LinearMap:
         return Transposed(self.op._negative(call, dtype))

@@ -23,8 +23,10 @@ from convmtx._xp import (
     moved,
     namespace,
     numeric,
+    promoted,
     reshaped,
     together,
+    zeros_beside,
 )
 from convmtx._xp.gradients import in_double_precision
 from convmtx._xp.sparse import Coordinates
@@ -120,7 +122,7 @@ class KernelOperator(LinearMap):
     @cached_property
     def _inputs(self) -> Array:
         """(N, C, n1..nd)."""
-        return channels_first(self._geometry, reshaped(self._x, (-1, *self._geometry.in_shape)))
+        return channels_first(self._geometry, reshaped(self._x, (prod(self._batch), *self._geometry.in_shape)))
 
     def _apply(self, x: Array) -> Array:
         """All kernels at once, as more filters of every group."""
@@ -132,8 +134,9 @@ class KernelOperator(LinearMap):
         taps = moved(reshaped(taps, (count, g.groups, per_f, per_c, *space)), 1, 0, *range(2, 4 + len(space)))
         wide = replace(g, out_channels=count * g.out_channels, layout=Layout.FIRST, flip=False)
         y = ConvOperator(wide, reshaped(taps, wide.kernel_shape), self._asked)(self._inputs)
-        y = moved(reshaped(y, (-1, g.groups, count, per_f, *outs)), 2, 0, 1, 3, *range(4, 4 + len(outs)))
-        y = reshaped(y, (-1, g.out_channels, *outs))
+        samples = prod(self._batch)
+        y = moved(reshaped(y, (samples, g.groups, count, per_f, *outs)), 2, 0, 1, 3, *range(4, 4 + len(outs)))
+        y = reshaped(y, (count * samples, g.out_channels, *outs))
         return reshaped(channels_back(g, y), (count, *self.out_shape))
 
     def _apply_transposed(self, y: Array) -> Array:
@@ -141,6 +144,9 @@ class KernelOperator(LinearMap):
         g, count = self._geometry, y.shape[0]
         per_f, per_c = g.channels_per_group
         samples, d = prod(self._batch), len(g.axes)
+        if not (samples and count):  # convolutions of no channels are refused
+            first, second = together("op(x)", self._x, y)
+            return zeros_beside(first, (count, *self.in_shape), promoted(first.dtype, second.dtype))
         outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
         axes = tuple(
             replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_enough(a.kernel, a)) for a in g.axes
@@ -200,7 +206,7 @@ def windows(geometry: Geometry, x: Array, first: slice = slice(None)) -> Array:
     for j, axis in enumerate(geometry.axes):
         x = gather(x, axis.table()[first] if j == 0 else axis.table(), 2 + 2 * j)
     x = moved(x, 0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
-    x = reshaped(x, (x.shape[0], geometry.groups, -1, *x.shape[2:]))
+    x = reshaped(x, (x.shape[0], geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:]))
     return moved(x, 0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))
 
 

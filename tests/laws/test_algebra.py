@@ -246,6 +246,90 @@ def test_operands_that_do_not_fit(make, error, text):
     assert text in str(caught.value)
 
 
+EDGE = {"padding": 1, "boundary": "edge"}
+
+
+def small_maps(dtype):
+    """Maps of small integers, each a convolution, a transpose, or what holds an image."""
+    K, x = np.array([3, 1, 2], dtype), np.arange(6, dtype=dtype)
+    return [cm.conv(K, 6), cm.conv(K, 6, padding=1, boundary="wrap").T, cm.kernel_operator(x, 3, **EDGE)]
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "u4", "i8"])
+@pytest.mark.parametrize("number", [2, 100, np.int64(-7), np.int8(3)])
+def test_multiples_of_small_integers_wrap_as_numpys_do(dtype, number):
+    for op in small_maps(dtype):
+        check(number * op, number * op.to_dense())
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "u4", "i8"])
+def test_negation_and_differences_of_integers_wrap_as_numpys_do(dtype):
+    for op in small_maps(dtype):
+        D = op.to_dense()
+        check(-op, -D)
+        if dtype[0] == "i" or not isinstance(op, cm.KernelOperator):  # whose differences are sums of two maps
+            check(3 * op - op, 3 * D - D)
+            check(op - 2 * op, D - 2 * D)
+
+
+def test_multiples_of_a_map_that_folds_its_border_are_right_or_refused():
+    op = cm.conv(np.array([3, 1, 2], "i1"), 6, **EDGE).T
+
+    check(2 * op, 2 * op.to_dense())
+    check(-op, -op.to_dense())
+    check(op - 3 * op, op.to_dense() - 3 * op.to_dense())
+    with pytest.raises(cm.ArgumentError, match="their sum 144 is no int8"):
+        (100 * op).to_dense()
+    with pytest.raises(cm.ArgumentError, match=r"a \* op: 300 is no int8\. Wanted a number of the kernel's type"):
+        300 * op
+    check(np.int64(300) * op, 300 * op.to_dense().astype(np.int64))
+    unsigned = cm.conv(np.array([3, 1, 2], "u1"), 6, **EDGE).T
+    check(3 * unsigned - unsigned, 2 * unsigned.to_dense())
+    check(np.int64(-1) * unsigned, -unsigned.to_dense().astype(np.int64))
+
+
+def test_a_difference_is_taken_in_the_type_of_both():
+    small, wide = cm.conv(np.array([200, 1], "u1"), 5), cm.conv(np.array([-3, 4]), 5)
+    for one, other in [(small, wide), (wide, small), (small.T, wide.T), (wide.T, small.T)]:
+        check(one - other, one.to_dense() - other.to_dense())
+    least = cm.conv(np.array([-128, 1], "i1"), 5)  # has no opposite in its own type
+    check(wide - least, wide.to_dense() - least.to_dense())
+    check(wide.T - least.T, wide.T.to_dense() - least.T.to_dense())
+
+
+def test_sums_of_unsigned_maps_have_no_negative():
+    a, b = cm.conv(np.array([1, 2], "u2"), 5, **EDGE), cm.conv(np.array([1, 2], "u2"), 5, padding=1, boundary="reflect")
+    images = cm.kernel_operator(np.arange(6, dtype="u2"), 3)
+    for make in (lambda: -(a + b), lambda: -(a.T @ a), lambda: a - b, lambda: a.T - b.T, lambda: images - images):
+        with pytest.raises(cm.ArgumentTypeError, match=r"of uint16\. Wanted .* negative numbers\. Use .*int64"):
+            make()
+    check(np.int64(-1) * (a + b), -(a.to_dense().astype(int) + b.to_dense()))
+    check(a + np.int64(-1) * b, a.to_dense() - b.to_dense().astype(int))
+
+
+@pytest.mark.parametrize("divisor", [2, 0.5, 4j, np.float32(8), np.array(2)])
+def test_quotients(divisor):
+    op = cm.conv([1.0, 2.0, 4.0], 6, **EDGE)
+    for each in (op, op.T, op.T @ op, cm.kernel_operator(np.arange(6.0), 3)):
+        check(each / divisor, each.to_dense() / divisor)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "a=0. A map cannot be divided by zero"), (0.0, "a=0.0."), (np.int8(0), "A map cannot be divided by zero"),
+     (0j, "A map cannot be divided by zero"), (1e-320, "Wanted a number whose reciprocal is finite"),
+     (10**400, "a=<integer of 1329 bits>. Wanted a number that fits in a float")],
+)  # fmt: skip
+def test_numbers_that_divide_nothing(number, text):
+    op = cm.conv([1, 2, 3], 9, **EDGE)
+    for each in (op, op.T, op.T @ op, cm.permutation((2, 3), "HW", "WH"), cm.kernel_operator([1, 2, 3], 2)):
+        with pytest.raises(cm.ArgumentError) as caught:
+            each / number
+        assert text in str(caught.value)
+    with pytest.raises(cm.ArgumentError, match=r"a \* op: .*<integer of 1329 bits>"):
+        10**400 * op.T
+
+
 def test_scipys_solvers_take_the_operator_as_it_is():
     import scipy.optimize
     import scipy.sparse.linalg as sla

@@ -1,5 +1,6 @@
 """What comes in comes out: the same operator in every array library, and its gradients."""
 
+import os
 import subprocess
 import sys
 
@@ -103,6 +104,104 @@ def test_a_read_only_kernel_of_numpy_meets_any_library():
     op = cm.conv(K, 5)
     for make in (torch.ones, jax.numpy.ones, strict.ones):
         assert as_numpy(op(make(5))).tolist() == [6.0, 6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "kinds"),
+    [(torch.from_numpy, kinds) for kinds in (("f8", "f8"), ("i8", "f4"), ("f4", "i1"), ("u1", "i8"))]
+    + [(jax.numpy.asarray, ("u1", "i8"))],
+)
+def test_numpys_maps_and_those_of_another_library_add_up(make, kinds):
+    (K, L), options = (np.array([[1, 2], [3, 250]]).astype(kind) for kind in kinds), {"padding": 1, "boundary": "edge"}
+    eager = make is torch.from_numpy  # JAX compiles each application
+    for setting in ({}, options, {"padding": [(1, -1), (0, 0)]}) if eager else (options,):
+        ours, theirs = cm.conv(K, (4, 5), padding=setting.get("padding", 0)), cm.conv(make(L), (4, 5), **setting)
+        if ours.out_shape != theirs.out_shape:
+            ours = cm.conv(K, (4, 5), **setting)
+        D, E = (as_numpy(op.to_dense()).astype(np.result_type(K, L)) for op in (ours, theirs))
+        for op, matrix in [
+            (ours + theirs, D + E), (theirs + ours, D + E), (ours - theirs, D - E), (theirs - ours, E - D),
+            (ours.T + theirs.T, (D + E).T), (ours.T - theirs.T, (D - E).T), (theirs.T @ ours, E.T @ D),
+        ]:  # fmt: skip
+            assert library(op.to_dense()) == library(theirs.kernel)
+            assert np.array_equal(as_numpy(op.to_dense()), matrix)
+            if eager:
+                assert np.array_equal(as_numpy(op(np.ones(op.in_shape, "i4"))).ravel(), matrix.sum(1))
+
+
+def test_a_tensor_times_a_map_of_numpy():
+    two = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    op = cm.conv([1.0, 3.0], 4, padding=1, boundary="edge")
+
+    (two * op).to_dense().sum().backward()
+    assert two.grad == op.to_dense().sum()
+    assert np.array_equal((op.T * two).to_dense().detach(), 2 * op.T.to_dense())
+    assert np.array_equal((op / two.detach()).to_dense(), op.to_dense() / 2)
+    with pytest.raises(TypeError, match=r"a \* op: a is tensor.* and the map is NumPy's.*Pass a\.item\(\)"):
+        two * cm.permutation((2, 2), "HW", "WH")
+
+
+SHARDED = """
+import jax, numpy as np, convmtx as cm
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+assert len(jax.devices()) == 2
+mesh = Mesh(np.array(jax.devices()), ("pieces",))
+rng = np.random.default_rng(0)
+x, K, more = (rng.integers(-4, 5, shape).astype("f4") for shape in ((4, 8, 6), (3, 3), (10, 8)))
+one = jax.device_put(x[0], NamedSharding(mesh, PartitionSpec("pieces")))
+for boundary, *spec in (("wrap", "pieces"), ("reflect", None, "pieces")):
+    pieces = jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))
+    options = {"padding": 2, "boundary": boundary}
+    ours, theirs = (cm.conv(kernel, (8, 6), **options) for kernel in (K, jax.numpy.asarray(K)))
+    D = ours.to_dense()
+    y = ours(pieces)
+    assert len(y.devices()) == 2
+    assert np.array_equal(np.asarray(y).reshape(4, -1), x.reshape(4, -1) @ D.T), boundary
+    assert np.array_equal(theirs.T(y).reshape(4, -1), x.reshape(4, -1) @ D.T @ D), boundary
+    assert np.array_equal(cm.Affine(theirs, more)(pieces), ours(x) + more), boundary
+taps, known = (cm.conv(array, (8, 6), padding=3, boundary="edge") for array in (one[:4, :2], x[0, :4, :2]))
+assert np.array_equal(taps.to_dense(), known.to_dense())
+assert np.array_equal(cm.kernel_operator(one, (3, 3), **options)(K), ours(x[0]))
+"""
+
+
+def test_sharded_arrays_of_jax():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", SHARDED], env=os.environ | flags, check=True, timeout=300)
+
+
+ALL = ("zero", "wrap", "reflect", "symmetric", "edge")
+
+
+@pytest.mark.parametrize(
+    ("make", "boundaries", "engines"),
+    [(np.asarray, ALL, ("direct", "fft", "separable")), (torch.from_numpy, ALL, ("auto",)),
+     (strict.asarray, ALL, ("auto",)), (jax.numpy.asarray, ("reflect",), ("auto",))],
+    ids=["numpy", "torch", "strict", "jax"],
+)  # fmt: skip
+def test_no_inputs_have_no_outputs(make, boundaries, engines):
+    ops = [
+        cm.conv(make(np.ones((3, 2))), (5, 6), padding=1, boundary=boundary, engine=engine)
+        for boundary in boundaries
+        for engine in engines
+    ]
+    ops.append(cm.conv(make(np.ones((4, 2, 3))), (2, 6), channels="first", stride=2))
+    for op in ops:
+        for each in (op, op.T, op.T @ op + 2 * cm.permutation(op.in_shape, "HW", "HW")):
+            M, N = each.shape
+            for batch in ((0,), (2, 0)):
+                y = each(make(np.empty((*batch, *each.in_shape))))
+                assert tuple(y.shape) == (*batch, *each.out_shape)
+                assert library(y) == library(op.kernel)
+            assert tuple((each @ make(np.empty((N, 0)))).shape) == (M, 0)
+            assert tuple(each.rmatmat(make(np.empty((M, 0)))).shape) == (N, 0)
+        if make is np.asarray:
+            for form in ("csr", "csc", "coo", "bsr", "dia"):
+                assert op.to_sparse(form, rows=[]).shape == (0, op.shape[1])
+    empty = cm.kernel_operator(make(np.empty((0, 5, 6))), (3, 2), input_shape=(5, 6))
+    assert tuple(empty(make(np.ones((3, 2)))).shape) == (0, 3, 5)
+    assert np.array_equal(as_numpy(empty.H(make(np.empty((0, 3, 5))))), np.zeros((3, 2)))
+    assert tuple(empty.to_dense().shape) == (0, 6)
 
 
 def test_mixed_libraries_are_refused():

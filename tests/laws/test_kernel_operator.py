@@ -44,7 +44,7 @@ def test_fitted_kernels_are_those_of_least_squares(case):
         "stride": [a.stride for a in g.axes], "dilation": [a.dilation for a in g.axes],
         "input_dilation": [a.input_dilation for a in g.axes], "padding": [(a.lo, a.hi) for a in g.axes],
         "boundary": [a.boundary.name for a in g.axes], "groups": g.groups, "flip": g.flip,
-        "channels": "first" if g.layout.value == "first" else "last",
+        "channels": None if g.layout.value == "none" else g.layout.value,
     }  # fmt: skip
     if g.transposed:
         return

@@ -102,7 +102,7 @@ def test_values_are_written_where_entries_are_stored(ax):
      [f"c{c}, row {r}" for c in range(3) for r in range(3)], ("output (f, o1, o2)", "input (c, i1, i2)")),
     ("last", (2, 2, 3, 2), (3, 4, 3), [f"row {r}, column {c}" for r in range(2) for c in range(3)],
      [f"row {r}, column {c}" for r in range(3) for c in range(4)], ("output (o1, o2, f)", "input (i1, i2, c)")),
-    ("last", (2, 2), (3, 4), ["row 0", "row 1"], ["row 0", "row 1", "row 2"], ("output (o1, o2)", "input (i1, i2)")),
+    (None, (2, 2), (3, 4), ["row 0", "row 1"], ["row 0", "row 1", "row 2"], ("output (o1, o2)", "input (i1, i2)")),
 ])  # fmt: skip
 def test_blocks_are_labelled_by_channel_and_row(ax, layout, kernel, shape, rows, columns, names):
     op = cm.conv(np.ones(kernel), shape, channels=layout)
@@ -146,7 +146,7 @@ def test_where_channels_have_no_room_the_label_of_the_axis_tells_them(ax, size):
 @pytest.mark.parametrize("layout", ["plain", "first", "lone"])
 def test_what_does_not_take_turns_is_not_told_to(ax, layout):
     kernel, shape, channels = {
-        "plain": ((2, 2), (40, 30), "last"), "first": ((3, 2, 2, 2), (2, 30, 30), "first"),
+        "plain": ((2, 2), (40, 30), None), "first": ((3, 2, 2, 2), (2, 30, 30), "first"),
         "lone": ((2, 2, 1, 1), (40, 30, 1), "last"),
     }[layout]  # fmt: skip
     cm.plot.matrix(cm.conv(np.ones(kernel), shape, channels=channels), ax)

@@ -136,7 +136,11 @@ def like(array: Array, other: Array) -> Array:
         return array
     if not array.flags.writeable and library(other) == "torch":
         array = array.copy()  # PyTorch has no read-only memory, and warns
-    return namespace(other).asarray(array, device=_device(other))
+    try:
+        return namespace(other).asarray(array, device=_device(other))
+    except TypeError:
+        got, wanted = f"an array of {array.dtype} beside one of {library(other)}", f"{library(other)} has no such type"
+        raise ArgumentTypeError(sentence("op(x)", got, wanted, "Cast it first, as with x.astype(float)")) from None
 
 
 def _device(array: Array) -> Any:

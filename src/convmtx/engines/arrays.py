@@ -117,6 +117,7 @@ def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
     per_f, per_c = geometry.channels_per_group
     for j, axis in enumerate(geometry.axes):
         x = continued(axis, x, j + 2)
+    outputs = prod(a.out for a in geometry.axes)
     matrices = xp.reshape(taps, (groups, per_f, per_c, *taps.shape[2:]))
     total: Any = 0
     for tap in product(*(range(a.kernel) for a in geometry.axes)):
@@ -124,6 +125,6 @@ def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
             slice(p * a.dilation, p * a.dilation + (a.out - 1) * a.stride + 1, a.stride)
             for p, a in zip(tap, geometry.axes, strict=True)
         )
-        inputs = xp.reshape(x[(slice(None), slice(None), *at)], (x.shape[0], groups, per_c, -1))
+        inputs = xp.reshape(x[(slice(None), slice(None), *at)], (x.shape[0], groups, per_c, outputs))
         total = total + xp.matmul(matrices[(slice(None),) * 3 + tap], inputs)
     return cast(xp.reshape(total, (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))), dtype)

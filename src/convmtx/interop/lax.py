@@ -9,7 +9,7 @@ from typing import Any
 from convmtx._xp import moved, numeric
 from convmtx.algebra import LinearMap
 from convmtx.construct import conv
-from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.errors import ArgumentTypeError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.interop import layers, unsupported
 from convmtx.maps import Affine, Rearranged
@@ -90,7 +90,7 @@ def from_lax(
     dilations, stretch = _each("rhs_dilation", rhs_dilation, d), _each("lhs_dilation", lhs_dilation, d)
     kernel = moved(kernel, *taps)
     if isinstance(padding, str) and max(stretch) > 1:
-        got = f"padding={padding!r} with lhs_dilation={stretch}"
+        got = f"padding={shown(padding)} with lhs_dilation={stretch}"
         raise unsupported(_CALL, got, "JAX knows no such names for stretched inputs", "Pass pairs")
     spans = [t * (k - 1) + 1 for t, k in zip(dilations, kernel.shape[2:], strict=True)]
     op = conv(
@@ -115,7 +115,8 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
             return [(index(lo), index(hi)) for lo, hi in padding]
         except (TypeError, ValueError):
             wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
-            raise ArgumentTypeError(sentence(_CALL, f"padding={padding!r}", wanted, "Pass [(1, 1)], say")) from None
+            got = f"padding={shown(padding)}"
+            raise ArgumentTypeError(sentence(_CALL, got, wanted, "Pass pairs such as [(1, 1)]")) from None
     name = resolve.one_of(_CALL, "padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
@@ -132,7 +133,7 @@ def _specs(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
         numbers = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
     specs = list(numbers) if isinstance(numbers, Sequence) and not isinstance(numbers, str) else []
     if len(specs) != 3 or any(not isinstance(spec, Sequence) or len(spec) != d + 2 for spec in specs):
-        got = f"dimension_numbers={numbers!r}"
+        got = f"dimension_numbers={shown(numbers)}"
         raise unsupported(_CALL, got, f"Wanted three layouts of {d + 2} axes", "Check rhs")
     if all(set(spec) == set(range(d + 2)) for spec in specs):
         return [*specs[0]], [*specs[1]], [*specs[2]]
@@ -140,6 +141,6 @@ def _specs(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     heads, strings = ("NC", "OI", "NC"), all(isinstance(spec, str) for spec in specs)
     for spec, head in zip(specs, heads, strict=True):
         if not strings or sorted(spec) != sorted([*head, *spatial]):
-            got = f"dimension_numbers={numbers!r}"
+            got = f"dimension_numbers={shown(numbers)}"
             raise unsupported(_CALL, got, f"Wanted {head} and the same letters for space in each", "Check the letters")
     return tuple([spec.index(letter) for letter in (*head, *spatial)] for spec, head in zip(specs, heads, strict=True))  # type: ignore[return-value]

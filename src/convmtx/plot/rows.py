@@ -100,7 +100,7 @@ def _output(call: str, shape: Shape, o: Any) -> Shape:
     """Coordinates of an output."""
     given = listed(call, "o", o)
     single = given is None
-    given = [o] if given is None else given
+    given = [o.item() if isinstance(o, np.ndarray) else o] if given is None else given
     if not all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in given):
         wanted = f"Wanted the number of an output or its {len(shape)} coordinates"
         raise ArgumentTypeError(sentence(call, f"o={shown(o)}", wanted, "Pass whole numbers, as with o=0"))

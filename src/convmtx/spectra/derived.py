@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_numpy, numeric
 from convmtx.algebra import LinearMap
+from convmtx.arguments import listed
 from convmtx.errors import ArgumentError, sentence, shown
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
@@ -75,14 +75,11 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
             raise ArgumentError(sentence(call, got, "Wanted multiples of both", "Choose another grid"))
-    shifts = as_numpy(call, numeric(call, "shift", shift))
-    if shifts.dtype.kind not in "if" or shifts.shape not in ((), (len(sizes),)) or not np.isfinite(shifts).all():
-        got = f"shift={shown(shift)}"
-        raise ArgumentError(sentence(call, got, f"Wanted a finite number, or {len(sizes)} of them", "Pass radians"))
+    shifts = _shifts(call, shift, len(sizes))
     entries = prod(sizes) * geometry.out_channels * geometry.in_channels
     memory.require(call, "symbol", {"symbol": 16 * entries}, 16 * entries)
-    chosen = zip(geometry.axes, sizes, np.broadcast_to(shifts, len(sizes)), strict=True)
-    splits = tuple(fourier(a, n, float(h), halved=False) for a, n, h in chosen)
+    chosen = zip(geometry.axes, sizes, shifts, strict=True)
+    splits = tuple(fourier(a, n, h, halved=False) for a, n, h in chosen)
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), splits)
     matrices = blocks.matrices().reshape(geometry.groups, -1, blocks.rows, blocks.columns)
     whole = np.zeros((matrices.shape[1], geometry.groups, blocks.rows, geometry.groups, blocks.columns), complex)
@@ -91,6 +88,16 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     whole.view(float)[...] *= scale
     counts = (split.times.size for split in splits)
     return whole.reshape(*counts, geometry.groups * blocks.rows, geometry.groups * blocks.columns)
+
+
+def _shifts(call: str, shift: Any, d: int) -> list[float]:
+    """Radians for each of d axes."""
+    wanted, remedy = f"a finite number, or {d} of them", "Pass radians"
+    entries = listed(call, "shift", shift)
+    entries = [shift] * d if entries is None else entries
+    if len(entries) != d:
+        raise ArgumentError(sentence(call, f"shift={shown(shift)}", f"Wanted {wanted}", remedy))
+    return [resolve.number(call, "shift", entry, wanted, remedy) for entry in entries]
 
 
 def smallest_singular_value(op: LinearMap) -> Certified:
