@@ -316,11 +316,12 @@ class LinearMap(ABC):
         check_format_name("to_sparse", format)
         check_order("to_sparse", order)
         checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
-        if not is_numpy(self._of):
-            check_format("to_sparse", self._of, format)
-            return self._sparse(order, checked).made(format)
-        check_storable("to_sparse", self.dtype)
-        return converted("to_sparse", self._sparse(order, checked), format, {})
+        with memory.told("to_sparse", format, {}):
+            if not is_numpy(self._of):
+                check_format("to_sparse", self._of, format)
+                return self._sparse(order, checked).made(format)
+            check_storable("to_sparse", self.dtype)
+            return converted("to_sparse", self._sparse(order, checked), format, {})
 
     def to_torch(self) -> Any:
         """The map as a `torch.nn.Module`; of a convolution the kernel is its parameter. Needs the extra ``torch``."""

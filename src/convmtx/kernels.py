@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import memory
+from convmtx import forms
 from convmtx._xp import (
     all_finite,
     cast,
@@ -31,9 +31,7 @@ from convmtx._xp import (
 from convmtx._xp.gradients import in_double_precision
 from convmtx._xp.sparse import Coordinates
 from convmtx.algebra import LinearMap
-from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, sentence
-from convmtx.forms import row_array
 from convmtx.geometry import Geometry, Layout, resolve
 from convmtx.operator import ConvOperator
 from convmtx.scalars import beside, divisor, multiplier
@@ -163,31 +161,22 @@ class KernelOperator(LinearMap):
         return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        g = self._geometry
+        return self._some_rows(order, range(self.shape[0]) if rows is None else rows, False)
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self._some_rows(order, range(self.shape[1]) if rows is None else rows, True)
+
+    def _some_rows(self, order: Order, rows: RowNumbers, transposed: bool) -> Any:
         if not is_numpy(self._x):
             numbers = np.arange(1, prod(self._x.shape) + 1).reshape(self._x.shape)
-            return Coordinates.numbered(KernelOperator(g, numbers, self._batch, "auto")._sparse(order, rows), self._x)
-        from scipy.sparse import coo_array
+            ours = KernelOperator(self._geometry, numbers, self._batch, "auto")
+            return Coordinates.numbered(ours._some_rows(order, rows, transposed), self._x)
+        from scipy.sparse import csr_array
 
-        per_f, per_c = g.channels_per_group
-        space, outs = tuple(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
-        entries = prod(self.out_shape) * per_c * prod(space)
-        memory.require("to_sparse", "coo", {"coo": entries * (2 * itemsize(self.dtype) + 40)})
-        numbers = np.arange(prod(self.in_shape)).reshape(self.in_shape, order=order)
-        columns = taps_of(g, numbers).reshape(1, g.out_channels, *(1 for _ in outs), per_c, *space)
-        rows_ = np.arange(self.shape[0]).reshape(self.out_shape, order=order).reshape(-1, *g.out_shape)
-        rows_ = channels_first(g, rows_).reshape(-1, g.out_channels, *outs, *(1 for _ in range(len(outs) + 1)))
-        values = np.repeat(windows(g, self._inputs), per_f, axis=1)
-        inside = np.ones((1, 1), bool)
-        for a in g.axes:
-            inside = np.multiply.outer(inside, a.table() != NOTHING)
-        d = len(outs)
-        inside = inside.transpose(0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
-        inside = inside.reshape(1, 1, *outs, 1, *space)
-        kept = np.broadcast_to(inside, values.shape)
-        at = tuple(np.broadcast_to(each, values.shape)[kept] for each in (rows_, columns))
-        matrix = coo_array((values[kept], at), shape=self.shape).tocsr()
-        return matrix if rows is None else matrix[row_array(rows)]
+        arrays = forms.windows(self._geometry, self._inputs, self._batch, order, rows, transposed)
+        matrix = csr_array(arrays, shape=(len(rows), self.shape[0 if transposed else 1]))
+        matrix.sort_indices()
+        return matrix
 
     def conj(self) -> KernelOperator:
         """The map of the conjugated input."""

@@ -56,7 +56,8 @@ def told(call: str, form: str, sizes: Mapping[str, int]) -> Iterator[None]:
 def _too_large(call: str, form: str, sizes: Mapping[str, int], working: int, free: int) -> FormTooLargeError:
     fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free and name != form]
     remedy = "These fit: " + ", ".join(fitting) if fitting else "No form fits; apply the operator itself, op(x)"
-    got = f"the {form} form takes {human(sizes[form])}" + (f" and {human(working)} to make" if working else "")
+    takes = human(sizes[form]) if form in sizes else "more than there is"
+    got = f"the {form} form takes {takes}" + (f" and {human(working)} to make" if working else "")
     return FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
 
 

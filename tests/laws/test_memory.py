@@ -79,6 +79,27 @@ def test_maps_made_of_maps_are_refused_too(monkeypatch):
             combined.to_dense()
 
 
+def test_results_that_cannot_be_are_refused_before_they_are_allocated():
+    op = cm.conv([[1.0]], (2, 2), padding=10**9)
+    for applied in (op, op.with_kernel([[np.nan]]), cm.conv([[1.0]], (2, 2), padding=10**9, boundary="edge")):
+        with pytest.raises(cm.FormTooLargeError, match=r"op\(x\): an output of shape .* takes 32 EB"):
+            applied(np.ones((2, 2)))
+    with pytest.raises(cm.FormTooLargeError, match="conv: a copy of the kernel takes 8 TB"):
+        cm.conv(np.broadcast_to(1.0, (10**6, 10**6)), (10**6, 10**6))
+    with pytest.raises(cm.FormTooLargeError, match="conv_transpose: a copy of the kernel takes 8 TB"):
+        cm.conv_transpose(np.broadcast_to(1.0, (10**6, 10**6)), (10**6, 10**6))
+    with pytest.raises(cm.FormTooLargeError, match="kernel_operator: a copy of the input takes 8 TB"):
+        cm.kernel_operator(np.broadcast_to(1.0, (10**6, 10**6)), (3, 3))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_results_of_other_libraries_are_refused_too(name):
+    module = pytest.importorskip(name)
+    ones = module.ones if name == "torch" else module.numpy.ones
+    with pytest.raises(cm.FormTooLargeError, match=r"op\(x\): an output of shape"):
+        cm.conv(ones((1, 1)), (2, 2), padding=10**9)(ones((2, 2)))
+
+
 def test_the_address_space_limit_counts():
     code = (
         "import resource, numpy as np, convmtx as cm\n"

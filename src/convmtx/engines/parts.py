@@ -48,7 +48,11 @@ class Part:
 
 def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
     """Memory for the outputs of a map, if there is so much."""
-    size, what, remedy = prod(shape) * dtype.itemsize, f"an output of shape {shape}", "Apply it to fewer or smaller inputs"
+    size, what, remedy = (
+        prod(shape) * dtype.itemsize,
+        f"an output of shape {shape}",
+        "Apply it to fewer or smaller inputs",
+    )
     memory.require_result("op(x)", what, size, remedy)
     try:
         return np.empty(shape, dtype)

@@ -19,6 +19,7 @@ from convmtx.forms.layout import block_shape, row_array
 from convmtx.forms.listed import compressed
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.forms.view import view
+from convmtx.forms.windows import windows
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers, RowsLike, SparseFormat
@@ -39,6 +40,7 @@ __all__ = [
     "sizes",
     "sparse_matrix",
     "tensor_view",
+    "windows",
 ]
 
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
@@ -128,7 +130,7 @@ def csr_of_rows(
     """Any rows, in any order, of the matrix or its transpose, if they fit; of a NumPy kernel."""
     from scipy.sparse import csr_array
 
-    with memory.told(call, "rows", {"rows": 0}):
+    with memory.told(call, "rows", {}):
         arrays = compressed(call, geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
 

@@ -6,7 +6,7 @@ on each axis, and the number of its entry is such a sum too, so both are spread 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -32,6 +32,36 @@ class Digit:
     which: IntArray
 
 
+def count(digits: Sequence[Digit], rows: int) -> IntArray:
+    """Return the number of stored entries of each row."""
+    total = np.ones(rows, np.int64)
+    for digit in digits:
+        total *= digit.lists.counts[digit.which]
+    return total
+
+
+def spread(digits: Sequence[Digit], columns: IntArray, numbers: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield column and number of each entry, by row and column, some rows at a time.
+
+    ``columns`` and ``numbers`` say where those of each row start, the slowest axis of the columns comes first.
+    """
+    size = max(1, int(_SPREAD * columns.size // max(count(digits, columns.size).sum(), 1)))
+    for at in range(0, columns.size, size):
+        rows = np.arange(at, min(at + size, columns.size))
+        column, number = columns[rows], numbers[rows]
+        for digit in digits:
+            which = digit.which[rows]
+            counts = digit.lists.counts[which]
+            places = np.repeat(digit.lists.starts[which] - (np.cumsum(counts) - counts), counts)
+            places += np.arange(places.size)
+            column, number = np.repeat(column, counts), np.repeat(number, counts)
+            column += digit.lists.places[places]
+            number += digit.lists.numbers[places]
+            if digit is not digits[-1]:
+                rows = np.repeat(rows, counts)
+        yield column, number
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:
     """Some rows, looked up: an axis of the columns after the other, slowest first."""
@@ -44,32 +74,6 @@ class Looked:
     sums: tuple[Sums, ...]
     #: For each spatial axis, the numbers of entries that are met.
     met: tuple[IntArray, ...]
-
-    @property
-    def counts(self) -> IntArray:
-        """Number of stored entries of each row."""
-        total = np.ones(self.first.size, np.int64)
-        for digit in self.digits:
-            total *= digit.lists.counts[digit.which]
-        return total
-
-    def spread(self) -> Iterator[tuple[IntArray, IntArray]]:
-        """Yield column and number of each entry, by row and column, some rows at a time."""
-        size = max(1, int(_SPREAD * self.first.size // max(self.counts.sum(), 1)))
-        for at in range(0, self.first.size, size):
-            rows = np.arange(at, min(at + size, self.first.size))
-            columns, numbers = np.zeros_like(rows), self.first[rows]
-            for digit in self.digits:
-                which = digit.which[rows]
-                counts = digit.lists.counts[which]
-                places = np.repeat(digit.lists.starts[which] - (np.cumsum(counts) - counts), counts)
-                places += np.arange(places.size)
-                columns, numbers = np.repeat(columns, counts), np.repeat(numbers, counts)
-                columns += digit.lists.places[places]
-                numbers += digit.lists.numbers[places]
-                if digit is not self.digits[-1]:
-                    rows = np.repeat(rows, counts)
-            yield columns, numbers
 
     def values(self, geometry: Geometry, kernel: Array) -> Array:
         """Return the entries of a kernel that the numbers count."""
@@ -145,7 +149,7 @@ def compressed(
     pointers = np.zeros(len(wanted) + 1, np.int64)
     at = 1
     for piece in pieces():
-        pointers[at : at + piece.first.size] = piece.counts
+        pointers[at : at + piece.first.size] = count(piece.digits, piece.first.size)
         at += piece.first.size
     np.cumsum(pointers, out=pointers)
     total = int(pointers[-1])
@@ -157,7 +161,7 @@ def compressed(
     at = 0
     for piece in pieces():
         entries = piece.values(geometry, kernel)
-        for places, numbers in piece.spread():
+        for places, numbers in spread(piece.digits, np.zeros_like(piece.first), piece.first):
             here = slice(at, at + places.size)
             indices[here] = places
             if is_numpy(kernel):
