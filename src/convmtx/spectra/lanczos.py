@@ -2,7 +2,7 @@
 
 The process is that of the Gram matrix ``G = A^H A`` (or ``A A^H``, where that is smaller), with partial
 reorthogonalisation (Simon, Math. Comp. 42, 1984): a recurrence estimates the inner products of the vectors, and before
-these reach the root of the machine precision, two vectors in a row are made orthogonal to all. So the tridiagonal
+these are seen in what is computed, two vectors in a row are made orthogonal to all. So the tridiagonal
 matrix is that of orthogonal vectors, to rounding. Where the true inner products refute an estimate, the process goes
 back to the last two vectors that are orthogonal to all, and from there on makes each vector orthogonal to all.
 """
@@ -23,8 +23,9 @@ from convmtx.typing import AnyArray
 FAILURE = 1e-10
 #: Steps after which Ritz values are looked at.
 CHECK = 10
-#: Inner products of unit vectors that change the tridiagonal matrix by no more than rounding does.
-SEMIORTHOGONAL = EPS**0.5
+#: Inner product up to which vectors count as orthogonal. The tridiagonal matrix is as exact as rounding allows up to
+#: the root of machine precision, but residuals of Ritz vectors may be as large as this, and 1e-9 is wanted of them.
+SEMIORTHOGONAL = 1e-10
 #: An inner product this many times its estimate refutes it.
 REFUTED = 100
 TINY = float(np.finfo(float).tiny)
@@ -73,7 +74,7 @@ class Lanczos:
 
     @property
     def noise(self) -> float:
-        """What rounding may leave of a step: less is nothing."""
+        """Size of what rounding may leave of a step; less counts as nothing."""
         return 10 * EPS * self.size**0.5 * max(self.diagonal, default=0.0)
 
     def fits(self, steps: int) -> bool:
@@ -82,7 +83,7 @@ class Lanczos:
         return rows == len(self.vectors) or rows * self.size * self.dtype.itemsize <= memory.available()
 
     def _rows(self, steps: int) -> int:
-        """Vectors that there is room for before so many more steps: the room grows by half."""
+        """Number of vectors that there is room for before so many more steps; it grows by half."""
         rows = len(self.vectors)
         while rows < min(self.order + steps + 1, self.size):
             rows += rows // 2
@@ -161,7 +162,7 @@ class Lanczos:
         return np.append(ahead / max(b, TINY), EPS)
 
     def _orthogonalise(self, w: AnyArray, b: float) -> tuple[float, float]:
-        """Take out of w, of norm b, what is along the vectors before; the largest of that over b, and w's norm."""
+        """Take from w, of norm b, its parts along the vectors before; return the largest over b, and the norm left."""
         largest = None
         while True:
             along = self._along(w)
@@ -191,8 +192,9 @@ class Lanczos:
         """Some Ritz values, counted from the smallest, their coefficients and bounds on their residuals."""
         from scipy.linalg import eigh_tridiagonal
 
-        chosen = {"select": "i", "select_range": (first, last), "lapack_driver": "stemr"}
-        values, coefficients = eigh_tridiagonal(self.diagonal, self.beside[:-1], **chosen)
+        values, coefficients = eigh_tridiagonal(
+            self.diagonal, self.beside[:-1], select="i", select_range=(first, last), lapack_driver="stemr"
+        )
         return values, coefficients, self.beside[-1] * np.abs(coefficients[-1])
 
     def combined(self, coefficients: AnyArray) -> AnyArray:
@@ -218,8 +220,7 @@ class Lanczos:
         return float(t[-1] + ends[0] + slack), max(float(t[0] - ends[1] - slack), 0.0)
 
     def _distance(self, end: float, direction: int) -> float:
-        """How far beyond a Ritz value an eigenvalue may be."""
-        from scipy.optimize import brentq
+        """Distance from a Ritz value beyond which there is no eigenvalue, in the direction +1 or -1."""
         from scipy.special import gammainccinv
 
         runs = list(self.finished)
@@ -236,7 +237,10 @@ class Lanczos:
             sizes = (float(np.log(np.maximum(np.abs(x - run.values), TINY)).sum()) - run.left for run in runs)
             return sum(max(power * size - known, 0.0) for size in sizes) - wanted
 
-        nearest = far = max(self.noise, TINY)
+        near = far = max(self.noise, TINY)
         while excess(far) < 0:
-            far *= 16
-        return nearest if far == nearest else float(brentq(excess, far / 16, far, rtol=1e-6))
+            near, far = far, 16 * far
+        while far - near > 1e-3 * near:
+            middle = (near + far) / 2
+            near, far = (middle, far) if excess(middle) < 0 else (near, middle)
+        return far

@@ -41,7 +41,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     rtol : float
         Relative width of the interval that is wanted for the 2-norm.
     maxiter : int
-        Lanczos steps at most; where they do not do, the interval is wider than ``rtol``.
+        Lanczos steps at most; where they are not enough, the interval is wider than ``rtol``, ``r.converged`` is False
+        and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
 
