@@ -224,10 +224,35 @@ def test_results_are_numbers_and_arrays():
     assert pickle.loads(pickle.dumps(top)).upper == top.upper
 
 
-def test_vectors_that_do_not_fit_are_refused_as_they_become_more(monkeypatch):
+def test_vectors_that_do_not_fit_end_the_search_and_the_result_says_so(monkeypatch):
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (40, 40), padding="same")
     monkeypatch.setattr(values, "cheapest", lambda _op: exact.Way("dense", np.inf, None, None))
     monkeypatch.setattr("convmtx.memory.available", lambda: 21 * 1600 * 16)
 
-    with pytest.raises(MemoryError, match=r"45 vectors of 1600 numbers take .* Use cm.norm_bound"):
-        cm.svdvals(op, 8)
+    assert_stopped(cm.svdvals(op, 8), "memory", singular_values(op.to_dense())[:8])
+
+
+def assert_stopped(found, by, expected):
+    """It says what stopped it, and its ends hold all the same."""
+    assert found.method.endswith(f"; stopped by {by} before rtol=1e-09 was met")
+    assert not found.converged
+    assert found.shape == expected.shape
+    assert (found.lower <= expected * (1 + 1e-13)).all()
+    assert (expected <= found.upper * (1 + 1e-13)).all()
+
+
+@pytest.mark.parametrize("maxiter", [1, 10, 40])
+def test_steps_that_run_out_end_the_search_and_the_result_says_so(maxiter, monkeypatch):
+    """The k vectors that are asked for take k steps at least."""
+    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (20, 20), padding="same")
+    expected = singular_values(op.to_dense())[:5]
+    found = cm.svdvals(op, 5, maxiter=maxiter)
+
+    assert_stopped(found, "maxiter", expected)
+    assert found.iterations == max(maxiter, 5)
+    U, s, V = cm.svd(op, 5, maxiter=maxiter)
+    assert not s.converged
+    assert np.allclose(U.reshape(5, -1) @ U.reshape(5, -1).T, np.eye(5))
+    assert np.allclose(V.reshape(5, -1) @ V.reshape(5, -1).T, np.eye(5))
+    assert cm.svdvals(op, 5).converged

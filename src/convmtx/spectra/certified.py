@@ -30,6 +30,8 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
         the value is in between. ``estimate``: nobody guarantees the value; lower and upper still hold.
     method : str
         How it was found, in words.
+    converged : bool
+        Whether iterations met their tolerance; if they did not, ``method`` says what stopped them.
 
     Examples
     --------
@@ -40,10 +42,18 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(
-        self, value: Array, kind: Kind, method: str, lower: Any = None, upper: Any = None, iterations: int = 0
+        self,
+        value: Array,
+        kind: Kind,
+        method: str,
+        lower: Any = None,
+        upper: Any = None,
+        iterations: int = 0,
+        converged: bool = True,
     ) -> None:
         lower, upper = value if lower is None else lower, value if upper is None else upper
-        vars(self).update(value=value, kind=kind, method=method, lower=lower, upper=upper, iterations=iterations)
+        vars(self).update(value=value, kind=kind, method=method, lower=lower, upper=upper)
+        vars(self).update(iterations=iterations, converged=converged)
         for array in (self.value, self.lower, self.upper):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)
@@ -54,6 +64,7 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     lower: Any
     upper: Any
     iterations: int
+    converged: bool
 
     def __setattr__(self, name: str, _value: object) -> NoReturn:
         got = f"result.{name} = ..."
@@ -125,7 +136,12 @@ def times(found: Certified, scale: float) -> Certified:
     if found.kind == "exact":
         return Certified(value, "interval", found.method, lower, upper)
     value = upper if found.value is found.upper else value
-    return Certified(value, found.kind, found.method, lower, upper, found.iterations)
+    return Certified(value, found.kind, found.method, lower, upper, found.iterations, found.converged)
+
+
+def unmet(stopped: str, rtol: float) -> str:
+    """What a method says of iterations that something stopped before they met a tolerance; nothing if they did."""
+    return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped else ""
 
 
 def _product(end: Any, scale: float, towards: Any) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx import memory
 from convmtx.algebra import LinearMap
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
@@ -30,13 +30,19 @@ Apply = Callable[[AnyArray], AnyArray]
 
 
 class Triplets(NamedTuple):
-    """Singular values, descending, their vectors (k, N) and (k, M), and how far each may be from an exact one."""
+    """Singular values, descending, their vectors (k, N) and (k, M), and how far each may be from an exact one.
+
+    ``stopped`` names what ended the search before the tolerance was met, or is empty; then no other value is above
+    ``beyond``.
+    """
 
     values: AnyArray
     right: AnyArray
     left: AnyArray
     residuals: AnyArray
     steps: int
+    stopped: str = ""
+    beyond: float = 0.0
 
 
 def scaled(op: LinearMap) -> tuple[LinearMap, float]:
@@ -68,11 +74,15 @@ def require_vectors(call: str, op: LinearMap) -> None:
 
 
 class Bracket(NamedTuple):
-    """The largest and the smallest of min(M, N) singular values, each from below and above, and the steps it took."""
+    """The largest and the smallest of min(M, N) singular values, each from below and above, and the steps it took.
+
+    ``stopped`` names what ended the steps before the tolerance was met: maxiter, memory or rounding; or it is empty.
+    """
 
     largest: tuple[float, float]
     smallest: tuple[float, float]
     steps: int
+    stopped: str
 
 
 def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: bool) -> Bracket:
@@ -85,58 +95,90 @@ def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int,
     process = Lanczos(gram_of(tall), tall.shape[1], _dtype(op))
     with ticking(call, progress, "singular values", maxiter) as bar:
         while True:
-            steps = process.steps
-            process.advance(CHECK)
-            process.purge()
-            if bar is not None:
-                bar.update(process.steps - steps)
-            values, coefficients, _ = process.ritz()
+            _advance(process, CHECK, maxiter, bar)
             above, below = process.bounds()
-            low, high = float(np.sqrt(max(values[-1], 0))), min(ceiling, float(np.sqrt(above)))
-            done = process.complete or process.steps in (steps, process.size)
-            if high - low <= rtol * high or done or process.steps >= maxiter or not _fits(process):
+            high = min(ceiling, float(np.sqrt(above)))
+            (square,), first, _ = process.ritz(process.order - 1, process.order - 1)
+            met = high - float(np.sqrt(max(square, 0))) <= rtol * high
+            stopped = "" if met else _stopped(process, CHECK, maxiter)
+            if met or stopped:
                 # How much the map stretches these two is true of them, whatever rounding did to the process.
-                low, last = (_stretch(tall, v) for v in process.combined(coefficients[:, [-1, 0]]))
-                return Bracket((low, max(low, high)), (float(np.sqrt(below)), last), process.steps)
+                coefficients = np.concatenate([first, process.ritz(0, 0)[1]], axis=1)
+                low, last = (_stretch(tall, v) for v in process.combined(coefficients))
+                return Bracket((low, max(low, high)), (float(np.sqrt(below)), last), process.steps, stopped)
 
 
 def _stretch(op: LinearMap, v: AnyArray) -> float:
     return float(np.linalg.norm(op.matvec(v)) / np.linalg.norm(v))
 
 
-def _fits(process: Lanczos) -> bool:
-    """Whether the next steps' vectors can be held."""
-    return 2 * CHECK * process.size * process.dtype.itemsize < memory.available()
+def _advance(process: Lanczos, more: int, maxiter: int, bar: Any) -> None:
+    """Make so many steps, ``maxiter`` in all at most."""
+    before = process.steps
+    process.advance(min(more, maxiter - before))
+    if bar is not None:
+        bar.update(process.steps - before)
+
+
+def _stopped(process: Lanczos, more: int, maxiter: int) -> str:
+    """What keeps a process from making so many more steps."""
+    if process.order == process.size:  # the vectors span everything
+        return "rounding"
+    if process.steps >= maxiter:
+        return "maxiter"
+    return "" if process.fits(more) else "memory"
+
+
+class Leading(NamedTuple):
+    """Orthonormal vectors (k, size) of the k largest eigenvalues, and the steps that the search took.
+
+    ``stopped`` names what ended it early, or is empty; then the eigenvalues of other vectors are at most ``beyond``.
+    """
+
+    vectors: AnyArray
+    steps: int
+    stopped: str
+    beyond: float
 
 
 def leading(
     gram: Apply, size: int, dtype: np.dtype[Any], k: int, rtol: float, maxiter: int, bar: Any = None
-) -> tuple[AnyArray, int]:
-    """Orthonormal vectors (k, size) of the k largest eigenvalues, and the steps that it took, ``maxiter`` at most.
+) -> Leading:
+    """Search for the k largest eigenvalues, each to a relative residual of ``rtol``.
 
     One start finds one vector of a multiple eigenvalue. So another process, orthogonal to what was found, has to fail
-    to find anything larger before the search ends.
+    to find anything larger before the search ends. There are ``maxiter`` steps at most, but k at least.
     """
     sure, values, best, total = np.zeros((0, size), dtype), np.zeros(0), np.zeros((0, size), dtype), 0
-    for seed in range(2 + 2 * k):
+    for seed in count():
         process = Lanczos(partial(_deflated, gram, sure), size, dtype, seed)
-        _converge(process, k, values, rtol, maxiter - total, bar)
+        stopped = _converge(process, k, values, rtol, max(maxiter, k) - total, bar)
         total += process.steps
-        ritz, coefficients, _ = process.ritz()
-        if values.size == k and ritz[-1] <= values[-1] * (1 + rtol):
+        ritz, coefficients, _ = process.ritz(max(process.order - k, 0), process.order - 1)
+        if values.size == k and not stopped and ritz[-1] <= values[-1] * (1 + rtol) + _rounding(values[0]):
             break
-        basis = np.linalg.qr(np.concatenate([sure, process.combined(coefficients[:, ::-1][:, :k])]).T)[0]
-        images = np.stack([gram(v) for v in basis.T], axis=1)
-        inner = basis.conj().T @ images
-        values, vectors = np.linalg.eigh((inner + inner.conj().T) / 2)
-        values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
-        residuals = np.linalg.norm(images @ vectors - basis @ vectors * values, axis=0)
+        values, best, residuals = _rayleigh_ritz(gram, np.concatenate([best, process.combined(coefficients)]), k)
         small = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture would hide what it is a mixture of
-        best = (basis @ vectors).T
         values, sure = values[small], best[small]
-        if total >= maxiter:
-            break
-    return best, total
+        if stopped or total >= max(maxiter, k):
+            return Leading(best, total, stopped or "maxiter", process.bounds()[0])
+    return Leading(best, total, "", 0.0)
+
+
+def _rounding(top: float) -> float:
+    """What rounding may make of an eigenvalue 0, beside one of that size."""
+    return 1e3 * EPS * top
+
+
+def _rayleigh_ritz(gram: Apply, vectors: AnyArray, k: int) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """The k largest eigenvalues that the span of some vectors holds, their vectors and the lengths of residuals."""
+    basis = np.linalg.qr(vectors.T)[0]
+    images = np.stack([gram(v) for v in basis.T], axis=1)
+    inner = basis.conj().T @ images
+    values, coefficients = np.linalg.eigh((inner + inner.conj().T) / 2)
+    values, coefficients = values[::-1][:k], coefficients[:, ::-1][:, :k]
+    best = basis @ coefficients
+    return values, best.T, np.linalg.norm(images @ coefficients - best * values, axis=0)
 
 
 def _deflated(gram: Apply, found: AnyArray, v: AnyArray) -> AnyArray:
@@ -146,29 +188,33 @@ def _deflated(gram: Apply, found: AnyArray, v: AnyArray) -> AnyArray:
     return rest
 
 
-def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> None:
-    """Until k Ritz values are exact, or, where k values are known, those that are larger than the last of them."""
-    while process.steps < min(maxiter, process.size) and not process.complete and _fits(process):
-        steps = process.steps
-        process.advance(min(max(CHECK, k), maxiter - steps))
-        if bar is not None:
-            bar.update(process.steps - steps)
-        ritz, _, residuals = process.ritz()
-        if ritz.size >= k and (residuals[-k:] <= np.maximum(rtol * ritz[-k:], 8 * EPS * ritz[-1])).all():
-            return
+def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> str:
+    """Go on until k Ritz values are exact, or, where k values are known, those that are larger than the last of them.
+
+    What stopped it before that is named.
+    """
+    more = max(CHECK, k)
+    while True:
+        _advance(process, more, maxiter, bar)
+        ritz, _, residuals = process.ritz(max(process.order - k, 0), process.order - 1)
+        good = residuals <= np.maximum(rtol * ritz, _rounding(max(ritz[-1], known.max(initial=0))))
+        if ritz.size == k and good.all():
+            return ""
         if known.size == k:
             larger = max(int((ritz > known[-1]).sum()), 1)
-            if (residuals[-larger:] <= rtol * ritz[-larger:]).all() or process.bounds()[0] <= known[-1]:
-                return
-        process.purge()
+            if good[-larger:].all() or process.bounds()[0] <= known[-1]:
+                return ""
+        if stopped := _stopped(process, more, maxiter):
+            return "" if stopped == "rounding" else stopped
 
 
 def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:
     """The k largest singular values and vectors, until every residual is below ``rtol`` of the largest."""
     tall = taller(op)
     with ticking(call, progress, "singular values", maxiter) as bar:
-        right, steps = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
-    return _of(op, tall, refined(tall, right, k, steps))
+        found = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
+    best = refined(tall, found.vectors, k, found.steps)
+    return _of(op, tall, best._replace(stopped=found.stopped, beyond=float(np.sqrt(found.beyond))))
 
 
 def smallest(op: LinearMap, k: int, norm: float, first: _Inverse | None = None) -> Triplets:
@@ -184,13 +230,14 @@ def smallest(op: LinearMap, k: int, norm: float, first: _Inverse | None = None) 
     space = Space(tall, np.linalg.qr(rng.standard_normal((columns, width)).astype(tall.dtype))[0])
     for floor in FLOORS:
         inverse = _inverse(tall, norm, floor) if first is None else first
-        space.grow(inverse.solve, k, norm)
+        settled = space.grow(inverse.solve, k, norm)
         first = None
         if space.values[-k:].min() > 100 * floor * norm:
             break
     values, right, left = space.values[-k:], space.basis @ space.inner[-k:].conj().T, space.left[:, -k:]
     residuals = np.linalg.norm(tall.rmatmat(left) - right * values, axis=0)
-    return _of(op, tall, Triplets(values, right.T, left.T, residuals, space.steps))
+    stopped = "" if settled else f"{STEPS_INVERSE} steps"
+    return _of(op, tall, Triplets(values, right.T, left.T, residuals, space.steps, stopped))
 
 
 class Space:
@@ -213,13 +260,13 @@ class Space:
             block = np.linalg.qr(block - self.basis @ (self.basis.conj().T @ block))[0]
         return block
 
-    def grow(self, inverse: Apply, k: int, norm: float) -> None:
-        """Apply the inverse to the last block, until the k smallest values stay as they are."""
+    def grow(self, inverse: Apply, k: int, norm: float) -> bool:
+        """Apply the inverse to the last block, until the k smallest values stay as they are; whether they do."""
         block = self.basis[:, -self.width :]
         for step in range(1, STEPS_INVERSE + 1):
             room = self.basis.shape[0] - self.basis.shape[1]
             if not room:
-                return
+                return True
             block = self._beyond(inverse(block))[:, :room]
             self.basis = np.concatenate([self.basis, block], axis=1)
             self.images = np.concatenate([self.images, self.tall.matmat(block)], axis=1)
@@ -228,7 +275,8 @@ class Space:
                 before = self.values[-k:]
                 self._decompose()
                 if (np.abs(self.values[-k:] - before) <= 1e-11 * before + EPS * norm).all():
-                    return
+                    return True
+        return False
 
 
 def last(op: LinearMap, norm: float) -> tuple[float, float]:
@@ -243,10 +291,9 @@ def last(op: LinearMap, norm: float) -> tuple[float, float]:
         return above, 0.0
     process = Lanczos(inverse.solve, tall.shape[1], _dtype(op), seed=1)
     top = bound = np.inf
-    while process.steps < min(10 * STEPS_INVERSE, process.size) and not process.complete:
+    while process.steps < 10 * STEPS_INVERSE and process.order < process.size:
         process.advance(CHECK)
-        process.purge()
-        top, bound = float(process.ritz()[0][-1]), process.bounds()[0] * (1 + 1e-6)
+        top, bound = float(process.ritz(process.order - 1, process.order - 1)[0][0]), process.bounds()[0] * (1 + 1e-6)
         if bound <= (1 + 1e-5) * top:
             break
     square = inverse.scale / bound - inverse.scale**2

@@ -13,7 +13,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import resolve
 from convmtx.operator import ConvOperator
 from convmtx.spectra import bounds, entrywise, iterated
-from convmtx.spectra.certified import Certified, outward, times
+from convmtx.spectra.certified import Certified, outward, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
@@ -41,7 +41,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     rtol : float
         Relative width of the interval that is wanted for the 2-norm.
     maxiter : int
-        Lanczos steps at most; where they do not do, the interval is wider than ``rtol``.
+        Lanczos steps at most; where they are not enough, the interval is wider than ``rtol``, ``r.converged`` is False
+        and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
 
@@ -129,7 +130,8 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
-    return Certified(low, "interval", method, low, outward(high, 8), steps)
+    method += unmet(found.stopped, rtol)
+    return Certified(low, "interval", method, low, outward(high, 8), steps, not found.stopped)
 
 
 def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -154,7 +156,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     if not known:  # JAX is tracing
         return Certified(value, "interval", "computed when the program runs", lower, upper)
     found = known[-1]
-    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations)
+    return Certified(value, found.kind, found.method, found.lower, found.upper, found.iterations, found.converged)
 
 
 def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:

@@ -12,7 +12,7 @@ from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.operator import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra import exact, iterated
-from convmtx.spectra.certified import EPS, Certified, times
+from convmtx.spectra.certified import EPS, Certified, times, unmet
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.subject import dense, direct, doubled, is_zero, require_along
 from convmtx.taps import taps_of
@@ -52,7 +52,8 @@ def svdvals(
     which : {"largest", "smallest"}
         From which end the k are taken. The smallest too are in descending order.
     maxiter : int
-        Lanczos steps at most, where they are iterated.
+        Lanczos steps at most, but k at least, where they are iterated. Where they are not enough, ``r.converged`` is
+        False and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
 
@@ -139,14 +140,19 @@ def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, prog
 
 
 def _estimates(found: iterated.Triplets, which: Which) -> Certified:
-    """Values of a subspace are no larger than the largest there are, and no smaller than the smallest."""
+    """Values of a subspace are no larger than the largest there are, and no smaller than the smallest.
+
+    Where values lie closer together than `RTOL`, the search may end at one of them that is not the largest.
+    """
     rounding = 64 * EPS * found.values[0]
     radius = found.residuals + rounding
     if which == "largest":
-        how, lower, upper = "Lanczos", found.values - rounding, found.values + radius
+        how, lower, upper = "Lanczos", found.values - rounding, (1 + RTOL) * found.values + radius
+        upper = np.maximum(upper, found.beyond)
     else:
         how, lower, upper = "Lanczos on a sparse factorisation", found.values - radius, found.values + rounding
-    return Certified(found.values, "estimate", f"{how}, {found.steps} steps", np.maximum(lower, 0), upper, found.steps)
+    how = f"{how}, {found.steps} steps{unmet(found.stopped, RTOL)}"
+    return Certified(found.values, "estimate", how, np.maximum(lower, 0), upper, found.steps, not found.stopped)
 
 
 def svd(
