@@ -32,7 +32,8 @@ def test_types_and_the_explorers_page_are_shipped():
 def test_the_only_libraries_that_must_be_there():
     project = tomllib.loads(read("pyproject.toml"))["project"]
 
-    assert {re.split("[<>=~]", each)[0] for each in project["dependencies"]} == {"numpy", "scipy", "array-api-compat"}
+    required = {"numpy", "scipy", "array-api-compat", "threadpoolctl"}
+    assert {re.split("[<>=~]", each)[0] for each in project["dependencies"]} == required
 
 
 def test_every_optional_library_is_missed_with_the_extra_that_brings_it():

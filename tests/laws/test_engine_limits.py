@@ -8,9 +8,11 @@ from math import prod
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import convmtx as cm
 from convmtx.engines import direct, fft, parts, threads, tiles
+from convmtx.structure import small
 
 RNG = np.random.default_rng(0)
 
@@ -213,6 +215,27 @@ def test_many_threads_of_the_user_share_an_operator():
         found = list(pool.map(op, inputs, timeout=60))
 
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def blas_threads():
+    return {each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"}
+
+
+def test_blas_is_held_to_one_thread_until_the_last_user_leaves():
+    """Each user alone would put back what it saw at first: of two that overlap, the second saw one thread."""
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        first, second = threads.one_blas_thread(), threads.one_blas_thread()
+        for step, expected in ((first.__enter__, 1), (second.__enter__, 1), (first.__exit__, 1), (second.__exit__, 3)):
+            step(*(3 * [None] if step.__name__ == "__exit__" else []))
+            assert blas_threads() == {expected}
+
+
+def test_small_decompositions_are_made_with_one_blas_thread_each():
+    counts = []
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        small.shared_out(lambda some: (counts.append(blas_threads()) or some,), np.ones((40, 16, 16)))
+    assert counts
+    assert set().union(*counts) == {1}
 
 
 def test_an_error_in_one_thread_reaches_the_caller_after_all_have_stopped():

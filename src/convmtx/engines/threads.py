@@ -6,11 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import cache
 from math import prod
-from threading import local
+from threading import Lock, local
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,24 +62,47 @@ if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """BLAS with one thread a call, where threadpoolctl is there to tell it: for many small calls of our threads."""
-    controller = _controller()
-    if controller is None:
-        yield
-    else:
-        with controller.limit(limits=1, user_api="blas"):
-            yield
+class _Limit:
+    """The number of those who want BLAS to use one thread a call: the first of them limits it, the last frees it."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget users and lock."""
+        self.lock, self.users = Lock(), 0
+        self.limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.users:
+                self.limiter = _controller().limit(limits=1, user_api="blas")
+            self.users += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                self.limiter.restore_original_limits()
+
+
+_limit = _Limit()
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that would free BLAS and the lock
+    os.register_at_fork(after_in_child=_limit.reset)
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Hold BLAS, in the whole process, to one thread a call: for many small calls, or calls of our own threads.
+
+    BLAS' threads wait for each other longer than small calls take, and all the longer where ours call BLAS at once.
+    """
+    return _limit
 
 
 @cache
 def _controller() -> Any:
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
     import scipy.linalg  # noqa: F401  # the controller knows the libraries that are loaded when it is made
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
