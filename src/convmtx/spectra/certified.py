@@ -140,7 +140,7 @@ def times(found: Certified, scale: float) -> Certified:
 
 
 def unmet(stopped: str, rtol: float) -> str:
-    """What a method says of iterations that something stopped before they met a tolerance; nothing if they did."""
+    """Return what to add to a method whose iterations something stopped before they met the tolerance."""
     return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped else ""
 
 

@@ -113,7 +113,7 @@ def _stretch(op: LinearMap, v: AnyArray) -> float:
 
 
 def _advance(process: Lanczos, more: int, maxiter: int, bar: Any) -> None:
-    """Make so many steps, ``maxiter`` in all at most."""
+    """Make so many steps, but at most ``maxiter`` in all."""
     before = process.steps
     process.advance(min(more, maxiter - before))
     if bar is not None:
@@ -121,7 +121,7 @@ def _advance(process: Lanczos, more: int, maxiter: int, bar: Any) -> None:
 
 
 def _stopped(process: Lanczos, more: int, maxiter: int) -> str:
-    """What keeps a process from making so many more steps."""
+    """Name of what keeps a process from making so many more steps; nothing if they can be made."""
     if process.order == process.size:  # the vectors span everything
         return "rounding"
     if process.steps >= maxiter:
@@ -147,7 +147,7 @@ def leading(
     """Search for the k largest eigenvalues, each to a relative residual of ``rtol``.
 
     One start finds one vector of a multiple eigenvalue. So another process, orthogonal to what was found, has to fail
-    to find anything larger before the search ends. There are ``maxiter`` steps at most, but k at least.
+    to find anything larger before the search ends. There are at most ``maxiter`` steps, but at least k.
     """
     sure, values, best, total = np.zeros((0, size), dtype), np.zeros(0), np.zeros((0, size), dtype), 0
     for seed in count():
@@ -166,7 +166,7 @@ def leading(
 
 
 def _rounding(top: float) -> float:
-    """What rounding may make of an eigenvalue 0, beside one of that size."""
+    """Size up to which an eigenvalue may be rounding of 0, beside one of size ``top``."""
     return 1e3 * EPS * top
 
 
@@ -191,7 +191,7 @@ def _deflated(gram: Apply, found: AnyArray, v: AnyArray) -> AnyArray:
 def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> str:
     """Go on until k Ritz values are exact, or, where k values are known, those that are larger than the last of them.
 
-    What stopped it before that is named.
+    Return the name of what stopped it before that.
     """
     more = max(CHECK, k)
     while True:
@@ -212,9 +212,9 @@ def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progre
     """The k largest singular values and vectors, until every residual is below ``rtol`` of the largest."""
     tall = taller(op)
     with ticking(call, progress, "singular values", maxiter) as bar:
-        found = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
-    best = refined(tall, found.vectors, k, found.steps)
-    return _of(op, tall, best._replace(stopped=found.stopped, beyond=float(np.sqrt(found.beyond))))
+        search = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
+    best = refined(tall, search.vectors, k, search.steps)
+    return _of(op, tall, best._replace(stopped=search.stopped, beyond=float(np.sqrt(search.beyond))))
 
 
 def smallest(op: LinearMap, k: int, norm: float, first: _Inverse | None = None) -> Triplets:

@@ -74,7 +74,7 @@ class Lanczos:
 
     @property
     def noise(self) -> float:
-        """What rounding may leave of a step: less is nothing."""
+        """Size of what rounding may leave of a step; less counts as nothing."""
         return 10 * EPS * self.size**0.5 * max(self.diagonal, default=0.0)
 
     def fits(self, steps: int) -> bool:
@@ -83,7 +83,7 @@ class Lanczos:
         return rows == len(self.vectors) or rows * self.size * self.dtype.itemsize <= memory.available()
 
     def _rows(self, steps: int) -> int:
-        """Vectors that there is room for before so many more steps: the room grows by half."""
+        """Number of vectors that there is room for before so many more steps; it grows by half."""
         rows = len(self.vectors)
         while rows < min(self.order + steps + 1, self.size):
             rows += rows // 2
@@ -162,7 +162,7 @@ class Lanczos:
         return np.append(ahead / max(b, TINY), EPS)
 
     def _orthogonalise(self, w: AnyArray, b: float) -> tuple[float, float]:
-        """Take out of w, of norm b, what is along the vectors before; the largest of that over b, and w's norm."""
+        """Take from w, of norm b, its parts along the vectors before; return the largest over b, and the norm left."""
         largest = None
         while True:
             along = self._along(w)
@@ -220,7 +220,7 @@ class Lanczos:
         return float(t[-1] + ends[0] + slack), max(float(t[0] - ends[1] - slack), 0.0)
 
     def _distance(self, end: float, direction: int) -> float:
-        """How far beyond a Ritz value an eigenvalue may be."""
+        """Distance from a Ritz value beyond which there is no eigenvalue, in the direction +1 or -1."""
         from scipy.special import gammainccinv
 
         runs = list(self.finished)

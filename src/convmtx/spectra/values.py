@@ -52,7 +52,7 @@ def svdvals(
     which : {"largest", "smallest"}
         From which end the k are taken. The smallest too are in descending order.
     maxiter : int
-        Lanczos steps at most, but k at least, where they are iterated. Where they are not enough, ``r.converged`` is
+        Steps where values are iterated: at most so many, but at least k. Where they are not enough, ``r.converged`` is
         False and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
