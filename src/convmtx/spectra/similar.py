@@ -99,7 +99,9 @@ def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
         return 0.0
 
     def excess(x: float) -> float:
-        sides = (logsumexp(np.log(sizes[at]) + np.log(np.abs(offsets[at])) - x * offsets[at]) for at in (behind, before))
+        sides = (
+            logsumexp(np.log(sizes[at]) + np.log(np.abs(offsets[at])) - x * offsets[at]) for at in (behind, before)
+        )
         return float(next(sides) - next(sides))
 
     if excess(0.0) == 0:

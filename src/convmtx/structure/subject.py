@@ -78,7 +78,9 @@ def require_along(call: str, *axes: Axis, split: bool = False) -> None:
     size = sum(each * (axis.out * axis.kernel + axis.size) for axis in axes)
     if size > ALWAYS and size > (free := memory.available()):
         inputs, outputs = ([getattr(axis, name) for axis in axes] for name in ("size", "out"))
-        got = f"{_counted(inputs)} inputs and {_counted(outputs)} outputs along an axis take {memory.human(size)} to list"
+        got = (
+            f"{_counted(inputs)} inputs and {_counted(outputs)} outputs along an axis take {memory.human(size)} to list"
+        )
         remedy = "Use a shorter input; cm.sup_norm does not depend on its size"
         raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
 
