@@ -19,7 +19,7 @@ from convmtx.typing import AnyArray
 
 #: Bytes that are not worth asking whether there are as many.
 ALWAYS = 1 << 25
-#: Bytes for each tap of an output, and each input: of a list of what they read, and to sort it into parts (measured: 59).
+#: Bytes for each tap of an output and each input: to list what is read, and to sort it into parts (59 were measured).
 LISTED, SPLIT = 24, 64
 
 
