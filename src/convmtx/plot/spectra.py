@@ -155,6 +155,6 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     style.whole(ax.xaxis)
     what = f"{shown.size} singular" if k is None else f"the {shown.size} largest singular"
     ax.set_title(f"{what} value{'s' * (shown.size > 1)}, {data.kind if data.values is not None else 'bounds alone'}")
-    if data.values is None or (upper > lower * (1 + 1e-9)).any():
+    if data.values is None or (upper - lower > 1e-9 * upper[0]).any():  # else they differ by rounding alone
         ax.legend(frameon=False)
     return ax

@@ -37,10 +37,10 @@ def eigvals(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        (N,), float64 where the map is Hermitian, else complex128. In some order, there is a true eigenvalue between each
-        lower and upper end. ``exact`` where that leaves them half of all digits of the norm: where blocks are normal, as
-        of one channel, or not far from it. Else ``interval``, or ``estimate`` where rounding can move eigenvalues
-        by the norm itself.
+        (N,), float64 where the map is Hermitian, else complex128. In some order, each lower and upper end have a true
+        eigenvalue between them. ``exact`` where they agree in half of all digits of the norm: where blocks are normal,
+        as of one channel, or not far from it. Else ``interval``, or ``estimate`` where rounding can move eigenvalues by
+        the norm itself.
 
     Raises
     ------

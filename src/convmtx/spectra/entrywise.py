@@ -6,6 +6,7 @@ Squares and sums are to be in range: maps are `scaled` before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def magnitudes(op: ConvOperator) -> ConvOperator:
 
 
 def roundings(op: ConvOperator) -> float:
-    """Error of the sums below in units of eps times those of the magnitudes: one for each number summed along an axis."""
+    """Error of the sums below in units of eps times those of magnitudes: one for each number summed along an axis."""
     axes = sum(2 * axis.kernel + len(sums(axis)) for axis in op.geometry.axes)
     return 8 + sum(op.geometry.channels_per_group) + axes
 
@@ -62,6 +63,7 @@ def _of_runs(axis: Axis, times: Sequence[int]) -> IntArray:
     return counts
 
 
+@lru_cache(maxsize=16)
 def _readers(axis: Axis) -> IntArray:
     """How many outputs read an input through each entry, (different inputs, entries)."""
     mirrored = axis.transposed

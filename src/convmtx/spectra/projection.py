@@ -69,7 +69,7 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     array([0.25, 0.5 , 0.25])
     """
     call = "spectral_normalize"
-    subject, max = _checked(call, op, max)
+    subject, limit = _checked(call, op, max)
     if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
         subject = subject / unit(double(call, op.kernel))
     found = norm(subject)
@@ -79,7 +79,7 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     top = found.upper
     if not is_numpy(op.kernel):
         top = found.value - held(found.value) + top  # differentiated as the value is
-    return subject * (max * less / top)
+    return subject * (limit * less / top)
 
 
 def clip(op: ConvOperator, max: float) -> ConvOperator:

@@ -74,7 +74,7 @@ def of_blocks(found: Iterable[Blocks], size: float) -> float:
 
 
 def majorant(op: LinearMap) -> LinearMap:
-    """The map of magnitudes of any map in double precision: its entries are no less than those before any cancelling."""
+    """The map of magnitudes of any map in double precision: what its entries sum, before anything cancels."""
     match op:
         case ConvOperator():
             return op.with_kernel(np.abs(op.kernel))

@@ -94,13 +94,14 @@ def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
     from scipy.optimize import brentq
     from scipy.special import logsumexp
 
-    before, behind = ((offsets < 0) & (sizes > 0), (offsets > 0) & (sizes > 0))
-    if not before.any() or not behind.any():
+    used = (sizes > 0) & (offsets != 0)
+    behind = offsets[used] > 0
+    if behind.all() or not behind.any():
         return 0.0
 
     def excess(x: float) -> float:
-        sides = (logsumexp(np.log(sizes[at]) + np.log(np.abs(offsets[at])) - x * offsets[at]) for at in (behind, before))
-        return float(next(sides) - next(sides))
+        terms = np.log(sizes[used]) + np.log(np.abs(offsets[used])) - x * offsets[used]
+        return float(logsumexp(terms[behind]) - logsumexp(terms[~behind]))
 
     if excess(0.0) == 0:
         return 0.0

@@ -10,7 +10,7 @@ from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, UnsupportedError, sentence
 from convmtx.operator import ConvOperator
 from convmtx.spectra import entrywise, exact, rounding
-from convmtx.spectra.certified import EPS, Certified, enclosed, rounded, times
+from convmtx.spectra.certified import EPS, Certified, Kind, enclosed, rounded, times
 from convmtx.spectra.derived import PATIENT, smallest_of
 from convmtx.spectra.iterated import scaled
 from convmtx.spectra.similar import Similar, balanced
@@ -106,7 +106,7 @@ def logdet(op: LinearMap) -> Certified:
     Notes
     -----
     The determinant is that of a similar map in which the taps of both sides of an output are in balance
-    (`convmtx.spectra.similar`): of a map that reads only what lies before (or behind) each output, that is the diagonal.
+    (`convmtx.spectra.similar`): of a map that reads only what lies before (or behind) each output, the diagonal's.
     The ends are sums of logarithms of the singular values' ends. Of maps too large for these the value is that of a
     sparse LU factorisation, with ends by its backward error and the smallest singular value.
 
@@ -120,10 +120,7 @@ def logdet(op: LinearMap) -> Certified:
     subject, scale = scaled(square("logdet", op))
     similar = balanced(subject)
     way = cheapest(similar.op)
-    if way.work <= PATIENT:
-        found = _from_values(similar, way)
-    else:
-        found = _from_factors(similar)
+    found = _from_values(similar, way) if way.work <= PATIENT else _from_factors(similar)
     return _moved(found, subject.shape[0] * float(np.log(scale)))
 
 
@@ -142,7 +139,7 @@ def _from_values(similar: Similar, way: exact.Way) -> Certified:
     if result.kind == "exact":
         return result
     value = min(max(_by_lu(similar.op, value), lower), upper)
-    kind = "estimate" if lower == -np.inf else "interval"
+    kind: Kind = "estimate" if lower == -np.inf else "interval"
     return Certified(value, kind, f"LU; ends by {way.method}", lower, upper)
 
 
@@ -188,7 +185,7 @@ def _sparse_work(op: LinearMap) -> float:
 
 def _by_sparse_lu(op: LinearMap) -> tuple[float, float]:
     """The logarithm, and a bound of the norm of what the factors' product and the matrix differ by."""
-    from scipy.sparse import csc_array
+    from scipy.sparse import csc_array, csr_array
     from scipy.sparse.linalg import splu
 
     matrix = csc_array(sparse(op))
@@ -196,8 +193,8 @@ def _by_sparse_lu(op: LinearMap) -> tuple[float, float]:
         factors = splu(matrix)
     except RuntimeError:  # exactly singular, says SuperLU
         return -np.inf, np.inf
-    lower, upper = abs(factors.L), abs(factors.U)
-    ones = np.ones(op.shape[0])
-    row, column = (lower @ (upper @ ones)).max(), ((ones @ lower) @ upper).max()
-    terms = int(np.diff(lower.tocsr().indptr).max()) + 1
+    lower, upper = (csr_array(abs(each)) for each in (factors.L, factors.U))
+    ones: AnyArray = np.ones(op.shape[0])
+    row, column = (np.asarray(each).max() for each in (lower @ (upper @ ones), upper.T @ (lower.T @ ones)))
+    terms = int(np.diff(lower.indptr).max()) + 1
     return _logarithms(np.abs(factors.U.diagonal())), EPS * terms * float(np.sqrt(row) * np.sqrt(column))

@@ -74,7 +74,9 @@ def _slack(taps: AnyArray, groups: int, axes: Sequence[Axis]) -> float:
     size = np.sqrt(sizes.sum(axis=(2, *space)).max()) * np.sqrt(sizes.sum(axis=(1, *space)).max())
     roundings = sum(axis.kernel + 10 * int(np.abs(positions(axis)).max()) + 10 for axis in axes)
     several = prod(_several(axes))
-    return EPS * (roundings + of_decomposition(taps.shape[0] // groups * several, taps.shape[1] * several)) * float(size)
+    return (
+        EPS * (roundings + of_decomposition(taps.shape[0] // groups * several, taps.shape[1] * several)) * float(size)
+    )
 
 
 def _centres(at: AnyArray, counts: Sequence[int]) -> AnyArray:

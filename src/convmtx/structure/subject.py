@@ -19,7 +19,7 @@ from convmtx.typing import AnyArray
 
 #: Bytes that are not worth asking whether there are as many.
 ALWAYS = 1 << 25
-#: Bytes for each tap of an output, and each input: of a list of what they read, and to sort it into parts (measured: 59).
+#: Bytes for each tap of an output and each input: to list what is read, and to sort it into parts (59 were measured).
 LISTED, SPLIT = 24, 64
 
 
@@ -80,7 +80,9 @@ def require_along(call: str, *axes: Axis, split: bool = False) -> None:
     size = sum(each * (axis.out * axis.kernel + axis.size) for axis in axes)
     if size > ALWAYS and size > (free := memory.available()):
         inputs, outputs = ([getattr(axis, name) for axis in axes] for name in ("size", "out"))
-        got = f"{_counted(inputs)} inputs and {_counted(outputs)} outputs along an axis take {memory.human(size)} to list"
+        got = (
+            f"{_counted(inputs)} inputs and {_counted(outputs)} outputs along an axis take {memory.human(size)} to list"
+        )
         remedy = "Use a shorter input; cm.sup_norm does not depend on its size"
         raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
 
