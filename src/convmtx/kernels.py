@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import forms
+from convmtx import forms, memory
 from convmtx._xp import (
     all_finite,
     cast,

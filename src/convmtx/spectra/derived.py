@@ -202,8 +202,8 @@ def cond_of(values: Certified) -> Certified:
 def rank_of(values: Certified, shape: tuple[int, int], tol: float | None = None) -> Certified:
     """The rank of a map of this shape, of which these are all singular values."""
     limit = max(shape) * EPS * values.value[0] if tol is None else tol
-    count, *ends = (int((end > limit).sum()) for end in (values.value, values.lower, values.upper))
-    return Certified(count, "exact" if ends[0] == ends[1] else "interval", values.method, *ends)
+    count, least, most = (int((end > limit).sum()) for end in (values.value, values.lower, values.upper))
+    return Certified(count, "exact" if least == most else "interval", values.method, least, most)
 
 
 def _ratio(top: float, bottom: float) -> float:
