@@ -69,7 +69,7 @@ def _no_shape(call: str, name: str, value: Any) -> None:
         got, remedy = f"{name} is an array of shape {tuple(value.shape)}", "Pass x.shape"
     elif type(value) in (list, tuple) and any(type(entry) in (list, tuple) for entry in value[:MOST_AXES]):
         got, remedy = f"{name}={shown(value)}", "Pass the shape of the array, as with numpy.shape(x)"
-    elif not isinstance(value, str) and len(getattr(value, "shape", ())) > 1:
+    elif isinstance(sizes := getattr(value, "shape", None), tuple) and len(sizes) > 1:
         got, remedy = f"{name}={shown(value)}", "Pass x.shape"
     else:
         return
