@@ -354,7 +354,7 @@ ODD = {
     "range": range(10**12), "huge range": range(10**30), "count": itertools.count(), "generator": (i for i in [1]),
     "long": [None] * 10**6, "deep": deep(10**5), "wide": deep(60, 2), "nested range": [1, range(10**12)],
     "endless": Endless(), "evil": Evil(), "evils": [Evil()] * 2, "number": 10**5000, "text": "x" * 10**6,
-    "mapping": {i: i for i in range(10**5)}, "array": np.zeros((1000, 1000)), "class": np.ndarray, "map": conv(),
+    "mapping": {i: i for i in range(10**5)}, "array": np.zeros((1000, 1000)), "class": np.ndarray, "map": conv(), "module": np,
     "records": np.zeros(2, [(f"f{i}", "i4") for i in range(500)]), "dates": np.zeros(3, "M8[s]"), "lines": "a\nb",
 }  # fmt: skip
 

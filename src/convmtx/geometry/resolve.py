@@ -69,7 +69,7 @@ def _no_shape(call: str, name: str, value: Any) -> None:
         got, remedy = f"{name} is an array of shape {tuple(value.shape)}", "Pass x.shape"
     elif type(value) in (list, tuple) and any(type(entry) in (list, tuple) for entry in value[:MOST_AXES]):
         got, remedy = f"{name}={shown(value)}", "Pass the shape of the array, as with numpy.shape(x)"
-    elif not isinstance(value, str) and len(getattr(value, "shape", ())) > 1:
+    elif isinstance(sizes := getattr(value, "shape", None), tuple) and len(sizes) > 1:
         got, remedy = f"{name}={shown(value)}", "Pass x.shape"
     else:
         return
@@ -182,11 +182,7 @@ def _channels(
     other = Layout.FIRST if layout is Layout.LAST else Layout.LAST
     remedy = _reading(kernel, input_shape, groups, (layout, other), transposed)
     if len(kernel) != len(input_shape) + 1 or len(input_shape) < 2:
-        filters = ("C_out/groups, C_in", "C_in, C_out/groups") if transposed else ("C/groups, F", "F, C/groups")
-        axes = f"(*k, {filters[0]})" if layout is Layout.LAST else f"({filters[1]}, *k)"
-        wanted = f"Wanted one kernel axis more than input axes: {axes} for channels={layout.value!r}"
-        if not named:
-            wanted = f"Wanted as many kernel axes as input axes (no channels), or one more: {axes}"
+        wanted = _ranks(layout, named, transposed)
         without = "Leave channels out for a convolution without channels" if len(kernel) == len(input_shape) else ""
         remedy = remedy or without or "Leave the batch out of input_shape; it is free at the call"
         raise ArgumentError(sentence(call, got, wanted, remedy))
@@ -202,6 +198,15 @@ def _channels(
         raise ArgumentError(sentence(call, f"{got}: {rows} of them", wanted, "Change groups or the kernel"))
     out_channels = per_group * groups if transposed else rows
     return layout, sizes, space, in_channels, out_channels, groups
+
+
+def _ranks(layout: Layout, named: bool, transposed: bool) -> str:
+    """Say how many axes a kernel has, and in which order; ``named`` where the layout was asked for."""
+    filters = ("C_out/groups, C_in", "C_in, C_out/groups") if transposed else ("C/groups, F", "F, C/groups")
+    axes = f"(*k, {filters[0]})" if layout is Layout.LAST else f"({filters[1]}, *k)"
+    if named:
+        return f"Wanted one kernel axis more than input axes: {axes} for channels={layout.value!r}"
+    return f"Wanted as many kernel axes as input axes (no channels), or one more: {axes}"
 
 
 def _split(kernel: Shape, input_shape: Shape, layout: Layout) -> tuple[int, int, int, Shape, Shape]:
