@@ -189,7 +189,7 @@ def _pads_with_edges() -> bool:
     PyTorch's does, along every axis if they differ along one. Others leave out what lies outside, as all do elsewhere.
     """
     ops = needed(_CALL, "keras", "keras").ops
-    mean = ops.average_pool(np.float32([[[0], [0], [1]]]), 4, 1, "same", "channels_last")  # pads of 1 and 2
+    mean = ops.average_pool(np.array([[[0], [0], [1]]], np.float32), 4, 1, "same", "channels_last")  # pads of 1 and 2
     last = float(ops.convert_to_numpy(mean)[0, -1, 0])
     if last not in (0.5, 0.75):
         got = "AveragePooling with padding='same' and pads that differ"
