@@ -1,6 +1,10 @@
 """Layers of Keras beside the maps made of them."""
 
+import json
 import os
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -153,3 +157,21 @@ def test_half_precision_has_every_dense_form():
         ours.op.to_sparse()
     pool = cm.from_keras(L.AveragePooling1D(2, padding="same", dtype="float16"), (3, 1))
     assert pool.op.to_dense().tolist() == [[0.5, 0.5, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("backend", "counts"),
+    [
+        ("torch", {"pool same": 252, "depthwise same": 108}),
+        ("tensorflow", {"pool same": 252, "depthwise same": 103, "depthwise refused": 5}),
+        ("jax", {"pool same": 252, "depthwise same": 108}),
+    ],
+)
+def test_a_map_is_what_the_backend_of_keras_computes(backend, counts):
+    """Backends pad means of unequal pads differently, and TensorFlow's adds five biases along another axis."""
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, os.path.join(os.path.dirname(__file__), "keras_backends.py")]
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True).stdout
+    assert json.loads(text.splitlines()[-1]) == {"backend": backend, "counts": counts}

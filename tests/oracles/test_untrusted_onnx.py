@@ -1,6 +1,7 @@
 """What a small file can ask for is not made: files that name huge sizes, contradict themselves, or are no files."""
 
 import os
+import time
 import tracemalloc
 
 import numpy as np
@@ -87,3 +88,73 @@ def test_input_shapes_of_another_type_are_refused(shapes):
     model = of_node("Conv", {"W": np.ones((4, 3, 1), np.float32)}, {}, (3, 5))
     with pytest.raises(cm.ArgumentTypeError, match="input_shapes"):
         cm.from_onnx(model, shapes)
+
+
+MOST = (1 << 63) - 1
+I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
+BOMBS = [  # nodes of constants whose outputs, windows or loops are huge
+    ("ConstantOfShape", [I64(10**6, 10**6)], {}),
+    ("Expand", [np.ones((1, 1, 1), "f4"), I64(10**6, 10**6, 1)], {}),
+    ("Tile", [np.ones((1, 1, 1), "f4"), I64(10**6, 10**6, 10)], {}),
+    ("Range", [np.array(0), np.array(10**12), np.array(1)], {}),
+    ("Range", [np.float32(0), np.float32(1), np.float32(1e-12)], {}),
+    ("Pad", [np.ones((1, 1, 1), "f4"), I64(0, 0, 10**12, 0, 0, 0)], {}),
+    ("Resize", [np.ones((1, 1, 1), "f4"), np.float32([]), np.float32([1, 1, 1e12])], {}),
+    ("Resize", [np.ones((1, 1, 9), "f4"), np.float32([]), np.float32([]), I64(1, 1, 10**10)], {}),
+    ("OneHot", [I64(0, 1), np.array(10**12), np.float32([0, 1])], {}),
+    ("EyeLike", [np.ones((1, 1), "f4")], {"k": MOST}),
+    ("CenterCropPad", [np.ones((1, 1), "f4"), I64(10**6, 10**6)], {}),
+    ("AveragePool", [np.ones((1, 1, 2, 2), "f4")], {"kernel_shape": [20000] * 2, "pads": [19999] * 4}),
+    ("MaxPool", [np.ones((1, 1, 2), "f4")], {"kernel_shape": [2], "strides": [10**9], "pads": [10**9] * 2}),
+    ("Conv", [np.ones((1, 1, 2), "f4"), np.ones((1, 1, 1), "f4")], {"strides": [10**9], "pads": [10**9] * 2}),
+    ("Einsum", [np.ones(300, "f4")] * 5, {"equation": "a,b,c,d,e->"}),
+    ("BlackmanWindow", [np.array(10**12)], {}),
+    ("Slice", [I64(1, 2, 3), I64(0), I64(3), I64(0), I64(MOST)], {}),
+    ("Slice", [I64(1, 2, 3), I64(2), I64(-MOST), I64(0), I64(-MOST - 1)], {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "arrays", "attributes"), BOMBS)
+def test_constants_that_would_be_huge_are_not_computed(kind, arrays, attributes):
+    """The convolution beside them is a map all the same, and one that wants them says why there is none."""
+    model = of_node("Conv", {"W": np.ones((2, 1, 3), np.float32)}, {}, (1, 8))
+    constants = {f"c{j}": array for j, array in enumerate(arrays)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())
+    model.graph.node.append(onnx.helper.make_node(kind, [*constants], ["huge"], **attributes))
+    model.graph.node.append(onnx.helper.make_node("Conv", ["x", "huge"], ["z"]))
+    tracemalloc.start()
+    start = time.monotonic()
+    try:
+        report = cm.from_onnx(model)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 30e6
+    assert time.monotonic() - start < 20
+    assert {*report.layers} - {"huge"} == {"y"}  # a layer of a constant is a map like any other
+    assert len(report.skipped["z"]) > 20
+
+
+def test_functions_that_multiply_without_end_are_not_written_out():
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("d", 1)]
+    make = onnx.helper.make_node
+    model = of_node("Conv", {"W": np.ones((2, 1, 3), np.float32)}, {}, (1, 8))
+    model.functions.append(onnx.helper.make_function("d", "f0", ["a"], ["b"], [make("Relu", ["a"], ["b"])], opsets))
+    for j in range(1, 60):
+        twice = [make(f"f{j - 1}", ["a"], ["t"], domain="d"), make(f"f{j - 1}", ["t"], ["b"], domain="d")]
+        model.functions.append(onnx.helper.make_function("d", f"f{j}", ["a"], ["b"], twice, opsets))
+    model.opset_import.append(opsets[1])
+    model.graph.node.append(make("f59", ["y"], ["z"], domain="d"))
+    start = time.monotonic()
+    assert [*cm.from_onnx(model).layers] == ["y"]
+    assert time.monotonic() - start < 20
+
+
+def test_names_and_reasons_are_of_bounded_length():
+    name = "n" * 100_000
+    model = of_node("Conv", {"W": np.ones((2, 1, 3), np.float32)}, {}, (1, 8))
+    model.graph.node.append(onnx.helper.make_node("Relu", ["y"], [name]))
+    model.graph.node.append(onnx.helper.make_node("Conv", ["y", name], ["z"]))
+    report = cm.from_onnx(model)
+    assert len(report.skipped["z"]) < 400
+    assert len(str(report)) < 3000

@@ -176,7 +176,8 @@ def _average(layer: Any, shape: Shape) -> Affine:
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
     if any(lo != hi for lo, hi in pads) and _pads_with_edges():
         channels, like = _channels(layer), np.empty(0, layer.variable_dtype)
-        op = layers.averaged(shape, axes, [], channels, prod(layer.pool_size), like, "edge")
+        counted = [(-axis.lo, axis.reach[1] + 1) for axis in axes]
+        op = layers.averaged(shape, axes, counted, channels, prod(layer.pool_size), like, "edge")
         return layers.affine(op, None)
     return layers.affine(_means(layer, shape, axes), None)
 
