@@ -91,6 +91,21 @@ def test_signals_that_follow_do_not_interrupt_the_cleaning_up(here, capsys, monk
     assert capsys.readouterr().err == "convmtx: terminated\n"
 
 
+def test_errors_of_what_a_signal_left_half_done_are_not_told(here, capsys, monkeypatch):
+    """An archive that is closed while a member is open raises, and does so again when it is deleted."""
+    closed = []
+
+    def close(_):
+        if not closed:
+            closed.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("zipfile._ZipWriteFile.close", close)
+    assert main(["matrix", "sobel", "--input", "5,6", "-o", "W.npz"]) == 143
+    assert capsys.readouterr().err == "convmtx: terminated\n"
+    assert os.listdir() == []
+
+
 def test_a_signal_while_an_object_is_deleted_is_not_lost():
     class Deleted:
         def __del__(self):

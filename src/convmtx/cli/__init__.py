@@ -17,7 +17,7 @@ from convmtx import __version__
 from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plot, solve, spectrum
 from convmtx.cli.parser import Parser, shortened, suggestion
 from convmtx.cli.report import Report, complain, settle
-from convmtx.cli.stopping import Stoppable, Stopped, deafen
+from convmtx.cli.stopping import Stoppable, Stopped, deafen, release
 from convmtx.errors import ConvmtxError
 
 _DESCRIPTION = "The matrix of any convolution: built in closed form, explained, checked and written to a file."
@@ -63,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ...
     0
     """
-    with Stoppable():
+    with Stoppable() as signals:
         try:
-            return _run(argv)
+            return _run(argv, signals)
         except KeyboardInterrupt as stop:
+            release(stop)
             complain(str(stop) or "interrupted")
             return stop.code if isinstance(stop, Stopped) else 130
 
@@ -81,13 +82,12 @@ def program() -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, signals: Stoppable) -> int:
     try:
         options = _options(argv)
         run: Callable[[argparse.Namespace, Report], str | None] = options.run
         report = Report(options.json)
-        with np.errstate(all="ignore"):  # what overflows is told in the results
-            failure = run(options, report)
+        failure = _failure(run, options, report, signals)
         report.close()
         if failure is None:
             return 0
@@ -105,6 +105,22 @@ def _run(argv: Sequence[str] | None) -> int:
     finally:
         settle()
     return 2
+
+
+def _failure(
+    run: Callable[[argparse.Namespace, Report], str | None],
+    options: argparse.Namespace,
+    report: Report,
+    signals: Stoppable,
+) -> str | None:
+    """Run a command; what a library raises because a signal caught it half done is the signal's doing."""
+    try:
+        with np.errstate(all="ignore"):  # what overflows is told in the results
+            return run(options, report)
+    except Exception:
+        if signals.stopped is not None:
+            raise signals.stopped from None
+        raise
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import signal
 import sys
 import threading
 import time
+import traceback
 from types import FrameType
 from typing import Any
 
@@ -43,6 +45,8 @@ class Stoppable:
         self._words: dict[int, str] = {}
         self._heard = -_GRACE
         self._over = False
+        #: The first signal that came.
+        self.stopped: Stopped | None = None
 
     def __enter__(self) -> Stoppable:
         if threading.current_thread() is threading.main_thread():
@@ -65,19 +69,31 @@ class Stoppable:
         if self._over or time.monotonic() - self._heard < _GRACE:
             return
         self._heard = time.monotonic()
-        raise Stopped(number, self._words[number])
+        self.stopped = self.stopped or Stopped(number, self._words[number])
+        raise self.stopped
 
     def _unraisable(self, lost: Any) -> None:
         """Let a signal come again that came while an object was being deleted, for its exception is lost."""
         if isinstance(lost.exc_value, Stopped):
             self._heard = -_GRACE
             threading.Timer(_SOON, _thread.interrupt_main, [lost.exc_value.number]).start()
-        else:
+        elif self.stopped is None:  # what is left half done by a signal has its complaints
             self._hook(lost)
 
 
+def release(error: BaseException) -> None:
+    """Delete now, while complaints are not heard, what an error and those before it hold."""
+    before: BaseException | None = error
+    while before is not None:
+        traceback.clear_frames(before.__traceback__)
+        before.__traceback__ = None
+        before = before.__context__
+    gc.collect()
+
+
 def deafen() -> None:
-    """Ignore those signals from now on: a program that is done needs no stopping, and Python would show a traceback."""
+    """Ignore those signals from now on, and say no more: Python would show tracebacks of a program that is done."""
+    sys.unraisablehook = lambda _: None
     if threading.current_thread() is threading.main_thread():
         for name in _WORDS:
             if hasattr(signal, name):
