@@ -176,7 +176,7 @@ def test_sparse_determinant(monkeypatch):
     assert r.method == "sparse LU"
     assert r.kind != "estimate"
     assert np.isclose(float(r), expected)
-    assert r.lower < expected < r.upper < r.lower + 1e-6
+    assert r.lower < expected < r.upper < r.lower + 1e-4
     hidden = cm.logdet(cm.conv([1.0, -1.0], 9, padding="same", boundary="wrap"))  # singular, and rounding hides it
     assert (hidden.kind, hidden.lower) == ("estimate", -np.inf)
     assert hidden.upper <= 9 * np.log(2**0.5) * (1 + 1e-12)

@@ -166,8 +166,8 @@ def cond(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact``, or an ``interval`` from those of `norm` and `smallest_singular_value`; infinite where the smallest is
-        0, and up to infinity where it is at most ``max(M, N) * eps`` of the largest, which may be rounding.
+        ``exact`` where rounding leaves half of all digits. Else an ``interval`` from those of `norm` and
+        `smallest_singular_value`, up to infinity where the smallest may be rounding.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     Returns
     -------
     Certified
-        A whole number; ``exact`` where all singular values can be had, else the ``interval`` that their bounds leave.
+        A whole number; ``exact`` where no singular value is as near to ``tol`` as rounding, else an ``interval``.
 
     Raises
     ------

@@ -146,7 +146,9 @@ def _eigenvalues(matrices: AnyArray, error: float, often: AnyArray) -> _Part:
     near = error + EPS * rounding.of_decomposition(side, side) * size
     mean = np.trace(matrices, axis1=1, axis2=2)[:, None, None] / side * np.eye(side)
     if side == 1:
-        values, slack = matrices[:, :, 0], np.full((len(matrices), 1), error)
+        values, beside = matrices[:, :, 0], float(np.abs(matrices.imag).max(initial=0))
+        values = values.real if beside <= 64 * error else values
+        slack = np.full(values.shape, error + (0.0 if np.iscomplexobj(values) else beside))
     elif (apart := _apart(matrices, 1)) <= 64 * near:
         values, slack = np.linalg.eigvalsh(matrices), np.full(matrices.shape[:2], near + apart)
     elif (apart := _apart(matrices - mean, -1)) <= 64 * near:

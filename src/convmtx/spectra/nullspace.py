@@ -20,7 +20,8 @@ from convmtx.typing import AnyArray
 def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     """Orthonormal arrays that a map takes to zero.
 
-    Law: ``len(null_space(op)) == N - rank(op)``, and ``op`` of each has a norm of at most ``tol``.
+    Law: ``op`` of each has a norm of at most ``tol``, and rounding; ``len(null_space(op)) == N - rank(op)`` where
+    the rank is exact.
 
     Parameters
     ----------

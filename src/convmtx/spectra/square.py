@@ -168,13 +168,14 @@ def _from_factors(similar: Similar) -> Certified:
         got = f"a matrix of {op.shape[0]} rows without structure"
         wanted = "A factorisation of that size takes too long"
         raise UnsupportedError(sentence("logdet", got, wanted, "Use a smaller map"))
-    value, error = _by_sparse_lu(op)
-    error += similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
+    value, backward = _by_sparse_lu(op)
+    entries = similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
+    error = backward + entries
     least = smallest_of("logdet", op).lower - error
     if least > error:
         slack = op.shape[0] * error / least
         return enclosed(value, value - slack, value + slack, "sparse LU", unit=1.0)
-    rows = np.abs(sparse(op)).power(2).sum(axis=1) ** 0.5 + error
+    rows = np.abs(sparse(op)).power(2).sum(axis=1) ** 0.5 + entries
     upper = _logarithms(rows) + op.shape[0] * EPS  # Hadamard's bound
     return Certified(min(value, upper), "estimate", "sparse LU", -np.inf, upper)
 
