@@ -10,8 +10,6 @@ from convmtx.solves.solution import Factors
 
 #: Seconds that making anything takes, however small.
 CALL = 5e-4
-#: Bytes that are always there.
-ALWAYS = 1 << 25
 
 
 class Way(NamedTuple):
@@ -27,7 +25,7 @@ class Way(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether there is memory for it; to ask takes as long as a small solve."""
-        return self.bytes <= ALWAYS or self.bytes <= 0.8 * memory.available()
+        return self.bytes <= memory.LARGE or self.bytes <= 0.8 * memory.available()
 
     def total(self, several: int) -> float:
         """Seconds for so many right-hand sides."""

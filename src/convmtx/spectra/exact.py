@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Geometry, Layout
 from convmtx.operator import ConvOperator
 from convmtx.spectra import rounding
@@ -22,7 +21,7 @@ from convmtx.spectra.banded import banded
 from convmtx.spectra.certified import EPS
 from convmtx.structure import Blocks, decomposed, small
 from convmtx.structure.factors import separated
-from convmtx.structure.subject import ALWAYS, require_along
+from convmtx.structure.subject import require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -73,7 +72,7 @@ def _by_blocks(geometry: Geometry, found: list[Blocks], size: float) -> Way:
                 yield some
 
     def values(bar: Any = None) -> AnyArray:
-        _room(f"{min(geometry.shape)} singular values take", 3 * min(geometry.shape) * 8)
+        _room(f"finding {min(geometry.shape)} singular values", 3 * min(geometry.shape) * 8)
         each = []
         for some in pieces():
             each.append(np.repeat(small.singular_values(some.matrices()), some.times, axis=0))
@@ -94,15 +93,12 @@ def _by_blocks(geometry: Geometry, found: list[Blocks], size: float) -> Way:
 def _fits(blocks: Blocks) -> None:
     """Refuse blocks that memory does not hold, or all frequencies of an axis."""
     size = 3 * blocks.count * blocks.rows * blocks.columns * 16
-    _room(f"blocks of {blocks.rows} x {blocks.columns} take", size)
+    _room(f"decomposing blocks of {blocks.rows} x {blocks.columns}", size)
 
 
 def _room(what: str, size: int) -> None:
-    """Refuse what memory does not hold; to ask takes as long as a thousand small blocks."""
-    if size > ALWAYS and size > (free := memory.available()):
-        remedy = "Ask for some of them, as with cm.svdvals(op, 10)"
-        got = f"{what} {memory.human(size)} to find"
-        raise FormTooLargeError(sentence("singular values", got, f"Available are {memory.human(free)}", remedy))
+    """Refuse what memory does not hold."""
+    memory.require_result("singular values", what, size, "Ask for some of them, as with cm.svdvals(op, 10)")
 
 
 def _by_band(geometry: Geometry, found: list[Blocks], size: float) -> Iterator[Way]:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import FormTooLargeError, sentence
 from convmtx.spectra.certified import EPS
 from convmtx.typing import AnyArray
 
@@ -33,11 +32,8 @@ TINY = float(np.finfo(float).tiny)
 
 def require(call: str, count: int, size: int, item: int) -> None:
     """Refuse so many vectors if they do not fit into memory."""
-    needed, free = count * size * item, memory.available()
-    if needed > free:
-        got = f"{count} vectors of {size} numbers take {memory.human(needed)}"
-        remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
-        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
+    remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
+    memory.require_result(call, f"keeping {count} vectors of {size} numbers", count * size * item, remedy)
 
 
 class Run(NamedTuple):

@@ -16,13 +16,11 @@ from math import ceil, gcd, lcm, pi, prod
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import FormTooLargeError, sentence
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.rounding import of_decomposition
 from convmtx.structure import coupled, small
-from convmtx.structure.subject import ALWAYS
 from convmtx.typing import AnyArray
 
 #: Radians that types times half-widths of a first cell add up to, at most.
@@ -92,10 +90,8 @@ def _on_grid(taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Sequence
     size = 16 * prod(taps.shape[:2]) * prod(lengths)
     if size > TRANSFORMED and float(count) * taps.size <= SUMMED:
         return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
-    if size > ALWAYS and 4 * size > (free := memory.available()):
-        got = f"the symbol of {taps.size} taps at as many frequencies as it takes has {memory.human(size)}"
-        remedy = "Use cm.norm_bound(op, 'young'), which looks at no frequencies"
-        raise FormTooLargeError(sentence("sup_norm", got, f"Available are {memory.human(free)}", remedy))
+    remedy = "Use cm.norm_bound(op, 'young'), which looks at no frequencies"
+    memory.require_result("sup_norm", f"the symbol of {taps.size} taps", 4 * size, remedy)
     matrices = _transformed(taps, groups, axes, counts, lengths)[:, :first]
     matrices = matrices.reshape(groups, count, *matrices.shape[-2:])
     norms: AnyArray = np.max([small.largest(each) for each in matrices], axis=0)

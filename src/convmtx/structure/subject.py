@@ -10,15 +10,13 @@ from convmtx import memory
 from convmtx._xp import as_numpy
 from convmtx.algebra import LinearMap
 from convmtx.composites import Product, Scaled, Sum, Transposed
-from convmtx.errors import ArgumentError, ArgumentTypeError, FormTooLargeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
 from convmtx.geometry import Axis
 from convmtx.kernels import KernelOperator
 from convmtx.maps import AlongAxis, Augmented, Rearranged
 from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray
 
-#: Bytes that are not worth asking whether there are as many.
-ALWAYS = 1 << 25
 #: Bytes for each tap of an output and each input: to list what is read, and to sort it into parts (59 were measured).
 LISTED, SPLIT = 24, 64
 
@@ -78,13 +76,9 @@ def require_along(call: str, *axes: Axis, split: bool = False) -> None:
     """
     each = SPLIT if split else LISTED
     size = sum(each * (axis.out * axis.kernel + axis.size) for axis in axes)
-    if size > ALWAYS and size > (free := memory.available()):
-        inputs, outputs = ([getattr(axis, name) for axis in axes] for name in ("size", "out"))
-        got = (
-            f"{_counted(inputs)} inputs and {_counted(outputs)} outputs along an axis take {memory.human(size)} to list"
-        )
-        remedy = "Use a shorter input; cm.sup_norm does not depend on its size"
-        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", remedy))
+    inputs, outputs = (_counted([getattr(axis, name) for axis in axes]) for name in ("size", "out"))
+    what = f"listing {inputs} inputs and {outputs} outputs along an axis"
+    memory.require_result(call, what, size, "Use a shorter input; cm.sup_norm does not depend on its size")
 
 
 def _counted(sizes: list[int]) -> str:
