@@ -192,7 +192,7 @@ def test_what_should_take_long_says_so_first(grey, capsys, monkeypatch):
 
     monkeypatch.setattr("convmtx.solve", told_before)
     for seconds, words in ((30, "some 30 seconds"), (540, "some 9 minutes")):
-        monkeypatch.setattr("convmtx.cli.commands.solve.foreseen", lambda *_, seconds=seconds: seconds)
+        monkeypatch.setattr("convmtx.solves.solving.foreseen", lambda *_, seconds=seconds: seconds)
         assert main(["solve", "gaussian:5:1", "seen.npy", "--damp", "0.1", "-o", "x.npy", "--json"]) == 0
         assert f"convmtx: solve: this may take {words}" in begun[-1]
         assert capsys.readouterr().err == ""

@@ -250,7 +250,7 @@ def test_what_does_not_fit_is_refused_before_it_is_made(name, kind, monkeypatch)
     peak = peak_of(lambda: cm.preconditioner(op, kind, damp=DAMP))
     assert peak <= sizes[-1] <= 6 * peak
     monkeypatch.undo()
-    monkeypatch.setattr("convmtx.memory._QUICKLY", 0)
+    monkeypatch.setattr("convmtx.memory.LARGE", 0)
     monkeypatch.setattr("convmtx.memory.available", lambda: peak // 2)
 
     def refused():

@@ -18,7 +18,6 @@ from convmtx.cli.report import Report, complain, refused, watched
 from convmtx.errors import UnsupportedError
 from convmtx.operator import ConvOperator
 from convmtx.replacing import replacing, writable
-from convmtx.solves.solving import foreseen
 from convmtx.typing import AnyArray
 
 HELP = "a picture before a convolution made it: deblurring"
@@ -101,7 +100,9 @@ def run(options: argparse.Namespace, report: Report) -> None:
     if "regularizer" in given:
         same = {name: given[name] for name in ("boundary", "channels") if name in given}
         numbers = read_kernel(call, given["regularizer"])
-        rough = operator(call, numbers, {"input": op.in_shape, "padding": "same"} | same)
+        rough = _convolution(call, numbers, {"input": op.in_shape, "padding": "same"} | same)
+    from convmtx.solves.solving import foreseen  # here, for other commands do without the room of solves
+
     ends = given["rtol"], given.get("maxiter")
     _forewarn(call, foreseen(op, b.size // op.shape[0], damp, rough, *ends))
     found = cm.solve(op, b, damp=damp, regularizer=rough, rtol=ends[0], maxiter=ends[1], progress=watched())
@@ -149,6 +150,13 @@ def _picture(call: str, text: str) -> Picture:
     return Picture(values, 32)
 
 
+def _convolution(call: str, kernel: AnyArray, given: dict[str, Any]) -> ConvOperator:
+    """The convolution; where it has no channel axes, --channels is about the colours of the picture alone."""
+    if kernel.ndim == len(given["input"]):
+        given = {name: value for name, value in given.items() if name != "channels"}
+    return operator(call, kernel, given)
+
+
 def _operator(call: str, kernel: AnyArray, seen: Picture, given: dict[str, Any]) -> tuple[ConvOperator, int | None]:
     """The convolution that makes such pictures, and the axis of colours, which are solved each by itself."""
     shape = seen.values.shape
@@ -161,7 +169,7 @@ def _operator(call: str, kernel: AnyArray, seen: Picture, given: dict[str, Any])
         else:
             got = f"a kernel of shape {kernel.shape} and a picture of {shape}"
             raise refused(call, got, "The shape of what is wanted does not follow", "Give --input")
-    op = operator(call, kernel, given)
+    op = _convolution(call, kernel, given)
     plain = shape[1:] if colours == 0 else shape[:-1]
     if op.out_shape not in (shape, plain):
         got = f"a picture of shape {shape}, and the convolution of {op.in_shape} makes {op.out_shape}"
@@ -179,7 +187,7 @@ def _damping(report: Report, call: str, op: ConvOperator, b: AnyArray, given: di
     except UnsupportedError:
         if "transpose" in given:
             raise
-        circle = operator(call, op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
+        circle = _convolution(call, op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
         choice, where = cm.choose_damp(circle, b, rule, noise=noise), " on the circle (boundary wrap)"
     report.put(at_end=choice.at_end)
     if choice.at_end:
