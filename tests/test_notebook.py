@@ -179,14 +179,14 @@ def test_a_map_tells_its_parts():
         "type": "float64",
         "bytes": "dense 288 B",
         "terms[0]": "Product (6,) -> (6,), float64",
-        "terms[1]": "Scaled (6,) -> (6,), float64",
+        "terms[1]": "Transposed (6,) -> (6,), float64",
     }
 
 
 def test_numbers_and_arrays_are_parts():
-    facts, _ = shown(2.5 * FOLDED.T)
+    facts, _ = shown(2.5 * (FOLDED.T @ FOLDED))
     assert facts["scalar"] == "2.5"
-    assert facts["op"] == "Transposed (6,) -> (6,), float64"
+    assert facts["op"] == "Product (6,) -> (6,), float64"
 
     facts, _ = shown(cm.Affine(FOLDED, np.ones(6, np.float32)).augmented())
     assert facts["offset"] == "(6,), float32"
@@ -231,8 +231,9 @@ def test_a_picture_that_is_not_small_is_left_out_beside_parts():
 def test_other_maps_of_other_libraries_are_shown():
     torch = pytest.importorskip("torch")
     op = cm.conv(torch.ones(3), 6, padding="same", boundary="reflect")
-    facts, picture = shown(op.T * torch.tensor(2.0))
-
-    assert facts["type"] == "float32"
+    facts, _ = shown((op.T @ op) * torch.tensor(2.0))
     assert facts["scalar"] == "(), torch.float32"
+
+    facts, picture = shown(op.T * torch.tensor(2.0))
+    assert facts["type"] == "float32"
     assert np.array_equal(picture > 0, op.to_dense().numpy().T != 0)

@@ -99,7 +99,8 @@ def test_rows_of_maps_made_of_maps(number, name):
         make = module.tensor if name == "torch" else module.numpy.asarray
     op, matrix = combined(make, make([1.0]))[number]
     M = len(matrix)
-    for key in (slice(3, M - 2), slice(None, None, -3), slice(1, None, 2), [2, 0, -1, 2], slice(0, 0)):
+    keys = [slice(3, M - 2), [2, 0, -1, 2], slice(None, None, -3), slice(1, None, 2), slice(0, 0)]
+    for key in keys[: 2 if name == "jax" else None]:  # JAX compiles anew for every number of rows
         assert np.array_equal(dense(op.to_sparse("coo", rows=key)), matrix[np.arange(M)[key]])
 
 
