@@ -193,6 +193,24 @@ def test_norms_in_single_precision_lie_between_their_ends(library, boundary):
         assert r.upper - r.lower <= 1e-6 * true
 
 
+@pytest.mark.parametrize("n", [3, 10, 20, 40])
+def test_ends_hold_what_a_decomposition_takes_for_zero(n):
+    """Rayleigh quotients in fractions are below the largest value, and above the smallest."""
+    tap = 1e-14
+    op = cm.conv([1.0, tap], n, padding="same")
+    s = cm.svdvals(op)
+    wave = [Fraction(float(w)) for w in np.sin(np.pi * np.arange(1, n + 1) / (n + 1))]
+    for sign, inside in (
+        (1, lambda q: q <= Fraction(float(s.upper[0])) ** 2),
+        (-1, lambda q: q >= Fraction(float(s.lower[-1])) ** 2),
+    ):
+        v = [w * sign**i for i, w in enumerate(wave)]
+        image = [v[i] + (Fraction(tap) * v[i + 1] if i + 1 < n else 0) for i in range(n)]
+        assert inside(sum(y * y for y in image) / sum(w * w for w in v))
+    least = cm.smallest_singular_value(op)
+    assert (least.lower, least.upper) == (s.lower[-1], s.upper[-1])
+
+
 def test_the_supremum_of_long_kernels():
     """The mean of 30000 taps has its supremum at frequency 0; a difference of two far apart at half a turn."""
     mean = cm.sup_norm(np.ones(30_000))
