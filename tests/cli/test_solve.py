@@ -159,7 +159,7 @@ def test_a_choice_at_an_end_of_its_curve_is_told(here, capsys, facts):
     """White noise has no corner."""
     np.save("seen.npy", np.random.default_rng(0).normal(size=(12, 12)))
     arguments = ("solve", "box:3", "seen.npy", "--boundary", "zero", "-o", "x.npy")
-    for choose, words in (("lcurve", "less damping changes nothing"), ("gcv", "more damping leaves nothing of x")):
+    for choose, words in (("lcurve", "the least that is tried"), ("gcv", "the largest that is tried")):
         out, err = warned(capsys, *arguments, "--choose", choose, "--json")
         assert words in err
         assert "give --damp, or another --choose" in err

@@ -238,7 +238,7 @@ def test_what_has_no_corner_and_no_least_says_so(rule):
     noise = np.random.default_rng(0).standard_normal((12, 12))
     r = cm.choose_damp(op, noise, rule)
     assert r.at_end is True
-    words, at = ("more damping leaves nothing of x", -1) if rule == "gcv" else ("less damping changes nothing", 0)
+    words, at = ("the largest that is tried, the norm of op", -1) if rule == "gcv" else ("the least that is tried", 0)
     assert words in r.reason
     assert words in repr(r)
     assert np.isclose(r.damp, r.damps[at], rtol=0.2)

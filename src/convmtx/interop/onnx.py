@@ -9,7 +9,7 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, ConvmtxError, sentence
 from convmtx.interop import needed, unsupported
-from convmtx.interop.onnx_files import checked, first_line
+from convmtx.interop.onnx_files import checked
 from convmtx.interop.onnx_graph import Graph
 from convmtx.interop.onnx_nodes import CONVERTERS, Node
 from convmtx.maps import Affine
@@ -80,6 +80,8 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         Where the file is damaged, is no ONNX model, or points outside its folder. A ValueError.
     ValueError, TypeError
         Where ``input_shapes`` names no input, or a shape that does not fit.
+    OSError
+        Where there is no such file, or it cannot be read.
     ImportError
         Without the extra ``onnx``.
 
@@ -108,8 +110,8 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         except ConvmtxError as error:
             reason = str(error).removeprefix(f"{node.op_type}: ")
             skipped[name] = f"{node.op_type}: {reason}"[:_LONGEST_REASON]
-        except Exception as error:  # the checker lets much pass, and what a wrong attribute raises is of any kind
-            skipped[name] = f"{node.op_type}: its attributes contradict each other ({first_line(error)})"
+        except Exception:  # the checker lets much pass, and what a wrong attribute raises is of any kind
+            skipped[name] = f"{node.op_type}: its attributes contradict each other or its inputs"
     return OnnxLayers(layers, skipped)
 
 

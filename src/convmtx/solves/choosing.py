@@ -157,8 +157,8 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         at_end = not damps[0] < chosen < damps[-1]
     rest = damps * scale, residuals * unit, sizes * unit / scale, scores * back, at_end
     if at_end:
-        beyond = "less damping changes nothing" if chosen < damps[POINTS // 2] else "more damping leaves nothing of x"
-        reason += f", but at an end of the curve, where {beyond}"
+        end = "the least that is tried" if chosen < damps[POINTS // 2] else "the largest that is tried, the norm of op"
+        reason += f", but at an end of the curve: {end}"
     return Damping(chosen * scale, rule, *rest, reason)
 
 
