@@ -20,6 +20,8 @@ from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
 
 _KINDS = "iufc"
+#: Names of the types of numbers that arrays of other libraries may have: all of NumPy's, and bfloat16.
+_TYPES = {"bfloat16", *(np.dtype(code).name for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"])}
 #: Of each type of arrays that has come.
 _NAMESPACES: dict[type, Any] = {}
 
@@ -37,8 +39,10 @@ def numeric(call: str, name: str, value: Any) -> Array:
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(call, name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
-    if array.dtype.kind not in _KINDS:
-        remedy = "Cast it first, as with x.astype(np.int64)" if array.dtype.kind == "b" else "Pass an ndarray"
+    kind, registered = array.dtype.kind, array.dtype.isbuiltin == 2  # with NumPy by others: float8, bfloat16, int4
+    if kind not in _KINDS or registered:
+        usual = {"b": "int64"}.get(kind, "float64" if registered else "")
+        remedy = f"Cast it first, as with x.astype(np.{usual})" if usual else "Pass an ndarray"
         raise _not_numeric(call, name, array.dtype, remedy)
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
 
@@ -48,10 +52,13 @@ def _foreign(call: str, name: str, value: Any) -> Array:
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
         raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
+    if getattr(value, "is_nested", False):
+        wanted, remedy = "Wanted one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
+        raise ArgumentTypeError(sentence(call, f"{name} is a nested tensor", wanted, remedy))
     if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
         got = f"{name} is a tensor of layout {value.layout}"
         raise ArgumentTypeError(sentence(call, got, "Wanted a dense one", "Pass x.to_dense()"))
-    if not namespace(value).isdtype(value.dtype, "numeric"):
+    if str(value.dtype).rpartition(".")[2] not in _TYPES:
         raise _not_numeric(call, name, value.dtype, "Cast it first")
     return value
 
@@ -64,7 +71,9 @@ def _is_array(value: Any) -> bool:
 
 def _not_numeric(call: str, name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
     got = f"{name} has dtype {dtype}"
-    return ArgumentTypeError(sentence(call, got, "Wanted integers, floats or complex numbers", remedy))
+    return ArgumentTypeError(
+        sentence(call, got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
+    )
 
 
 def namespace(array: Any) -> Any:
@@ -278,6 +287,9 @@ def as_numpy(call: str, array: Array) -> Any:
         raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
     if library(array) != "torch":
         return np.asarray(array)
+    if array.device.type == "meta":
+        got, wanted = "a tensor is on the meta device and has no numbers", "Wanted its numbers"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Pass one on a device that holds them"))
     try:
         array = array.detach().cpu().resolve_conj()
         return np.asarray(array.float() if str(array.dtype) == "torch.bfloat16" else array)  # NumPy has no bfloat16
