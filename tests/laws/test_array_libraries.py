@@ -163,6 +163,34 @@ for boundary, *spec in (("wrap", "pieces"), ("reflect", None, "pieces")):
 taps, known = (cm.conv(array, (8, 6), padding=3, boundary="edge") for array in (one[:4, :2], x[0, :4, :2]))
 assert np.array_equal(taps.to_dense(), known.to_dense())
 assert np.array_equal(cm.kernel_operator(one, (3, 3), **options)(K), ours(x[0]))
+for boundary in ("zero", "wrap", "reflect", "symmetric", "edge"):
+    op = cm.conv(jax.numpy.asarray(K), (8, 6), padding=1, boundary=boundary)
+    D = cm.conv(K, (8, 6), padding=1, boundary=boundary).to_dense().astype("f8")
+    G, b = D.T @ D, x[0].ravel().astype("f8")
+    right = D.T @ b
+    for gram, wanted in ((op.T @ op, G @ b), (2 * (op.T @ op), 2 * G @ b), ((op.H @ op).H, G @ b)):
+        y = gram(one)
+        assert len(y.devices()) == 2
+        assert np.array_equal(np.ravel(y), wanted), boundary
+    damped = np.linalg.solve(G + 0.25 * np.eye(48), right)
+    for solution in (cm.solve(op, one, damp=0.5), cm.factorize(op, damp=0.5).solve(one)):
+        assert np.allclose(np.ravel(solution.x), damped, rtol=1e-5, atol=1e-5), boundary
+    filtered = np.linalg.solve(G + 0.1 * np.eye(48), right)
+    assert np.allclose(np.ravel(cm.wiener(op, one, 10.0)), filtered, rtol=1e-4, atol=1e-4), boundary
+here, there = (jax.device_put(K, device) for device in jax.devices())
+with jax.default_device(jax.devices()[1]):
+    loose = jax.numpy.asarray(K) + 0
+put, also, free = (cm.conv(kernel, (8, 6), padding=1, boundary="edge") for kernel in (here, there, loose))
+assert also(x[0]).devices() == there.devices()
+for op, data in ((put, x[0]), (also, x[0]), (free, x[0]), (free, one)):
+    assert np.array_equal(np.ravel(op(data)), D @ b)
+for call in (lambda: put(one), lambda: cm.solve(put, one, damp=0.5), lambda: put + also, lambda: put.T @ also):
+    try:
+        call()
+    except cm.ArgumentTypeError as error:
+        assert "Wanted both on the same devices. Move one of them, as with jax.device_put" in str(error), error
+    else:
+        raise AssertionError
 """
 
 

@@ -125,18 +125,34 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
         return like(first, second), second
     if is_numpy(second):
         return first, like(second, first)
-    one_library(call, first, second)
-    if library(first) == "torch" and first.device != second.device:
-        got = f"one tensor is on {first.device} and the other on {second.device}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+    require_together(call, first, second)
     return first, second
 
 
-def one_library(call: str, first: Array, second: Array) -> None:
-    """Refuse arrays of two libraries; those of NumPy go with any other."""
-    if not (is_numpy(first) or is_numpy(second) or library(first) == library(second)):
-        got = f"one array is of {library(first)} and the other of {library(second)}"
+def require_together(call: str, first: Array, second: Array) -> None:
+    """Refuse arrays of two libraries, and those that somebody put on two devices; NumPy's go with any other."""
+    if is_numpy(first) or is_numpy(second):
+        return
+    name = library(first)
+    if name != library(second):
+        got = f"one array is of {name} and the other of {library(second)}"
         raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
+    if name == "torch" and first.device != second.device:
+        got = f"one tensor is on {first.device} and the other on {second.device}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+    if name == "jax" and _put(first) and _put(second) and first.devices() != second.devices():
+        got = f"one array is on {_listed(first)} and the other on {_listed(second)}"
+        remedy = "Move one of them, as with jax.device_put(x, y.sharding)"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both on the same devices", remedy))
+
+
+def _put(array: Array) -> bool:
+    """Whether somebody put an array of JAX where it is: JAX takes the others to where they are needed."""
+    return not is_traced(array) and bool(array.committed if hasattr(array, "committed") else array._committed)
+
+
+def _listed(array: Array) -> str:
+    return ", ".join(sorted(map(str, array.devices())))
 
 
 def like(array: Array, other: Array) -> Array:
@@ -153,13 +169,14 @@ def like(array: Array, other: Array) -> Array:
 
 
 def _device(array: Array) -> Any:
-    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet, and where JAX has sharded it.
+    """Where a foreign array lies; of JAX only where somebody put it, on one device.
 
-    JAX moves what has no device to where the other arrays of a computation are. A sharding fits one shape alone.
+    JAX moves what nobody put anywhere to where the other arrays of a computation are, and would refuse it if it had
+    been put elsewhere. While JAX traces, an array lies nowhere yet. A sharding fits one shape alone.
     """
     from array_api_compat import device
 
-    if is_traced(array) or (library(array) == "jax" and len(array.devices()) > 1):
+    if library(array) == "jax" and (not _put(array) or len(array.devices()) > 1):
         return None
     return device(array)
 
@@ -171,7 +188,10 @@ def is_traced(array: Array) -> bool:
 
 def on_host(array: Array) -> bool:
     """Whether the numbers of an array lie in the memory that the operating system counts."""
-    return not is_traced(array) and "cpu" in str(_device(array)).lower()
+    if is_traced(array):
+        return False
+    places = array.devices() if library(array) == "jax" else [_device(array)]
+    return any("cpu" in str(place).lower() for place in places)
 
 
 def frozen(array: Array, call: str = "conv", name: str = "kernel") -> Array:
