@@ -20,8 +20,8 @@ from convmtx._xp import (
     itemsize,
     moved,
     numeric,
-    one_library,
     promoted,
+    require_together,
     reshaped,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
@@ -217,7 +217,7 @@ class LinearMap(ABC):
         return moved(self.T._columns("v @ op", moved(array, 1, 0), 0), 1, 0)
 
     def _compose(self, other: LinearMap) -> LinearMap:
-        one_library("op1 @ op2", self._of, other._of)
+        require_together("op1 @ op2", self._of, other._of)
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
             raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
@@ -283,7 +283,7 @@ class LinearMap(ABC):
         return difference
 
     def _same_shapes(self, call: str, other: LinearMap) -> None:
-        one_library(call, self._of, other._of)
+        require_together(call, self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
             raise ArgumentError(sentence(call, got, "Wanted maps between the same shapes", "Match padding and stride"))

@@ -248,13 +248,19 @@ def kernel_operator(
            [2, 3],
            [3, 4]])
     """
-    call = "kernel_operator"
+    return _of_input(
+        "kernel_operator", x, kernel_shape, input_shape, engine, stride=stride, dilation=dilation, padding=padding,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+    )  # fmt: skip
+
+
+def _of_input(
+    call: str, x: ArrayLike, kernel_shape: PerAxis, input_shape: PerAxis | None, engine: EngineName, **options: Any
+) -> KernelOperator:
+    """The map of the kernel, made for ``call``, which its messages name."""
     array = numeric(call, "x", x)
     given = tuple(array.shape) if input_shape is None else resolve.shape(call, "input_shape", input_shape)
-    geometry = resolve.conv(
-        resolve.shape(call, "kernel_shape", kernel_shape), given, stride=stride, dilation=dilation, padding=padding,
-        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation, call=call,
-    )  # fmt: skip
+    geometry = resolve.conv(resolve.shape(call, "kernel_shape", kernel_shape), given, **options, call=call)
     batch = _batch(call, array, geometry.in_shape)
     return KernelOperator(geometry, frozen(array, call, "input"), batch, resolve.engine(call, engine))
 
@@ -322,8 +328,8 @@ def fit_kernel(
     array([ 1., -2.])
     """
     call = "fit_kernel"
-    op = kernel_operator(
-        x, kernel_shape, input_shape=input_shape, stride=stride, dilation=dilation, padding=padding,
+    op = _of_input(
+        call, x, kernel_shape, input_shape, "auto", stride=stride, dilation=dilation, padding=padding,
         boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
     )  # fmt: skip
     g = op._geometry
@@ -332,8 +338,7 @@ def fit_kernel(
         got = f"y has shape {tuple(wanted.shape)}"
         raise ArgumentError(sentence(call, got, f"Wanted {op.out_shape}, the outputs of x", "Check the options"))
     if 0 in op.out_shape:
-        got = f"y has shape {op.out_shape}"
-        raise ArgumentError(sentence(call, got, "Wanted at least one output", "Pass samples to fit to"))
+        raise ArgumentError(sentence(call, "y is empty", "Wanted at least one output", "Pass samples to fit to"))
     for name, array in (("x", inputs), ("y", wanted)):
         if not all_finite(array):
             raise ArgumentError(

@@ -1,6 +1,7 @@
 """What comes in comes out: the same operator in every array library, and its gradients."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -162,6 +163,34 @@ for boundary, *spec in (("wrap", "pieces"), ("reflect", None, "pieces")):
 taps, known = (cm.conv(array, (8, 6), padding=3, boundary="edge") for array in (one[:4, :2], x[0, :4, :2]))
 assert np.array_equal(taps.to_dense(), known.to_dense())
 assert np.array_equal(cm.kernel_operator(one, (3, 3), **options)(K), ours(x[0]))
+for boundary in ("zero", "wrap", "reflect", "symmetric", "edge"):
+    op = cm.conv(jax.numpy.asarray(K), (8, 6), padding=1, boundary=boundary)
+    D = cm.conv(K, (8, 6), padding=1, boundary=boundary).to_dense().astype("f8")
+    G, b = D.T @ D, x[0].ravel().astype("f8")
+    right = D.T @ b
+    for gram, wanted in ((op.T @ op, G @ b), (2 * (op.T @ op), 2 * G @ b), ((op.H @ op).H, G @ b)):
+        y = gram(one)
+        assert len(y.devices()) == 2
+        assert np.array_equal(np.ravel(y), wanted), boundary
+    damped = np.linalg.solve(G + 0.25 * np.eye(48), right)
+    for solution in (cm.solve(op, one, damp=0.5), cm.factorize(op, damp=0.5).solve(one)):
+        assert np.allclose(np.ravel(solution.x), damped, rtol=1e-5, atol=1e-5), boundary
+    filtered = np.linalg.solve(G + 0.1 * np.eye(48), right)
+    assert np.allclose(np.ravel(cm.wiener(op, one, 10.0)), filtered, rtol=1e-4, atol=1e-4), boundary
+here, there = (jax.device_put(K, device) for device in jax.devices())
+with jax.default_device(jax.devices()[1]):
+    loose = jax.numpy.asarray(K) + 0
+put, also, free = (cm.conv(kernel, (8, 6), padding=1, boundary="edge") for kernel in (here, there, loose))
+assert also(x[0]).devices() == there.devices()
+for op, data in ((put, x[0]), (also, x[0]), (free, x[0]), (free, one)):
+    assert np.array_equal(np.ravel(op(data)), D @ b)
+for call in (lambda: put(one), lambda: cm.solve(put, one, damp=0.5), lambda: put + also, lambda: put.T @ also):
+    try:
+        call()
+    except cm.ArgumentTypeError as error:
+        assert "Wanted both on the same devices. Move one of them, as with jax.device_put" in str(error), error
+    else:
+        raise AssertionError
 """
 
 
@@ -222,6 +251,7 @@ def test_mixed_libraries_are_refused():
         cm.conv(strict.ones(2), 3).to_sparse()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
 def test_tensors_that_cannot_meet_are_refused():
     op = cm.conv(torch.ones(2), 3)
     with pytest.raises(TypeError, match="one tensor is on cpu and the other on meta"):
@@ -231,6 +261,56 @@ def test_tensors_that_cannot_meet_are_refused():
             op(sparse)
     with pytest.raises(TypeError, match="kernel is a tensor of layout"):
         cm.conv(torch.ones(2).to_sparse(), 3)
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+def test_nested_tensors_are_refused(layout):
+    nested = torch.nested.nested_tensor([torch.ones(3), torch.ones(2)], layout=layout)
+    with pytest.raises(cm.ArgumentTypeError, match=r"^conv: kernel is a nested tensor\. .* each of x\.unbind\(\)\.$"):
+        cm.conv(nested, 3)
+    with pytest.raises(cm.ArgumentTypeError, match=r"^op\(x\): x is a nested tensor\. "):
+        cm.conv(torch.ones(2), 3)(nested)
+
+
+def torch_zeros(size, name):
+    return torch.zeros(size, dtype=getattr(torch, name))
+
+
+def numpy_zeros(size, name):
+    return np.zeros(size, jax.numpy.dtype(name))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [*((torch_zeros, name) for name in ("float8_e4m3fn", "float8_e5m2", "complex32")),
+     *((jax.numpy.zeros, name) for name in ("float8_e4m3fn", "float8_e5m2", "int4", "uint4")),
+     *((numpy_zeros, name) for name in ("float8_e5m2", "bfloat16", "int4")),
+     (lambda *_: torch.quantize_per_tensor(torch.zeros(3), 1, 0, torch.qint8), "qint8")],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:ComplexHalf support:UserWarning", "ignore:.*quantized:UserWarning")
+def test_types_of_numbers_that_numpy_lacks_are_refused(make, name):
+    array = make(3, name)
+    wanted = re.escape(f"has dtype {array.dtype}. Wanted integers, floats or complex numbers of a type that NumPy has.")
+    with pytest.raises(cm.ArgumentTypeError, match=rf"^conv: kernel {wanted} Cast it first.*\.$"):
+        cm.conv(array, 3)
+    with pytest.raises(cm.ArgumentTypeError, match=rf"^op\(x\): x {wanted} Cast it first.*\.$"):
+        cm.conv(np.ones(2), 3)(array)
+
+
+def test_tensors_without_numbers_say_so():
+    empty = torch.ones(3, 3, device="meta")
+    op = cm.conv(empty, (6, 6), padding=1)
+    message = r"^{}: a tensor is on the meta device and has no numbers\. Wanted its numbers\. Pass one on a device"
+    for name, call in (
+        ("norm", lambda: cm.norm(op)),
+        ("solve", lambda: cm.solve(op, np.ones((6, 6)), damp=0.5)),
+        ("solve", lambda: cm.solve(cm.conv(np.ones((3, 3)), (6, 6)), torch.ones(4, 4, device="meta"))),
+    ):
+        with pytest.raises(cm.ArgumentTypeError, match=message.format(name)):
+            call()
+    with pytest.raises(cm.ArgumentTypeError, match=r"PyTorch transforms or traces it"):
+        torch.func.vmap(lambda kernel: kernel * float(cm.norm(cm.conv(kernel, (6, 6)))))(torch.ones(2, 3, 3))
 
 
 def test_numpy_does_not_take_what_requires_grad():

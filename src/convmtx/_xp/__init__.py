@@ -20,6 +20,8 @@ from convmtx.errors import ArgumentTypeError, sentence
 from convmtx.typing import Array, IntArray
 
 _KINDS = "iufc"
+#: Names of the types of numbers that arrays of other libraries may have: all of NumPy's, and bfloat16.
+_TYPES = {"bfloat16", *(np.dtype(code).name for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"])}
 #: Of each type of arrays that has come.
 _NAMESPACES: dict[type, Any] = {}
 
@@ -37,8 +39,10 @@ def numeric(call: str, name: str, value: Any) -> Array:
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(call, name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
-    if array.dtype.kind not in _KINDS:
-        remedy = "Cast it first, as with x.astype(np.int64)" if array.dtype.kind == "b" else "Pass an ndarray"
+    kind, registered = array.dtype.kind, array.dtype.isbuiltin == 2  # with NumPy by others: float8, bfloat16, int4
+    if kind not in _KINDS or registered:
+        usual = {"b": "int64"}.get(kind, "float64" if registered else "")
+        remedy = f"Cast it first, as with x.astype(np.{usual})" if usual else "Pass an ndarray"
         raise _not_numeric(call, name, array.dtype, remedy)
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
 
@@ -48,10 +52,13 @@ def _foreign(call: str, name: str, value: Any) -> Array:
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
         raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
+    if getattr(value, "is_nested", False):
+        wanted, remedy = "Wanted one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
+        raise ArgumentTypeError(sentence(call, f"{name} is a nested tensor", wanted, remedy))
     if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
         got = f"{name} is a tensor of layout {value.layout}"
         raise ArgumentTypeError(sentence(call, got, "Wanted a dense one", "Pass x.to_dense()"))
-    if not namespace(value).isdtype(value.dtype, "numeric"):
+    if str(value.dtype).rpartition(".")[2] not in _TYPES:
         raise _not_numeric(call, name, value.dtype, "Cast it first")
     return value
 
@@ -64,7 +71,9 @@ def _is_array(value: Any) -> bool:
 
 def _not_numeric(call: str, name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
     got = f"{name} has dtype {dtype}"
-    return ArgumentTypeError(sentence(call, got, "Wanted integers, floats or complex numbers", remedy))
+    return ArgumentTypeError(
+        sentence(call, got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
+    )
 
 
 def namespace(array: Any) -> Any:
@@ -116,18 +125,34 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
         return like(first, second), second
     if is_numpy(second):
         return first, like(second, first)
-    one_library(call, first, second)
-    if library(first) == "torch" and first.device != second.device:
-        got = f"one tensor is on {first.device} and the other on {second.device}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+    require_together(call, first, second)
     return first, second
 
 
-def one_library(call: str, first: Array, second: Array) -> None:
-    """Refuse arrays of two libraries; those of NumPy go with any other."""
-    if not (is_numpy(first) or is_numpy(second) or library(first) == library(second)):
-        got = f"one array is of {library(first)} and the other of {library(second)}"
+def require_together(call: str, first: Array, second: Array) -> None:
+    """Refuse arrays of two libraries, and those that somebody put on two devices; NumPy's go with any other."""
+    if is_numpy(first) or is_numpy(second):
+        return
+    name = library(first)
+    if name != library(second):
+        got = f"one array is of {name} and the other of {library(second)}"
         raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
+    if name == "torch" and first.device != second.device:
+        got = f"one tensor is on {first.device} and the other on {second.device}"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+    if name == "jax" and _put(first) and _put(second) and first.devices() != second.devices():
+        got = f"one array is on {_listed(first)} and the other on {_listed(second)}"
+        remedy = "Move one of them, as with jax.device_put(x, y.sharding)"
+        raise ArgumentTypeError(sentence(call, got, "Wanted both on the same devices", remedy))
+
+
+def _put(array: Array) -> bool:
+    """Whether somebody put an array of JAX where it is: JAX takes the others to where they are needed."""
+    return not is_traced(array) and bool(array.committed if hasattr(array, "committed") else array._committed)
+
+
+def _listed(array: Array) -> str:
+    return ", ".join(sorted(map(str, array.devices())))
 
 
 def like(array: Array, other: Array) -> Array:
@@ -144,13 +169,14 @@ def like(array: Array, other: Array) -> Array:
 
 
 def _device(array: Array) -> Any:
-    """Where a foreign array lies; None while JAX traces, for then it lies nowhere yet, and where JAX has sharded it.
+    """Where a foreign array lies; of JAX only where somebody put it, on one device.
 
-    JAX moves what has no device to where the other arrays of a computation are. A sharding fits one shape alone.
+    JAX moves what nobody put anywhere to where the other arrays of a computation are, and would refuse it if it had
+    been put elsewhere. While JAX traces, an array lies nowhere yet. A sharding fits one shape alone.
     """
     from array_api_compat import device
 
-    if is_traced(array) or (library(array) == "jax" and len(array.devices()) > 1):
+    if library(array) == "jax" and (not _put(array) or len(array.devices()) > 1):
         return None
     return device(array)
 
@@ -162,7 +188,10 @@ def is_traced(array: Array) -> bool:
 
 def on_host(array: Array) -> bool:
     """Whether the numbers of an array lie in the memory that the operating system counts."""
-    return not is_traced(array) and "cpu" in str(_device(array)).lower()
+    if is_traced(array):
+        return False
+    places = array.devices() if library(array) == "jax" else [_device(array)]
+    return any("cpu" in str(place).lower() for place in places)
 
 
 def frozen(array: Array, call: str = "conv", name: str = "kernel") -> Array:
@@ -278,6 +307,9 @@ def as_numpy(call: str, array: Array) -> Any:
         raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
     if library(array) != "torch":
         return np.asarray(array)
+    if array.device.type == "meta":
+        got, wanted = "a tensor is on the meta device and has no numbers", "Wanted its numbers"
+        raise ArgumentTypeError(sentence(call, got, wanted, "Pass one on a device that holds them"))
     try:
         array = array.detach().cpu().resolve_conj()
         return np.asarray(array.float() if str(array.dtype) == "torch.bfloat16" else array)  # NumPy has no bfloat16

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, numeric, one_library, one_of_theirs
+from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, numeric, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
 from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, SolveError, sentence
@@ -43,7 +43,7 @@ def answered(
     right = shaped(call, "b", b, op.out_shape)
     theirs = [each._of for each in (op, penalty[1]) if isinstance(each, LinearMap)]
     for array in theirs:
-        one_library(call, array, right)
+        require_together(call, array, right)
         right = like(right, array)
     batch = tuple(right.shape[: right.ndim - len(op.out_shape)])
     roomy(call, f"a solution of shape {batch + op.in_shape}", prod(batch + op.in_shape))
