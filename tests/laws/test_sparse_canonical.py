@@ -6,6 +6,7 @@ import scipy.linalg
 from hypothesis import given
 
 import convmtx as cm
+from convmtx.forms import layout
 from convmtx.forms.layout import index_dtype
 from convmtx.geometry import Axis
 from strategies import cases
@@ -143,3 +144,21 @@ def test_a_kernel_much_longer_than_its_input_costs_what_it_stores():
             assert np.array_equal(S.toarray(), wanted)
     assert np.array_equal(cm.convmtx(h, 5, form="dense"), expected)
     assert sum(places.size for places in read) < 8 * op.nnz  # not outputs x taps, 300 times as many
+
+
+@given(cases())
+def test_matrices_written_by_columns_are_the_same(case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_FEW_RUNS", 0)
+        patch.setattr(layout, "_RUN", 1 << 40)
+        for order in "CF":
+            expected = case.matrix_in(order)
+            assert np.array_equal(case.op.to_dense(order), expected)
+            for name in ("csr", "csc", "coo", "bsr"):
+                S = case.op.to_sparse(name, order)
+                assert np.array_equal(S.toarray(), expected)
+                assert S.nnz == case.op.nnz
+                if name != "coo":
+                    unchecked = type(S)((S.data, S.indices, S.indptr), shape=S.shape)
+                    assert unchecked.has_canonical_format
+                    assert S.indices.dtype == S.indptr.dtype == np.int32

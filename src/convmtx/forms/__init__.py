@@ -17,7 +17,7 @@ from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
 from convmtx.forms.filled import can_cut
 from convmtx.forms.gathered import by_coordinates
-from convmtx.forms.layout import block_shape, row_array
+from convmtx.forms.layout import block_shape, by_columns, row_array
 from convmtx.forms.listed import compressed
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.forms.view import view
@@ -56,10 +56,11 @@ def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) 
     known = sizes(geometry, kernel.dtype)
     memory.require(call, "dense", known)
     with memory.told(call, "dense", known):
-        entries = entries_of(geometry, kernel)
-        if is_numpy(kernel):
-            return dense(geometry, entries, order)
-        return gathered.dense(geometry, entries, order)
+        if not is_numpy(kernel):
+            return gathered.dense(geometry, entries_of(geometry, kernel), order)
+        if (columns := by_columns(geometry.T)) is not None:
+            return dense(columns, entries_of(columns, kernel), order, transposed=True)
+        return dense(geometry, entries_of(geometry, kernel), order)
 
 
 def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:

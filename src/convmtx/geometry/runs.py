@@ -132,6 +132,14 @@ def runs(axis: Axis) -> tuple[Run, ...]:
     return _numbered(axis)[0]
 
 
+def most_runs(axis: Axis) -> int:
+    """Runs of an axis at most: outputs of which a tap falls outside, for each turn, and phases of those inside."""
+    first, last = axis.interior
+    sides = [len(axis.beyond(start, stop)[0]) for start, stop in ((0, first), (last, axis.out))]
+    listed = sum(min(side, 2 * axis.turn) if axis.turn else side for side in sides)
+    return listed + axis.input_dilation // gcd(axis.stride, axis.input_dilation)
+
+
 def sums(axis: Axis) -> Sums:
     """The different sets of taps, two or more and ascending, that share a column anywhere on the axis."""
     return _numbered(axis)[1]
