@@ -41,12 +41,13 @@ class Boundary:
             low = np.where(self.inside(np.array(-1), n) == places, np.minimum(first, places), places)
             high = np.where(self.inside(np.array(n), n) == places, np.maximum(last, places), places)
             low, high = np.maximum(low, first), np.minimum(high, last)
-            return _spelled(np.arange(places.size), low, high, 1)
+            return spelled(np.arange(places.size), low, np.maximum(high - low + 1, 0), 1)
         owners, starts = np.arange(places.size), places
         if self.mirror is not None:
             other = np.flatnonzero((self.mirror - 2 * places) % period)
             owners, starts = np.append(owners, other), np.append(places, self.mirror - places[other])
-        return _spelled(owners, first + (starts - first) % period, np.full_like(starts, last), period)
+        starts = first + (starts - first) % period
+        return spelled(owners, starts, np.maximum((last - starts) // period + 1, 0), period)
 
     def __repr__(self) -> str:
         return self.name
@@ -55,9 +56,8 @@ class Boundary:
         return _by_name, (self.name,)  # rules are told apart by identity, so an unpickled one is the one there is
 
 
-def _spelled(owners: IntArray, first: IntArray, last: IntArray, step: int) -> tuple[IntArray, IntArray]:
-    """Return ``first, first + step, ...`` up to ``last`` for each owner, and the owner beside each number."""
-    counts = np.maximum((last - first) // step + 1, 0)
+def spelled(owners: IntArray, first: IntArray, counts: IntArray, step: int) -> tuple[IntArray, IntArray]:
+    """Return as many of ``first, first + step, ...`` as each owner counts, and the owner beside each number."""
     turns = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(owners, counts), np.repeat(first, counts) + turns * step
 

@@ -184,3 +184,12 @@ def test_more_rows_than_there_is_memory_for_are_refused_in_every_way(monkeypatch
     for each, rows in product((op, op.T), (slice(None), slice(None, None, -1), slice(5, None, 3))):
         with pytest.raises(cm.FormTooLargeError, match=r"to_sparse: the (rows|csr|csc) form takes"):
             each.to_sparse(rows=rows)
+
+
+@pytest.mark.parametrize(
+    "rows", [range(0), range(2, 9, 3), range(9, 1, -2), range(-3, -1), range(-1, -5, -2), range(-2, 3)]
+)
+def test_ranges_are_rows(rows):
+    op = cm.conv([1, 2, 3], 10, padding="same")
+    for each in (op, op.T, op.T @ op):
+        assert np.array_equal(each.to_sparse(rows=rows).toarray(), each.to_dense()[np.array(rows, dtype=int)])

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given
 
 import convmtx as cm
+from convmtx.forms import layout
 from convmtx.forms.layout import index_dtype
+from convmtx.geometry import Axis
 from strategies import cases
 
 
@@ -122,3 +125,40 @@ def test_rows_of_the_vgg_layer_are_built_without_the_rest():
     assert S.shape == (3, op.shape[1])
     assert S.nnz == 64 * (6 + 6 + 4)
     assert np.array_equal(S[[2]].data.reshape(64, 2, 2), K[-1, :, :2, :2])
+
+
+def test_a_kernel_much_longer_than_its_input_costs_what_it_stores():
+    h = np.arange(1.0, 1501)
+    expected = scipy.linalg.convolution_matrix(h, 5, "full")
+    op = cm.conv(h, 5, padding="full", flip=True)
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        own = Axis.read
+        patch.setattr(Axis, "read", lambda self, *at: read.append(own(self, *at)) or read[-1])
+        for S, wanted in (
+            (op.to_sparse(), expected),
+            (op.to_sparse(rows=slice(1, 1400)), expected[1:1400]),
+            (op.to_sparse(rows=np.arange(1400)[::-1] ** 2 % 1500), expected[np.arange(1400)[::-1] ** 2 % 1500]),
+            (op.T.to_sparse(rows=np.array([3, 0, 4])), expected.T[[3, 0, 4]]),
+        ):
+            assert np.array_equal(S.toarray(), wanted)
+    assert np.array_equal(cm.convmtx(h, 5, form="dense"), expected)
+    assert sum(places.size for places in read) < 8 * op.nnz  # not outputs x taps, 300 times as many
+
+
+@given(cases())
+def test_matrices_written_by_columns_are_the_same(case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_FEW_RUNS", 0)
+        patch.setattr(layout, "_RUN", 1 << 40)
+        for order in "CF":
+            expected = case.matrix_in(order)
+            assert np.array_equal(case.op.to_dense(order), expected)
+            for name in ("csr", "csc", "coo", "bsr"):
+                S = case.op.to_sparse(name, order)
+                assert np.array_equal(S.toarray(), expected)
+                assert S.nnz == case.op.nnz
+                if name != "coo":
+                    unchecked = type(S)((S.data, S.indices, S.indptr), shape=S.shape)
+                    assert unchecked.has_canonical_format
+                    assert S.indices.dtype == S.indptr.dtype == np.int32

@@ -26,22 +26,28 @@ def converted(call: str, name: str, value: Any) -> AnyArray:
         remedy = "Pass its dense matrix if that is meant, op.to_dense() or S.toarray()"
         raise ArgumentTypeError(sentence(call, f"{name} is a {kind.__name__}", "Wanted an array", remedy))
     try:
-        entries, lazy = _amount(value)
-        if lazy <= LAZY_BYTES and entries <= LISTED_ENTRIES:
-            return np.asarray(value)
+        measured(call, name, value)
+        return np.asarray(value)
     except ConvmtxError:
         raise
     except Exception as error:  # a stranger's __array__ or __len__ raises what it likes
         why = str(error) or type(error).__name__
         got = f"{name} of type {kind.__name__} is no array ({why})"
         raise ArgumentTypeError(sentence(call, got, "Wanted a numeric array", "Pass an ndarray")) from None
+
+
+def measured(call: str, name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
+    """Refuse what would be listed, computed or read and is too much; nothing of it is looked at but its size."""
+    entries, lazy = _amount(value)
     if lazy > LAZY_BYTES:
+        kind = type(value)
         got = f"{name} is a {kind.__module__}.{kind.__qualname__} of {lazy >> 20} MiB"
         wanted = f"Wanted an array in memory: beyond {LAZY_BYTES >> 20} MiB nothing is computed or read unasked"
         whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"
         raise ArgumentTypeError(sentence(call, got, wanted, f"Pass {whole}, or a part at a time, as with {name}[:100]"))
-    got = f"{name}={shown(value)} has {shown(entries)} entries"
-    raise ArgumentError(sentence(call, got, f"Wanted at most {LISTED_ENTRIES}", "Pass an ndarray"))
+    if entries > most:
+        got = f"{name}={shown(value)} has {shown(entries)} entries"
+        raise ArgumentError(sentence(call, got, f"Wanted at most {most}", "Pass an ndarray"))
 
 
 def _amount(value: Any) -> tuple[int, int]:

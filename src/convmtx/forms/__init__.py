@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array as buffer
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy, library
+from convmtx._xp.arriving import LISTED_ENTRIES, measured
 from convmtx._xp.sparse import LIBRARY_FORMATS
-from convmtx.errors import ArgumentError, ArgumentTypeError, RowIndexError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, RowIndexError, sentence, shown
 from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
 from convmtx.forms.filled import can_cut
 from convmtx.forms.gathered import by_coordinates
-from convmtx.forms.layout import block_shape, row_array
+from convmtx.forms.layout import block_shape, by_columns, row_array
 from convmtx.forms.listed import compressed
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.forms.view import view
@@ -43,6 +45,9 @@ __all__ = [
     "windows",
 ]
 
+#: Row numbers of a sequence that answers one by one: it takes a second or two to list these.
+_ASKED_ROWS = 1 << 22
+
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
 
@@ -51,10 +56,11 @@ def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) 
     known = sizes(geometry, kernel.dtype)
     memory.require(call, "dense", known)
     with memory.told(call, "dense", known):
-        entries = entries_of(geometry, kernel)
-        if is_numpy(kernel):
-            return dense(geometry, entries, order)
-        return gathered.dense(geometry, entries, order)
+        if not is_numpy(kernel):
+            return gathered.dense(geometry, entries_of(geometry, kernel), order)
+        if (columns := by_columns(geometry.T)) is not None:
+            return dense(columns, entries_of(columns, kernel), order, transposed=True)
+        return dense(geometry, entries_of(geometry, kernel), order)
 
 
 def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
@@ -163,8 +169,13 @@ def row_indices(call: str, rows: RowsLike, count: int) -> RowNumbers:
     try:
         if isinstance(rows, slice):
             return range(*rows.indices(count))
+        if isinstance(rows, range):
+            return _range(call, rows, count)
+        measured(call, "rows", rows, LISTED_ENTRIES if isinstance(rows, list | tuple | buffer) else _ASKED_ROWS)
         array = np.asarray(rows)
-    except (TypeError, ValueError) as error:
+    except ConvmtxError:
+        raise
+    except Exception as error:  # a stranger's __len__ or __getitem__ raises what it likes
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
         raise ArgumentTypeError(
             sentence(call, f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say")
@@ -177,12 +188,31 @@ def row_indices(call: str, rows: RowsLike, count: int) -> RowNumbers:
         got = f"rows of dtype {array.dtype} and shape {array.shape}"
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
         raise ArgumentTypeError(sentence(call, got, wanted, "Pass rows=slice(0, 10), say"))
-    if array.size and not (-count <= int(array.min()) and int(array.max()) < count):
-        bad = int(array.max()) if int(array.max()) >= count else int(array.min())
-        wanted = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
-        raise RowIndexError(sentence(call, f"row {bad}", wanted, "Pass rows in that range"))
+    if array.size:
+        _check_rows(call, int(array.min()), int(array.max()), count)
     array = array.astype(np.int64)
     return _as_range(np.where(array < 0, array + count, array))
+
+
+def _check_rows(call: str, least: int, most: int, count: int) -> None:
+    """Refuse rows that the matrix does not have."""
+    if least < -count or most >= count:
+        wanted = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
+        bad = shown(most if most >= count else least)
+        raise RowIndexError(sentence(call, f"row {bad}", wanted, "Pass rows in that range"))
+
+
+def _range(call: str, rows: range, count: int) -> RowNumbers:
+    """A range as row numbers, unlisted unless it passes from the end of the matrix to its beginning."""
+    if not rows:
+        return range(0)
+    least, most = sorted((rows[0], rows[-1]))
+    _check_rows(call, least, most, count)
+    if least >= 0:
+        return rows
+    if most < 0:
+        return range(rows.start + count, rows.stop + count, rows.step)
+    return _as_range(np.array(rows) % count)
 
 
 def _as_range(rows: IntArray) -> RowNumbers:

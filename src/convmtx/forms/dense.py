@@ -13,13 +13,15 @@ from convmtx.geometry import Geometry, Run, runs
 from convmtx.typing import AnyArray, Order
 
 
-def dense(geometry: Geometry, entries: AnyArray, order: Order) -> AnyArray:
-    """The (M, N) matrix of these entries (`entries_of`). What is none stays untouched zeros: no memory traffic."""
-    matrix = np.zeros(geometry.shape, entries.dtype)
-    columns = geometry.shape[1]
-    rows_at = strides(geometry, geometry.out_shape, order)
-    rows_at = Strides(rows_at.channel * columns, tuple(s * columns for s in rows_at.spatial))
-    columns_at = strides(geometry, geometry.in_shape, order)
+def dense(geometry: Geometry, entries: AnyArray, order: Order, transposed: bool = False) -> AnyArray:
+    """The (M, N) matrix of these entries (`entries_of`), or its transpose.
+
+    What is no entry stays untouched zeros: no memory traffic.
+    """
+    matrix = np.zeros(geometry.shape[::-1] if transposed else geometry.shape, entries.dtype)
+    row, column = (1, matrix.shape[1]) if transposed else (matrix.shape[1], 1)
+    rows_at = strides(geometry, geometry.out_shape, order).times(row)
+    columns_at = strides(geometry, geometry.in_shape, order).times(column)
     flat = matrix.reshape(-1)
     for chosen in product(*(runs(a) for a in geometry.axes)):
         if all(run.columns.size for run in chosen):

@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convmtx.geometry import Geometry, Layout, Run
+from convmtx.geometry import Geometry, Layout, Run, most_runs
 from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
+
+#: Runs that are not worth a turn, and entries that are turned in the time that a run takes besides them.
+_FEW_RUNS, _RUN = 64, 1 << 13
 
 
 class Strides(NamedTuple):
@@ -16,6 +19,10 @@ class Strides(NamedTuple):
 
     channel: int
     spatial: tuple[int, ...]
+
+    def times(self, size: int) -> Strides:
+        """Return the strides where each element takes the place of so many."""
+        return Strides(self.channel * size, tuple(step * size for step in self.spatial))
 
 
 def strides(geometry: Geometry, shape: Shape, order: Order) -> Strides:
@@ -42,6 +49,18 @@ def block_shape(geometry: Geometry, order: Order, rows: range | None = None) -> 
     per_f, per_c = geometry.channels_per_group
     whole = rows is None or (rows.step == 1 and rows.start % per_f == len(rows) % per_f == 0)
     return (1, 1) if apart or not whole else (per_f, per_c)
+
+
+def by_columns(columns: Geometry | None) -> Geometry | None:
+    """Return the convolution whose rows are a matrix's columns where writing these is quicker; None where it is not.
+
+    So it is for a kernel much longer than its input: each row is a run of its own, and the columns are one.
+    """
+    own = None if columns is None else columns.T
+    if columns is None or own is None:
+        return None
+    saved = prod(map(most_runs, own.axes)) - prod(map(most_runs, columns.axes))
+    return columns if saved > max(_FEW_RUNS, columns.nnz // _RUN) else None
 
 
 def row_array(rows: RowNumbers) -> IntArray:

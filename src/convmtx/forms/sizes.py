@@ -9,7 +9,7 @@ import numpy as np
 
 from convmtx._xp import itemsize
 from convmtx.forms.filled import cut_rows
-from convmtx.forms.layout import block_shape, index_dtype
+from convmtx.forms.layout import block_shape, by_columns, index_dtype
 from convmtx.forms.sparse import whole_columns
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
@@ -58,6 +58,8 @@ def working(geometry: Geometry, format: str, order: Order, rows: range | None = 
     pointers = 2 * 8 * (geometry.shape[1] if format == "csc" else count)
     if format == "coo":
         return pointers + 8 * count
-    if format == "csc" and whole_columns(geometry, pieces) is None:  # converted from csr
+    columns = whole_columns(pieces)
+    turned = by_columns(columns.T if columns and format == "csc" else columns)
+    if turned or (format == "csc" and columns is None):  # converted from the other of csr and csc
         return pointers + nnz * 16
     return pointers

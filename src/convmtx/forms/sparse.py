@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from convmtx.forms.filled import Arrays, Rows, bsr_arrays, csr_arrays, cut_rows
-from convmtx.forms.layout import block_shape
+from convmtx.forms.layout import block_shape, by_columns
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray, Order
@@ -20,7 +20,13 @@ M = TypeVar("M")
 
 
 def compressed(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
-    """Return data, indices, indptr of rows of a kernel's matrix."""
+    """Return data, indices, indptr of rows of a kernel's matrix; by its columns where these are far fewer runs."""
+    if (columns := by_columns(whole_columns(pieces))) is not None:
+        from scipy.sparse import csc_array
+
+        arrays = compressed(columns, kernel, cut_rows(columns, pieces[0].order, None))
+        matrix = canonical(csc_array(arrays, shape=columns.shape[::-1])).tocsr()
+        return matrix.data, matrix.indices, matrix.indptr
 
     def entries(rows: Rows) -> AnyArray:
         return entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
@@ -40,16 +46,16 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     """Closed form where the transpose is a convolution (its rows are these columns), else by SciPy's conversion."""
     from scipy.sparse import csc_array
 
-    transposed = whole_columns(geometry, cut_rows(geometry, order, rows))
+    transposed = whole_columns(cut_rows(geometry, order, rows))
     if transposed is None:
         return canonical(csr(geometry, kernel, order, rows).tocsc())
     arrays = compressed(transposed, kernel, cut_rows(transposed, order, None))
     return canonical(csc_array(arrays, shape=transposed.shape[::-1]))
 
 
-def whole_columns(geometry: Geometry, pieces: list[Rows]) -> Geometry | None:
+def whole_columns(pieces: list[Rows]) -> Geometry | None:
     """Return the convolution whose rows are the columns of these rows; None where there is none."""
-    one = len(pieces) == 1 and len(pieces[0].filters) == geometry.out_channels
+    one = len(pieces) == 1 and len(pieces[0].filters) == pieces[0].geometry.out_channels
     return pieces[0].geometry.T if one else None
 
 

@@ -3,6 +3,6 @@
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
 from convmtx.geometry.reads import Lists, Sums, readers, reads
-from convmtx.geometry.runs import Run, met, runs, sums
+from convmtx.geometry.runs import Run, met, most_runs, runs, sums
 
-__all__ = ["Axis", "Geometry", "Layout", "Lists", "Run", "Sums", "met", "readers", "reads", "runs", "sums"]
+__all__ = ["Axis", "Geometry", "Layout", "Lists", "Run", "Sums", "met", "most_runs", "readers", "reads", "runs", "sums"]

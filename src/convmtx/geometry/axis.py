@@ -107,6 +107,23 @@ class Axis:
         on_input = (inside != NOTHING) & (inside % self.input_dilation == 0)
         return np.where(on_input, inside // self.input_dilation, NOTHING)
 
+    def reading(self, outputs: IntArray) -> tuple[IntArray, IntArray, int]:
+        """First and number of the taps through which each output reads, and the step from one of them to the next.
+
+        Under the zero boundary these taps alone, in closed form: a window much longer than the array costs what it
+        meets. Other boundaries continue the array, so every tap may read.
+        """
+        low = outputs * self.stride - self.lo
+        if self.boundary is not ZERO:
+            return np.zeros_like(low), np.full_like(low, self.kernel), 1
+        shared = gcd(self.dilation, self.input_dilation)
+        step = self.input_dilation // shared
+        inverse = pow(self.dilation // shared, -1, step) if step > 1 else 0
+        first = np.maximum(-(low // self.dilation), 0)
+        first += (-(low // shared) % step * inverse - first) % step
+        stop = np.minimum((self.stretched - 1 - low) // self.dilation + 1, self.kernel)
+        return first, np.where(low % shared == 0, np.maximum(-((first - stop) // step), 0), 0), step
+
     def table(self) -> IntArray:
         """The whole table, (out, kernel)."""
         return self.read(np.arange(self.out)[:, None], np.arange(self.kernel))

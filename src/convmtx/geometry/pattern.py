@@ -16,7 +16,7 @@ import numpy as np
 
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry
-from convmtx.geometry.runs import runs
+from convmtx.geometry.runs import most_runs, runs
 from convmtx.typing import AnyArray, IntArray, Shape
 
 _CHUNK = 1 << 20  # numbers held together
@@ -62,15 +62,9 @@ def pattern(geometry: Geometry, cells: int) -> Pattern:
 
 def work(geometry: Geometry, cells: int) -> int:
     """Numbers looked at to count the cells, about, and those that make a run."""
-    return sum(a.kernel * 2 * cells + (0 if a.zero_outside else _runs(a) * (a.kernel + _RUN)) for a in geometry.axes)
-
-
-def _runs(axis: Axis) -> int:
-    """Runs of an axis at most: outputs of which a tap falls outside, for each turn, and phases of those inside."""
-    first, last = axis.interior
-    sides = [len(axis.beyond(start, stop)[0]) for start, stop in ((0, first), (last, axis.out))]
-    listed = sum(min(side, 2 * axis.turn) if axis.turn else side for side in sides)
-    return listed + axis.input_dilation // gcd(axis.stride, axis.input_dilation)
+    return sum(
+        a.kernel * 2 * cells + (0 if a.zero_outside else most_runs(a) * (a.kernel + _RUN)) for a in geometry.axes
+    )
 
 
 def _cut(sizes: Shape, cells: int) -> list[IntArray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convmtx.boundary import NOTHING
+from convmtx.boundary import NOTHING, spelled
 from convmtx.geometry.axis import Axis
 from convmtx.typing import IntArray
 
@@ -35,21 +35,33 @@ Sums = tuple[tuple[int, ...], ...]
 
 def reads(axis: Axis, outputs: IntArray) -> tuple[Lists, Sums]:
     """Return the inputs that each of these outputs reads, each with the number of its entry, and what is summed."""
-    table = axis.read(outputs[:, None], np.arange(axis.kernel))
-    lists, taps = np.nonzero(table != NOTHING)
-    return _listed(axis, outputs.size, lists, table[lists, taps], taps)
+    lists, places, taps = _read(axis, outputs)
+    return _listed(axis, outputs.size, lists, places, taps)
 
 
 def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
     """Return the outputs that read each of these inputs, each with the number of its entry, and what is summed.
 
-    Output ``o`` reads stretched position ``q`` through tap ``p`` where ``o*s = q + lo - p*t``.
+    Output ``o`` reads stretched position ``q`` through tap ``p`` where ``o*s = q + lo - p*t``. Where nothing but zeros
+    is read outside, they are what the transposed axis reads.
     """
+    if axis.zero_outside and (mirrored := axis.transposed):
+        lists, outputs, taps = _read(mirrored, inputs)
+        return _listed(axis, inputs.size, lists, outputs, axis.kernel - 1 - taps)
     owners, positions = axis.boundary.images(inputs * axis.input_dilation, axis.stretched, *axis.reach)
     offset = positions[:, None] + axis.lo - np.arange(axis.kernel) * axis.dilation
     outputs, rest = np.divmod(offset, axis.stride)
     image, taps = np.nonzero((rest == 0) & (outputs >= 0) & (outputs < axis.out))
     return _listed(axis, inputs.size, owners[image], outputs[image, taps], taps)
+
+
+def _read(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return number of the output, input and tap of each reading."""
+    first, counts, step = axis.reading(outputs)
+    lists, taps = spelled(np.arange(outputs.size), first, counts, step)
+    places = axis.read(outputs[lists], taps)
+    there = places != NOTHING
+    return lists[there], places[there], taps[there]
 
 
 def _listed(axis: Axis, count: int, lists: IntArray, places: IntArray, taps: IntArray) -> tuple[Lists, Sums]:

@@ -13,7 +13,7 @@ from math import gcd
 
 import numpy as np
 
-from convmtx.boundary import NOTHING
+from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.reads import Sums
 from convmtx.typing import IntArray
@@ -53,10 +53,15 @@ class Run:
 
 def _run(axis: Axis, start: int, step: int, count: int) -> Run:
     """The run whose first output is ``start``: its table row, folded."""
-    row = axis.read(np.asarray(start), np.arange(axis.kernel))
-    taps = np.flatnonzero(row != NOTHING)
-    columns, slots = np.unique(row[taps], return_inverse=True)
+    first, number, apart = axis.reading(np.array([start]))
+    taps = np.arange(number[0]) * apart + first
+    row = axis.read(np.asarray(start), taps)
+    there = row != NOTHING
+    row, taps = row[there], taps[there]
     shift = step * axis.stride // axis.input_dilation
+    if (row[1:] > row[:-1]).all():
+        return Run(start, step, count, shift, row, taps, np.arange(row.size), taps)
+    columns, slots = np.unique(row, return_inverse=True)
     return Run(start, step, count, shift, columns, taps, slots, taps[np.argsort(slots)])
 
 
@@ -67,18 +72,14 @@ def _edge(axis: Axis, outputs: range) -> Iterator[Run]:
         for first in outputs[:turn]:
             yield replace(_run(axis, first, turn, len(outputs[first - outputs.start :: turn])), shift=0)
         return
-    step = max(1, _CHUNK // axis.kernel)
+    step = _CHUNK if axis.boundary is ZERO else max(1, _CHUNK // axis.kernel)
     for start in range(outputs.start, outputs.stop, step):
         yield from _neighbours(axis, np.arange(start, min(start + step, outputs.stop)))
 
 
 def _neighbours(axis: Axis, outputs: IntArray) -> Iterator[Run]:
     """Consecutive outputs, those joined that read through the same taps at a constant shift."""
-    rows = axis.read(outputs[:, None], np.arange(axis.kernel))
-    reads = rows != NOTHING
-    moved = np.ma.masked_array(np.diff(rows, axis=0), ~reads[1:])
-    shift, least = moved.max(axis=1).filled(0), moved.min(axis=1).filled(0)
-    alike = (reads[1:] == reads[:-1]).all(axis=1) & (shift == least)
+    alike, shift = _alike(axis, outputs)
     at = 0
     while at < outputs.size:
         end = at + 1
@@ -87,6 +88,19 @@ def _neighbours(axis: Axis, outputs: IntArray) -> Iterator[Run]:
         run = _run(axis, int(outputs[at]), 1, end - at)
         yield replace(run, shift=int(shift[at])) if end > at + 1 else run
         at = end
+
+
+def _alike(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray]:
+    """Whether each output but the first reads through its neighbour's taps, at one shift; and the shift."""
+    if axis.boundary is ZERO:  # the taps are known, and all move by the stride
+        first, counts, _ = axis.reading(outputs)
+        same = (counts[1:] == counts[:-1]) & ((first[1:] == first[:-1]) | (counts[1:] == 0))
+        return same, np.where(counts[1:] > 0, axis.stride // axis.input_dilation, 0)
+    rows = axis.read(outputs[:, None], np.arange(axis.kernel))
+    reads = rows != NOTHING
+    moved = np.ma.masked_array(np.diff(rows, axis=0), ~reads[1:])
+    shift, least = moved.max(axis=1).filled(0), moved.min(axis=1).filled(0)
+    return (reads[1:] == reads[:-1]).all(axis=1) & (shift == least), shift
 
 
 def _interior(axis: Axis, start: int, stop: int) -> Iterator[Run]:
@@ -116,6 +130,14 @@ def runs(axis: Axis) -> tuple[Run, ...]:
     O(kernel) for each output at the edges, and for as many of these as one turn of the rule at most.
     """
     return _numbered(axis)[0]
+
+
+def most_runs(axis: Axis) -> int:
+    """Runs of an axis at most: outputs of which a tap falls outside, for each turn, and phases of those inside."""
+    first, last = axis.interior
+    sides = [len(axis.beyond(start, stop)[0]) for start, stop in ((0, first), (last, axis.out))]
+    listed = sum(min(side, 2 * axis.turn) if axis.turn else side for side in sides)
+    return listed + axis.input_dilation // gcd(axis.stride, axis.input_dilation)
 
 
 def sums(axis: Axis) -> Sums:
