@@ -54,7 +54,7 @@ def eigvals(op: LinearMap) -> Certified:
     Notes
     -----
     The eigenvalues are those of a similar map in which the taps of both sides of an output are in balance
-    (`convmtx.spectra.similar`): of a map that reads only what lies before (or behind) each output, those are the
+    (``convmtx.spectra.similar``): of a map that reads only what lies before (or behind) each output, those are the
     eigenvalues of the diagonal. They are found from blocks whose bases are the same before and after (wrap, symmetric
     and reflect boundary with a kernel that is its own mirror image, 3 taps under the zero boundary, sub-lattices), or
     dense. Eigenvalues of maps far from normal say little of how they act: see `svdvals`.

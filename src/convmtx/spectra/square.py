@@ -106,7 +106,7 @@ def logdet(op: LinearMap) -> Certified:
     Notes
     -----
     The determinant is that of a similar map in which the taps of both sides of an output are in balance
-    (`convmtx.spectra.similar`): of a map that reads only what lies before (or behind) each output, the diagonal's.
+    (``convmtx.spectra.similar``): of a map that reads only what lies before (or behind) each output, the diagonal's.
     The ends are sums of logarithms of the singular values' ends. Of maps too large for these the value is that of a
     sparse LU factorisation, with ends by its backward error and the smallest singular value.
 
