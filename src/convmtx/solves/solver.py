@@ -20,10 +20,10 @@ class Solver:
     def __init__(self, problem: Problem, scale: float, method: str, made: Made | None = None) -> None:
         self.problem, self.scale, self.method, self.made = problem, scale, method, made
 
-    def ready(self, call: str) -> Made:
+    def ready(self) -> Made:
         """Factors that are made once."""
         if self.made is None:
-            self.made = outcome.factors_for_many(call, self.problem, self.method)
+            self.made = outcome.factors_for_many(self.problem, self.method)
         return self.made
 
     def _solved(self, b: AnyArray, asked: Asked) -> Outcome:

@@ -151,7 +151,7 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
     """
     geometry = op.geometry
     count = min(geometry.shape)
-    memory.require("singular values", "bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
+    memory.require("bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
     lowers, uppers, taps = [np.zeros(count)], [np.zeros(count)], taps_of(geometry, op.kernel)
     size = rounding.magnitude(geometry, taps)
     for parts, candidates in relaxations(geometry, taps):

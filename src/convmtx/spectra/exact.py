@@ -44,7 +44,7 @@ class Way(NamedTuple):
 def way(op: ConvOperator) -> Way:
     """The way of least work."""
     geometry = op.geometry
-    require_along("singular values", *geometry.axes, split=True)
+    require_along(*geometry.axes, split=True)
     return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
 
 
@@ -98,7 +98,7 @@ def _fits(blocks: Blocks) -> None:
 
 def _room(what: str, size: int) -> None:
     """Refuse what memory does not hold."""
-    memory.require_result("singular values", what, size, "Ask for some of them, as with cm.svdvals(op, 10)")
+    memory.require_result(what, size, "Ask for some of them, as with cm.svdvals(op, 10)")
 
 
 def _by_band(geometry: Geometry, found: list[Blocks], size: float) -> Iterator[Way]:

@@ -91,7 +91,7 @@ def _on_grid(taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Sequence
     if size > TRANSFORMED and float(count) * taps.size <= SUMMED:
         return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
     remedy = "Use cm.norm_bound(op, 'young'), which looks at no frequencies"
-    memory.require_result("sup_norm", f"the symbol of {taps.size} taps", 4 * size, remedy)
+    memory.require_result(f"the symbol of {taps.size} taps", 4 * size, remedy)
     matrices = _transformed(taps, groups, axes, counts, lengths)[:, :first]
     matrices = matrices.reshape(groups, count, *matrices.shape[-2:])
     norms: AnyArray = np.max([small.largest(each) for each in matrices], axis=0)

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Ask the operator and tell."""
-    op = asked("info", options, report)
+    op = asked(options, report)
     explanation = op.explain(options.measure)
     toeplitz = op.geometry.toeplitz
     adjoint = op.H

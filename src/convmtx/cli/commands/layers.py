@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """One line for each layer, as a table when all are there."""
     model = cm.from_onnx(options.model, dict(options.shape) or None)
     rows: list[dict[str, Any]] = []
-    with ticking("layers", watched(), "layers", len(model.layers)) as bar:
+    with ticking(watched(), "layers", len(model.layers)) as bar:
         for name, layer in model.layers.items():
             rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
                          "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip
