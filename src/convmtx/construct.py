@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from convmtx._xp import frozen, numeric
-from convmtx.algebra import check_order
 from convmtx.errors import door
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import check_order
 from convmtx.typing import (
     AnyArray,
     ArrayLike,

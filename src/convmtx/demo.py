@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.memory import human
-from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from convmtx.cli.kernels import read_kernel
 from convmtx.cli.parser import Parser, shortened
 from convmtx.cli.report import CommandError, Report
 from convmtx.construct import conv, conv_transpose
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray, Shape
 
 KERNELS = """\

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.cli.arguments import operator
 from convmtx.errors import ConvmtxError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike
 
 #: Entries that are compared at a time, and rows that are looked at before all are.

@@ -21,7 +21,7 @@ from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import Axis, Geometry
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Shape

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError, door
 from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
-from convmtx.maps import Affine, permutation
+from convmtx.maps.elementary import Affine, permutation
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, PerAxis, Shape
 
 

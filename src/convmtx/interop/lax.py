@@ -7,12 +7,12 @@ from operator import index
 from typing import Any
 
 from convmtx._xp import moved, numeric
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import resolve
 from convmtx.interop import layers
-from convmtx.maps import Affine, Rearranged
+from convmtx.maps.elementary import Affine, Rearranged
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import ArrayLike, PerAxis, Shape
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_like, itemsize, namespace, reshaped, zeros_beside
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
-from convmtx.maps import Affine, AlongAxis, Rearranged
+from convmtx.maps.elementary import Affine, AlongAxis, Rearranged
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, IntArray, Shape
 
 #: Of NumPy's numbers, maps that only move them are of small integers, so that outputs keep the type of the inputs.

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import is_numpy, library
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.extras import needed
+from convmtx.maps.linear_map import LinearMap
 
 
 @door("to_pylops")

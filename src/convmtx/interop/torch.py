@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy, is_numpy, library
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError, door
 from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
-from convmtx.maps import Affine
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import Affine
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, PerAxis, Shape
 
 _MODES: Any = {"zeros": "zero", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -11,8 +11,8 @@ import numpy as np
 
 from convmtx import forms, memory
 from convmtx.errors import door
-from convmtx.explanation import timed
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.explanation import timed
 from convmtx.plot import style
 from convmtx.plot.subject import convolution
 from convmtx.typing import AnyArray

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.errors import door
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.plot import style, tiles
 from convmtx.plot.subject import convolution
 from convmtx.plot.tiles import Tiles

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import listed
 from convmtx.errors import ArgumentTypeError, RowIndexError, door, shown
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style, tiles
 from convmtx.plot.subject import numbers
 from convmtx.plot.tiles import Tiles

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.errors import UnsupportedError, door
 from convmtx.geometry.resolve import integer
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.spectra import singular_value_bounds, svdvals
 from convmtx.spectra.bounds import theta_work
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.values import cheapest
-from convmtx.structure.subject import direct, doubled
+from convmtx.structure.double import direct, doubled
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:

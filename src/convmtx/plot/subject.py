@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.algebra import LinearMap
 from convmtx.errors import UnsupportedError
-from convmtx.operator import ConvOperator
-from convmtx.structure.subject import doubled
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.structure.double import doubled
 
 
 def numbers(op: Any) -> LinearMap:

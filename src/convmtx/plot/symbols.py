@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx.errors import UnsupportedError, door
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.plot import style
 from convmtx.plot.subject import convolution
 from convmtx.spectra import symbol as symbol_of

@@ -11,9 +11,9 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, numeric, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, SolveError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.differentiated import Dependence
 from convmtx.solves.iterated import Callback
 from convmtx.solves.outcome import Asked, Outcome

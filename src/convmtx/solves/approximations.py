@@ -15,7 +15,7 @@ from convmtx.boundary import SYMMETRIC, WRAP, ZERO
 from convmtx.errors import UnsupportedError
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, decomposed

@@ -19,8 +19,8 @@ import numpy as np
 
 from convmtx._xp import floating, is_numpy
 from convmtx._xp.gradients import attachable, attached, constants, held
-from convmtx.algebra import LinearMap
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.solution import Factors
 from convmtx.typing import AnyArray, Array
 

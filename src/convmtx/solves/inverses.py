@@ -10,10 +10,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy
-from convmtx.algebra import LinearMap
 from convmtx.arguments import flag, one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, shown
 from convmtx.forms import row_array
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves import outcome
 from convmtx.solves.answered import finite
 from convmtx.solves.approximations import KINDS, approximated

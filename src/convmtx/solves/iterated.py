@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.errors import UnsupportedError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.applied import LARGE
 from convmtx.solves.approximations import approximated
 from convmtx.solves.lsmr import LSMR
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
-from convmtx.structure.subject import sparse
+from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
 #: Steps before the first look, and what a preconditioned step costs beside one without.

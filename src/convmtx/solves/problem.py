@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import number
 from convmtx.errors import ArgumentError
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.applied import Applied, applied
-from convmtx.structure.subject import doubled
+from convmtx.structure.double import doubled
 from convmtx.typing import AnyArray
 
 EPS = float(np.finfo(np.float64).eps)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from convmtx.algebra import LinearMap
 from convmtx.arguments import flag, integer, number, one_of
 from convmtx.errors import ArgumentError, SolveError, door
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular

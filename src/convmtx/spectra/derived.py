@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import listed
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, enclosed, rounded, times
 from convmtx.spectra.operator_norm import convolution, norm
 from convmtx.spectra.values import DECOMPOSED, cheapest, every
 from convmtx.structure import Blocks
+from convmtx.structure.double import direct, doubled, is_zero
 from convmtx.structure.splits import fourier
-from convmtx.structure.subject import direct, doubled, is_zero
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, PerAxis
 

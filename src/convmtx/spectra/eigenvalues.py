@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.boundary import REFLECT
 from convmtx.errors import ArgumentError, UnsupportedError, door
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import rounding
 from convmtx.spectra.certified import EPS, HALF, Certified, Kind, times
 from convmtx.spectra.derived import PATIENT
@@ -20,8 +20,8 @@ from convmtx.spectra.similar import Similar, balanced
 from convmtx.spectra.square import square
 from convmtx.structure import Blocks, Split
 from convmtx.structure.bases import Positions
+from convmtx.structure.double import dense, require_along
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
-from convmtx.structure.subject import dense, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 

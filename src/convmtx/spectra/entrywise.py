@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from convmtx.geometry import Axis, runs, sums
-from convmtx.operator import ConvOperator
-from convmtx.structure.subject import require_along
+from convmtx.maps.convolution import ConvOperator
+from convmtx.structure.double import require_along
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos, require
-from convmtx.structure import small
-from convmtx.structure.subject import sparse
+from convmtx.structure import batched
+from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
 #: Steps of inverse iteration at most.
@@ -49,7 +49,7 @@ def scaled(op: LinearMap) -> tuple[LinearMap, float]:
     """The map divided by a power of two near its largest entry, so that its Gram matrix is in range; and that power."""
     if not isinstance(op, ConvOperator):
         return op, 1.0
-    scale = small.unit(op.kernel)
+    scale = batched.unit(op.kernel)
     return op.with_kernel(op.kernel / scale), scale
 
 

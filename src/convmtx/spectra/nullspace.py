@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.errors import UnsupportedError, door
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.derived import PATIENT, limited
 from convmtx.spectra.iterated import scaled
-from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, doubled, require_along
+from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure.double import dense, doubled, require_along
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray
 
@@ -77,7 +77,7 @@ def _of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
 
 def _of_blocks(op: ConvOperator, found: list[Blocks], tol: float | None) -> AnyArray:
     """Of each block what it takes to zero, and the inputs that nobody reads."""
-    parts = [small.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
+    parts = [batched.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
     largest = max(float(s.max(initial=0)) for _, s, _ in parts)
     limit = max(op.shape) * EPS * largest if tol is None else tol
     count = op.shape[1] - sum(int((s > limit).sum()) for _, s, _ in parts)

@@ -8,17 +8,17 @@ import numpy as np
 
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
-from convmtx.structure.small import unit
-from convmtx.structure.subject import direct, double, doubled, is_zero, require_along, sparse
+from convmtx.structure.batched import unit
+from convmtx.structure.double import direct, double, doubled, is_zero, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
 

@@ -12,14 +12,14 @@ from convmtx._xp import floating, is_numpy, is_traced, like
 from convmtx._xp.gradients import held
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra.iterated import scaled
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
-from convmtx.structure.small import unit
-from convmtx.structure.subject import double, doubled
+from convmtx.structure.batched import unit
+from convmtx.structure.double import double, doubled
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 

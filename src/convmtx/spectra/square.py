@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, UnsupportedError, door
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import entrywise, exact, rounding
 from convmtx.spectra.certified import EPS, Certified, Kind, enclosed, rounded, times
 from convmtx.spectra.derived import PATIENT, smallest_of
@@ -16,7 +16,7 @@ from convmtx.spectra.iterated import scaled
 from convmtx.spectra.similar import Similar, balanced
 from convmtx.spectra.values import cheapest, every
 from convmtx.structure import decomposed
-from convmtx.structure.subject import dense, doubled, require_along, sparse
+from convmtx.structure.double import dense, doubled, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 

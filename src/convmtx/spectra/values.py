@@ -6,15 +6,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.geometry.resolve import flag, integer, one_of
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.spectra import exact, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, rounded, times, unmet
-from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, direct, doubled, is_zero, require_along
+from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure.double import dense, direct, doubled, is_zero, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -233,7 +233,7 @@ def _decomposed(op: LinearMap, k: int, which: Which) -> tuple[iterated.Triplets,
 def _leading(blocks: Blocks, k: int) -> AnyArray:
     """Right singular tensors (k, *in_shape) of the k largest singular values of these blocks."""
     matrices = blocks.matrices()
-    values = small.singular_values(matrices)
+    values = batched.singular_values(matrices)
     at, order = np.divmod(np.argsort(-values, axis=None, kind="stable")[:k], values.shape[1])
     found = []
     for block in np.unique(at):

@@ -13,7 +13,7 @@ from convmtx.cli.comparing import Difference, compared, reading, rounded
 from convmtx.cli.kernels import located
 from convmtx.cli.matrices import SUFFIXES, read_matrix
 from convmtx.cli.report import CommandError, Report
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 
 HELP = "compare a matrix file with the matrix of a kernel"
 DESCRIPTION = "Whether a matrix in a file is that of a kernel, and where it first is not."

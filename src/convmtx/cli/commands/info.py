@@ -9,7 +9,7 @@ import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.report import Report, certified, known
 from convmtx.errors import ConvmtxError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 
 HELP = "what a convolution is: sizes, forms, engine, norm"
 DESCRIPTION = "Sizes, bytes of the forms, how it is applied and why, adjoint, a bound of the norm."

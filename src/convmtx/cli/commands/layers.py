@@ -12,12 +12,12 @@ import numpy as np
 
 import convmtx as cm
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.cli.arguments import JSON, integers
 from convmtx.cli.report import Report, certified, watched
 from convmtx.errors import ConvmtxError
-from convmtx.maps import AlongAxis
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.typing import Shape
 

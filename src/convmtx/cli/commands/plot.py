@@ -10,7 +10,7 @@ import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer, integers
 from convmtx.cli.report import CommandError, Report
 from convmtx.extras import needed
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 
 if TYPE_CHECKING:

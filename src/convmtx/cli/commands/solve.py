@@ -16,7 +16,7 @@ from convmtx.cli.kernels import located, names_file, read_kernel
 from convmtx.cli.pictures import FORMATS, Picture, read_picture, write_picture
 from convmtx.cli.report import CommandError, Report, complain, watched
 from convmtx.errors import UnsupportedError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 

@@ -30,11 +30,11 @@ from convmtx._xp import (
 )
 from convmtx._xp.gradients import in_double_precision
 from convmtx._xp.sparse import Coordinates
-from convmtx.algebra import LinearMap
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry, Layout, resolve
-from convmtx.operator import ConvOperator
-from convmtx.scalars import beside, divisor, multiplier
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import (
     Array,

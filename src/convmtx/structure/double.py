@@ -8,13 +8,13 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_numpy
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product, Scaled, Sum, Transposed
 from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.geometry import Axis
-from convmtx.kernels import KernelOperator
-from convmtx.maps import AlongAxis, Augmented, Rearranged
-from convmtx.operator import ConvOperator
+from convmtx.maps.composites import Product, Scaled, Sum, Transposed
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis, Augmented, Rearranged
+from convmtx.maps.kernel_operator import KernelOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray
 
 #: Bytes for each tap of an output and each input: to list what is read, and to sort it into parts (59 were measured).

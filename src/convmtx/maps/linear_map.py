@@ -27,7 +27,7 @@ from convmtx._xp import (
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
 from convmtx.geometry.resolve import one_of
-from convmtx.scalars import divisor, multiplier, own_library
+from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LinearMap(ABC):
 
     def _repr_html_(self) -> str:
         """What notebooks show: sizes, parts and, where it costs nothing, a small picture of the matrix."""
-        from convmtx.notebook import html_of_parts
+        from convmtx.maps.notebook import html_of_parts
 
         parts = [line for name, value in vars(self).items() if name[0] != "_" for line in _told(name, value)]
         return html_of_parts(
@@ -121,7 +121,7 @@ class LinearMap(ABC):
     @property
     def T(self) -> LinearMap:
         """The transpose: ``op.T.to_dense() == op.to_dense().T``."""
-        from convmtx import composites
+        from convmtx.maps import composites
 
         return composites.Transposed(self)
 
@@ -229,13 +229,13 @@ class LinearMap(ABC):
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
             raise ArgumentError(got, "Wanted equal shapes", "Swap them, or match the shapes")
-        from convmtx import composites
+        from convmtx.maps import composites
 
         return composites.Product(self, other)
 
     @door("a * op")
     def __mul__(self, scalar: Any) -> LinearMap:
-        from convmtx import composites
+        from convmtx.maps import composites
 
         number = multiplier(scalar, self._of, self.dtype)
         return composites.Scaled(self, own_library(self._of, number))
@@ -245,7 +245,7 @@ class LinearMap(ABC):
 
     @door("op / a")
     def __truediv__(self, scalar: Any) -> LinearMap:
-        from convmtx import composites
+        from convmtx.maps import composites
 
         number = own_library(self._of, divisor(scalar, self._of, self.dtype))
         return composites.Scaled(self, 1 / number)
@@ -260,7 +260,7 @@ class LinearMap(ABC):
         Unsigned integers wrap around. That is well defined for the numbers a map holds, and not for sums of them,
         which are other numbers when the map is applied to a larger type.
         """
-        from convmtx import composites
+        from convmtx.maps import composites
 
         if is_unsigned(dtype):
             got, wanted = f"a {type(self).__name__} of {dtype}", "Wanted a type that has negative numbers"
@@ -278,7 +278,7 @@ class LinearMap(ABC):
         if not isinstance(other, LinearMap):
             return NotImplemented
         self._same_shapes(other)
-        from convmtx import composites
+        from convmtx.maps import composites
 
         return composites.Sum(self, other)
 

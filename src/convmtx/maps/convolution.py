@@ -9,12 +9,12 @@ import numpy as np
 
 from convmtx import forms
 from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, reshaped, together
-from convmtx.algebra import LinearMap, check_format_name, check_order
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag
-from convmtx.scalars import beside, divisor, multiplier
+from convmtx.maps.linear_map import LinearMap, check_format_name, check_order
+from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
-    from convmtx.explanation import Explanation
     from convmtx.geometry.pattern import Pattern
+    from convmtx.maps.explanation import Explanation
 
 
 class ConvOperator(LinearMap):
@@ -60,12 +60,12 @@ class ConvOperator(LinearMap):
 
     def _repr_html_(self) -> str:
         """What notebooks show: sizes and a small picture of the matrix, of a map of any size at once."""
-        from convmtx.notebook import html
+        from convmtx.maps.notebook import html
 
         return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
 
     def _coarse_pattern(self) -> Pattern | None:
-        from convmtx.notebook import counted
+        from convmtx.maps.notebook import counted
 
         return counted(self._geometry)
 
@@ -398,7 +398,7 @@ class ConvOperator(LinearMap):
         ((998, 1000), 2994, 7984000)
         """
         from convmtx.engines.select import select
-        from convmtx.explanation import explained
+        from convmtx.maps.explanation import explained
 
         flag("measure", measure)
         if not is_numpy(self._kernel):

@@ -11,8 +11,8 @@ import numpy as np
 
 from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted, together
 from convmtx._xp.sparse import Coordinates, narrowed
-from convmtx.algebra import LinearMap
 from convmtx.errors import door
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import numpy as np
 
 from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
 from convmtx._xp.sparse import Coordinates
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import row_array
 from convmtx.geometry import resolve
+from convmtx.maps.composites import Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowNumbers, Shape
 
 
