@@ -12,6 +12,7 @@ import threadpoolctl
 
 import convmtx as cm
 from convmtx.engines import direct, fft, parts, threads, tiles
+from convmtx.structure import batched
 
 RNG = np.random.default_rng(0)
 

@@ -210,11 +210,12 @@ class LinearMap(ABC):
             return result[0, ...]
         return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
 
-    @door("op @ v")
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearMap):
-            return self._compose(other)
-        return self._columns(other, 0)
+            with door("op1 @ op2"):
+                return self._compose(other)
+        with door("op @ v"):
+            return self._columns(other, 0)
 
     @door("v @ op")
     def __rmatmul__(self, other: Any) -> AnyArray:
