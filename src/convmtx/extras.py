@@ -1,4 +1,4 @@
-"""Optional libraries: imported when they are needed, and missed with the name of the extra that brings them."""
+"""Optional libraries: imported when they are needed; if one is missing, the error names the extra that installs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convmtx.errors import MissingExtraError
 
 
 def needed(name: str, extra: str) -> ModuleType:
-    """Import a library that an extra brings."""
+    """Import a library that an extra installs, or raise an error that says how to install it."""
     try:
         return import_module(name)
     except ImportError:
@@ -18,11 +18,11 @@ def needed(name: str, extra: str) -> ModuleType:
 
 
 def require_installed(name: str, extra: str) -> None:
-    """Refuse where a library that an extra brings is not installed, without the time that importing it takes."""
+    """Raise an error if a library that an extra installs is missing, without importing it, which can take seconds."""
     if find_spec(name) is None:
         raise _missing(name, extra)
 
 
 def _missing(name: str, extra: str) -> MissingExtraError:
     remedy = f'Install it, as with pip install "convmtx[{extra}]"'
-    return MissingExtraError(f"{name} is not installed", f"Wanted what the extra {extra!r} brings", remedy)
+    return MissingExtraError(f"{name} is not installed", f"The extra {extra!r} contains it", remedy)

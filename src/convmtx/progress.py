@@ -1,4 +1,4 @@
-"""Progress on long work, by tqdm, where it is asked for."""
+"""Progress bars for long work, drawn by tqdm."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from convmtx.extras import needed
 
 
-def ticking(progress: bool, words: str, total: int) -> AbstractContextManager[Any]:
-    """A bar with ``update(n)``, or None where none is wanted."""
-    if not progress:
+def show_progress(visible: bool, label: str, total: int) -> AbstractContextManager[Any]:
+    """Return a bar with ``update(n)`` as a context; the context gives None if the bar is not visible."""
+    if not visible:
         return nullcontext()
-    bar: AbstractContextManager[Any] = needed("tqdm", "progress").tqdm(total=total, desc=words, leave=False)
+    bar: AbstractContextManager[Any] = needed("tqdm", "progress").tqdm(total=total, desc=label, leave=False)
     return bar

@@ -130,7 +130,7 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(ValueError, match=r"cannot be written\. No space left on device\. It is as it was before"):
+    with pytest.raises(ValueError, match=r"cannot be written\. No space left on device\. Nothing was changed"):
         cm.explore(cm.conv([1], 4), page)
     assert page.read_text() == "before"
     assert os.listdir(tmp_path) == ["conv.html"]

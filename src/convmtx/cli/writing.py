@@ -17,7 +17,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.cli.report import CommandError
 from convmtx.extras import needed
-from convmtx.replacing import replacing, temporary_beside, writable
+from convmtx.files import check_target, replace_file, temporary_path
 from convmtx.typing import AnyArray
 
 SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5", ".zarr")
@@ -34,11 +34,11 @@ _LINE = 6
 def target_of(path: Path) -> Path:
     """Return where a matrix can be written; a folder, such as zarr makes, is never replaced."""
     if path.suffix.lower() != ".zarr":
-        return writable(path, SUFFIXES)
+        return check_target(path, SUFFIXES)
     needed("zarr", "files")
     if os.path.lexists(path):
         raise CommandError(f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
-    return Path(os.path.realpath(path.parent)) / writable(path, SUFFIXES).name
+    return Path(os.path.realpath(path.parent)) / check_target(path, SUFFIXES).name
 
 
 def check_storable(dtype: np.dtype[Any], suffix: str, nnz: int) -> None:
@@ -92,7 +92,7 @@ def save(target: Path, matrix: Any, suffix: str) -> None:
         with _replacing_folder(target) as folder:
             _save_zarr(folder, matrix)
         return
-    with replacing(target) as file:
+    with replace_file(target) as file:
         _WRITERS[suffix](file, matrix)
 
 
@@ -183,7 +183,7 @@ _WRITERS = {
 @contextlib.contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
     """A new folder that gets its name once it is complete, and is gone if anything goes wrong."""
-    temporary = temporary_beside(target)
+    temporary = temporary_path(target)
     try:
         yield temporary
         temporary.rename(target)

@@ -20,9 +20,9 @@ import numpy as np
 from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
+from convmtx.files import check_target, replace_file
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.replacing import replacing, writable
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Shape
 
@@ -82,10 +82,10 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"
         raise ArgumentTypeError(got, "Wanted a file name", 'Pass a str, as "conv.html"')
-    target = writable(Path(path), SUFFIXES)
+    target = check_target(Path(path), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
-    with replacing(target) as file:
+    with replace_file(target) as file:
         file.write(page.encode())
     return Path(path)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.errors import ArgumentError, FormTooLargeError
-from convmtx.progress import ticking
+from convmtx.progress import show_progress
 from convmtx.solves import ways
 from convmtx.solves.iterated import PATIENCE, SLACK, Callback, Iterative, Run, limit_of, seconds_of_step, stopped
 from convmtx.solves.lu import Singular
@@ -195,7 +195,7 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
     x0, steps, run = factors.start(asked.x0, asked.rtol), 0, None
     reason = found.reason if x0 is asked.x0 else f"{found.reason}; x0 is not used, for it might change the solution"
     history: tuple[float, ...] = ()
-    with ticking(asked.progress, "iterations", maxiter) as bar:
+    with show_progress(asked.progress, "iterations", maxiter) as bar:
         while True:
             run = factors.run(b, asked.rtol, maxiter - steps, x0, asked.callback, bar, limit, run)
             if run is None:

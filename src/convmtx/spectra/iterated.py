@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.progress import ticking
+from convmtx.progress import show_progress
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos, require
 from convmtx.structure import batched
@@ -93,7 +93,7 @@ def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: 
     """
     tall = taller(op)
     process = Lanczos(gram_of(tall), tall.shape[1], _dtype(op))
-    with ticking(progress, "singular values", maxiter) as bar:
+    with show_progress(progress, "singular values", maxiter) as bar:
         while True:
             _advance(process, CHECK, maxiter, bar)
             above, below = process.bounds()
@@ -211,7 +211,7 @@ def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: i
 def triplets(op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:
     """The k largest singular values and vectors, until every residual is below ``rtol`` of the largest."""
     tall = taller(op)
-    with ticking(progress, "singular values", maxiter) as bar:
+    with show_progress(progress, "singular values", maxiter) as bar:
         search = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
     best = refined(tall, search.vectors, k, search.steps)
     return _of(op, tall, best._replace(stopped=search.stopped, beyond=float(np.sqrt(search.beyond))))

@@ -13,7 +13,7 @@ from convmtx._xp.gradients import held
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.geometry import resolve
 from convmtx.maps.convolution import ConvOperator
-from convmtx.progress import ticking
+from convmtx.progress import show_progress
 from convmtx.spectra.iterated import scaled
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
@@ -175,7 +175,7 @@ def _within(op: ConvOperator, limit: float, rounds: int, progress: bool) -> Conv
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), tuple(circle(axis) for axis in geometry.axes))
     entries = blocks.count * blocks.rows * blocks.columns
     memory.require("circle", {"circle": 16 * entries}, 4 * 16 * entries)  # with the corrections and both bases
-    with ticking(progress, "projections", rounds) as bar:
+    with show_progress(progress, "projections", rounds) as bar:
         kernel = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
     # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
     found = (_scaled(subject, each, limit, floating(op.kernel)) for each in (kernel, subject.kernel))

@@ -10,7 +10,7 @@ from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.progress import ticking
+from convmtx.progress import show_progress
 from convmtx.spectra import exact, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, rounded, times, unmet
 from convmtx.structure import Blocks, batched, decomposed
@@ -93,7 +93,7 @@ def svdvals(
         wanted = f"That would take some {chosen.work / LONGEST:.0f} hours"
         raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
     if k is None or chosen.work <= DECOMPOSED:
-        with ticking(progress, "blocks", chosen.parts) as bar:
+        with show_progress(progress, "blocks", chosen.parts) as bar:
             values = chosen.values(bar)
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
         return times(rounded(some, chosen.slack, chosen.method, 0.0), scale)

@@ -9,7 +9,7 @@ from pathlib import Path
 from convmtx import demo
 from convmtx.cli.arguments import integer
 from convmtx.cli.report import Report
-from convmtx.replacing import replacing, writable
+from convmtx.files import check_target, replace_file
 
 HELP = "matrices of a photograph, checked and drawn"
 DESCRIPTION = "Three convolutions of a photograph as matrices: built, timed, checked and drawn."
@@ -31,9 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
     """Run the demo, write its picture, and tell of checks that failed."""
-    target = writable(options.picture, (".png",))
+    target = check_target(options.picture, (".png",))
     outcome = demo.run(options.size, report.say)
-    with replacing(target) as file:
+    with replace_file(target) as file:
         file.write(outcome.picture)
     report.say(f"picture: {options.picture}")
     checks = {

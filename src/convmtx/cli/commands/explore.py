@@ -10,7 +10,7 @@ from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.report import Report
 from convmtx.explorer import SUFFIXES
-from convmtx.replacing import writable
+from convmtx.files import check_target
 
 HELP = "a page to explore the matrix in a browser"
 DESCRIPTION = """\
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Write the page."""
-    writable(options.output, SUFFIXES)
+    check_target(options.output, SUFFIXES)
     op = asked(options, report)
     path = cm.explore(op, options.output)
     size = path.stat().st_size

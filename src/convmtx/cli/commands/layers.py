@@ -18,7 +18,7 @@ from convmtx.errors import ConvmtxError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import AlongAxis
 from convmtx.maps.linear_map import LinearMap
-from convmtx.progress import ticking
+from convmtx.progress import show_progress
 from convmtx.typing import Shape
 
 HELP = "a table of the linear layers of an ONNX model"
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """One line for each layer, as a table when all are there."""
     model = cm.from_onnx(options.model, dict(options.shape) or None)
     rows: list[dict[str, Any]] = []
-    with ticking(watched(), "layers", len(model.layers)) as bar:
+    with show_progress(watched(), "layers", len(model.layers)) as bar:
         for name, layer in model.layers.items():
             rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
                          "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip

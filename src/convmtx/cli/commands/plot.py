@@ -10,8 +10,8 @@ import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer, integers
 from convmtx.cli.report import CommandError, Report
 from convmtx.extras import needed
+from convmtx.files import check_target, replace_file
 from convmtx.maps.convolution import ConvOperator
-from convmtx.replacing import replacing, writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, report: Report) -> None:
     """Draw on a figure that no window knows of."""
     path, given = options.output, vars(options)
-    target = writable(path, (".png", ".svg", ".pdf"))
+    target = check_target(path, (".png", ".svg", ".pdf"))
     for name, kind in _OWN.items():
         if name in given and options.kind != kind:
             got, wanted = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     with style.context("dark_background" if "dark" in given else "default"):
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         _draw(op, given, figure.add_subplot())
-        with replacing(target) as file:
+        with replace_file(target) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     report.say(f"{path} written")
     report.put(output=path, kind=options.kind)

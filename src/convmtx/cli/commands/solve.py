@@ -16,8 +16,8 @@ from convmtx.cli.kernels import located, names_file, read_kernel
 from convmtx.cli.pictures import FORMATS, Picture, read_picture, write_picture
 from convmtx.cli.report import CommandError, Report, complain, watched
 from convmtx.errors import UnsupportedError
+from convmtx.files import check_target, replace_file
 from convmtx.maps.convolution import ConvOperator
-from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 
 HELP = "a picture before a convolution made it: deblurring"
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """Read, choose, solve; write what can be trusted."""
     path = options.output
     given = {"padding": "same", **({} if "transpose" in options else {"boundary": "symmetric"}), **vars(options)}
-    target = writable(path, (".png", ".tif", ".tiff", ".npy"))
+    target = check_target(path, (".png", ".tif", ".tiff", ".npy"))
     _check_options(given)
     kernel, seen = read_kernel(options.kernel), _picture(options.picture)
     if names_file(options.picture, target):
@@ -216,7 +216,7 @@ def _write(target: Path, suffix: str, x: AnyArray, axis: int | None, seen: Pictu
     if suffix != ".npy" and (values.dtype.kind == "c" or values.shape[2:] not in ((), (3,)) or values.ndim < 2):
         got = f"a result of shape {values.shape} and {values.dtype} in a {suffix} file"
         raise CommandError(got, "Wanted grey or three colours, and real numbers", "Write a .npy file")
-    with replacing(target) as file:
+    with replace_file(target) as file:
         if suffix != ".npy":
             return write_picture(file, suffix, replace(seen, values=values))
         np.save(file, values, allow_pickle=False)

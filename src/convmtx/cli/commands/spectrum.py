@@ -11,7 +11,7 @@ import numpy as np
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer
 from convmtx.cli.report import CommandError, Report, certified, known, watched
-from convmtx.replacing import replacing, writable
+from convmtx.files import check_target, replace_file
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, report: Report) -> None:
     """Find the values first: they are what can fail."""
     path = options.output
-    target = None if path is None else writable(path, (".npy", ".csv"))
+    target = None if path is None else check_target(path, (".npy", ".csv"))
     if options.smallest and options.k is None:
         raise CommandError("--smallest without -k", "All values are found without -k", "Give -k, such as -k 5")
     op = asked(options, report)
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     report.put(shape=op.shape, singular_values=certified(values), norm=certified(norm), condition=certified(cond),
                rank=certified(rank))  # fmt: skip
     if target is not None:
-        with replacing(target) as file:
+        with replace_file(target) as file:
             _save(file, numbers, path.suffix.lower())
         report.say(f"{path} written")
         report.put(output=path)

@@ -1,4 +1,4 @@
-"""Writing a file: refused before the work begins where it cannot succeed, and never half done."""
+"""Files that are never half-written: a target that cannot be written is refused before the work begins."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from typing import BinaryIO
 from convmtx.errors import ArgumentError
 
 
-def writable(path: Path, suffixes: tuple[str, ...]) -> Path:
-    """Return where to write, symbolic links followed; refuse a path that cannot be written."""
+def check_target(path: Path, suffixes: tuple[str, ...]) -> Path:
+    """Return where to write, symbolic links followed; refuse a path that cannot be written or has another suffix."""
     try:
         target = Path(os.path.realpath(path))
-        reason = _hindrance(path, target)
-    except (OSError, ValueError) as error:  # a name too long, or with a character that none has
+        reason = _obstacle(path, target)
+    except (OSError, ValueError) as error:  # the name is too long, or has a character that names cannot have
         target, reason = path, getattr(error, "strerror", None) or str(error)
     if reason is None and path.suffix.lower() not in suffixes:
         got, wanted = f"{path} has the suffix {path.suffix!r}", f"Wanted {' or '.join(suffixes)}"
         raise ArgumentError(got, wanted, "Rename it")
-    if reason is None and (reason := _refusal(target)):
-        reason = f"No file can be made in {target.parent} ({reason})"
+    if reason is None and (refusal := _try_to_create(target)):
+        reason = f"No file can be made in {target.parent} ({refusal})"
     if reason is not None:
         raise ArgumentError(f"{path} cannot be written", reason, "Choose another name")
     return target
 
 
-def _hindrance(path: Path, target: Path) -> str | None:
+def _obstacle(path: Path, target: Path) -> str | None:
+    """Return what stands where the file would be, if it cannot be replaced."""
     if not target.parent.is_dir():
         return f"{target.parent if path.is_symlink() else path.parent} is not a folder"
     if not os.path.lexists(target):
         with contextlib.suppress(FileNotFoundError):
-            target.lstat()  # which fails for a name that is too long, where asking whether it exists does not
+            target.lstat()  # raises if the name is too long, which lexists does not
         return None
     if target.is_dir():
         return "It is a folder"
@@ -43,9 +44,12 @@ def _hindrance(path: Path, target: Path) -> str | None:
     return None if os.access(target, os.W_OK) else "It is read-only"
 
 
-def _refusal(target: Path) -> str | None:
-    """Why the system makes no file beside the target, by making one: permissions alone do not tell."""
-    probe = temporary_beside(target)
+def _try_to_create(target: Path) -> str | None:
+    """Create a file beside the target and remove it; return the system's reason if it refuses.
+
+    Permissions alone are not enough to know: file systems may be read-only, full or virtual.
+    """
+    probe = temporary_path(target)
     try:
         with probe.open("xb"):
             return None
@@ -56,16 +60,16 @@ def _refusal(target: Path) -> str | None:
             probe.unlink()
 
 
-def temporary_beside(target: Path) -> Path:
+def temporary_path(target: Path) -> Path:
     """Return a name that no file has, in the target's folder."""
-    # Not tempfile: it makes files for their owner's eyes only, and these are to be as any other new file.
+    # Not tempfile: its files are readable by their owner alone, and these get the permissions of any new file.
     return target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of ``target`` once it is complete, and is gone if anything goes wrong."""
-    temporary = temporary_beside(target)
+def replace_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a new file that replaces ``target`` once it is complete, and is removed if anything goes wrong."""
+    temporary = temporary_path(target)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -75,5 +79,5 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         if isinstance(error, OSError):
             got, wanted = f"{target} cannot be written", error.strerror or str(error)
-            raise ArgumentError(got, wanted, "It is as it was before") from None
+            raise ArgumentError(got, wanted, "Nothing was changed") from None
         raise
