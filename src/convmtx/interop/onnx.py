@@ -39,6 +39,8 @@ class OnnxLayers:
     layers: dict[str, OnnxLayer]
     #: For every other node, by the same name, the reason.
     skipped: dict[str, str]
+    #: The types of those nodes whose type is not among the ones that are converted, by the same name.
+    other_nodes: dict[str, str]
 
     def __str__(self) -> str:
         rows = [
@@ -103,20 +105,28 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     graph = Graph(onnx, checked(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, str] = {}
+    other_nodes: dict[str, str] = {}
     for number, node in enumerate(graph.nodes):
         name = next((name for name in (*node.output, node.name) if name), f"node {number}")
+        if _converter(node) is None:
+            other_nodes[name] = node.op_type
         try:
             layers[name] = _layer(graph, node)
         except ConvmtxError as error:
             skipped[name] = f"{node.op_type}: {error.reason}"[:_LONGEST_REASON]
         except Exception:  # the checker lets much pass, and what a wrong attribute raises is of any kind
             skipped[name] = f"{node.op_type}: its attributes contradict each other or its inputs"
-    return OnnxLayers(layers, skipped)
+    return OnnxLayers(layers, skipped, other_nodes)
+
+
+def _converter(node: Any) -> Any:
+    """Return the function that converts nodes of this type, or None."""
+    return CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
 
 
 def _layer(graph: Graph, node: Any) -> OnnxLayer:
     """Return the node's map; the error says why there is none."""
-    convert = CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    convert = _converter(node)
     if convert is None:
         raise UnsupportedError(
             "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}", "Leave this layer out"
