@@ -65,7 +65,7 @@ def draw(app):
     folder = Path(app.srcdir) / "_drawn"
     drawn.main(folder)
     os.environ |= {"COLUMNS": "88", "NO_COLOR": "1"}
-    for name in cli._COMMANDS:
+    for name in cli.COMMANDS:
         with contextlib.redirect_stdout(io.StringIO()) as told:
             cli.main([name, "--help"])
         text = told.getvalue()

@@ -165,6 +165,32 @@ def test_sparse_formats(folder, form):
     np.testing.assert_allclose(W @ x.ravel(), wanted.ravel(), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["--padding", "SAME"], ["--padding", "Same_Lower"], ["--padding", "1", "--boundary", "Wrap,REFLECT"],
+     ["--padding", "full", "--boundary", "Circular"], ["--order", "f"], ["--format", "CSC"], ["--channels", "LAST"]],
+)  # fmt: skip
+def test_names_are_read_in_any_case(folder, names):
+    shape = ["--input", "5,6"] if "--channels" not in names else ["--input", "5,6,1"]
+    np.save("k.npy", array(3, 2) if "--channels" not in names else array(3, 2, 1, 1))
+    lower = [text if text.startswith("--") else text.lower() for text in names]
+    assert main(["matrix", "k.npy", *shape, *names, "-o", "W.npz"]) == 0
+    assert main(["matrix", "k.npy", *shape, *lower, "-o", "V.npz"]) == 0
+    W, V = scipy.sparse.load_npz("W.npz"), scipy.sparse.load_npz("V.npz")
+    assert W.format == V.format
+    assert np.array_equal(W.toarray(), V.toarray())
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [(["--padding", "SAME_UPPER"], "Pass padding='same'"), (["--boundary", "Mirror"], "pass boundary='reflect'"),
+     (["--boundary", "wrap,GRID-MIRROR"], "pass boundary='symmetric'")],
+)  # fmt: skip
+def test_names_of_other_libraries_are_translated(folder, capsys, names, remedy):
+    assert main(["matrix", "k.npy", "--input", "5,6", *names, "-o", "W.npz"]) == 2
+    assert remedy in one_line(capsys)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".mtx"])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "u8", "f4", ">f8", "c8", ">c16"])
 def test_every_digit_survives_the_file(tmp_path, suffix, dtype):
@@ -364,11 +390,11 @@ BAD = {
         "cannot be read as .npy",
     ),
     "other version": (npy(described("'<f8'", "(3, 2)"), bytes(48), (3, 0)), "version (3, 0)"),
-    "objects": (npy(described("'|O'", "(1,)"), pickle.dumps([Trap()])), "holds objects"),
-    "structured": (npy(described("[('a', '<f8')]", "(3,)"), bytes(24)), "holds [('a', '<f8')]"),
-    "bool": (npy(described("'|b1'", "(3, 2)"), bytes(6)), "holds bool"),
-    "text": (npy(described("'<U1'", "(3, 2)"), bytes(24)), "holds <U1"),
-    "dates": (npy(described("'<M8[s]'", "(3, 2)"), bytes(48)), "holds datetime64[s]"),
+    "objects": (npy(described("'|O'", "(1,)"), pickle.dumps([Trap()])), "contains objects"),
+    "structured": (npy(described("[('a', '<f8')]", "(3,)"), bytes(24)), "contains [('a', '<f8')]"),
+    "bool": (npy(described("'|b1'", "(3, 2)"), bytes(6)), "contains bool"),
+    "text": (npy(described("'<U1'", "(3, 2)"), bytes(24)), "contains <U1"),
+    "dates": (npy(described("'<M8[s]'", "(3, 2)"), bytes(48)), "contains datetime64[s]"),
     "no axes": (npy(described("'<f8'", "()"), bytes(8)), "at least one axis"),
     "no taps": (npy(described("'<f8'", "(0, 2)")), "at least one axis and one tap"),
 }

@@ -13,7 +13,7 @@ from PIL import Image
 
 import convmtx as cm
 from convmtx.cli import main
-from convmtx.cli.report import Report, known, plain, watched
+from convmtx.cli.report import Report, can_show_progress, describe_certified, to_json
 
 K = np.random.default_rng(0).normal(size=(3, 2))
 
@@ -121,9 +121,9 @@ def test_intervals_are_told_as_such(facts):
     found = facts("spectrum", "motion:5:20", *arguments)["norm"]
     assert found["kind"] == "interval"
     assert found["lower"] <= found["value"] <= found["upper"]
-    assert known(cm.Certified(2.0, "interval", "way", 2.0, 3.5)) == "2 to 3.5 (interval: way)"
-    assert known(cm.Certified(2.0, "upper", "way", 0.0)) == "at most 2 (upper: way)"
-    assert known(cm.Certified(2.0, "exact", "way")) == "2 (exact: way)"
+    assert describe_certified(cm.Certified(2.0, "interval", "way", 2.0, 3.5)) == "2 to 3.5 (interval: way)"
+    assert describe_certified(cm.Certified(2.0, "upper", "way", 0.0)) == "at most 2 (upper: way)"
+    assert describe_certified(cm.Certified(2.0, "exact", "way")) == "2 (exact: way)"
 
 
 # plot and explore
@@ -210,7 +210,7 @@ def test_explore_writes_a_page(here, said, facts, refusal):
 
 
 def test_numbers_that_json_has_not():
-    found = plain({"a": (np.inf, -np.inf, np.nan), "b": np.array([1.5, np.nan]), "c": 1 + 2j, 3: np.int64(4)})
+    found = to_json({"a": (np.inf, -np.inf, np.nan), "b": np.array([1.5, np.nan]), "c": 1 + 2j, 3: np.int64(4)})
     assert found == {"a": ["inf", "-inf", "nan"], "b": [1.5, "nan"], "c": [1.0, 2.0], "3": 4}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -245,14 +245,14 @@ class Terminal(io.StringIO):
 
 def test_bars_are_for_those_who_look(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert watched()
+    assert can_show_progress()
     monkeypatch.setattr("convmtx.cli.report.find_spec", lambda _: None)
-    assert not watched()
+    assert not can_show_progress()
     monkeypatch.undo()
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert not watched()
+    assert not can_show_progress()
     monkeypatch.setattr(sys, "stderr", None)
-    assert not watched()
+    assert not can_show_progress()
 
 
 def test_a_bar_stays_out_of_the_object(here, monkeypatch, capsys):
@@ -287,7 +287,7 @@ def test_numbers_near_the_end_of_the_range_end_in_a_line(here, capsys, command):
 def test_an_archive_without_arrays_says_so(here, refusal):
     np.savez("none.npz")
 
-    assert "holds no array of numbers" in refusal("info", "none.npz", "--input", "6,6")
+    assert "contains no array of numbers" in refusal("info", "none.npz", "--input", "6,6")
 
 
 def test_memory_that_is_refused_is_told_with_what_to_do(here, refusal, monkeypatch):

@@ -210,8 +210,8 @@ def test_csv_as_spreadsheets_of_every_language_write_it(here, content):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a,b\n1,2\n", "'a' in line 1. Wanted numbers alone. Remove the line of names"),
-        (b"1,x\n1,2\n", "'x' in line 1. Wanted numbers alone. Correct the line"),
+        (b"a,b\n1,2\n", "'a' in line 1. Wanted only numbers. Remove the line of names"),
+        (b"1,x\n1,2\n", "'x' in line 1. Wanted only numbers. Correct the line"),
         (b"1;2\n1;2;3\n", "2 columns, and 3 in line 2"),
         (b"1,2,\n3,4,\n", "nothing between two separators in line 1"),
         (b"1.000,5;2\n", "commas and points in its numbers"),
@@ -287,7 +287,7 @@ def test_pictures_in_colour_and_turned(here):
 
 def test_which_of_several(here, refusal):
     np.savez("k.npz", a=K, b=K)
-    assert "k.npz holds a, b. Wanted to know which. Write k.npz:NAME" in refusal("info", "k.npz", "--input", "5,6")
+    assert "k.npz contains a, b. Wanted one of them. Write k.npz:NAME" in refusal("info", "k.npz", "--input", "5,6")
     assert "c is not among them" in refusal("info", "k.npz:c", "--input", "5,6")
 
 
@@ -424,7 +424,7 @@ def test_arrays_of_hdf5_that_lie_elsewhere(here, refusal, kind):
         else:
             file["K"] = "words"
     told = refusal("info", "k.mat", "--input", "5,6")
-    assert {"link": "no array", "text": "holds", "external": "in other files", "virtual": "in other files"}[
+    assert {"link": "no array", "text": "contains", "external": "in other files", "virtual": "in other files"}[
         kind
     ] in told
 

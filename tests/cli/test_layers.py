@@ -73,7 +73,7 @@ def test_the_table(model, said):
     assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name"]
     assert first.split()[:4] == ["Conv", "3x8x8", "4x4x4", str((dense(W) != 0).sum())]
     assert first.split()[-2:] == ["c", "-"]
-    assert "3 maps; 2 nodes are none" in text
+    assert "3 nodes converted, 2 skipped" in text
     assert "not converted: 1 Relu, 1 Flatten" in text
 
 
@@ -120,14 +120,14 @@ def test_norms_that_cannot_be_had_are_told(model, facts, said, monkeypatch):
     from convmtx.errors import UnsupportedError
 
     def fail(*_, **__):
-        raise UnsupportedError("too much")
+        raise UnsupportedError("too much", "Wanted less", "Wait")
 
     monkeypatch.setattr("convmtx.norm_bound", fail, raising=False)
     conv = facts("layers", "model.onnx", *SHAPE)["layers"][0]
-    assert (conv["norm"], conv["no_norm"]) == (None, "too much")
+    assert (conv["norm"], conv["no_norm"]) == (None, "too much. Wanted less. Wait.")
     text = said("layers", "model.onnx", *SHAPE)
     assert text.splitlines()[1].split()[4:6] == ["-", "-"]
-    assert f"\n  {conv['output']}: no norm (too much)\n" in text
+    assert f"\n  {conv['output']}: no norm (too much. Wanted less. Wait.)\n" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 50])

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from convmtx.cli import main
-from convmtx.cli.apart import allow_time, read_apart
+from convmtx.cli.formats.sandbox import allow_time, read_in_sandbox
+from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.cli.source import Source
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals as POSIX has them")
 
@@ -48,7 +48,7 @@ def allocates(_source):
 
 
 def refuses(source):
-    raise source.no_numbers("words")
+    raise source.not_numbers("words")
 
 
 def fails(_source):
@@ -72,7 +72,7 @@ SOURCE = Source(Path("k.h5"), "K")
 
 
 def test_arrays_come_back_as_they_are_and_nothing_is_printed(here, capfd):
-    facts, (array, empty, scalar) = read_apart(SOURCE, numbers, 2)
+    facts, (array, empty, scalar) = read_in_sandbox(SOURCE, numbers, 2)
     assert facts == {"path": "k.h5", "member": "K"}
     assert array.tolist() == [[0, 6], [2, 8], [4, 10]]
     assert (empty.shape, empty.dtype, scalar.shape, scalar[()]) == ((0, 2), np.int32, (), 3 + 1j)
@@ -85,19 +85,19 @@ def test_arrays_come_back_as_they_are_and_nothing_is_printed(here, capfd):
     [(loops, "not done after 5 s of computing"), (crashes, "crashes the library"), (ends, "crashes the library")],
 )
 def test_a_library_that_hangs_or_crashes_is_a_damaged_file(here, reader, words):
-    with pytest.raises(CommandError, match=rf"info: k.h5 is damaged. .*{words}"):
-        read_apart(SOURCE, reader)
+    with pytest.raises(CommandError, match=rf"k.h5 is damaged. .*{words}"):
+        read_in_sandbox(SOURCE, reader)
 
 
 @posix
 def test_large_arrays_are_given_more_time(here):
-    assert read_apart(SOURCE, takes_long) == ({}, [])
+    assert read_in_sandbox(SOURCE, takes_long) == ({}, [])
 
 
 @pytest.mark.parametrize(
     ("reader", "error", "words"),
     [
-        (refuses, CommandError, "k.h5 holds words"),
+        (refuses, CommandError, "k.h5 contains words"),
         (fails, ValueError, "ZeroDivisionError"),
         (allocates, MemoryError, "allocate"),
         (cannot_open, OSError, "No such file"),
@@ -105,7 +105,7 @@ def test_large_arrays_are_given_more_time(here):
 )
 def test_errors_are_raised_here(here, reader, error, words):
     with pytest.raises(error, match=words):
-        read_apart(SOURCE, reader)
+        read_in_sandbox(SOURCE, reader)
 
 
 @posix

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from convmtx.cli import main
-from convmtx.cli.stopping import Stoppable, Stopped
+from convmtx.cli.signals import Stoppable, Stopped
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")]

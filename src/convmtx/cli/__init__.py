@@ -1,4 +1,4 @@
-"""The command line: shells over the public functions.
+"""The command line: shells over functions that `convmtx` and its rooms export.
 
 Every failure is one line on stderr and exit code 2, and no file is ever half-written.
 """
@@ -9,18 +9,18 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from convmtx import __version__
 from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plot, solve, spectrum
-from convmtx.cli.parser import Parser, shortened, suggestion
-from convmtx.cli.report import Report, complain, settle
-from convmtx.cli.stopping import Stoppable, Stopped, deafen, release
+from convmtx.cli.parser import Command, Parser, shorten, suggest
+from convmtx.cli.report import Report, flush_output, print_error
+from convmtx.cli.signals import Stoppable, Stopped, ignore_signals, release_frames
 from convmtx.errors import ConvmtxError, door
 
-_DESCRIPTION = "The matrix of any convolution: built in closed form, explained, checked and written to a file."
+_DESCRIPTION = "Build, explain and check the matrix of any convolution, and write it to a file."
 
 _EXAMPLES = """\
 examples:
@@ -30,13 +30,15 @@ examples:
   convmtx solve motion:9:30 seen.png -o sharp.png
   convmtx matrix --help
 
-exit codes: 0 when all went well, 2 for every error and every comparison that
-failed, 130 after an interrupt, 143 after SIGTERM, 129 after SIGHUP
+exit codes: 0 on success, 2 after an error or a comparison that found a difference,
+130 after an interrupt (Ctrl-C), 143 after SIGTERM, 129 after SIGHUP
 """
 
-_COMMANDS = {
-    "matrix": matrix, "info": info, "spectrum": spectrum, "solve": solve, "layers": layers, "plot": plot,
-    "explore": explore, "check": check, "demo": demo,
+#: Commands by name, in the order in which the help lists them.
+COMMANDS: dict[str, Command] = {
+    "matrix": matrix.COMMAND, "info": info.COMMAND, "spectrum": spectrum.COMMAND, "solve": solve.COMMAND,
+    "layers": layers.COMMAND, "plot": plot.COMMAND, "explore": explore.COMMAND, "check": check.COMMAND,
+    "demo": demo.COMMAND,
 }  # fmt: skip
 
 
@@ -46,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; by default those of the process.
+        Arguments without the program's name; by default those of this process.
 
     Returns
     -------
     int
-        0 when all went well, 2 for every error and every comparison that failed (one line on stderr says which). After
-        SIGINT, SIGTERM or SIGHUP 128 and its number; handlers of others are left as they are.
+        0 on success; 2 after an error or a comparison that found a difference, with one line on stderr; 128 plus the
+        number of the signal after SIGINT, SIGTERM or SIGHUP. Signals that are already handled stay as they are.
 
     Examples
     --------
@@ -67,92 +69,87 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv, signals)
         except KeyboardInterrupt as stop:
-            release(stop)
-            complain(str(stop) or "interrupted")
+            release_frames(stop)
+            print_error(str(stop) or "interrupted")
             return stop.code if isinstance(stop, Stopped) else 130
 
 
 def program() -> int:
-    """Run the command line as a program of its own; `main` is for callers that go on."""
+    """Run the command line as a program that exits afterwards; `main` is for callers that continue."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # they speak to programmers, and of lines that users did not write
-    logging.disable()  # as Matplotlib logs where it would like to keep its cache
+        warnings.simplefilter("ignore")  # warnings address programmers, and name lines that users did not write
+    logging.disable()  # for example, Matplotlib logs where it keeps its cache
     code = main()
-    deafen()
+    ignore_signals()
     return code
 
 
 def _run(argv: Sequence[str] | None, signals: Stoppable) -> int:
+    """Parse the arguments, run the command, and turn every expected error into one line."""
     try:
-        options = _options(argv)
-        run: Callable[[argparse.Namespace, Report], str | None] = options.run
+        options = _parse(argv)
         report = Report(options.json)
-        failure = _failure(run, options, report, signals)
+        failure = _run_command(options, report, signals)
         report.close()
         if failure is None:
             return 0
-        complain(failure)
-    except SystemExit as done:  # argparse has printed --help or --version
-        return int(done.code or 0)
+        print_error(failure)
+    except SystemExit as end:  # argparse has printed --help or --version
+        return int(end.code or 0)
     except ConvmtxError as error:
-        complain(str(error))
+        print_error(str(error))
     except MemoryError as error:
-        complain(f"not enough memory ({error}): give a smaller --input")
+        print_error(f"not enough memory ({error}): give a smaller --input")
     except (OverflowError, np.linalg.LinAlgError) as error:
-        complain(f"{error}: the numbers are too large or too small to be computed with; scale the kernel")
+        print_error(f"{error}: numbers are too large or too small for floating point; scale the kernel")
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     finally:
-        settle()
+        flush_output()
     return 2
 
 
-def _failure(
-    run: Callable[[argparse.Namespace, Report], str | None],
-    options: argparse.Namespace,
-    report: Report,
-    signals: Stoppable,
-) -> str | None:
-    """Run a command; what a library raises because a signal caught it half done is the signal's doing."""
+def _run_command(options: argparse.Namespace, report: Report, signals: Stoppable) -> str | None:
+    """Run a command; return what failed, or None."""
     try:
-        with door(options.command), np.errstate(all="ignore"):  # what overflows is told in the results
-            return run(options, report)
-    except Exception:
+        with door(options.command), np.errstate(all="ignore"):  # results say where numbers overflowed
+            return COMMANDS[options.command].run(options, report)
+    except Exception:  # after a signal, an error of a library that it interrupted is only a consequence
         if signals.stopped is not None:
             raise signals.stopped from None
         raise
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser, commands = _parser()
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments. What argparse would report last or not at all is checked before."""
+    parser, parsers = _make_parsers()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    at = next((j for j, text in enumerate(arguments) if not text.startswith("-")), len(arguments))
-    head, named, rest = parser.prepare(arguments[:at]), arguments[at : at + 1], arguments[at + 1 :]
-    if not named:
-        return parser.parse_args(head)
-    name = named[0]
-    if name not in commands:
-        near = suggestion(name, [*commands, "--help", "--version"])
-        parser.error(f"{shortened(name)!r} is not a command{near}")
-    options, unread = parser.parse_known_args([*head, name, *commands[name].prepare(rest)])
+    position = next((j for j, text in enumerate(arguments) if not text.startswith("-")), None)
+    if position is None:
+        return parser.parse_args(parser.prepare(arguments))
+    before, name, rest = parser.prepare(arguments[:position]), arguments[position], arguments[position + 1 :]
+    if name not in parsers:
+        near = suggest(name, [*parsers, "--help", "--version"])
+        parser.error(f"{shorten(name)!r} is not a command{near}")
+    options, unread = parser.parse_known_args([*before, name, *parsers[name].prepare(rest)])
     if unread:
         hint = ": lists are written with commas, such as 64,64" if unread[0].isdecimal() else ""
-        commands[name].error(f"{shortened(unread[0])!r} is one argument too many{hint}")
+        parsers[name].error(f"{shorten(unread[0])!r} is one argument too many{hint}")
     return options
 
 
-def _parser() -> tuple[Parser, dict[str, Parser]]:
-    """The parser, and those of the commands by name."""
+def _make_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the whole line, and those of the commands by name."""
     parser = Parser("convmtx", description=_DESCRIPTION, epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"convmtx {__version__}")
-    added = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     parsers = {}
-    for name, command in _COMMANDS.items():
-        each = parsers[name] = added.add_parser(
-            name, help=command.HELP, description=command.DESCRIPTION, epilog=command.EPILOG, parents=command.PARENTS,
+    for name, command in COMMANDS.items():
+        subparser = parsers[name] = subparsers.add_parser(
+            name, help=command.help, description=command.description, epilog=command.epilog, parents=command.parents,
             argument_default=argparse.SUPPRESS,
         )  # fmt: skip
-        command.add(each)
-        each.add_argument("--json", action="store_true", default=False, help="print one JSON object instead of lines")
-        each.set_defaults(command=name, run=command.run)
+        command.add_arguments(subparser)
+        subparser.add_argument("--json", action="store_true", default=False, help="print one JSON object, not lines")
+        subparser.set_defaults(command=name)
     return parser, parsers

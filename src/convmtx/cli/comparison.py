@@ -1,4 +1,4 @@
-"""A matrix that was read against the matrix of a convolution: what differs, and how it may have been meant."""
+"""A matrix from a file against the matrix of a convolution: where they differ, and which options would explain it."""
 
 from __future__ import annotations
 
@@ -9,144 +9,176 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.cli.arguments import operator
+from convmtx.cli.arguments import PADDINGS, build_convolution
 from convmtx.errors import ConvmtxError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike
 
-#: Entries that are compared at a time, and rows that are looked at before all are.
-_BLOCK, _PROBE = 2_000_000, 32
-#: Options that differ at most from those asked for, for a reading to be told.
+#: Entries that are compared at a time: some 100 MB of coordinates and values.
+_BLOCK = 2_000_000
+#: Rows that are compared before all others when an explanation is tried: most explanations already fail there.
+_PROBE = 32
+#: Most options that an explanation changes. With more, almost any matrix could be explained by accident.
 _CHANGES = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Difference:
-    """Entries that differ, counted; the first in row-major order, and the largest difference."""
+    """Entries in which two matrices differ."""
 
-    count: int = 0
-    largest: float = 0.0
-    #: Row, column, entry of the file, entry of the kernel's matrix.
-    first: tuple[int, int, Any, Any] | None = None
+    #: How many there are.
+    count: int
+    #: The largest absolute difference.
+    largest: float
+    #: Row, column, entry of the file and entry of the kernel's matrix, of the first in row-major order.
+    first: tuple[int, int, Any, Any]
 
 
-def compared(file: Any, op: ConvOperator, order: Order, tolerance: float) -> Difference:
-    """Every entry of two matrices of one shape, without making either dense or ours whole."""
-    found = Difference()
+@dataclass(frozen=True)
+class Explanation:
+    """A matrix that may be the file's: with other options, and transposed or not."""
+
+    options: dict[str, Any]
+    is_transposed: bool
+    #: The options that were changed, as they are written on the command line.
+    changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        matrix = " ".join(["the matrix with", *self.changes]) if self.changes else "the matrix"
+        return f"the transpose of {matrix}" if self.is_transposed else matrix
+
+
+def compare(file: Any, op: ConvOperator, order: Order, tolerance: float) -> Difference | None:
+    """Compare two matrices of one shape; return None if they are equal.
+
+    Neither is made dense, and the convolution's is made a block of rows at a time.
+    """
+    count, largest, first = 0, 0.0, None
     width = op.shape[1] if isinstance(file, np.ndarray) else max(op.nnz, file.nnz) // op.shape[0] + 1
     step = max(_BLOCK // width, 1)
     for start in range(0, op.shape[0], step):
         stop = min(start + step, op.shape[0])
-        rows, columns, theirs, ours = _differing(file, op, order, slice(start, stop), tolerance)
+        rows, columns, theirs, ours = _differing_entries(file, op, order, slice(start, stop), tolerance)
         if not len(rows):
             continue
-        if found.first is None:
-            found.first = int(rows[0]) + start, int(columns[0]), theirs[0].item(), ours[0].item()
-        found.count += len(rows)
-        found.largest = float(np.maximum(found.largest, np.abs(_double(theirs) - _double(ours)).max()))
-    return found
+        if first is None:
+            first = int(rows[0]) + start, int(columns[0]), theirs[0].item(), ours[0].item()
+        count += len(rows)
+        largest = float(np.maximum(largest, np.abs(_as_double(theirs) - _as_double(ours)).max()))
+    return None if first is None else Difference(count, largest, first)
 
 
-def _differing(
+def _differing_entries(
     file: Any, op: ConvOperator, order: Order, rows: RowsLike, tolerance: float
 ) -> tuple[IntArray, IntArray, AnyArray, AnyArray]:
-    """Places among these rows where the entries differ, and both entries there."""
+    """Return rows (counted among those selected) and columns of entries that differ, and both entries there."""
     from scipy.sparse import csr_array
 
     block = file[rows]
     theirs: Any = csr_array(block.astype(np.float32) if block.dtype == np.float16 else block)  # SciPy has no halves
     ours: Any = op.to_sparse("csr", order, rows)
     width = op.shape[1]
-    places = [
-        np.repeat(np.arange(each.shape[0]), np.diff(each.indptr)) * width + each.indices for each in (theirs, ours)
+    # Positions in the flattened block: entry (2, 5) of a matrix with 30 columns is at 65.
+    positions = [
+        np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) * width + matrix.indices
+        for matrix in (theirs, ours)
     ]
-    every = np.union1d(*places)
+    stored = np.union1d(*positions)
     with np.errstate(all="ignore"):
-        a, b = np.zeros(len(every), theirs.dtype), np.zeros(len(every), rounded(op.dtype, file.dtype))
-        at = np.searchsorted(every, places[1])
-        a[np.searchsorted(every, places[0])], b[at] = theirs.data, ours.data
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        same[at] &= np.isfinite(b[at]) | ~np.isfinite(ours.data)  # what has overflown is not rounded
-        differ = ~same & ~(np.abs(_double(a) - _double(b)) <= tolerance)
-    return every[differ] // width, every[differ] % width, a[differ], b[differ]
+        a, b = np.zeros(len(stored), theirs.dtype), np.zeros(len(stored), compared_dtype(op.dtype, file.dtype))
+        at = np.searchsorted(stored, positions[1])
+        a[np.searchsorted(stored, positions[0])], b[at] = theirs.data, ours.data
+        equal = (a == b) | (np.isnan(a) & np.isnan(b))
+        # An entry of ours that became infinite in the file's type has overflowed: that is not a rounded number.
+        equal[at] &= np.isfinite(b[at]) | ~np.isfinite(ours.data)
+        differs = ~equal & ~(np.abs(_as_double(a) - _as_double(b)) <= tolerance)
+    return stored[differs] // width, stored[differs] % width, a[differs], b[differs]
 
 
-def rounded(ours: np.dtype[Any], theirs: np.dtype[Any]) -> np.dtype[Any]:
-    """The type in which our entries are compared: that of a file of floats that has fewer digits."""
+def compared_dtype(ours: np.dtype[Any], theirs: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which our entries are compared: that of a file of floats which has fewer digits, or ours."""
     if theirs.kind not in "fc" or (np.can_cast(ours, theirs) and not (ours.kind in "iu" and ours.itemsize == 8)):
         return ours
     return np.result_type(theirs, np.complex64) if ours.kind == "c" else theirs
 
 
-def _double(values: AnyArray) -> AnyArray:
+def _as_double(values: AnyArray) -> AnyArray:
+    """Return numbers in double precision."""
     return values.astype(complex if values.dtype.kind == "c" else float)
 
 
-def reading(file: Any, op: ConvOperator, given: dict[str, Any], tolerance: float) -> str | None:
-    """Other options, as few as possible, with which the matrix would be the file's; in words."""
+def explain_difference(file: Any, op: ConvOperator, options: dict[str, Any], tolerance: float) -> Explanation | None:
+    """Return the smallest change of options with which the matrix equals the file's, or None if there is none."""
     transposed = file.T if isinstance(file, np.ndarray) else file.T.tocsr()
-    for names, turn, changed in _variants(op, given):
-        try:
-            other = operator(changed.pop("kernel"), changed)
-        except ConvmtxError:
-            continue
-        matrix = transposed if turn else file
-        if tuple(matrix.shape) != other.shape:
-            continue
-        order = changed.get("order", "C")
-        probe = np.unique(np.linspace(0, other.shape[0] - 1, _PROBE).astype(int))
-        if (
-            len(_differing(matrix, other, order, probe, tolerance)[0])
-            or compared(matrix, other, order, tolerance).count
-        ):
-            continue
-        whole = f"the matrix with {' '.join(names)}" if names else "the matrix"
-        return f"the transpose of {whole}" if turn else whole
+    for explanation in _explanations(op, options):
+        matrix = transposed if explanation.is_transposed else file
+        if _fits(matrix, explanation.options, tolerance):
+            return explanation
     return None
 
 
-def _variants(op: ConvOperator, given: dict[str, Any]) -> Iterator[tuple[list[str], bool, dict[str, Any]]]:
-    """Changes of the options, the fewest first: how they are written, whether to transpose, and the options."""
-    plain = op.kernel.ndim == len(op.in_shape)
-    channels = given.get("channels", "last")
-    base = {**given, "kernel": op.kernel} | ({} if plain else {"groups": op.geometry.groups})
-    choices: dict[str, list[Any]] = {
-        "flip": [None, not given.get("flip", False)],
-        "order": [None, "C" if given.get("order") == "F" else "F"],
-        "turn": [None, True],
-        "channels": [None] if plain else [None, "last" if channels == "first" else "first"],
-        "padding": [None, *(name for name in ("valid", "same", "same_lower", "full") if name != given.get("padding"))],
-        "boundary": [None, *([] if "transpose" in given else ("zero", "wrap", "reflect", "symmetric", "edge"))],
+def _fits(matrix: Any, options: dict[str, Any], tolerance: float) -> bool:
+    """Return whether a matrix is that of the convolution with these options."""
+    try:
+        op = build_convolution(options["kernel"], options)
+    except ConvmtxError:  # these options do not fit this kernel and input
+        return False
+    if tuple(matrix.shape) != op.shape:
+        return False
+    order = options.get("order", "C")
+    probe = np.unique(np.linspace(0, op.shape[0] - 1, _PROBE).astype(int))
+    if len(_differing_entries(matrix, op, order, probe, tolerance)[0]):
+        return False
+    return compare(matrix, op, order, tolerance) is None
+
+
+def _explanations(op: ConvOperator, options: dict[str, Any]) -> Iterator[Explanation]:
+    """Yield every change of up to `_CHANGES` options, those that change fewest first."""
+    has_channels = op.kernel.ndim > len(op.in_shape)
+    base = {**options, "kernel": op.kernel} | ({"groups": op.geometry.groups} if has_channels else {})
+    base["flip"] = "flip" in options
+    values: dict[str, tuple[Any, ...]] = {
+        "flip": (True, False),
+        "order": ("C", "F"),
+        "transposed": (True,),
+        "channels": ("last", "first") if has_channels else (),
+        "padding": PADDINGS,
+        "boundary": () if "transpose" in options else ("zero", "wrap", "reflect", "symmetric", "edge"),
     }
-    every = [dict(zip(choices, each, strict=True)) for each in product(*choices.values())]
-    counts = [sum(value is not None for value in each.values()) for each in every]
-    for count, each in sorted(zip(counts, every, strict=True), key=lambda pair: pair[0]):
-        if not 0 < count <= _CHANGES:
-            continue
-        wanted = {name: value for name, value in each.items() if value is not None}
-        turn = wanted.pop("turn", False)
-        names = [_written(name, value) for name, value in wanted.items()]
-        changed = base | wanted
-        if not changed.get("flip", True):
-            del changed["flip"]
-        if "channels" in wanted:
-            _rearrange(changed, wanted["channels"] == "first")
-        yield names, turn, changed
+    current = {"order": "C", "channels": "last", "padding": "valid", "boundary": "zero", **base}
+    choices = [[None, *(value for value in tried if value != current.get(name))] for name, tried in values.items()]
+    combinations = [
+        {name: value for name, value in zip(values, choice, strict=True) if value is not None}
+        for choice in product(*choices)
+    ]
+    for changes in sorted(combinations, key=len):
+        if 0 < len(changes) <= _CHANGES:
+            yield _explanation(base, changes)
 
 
-def _written(name: str, value: Any) -> str:
+def _explanation(base: dict[str, Any], changes: dict[str, Any]) -> Explanation:
+    """Return the options with these changes."""
+    is_transposed = changes.pop("transposed", False)
+    options = base | changes
+    if "channels" in changes:
+        _move_channels(options)
+    written = tuple(_write_option(name, value) for name, value in changes.items())
+    return Explanation(options, is_transposed, written)
+
+
+def _write_option(name: str, value: Any) -> str:
+    """Return an option as it is written on the command line."""
     if name == "flip":
         return "--flip" if value else "no --flip"
-    return f"--{name} {value}" + (" (of a kernel and an input rearranged so)" if name == "channels" else "")
+    return f"--{name} {value}" + (" (and kernel and input rearranged accordingly)" if name == "channels" else "")
 
 
-def _rearrange(changed: dict[str, Any], first: bool) -> None:
-    """Move the channels of kernel and input to the other end; the convolution stays the same."""
-    axes = list(range(changed["kernel"].ndim))
-    shape = changed["input"]
-    if first:
-        changed["kernel"] = changed["kernel"].transpose(axes[-1], axes[-2], *axes[:-2])
-        changed["input"] = (shape[-1], *shape[:-1])
-    else:
-        changed["kernel"] = changed["kernel"].transpose(*axes[2:], 1, 0)
-        changed["input"] = (*shape[1:], shape[0])
+def _move_channels(options: dict[str, Any]) -> None:
+    """Move the channels of kernel and input to the end that the options name; the convolution stays the same."""
+    kernel, shape = options["kernel"], options["input"]
+    if options["channels"] == "first":  # (*k, C, F) -> (F, C, *k)
+        options["kernel"] = kernel.transpose(-1, -2, *range(kernel.ndim - 2))
+        options["input"] = (shape[-1], *shape[:-1])
+    else:  # (F, C, *k) -> (*k, C, F)
+        options["kernel"] = kernel.transpose(*range(2, kernel.ndim), 1, 0)
+        options["input"] = (*shape[1:], shape[0])

@@ -1,4 +1,4 @@
-"""Reports of commands: lines as they go or one JSON object at the end, and one line on stderr when they fail."""
+"""What a command prints: lines as it goes or one JSON object at the end, and one line on stderr if it fails."""
 
 from __future__ import annotations
 
@@ -14,111 +14,105 @@ import numpy as np
 
 from convmtx.errors import ConvmtxError
 
-#: Characters of a complaint: half a screen.
+#: Most characters of an error: half a screen of 80 columns and 25 lines.
 _LONGEST = 1000
 
 
 class CommandError(ConvmtxError):
-    """A request on the command line that cannot be done; the message is the line that the user reads."""
-
-
-class UsageError(ConvmtxError):
-    """A command line that cannot be parsed; the message is the parser's."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "", "")
-        self.reason = message
+    """A request on the command line that cannot be carried out; the message is the line that the user reads."""
 
 
 class Report:
-    """Lines on stdout, or with ``json`` nothing but one object, when the command has succeeded or compared."""
+    """Lines on stdout; or, if ``json``, only one object when the command has ended."""
 
     def __init__(self, json: bool) -> None:
         self._json = json
         self._facts: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
-        """Print at once. When the reader of a pipe has gone, the work that was asked for goes on without it."""
+        """Print lines at once. If the reader of a pipe has gone, the command continues without it."""
         if not self._json:
             for line in text.split("\n"):
                 _print(line)
 
     def put(self, **facts: Any) -> None:
-        """Members of the JSON object."""
+        """Add members to the JSON object."""
         self._facts.update(facts)
 
     def close(self) -> None:
-        """Print the object, if one was asked for."""
+        """Print the JSON object, if one was requested."""
         if self._json:
-            _print(json.dumps(plain(self._facts), allow_nan=False))
+            _print(json.dumps(to_json(self._facts), allow_nan=False))
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: arrays and tuples as lists, complex numbers as pairs.
+def to_json(value: Any) -> Any:
+    """Return a value as JSON can represent it: arrays and tuples as lists, complex numbers as pairs.
 
-    Numbers that JSON has not become the strings "nan", "inf" and "-inf", which ``float`` of Python reads back.
+    NaN and infinities become the strings "nan", "inf" and "-inf", which ``float`` of Python reads back.
     """
     if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): to_json(member) for key, member in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_json(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_json(entry) for entry in value]
     if isinstance(value, complex):
-        return [plain(value.real), plain(value.imag)]
+        return [to_json(value.real), to_json(value.imag)]
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return str(value) if isinstance(value, Path) else value
 
 
-def certified(found: Any) -> dict[str, Any]:
-    """A result of `convmtx.spectra` as facts."""
+def certified_facts(result: Any) -> dict[str, Any]:
+    """Return a `convmtx.Certified` as members of a JSON object."""
     names = ("value", "lower", "upper", "kind", "method")
-    return {name: getattr(found, name) for name in names}
+    return {name: getattr(result, name) for name in names}
 
 
-def known(found: Any) -> str:
-    """A number and how it is known, in a line."""
-    if found.kind == "exact":
-        return f"{float(found):.8g} (exact: {found.method})"
-    ends = f"at most {found.upper:.8g}" if found.kind == "upper" else f"{found.lower:.8g} to {found.upper:.8g}"
-    return f"{ends} ({found.kind}: {found.method})"
+def describe_certified(result: Any) -> str:
+    """Return a `convmtx.Certified` of one number in a line: the number, how certain it is, and the method."""
+    if result.kind == "exact":
+        return f"{float(result):.8g} (exact: {result.method})"
+    bounds = f"at most {result.upper:.8g}" if result.kind == "upper" else f"{result.lower:.8g} to {result.upper:.8g}"
+    return f"{bounds} ({result.kind}: {result.method})"
 
 
-def watched() -> bool:
-    """Whether somebody looks at stderr, and there is something to draw a bar with."""
+def can_show_progress() -> bool:
+    """Return whether stderr is a terminal, and tqdm is there to draw a bar."""
     return sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
-def complain(message: str) -> None:
-    """One line on stderr, which may be closed, or missing altogether."""
+def print_error(message: str) -> None:
+    """Print one line on stderr, unless it is closed or missing."""
     with contextlib.suppress(OSError, AttributeError):
-        line = _shown(" ".join(message[:_LONGEST].splitlines()))
+        line = _printable(" ".join(message[:_LONGEST].splitlines()))
         sys.stderr.write(f"convmtx: {line}{'...' if len(message) > _LONGEST else ''}\n")
 
 
-def settle() -> None:
-    """Flush what argparse has printed; what cannot be flushed must not fail again when Python exits."""
+def flush_output() -> None:
+    """Flush stdout; if that fails, drop what is left, or Python would fail again when it exits."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        _mute()
+        _drop_output()
 
 
-def _shown(text: str) -> str:
-    """Names come from files, and may hold what moves a terminal's cursor."""
+def _printable(text: str) -> str:
+    """Escape control characters: names come from files, and a terminal would follow them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print(line: str) -> None:
+    """Print a line in the encoding of stdout, with escapes for characters that it does not have."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    printable = _shown(line).encode(encoding, "backslashreplace").decode(encoding)
+    encodable = _printable(line).encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(printable, flush=True)
+        print(encodable, flush=True)
     except BrokenPipeError:
-        _mute()
+        _drop_output()
 
 
-def _mute() -> None:
+def _drop_output() -> None:
+    """Let stdout end in nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,1 +1,1 @@
-"""One file for each command: its arguments, and what it does, by calls of public functions."""
+"""One file for each command: its texts, its arguments, and what it runs, which are calls of exported functions."""

@@ -1,28 +1,27 @@
-"""``convmtx check``: whether a matrix in a file is that of a kernel, and where it first is not."""
+"""``convmtx check``: compare a matrix in a file with the matrix of a kernel."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, number
-from convmtx.cli.comparing import Difference, compared, reading, rounded
-from convmtx.cli.kernels import located
-from convmtx.cli.matrices import SUFFIXES, read_matrix
+from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
+from convmtx.cli.comparison import Difference, compare, compared_dtype, explain_difference
+from convmtx.cli.formats.matrices import READ_SUFFIXES, read_matrix
+from convmtx.cli.formats.source import Source, locate
+from convmtx.cli.parser import Command, Parser, number
 from convmtx.cli.report import CommandError, Report
 from convmtx.maps.convolution import ConvOperator
+from convmtx.typing import Order
 
-HELP = "compare a matrix file with the matrix of a kernel"
-DESCRIPTION = "Whether a matrix in a file is that of a kernel, and where it first is not."
-EPILOG = f"""\
+_EPILOG = f"""\
 FILE is .npz (SciPy), .npy (dense), .mtx, .mat (the variable W, or FILE.mat:NAME)
-or .h5 (CSR as AnnData has it). A file of fewer digits than the kernel has is
-compared with the kernel's entries rounded to them. Where the matrices differ,
-other options are tried, and the fewest with which they would be equal are told.
-The exit code is 2 where they differ.
+or .h5 (CSR, as AnnData writes it). If the file has fewer digits than the kernel,
+the kernel's entries are rounded to them. If the matrices differ, check prints the
+first difference, looks for the smallest change of options (at most three) that makes
+them equal and prints it, and the exit code is 2.
 
 {KERNELS}
 examples:
@@ -34,71 +33,89 @@ examples:
 {JSON}"""
 
 
-def _file() -> argparse.ArgumentParser:
-    """A parent by itself, for it comes before the kernel."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("file", metavar="FILE", help="the matrix: " + " ".join(SUFFIXES))
+def _file() -> Parser:
+    """Return a parser of the file, which comes before the kernel."""
+    parser = Parser(add_help=False)
+    parser.add_argument("file", metavar="FILE", help="the matrix: " + " ".join(READ_SUFFIXES))
     return parser
 
 
-PARENTS = (_file(), convolution())
-
-
-def add(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how matrices are compared."""
-    parser.add_argument(
-        "--order", type=str.upper, choices=("C", "F"), help="how arrays are flattened: row-major (default) or not"
+    add = parser.add_argument
+    add("--order", type=str.upper, choices=("C", "F"),
+        help="how arrays are flattened. C: row-major (default); F: column-major, as in MATLAB")  # fmt: skip
+    add(
+        "--tolerance",
+        metavar="T",
+        type=number,
+        default=0.0,
+        help="entries that differ by at most T are equal (default: 0)",
     )
-    parser.add_argument("--tolerance", metavar="T", type=number, default=0.0,
-                        help="differences of entries up to T count as none (default: 0)")  # fmt: skip
 
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
-    """Compare shapes, then entries; tell what differs."""
-    given = vars(options)
+    """Compare shapes, then entries; report the first difference and what would explain it."""
     if options.tolerance < 0:
-        raise CommandError(f"--tolerance {options.tolerance}", "Wanted at least 0", "Give it so")
-    source = replace(located(options.file, SUFFIXES), what="matrix")
-    op = asked(options, report)
-    if op.dtype == np.float16:  # of which SciPy has no sparse arrays
+        raise CommandError(f"--tolerance {options.tolerance}", "Wanted at least 0", "Leave it out for 0")
+    source = locate(options.file, READ_SUFFIXES, "matrix")
+    op = read_convolution(options, report)
+    if op.dtype == np.float16:  # SciPy has no sparse arrays of them
         op = op.with_kernel(op.kernel.astype(np.float32))
-    file = read_matrix(source)
-    if source.suffix == ".mtx" and op.dtype in (np.float32, np.complex64) and file.dtype.kind in "fc":
-        # Its decimals are as many as tell numbers of single precision apart.
-        file = file.astype(np.complex64 if file.dtype.kind == "c" else np.float32)
-    if tuple(file.shape) == op.out_shape + op.in_shape:  # the tensor of a dense file
-        file = file.reshape(op.shape)
-    report.say(
-        f"file {options.file}, {file.shape} {file.dtype}, {'dense' if isinstance(file, np.ndarray) else 'sparse'}"
-    )
-    order, alike = given.get("order", "C"), tuple(file.shape) == op.shape
-    found = compared(file, op, order, options.tolerance) if alike else None
-    equal = found is not None and not found.count
-    digits = rounded(op.dtype, file.dtype)
-    kept = np.array_equal(op.kernel.astype(digits).astype(op.dtype), op.kernel, equal_nan=True)
-    to = None if kept else str(digits)
-    report.put(file=options.file, equal=equal, shape=op.shape, file_shape=file.shape, rounded_to=to)
-    if equal:
-        report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {to}" if to else ""))
+    file = _read(source, op)
+    form = "dense" if isinstance(file, np.ndarray) else "sparse"
+    report.say(f"file {options.file}, {file.shape} {file.dtype}, {form}")
+    order, has_same_shape = vars(options).get("order", "C"), tuple(file.shape) == op.shape
+    difference = compare(file, op, order, options.tolerance) if has_same_shape else None
+    is_equal = has_same_shape and difference is None
+    rounded_to = _rounded_to(op, file)
+    report.put(file=options.file, equal=is_equal, shape=op.shape, file_shape=file.shape, rounded_to=rounded_to)
+    if is_equal:
+        report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {rounded_to}" if rounded_to else ""))
         return None
-    _tell(report, op, order, file, found)
-    other = reading(file, op, given, options.tolerance) if file.ndim == 2 else None
-    report.put(reading=other)
-    if other:
-        report.say(f"the file is {other}")
+    if difference is None:
+        report.say(f"the file's shape is {tuple(file.shape)}, and that of the matrix {op.shape}")
+    else:
+        _report_difference(report, op, order, difference)
+    explanation = explain_difference(file, op, vars(options), options.tolerance) if file.ndim == 2 else None
+    report.put(reading=None if explanation is None else str(explanation))
+    if explanation is not None:
+        report.say(f"the file is {explanation}")
     return f"check: {options.file} is not the matrix of {options.kernel}"
 
 
-def _tell(report: Report, op: ConvOperator, order: Any, file: Any, found: Difference | None) -> None:
-    if found is None or found.first is None:
-        report.say(f"the file's shape is {tuple(file.shape)}, and that of the matrix {op.shape}")
-        return
-    row, column, theirs, ours = found.first
-    output, place = (tuple(int(j) for j in np.unravel_index(flat, shape, order))
-                     for flat, shape in ((row, op.out_shape), (column, op.in_shape)))  # fmt: skip
-    report.say(f"first difference: row {row} = output {output}, column {column} = input {place}: "
+def _read(source: Source, op: ConvOperator) -> Any:
+    """Read the matrix, in the type that its decimals stand for and as two axes."""
+    file = read_matrix(source)
+    # A .mtx file has as many decimals as distinguish numbers of single precision, and they are read as doubles.
+    if source.suffix == ".mtx" and op.dtype in (np.float32, np.complex64) and file.dtype.kind in "fc":
+        file = file.astype(np.complex64 if file.dtype.kind == "c" else np.float32)
+    is_tensor = tuple(file.shape) == op.out_shape + op.in_shape
+    return file.reshape(op.shape) if is_tensor else file
+
+
+def _rounded_to(op: ConvOperator, file: Any) -> str | None:
+    """Return the type to which the kernel has to be rounded to be compared with the file, if that changes it."""
+    dtype = compared_dtype(op.dtype, file.dtype)
+    is_exact = np.array_equal(op.kernel.astype(dtype).astype(op.dtype), op.kernel, equal_nan=True)
+    return None if is_exact else str(dtype)
+
+
+def _report_difference(report: Report, op: ConvOperator, order: Order, difference: Difference) -> None:
+    """Report the first entry that differs, and how many there are."""
+    row, column, theirs, ours = difference.first
+    output, position = (tuple(int(j) for j in np.unravel_index(flat, shape, order))
+                        for flat, shape in ((row, op.out_shape), (column, op.in_shape)))  # fmt: skip
+    report.say(f"first difference: row {row} = output {output}, column {column} = input {position}: "
                f"the file has {theirs}, the kernel gives {ours}")  # fmt: skip
-    count = f"{found.count} entries differ" if found.count > 1 else "1 entry differs"
-    report.say(f"{count}, by {found.largest:.3g} at most")
-    first = {"row": row, "output": output, "column": column, "input": place, "file": theirs, "kernel": ours}
-    report.put(first=first, differing=found.count, largest_difference=found.largest)
+    count = f"{difference.count} entries differ" if difference.count > 1 else "1 entry differs"
+    report.say(f"{count}, by at most {difference.largest:.3g}")
+    first = {"row": row, "output": output, "column": column, "input": position, "file": theirs, "kernel": ours}
+    report.put(first=first, differing=difference.count, largest_difference=difference.largest)
+
+
+COMMAND = Command(
+    "compare a matrix file with the matrix of a kernel",
+    "Compare a matrix in a file with the matrix of a kernel, and show where they differ.",
+    _EPILOG, add_arguments, run, (_file(), convolution_arguments()),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""``convmtx demo``: three matrices of a photograph, checked and drawn."""
+"""``convmtx demo``: the matrices of three convolutions of a photograph, checked and drawn."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from convmtx import demo
-from convmtx.cli.arguments import integer
+from convmtx.cli.parser import Command, integer
 from convmtx.cli.report import Report
 from convmtx.files import check_target, replace_file
 
-HELP = "matrices of a photograph, checked and drawn"
-DESCRIPTION = "Three convolutions of a photograph as matrices: built, timed, checked and drawn."
-EPILOG = """\
+_EPILOG = """\
 examples:
     convmtx demo
     convmtx demo --size 64 --picture demo.png
 """
-PARENTS = ()
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where the picture goes, and how large it is."""
     parser.add_argument("--picture", metavar="PATH", type=Path, default=Path("convmtx-demo.png"),
                         help="PNG file to write (default: %(default)s)")  # fmt: skip
@@ -30,14 +27,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
-    """Run the demo, write its picture, and tell of checks that failed."""
+    """Run the demo, write its picture, and report checks that failed."""
     target = check_target(options.picture, (".png",))
     outcome = demo.run(options.size, report.say)
     with replace_file(target) as file:
         file.write(outcome.picture)
     report.say(f"picture: {options.picture}")
     checks = {
-        name: [asdict(each) | {"passed": each.passed} for each in found] for name, found in outcome.checks.items()
+        name: [asdict(check) | {"passed": check.passed} for check in checks] for name, checks in outcome.checks.items()
     }
     report.put(checks=checks, failed=outcome.failed, picture=options.picture)
     return f"demo: failed checks: {'; '.join(outcome.failed)}" if outcome.failed else None
+
+
+COMMAND = Command(
+    "check and draw the matrices of three convolutions of a photograph",
+    "Build the matrices of three convolutions of a photograph; time, check and draw them.",
+    _EPILOG, add_arguments, run,
+)  # fmt: skip

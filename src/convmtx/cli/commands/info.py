@@ -1,4 +1,4 @@
-"""``convmtx info``: what a convolution is, what its forms weigh, and how large its norm can be."""
+"""``convmtx info``: sizes of a convolution and its forms, how it is applied, and a bound of its norm."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import argparse
 from dataclasses import asdict
 
 import convmtx as cm
-from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
-from convmtx.cli.report import Report, certified, known
+from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
+from convmtx.cli.parser import Command
+from convmtx.cli.report import Report, certified_facts, describe_certified
 from convmtx.errors import ConvmtxError
 from convmtx.maps.convolution import ConvOperator
 
-HELP = "what a convolution is: sizes, forms, engine, norm"
-DESCRIPTION = "Sizes, bytes of the forms, how it is applied and why, adjoint, a bound of the norm."
-EPILOG = f"""\
+_EPILOG = f"""\
 {KERNELS}
 examples:
     convmtx info gaussian:9:2 --input 512,512 --padding same --boundary reflect
@@ -21,30 +20,36 @@ examples:
     convmtx info sobel --input 64,64 --measure
 
 {JSON}"""
-PARENTS = (convolution(),)
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Whether to measure."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add whether to measure."""
     parser.add_argument("--measure", action="store_true", default=False, help="time each engine that can apply it")
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """Ask the operator and tell."""
-    op = asked(options, report)
+    """Report what the operator says about itself, and a bound of its norm."""
+    op = read_convolution(options, report)
     explanation = op.explain(options.measure)
     toeplitz = op.geometry.toeplitz
     adjoint = op.H
     try:
         bound = cm.norm_bound(op)
-        norm, told = certified(bound), known(bound)
+        norm, norm_text = certified_facts(bound), describe_certified(bound)
     except (ConvmtxError, MemoryError) as error:
-        norm, told = None, f"not known ({error})"
+        norm, norm_text = None, f"not known ({error})"
     report.say(str(explanation))
-    report.say("a strided view of the kernel among zeros: " + (
-        "yes, tensor_view()" if toeplitz else "none, for the boundary folds taps onto the array"))  # fmt: skip
+    view = "yes, tensor_view()" if toeplitz else "no, because the boundary folds taps onto the array"
+    report.say(f"can be a strided view of the kernel among zeros: {view}")
     convolves = isinstance(adjoint, ConvOperator)
-    report.say(f"adjoint: {'a convolution again' if convolves else 'no convolution'}, {type(adjoint).__name__}")
-    report.say(f"2-norm: {told}")
+    report.say(f"adjoint: {'a convolution again' if convolves else 'not a convolution'}, {type(adjoint).__name__}")
+    report.say(f"2-norm: {norm_text}")
     report.put(explanation=asdict(explanation), nnz=op.nnz, toeplitz=toeplitz,
                adjoint_is_convolution=convolves, norm=norm)  # fmt: skip
+
+
+COMMAND = Command(
+    "print sizes, forms, engine, adjoint and norm of a convolution",
+    "Print sizes, bytes of the forms, how it is applied and why, adjoint, norm bound.",
+    _EPILOG, add_arguments, run, (convolution_arguments(),),
+)  # fmt: skip

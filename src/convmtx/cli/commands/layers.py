@@ -1,4 +1,4 @@
-"""``convmtx layers``: the linear layers of a network in a file, as maps."""
+"""``convmtx layers``: a table of the linear layers of an ONNX model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 
 import convmtx as cm
 from convmtx import memory
-from convmtx.cli.arguments import JSON, integers
-from convmtx.cli.report import Report, certified, watched
+from convmtx.cli.arguments import JSON
+from convmtx.cli.parser import Command, integers
+from convmtx.cli.report import Report, can_show_progress, certified_facts
 from convmtx.errors import ConvmtxError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import AlongAxis
@@ -21,51 +22,48 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.typing import Shape
 
-HELP = "a table of the linear layers of an ONNX model"
-DESCRIPTION = "The linear nodes of an ONNX model: shapes, entries, norm, bytes (extra onnx)."
-EPILOG = f"""\
-The norm is an upper bound, and for maps that are no single convolution, or with
---norm interval, the norm itself: its upper end is in the table, and both ends are
-in the JSON object. With --norm none it is left out, which is quickest. Bytes are
-those of the sparse matrix (CSR) and of the node's constants that are weights, in
-the type that they are stored in. Nodes that could be linear maps and are none are
-named with the reason; the JSON object names all others too.
+_EPILOG = f"""\
+The norm of a convolution is an upper bound. With --norm interval, and for maps that
+are not a single convolution, it is the norm itself: the table has the upper end of
+its interval, the JSON object both ends. --norm none leaves it out, which is fastest.
+The columns csr and weights are bytes: of the sparse matrix, and of the weights as
+they are stored. Nodes of a linear type that could not be converted are listed with
+the reason; nodes of other types are counted, and listed in the JSON object.
 
 examples:
     convmtx layers model.onnx --shape x=1,3,16,16
     convmtx layers model.onnx --shape x=1,3,16,16 --norm interval --json
 
 {JSON}"""
-PARENTS = ()
 _HEADS = ("node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name")
-#: Characters of a name in the table.
+#: Most characters of a name in the table.
 _LONGEST = 80
-#: What is said of nodes of all other kinds, which the table counts.
-_UNKNOWN = "not among the nodes that are converted"
-#: Rows times columns of a map of several factors whose entries are counted by making them.
+#: Most rows times columns of a map whose entries are counted by making its matrix.
 _SMALL = 10_000_000
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """The model, and what is worked out of it."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, and what is computed for it."""
     parser.add_argument("model", metavar="MODEL.onnx", type=Path)
-    parser.add_argument("--shape", metavar="NAME=1,3,224,224", type=_named, action="append", default=[],
-                        help="shape of an input whose sizes the model leaves open, batch included")  # fmt: skip
-    parser.add_argument("--norm", choices=("bound", "interval", "none"), default="bound", help="(default: bound)")
+    parser.add_argument("--shape", metavar="NAME=1,3,224,224", type=_named_shape, action="append", default=[],
+                        help="shape, with batch, of an input whose sizes the model leaves open")  # fmt: skip
+    parser.add_argument("--norm", type=str.lower, choices=("bound", "interval", "none"), default="bound",
+                        help="how norms are computed (default: bound)")  # fmt: skip
 
 
-def _named(text: str) -> tuple[str, Shape]:
-    name, found, sizes = text.rpartition("=")
-    if not found or not name:
+def _named_shape(text: str) -> tuple[str, Shape]:
+    """Read the name of an input and its sizes, such as x=1,3,224,224."""
+    name, equals, sizes = text.rpartition("=")
+    if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not a name and sizes such as x=1,3,224,224")
     return name, integers(sizes)
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """One line for each layer, as a table when all are there."""
+    """Print one line for each layer, as a table when all of them are known."""
     model = cm.from_onnx(options.model, dict(options.shape) or None)
     rows: list[dict[str, Any]] = []
-    with show_progress(watched(), "layers", len(model.layers)) as bar:
+    with show_progress(can_show_progress(), "layers", len(model.layers)) as bar:
         for name, layer in model.layers.items():
             rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
                          "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip
@@ -82,33 +80,33 @@ def run(options: argparse.Namespace, report: Report) -> None:
             report.say(f"  {row['output']}: no norm ({row['no_norm']})")
         if row["widened"]:
             report.say(f"  {row['output']}: weights of {', '.join(row['widened'])}, in a wider type without rounding")
-    report.say(f"{len(rows)} maps; {len(skipped)} nodes are none")
-    others = Counter(reason.partition(":")[0] for reason in skipped.values() if _UNKNOWN in reason)
-    if others:
-        report.say("  not converted: " + ", ".join(f"{count} {node}" for node, count in others.most_common()))
+    report.say(f"{len(rows)} nodes converted, {len(skipped)} skipped")
+    if model.other_nodes:
+        counts = Counter(model.other_nodes.values()).most_common()
+        report.say("  not converted: " + ", ".join(f"{count} {node}" for node, count in counts))
     for name, reason in skipped.items():
-        if _UNKNOWN not in reason:
+        if name not in model.other_nodes:
             report.say(f"  {name}: {reason}")
 
 
 def _facts(op: LinearMap, norm: str) -> dict[str, Any]:
-    """Shapes, sizes and the norm of a map."""
-    nnz, item = _entries(op), op.dtype.itemsize
+    """Return shapes, sizes and the norm of a map."""
+    nnz, item = _count_entries(op), op.dtype.itemsize
     index = 4 if nnz is None or max(nnz, *op.shape) < 1 << 31 else 8
     csr = None if nnz is None else nnz * (item + index) + (op.shape[0] + 1) * index
-    known, reason = None, None
+    norm_facts, reason = None, None
     if norm != "none":
         try:
             convolves = norm == "bound" and isinstance(op, ConvOperator)
-            known = certified(cm.norm_bound(cast("ConvOperator", op)) if convolves else cm.norm(op))
+            norm_facts = certified_facts(cm.norm_bound(cast("ConvOperator", op)) if convolves else cm.norm(op))
         except (ConvmtxError, MemoryError) as error:
             reason = str(error)
-    return {"in_shape": op.in_shape, "out_shape": op.out_shape, "nnz": nnz, "norm": known, "no_norm": reason,
+    return {"in_shape": op.in_shape, "out_shape": op.out_shape, "nnz": nnz, "norm": norm_facts, "no_norm": reason,
             "csr_bytes": csr}  # fmt: skip
 
 
-def _entries(op: LinearMap) -> int | None:
-    """Stored entries of the matrix; None where it takes the matrix to know, and that is large."""
+def _count_entries(op: LinearMap) -> int | None:
+    """Count the stored entries of the matrix; return None if a large matrix would have to be made for that."""
     if isinstance(op, ConvOperator):
         return op.nnz
     if isinstance(op, AlongAxis):
@@ -117,7 +115,7 @@ def _entries(op: LinearMap) -> int | None:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A line of the table."""
+    """Return a line of the table."""
     norm, csr = row["norm"], row["csr_bytes"]
     return (
         row["node"], *("x".join(map(str, row[name])) for name in ("in_shape", "out_shape")),
@@ -125,3 +123,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         norm["kind"] if norm else "-", "?" if csr is None else memory.human(csr),
         memory.human(row["weight_bytes"]), row["output"][:_LONGEST], row["name"][:_LONGEST] or "-",
     )  # fmt: skip
+
+
+COMMAND = Command(
+    "list the linear layers of an ONNX model",
+    "List the linear nodes of an ONNX model: shapes, entries, norm, bytes (extra onnx).",
+    _EPILOG, add_arguments, run,
+)  # fmt: skip

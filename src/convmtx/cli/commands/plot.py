@@ -1,4 +1,4 @@
-"""``convmtx plot``: a picture of a convolution, to a file."""
+"""``convmtx plot``: draw a picture of a convolution and write it to a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import convmtx as cm
-from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer, integers
+from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
+from convmtx.cli.parser import Command, Parser, integer, integers
 from convmtx.cli.report import CommandError, Report
 from convmtx.extras import needed
 from convmtx.files import check_target, replace_file
@@ -16,15 +17,14 @@ from convmtx.maps.convolution import ConvOperator
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HELP = "a picture of the matrix, a row, the kernel, the spectrum, the symbol or the costs"
-DESCRIPTION = "A picture of a convolution, written to a file (extra plot)."
-EPILOG = f"""\
-What is drawn:
-  matrix     the pattern, each tap in its own colour; large ones by how full parts are
-  row        what one output reads of the input
+_EPILOG = f"""\
+KIND is what is drawn:
+  matrix     the entries, each tap in its own colour; of a large matrix how full its
+             parts are
+  row        the inputs that one output reads, and their weights
   kernel     the taps
-  spectrum   singular values
-  symbol     what each frequency is multiplied with
+  spectrum   the singular values
+  symbol     the factor by which each frequency is multiplied
   cost       bytes and times of the forms
 
 {KERNELS}
@@ -37,61 +37,66 @@ examples:
 
 {JSON}"""
 _KINDS = ("matrix", "row", "kernel", "spectrum", "symbol", "cost")
-#: Options that mean something for one kind alone.
-_OWN = {"at": "row", "values": "matrix", "k": "spectrum"}
+#: Options that only one kind has.
+_KIND_OF_OPTION = {"at": "row", "values": "matrix", "k": "spectrum"}
 
 
-def _kind() -> argparse.ArgumentParser:
-    """A parent by itself, for it comes before the kernel."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("kind", metavar="KIND", choices=_KINDS, help=", ".join(_KINDS))
+def _kind() -> Parser:
+    """Return a parser of the kind, which comes before the kernel."""
+    parser = Parser(add_help=False)
+    parser.add_argument("kind", metavar="KIND", type=str.lower, choices=_KINDS, help=", ".join(_KINDS))
     return parser
 
 
-PARENTS = (_kind(), convolution())
-
-
-def add(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how it is drawn, and where to."""
     add = parser.add_argument
     add("-o", "--output", metavar="FILE", type=Path, required=True, help=".png, .svg or .pdf file to write")
-    add("--at", metavar="3,4", type=integers, help="the output of a row: its coordinates, or its number "
+    add("--at", metavar="3,4", type=integers, help="the output whose row is drawn: its coordinates, or its number "
         "(default: the middle one)")  # fmt: skip
     add("--values", action="store_true", help="write the entries into the cells of a matrix")
     add("-k", metavar="K", type=integer, help="how many singular values (default: all)")
-    add("--dark", action="store_true", help="light on dark")
+    add("--dark", action="store_true", help="draw on a dark background")
 
 
 def run(options: argparse.Namespace, report: Report) -> None:
-    """Draw on a figure that no window knows of."""
-    path, given = options.output, vars(options)
+    """Draw on a figure that has no window."""
+    path = options.output
     target = check_target(path, (".png", ".svg", ".pdf"))
-    for name, kind in _OWN.items():
-        if name in given and options.kind != kind:
+    for name, kind in _KIND_OF_OPTION.items():
+        if name in options and options.kind != kind:
             got, wanted = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
             raise CommandError(got, wanted, "Leave it out")
     needed("matplotlib", "plot")
-    op = asked(options, report)
+    op = read_convolution(options, report)
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    with style.context("dark_background" if "dark" in given else "default"):
+    with style.context("dark_background" if "dark" in options else "default"):
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-        _draw(op, given, figure.add_subplot())
+        _draw(op, vars(options), figure.add_subplot())
         with replace_file(target) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     report.say(f"{path} written")
     report.put(output=path, kind=options.kind)
 
 
-def _draw(op: ConvOperator, given: dict[str, Any], ax: Axes) -> None:
-    kind = given["kind"]
+def _draw(op: ConvOperator, options: dict[str, Any], ax: Axes) -> None:
+    """Draw what the kind names."""
+    kind = options["kind"]
     if kind == "row":
-        at = given.get("at", tuple(n // 2 for n in op.out_shape))
+        at = options.get("at", tuple(n // 2 for n in op.out_shape))
         cm.plot.row(op, at[0] if len(at) == 1 else at, ax)
     elif kind == "matrix":
-        cm.plot.matrix(op, ax, values="values" in given)
+        cm.plot.matrix(op, ax, values="values" in options)
     elif kind == "spectrum":
-        cm.plot.spectrum(op, ax, given.get("k"))
+        cm.plot.spectrum(op, ax, options.get("k"))
     else:
         getattr(cm.plot, kind)(op, ax)
+
+
+COMMAND = Command(
+    "draw the matrix, a row, the kernel, the spectrum, the symbol or the costs",
+    "Draw a picture of a convolution and write it to a file (extra plot).",
+    _EPILOG, add_arguments, run, (_kind(), convolution_arguments()),
+)  # fmt: skip

@@ -1,120 +1,70 @@
-"""Arrays from files that are not trusted: nothing in them is executed, nothing allocated that they only claim."""
+"""Arrays of numbers from files of every format, by suffix; pictures are read as point spread functions."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from io import BytesIO
-from math import prod
-from typing import IO
 
 import numpy as np
 
-from convmtx.cli.matlab import read_mat
-from convmtx.cli.pictures import read_picture
+from convmtx.cli.formats.matlab import read_mat
+from convmtx.cli.formats.npy import read_npy, read_npz
+from convmtx.cli.formats.pictures import FORMATS, read_picture
+from convmtx.cli.formats.source import Source
+from convmtx.cli.formats.tables import read_csv
 from convmtx.cli.report import CommandError
-from convmtx.cli.source import Source
-from convmtx.cli.tables import read_csv
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
-#: Bytes: NumPy reads no header of more than 10 000.
-HEADER = 16_384
+
+def read_array(source: Source) -> AnyArray:
+    """Read an array of numbers into memory, in the machine's byte order."""
+    array = _READERS[source.suffix](source)
+    if array.dtype.kind not in "iufc":
+        raise source.not_numbers(array.dtype)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def npy(source: Source) -> AnyArray:
-    """Read what `numpy.save` wrote."""
-    with source.parsing(), source.path.open("rb") as file:
-        check_header(source, file.read(HEADER), source.size())
-        file.seek(0)
-        return _array(file)
-
-
-def npz(source: Source) -> AnyArray:
-    """Read one array of what `numpy.savez` wrote."""
-    with source.parsing(), zipfile.ZipFile(source.path) as archive:
-        found = members(archive)
-        info = found[source.chosen(found)]
-        check_member(source, archive, info)
-        with archive.open(info) as file:
-            return _array(file)
-
-
-def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Arrays of an .npz file by name."""
-    return {each.filename[:-4]: each for each in archive.infolist() if each.filename.endswith(".npy")}
-
-
-def check_member(source: Source, archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str = "iufc") -> None:
-    """Refuse an array that the archive does not hold, or that grows beyond memory."""
-    with archive.open(info) as file:
-        check_header(source, file.read(HEADER), info.file_size, kinds)
-
-
-def check_header(source: Source, head: bytes, size: int, kinds: str = "iufc") -> None:
-    """Refuse an array whose header tells of other bytes than follow."""
-    if not head.startswith(np.lib.format.MAGIC_PREFIX):
-        raise ValueError("it does not begin as such files do")
-    start = BytesIO(head)
-    version = np.lib.format.read_magic(start)
-    if version not in ((1, 0), (2, 0)):  # 3.0 exists for field names of structured arrays alone
-        told = f"format version {version}"
-        raise ValueError(told)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(start)
-    if dtype.kind not in kinds:
-        raise source.no_numbers("objects" if dtype.hasobject else dtype)
-    claimed, held = prod(shape) * dtype.itemsize, size - start.tell()
-    if claimed != held or min(shape, default=0) < 0:
-        raise source.damaged(f"Its header tells of shape {shape}, {claimed} bytes, and {held} follow")
-    source.fit(shape, dtype.itemsize)
-
-
-def _array(file: IO[bytes]) -> AnyArray:
-    found: AnyArray = np.lib.format.read_array(file, allow_pickle=False)
-    return found
-
-
-def mat(source: Source) -> AnyArray:
-    """One array of a file of MATLAB."""
+def _read_mat(source: Source) -> AnyArray:
+    """Read one array of a file of MATLAB."""
     with source.parsing():
         return np.asarray(read_mat(source))
 
 
-def safetensors(source: Source) -> AnyArray:
-    """One tensor; the library checks that the file is as long as its header says."""
+def _read_safetensors(source: Source) -> AnyArray:
+    """Read one tensor; the library checks that the file is as long as its header claims."""
     library = needed("safetensors", "files")
     with source.parsing(), library.safe_open(source.path, framework="numpy") as file:
-        name = source.chosen(file.keys())
+        name = source.select(file.keys())
         part = file.get_slice(name)
-        kind = part.get_dtype()
-        if kind == "BF16":
-            return _brain_floats(source, name)
-        source.fit(part.get_shape(), 8)
+        if part.get_dtype() == "BF16":
+            return _read_bfloat16(source, name)
+        source.require_memory(part.get_shape(), 8)
         return np.asarray(file.get_tensor(name))
 
 
-def _brain_floats(source: Source, name: str) -> AnyArray:
-    """Numbers of bfloat16, which NumPy has not, as float32, which has their first half."""
+def _read_bfloat16(source: Source, name: str) -> AnyArray:
+    """Read numbers of bfloat16, which NumPy does not have, as float32: they are its upper 16 bits."""
     library = needed("safetensors", "files")
-    source.fit([source.size()], 4)
+    source.require_memory([source.size()], 4)
     tensors = dict(library.deserialize(source.path.read_bytes()))
     shape, raw = tensors[name]["shape"], tensors[name]["data"]
-    halves = np.frombuffer(bytes(raw), "<u2").astype(np.uint32) << 16
-    return halves.view(np.float32).reshape(shape)
+    bits = np.frombuffer(bytes(raw), "<u2").astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(shape)
 
 
-def picture(source: Source) -> AnyArray:
-    """A picture as a point spread function: grey, and of sum 1."""
-    image = read_picture(source).values
-    grey = image @ [0.299, 0.587, 0.114] if image.ndim == 3 else image
+def _read_point_spread(source: Source) -> AnyArray:
+    """Read a picture as a point spread function: grey, and divided by its sum."""
+    values = read_picture(source).values
+    grey = values @ [0.299, 0.587, 0.114] if values.ndim == 3 else values
     total = grey.sum()
     if not 0 < total < np.inf:
-        raise CommandError(f"{source.path} has the sum {total}", "Wanted more than darkness", "Check it")
+        raise CommandError(f"{source.path} has the sum {total}", "Wanted a sum above 0", "Check it")
     return np.asarray(grey / total)
 
 
-READERS: dict[str, Callable[[Source], AnyArray]] = {
-    ".npy": npy, ".npz": npz, ".csv": read_csv, ".mat": mat, ".safetensors": safetensors,
-    ".png": picture, ".jpg": picture, ".jpeg": picture, ".tif": picture, ".tiff": picture,
+_READERS: dict[str, Callable[[Source], AnyArray]] = {
+    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".mat": _read_mat, ".safetensors": _read_safetensors,
+    **dict.fromkeys(FORMATS, _read_point_spread),
 }  # fmt: skip
+#: Suffixes of files that can be read.
+SUFFIXES = tuple(_READERS)

@@ -1,7 +1,7 @@
-"""Arrays of MATLAB's files, read here: SciPy's reader follows damaged ones out of bounds.
+"""Arrays in MATLAB's files, read here because SciPy's reader follows the indices of damaged files out of bounds.
 
-Version 5 to 7 is described in "MAT-File Format" of MathWorks: elements of a tag (type and size) and data, some of them
-compressed by zlib. Version 7.3 is HDF5.
+MathWorks describes versions 5 to 7 in "MAT-File Format": a file is a sequence of elements, each a tag (type and size)
+and data, and an element can be compressed by zlib. Version 7.3 is HDF5.
 """
 
 from __future__ import annotations
@@ -15,97 +15,106 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.cli.hdf5 import read_hdf5
+from convmtx.cli.formats.hdf5 import read_hdf5
+from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.cli.source import Source
 from convmtx.typing import AnyArray, Shape
 
-#: NumPy's types of MATLAB's numeric classes by their numbers, and those of stored numbers.
+#: NumPy's types by the number of MATLAB's class, and by the number of the type in which values are stored.
 _CLASSES = {
     6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+#: The class of sparse matrices, and the types of elements that are variables or compressed variables.
 _SPARSE, _MATRIX, _COMPRESSED = 5, 14, 15
-#: Bytes of a variable that hold its class, shape and name, amply.
+#: Bytes of a variable that are enough to read its class, shape and name: names have at most 63 letters.
 _HEAD = 4096
 
 
 @dataclass(frozen=True)
 class _Variable:
+    """A variable of a file: its class by number, its shape and name, and its numbers as they are stored."""
+
     kind: int
     shape: Shape
     name: str
-    #: Stored numbers: the real and imaginary parts, behind the indices where it is sparse.
+    #: Types and bytes: real and imaginary part; of a sparse matrix after rows and starts of columns.
     parts: list[tuple[int, memoryview]]
+    #: "<" or ">", the byte order of the file.
     order: str
 
-    def numbers(self, j: int) -> AnyArray:
-        """One part."""
-        kind, data = self.parts[j]
+    def numbers(self, part: int) -> AnyArray:
+        """Return the numbers of one part."""
+        kind, data = self.parts[part]
         return np.frombuffer(data, self.order + _STORED[kind])
 
 
-def read_mat(source: Source, sparse: bool = False) -> Any:
-    """The array asked for, or the only one; with ``sparse`` a sparse matrix too, and W before others."""
+def read_mat(source: Source, matrices: bool = False) -> Any:
+    """Read the requested array, or the only one; with ``matrices`` also a sparse matrix, and W before others."""
     with source.path.open("rb") as file:
         head = file.read(520)
     if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:520]):
-        return read_hdf5(source, sparse)
+        return read_hdf5(source, matrices)
     if head[126:128] not in (b"IM", b"MI"):
-        raise ValueError("it is of no version from 5 to 7.3")
-    source.fit([source.size()], 1)
+        raise ValueError("it is not of a version from 5 to 7.3")
+    source.require_memory([source.size()], 1)
     content, order = memoryview(source.path.read_bytes()), "<" if head[126:128] == b"IM" else ">"
-    kinds = {*_CLASSES, _SPARSE} if sparse else {*_CLASSES}
-    found = dict(_heads(content, order))
-    name = source.chosen_of([each for each, kind in found.items() if kind in kinds], list(found), sparse)
-    variable = next(each for each in _whole(source, content, order, name) if each.name == name)
+    classes = {*_CLASSES, _SPARSE} if matrices else {*_CLASSES}
+    variables = dict(_classes_by_name(content, order))
+    numeric = [name for name, kind in variables.items() if kind in classes]
+    name = source.select_numeric(numeric, list(variables), matrices)
+    variable = next(variable for variable in _variables(source, content, order, name) if variable.name == name)
     return _array(variable)
 
 
-def _heads(content: memoryview, order: str) -> Iterator[tuple[str, int]]:
-    """Names and classes; of what is compressed nothing else is inflated."""
+def _classes_by_name(content: memoryview, order: str) -> Iterator[tuple[str, int]]:
+    """Yield the name and the class of each variable, inflating only the beginning of those that are compressed."""
     for kind, data in _elements(content[128:], order):
         start = memoryview(zlib.decompressobj().decompress(data, _HEAD))[8:] if kind == _COMPRESSED else data[:_HEAD]
         if kind in (_COMPRESSED, _MATRIX) and len(start):
-            variable = _variable(start, order, cut=True)
+            variable = _variable(start, order, is_cut=True)
             yield variable.name, variable.kind
 
 
-def _whole(source: Source, content: memoryview, order: str, name: str) -> Iterator[_Variable]:
+def _variables(source: Source, content: memoryview, order: str, name: str) -> Iterator[_Variable]:
+    """Yield whole variables; of compressed ones only those of this name, if they fit in memory."""
     for kind, data in _elements(content[128:], order):
         if kind == _MATRIX and len(data):
             yield _variable(data, order)
         elif kind == _COMPRESSED:
             start = memoryview(zlib.decompressobj().decompress(data, _HEAD))
-            if _variable(start[8:], order, cut=True).name != name:
+            if _variable(start[8:], order, is_cut=True).name != name:
                 continue
             size = 8 + int(np.frombuffer(start[4:8], order + "u4")[0])
             if size > memory.available() // 4:
                 got, wanted = f"{name} in {source.path} grows to {memory.human(size)}", "Wanted a quarter of the memory"
-                raise CommandError(got, wanted, f"Use a smaller {source.what}")
+                raise CommandError(got, wanted, f"Use a smaller {source.role}")
             yield _variable(memoryview(zlib.decompressobj().decompress(data, size))[8:], order)
 
 
-def _elements(data: memoryview, order: str, cut: bool = False) -> Iterator[tuple[int, memoryview]]:
-    """Types and data; with ``cut`` what is incomplete at the end is left out, and else refused."""
+def _elements(data: memoryview, order: str, is_cut: bool = False) -> Iterator[tuple[int, memoryview]]:
+    """Yield the type and data of each element; an incomplete one is left out of data that is cut, and else refused."""
     at = 0
     while at + 8 <= len(data):
-        word, size = (int(each) for each in np.frombuffer(data[at : at + 8], order + "u4"))
-        if word >> 16:  # up to four bytes stand where the size would
+        word, size = (int(number) for number in np.frombuffer(data[at : at + 8], order + "u4"))
+        # A small element has size and type in one word (2 bytes each), and at most 4 bytes of data after it. Any other
+        # has a word for the type and one for the size, and data up to a multiple of 8 bytes, unless it is compressed.
+        if word >> 16:
             kind, size, start, end = word & 0xFFFF, word >> 16, at + 4, at + 8
         else:
             kind, start = word, at + 8
             end = start + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > min(end, len(data)):
-            if cut:
+            if is_cut:
                 return
-            raise ValueError("an element is longer than what holds it")
+            raise ValueError("an element is longer than what contains it")
         yield kind, data[start : start + size]
         at = end
 
 
-def _variable(data: memoryview, order: str, cut: bool = False) -> _Variable:
-    (_, flags), (_, sizes), (_, name), *parts = _elements(data, order, cut)
+def _variable(data: memoryview, order: str, is_cut: bool = False) -> _Variable:
+    """Parse a variable: flags (the class is their lowest byte), shape, name and parts."""
+    (_, flags), (_, sizes), (_, name), *parts = _elements(data, order, is_cut)
     kind = int(np.frombuffer(flags[:4], order + "u4")[0]) & 0xFF
     shape = tuple(int(n) for n in np.frombuffer(sizes, order + "i4"))
     if min(shape, default=0) < 0:
@@ -114,6 +123,7 @@ def _variable(data: memoryview, order: str, cut: bool = False) -> _Variable:
 
 
 def _array(variable: _Variable) -> Any:
+    """Return a variable as an array of NumPy, or a sparse one in CSC."""
     first = 2 if variable.kind == _SPARSE else 0
     values = variable.numbers(first)
     if len(variable.parts) > first + 1:
@@ -122,7 +132,7 @@ def _array(variable: _Variable) -> Any:
         from scipy.sparse import csc_array
 
         indices, starts = variable.numbers(0), variable.numbers(1)
-        count = int(starts[-1])  # room may be left behind the entries
+        count = int(starts[-1])  # MATLAB can leave room after the entries
         values = values.astype(complex if values.dtype.kind == "c" else float)
         rows, columns = variable.shape
         return csc_array((values[:count], indices[:count], starts), shape=(rows, columns))

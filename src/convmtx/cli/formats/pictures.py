@@ -1,4 +1,4 @@
-"""Pictures as arrays from 0 to 1, and back."""
+"""Pictures as arrays from 0 to 1, read and written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from convmtx.cli.apart import Answer, allow_time, read_apart
+from convmtx.cli.formats.sandbox import Answer, allow_time, read_in_sandbox
+from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.cli.source import Source
 from convmtx.extras import needed, require_installed
 from convmtx.typing import AnyArray
 
-#: Formats by suffix: Pillow would also look for others in the file, some of which run programs.
+#: Formats by suffix. Only the one that the suffix names is tried: some that Pillow knows run programs.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
 _GREY = {"1": "L", "L": "L", "LA": "L", "La": "L"}
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
@@ -21,28 +21,28 @@ _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 @dataclass(frozen=True)
 class Picture:
-    """Grey (rows, columns) or colour (rows, columns, 3), from 0 to 1 where ``depth`` is that of whole numbers."""
+    """Grey (rows, columns) or colour (rows, columns, 3); integers of a file are scaled to 0 to 1."""
 
     values: AnyArray
-    #: Bits of a number in the file, 8 or 16; 32 for floats, which are taken as they are.
+    #: Bits of an integer in the file, 8 or 16; 32 for floats, which are not scaled.
     depth: int
 
 
 def read_picture(source: Source) -> Picture:
-    """Read a picture, turned upright as the camera says; transparency is left out."""
+    """Read a picture, turned upright as the camera says, without its transparency."""
     require_installed("PIL", "files")
     with source.parsing():
-        facts, [values] = read_apart(source, pixels_of)
+        facts, [values] = read_in_sandbox(source, pixels_of)
     depth = facts["depth"]
     return Picture(values.astype(float) if depth == 32 else values / ((1 << depth) - 1), depth)
 
 
 def pixels_of(source: Source) -> Answer:
-    """Return the bits of a number, and the numbers of the pixels."""
+    """Return the depth and the pixels, as they are stored."""
     from PIL import Image, ImageOps
 
     with Image.open(source.path, formats=[FORMATS[source.suffix]]) as picture:
-        source.fit((picture.height, picture.width, 3), 16)
+        source.require_memory((picture.height, picture.width, 3), 16)
         allow_time(picture.height * picture.width * 4)
         image = ImageOps.exif_transpose(picture)
         if image.mode in _GREY or image.mode in _COLOUR:
@@ -57,9 +57,10 @@ def pixels_of(source: Source) -> Answer:
 
 
 def write_picture(file: BinaryIO, suffix: str, picture: Picture) -> int:
-    """Write the values, clipped to 0 to 1 where the file has whole numbers, and tell how many were outside.
+    """Write a picture and return how many values had to be clipped to 0 to 1.
 
-    Colour has 8 bits, for Pillow has no more; floats keep their values where the file takes them.
+    Integers are clipped and keep the depth of the picture, but colour has 8 bits: Pillow writes no more. Grey floats
+    are written to TIFF as they are.
     """
     needed("PIL", "files")
     from PIL import Image
@@ -69,6 +70,6 @@ def write_picture(file: BinaryIO, suffix: str, picture: Picture) -> int:
         Image.fromarray(values.astype(np.float32)).save(file, form)
         return 0
     top, kind = (65535, np.uint16) if picture.depth == 16 and values.ndim == 2 else (255, np.uint8)
-    outside = int(((values < 0) | (values > 1)).sum())
+    clipped = int(((values < 0) | (values > 1)).sum())
     Image.fromarray(np.round(np.clip(values, 0, 1) * top).astype(kind)).save(file, form)
-    return outside
+    return clipped

@@ -1,4 +1,4 @@
-"""A file that is read and not trusted, and what is said of it where it is wrong."""
+"""A file that is read and not trusted, and the errors about it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from convmtx import memory
 from convmtx.cli.report import CommandError
 from convmtx.errors import MissingExtraError
 
-#: How files begin, what they are, and their suffixes.
-_STARTS = (
+#: Suffixes of files that can contain more than one array; ``FILE:NAME`` selects one.
+_WITH_MEMBERS = (".npz", ".mat", ".safetensors", ".h5", ".hdf5")
+#: First bytes of files, what they are, and their suffixes.
+_SIGNATURES = (
     (b"\x93NUMPY", "an array of NumPy", (".npy",)),
     (b"PK\x03\x04", "an archive of NumPy", (".npz",)),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture", (".png",)),
@@ -24,89 +26,126 @@ _STARTS = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", (".h5", ".hdf5", ".mat")),
     (b"%%MatrixMarket", "a Matrix Market file", (".mtx",)),
 )
+#: Bytes of a file in which a signature can stand: MATLAB writes one of HDF5 behind 512 bytes of its own.
+_SIGNATURE_BYTES = 520
+#: Names of members that an error lists, so that it stays one line.
+_LISTED_NAMES = 9
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file, and the name of what is wanted of it."""
+    """A file, the name of the array that is read from it, and what that array is used as."""
 
     path: Path
     member: str | None = None
-    what: str = "kernel"
+    #: "kernel", "matrix" or "picture".
+    role: str = "kernel"
 
     @property
     def suffix(self) -> str:
-        """Suffix of the file, in small letters."""
+        """Suffix of the file, in lower case."""
         return self.path.suffix.lower()
 
     def size(self) -> int:
-        """Bytes of the file, if it is one: a folder is none, and on a pipe even opening could wait for ever."""
+        """Return the bytes of the file; refuse what is not an ordinary file, for opening a pipe could wait for ever."""
         size = self.path.stat().st_size
         if not self.path.is_file():
             kind = "a folder" if self.path.is_dir() else "not an ordinary file"
             raise CommandError(f"{self.path} is {kind}", f"Wanted a {self.suffix} file", "Pass another path")
         return size
 
-    def damaged(self, told: str) -> CommandError:
-        """The file contradicts itself."""
-        return CommandError(f"{self.path} is damaged", told, "Write it again")
+    def damaged(self, contradiction: str) -> CommandError:
+        """Return the error for a file that contradicts itself."""
+        return CommandError(f"{self.path} is damaged", contradiction, "Write it again")
 
-    def no_numbers(self, held: Any) -> CommandError:
-        """The file holds something else."""
+    def not_numbers(self, content: Any) -> CommandError:
+        """Return the error for a file that contains something else than numbers."""
         remedy = "Cast it first, as with K.astype(float)"
-        return CommandError(f"{self.path} holds {held}", "Wanted integers, floats or complex numbers", remedy)
+        return CommandError(f"{self.path} contains {content}", "Wanted integers, floats or complex numbers", remedy)
 
-    def fit(self, shape: Iterable[int], item: int) -> None:
-        """Refuse what is not there twice over in memory, for the operator keeps a copy."""
+    def require_memory(self, shape: Iterable[int], item: int) -> None:
+        """Refuse an array that does not fit in memory twice: the operator keeps a copy. ``item`` is bytes an entry."""
         size = prod(int(n) for n in shape) * item
         if 2 * size > memory.available():
-            got = f"the {self.what} in {self.path} takes {memory.human(size)}"
-            raise CommandError(got, "More than fits in memory twice", f"Use a smaller {self.what}")
+            got = f"the {self.role} in {self.path} takes {memory.human(size)}"
+            raise CommandError(got, "More than fits in memory twice", f"Use a smaller {self.role}")
 
-    def chosen(self, names: Iterable[str]) -> str:
+    def select(self, names: Iterable[str]) -> str:
         """Return the requested member, or the only one."""
-        held = list(names)
-        if self.member in held:
+        members = list(names)
+        if self.member in members:
             return str(self.member)
-        if self.member is None and len(held) == 1:
-            return held[0]
-        if not held:
-            raise CommandError(f"{self.path} holds no array of numbers", f"Wanted a {self.what}", "Write it again")
-        listed = ", ".join(held[:9]) + (f" and {len(held) - 9} more" if len(held) > 9 else "")
-        wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
-        raise CommandError(f"{self.path} holds {listed}", wanted, f"Write {self.path}:NAME")
+        if self.member is None and len(members) == 1:
+            return members[0]
+        if not members:
+            raise CommandError(f"{self.path} contains no array of numbers", f"Wanted a {self.role}", "Write it again")
+        more = len(members) - _LISTED_NAMES
+        listed = ", ".join(members[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
+        wanted = f"{self.member} is not among them" if self.member else "Wanted one of them"
+        raise CommandError(f"{self.path} contains {listed}", wanted, f"Write {self.path}:NAME")
 
-    def chosen_of(self, fitting: list[str], all_: list[str], sparse: bool) -> str:
-        """Return the requested member, or the only one that fits, or of matrices W."""
-        if self.member in all_ and self.member not in fitting:
-            raise self.no_numbers(f"something else in {self.member}")
-        return "W" if sparse and self.member is None and "W" in fitting else self.chosen(fitting)
+    def select_numeric(self, numeric: list[str], names: list[str], matrices: bool) -> str:
+        """Return the requested member, or the only one that is numeric; of matrices the one that is called W."""
+        if self.member in names and self.member not in numeric:
+            raise self.not_numbers(f"something else in {self.member}")
+        return "W" if matrices and self.member is None and "W" in numeric else self.select(numeric)
 
     @contextlib.contextmanager
     def parsing(self) -> Iterator[None]:
-        """Turn every failure of a parser on a file that it cannot read into one error."""
+        """Turn every exception of a parser, which can be of any kind, into one error that names the file."""
         if not self.size():
             raise self._unreadable("it is empty")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote, say, which are read
+            warnings.simplefilter("ignore")  # for example about headers that Python 2 wrote, which are read
             try:
                 yield
             except (CommandError, MissingExtraError, MemoryError):
                 raise
-            except Exception as error:  # parsers fail in as many ways as files can be wrong
+            except Exception as error:
                 if isinstance(error, OSError) and error.filename:  # the file could not be opened
                     raise
-                reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__  # what follows is not for users
+                # Parsers explain themselves to programmers behind a semicolon or a line break.
+                reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__
                 raise self._unreadable(reason) from None
 
     def _unreadable(self, reason: str) -> CommandError:
+        """Return the error for a file that is not of the format that its suffix names."""
         got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-        return CommandError(got, f"Wanted a {self.what}", self._remedy())
+        return CommandError(got, f"Wanted a {self.role}", self._suggest_suffix())
 
-    def _remedy(self) -> str:
+    def _suggest_suffix(self) -> str:
+        """Return what to do: rename the file if it begins like one of another format."""
         with self.path.open("rb") as file:
-            head = file.read(520)
-        for start, kind, suffixes in _STARTS:
-            if start in (head[: len(start)], head[512:]) and self.suffix not in suffixes:
+            head = file.read(_SIGNATURE_BYTES)
+        for signature, kind, suffixes in _SIGNATURES:
+            if signature in (head[: len(signature)], head[512:]) and self.suffix not in suffixes:
                 return f"It begins like {kind}: rename it to {' or '.join(suffixes)}"
         return "Check it, or write it again"
+
+
+def find_source(text: str, suffixes: tuple[str, ...], role: str) -> Source | None:
+    """Read ``FILE`` or ``FILE:NAME``; return None if the suffix is not one of those.
+
+    Names of files can contain colons too: the whole text is tried first, then what stands before each colon.
+    """
+    colons = [position for position, letter in enumerate(text) if letter == ":"]
+    for end in (len(text), *colons):
+        path = Path(text[:end])
+        if path.suffix.lower() in suffixes:
+            member = text[end + 1 :] or None
+            if member and path.suffix.lower() not in _WITH_MEMBERS:
+                got, wanted = f"{member} in {path}", f"A {path.suffix} file has one array, and no names"
+                raise CommandError(got, wanted, f"Write {path}")
+            return Source(path, member, role)
+    if text and Path(text).exists():
+        what = "is a folder" if Path(text).is_dir() else f"has the suffix {Path(text).suffix!r}"
+        raise CommandError(f"{text} {what}", f"Wanted {' or '.join(suffixes)}", "Name such a file")
+    return None
+
+
+def locate(text: str, suffixes: tuple[str, ...], role: str) -> Source:
+    """Read ``FILE`` or ``FILE:NAME``; refuse a file that has none of the suffixes."""
+    source = find_source(text, suffixes, role)
+    if source is None:
+        raise CommandError(f"{text!r} is not a file", f"Wanted {' or '.join(suffixes)}", "Name such a file")
+    return source

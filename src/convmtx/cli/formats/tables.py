@@ -1,4 +1,7 @@
-"""Tables of numbers as spreadsheets write them: with commas, semicolons, tabs or blanks, and commas for points."""
+"""Tables of numbers as spreadsheets of every language write them.
+
+Columns are separated by commas, semicolons, tabs or blanks; unless by commas, decimal commas are read too.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,20 @@ from io import StringIO
 
 import numpy as np
 
+from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.cli.source import Source
 from convmtx.typing import AnyArray
 
-#: Marks at the beginning of a file by which UTF-16 is known, as Excel's "Unicode text" has it.
+#: First bytes of a file in UTF-16, as Excel writes "Unicode text".
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-#: Characters of a cell that are shown.
+#: Characters of a cell that an error shows.
 _SHOWN = 20
 
 
 def read_csv(source: Source) -> AnyArray:
-    """Read a table; a line alone or a column alone is a row or a column still."""
-    # A number takes two bytes at least, eight in memory, and as many again while the array grows.
-    source.fit([source.size()], 8)
+    """Read a table as an array of two axes, also if it is a single row or a single column."""
+    # A number takes at least two bytes in the file and eight in memory.
+    source.require_memory([source.size()], 8)
     with source.parsing():
         content = source.path.read_bytes()
         try:
@@ -31,7 +34,7 @@ def read_csv(source: Source) -> AnyArray:
             raise ValueError("it is not text")
         separator = next((mark for mark in ";\t," if mark in text), None)
         if separator != ",":
-            text = _with_points(source, text)
+            text = _replace_decimal_commas(source, text)
         try:
             table = np.loadtxt(StringIO(text), delimiter=separator, ndmin=2, quotechar='"')
         except ValueError:
@@ -41,8 +44,8 @@ def read_csv(source: Source) -> AnyArray:
         return table
 
 
-def _with_points(source: Source, text: str) -> str:
-    """Write points for commas that are not separators: many languages have decimal commas."""
+def _replace_decimal_commas(source: Source, text: str) -> str:
+    """Replace decimal commas by points; refuse a text that has both, such as 1.000,5."""
     if "," not in text:
         return text
     if "." in text:
@@ -52,32 +55,33 @@ def _with_points(source: Source, text: str) -> str:
 
 
 def _first_fault(source: Source, text: str, separator: str | None) -> CommandError:
-    """Return the error for the first line that is not a row of numbers like those above it."""
+    """Return the error for the first line that is not a row of numbers as long as the rows above it."""
     width = None
     for number, cells in _rows(text, separator):
         wrong = [cell for cell in cells if not _is_number(cell)]
         if wrong:
-            word = repr(wrong[0][:_SHOWN]) if wrong[0] else "nothing between two separators"
-            got = f"{source.path} has {word} in line {number}"
-            names = width is None and len(wrong) == len(cells)
-            return CommandError(
-                got, "Wanted numbers alone", "Remove the line of names" if names else "Correct the line"
-            )
+            content = repr(wrong[0][:_SHOWN]) if wrong[0] else "nothing between two separators"
+            got = f"{source.path} has {content} in line {number}"
+            is_heading = width is None and len(wrong) == len(cells)
+            remedy = "Remove the line of names" if is_heading else "Correct the line"
+            return CommandError(got, "Wanted only numbers", remedy)
         if width not in (None, len(cells)):
             got = f"{source.path} has {width} columns, and {len(cells)} in line {number}"
             return CommandError(got, "Wanted as many numbers in each line", "Correct the line")
         width = len(cells)
-    return CommandError(f"{source.path} cannot be read as .csv", "Wanted numbers alone", "Write it again")
+    return CommandError(f"{source.path} cannot be read as .csv", "Wanted only numbers", "Write it again")
 
 
 def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line that has cells, and the cells."""
     for number, line in enumerate(text.splitlines(), 1):
-        written = line.partition("#")[0]
-        if written.strip():
-            yield number, [cell.strip().strip('"') for cell in written.split(separator)]
+        before_comment = line.partition("#")[0]
+        if before_comment.strip():
+            yield number, [cell.strip().strip('"') for cell in before_comment.split(separator)]
 
 
 def _is_number(cell: str) -> bool:
+    """Return whether Python reads the cell as a number."""
     try:
         float(cell)
     except ValueError:
