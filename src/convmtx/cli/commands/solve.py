@@ -212,9 +212,11 @@ def _warn_if_long(seconds: float) -> None:
 def _report_solution(report: Report, solution: cm.Solution, b: AnyArray) -> None:
     """Report whether and how the solve converged, and how good the solution is."""
     residual, norm = float(np.linalg.norm(solution.residual)), float(np.linalg.norm(b))
-    outcome = "converged" if solution.converged else "did NOT converge"
-    steps = f" in {solution.iterations} iterations" if solution.iterations else ""
-    report.say(f"{solution.method} {outcome}{steps} ({solution.reason})")
+    if solution.iterations:
+        outcome = "converged" if solution.converged else "did NOT converge"
+        report.say(f"{solution.method} {outcome} in {solution.iterations} iterations ({solution.reason})")
+    else:
+        report.say(f"{'solved' if solution.converged else 'NOT solved'} by {solution.method}: {solution.reason}")
     report.say(f"residual {residual:.4g}, picture {norm:.4g} (2-norms); condition {solution.condition:.3g}")
     report.put(converged=solution.converged, method=solution.method, reason=solution.reason,
                iterations=solution.iterations, residual=residual, norm=norm, condition=solution.condition)  # fmt: skip
