@@ -24,5 +24,6 @@ def require_installed(name: str, extra: str) -> None:
 
 
 def _missing(name: str, extra: str) -> MissingExtraError:
+    """Return the error for a missing library, which says how to install it."""
     remedy = f'Install it, as with pip install "convmtx[{extra}]"'
     return MissingExtraError(f"{name} is not installed", f"The extra {extra!r} contains it", remedy)

@@ -95,7 +95,7 @@ def _box(text: str, size: str) -> AnyArray:
 
 
 def _motion(text: str, length: str, angle: str) -> AnyArray:
-    """Return a line of sum 1: each pixel weighs 1 less its distance from a segment whose ends are pixel centres."""
+    """Return a line of sum 1: each pixel weighs 1 minus its distance from a segment whose ends are pixel centres."""
     half_length = (float(length) - 1) / 2
     if not 0 <= half_length < inf:
         raise _misspelled(text)

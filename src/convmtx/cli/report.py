@@ -1,4 +1,4 @@
-"""What a command prints: lines as it goes or one JSON object at the end, and one line on stderr if it fails."""
+"""Reports of commands: lines as they run or one JSON object at the end, and one line on stderr if they fail."""
 
 from __future__ import annotations
 

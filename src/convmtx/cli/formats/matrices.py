@@ -155,16 +155,19 @@ def write_matrix(target: Path, matrix: Any, suffix: str) -> None:
 
 
 def _write_npy(file: BinaryIO, matrix: AnyArray) -> None:
+    """Write a dense array for NumPy."""
     np.save(file, matrix, allow_pickle=False)
 
 
 def _write_npz(file: BinaryIO, matrix: Any) -> None:
+    """Write a sparse array for SciPy."""
     import scipy.sparse
 
     scipy.sparse.save_npz(file, matrix)
 
 
 def _write_mtx(file: BinaryIO, matrix: Any) -> None:
+    """Write coordinates for Matrix Market."""
     import scipy.io
 
     # "general" writes every entry, also of a symmetric matrix, so that the file's nnz is the one that was printed.
@@ -172,6 +175,7 @@ def _write_mtx(file: BinaryIO, matrix: Any) -> None:
 
 
 def _write_mat(file: BinaryIO, matrix: Any) -> None:
+    """Write the variable W for MATLAB; refuse integers that doubles would round."""
     import scipy.io
 
     if matrix.dtype.kind in "iu" and ((matrix.data > 1 << 53) | (matrix.data < -(1 << 53))).any():
@@ -183,6 +187,7 @@ def _write_mat(file: BinaryIO, matrix: Any) -> None:
 
 
 def _write_h5(file: BinaryIO, matrix: Any) -> None:
+    """Write CSR as HDF5."""
     h5py = needed("h5py", "files")
     try:
         with h5py.File(file.name, "w") as root:  # by name, because HDF5 also reads the file while it writes
