@@ -1,4 +1,4 @@
-"""Draw the pictures of the pages with the library itself, each for light and for dark pages.
+"""Draw the pictures of the pages with the library itself, each in a light and a dark version.
 
 python docs/drawn.py docs/_drawn
 """
@@ -15,33 +15,33 @@ from matplotlib.patches import Rectangle
 import convmtx as cm
 from convmtx.plot import style
 
-#: Colour of letters and frames for each kind of page. The background is transparent, so the page shows through.
+#: Colour of letters and frames. The background stays transparent, so that the page shows through.
 INK = {"light": "#1f1f1f", "dark": "#e4e4e4"}
 #: Settings of Matplotlib that take this colour.
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 def grey(_conf, _name):
-    """Set a grey that can be read on light and on dark pages, because pictures of the gallery are drawn only once."""
+    """Make the gallery's letters grey, so that one picture can be read on light and on dark pages."""
     clear = dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none")
     matplotlib.rcParams.update(dict.fromkeys(INKED, "#777777") | clear)
 
 
 def panels(size, rows, columns, **ratios):
-    """Return a figure and its axes. Keep the size small, because phones are narrow."""
+    """Return a figure and its Axes. Keep figures narrow, because phones are."""
     figure = Figure(size, layout="constrained")
     return figure, figure.subplots(rows, columns, gridspec_kw=ratios)
 
 
 def matrix(ax, op, title, **options):
-    """Draw the matrix without a legend: a kernel beside it, or numbers in it, replace the legend."""
+    """Draw the matrix without a legend: the kernel beside it, or the numbers in it, say which tap is which."""
     cm.plot.matrix(op, ax, **options).set_title(title)
     if ax.get_legend():
         ax.get_legend().remove()
 
 
 def cells(ax, taps, title, numbers=None):
-    """Draw an array whose cells have the colours of taps; -1 is a cell without a tap."""
+    """Draw an array whose cells have the colours of their taps. A cell of -1 has no colour."""
     colors = np.concatenate([style.tap_colors(taps.max() + 1), np.zeros((1, 4))])
     ax.imshow(colors[taps])
     ax.set(title=title, xticks=[], yticks=[], facecolor=style.FAINT)
@@ -65,7 +65,7 @@ def frame(ax, o):
 
 
 def picture(mosaic=(("kernel", "image"), ("matrix", "matrix")), size=(5.6, 4.8), **ratios):
-    """Draw the picture of the first page and of the README: a kernel, an image, and the matrix of the convolution."""
+    """Draw the picture of the first page and the README: a kernel, an image, and the matrix of the convolution."""
     op = cm.conv(np.arange(1, 10).reshape(3, 3), (6, 6))
     o = np.ravel_multi_index((1, 2), op.out_shape)
     figure = Figure(size, layout="constrained")
@@ -100,8 +100,8 @@ def doubly_blocked():
     axes = figure.subplot_mosaic([["kernel", "image"], ["matrix", "matrix"]], height_ratios=[1, 1.3])
     cells(axes["kernel"], np.arange(9).reshape(3, 3), "kernel", op.kernel)
     o = np.ravel_multi_index((1, 2), op.out_shape)
-    cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image, the window of output (1, 2)")
-    matrix(axes["matrix"], op, "matrix 9 x 25, the row of that output in a frame")
+    cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image: window of output (1, 2)")
+    matrix(axes["matrix"], op, "matrix 9 x 25: row of output (1, 2) framed")
     frame(axes["matrix"], o)
     return figure
 
@@ -186,7 +186,7 @@ PICTURES = (
 
 
 def main(folder):
-    """Write every picture as SVG. Each run writes the same bytes."""
+    """Write every picture as SVG. The bytes are the same in every run."""
     folder.mkdir(parents=True, exist_ok=True)
     for theme, ink in INK.items():
         look = dict.fromkeys(INKED, ink) | {"figure.facecolor": "none", "font.size": 9, "axes.titlesize": 9.5}
