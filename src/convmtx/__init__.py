@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from convmtx.algebra import LinearMap as LinearMap
 from convmtx.construct import conv as conv
 from convmtx.construct import conv_transpose as conv_transpose
 from convmtx.construct import convmtx as convmtx
@@ -18,18 +17,19 @@ from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
-from convmtx.explanation import Explanation as Explanation
 from convmtx.interop.keras import from_keras as from_keras
 from convmtx.interop.lax import from_lax as from_lax
 from convmtx.interop.onnx import from_onnx as from_onnx
 from convmtx.interop.pylops import to_pylops as to_pylops
 from convmtx.interop.torch import from_torch as from_torch
-from convmtx.kernels import KernelOperator as KernelOperator
-from convmtx.kernels import fit_kernel as fit_kernel
-from convmtx.kernels import kernel_operator as kernel_operator
-from convmtx.maps import Affine as Affine
-from convmtx.maps import permutation as permutation
-from convmtx.operator import ConvOperator as ConvOperator
+from convmtx.maps.convolution import ConvOperator as ConvOperator
+from convmtx.maps.elementary import Affine as Affine
+from convmtx.maps.elementary import permutation as permutation
+from convmtx.maps.explanation import Explanation as Explanation
+from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
+from convmtx.maps.kernel_operator import fit_kernel as fit_kernel
+from convmtx.maps.kernel_operator import kernel_operator as kernel_operator
+from convmtx.maps.linear_map import LinearMap as LinearMap
 
 if TYPE_CHECKING:  # imported when first asked for, which saves a third of the time that importing convmtx takes
     from convmtx import plot as plot

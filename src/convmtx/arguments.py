@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 
 #: Sizes, steps and pads up to here keep every product of two of them a 64-bit integer.
 LARGEST = 1 << 40
@@ -21,7 +21,7 @@ MOST_ENTRIES = 64
 Name = TypeVar("Name", bound=str)
 
 
-def integer(call: str, name: str, value: Any, least: int | None) -> int:
+def integer(name: str, value: Any, least: int | None) -> int:
     """Return an exact integer (no bool, no float) that is not below ``least``."""
     try:
         number = None if "bool" in type(value).__name__ or "bool" in str(getattr(value, "dtype", "")) else index(value)
@@ -29,18 +29,17 @@ def integer(call: str, name: str, value: Any, least: int | None) -> int:
         number = None
     if number is None:
         wanted = "Wanted an integer" + ("" if least is None else f" >= {least}")
-        raise ArgumentTypeError(sentence(call, f"{name}={shown(value)}", wanted, "Pass an int"))
+        raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass an int")
     if least is not None and number < least:
         got, wanted = f"{name}={shown(number)}", f"Wanted an integer >= {least}"
-        raise ArgumentError(sentence(call, got, wanted, f"Pass {name}={least} or more"))
+        raise ArgumentError(got, wanted, f"Pass {name}={least} or more")
     if abs(number) > LARGEST:
         wanted = "Wanted a size that 64-bit positions can be counted with"
-        raise ArgumentError(sentence(call, f"{name}={shown(number)}", wanted, f"Pass {LARGEST} or less"))
+        raise ArgumentError(f"{name}={shown(number)}", wanted, f"Pass {LARGEST} or less")
     return number
 
 
 def number(
-    call: str,
     name: str,
     value: Any,
     wanted: str = "a finite number",
@@ -57,7 +56,7 @@ def number(
     if real is None or not np.isfinite(real) or not fits(real):
         if getattr(value, "requires_grad", False) is True:
             remedy = f"No gradient flows through it: pass float({name}.detach())"
-        raise ArgumentError(sentence(call, f"{name}={shown(value)}", f"Wanted {wanted}", remedy))
+        raise ArgumentError(f"{name}={shown(value)}", f"Wanted {wanted}", remedy)
     return real
 
 
@@ -72,16 +71,15 @@ def _real(value: Any) -> float | None:
         return None
 
 
-def flag(call: str, name: str, value: Any) -> bool:
+def flag(name: str, value: Any) -> bool:
     """Return True or False, NumPy's included."""
     if not isinstance(value, bool | np.bool_):
         got = f"{name}={shown(value)}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted True or False", f"Pass {name}=True"))
+        raise ArgumentTypeError(got, "Wanted True or False", f"Pass {name}=True")
     return bool(value)
 
 
 def one_of(
-    call: str,
     name: str,
     value: Any,
     known: Sequence[Name],
@@ -95,7 +93,7 @@ def one_of(
         return known[known.index(value)]
     wanted = f"Wanted one of {', '.join(map(repr, known))}"
     if not isinstance(value, str):
-        raise ArgumentTypeError(sentence(call, f"{name}={shown(value)}", wanted, "Pass a string"))
+        raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass a string")
     word = str(value[:MOST_ENTRIES]).strip().lower()
     spelled = {entry.lower(): entry for entry in known}
     near = get_close_matches(word, spelled, 1, 0.75)
@@ -106,7 +104,7 @@ def one_of(
         remedy = f"Pass {name}={spelled[word]!r}"
     elif near:
         remedy = f"Check the spelling: is {spelled[near[0]]!r} meant"
-    raise ArgumentError(sentence(call, f"{name}={shown(value)}", wanted, remedy))
+    raise ArgumentError(f"{name}={shown(value)}", wanted, remedy)
 
 
 def is_array(value: Any) -> bool:
@@ -114,7 +112,7 @@ def is_array(value: Any) -> bool:
     return (isinstance(value, np.ndarray) or hasattr(type(value), "__dlpack__")) and getattr(value, "shape", ()) != ()
 
 
-def listed(call: str, name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | None:
+def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | None:
     """Return the entries of a list, tuple or small array; None for what is a single value, as a string is.
 
     No list is read that is longer than any array has axes.
@@ -128,12 +126,12 @@ def listed(call: str, name: str, value: Any, remedy: str = "Pass a tuple") -> li
     if count > MOST_ENTRIES:
         got = f"{name} is {_named(value)}" if is_array(value) else f"{name}={shown(value)}"
         wanted = f"Wanted at most {MOST_ENTRIES} entries, one for each axis"
-        raise ArgumentError(sentence(call, got, wanted, remedy))
+        raise ArgumentError(got, wanted, remedy)
     try:
         return [value[j] for j in range(count)]
     except Exception as error:
         got = f"{name}={shown(value)} cannot be read ({type(error).__name__})"
-        raise ArgumentTypeError(sentence(call, got, "Wanted an integer, or a tuple of them", remedy)) from None
+        raise ArgumentTypeError(got, "Wanted an integer, or a tuple of them", remedy) from None
 
 
 def _named(value: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from convmtx._xp import frozen, numeric
-from convmtx.algebra import check_order
+from convmtx.errors import door
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import check_order
 from convmtx.typing import (
     AnyArray,
     ArrayLike,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 
+@door("conv")
 def conv(
     kernel: ArrayLike,
     input_shape: PerAxis,
@@ -109,9 +111,9 @@ def conv(
     >>> op([1, 2, 4, 8, 16, 32])
     array([ -1,  -6, -24])
     """
-    resolve.not_swapped("conv", kernel, input_shape)
-    array = numeric("conv", "kernel", kernel)
-    name = resolve.engine("conv", engine)
+    resolve.not_swapped(kernel, input_shape)
+    array = numeric("kernel", kernel)
+    name = resolve.engine(engine)
     geometry = resolve.conv(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
@@ -119,6 +121,7 @@ def conv(
     return ConvOperator(geometry, frozen(array), name)
 
 
+@door("conv_transpose")
 def conv_transpose(
     kernel: ArrayLike,
     input_shape: PerAxis,
@@ -175,16 +178,17 @@ def conv_transpose(
     >>> (up.T.to_dense() == cm.conv([1, 2, 3], 7, stride=2).to_dense()).all()
     np.True_
     """
-    resolve.not_swapped("conv_transpose", kernel, input_shape)
-    array = numeric("conv_transpose", "kernel", kernel)
-    name = resolve.engine("conv_transpose", engine)
+    resolve.not_swapped(kernel, input_shape)
+    array = numeric("kernel", kernel)
+    name = resolve.engine(engine)
     geometry = resolve.conv_transpose(
         array.shape, input_shape, stride=stride, dilation=dilation, padding=padding,
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,
     )  # fmt: skip
-    return ConvOperator(geometry, frozen(array, "conv_transpose"), name)
+    return ConvOperator(geometry, frozen(array), name)
 
 
+@door("convmtx")
 def convmtx(
     h: ArrayLike,
     n: int | Shape,
@@ -232,8 +236,8 @@ def convmtx(
            [0, 3, 2],
            [0, 0, 3]])
     """
-    array = numeric("convmtx", "h", h)
-    resolve.one_of("convmtx", "form", form, ("sparse", "dense"))
-    check_order("convmtx", order)
-    op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array, "convmtx"), "auto")
+    array = numeric("h", h)
+    resolve.one_of("form", form, ("sparse", "dense"))
+    check_order(order)
+    op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), "auto")
     return op.to_sparse("csr", order) if form == "sparse" else op.to_dense(order)

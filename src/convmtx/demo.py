@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
-from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, sentence
+from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.memory import human
-from convmtx.operator import ConvOperator
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Outcome:
         return [f"{name}: {each.words}" for name, checks in self.checks.items() for each in checks if not each.passed]
 
 
+@door("demo")
 def run(size: int = SIZE, say: Say = print) -> Outcome:
     """Build three convolutions of a photograph in every form that fits, check them against each other, draw them.
 
@@ -137,11 +138,12 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
     return Outcome(_drawn(chosen, outputs), checks)
 
 
+@door("demo")
 def photograph(size: int) -> AnyArray:
     """The upper square of matplotlib's sample photograph, down to ``size`` x ``size`` pixels, channels last, 0 to 1."""
     if not _SIDES[0] <= size <= _SIDES[1]:
         wanted = f"Wanted {_SIDES[0]} to {_SIDES[1]} pixels"
-        raise ArgumentError(sentence("demo", f"size={size}", wanted, "Pass a size in that range"))
+        raise ArgumentError(f"size={size}", wanted, "Pass a size in that range")
     try:
         from matplotlib.cbook import get_sample_data
         from matplotlib.figure import Figure  # noqa: F401  # so that what is missing is missing now, not after the work
@@ -149,7 +151,7 @@ def photograph(size: int) -> AnyArray:
     except ImportError as error:
         wanted = "The photograph and the picture need matplotlib"
         remedy = 'Install it, with pip install "convmtx[plot]"'
-        raise MissingExtraError(sentence("demo", str(error), wanted, remedy)) from None
+        raise MissingExtraError(str(error), wanted, remedy) from None
     with Image.open(get_sample_data(_PHOTOGRAPH, asfileobj=False)) as image:
         side = min(image.size)
         square = image.convert("RGB").crop((0, 0, side, side))

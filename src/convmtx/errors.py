@@ -1,8 +1,10 @@
-"""What can go wrong, and how it is said: call, what came, what was wanted, what to do."""
+"""Errors of convmtx: what came, what was wanted, what to do, and the call that the user made."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from numpy.linalg import LinAlgError
 
@@ -12,8 +14,57 @@ LONGEST_PART, LONGEST_VALUE = 240, 80
 LONGEST_INTEGER = 200
 
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
 class ConvmtxError(Exception):
-    """Base of every error convmtx raises on its own account."""
+    """Base of every error convmtx raises on its own account.
+
+    The message has four parts, each on one line and of bounded length: ``call: got. wanted. remedy.``
+
+    Attributes
+    ----------
+    call : str
+        The public function that the user called, such as ``"conv"``; empty before the error has left it.
+    reason : str
+        The message without the call.
+    """
+
+    def __init__(self, got: str, wanted: str, remedy: str) -> None:
+        super().__init__(got, wanted, remedy)
+        self.call = ""
+        self.reason = ". ".join(_clipped(part, LONGEST_PART) for part in (got, wanted, remedy)) + "."
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.reason}" if self.call else self.reason
+
+
+class door:  # noqa: N801 - used as a decorator
+    """Name a public call in the errors that leave it: a decorator of functions, or a context.
+
+    Where one public function calls another, the outer one gives the name: it is the one that the user called.
+    """
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, ConvmtxError):
+            error.call = self.call
+
+    def __call__(self, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        """Return the function with the name in its errors."""
+
+        @wraps(function)
+        def named(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
+            with self:
+                return function(*args, **options)
+
+        return named
 
 
 class ArgumentError(ConvmtxError, ValueError):
@@ -54,12 +105,6 @@ class MissingExtraError(ConvmtxError, ImportError):
 
 class SolveError(ConvmtxError, LinAlgError):
     """A system that has no solution, or none that was found."""
-
-
-def sentence(call: str, got: str, wanted: str, remedy: str) -> str:
-    """Join the parts of a message in the one shape that all have, each on one line and of bounded length."""
-    got, wanted, remedy = (_clipped(part, LONGEST_PART) for part in (got, wanted, remedy))
-    return f"{call}: {got}. {wanted}. {remedy}."
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 
-from convmtx.errors import FormTooLargeError, sentence
+from convmtx.errors import FormTooLargeError
 
 _CGROUP = "/sys/fs/cgroup"
 _ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
@@ -23,42 +23,42 @@ def available() -> int:
     return max(min(limits), 0)
 
 
-def require(call: str, form: str, sizes: Mapping[str, int], working: int = 0) -> None:
+def require(form: str, sizes: Mapping[str, int], working: int = 0) -> None:
     """Raise `FormTooLargeError` unless ``sizes[form]`` and ``working`` bytes are available; name what would fit."""
     wanted = sizes[form] + working
     if wanted > _ALWAYS and wanted > (free := available()):
-        raise _too_large(call, form, sizes, working, free)
+        raise _too_large(form, sizes, working, free)
 
 
-def require_result(call: str, what: str, size: int, remedy: str) -> None:
+def require_result(what: str, size: int, remedy: str) -> None:
     """Raise `FormTooLargeError` unless a large result that is no form, of ``size`` bytes, is available."""
     if size > LARGE and size > (free := available()):
-        raise no_room(call, what, size, remedy, free)
+        raise no_room(what, size, remedy, free)
 
 
-def no_room(call: str, what: str, size: int, remedy: str, free: int | None = None) -> FormTooLargeError:
+def no_room(what: str, size: int, remedy: str, free: int | None = None) -> FormTooLargeError:
     """Return the error that says that ``size`` bytes are not available."""
     free = available() if free is None else free
-    return FormTooLargeError(sentence(call, f"{what} takes {human(size)}", f"Available are {human(free)}", remedy))
+    return FormTooLargeError(f"{what} takes {human(size)}", f"Available are {human(free)}", remedy)
 
 
 @contextmanager
-def told(call: str, form: str, sizes: Mapping[str, int]) -> Iterator[None]:
+def told(form: str, sizes: Mapping[str, int]) -> Iterator[None]:
     """Say in our words when the system refuses memory that it had seemed to have."""
     try:
         yield
     except FormTooLargeError:
         raise
     except MemoryError:
-        raise _too_large(call, form, sizes, 0, available()) from None
+        raise _too_large(form, sizes, 0, available()) from None
 
 
-def _too_large(call: str, form: str, sizes: Mapping[str, int], working: int, free: int) -> FormTooLargeError:
+def _too_large(form: str, sizes: Mapping[str, int], working: int, free: int) -> FormTooLargeError:
     fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free and name != form]
     remedy = "These fit: " + ", ".join(fitting) if fitting else "No form fits; apply the operator itself, op(x)"
     takes = human(sizes[form]) if form in sizes else "more than there is"
     got = f"the {form} form takes {takes}" + (f" and {human(working)} to make" if working else "")
-    return FormTooLargeError(sentence(call, got, f"Available are {human(free)}", remedy))
+    return FormTooLargeError(got, f"Available are {human(free)}", remedy)
 
 
 def human(size: int) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from convmtx.extras import needed
 
 
-def ticking(call: str, progress: bool, words: str, total: int) -> AbstractContextManager[Any]:
+def ticking(progress: bool, words: str, total: int) -> AbstractContextManager[Any]:
     """A bar with ``update(n)``, or None where none is wanted."""
     if not progress:
         return nullcontext()
-    bar: AbstractContextManager[Any] = needed(call, "tqdm", "progress").tqdm(total=total, desc=words, leave=False)
+    bar: AbstractContextManager[Any] = needed("tqdm", "progress").tqdm(total=total, desc=words, leave=False)
     return bar

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError
 
 
-def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
+def writable(path: Path, suffixes: tuple[str, ...]) -> Path:
     """Return where to write, symbolic links followed; refuse a path that cannot be written."""
     try:
         target = Path(os.path.realpath(path))
@@ -21,11 +21,11 @@ def writable(call: str, path: Path, suffixes: tuple[str, ...]) -> Path:
         target, reason = path, getattr(error, "strerror", None) or str(error)
     if reason is None and path.suffix.lower() not in suffixes:
         got, wanted = f"{path} has the suffix {path.suffix!r}", f"Wanted {' or '.join(suffixes)}"
-        raise ArgumentError(sentence(call, got, wanted, "Rename it"))
+        raise ArgumentError(got, wanted, "Rename it")
     if reason is None and (reason := _refusal(target)):
         reason = f"No file can be made in {target.parent} ({reason})"
     if reason is not None:
-        raise ArgumentError(sentence(call, f"{path} cannot be written", reason, "Choose another name"))
+        raise ArgumentError(f"{path} cannot be written", reason, "Choose another name")
     return target
 
 
@@ -63,7 +63,7 @@ def temporary_beside(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(call: str, target: Path) -> Iterator[BinaryIO]:
+def replacing(target: Path) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of ``target`` once it is complete, and is gone if anything goes wrong."""
     temporary = temporary_beside(target)
     try:
@@ -75,5 +75,5 @@ def replacing(call: str, target: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         if isinstance(error, OSError):
             got, wanted = f"{target} cannot be written", error.strerror or str(error)
-            raise ArgumentError(sentence(call, got, wanted, "It is as it was before")) from None
+            raise ArgumentError(got, wanted, "It is as it was before") from None
         raise

@@ -10,7 +10,7 @@ import numpy as np
 
 from convmtx._xp import cast, gather, halves, is_numpy, moved, namespace, together, widened
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError
 from convmtx.geometry import Geometry, Layout, Sums, met, sums
 from convmtx.geometry.compose import positions
 from convmtx.typing import Array, IntArray
@@ -102,7 +102,7 @@ def with_sums(
 def _no_such_entry(total: Any, dtype: Any) -> ArgumentError:
     got = f"a boundary folds taps onto one position, and their sum {total} is no {dtype}"
     remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
-    return ArgumentError(sentence("matrix entries", got, "Wanted a type that holds the sums", remedy))
+    return ArgumentError(got, "Wanted a type that holds the sums", remedy)
 
 
 def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
@@ -126,7 +126,7 @@ def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
         for j, (own, axis) in enumerate(zip(geometry.axes, joined.axes, strict=True)):
             spread = _spread(spread, (positions(own) + axis.lo) // axis.dilation, axis.kernel, j + 2)
         placed.append(spread)
-    first, second = together("op1 + op2", *placed)
+    first, second = together(*placed)
     return first + second
 
 
@@ -155,7 +155,7 @@ def wider(taps: Array, groups: int, fewer: int) -> Array:
 def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Geometry, Array]) -> Array:
     """Taps of the product: right's taps moved to each of left's positions, channels multiplied as matrices."""
     (outer, outer_taps), (inner, inner_taps) = left, right
-    outer_taps, inner_taps = together("op1 @ op2", outer_taps, inner_taps)
+    outer_taps, inner_taps = together(outer_taps, inner_taps)
     xp, groups = namespace(outer_taps), joined.groups
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)

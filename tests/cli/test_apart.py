@@ -68,7 +68,7 @@ def takes_long(_source):
     return {}, []
 
 
-SOURCE = Source("info", Path("k.h5"), "K")
+SOURCE = Source(Path("k.h5"), "K")
 
 
 def test_arrays_come_back_as_they_are_and_nothing_is_printed(here, capfd):

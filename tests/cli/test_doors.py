@@ -55,8 +55,8 @@ def test_names_that_are_too_long(here, refusal):
 def test_a_disk_that_is_too_small_is_told_before_the_matrix_is_made(here, refusal, monkeypatch, suffix):
     real = shutil.disk_usage(".")
     monkeypatch.setattr("shutil.disk_usage", lambda _: real._replace(free=500))
-    monkeypatch.setattr("convmtx.operator.ConvOperator.to_dense", None)
-    monkeypatch.setattr("convmtx.operator.ConvOperator.to_sparse", None)
+    monkeypatch.setattr("convmtx.maps.convolution.ConvOperator.to_dense", None)
+    monkeypatch.setattr("convmtx.maps.convolution.ConvOperator.to_sparse", None)
     assert "There is room for 500 B" in refusal("matrix", "sobel", "--input", "30,30", "-o", f"W{suffix}")
 
 

@@ -35,7 +35,7 @@ def stocked(here):
     assert main(["matrix", "weight.npy", "--input", "3,8,8", "--channels", "first", "-o", "layer.mtx"]) == 0
     x = scipy.ndimage.gaussian_filter(rng.random((20, 22)), 2)
     Image.fromarray(np.round(255 * (x - x.min()) / np.ptp(x)).astype(np.uint8)).save("seen.png")
-    psf = read_kernel("", "gaussian:5:1")
+    psf = read_kernel("gaussian:5:1")
     Image.fromarray(np.round(255 * psf / psf.max()).astype(np.uint8)).save("psf.png")
     return here
 
@@ -80,7 +80,7 @@ def test_reading_back_is_as_the_help_says(stocked, capsys):
     lines = re.sub(r",\n +", ", ", read).splitlines()[1:]
     names = {"scipy": scipy, "numpy": np, "h5py": h5py, "A": np.arange(30.0).reshape(5, 6), "out_shape": (3, 4)}
     ways = 0
-    wanted = scipy.ndimage.correlate(names["A"], read_kernel("", "sobel"))[1:-1, 1:-1]
+    wanted = scipy.ndimage.correlate(names["A"], read_kernel("sobel"))[1:-1, 1:-1]
     for line in lines:
         code = line.strip()
         if code.startswith(("W = ", "g = ")):

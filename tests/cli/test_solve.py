@@ -26,7 +26,7 @@ def smooth(*shape):
 
 def blurred(x, name, mode="reflect"):  # ndimage's reflect is numpy.pad's symmetric
     """Correlation by scipy.ndimage, each colour by itself."""
-    kernel = read_kernel("", name)
+    kernel = read_kernel(name)
     kernel = kernel if x.ndim == 2 else kernel[..., None]
     return scipy.ndimage.correlate(x, kernel, mode=mode)
 
@@ -92,7 +92,7 @@ def test_a_kernel_that_mixes_channels(here, said):
 
 def test_a_larger_picture_from_what_was_seen_of_it(here, said, refusal):
     x = np.random.default_rng(0).normal(size=(6, 7))
-    kernel = read_kernel("", "gaussian:3:1")
+    kernel = read_kernel("gaussian:3:1")
     np.save("seen.npy", scipy.ndimage.correlate(x, kernel)[1:-1, 1:-1])
     valid = ("--padding", "valid", "--damp", "0.001", "-o", "x.npy")
     assert "Give --input" in refusal("solve", "gaussian:3:1", "seen.npy", *valid)
@@ -200,7 +200,7 @@ def test_what_should_take_long_says_so_first(grey, capsys, monkeypatch):
 
 def test_seconds_are_foreseen():
     """More for less damping, and no more than the iterations that are allowed."""
-    op = cm.conv(read_kernel("", "motion:9:30"), (600, 512), padding="same", boundary="symmetric")
+    op = cm.conv(read_kernel("motion:9:30"), (600, 512), padding="same", boundary="symmetric")
     damped = [foreseen(op, 1, damp, None, 1e-8, None) for damp in (0.3, 0.03, 0.003)]
     assert damped[0] < damped[1] / 2 < damped[2] / 4
     none = foreseen(op, 1, 0.0, None, 1e-8, None)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product, Sum
+from convmtx.maps.composites import Product, Sum
+from convmtx.maps.linear_map import LinearMap
 from convmtx.taps import taps_of
 from strategies import cases
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 import convmtx as cm
 from convmtx._xp import library
-from convmtx.maps import AlongAxis
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis
 from strategies import cases
 
 strict = pytest.importorskip("array_api_strict")

@@ -12,7 +12,7 @@ import threadpoolctl
 
 import convmtx as cm
 from convmtx.engines import direct, fft, parts, threads, tiles
-from convmtx.structure import small
+from convmtx.structure import batched
 
 RNG = np.random.default_rng(0)
 
@@ -238,7 +238,7 @@ def test_blas_is_held_to_one_thread_until_the_last_user_leaves():
 def test_small_decompositions_are_made_with_one_blas_thread_each():
     counts = []
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
-        small.shared_out(lambda some: (counts.append(blas_threads()) or some,), np.ones((40, 16, 16)))
+        batched.shared_out(lambda some: (counts.append(blas_threads()) or some,), np.ones((40, 16, 16)))
     assert counts
     assert set().union(*counts) == {1}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 
 import convmtx as cm
 from convmtx import kernels
-from convmtx.kernels import KernelOperator
+from convmtx.maps.kernel_operator import KernelOperator
 from strategies import cases, small_integers
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import convmtx as cm
 import reference
 from convmtx.forms import filled, listed
-from convmtx.maps import AlongAxis, Rearranged
+from convmtx.maps.elementary import AlongAxis, Rearranged
 from strategies import cases
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia"]

@@ -16,7 +16,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp.arriving import converted
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray
 
 _KINDS = "iufc"
@@ -26,40 +26,38 @@ _TYPES = {"bfloat16", *(np.dtype(code).name for code in np.typecodes["AllInteger
 _NAMESPACES: dict[type, Any] = {}
 
 
-def numeric(call: str, name: str, value: Any) -> Array:
+def numeric(name: str, value: Any) -> Array:
     """``value`` as an array of integers, floats or complex numbers, of the library it came from.
 
     What is no array becomes NumPy's, in native byte order; copied only if need be. Masked arrays are refused, for
     their mask would be lost, and large ones of a library that would compute or read all of them.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise ArgumentTypeError(
-            sentence(call, f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
-        )
+        raise ArgumentTypeError(f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
-        return _foreign(call, name, value)
-    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(call, name, value)
+        return _foreign(name, value)
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(name, value)
     kind, registered = array.dtype.kind, array.dtype.isbuiltin == 2  # with NumPy by others: float8, bfloat16, int4
     if kind not in _KINDS or registered:
         usual = {"b": "int64"}.get(kind, "float64" if registered else "")
         remedy = f"Cast it first, as with x.astype(np.{usual})" if usual else "Pass an ndarray"
-        raise _not_numeric(call, name, array.dtype, remedy)
+        raise _not_numeric(name, array.dtype, remedy)
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
 
 
-def _foreign(call: str, name: str, value: Any) -> Array:
+def _foreign(name: str, value: Any) -> Array:
     if type(value) not in _NAMESPACES and not _is_array(value):
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Convert it, as with numpy.asarray(x)"))
+        raise ArgumentTypeError(got, wanted, "Convert it, as with numpy.asarray(x)")
     if getattr(value, "is_nested", False):
         wanted, remedy = "Wanted one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
-        raise ArgumentTypeError(sentence(call, f"{name} is a nested tensor", wanted, remedy))
+        raise ArgumentTypeError(f"{name} is a nested tensor", wanted, remedy)
     if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
         got = f"{name} is a tensor of layout {value.layout}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a dense one", "Pass x.to_dense()"))
+        raise ArgumentTypeError(got, "Wanted a dense one", "Pass x.to_dense()")
     if str(value.dtype).rpartition(".")[2] not in _TYPES:
-        raise _not_numeric(call, name, value.dtype, "Cast it first")
+        raise _not_numeric(name, value.dtype, "Cast it first")
     return value
 
 
@@ -69,11 +67,9 @@ def _is_array(value: Any) -> bool:
     return is_array_api_obj(value)
 
 
-def _not_numeric(call: str, name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
+def _not_numeric(name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
     got = f"{name} has dtype {dtype}"
-    return ArgumentTypeError(
-        sentence(call, got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
-    )
+    return ArgumentTypeError(got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
 
 
 def namespace(array: Any) -> Any:
@@ -117,7 +113,7 @@ def integer_limits(dtype: Any) -> tuple[int, int] | None:
     return int(limits.min), int(limits.max)
 
 
-def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
+def together(first: Array, second: Array) -> tuple[Array, Array]:
     """Both in one library and on one device; NumPy's goes to where the other is, and nothing else is moved."""
     if is_numpy(first) and is_numpy(second):
         return first, second
@@ -125,25 +121,25 @@ def together(call: str, first: Array, second: Array) -> tuple[Array, Array]:
         return like(first, second), second
     if is_numpy(second):
         return first, like(second, first)
-    require_together(call, first, second)
+    require_together(first, second)
     return first, second
 
 
-def require_together(call: str, first: Array, second: Array) -> None:
+def require_together(first: Array, second: Array) -> None:
     """Refuse arrays of two libraries, and those that somebody put on two devices; NumPy's go with any other."""
     if is_numpy(first) or is_numpy(second):
         return
     name = library(first)
     if name != library(second):
         got = f"one array is of {name} and the other of {library(second)}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted both of one library", "Convert one of them"))
+        raise ArgumentTypeError(got, "Wanted both of one library", "Convert one of them")
     if name == "torch" and first.device != second.device:
         got = f"one tensor is on {first.device} and the other on {second.device}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted both on one device", "Move one of them, as with x.to(...)"))
+        raise ArgumentTypeError(got, "Wanted both on one device", "Move one of them, as with x.to(...)")
     if name == "jax" and _put(first) and _put(second) and first.devices() != second.devices():
         got = f"one array is on {_listed(first)} and the other on {_listed(second)}"
         remedy = "Move one of them, as with jax.device_put(x, y.sharding)"
-        raise ArgumentTypeError(sentence(call, got, "Wanted both on the same devices", remedy))
+        raise ArgumentTypeError(got, "Wanted both on the same devices", remedy)
 
 
 def _put(array: Array) -> bool:
@@ -165,7 +161,7 @@ def like(array: Array, other: Array) -> Array:
         return namespace(other).asarray(array, device=_device(other))
     except TypeError:
         got, wanted = f"an array of {array.dtype} beside one of {library(other)}", f"{library(other)} has no such type"
-        raise ArgumentTypeError(sentence("op(x)", got, wanted, "Cast it first, as with x.astype(float)")) from None
+        raise ArgumentTypeError(got, wanted, "Cast it first, as with x.astype(float)") from None
 
 
 def _device(array: Array) -> Any:
@@ -194,11 +190,11 @@ def on_host(array: Array) -> bool:
     return any("cpu" in str(place).lower() for place in places)
 
 
-def frozen(array: Array, call: str = "conv", name: str = "kernel") -> Array:
+def frozen(array: Array, name: str = "kernel") -> Array:
     """A copy that nobody else can change, so that an operator stays what it is; of JAX the array itself."""
     if is_numpy(array):
         # A broadcast array may take far less than its copy.
-        memory.require_result(call, f"a copy of the {name}", array.nbytes, "Pass a smaller one")
+        memory.require_result(f"a copy of the {name}", array.nbytes, "Pass a smaller one")
         copy = np.array(array, order="C")
         copy.setflags(write=False)
         return copy
@@ -298,24 +294,24 @@ def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> An
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
 
 
-def as_numpy(call: str, array: Array) -> Any:
+def as_numpy(array: Array) -> Any:
     """The numbers of an array as NumPy's, without gradients; JAX has none while it traces."""
     if is_numpy(array):
         return array
     if is_traced(array):
         got, wanted = "an array is traced by JAX", "Wanted its numbers"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside jit and grad"))
+        raise ArgumentTypeError(got, wanted, "Call it outside jit and grad")
     if library(array) != "torch":
         return np.asarray(array)
     if array.device.type == "meta":
         got, wanted = "a tensor is on the meta device and has no numbers", "Wanted its numbers"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Pass one on a device that holds them"))
+        raise ArgumentTypeError(got, wanted, "Pass one on a device that holds them")
     try:
         array = array.detach().cpu().resolve_conj()
         return np.asarray(array.float() if str(array.dtype) == "torch.bfloat16" else array)  # NumPy has no bfloat16
     except (RuntimeError, NotImplementedError):
         got, wanted = "a tensor has no numbers, for PyTorch transforms or traces it", "Wanted its numbers"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Call it outside torch.func and torch.compile")) from None
+        raise ArgumentTypeError(got, wanted, "Call it outside torch.func and torch.compile") from None
 
 
 def floating(array: Array) -> np.dtype[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, shown
 from convmtx.typing import AnyArray
 
 #: Bytes up to which an array of a library that computes or reads it when it is needed (Dask, Zarr, h5py, xarray) is
@@ -19,24 +19,24 @@ LAZY_BYTES = 1 << 26
 LISTED_ENTRIES = 1 << 27
 
 
-def converted(call: str, name: str, value: Any) -> AnyArray:
+def converted(name: str, value: Any) -> AnyArray:
     """Return a NumPy array of what is none, or refuse what is too much or cannot be read."""
     kind = type(value)
     if hasattr(kind, "matvec") or hasattr(kind, "nnz"):
         remedy = "Pass its dense matrix if that is meant, op.to_dense() or S.toarray()"
-        raise ArgumentTypeError(sentence(call, f"{name} is a {kind.__name__}", "Wanted an array", remedy))
+        raise ArgumentTypeError(f"{name} is a {kind.__name__}", "Wanted an array", remedy)
     try:
-        measured(call, name, value)
+        measured(name, value)
         return np.asarray(value)
     except ConvmtxError:
         raise
     except Exception as error:  # a stranger's __array__ or __len__ raises what it likes
         why = str(error) or type(error).__name__
         got = f"{name} of type {kind.__name__} is no array ({why})"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a numeric array", "Pass an ndarray")) from None
+        raise ArgumentTypeError(got, "Wanted a numeric array", "Pass an ndarray") from None
 
 
-def measured(call: str, name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
+def measured(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
     """Refuse what would be listed, computed or read and is too much; nothing of it is looked at but its size."""
     entries, lazy = _amount(value)
     if lazy > LAZY_BYTES:
@@ -44,10 +44,10 @@ def measured(call: str, name: str, value: Any, most: int = LISTED_ENTRIES) -> No
         got = f"{name} is a {kind.__module__}.{kind.__qualname__} of {lazy >> 20} MiB"
         wanted = f"Wanted an array in memory: beyond {LAZY_BYTES >> 20} MiB nothing is computed or read unasked"
         whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"
-        raise ArgumentTypeError(sentence(call, got, wanted, f"Pass {whole}, or a part at a time, as with {name}[:100]"))
+        raise ArgumentTypeError(got, wanted, f"Pass {whole}, or a part at a time, as with {name}[:100]")
     if entries > most:
         got = f"{name}={shown(value)} has {shown(entries)} entries"
-        raise ArgumentError(sentence(call, got, f"Wanted at most {most}", "Pass an ndarray"))
+        raise ArgumentError(got, f"Wanted at most {most}", "Pass an ndarray")
 
 
 def _amount(value: Any) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from convmtx.typing import AnyArray, Array, Shape
 
 
 def constants(
-    call: str,
     compute: Callable[..., Sequence[AnyArray]],
     arrays: Sequence[Array],
     shapes: Sequence[Shape],
@@ -28,7 +27,7 @@ def constants(
     differentiate them rather than taking them as constants.
     """
     if not any(map(is_traced, arrays)):
-        found = compute(*(as_numpy(call, array) for array in arrays))
+        found = compute(*(as_numpy(array) for array in arrays))
         return [like(np.asarray(each, dtype), one_of_theirs(arrays)) for each in found]
     from jax import ShapeDtypeStruct, lax, pure_callback
 
@@ -42,15 +41,15 @@ def constants(
 
 
 def attached(
-    call: str, x: Array, parts: Sequence[Array], pull: Callable[..., Sequence[AnyArray]], numbers: Sequence[Array]
+    x: Array, parts: Sequence[Array], pull: Callable[..., Sequence[AnyArray]], numbers: Sequence[Array]
 ) -> Array:
     """x, whose derivative in each part is a linear map that NumPy knows the adjoints of.
 
     ``pull(g, *numbers)`` applies the adjoints to one array g of the shape of x: an array for each part, of its shape.
     """
     if library(x) == "torch":
-        return _torch_function().apply(lambda g: pull(as_numpy(call, g), *numbers), x, *parts)
-    return _jax_function(call, pull)(x, tuple(parts), tuple(numbers))
+        return _torch_function().apply(lambda g: pull(as_numpy(g), *numbers), x, *parts)
+    return _jax_function(pull)(x, tuple(parts), tuple(numbers))
 
 
 def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array:
@@ -125,7 +124,7 @@ def _torch_function() -> Any:
     return Attached
 
 
-def _jax_function(call: str, pull: Callable[..., Sequence[AnyArray]]) -> Any:
+def _jax_function(pull: Callable[..., Sequence[AnyArray]]) -> Any:
     import jax
 
     def forward(x: Array, parts: Any, numbers: Any) -> Any:
@@ -135,7 +134,7 @@ def _jax_function(call: str, pull: Callable[..., Sequence[AnyArray]]) -> Any:
         parts, numbers = kept
         shapes, dtype = [part.shape for part in parts], np.result_type(*(part.dtype for part in parts))
         # JAX pairs cotangents with differentials without conjugation.
-        found = constants(call, pull, [conjugate(gradient), *numbers], shapes, dtype, once=True)
+        found = constants(pull, [conjugate(gradient), *numbers], shapes, dtype, once=True)
         several = [conjugate(each).astype(part.dtype) for each, part in zip(found, parts, strict=True)]
         return gradient * 0, tuple(several), tuple(jax.numpy.zeros_like(each) for each in numbers)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx._xp import cast, library, like, namespace, promoted, summed_at
-from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
     functorch = torch._C._functorch
     if functorch.is_batchedtensor(values):
         wanted = "PyTorch maps no sparse tensors"
-        raise ArgumentTypeError(sentence("to_sparse", "torch.func.vmap", wanted, "Use to_dense(), or apply the map"))
+        raise ArgumentTypeError("torch.func.vmap", wanted, "Use to_dense(), or apply the map")
     try:
         return _sparse_tensor(format, values, places, shape)
     except RuntimeError as error:  # PyTorch differentiates few of them, and says so in many ways
@@ -39,7 +39,7 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
         got = f"format={format!r} of {values.dtype} with gradients"
         wanted = f"PyTorch has no such tensor ({str(error).splitlines()[0][:200]})"
         remedy = "Use to_dense(), or apply the map" if format == "coo" else "Use format='coo' or to_dense()"
-        raise ArgumentTypeError(sentence("to_sparse", got, wanted, remedy)) from None
+        raise ArgumentTypeError(got, wanted, remedy) from None
 
 
 #: Whether PyTorch has said of this process that compressed tensors are in beta state, which it does once.

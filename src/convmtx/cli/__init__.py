@@ -18,7 +18,7 @@ from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plo
 from convmtx.cli.parser import Parser, shortened, suggestion
 from convmtx.cli.report import Report, complain, settle
 from convmtx.cli.stopping import Stoppable, Stopped, deafen, release
-from convmtx.errors import ConvmtxError
+from convmtx.errors import ConvmtxError, door
 
 _DESCRIPTION = "The matrix of any convolution: built in closed form, explained, checked and written to a file."
 
@@ -115,7 +115,7 @@ def _failure(
 ) -> str | None:
     """Run a command; what a library raises because a signal caught it half done is the signal's doing."""
     try:
-        with np.errstate(all="ignore"):  # what overflows is told in the results
+        with door(options.command), np.errstate(all="ignore"):  # what overflows is told in the results
             return run(options, report)
     except Exception:
         if signals.stopped is not None:
@@ -154,5 +154,5 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         )  # fmt: skip
         command.add(each)
         each.add_argument("--json", action="store_true", default=False, help="print one JSON object instead of lines")
-        each.set_defaults(run=command.run)
+        each.set_defaults(command=name, run=command.run)
     return parser, parsers

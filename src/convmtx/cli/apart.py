@@ -46,7 +46,7 @@ def read_apart(source: Source, reader: Callable[..., Answer], *options: Any) -> 
     ``options`` are what JSON has. Errors of the function are raised here, in its words.
     """
     request = {"module": reader.__module__, "function": reader.__qualname__, "options": options,
-               "source": [source.call, str(source.path), source.member, source.what]}  # fmt: skip
+               "source": [str(source.path), source.member, source.what]}  # fmt: skip
     command = [sys.executable, "-c", _PROGRAM.format(path=[str(folder) for folder in sys.path])]
     pipe, environment = subprocess.PIPE, {**os.environ, **_ONE_THREAD}
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment) as child:
@@ -118,11 +118,8 @@ def _silence(source: Source, code: int, slow: bool) -> CommandError:
 
 
 def _error(message: dict[str, Any]) -> Exception:
-    kind, text = message["error"], message["text"]
-    if kind == "os":
-        return OSError(*text)
-    kinds: dict[str, type[Exception]] = {"refused": CommandError, "memory": MemoryError}
-    return kinds.get(kind, ValueError)(text)
+    kinds: dict[str, type[Exception]] = {"os": OSError, "refused": CommandError, "memory": MemoryError}
+    return kinds.get(message["error"], ValueError)(*message["parts"])
 
 
 # In the new process
@@ -136,11 +133,11 @@ def serve() -> None:
     global _announce
     _announce = partial(_write, answer)
     reader: Callable[..., Answer] = getattr(import_module(request["module"]), request["function"])
-    call, path, member, what = request["source"]
+    path, member, what = request["source"]
     _limit_memory()
     _limit_seconds(_SECONDS)
     try:
-        facts, arrays = reader(Source(call, Path(path), member, what), *request["options"])
+        facts, arrays = reader(Source(Path(path), member, what), *request["options"])
         arrays = [np.asarray(array, order="C") for array in arrays]
     except Exception as error:  # in as many ways as files can be wrong
         _write(answer, _described(error))
@@ -170,9 +167,11 @@ def _write(file: IO[bytes], message: dict[str, Any]) -> None:
 
 def _described(error: Exception) -> dict[str, Any]:
     if isinstance(error, OSError) and error.filename:
-        return {"error": "os", "text": [error.errno, error.strerror, str(error.filename)]}
-    kind = "refused" if isinstance(error, CommandError | MissingExtraError) else "unreadable"
-    return {"error": "memory" if isinstance(error, MemoryError) else kind, "text": str(error) or type(error).__name__}
+        return {"error": "os", "parts": [error.errno, error.strerror, str(error.filename)]}
+    if isinstance(error, CommandError | MissingExtraError):
+        return {"error": "refused", "parts": error.args}
+    kind = "memory" if isinstance(error, MemoryError) else "unreadable"
+    return {"error": kind, "parts": [str(error) or type(error).__name__]}
 
 
 def _limit_memory() -> None:

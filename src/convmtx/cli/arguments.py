@@ -10,9 +10,9 @@ from typing import Any
 from convmtx.cli.builtin import NUMBER
 from convmtx.cli.kernels import read_kernel
 from convmtx.cli.parser import Parser, shortened
-from convmtx.cli.report import Report, refused
+from convmtx.cli.report import CommandError, Report
 from convmtx.construct import conv, conv_transpose
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray, Shape
 
 KERNELS = """\
@@ -126,10 +126,10 @@ def names(text: str) -> str | list[str]:
     return text.split(",") if "," in text else text
 
 
-def asked(call: str, options: argparse.Namespace, report: Report) -> ConvOperator:
+def asked(options: argparse.Namespace, report: Report) -> ConvOperator:
     """The convolution that was asked for; the report says of which kernel."""
-    kernel = read_kernel(call, options.kernel)
-    op = operator(call, kernel, vars(options))
+    kernel = read_kernel(options.kernel)
+    op = operator(kernel, vars(options))
     report.say(f"kernel {options.kernel}, {kernel.shape} {kernel.dtype}")
     if op.kernel.ndim > kernel.ndim:
         report.say(f"each of {op.geometry.groups} channels by itself")
@@ -137,7 +137,7 @@ def asked(call: str, options: argparse.Namespace, report: Report) -> ConvOperato
     return op
 
 
-def operator(call: str, kernel: AnyArray, given: dict[str, Any]) -> ConvOperator:
+def operator(kernel: AnyArray, given: dict[str, Any]) -> ConvOperator:
     """The convolution with these options, those that were not given left to `conv`."""
     shared = ("stride", "dilation", "padding", "groups", "flip", "channels")
     forward, backward = ("boundary", "input_dilation"), ("output_padding",)
@@ -147,24 +147,24 @@ def operator(call: str, kernel: AnyArray, given: dict[str, Any]) -> ConvOperator
             got = f"--{name.replace('_', '-')} came {'with' if transpose else 'without'} --transpose"
             wanted = f"It belongs to {'forward' if transpose else 'transposed'} convolution"
             remedy = "Leave one of the two out" if transpose else "Add --transpose or leave it out"
-            raise refused(call, got, wanted, remedy)
+            raise CommandError(got, wanted, remedy)
     settings = {name: given[name] for name in (*shared, *(backward if transpose else forward)) if name in given}
     shape = given["input"]
     if kernel.ndim == 2 and len(shape) == 1 and 1 in kernel.shape:  # a vector, in files that have matrices alone
         kernel = kernel.ravel()
     if kernel.ndim == 2 and len(shape) == 3:
-        kernel = _for_each_channel(call, kernel, settings, shape)
+        kernel = _for_each_channel(kernel, settings, shape)
     return (conv_transpose if transpose else conv)(kernel, shape, **settings)
 
 
-def _for_each_channel(call: str, kernel: AnyArray, settings: dict[str, Any], shape: Shape) -> AnyArray:
+def _for_each_channel(kernel: AnyArray, settings: dict[str, Any], shape: Shape) -> AnyArray:
     first = settings.get("channels") == "first"
     count = shape[0] if first else shape[-1]
     if "groups" in settings:
         got = f"--groups and a kernel of shape {kernel.shape} on an input of {shape}"
-        raise refused(call, got, "Each channel is a group", "Leave --groups out, or give the kernel axes for channels")
+        raise CommandError(got, "Each channel is a group", "Leave --groups out, or give the kernel axes for channels")
     if not 0 < kernel.size * count < 1 << 40:
         got = f"a kernel of shape {kernel.shape} on an input of {shape}"
-        raise refused(call, got, "Wanted channels, and fewer of them", "Check --input and --channels")
+        raise CommandError(got, "Wanted channels, and fewer of them", "Check --input and --channels")
     settings["groups"] = count
     return kernel[None, None].repeat(count, 0) if first else kernel[..., None, None].repeat(count, -1)

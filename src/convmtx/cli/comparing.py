@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.cli.arguments import operator
 from convmtx.errors import ConvmtxError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray, IntArray, Order, RowsLike
 
 #: Entries that are compared at a time, and rows that are looked at before all are.
@@ -82,12 +82,12 @@ def _double(values: AnyArray) -> AnyArray:
     return values.astype(complex if values.dtype.kind == "c" else float)
 
 
-def reading(file: Any, call: str, op: ConvOperator, given: dict[str, Any], tolerance: float) -> str | None:
+def reading(file: Any, op: ConvOperator, given: dict[str, Any], tolerance: float) -> str | None:
     """Other options, as few as possible, with which the matrix would be the file's; in words."""
     transposed = file.T if isinstance(file, np.ndarray) else file.T.tocsr()
     for names, turn, changed in _variants(op, given):
         try:
-            other = operator(call, changed.pop("kernel"), changed)
+            other = operator(changed.pop("kernel"), changed)
         except ConvmtxError:
             continue
         matrix = transposed if turn else file

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.cli.apart import Answer, allow_time, read_apart
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 from convmtx.extras import needed, require_installed
 from convmtx.typing import AnyArray
@@ -24,7 +24,7 @@ _PACKING = 1040
 
 def read_hdf5(source: Source, sparse: bool = False) -> Any:
     """Read an array as MATLAB 7.3 or others write it; with ``sparse`` AnnData's CSR too, or MATLAB's matrix."""
-    require_installed(source.call, "h5py", "files")
+    require_installed("h5py", "files")
     facts, arrays = read_apart(source, parts_of, sparse)
     if facts["form"] == "full":
         return arrays[0]
@@ -37,7 +37,7 @@ def read_hdf5(source: Source, sparse: bool = False) -> Any:
 
 def parts_of(source: Source, sparse: bool) -> Answer:
     """Return the form, the shape and the arrays of the requested member."""
-    h5py = needed(source.call, "h5py", "files")
+    h5py = needed("h5py", "files")
     with h5py.File(source.path, locking=False) as file:
         if sparse and "encoding-type" in file.attrs:
             return _csr(source, file)
@@ -89,7 +89,7 @@ def _stored(source: Source, data: Any) -> AnyArray:
     """Return all numbers, if they lie in this file and fit."""
     if data.is_virtual or data.external:
         got = f"{source.path} has its numbers in other files"
-        raise refused(source.call, got, "Wanted them inside", "Write it again")
+        raise CommandError(got, "Wanted them inside", "Write it again")
     source.fit(data.shape or (), data.dtype.itemsize)
     size, held = data.nbytes, source.size()
     if size > _PACKING * held:

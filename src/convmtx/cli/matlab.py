@@ -16,7 +16,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.cli.hdf5 import read_hdf5
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 from convmtx.typing import AnyArray, Shape
 
@@ -82,7 +82,7 @@ def _whole(source: Source, content: memoryview, order: str, name: str) -> Iterat
             size = 8 + int(np.frombuffer(start[4:8], order + "u4")[0])
             if size > memory.available() // 4:
                 got, wanted = f"{name} in {source.path} grows to {memory.human(size)}", "Wanted a quarter of the memory"
-                raise refused(source.call, got, wanted, f"Use a smaller {source.what}")
+                raise CommandError(got, wanted, f"Use a smaller {source.what}")
             yield _variable(memoryview(zlib.decompressobj().decompress(data, size))[8:], order)
 
 

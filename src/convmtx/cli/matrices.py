@@ -12,7 +12,7 @@ from convmtx.cli import reading
 from convmtx.cli.hdf5 import read_hdf5
 from convmtx.cli.market import read_mtx
 from convmtx.cli.matlab import read_mat
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 
 SUFFIXES = (".npz", ".npy", ".mtx", ".mat", ".h5", ".hdf5")
@@ -53,7 +53,7 @@ def _sound(source: Source, matrix: Any) -> Any:
     import scipy.sparse
 
     if len(matrix.shape) != 2:
-        raise refused(source.call, f"{source.path} has shape {matrix.shape}", "Wanted a matrix", "Pass another file")
+        raise CommandError(f"{source.path} has shape {matrix.shape}", "Wanted a matrix", "Pass another file")
     source.fit([sum(matrix.shape)], 8)
     if matrix.format in ("csr", "csc", "bsr"):
         matrix.check_format(full_check=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from convmtx.cli.report import CommandError
+from convmtx.cli.report import UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse says where arguments cannot be read."""
-        raise CommandError(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
     def prepare(self, arguments: Sequence[str]) -> list[str]:
         """Join numbers below zero to their options, which argparse would take for options; refuse unknown ones.

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from convmtx.cli.apart import Answer, allow_time, read_apart
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 from convmtx.extras import needed, require_installed
 from convmtx.typing import AnyArray
@@ -30,7 +30,7 @@ class Picture:
 
 def read_picture(source: Source) -> Picture:
     """Read a picture, turned upright as the camera says; transparency is left out."""
-    require_installed(source.call, "PIL", "files")
+    require_installed("PIL", "files")
     with source.parsing():
         facts, [values] = read_apart(source, pixels_of)
     depth = facts["depth"]
@@ -53,15 +53,15 @@ def pixels_of(source: Source) -> Answer:
     if image.mode.startswith("I") and values.ndim == 2 and values.min() >= 0 and values.max() <= 65535:
         return {"depth": 16}, [values]
     got = f"{source.path} has pixels of mode {image.mode}"
-    raise refused(source.call, got, "Wanted grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
+    raise CommandError(got, "Wanted grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
 
 
-def write_picture(call: str, file: BinaryIO, suffix: str, picture: Picture) -> int:
+def write_picture(file: BinaryIO, suffix: str, picture: Picture) -> int:
     """Write the values, clipped to 0 to 1 where the file has whole numbers, and tell how many were outside.
 
     Colour has 8 bits, for Pillow has no more; floats keep their values where the file takes them.
     """
-    needed(call, "PIL", "files")
+    needed("PIL", "files")
     from PIL import Image
 
     values, form = picture.values, FORMATS[suffix]

@@ -12,7 +12,7 @@ import numpy as np
 
 from convmtx.cli.matlab import read_mat
 from convmtx.cli.pictures import read_picture
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 from convmtx.cli.tables import read_csv
 from convmtx.extras import needed
@@ -83,7 +83,7 @@ def mat(source: Source) -> AnyArray:
 
 def safetensors(source: Source) -> AnyArray:
     """One tensor; the library checks that the file is as long as its header says."""
-    library = needed(source.call, "safetensors", "files")
+    library = needed("safetensors", "files")
     with source.parsing(), library.safe_open(source.path, framework="numpy") as file:
         name = source.chosen(file.keys())
         part = file.get_slice(name)
@@ -96,7 +96,7 @@ def safetensors(source: Source) -> AnyArray:
 
 def _brain_floats(source: Source, name: str) -> AnyArray:
     """Numbers of bfloat16, which NumPy has not, as float32, which has their first half."""
-    library = needed(source.call, "safetensors", "files")
+    library = needed("safetensors", "files")
     source.fit([source.size()], 4)
     tensors = dict(library.deserialize(source.path.read_bytes()))
     shape, raw = tensors[name]["shape"], tensors[name]["data"]
@@ -110,7 +110,7 @@ def picture(source: Source) -> AnyArray:
     grey = image @ [0.299, 0.587, 0.114] if image.ndim == 3 else image
     total = grey.sum()
     if not 0 < total < np.inf:
-        raise refused(source.call, f"{source.path} has the sum {total}", "Wanted more than darkness", "Check it")
+        raise CommandError(f"{source.path} has the sum {total}", "Wanted more than darkness", "Check it")
     return np.asarray(grey / total)
 
 

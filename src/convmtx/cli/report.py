@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ConvmtxError, sentence
+from convmtx.errors import ConvmtxError
 
 #: Characters of a complaint: half a screen.
 _LONGEST = 1000
@@ -22,9 +22,12 @@ class CommandError(ConvmtxError):
     """A request on the command line that cannot be done; the message is the line that the user reads."""
 
 
-def refused(call: str, got: str, wanted: str, remedy: str) -> CommandError:
-    """Return the error for a request that cannot be done, in the one shape of every message."""
-    return CommandError(sentence(call, got, wanted, remedy))
+class UsageError(ConvmtxError):
+    """A command line that cannot be parsed; the message is the parser's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "", "")
+        self.reason = message
 
 
 class Report:

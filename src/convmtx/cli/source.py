@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convmtx import memory
-from convmtx.cli.report import CommandError, refused
+from convmtx.cli.report import CommandError
 from convmtx.errors import MissingExtraError
 
 #: How files begin, what they are, and their suffixes.
@@ -30,7 +30,6 @@ _STARTS = (
 class Source:
     """A file, and the name of what is wanted of it."""
 
-    call: str
     path: Path
     member: str | None = None
     what: str = "kernel"
@@ -45,24 +44,24 @@ class Source:
         size = self.path.stat().st_size
         if not self.path.is_file():
             kind = "a folder" if self.path.is_dir() else "not an ordinary file"
-            raise refused(self.call, f"{self.path} is {kind}", f"Wanted a {self.suffix} file", "Pass another path")
+            raise CommandError(f"{self.path} is {kind}", f"Wanted a {self.suffix} file", "Pass another path")
         return size
 
     def damaged(self, told: str) -> CommandError:
         """The file contradicts itself."""
-        return refused(self.call, f"{self.path} is damaged", told, "Write it again")
+        return CommandError(f"{self.path} is damaged", told, "Write it again")
 
     def no_numbers(self, held: Any) -> CommandError:
         """The file holds something else."""
         remedy = "Cast it first, as with K.astype(float)"
-        return refused(self.call, f"{self.path} holds {held}", "Wanted integers, floats or complex numbers", remedy)
+        return CommandError(f"{self.path} holds {held}", "Wanted integers, floats or complex numbers", remedy)
 
     def fit(self, shape: Iterable[int], item: int) -> None:
         """Refuse what is not there twice over in memory, for the operator keeps a copy."""
         size = prod(int(n) for n in shape) * item
         if 2 * size > memory.available():
             got = f"the {self.what} in {self.path} takes {memory.human(size)}"
-            raise refused(self.call, got, "More than fits in memory twice", f"Use a smaller {self.what}")
+            raise CommandError(got, "More than fits in memory twice", f"Use a smaller {self.what}")
 
     def chosen(self, names: Iterable[str]) -> str:
         """Return the requested member, or the only one."""
@@ -72,12 +71,10 @@ class Source:
         if self.member is None and len(held) == 1:
             return held[0]
         if not held:
-            raise refused(
-                self.call, f"{self.path} holds no array of numbers", f"Wanted a {self.what}", "Write it again"
-            )
+            raise CommandError(f"{self.path} holds no array of numbers", f"Wanted a {self.what}", "Write it again")
         listed = ", ".join(held[:9]) + (f" and {len(held) - 9} more" if len(held) > 9 else "")
         wanted = f"{self.member} is not among them" if self.member else "Wanted to know which"
-        raise refused(self.call, f"{self.path} holds {listed}", wanted, f"Write {self.path}:NAME")
+        raise CommandError(f"{self.path} holds {listed}", wanted, f"Write {self.path}:NAME")
 
     def chosen_of(self, fitting: list[str], all_: list[str], sparse: bool) -> str:
         """Return the requested member, or the only one that fits, or of matrices W."""
@@ -104,7 +101,7 @@ class Source:
 
     def _unreadable(self, reason: str) -> CommandError:
         got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-        return refused(self.call, got, f"Wanted a {self.what}", self._remedy())
+        return CommandError(got, f"Wanted a {self.what}", self._remedy())
 
     def _remedy(self) -> str:
         with self.path.open("rb") as file:

@@ -7,7 +7,7 @@ from io import StringIO
 
 import numpy as np
 
-from convmtx.cli.report import CommandError, refused
+from convmtx.cli.report import CommandError
 from convmtx.cli.source import Source
 from convmtx.typing import AnyArray
 
@@ -47,7 +47,7 @@ def _with_points(source: Source, text: str) -> str:
         return text
     if "." in text:
         got = f"{source.path} has commas and points in its numbers"
-        raise refused(source.call, got, "Wanted one of them, as decimal points", "Remove separators of thousands")
+        raise CommandError(got, "Wanted one of them, as decimal points", "Remove separators of thousands")
     return text.replace(",", ".")
 
 
@@ -60,14 +60,14 @@ def _first_fault(source: Source, text: str, separator: str | None) -> CommandErr
             word = repr(wrong[0][:_SHOWN]) if wrong[0] else "nothing between two separators"
             got = f"{source.path} has {word} in line {number}"
             names = width is None and len(wrong) == len(cells)
-            return refused(
-                source.call, got, "Wanted numbers alone", "Remove the line of names" if names else "Correct the line"
+            return CommandError(
+                got, "Wanted numbers alone", "Remove the line of names" if names else "Correct the line"
             )
         if width not in (None, len(cells)):
             got = f"{source.path} has {width} columns, and {len(cells)} in line {number}"
-            return refused(source.call, got, "Wanted as many numbers in each line", "Correct the line")
+            return CommandError(got, "Wanted as many numbers in each line", "Correct the line")
         width = len(cells)
-    return refused(source.call, f"{source.path} cannot be read as .csv", "Wanted numbers alone", "Write it again")
+    return CommandError(f"{source.path} cannot be read as .csv", "Wanted numbers alone", "Write it again")
 
 
 def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from convmtx import memory
-from convmtx.cli.report import refused
+from convmtx.cli.report import CommandError
 from convmtx.extras import needed
 from convmtx.replacing import replacing, temporary_beside, writable
 from convmtx.typing import AnyArray
@@ -31,17 +31,17 @@ _GLANCE = 0.5
 _LINE = 6
 
 
-def target_of(call: str, path: Path) -> Path:
+def target_of(path: Path) -> Path:
     """Return where a matrix can be written; a folder, such as zarr makes, is never replaced."""
     if path.suffix.lower() != ".zarr":
-        return writable(call, path, SUFFIXES)
-    needed(call, "zarr", "files")
+        return writable(path, SUFFIXES)
+    needed("zarr", "files")
     if os.path.lexists(path):
-        raise refused(call, f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
-    return Path(os.path.realpath(path.parent)) / writable(call, path, SUFFIXES).name
+        raise CommandError(f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
+    return Path(os.path.realpath(path.parent)) / writable(path, SUFFIXES).name
 
 
-def check_storable(call: str, dtype: np.dtype[Any], suffix: str, nnz: int) -> None:
+def check_storable(dtype: np.dtype[Any], suffix: str, nnz: int) -> None:
     """Refuse what would be written wrong."""
     wanted = ""
     if suffix != ".npy" and dtype == np.float16:
@@ -51,15 +51,15 @@ def check_storable(call: str, dtype: np.dtype[Any], suffix: str, nnz: int) -> No
     if suffix in (".h5", ".hdf5", ".zarr") and dtype.itemsize > (16 if dtype.kind == "c" else 8):
         wanted = f"Other programs read no such numbers from {suffix} files"
     if wanted:
-        raise refused(call, f"a kernel of {dtype}", wanted, "Cast it first, or use .npy")
+        raise CommandError(f"a kernel of {dtype}", wanted, "Cast it first, or use .npy")
     if suffix == ".mat" and nnz * 16 > _MAT_MOST:
         got = f"a matrix with {nnz} entries in a .mat file"
-        raise refused(call, got, f"A variable there has at most {_MAT_MOST} bytes", "Use .h5, which MATLAB reads too")
+        raise CommandError(got, f"A variable there has at most {_MAT_MOST} bytes", "Use .h5, which MATLAB reads too")
     if suffix in (".h5", ".hdf5"):
-        needed(call, "h5py", "files")
+        needed("h5py", "files")
 
 
-def require_space(call: str, target: Path, suffix: str, sizes: Mapping[str, int], nnz: int) -> None:
+def require_space(target: Path, suffix: str, sizes: Mapping[str, int], nnz: int) -> None:
     """Refuse a matrix for which the disk has no room, or that is longer than a file may be.
 
     ``sizes`` are bytes of the forms. Of files that are compressed nothing is known before they are written.
@@ -73,9 +73,7 @@ def require_space(call: str, target: Path, suffix: str, sizes: Mapping[str, int]
         room = min(free, _longest_file(size))
         if room < size:
             got = f"{target} cannot be written: it takes at least {memory.human(size)}"
-            raise refused(
-                call, got, f"There is room for {memory.human(room)}", "Use another folder, or a sparse format"
-            )
+            raise CommandError(got, f"There is room for {memory.human(room)}", "Use another folder, or a sparse format")
 
 
 def _longest_file(otherwise: int) -> int:
@@ -88,13 +86,13 @@ def _longest_file(otherwise: int) -> int:
     return otherwise if limit == resource.RLIM_INFINITY else limit
 
 
-def save(call: str, target: Path, matrix: Any, suffix: str) -> None:
+def save(target: Path, matrix: Any, suffix: str) -> None:
     """Write a matrix, wholly or not at all."""
     if suffix == ".zarr":
-        with _replacing_folder(call, target) as folder:
+        with _replacing_folder(target) as folder:
             _save_zarr(folder, matrix)
         return
-    with replacing(call, target) as file:
+    with replacing(target) as file:
         _WRITERS[suffix](file, matrix)
 
 
@@ -120,14 +118,14 @@ def _save_mat(file: BinaryIO, matrix: Any) -> None:
 
     if matrix.dtype.kind in "iu" and ((matrix.data > 1 << 53) | (matrix.data < -(1 << 53))).any():
         got, wanted = "entries above 2**53", "Sparse matrices of MATLAB are of doubles, which lose digits of them"
-        raise refused("matrix", got, wanted, "Use .npy")
+        raise CommandError(got, wanted, "Use .npy")
     doubles = matrix.astype(complex if matrix.dtype.kind == "c" else float)
     doubles.eliminate_zeros()  # MATLAB's sparse matrices store none
     scipy.io.savemat(cast("Any", file), {"W": doubles}, do_compression=True)
 
 
 def _save_h5(file: BinaryIO, matrix: Any) -> None:
-    h5py = needed("matrix", "h5py", "files")
+    h5py = needed("h5py", "files")
     try:
         with h5py.File(file.name, "w") as root:  # by name, for HDF5 reads what it writes
             _fill(root, matrix, root.__setitem__)
@@ -142,7 +140,7 @@ def _save_zarr(folder: Path, matrix: Any) -> None:
     Zarr itself writes in threads. Interrupted while waiting for them, it leaves them writing, into a folder that is
     being removed.
     """
-    zarr = needed("matrix", "zarr", "files")
+    zarr = needed("zarr", "files")
     given_up = Event()
     with ThreadPoolExecutor(1) as pool:
         try:
@@ -183,7 +181,7 @@ _WRITERS = {
 
 
 @contextlib.contextmanager
-def _replacing_folder(call: str, target: Path) -> Iterator[Path]:
+def _replacing_folder(target: Path) -> Iterator[Path]:
     """A new folder that gets its name once it is complete, and is gone if anything goes wrong."""
     temporary = temporary_beside(target)
     try:
@@ -193,7 +191,7 @@ def _replacing_folder(call: str, target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             got, wanted = f"{target} cannot be written", error.strerror or str(error)
-            raise refused(call, got, wanted, "Nothing was left there") from None
+            raise CommandError(got, wanted, "Nothing was left there") from None
         raise
 
 

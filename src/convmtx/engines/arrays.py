@@ -17,7 +17,7 @@ from convmtx._xp import cast, gather, itemsize, library, namespace, on_host, tog
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
 from convmtx.engines.parts import inside
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import Array, EngineName, IntArray
@@ -50,11 +50,11 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineN
 
 def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
     """Both in one library and of one type, if that library may be used."""
-    kernel, x = together("op(x)", kernel, x)
+    kernel, x = together(kernel, x)
     if asked not in ("auto", library(x)):
         got = f"engine={asked!r} on an array of {library(x)}"
         wanted = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
-        raise ArgumentError(sentence("op(x)", got, wanted, "Use engine='auto', or pass NumPy arrays"))
+        raise ArgumentError(got, wanted, "Use engine='auto', or pass NumPy arrays")
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
 
@@ -81,7 +81,7 @@ def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
     shape = (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))
     size = prod(shape) * itemsize(x.dtype)
     if size > memory.LARGE and on_host(x):
-        memory.require_result("op(x)", f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
+        memory.require_result(f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
     if name != "jax" and not (name == "torch" and pytorch.able(x)):
         return _tap_by_tap(geometry, taps, x)
     axes = []

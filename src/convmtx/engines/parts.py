@@ -53,11 +53,11 @@ def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
         f"an output of shape {shape}",
         "Apply it to fewer or smaller inputs",
     )
-    memory.require_result("op(x)", what, size, remedy)
+    memory.require_result(what, size, remedy)
     try:
         return np.empty(shape, dtype)
     except MemoryError:
-        raise memory.no_room("op(x)", what, size, remedy) from None
+        raise memory.no_room(what, size, remedy) from None
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from convmtx.engines import direct, fft, pytorch, rates, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.engines.rates import Work
-from convmtx.errors import ArgumentError, MissingExtraError, sentence
+from convmtx.errors import ArgumentError, MissingExtraError
 from convmtx.typing import EngineName
 
 
@@ -70,7 +70,7 @@ def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -
         return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
-        raise MissingExtraError(sentence("op(x)", "engine='torch'", "Wanted the library torch", remedy))
+        raise MissingExtraError("engine='torch'", "Wanted the library torch", remedy)
     able = [each for each in ENGINES if each != "torch" or name == "torch" or "torch" in sys.modules]
     found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
     works = {each: work for each, work in found.items() if work is not None}
@@ -86,7 +86,7 @@ def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -
             if name == "separable"
             else "Wanted float32 and at most three axes"
         )
-        raise ArgumentError(sentence("op(x)", got, wanted, "Use engine='auto'"))
+        raise ArgumentError(got, wanted, "Use engine='auto'")
     return Choice(name, ENGINES[name].correlate, "asked for", works)
 
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentTypeError, UnsupportedError, sentence, shown
+from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import Axis, Geometry
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Shape
@@ -33,6 +33,7 @@ SIDE, KERNEL, PRODUCTS = 1024, 1024, 16384
 SUFFIXES = (".html", ".htm")
 
 
+@door("explore")
 def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Path:
     """Write a page that shows kernel, input, output and matrix of a convolution side by side.
 
@@ -77,14 +78,14 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     """
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise ArgumentTypeError(sentence("explore", got, "Wanted a ConvOperator", "Make one with convmtx.conv"))
+        raise ArgumentTypeError(got, "Wanted a ConvOperator", "Make one with convmtx.conv")
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"
-        raise ArgumentTypeError(sentence("explore", got, "Wanted a file name", 'Pass a str, as "conv.html"'))
-    target = writable("explore", Path(path), SUFFIXES)
+        raise ArgumentTypeError(got, "Wanted a file name", 'Pass a str, as "conv.html"')
+    target = writable(Path(path), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
-    with replacing("explore", target) as file:
+    with replacing(target) as file:
         file.write(page.encode())
     return Path(path)
 
@@ -93,12 +94,12 @@ def _check(g: Geometry) -> None:
     """Refuse what cannot be drawn, or is too much to look at."""
     if len(g.axes) > 2:
         got, wanted = f"op has {len(g.axes)} spatial axes", "Wanted one or two, which can be drawn"
-        raise UnsupportedError(sentence("explore", got, wanted, "Explore one slice, as cm.conv(K[0], shape[1:])"))
+        raise UnsupportedError(got, wanted, "Explore one slice, as cm.conv(K[0], shape[1:])")
     excess = _excess(g)
     if excess is not None:
         smaller = _smaller(g)
         remedy = f"Use a smaller input, such as {smaller}" if smaller else "Use a smaller kernel or fewer channels"
-        raise UnsupportedError(sentence("explore", *excess, remedy))
+        raise UnsupportedError(*excess, remedy)
 
 
 def _excess(g: Geometry) -> tuple[str, str] | None:
@@ -151,8 +152,8 @@ def _data(op: ConvOperator) -> dict[str, Any]:
     if is_complex(op.dtype):
         got, wanted = f"the kernel is {op.dtype}", "Wanted real values, one for each cell"
         remedy = "Explore its parts, as op.with_kernel(op.kernel.real)"
-        raise UnsupportedError(sentence("explore", got, wanted, remedy))
-    g, kernel = op.geometry, as_numpy("explore", op.kernel)
+        raise UnsupportedError(got, wanted, remedy)
+    g, kernel = op.geometry, as_numpy(op.kernel)
     own = g.transposed and not all(a.boundary.name == "zero" for a in g.axes)
     if own:  # the transpose on a circle is itself a convolution on a circle; no call takes the array it was made with
         plain = replace(g, transposed=False, flip=False)

@@ -12,7 +12,7 @@ from convmtx import memory
 from convmtx._xp import is_numpy, library
 from convmtx._xp.arriving import LISTED_ENTRIES, measured
 from convmtx._xp.sparse import LIBRARY_FORMATS
-from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, RowIndexError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, RowIndexError, shown
 from convmtx.forms import gathered, sparse
 from convmtx.forms.dense import dense
 from convmtx.forms.filled import can_cut
@@ -51,11 +51,11 @@ _ASKED_ROWS = 1 << 22
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
 
-def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
+def dense_matrix(geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
     """The (M, N) matrix, if it fits."""
     known = sizes(geometry, kernel.dtype)
-    memory.require(call, "dense", known)
-    with memory.told(call, "dense", known):
+    memory.require("dense", known)
+    with memory.told("dense", known):
         if not is_numpy(kernel):
             return gathered.dense(geometry, entries_of(geometry, kernel), order)
         if (columns := by_columns(geometry.T)) is not None:
@@ -63,81 +63,81 @@ def dense_matrix(call: str, geometry: Geometry, kernel: AnyArray, order: Order) 
         return dense(geometry, entries_of(geometry, kernel), order)
 
 
-def tensor_view(call: str, geometry: Geometry, kernel: AnyArray) -> AnyArray:
+def tensor_view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     """The strided tensor, if the array behind it fits."""
     if not is_numpy(kernel):
         got = f"the kernel is of {library(kernel)}"
         only = "Views with negative strides are NumPy's alone"
-        raise ArgumentTypeError(sentence(call, got, only, "Use to_tensor(), or a NumPy kernel"))
+        raise ArgumentTypeError(got, only, "Use to_tensor(), or a NumPy kernel")
     if geometry.toeplitz:
-        memory.require(call, "view", sizes(geometry, kernel.dtype))
+        memory.require("view", sizes(geometry, kernel.dtype))
     return view(geometry, kernel)
 
 
 def sparse_matrix(
-    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers | None
+    geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers | None
 ) -> scipy.sparse.sparray:
     """The matrix, or some of its rows, as a sparse array of the kernel's library (SciPy's for NumPy), if it fits."""
     if not is_numpy(kernel):
-        check_format(call, kernel, format)
+        check_format(kernel, format)
         if rows is not None:
-            return by_coordinates(call, geometry, kernel, order, rows).made(format)
-        memory.require(call, "coo", sizes(geometry, kernel.dtype))
-        return gathered.sparse(call, geometry, kernel, format, order)
-    check_storable(call, kernel.dtype)
+            return by_coordinates(geometry, kernel, order, rows).made(format)
+        memory.require("coo", sizes(geometry, kernel.dtype))
+        return gathered.sparse(geometry, kernel, format, order)
+    check_storable(kernel.dtype)
     if not can_cut(rows, geometry, order):
         assert rows is not None  # all rows are one piece
-        return _some_rows(call, geometry, kernel, format, order, rows)
+        return _some_rows(geometry, kernel, format, order, rows)
     built: SparseFormat = "csr" if format == "dia" else format
     if rows is None:
         form, known = str(built), sizes(geometry, kernel.dtype)
     else:
         form, known = "rows", {"rows": size_of_rows(geometry, kernel.dtype, built, order, rows)}
-    memory.require(call, form, known, working(geometry, built, order, rows))
+    memory.require(form, known, working(geometry, built, order, rows))
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
-    with memory.told(call, form, known):
+    with memory.told(form, known):
         matrix: Any = builders[built](geometry, kernel, order, rows)
     found: scipy.sparse.sparray = matrix
     if format == "dia":
-        found = converted(call, matrix, "dia", known)
+        found = converted(matrix, "dia", known)
     return found
 
 
-def check_format(call: str, array: Array, format: SparseFormat) -> None:
+def check_format(array: Array, format: SparseFormat) -> None:
     """Refuse a format that the library of this array does not have."""
     name = library(array)
     known = LIBRARY_FORMATS.get(name, ())
     if format not in known:
         have = f"{name} has {' and '.join(map(repr, known))}" if known else f"{name} has no sparse arrays"
-        raise ArgumentError(sentence(call, f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel"))
+        raise ArgumentError(f"format={format!r} of {name}", have, "Use to_dense(), or a NumPy kernel")
 
 
-def check_storable(call: str, dtype: np.dtype[Any]) -> None:
+def check_storable(dtype: np.dtype[Any]) -> None:
     """Refuse numbers that SciPy's sparse arrays do not hold."""
     if dtype == np.float16:
         wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
         remedy = "Use to_dense(), or a kernel of float32, as of op.with_kernel(op.kernel.astype(np.float32))"
-        raise ArgumentTypeError(sentence(call, f"the kernel has dtype {dtype}", wanted, remedy))
+        raise ArgumentTypeError(f"the kernel has dtype {dtype}", wanted, remedy)
 
 
 def _some_rows(
-    call: str, geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers
+    geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers
 ) -> scipy.sparse.sparray:
-    matrix = csr_of_rows(call, geometry, kernel, order, rows)
+    matrix = csr_of_rows(geometry, kernel, order, rows)
     if format == "bsr":
         block = block_shape(geometry, order)
         return matrix.tobsr(block if _whole(rows, block[0]) else (1, 1))
-    return converted(call, matrix, format, {})
+    return converted(matrix, format, {})
 
 
 def csr_of_rows(
-    call: str, geometry: Geometry, kernel: AnyArray, order: Order, rows: RowNumbers, transposed: bool = False
+    geometry: Geometry, kernel: AnyArray, order: Order, rows: RowNumbers, transposed: bool = False
 ) -> scipy.sparse.csr_array:
     """Any rows, in any order, of the matrix or its transpose, if they fit; of a NumPy kernel."""
     from scipy.sparse import csr_array
 
-    with memory.told(call, "rows", {}):
-        arrays = compressed(call, geometry, kernel, order, rows, transposed)
+    with memory.told("rows", {}):
+        arrays = compressed(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
 
 
@@ -150,36 +150,32 @@ def _whole(rows: RowNumbers, size: int) -> bool:
     return bool((blocks == blocks[:, :1] // size * size + np.arange(size)).all())
 
 
-def converted(
-    call: str, matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]
-) -> scipy.sparse.sparray:
+def converted(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]) -> scipy.sparse.sparray:
     """A CSR matrix in another format, if it fits; ``known`` are the sizes of the others."""
     if format == "dia":
         each = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # diagonal of each entry, and which are met
-        memory.require(call, "dia", {**known, "dia": 0}, each)
-        memory.require(call, "dia", {**known, "dia": sparse.dia_size(matrix)}, each)
+        memory.require("dia", {**known, "dia": 0}, each)
+        memory.require("dia", {**known, "dia": sparse.dia_size(matrix)}, each)
         return sparse.dia(matrix)
     if format == "bsr":
         return matrix.tobsr((1, 1))
     return matrix.asformat(format)
 
 
-def row_indices(call: str, rows: RowsLike, count: int) -> RowNumbers:
+def row_indices(rows: RowsLike, count: int) -> RowNumbers:
     """A slice, an array of row numbers (negative from the end) or a mask, as row numbers; a range where they are."""
     try:
         if isinstance(rows, slice):
             return range(*rows.indices(count))
         if isinstance(rows, range):
-            return _range(call, rows, count)
-        measured(call, "rows", rows, LISTED_ENTRIES if isinstance(rows, list | tuple | buffer) else _ASKED_ROWS)
+            return _range(rows, count)
+        measured("rows", rows, LISTED_ENTRIES if isinstance(rows, list | tuple | buffer) else _ASKED_ROWS)
         array = np.asarray(rows)
     except ConvmtxError:
         raise
     except Exception as error:  # a stranger's __len__ or __getitem__ raises what it likes
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
-        raise ArgumentTypeError(
-            sentence(call, f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say")
-        ) from None
+        raise ArgumentTypeError(f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say") from None
     if array.dtype == bool and array.shape == (count,):
         return _as_range(np.flatnonzero(array))
     if array.size == 0:
@@ -187,27 +183,27 @@ def row_indices(call: str, rows: RowsLike, count: int) -> RowNumbers:
     if array.ndim != 1 or array.dtype.kind not in "iu":
         got = f"rows of dtype {array.dtype} and shape {array.shape}"
         wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
-        raise ArgumentTypeError(sentence(call, got, wanted, "Pass rows=slice(0, 10), say"))
+        raise ArgumentTypeError(got, wanted, "Pass rows=slice(0, 10), say")
     if array.size:
-        _check_rows(call, int(array.min()), int(array.max()), count)
+        _check_rows(int(array.min()), int(array.max()), count)
     array = array.astype(np.int64)
     return _as_range(np.where(array < 0, array + count, array))
 
 
-def _check_rows(call: str, least: int, most: int, count: int) -> None:
+def _check_rows(least: int, most: int, count: int) -> None:
     """Refuse rows that the matrix does not have."""
     if least < -count or most >= count:
         wanted = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
         bad = shown(most if most >= count else least)
-        raise RowIndexError(sentence(call, f"row {bad}", wanted, "Pass rows in that range"))
+        raise RowIndexError(f"row {bad}", wanted, "Pass rows in that range")
 
 
-def _range(call: str, rows: range, count: int) -> RowNumbers:
+def _range(rows: range, count: int) -> RowNumbers:
     """A range as row numbers, unlisted unless it passes from the end of the matrix to its beginning."""
     if not rows:
         return range(0)
     least, most = sorted((rows[0], rows[-1]))
-    _check_rows(call, least, most, count)
+    _check_rows(least, most, count)
     if least >= 0:
         return rows
     if most < 0:

@@ -145,28 +145,28 @@ def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: An
     return tuple(each[kept] for each in flat)
 
 
-def sparse(call: str, geometry: Geometry, kernel: Array, format: SparseFormat, order: Order) -> Any:
+def sparse(geometry: Geometry, kernel: Array, format: SparseFormat, order: Order) -> Any:
     """The matrix as a sparse array of the kernel's library, its values taken from the kernel."""
     if library(kernel) == "jax":
         entries = entries_of(geometry, kernel)
         xp, sizes = namespace(kernel), tuple(entries.shape)
         numbers, *places = coordinates(geometry, order, sizes, xp)
         return made(format, xp.take(xp.reshape(entries, (-1,)), numbers, axis=0), places, geometry.shape)
-    return by_coordinates(call, geometry, kernel, order, None).made(format)
+    return by_coordinates(geometry, kernel, order, None).made(format)
 
 
 def by_coordinates(
-    call: str, geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers | None, transposed: bool = False
+    geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers | None, transposed: bool = False
 ) -> Coordinates:
     """Some rows of the matrix or of its transpose, or all of the matrix, with their pattern in NumPy."""
     if transposed or not can_cut(wanted, geometry, order):
         assert wanted is not None
-        arrays = compressed(call, geometry, kernel, order, wanted, transposed)
+        arrays = compressed(geometry, kernel, order, wanted, transposed)
         return Coordinates.compressed(*arrays, geometry.shape[0 if transposed else 1])
     pieces = cut_rows(geometry, order, wanted)
     nnz = sum(rows.nnz for rows in pieces)
     form = "coo" if wanted is None else "rows"
-    memory.require(call, form, {form: nnz * (itemsize(kernel.dtype) + 2 * 8)}, nnz * 2 * 8)
+    memory.require(form, {form: nnz * (itemsize(kernel.dtype) + 2 * 8)}, nnz * 2 * 8)
     parts: list[Array] = []
 
     def numbers(rows: Rows) -> AnyArray:

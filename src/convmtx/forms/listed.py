@@ -134,11 +134,11 @@ def _channels(
 
 
 def compressed(
-    call: str, geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers, transposed: bool = False
+    geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers, transposed: bool = False
 ) -> tuple[Array, AnyArray, AnyArray]:
     """Return values, column indices and row pointers of these rows, if they fit; values of the kernel's library."""
     item, columns = itemsize(kernel.dtype), geometry.shape[0 if transposed else 1]
-    memory.require(call, "rows", {"rows": 3 * 8 * len(wanted)})
+    memory.require("rows", {"rows": 3 * 8 * len(wanted)})
     size = max(1, _LOOKED // _per_row(geometry, transposed))
     chunks = [wanted[at : at + size] for at in range(0, len(wanted), size)]
     kept = [_look_up(geometry, order, chunk, transposed) for chunk in chunks] if len(chunks) == 1 else None
@@ -155,7 +155,7 @@ def compressed(
     total = int(pointers[-1])
     index = index_dtype(total, len(wanted), columns)
     beside = 0 if is_numpy(kernel) else item + 8  # numbers of the entries, and values before they are put together
-    memory.require(call, "rows", {"rows": total * (item + np.dtype(index).itemsize)}, total * beside)
+    memory.require("rows", {"rows": total * (item + np.dtype(index).itemsize)}, total * beside)
     indices = np.empty(total, index)
     values: Any = np.empty(total, kernel.dtype) if is_numpy(kernel) else []
     at = 0

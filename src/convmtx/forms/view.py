@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import widened
-from convmtx.errors import NotToeplitzError, sentence
+from convmtx.errors import NotToeplitzError
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import added, entries_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
@@ -42,12 +42,9 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     for j, axis in enumerate(geometry.axes):
         if not axis.toeplitz:
             raise NotToeplitzError(
-                sentence(
-                    "tensor_view",
-                    f"axis {j} has boundary {axis.boundary.name!r}",
-                    "Wanted 'zero' or 'wrap': others fold taps onto border pixels, which no strided view can hold",
-                    "Use to_tensor()",
-                )
+                f"axis {j} has boundary {axis.boundary.name!r}",
+                "Wanted 'zero' or 'wrap': others fold taps onto border pixels, which no strided view can hold",
+                "Use to_tensor()",
             )
     taps = taps_of(geometry, kernel)
     dtype = taps.dtype

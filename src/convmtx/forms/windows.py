@@ -20,14 +20,14 @@ def windows(
     geometry: Geometry, x: AnyArray, batch: Shape, order: Order, wanted: RowNumbers, transposed: bool
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Return data, indices, indptr of these rows; x is (N, C, n1..nd), with the samples of ``batch`` flattened."""
-    memory.require("to_sparse", "rows", {"rows": 8 * (3 + len(geometry.axes)) * len(wanted)})
+    memory.require("rows", {"rows": 8 * (3 + len(geometry.axes)) * len(wanted)})
     look_up = _of_taps if transposed else _of_outputs
     digits, columns, numbers = look_up(geometry, batch, order, row_array(wanted))
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(count(digits, columns.size))])
     total = int(pointers[-1])
     width = prod((*batch, *geometry.out_shape) if transposed else geometry.kernel_shape)
     index = index_dtype(total, len(wanted), width)
-    memory.require("to_sparse", "rows", {"rows": total * (x.dtype.itemsize + np.dtype(index).itemsize)})
+    memory.require("rows", {"rows": total * (x.dtype.itemsize + np.dtype(index).itemsize)})
     data, indices, at = np.empty(total, x.dtype), np.empty(total, index), 0
     table, flat = _kernel_places(geometry, order), x.reshape(-1)
     for places, inputs in spread(digits, columns, numbers):

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
+from convmtx.errors import UnsupportedError, door
+from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
-from convmtx.interop import layers, needed, unsupported
-from convmtx.maps import Affine, permutation
+from convmtx.interop import layers
+from convmtx.maps.elementary import Affine, permutation
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, PerAxis, Shape
 
-_CALL = "from_keras"
 
-
+@door("from_keras")
 def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     """A Keras layer, as it is at inference, as the affine map ``y = A x + b`` that it is.
 
@@ -49,11 +50,11 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     ImportError
         Without the extra ``keras``.
     """
-    keras = needed(_CALL, "keras", "keras")
-    shape = resolve.shape(_CALL, "input_shape", input_shape)
+    keras = needed("keras", "keras")
+    shape = resolve.shape("input_shape", input_shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
-        raise unsupported(_CALL, f"a {name}", "Wanted a keras layer", "Pass the layer itself")
+        raise UnsupportedError(f"a {name}", "Wanted a keras layer", "Pass the layer itself")
     if type(layer) is keras.Sequential:
         maps: list[Affine] = []
         for part in layer.layers:
@@ -61,14 +62,14 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
         return layers.chained(maps) if maps else layers.affine(layers.identity(shape), None)
     family = re.sub("[123]D", "", name)
     if family not in _CONVERTERS or type(layer) is not getattr(keras.layers, name, None):
-        raise unsupported(_CALL, f"layer {name}", "Wanted a linear layer that from_keras lists", "Convert its parts")
+        raise UnsupportedError(f"layer {name}", "Wanted a linear layer that from_keras lists", "Convert its parts")
     _refuse_replaced_weights(layer, name)
     activation = getattr(layer, "activation", None)
     if activation is not None and activation is not keras.activations.linear:
         got = f"{name} with activation={getattr(activation, '__name__', activation)!r}"
-        raise unsupported(_CALL, got, "Wanted none: it is not linear", "Make it a layer of its own")
+        raise UnsupportedError(got, "Wanted none: it is not linear", "Make it a layer of its own")
     if family in _WEIGHTED and not layer.built:
-        raise unsupported(_CALL, f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
+        raise UnsupportedError(f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
     return _CONVERTERS[family](layer, shape)
 
 
@@ -76,15 +77,13 @@ def _refuse_replaced_weights(layer: Any, name: str) -> None:
     """Weights that are not what the layer computes with, or of a type that NumPy does not have."""
     if getattr(layer, "quantization_mode", None) is not None:
         got = f"{name} with quantization_mode={layer.quantization_mode!r}"
-        raise unsupported(
-            _CALL, got, "It rounds its inputs, so it is not linear", "Convert the layer before quantize()"
-        )
+        raise UnsupportedError(got, "It rounds its inputs, so it is not linear", "Convert the layer before quantize()")
     if getattr(layer, "lora_enabled", False):
         got = f"{name} with lora_enabled=True"
-        raise unsupported(_CALL, got, "Its kernel is a sum that is not known here", "Save and load it to merge them")
+        raise UnsupportedError(got, "Its kernel is a sum that is not known here", "Save and load it to merge them")
     if layer.variable_dtype not in ("float16", "float32", "float64"):
         got = f"{name} of dtype {layer.variable_dtype}"
-        raise unsupported(_CALL, got, "NumPy has no such numbers", "Make the layer with dtype='float32'")
+        raise UnsupportedError(got, "NumPy has no such numbers", "Make the layer with dtype='float32'")
 
 
 def _array(value: Any) -> Any:
@@ -138,7 +137,7 @@ def _separable(layer: Any, shape: Shape) -> Affine:
 def _transpose(layer: Any, shape: Shape) -> Affine:
     if layer.output_padding is not None:
         got = f"output_padding={layer.output_padding}"
-        raise unsupported(_CALL, got, "Frameworks behind Keras read it differently")
+        raise UnsupportedError(got, "Frameworks behind Keras read it differently", "Leave this layer out")
     spans = [t * (k - 1) + 1 for t, k in zip(layer.dilation_rate, layer.kernel_size, strict=True)]
     gaps = [max(s - span, 0) for s, span in zip(layer.strides, spans, strict=True)]  # n*s outputs at least, says Keras
     op = conv_transpose(
@@ -155,13 +154,13 @@ def _biased(layer: Any, op: LinearMap, bias: Any) -> Affine:
     where the channels come first.
     """
     if bias is not None and _channels(layer) == "first" and op.out_shape[-1] == op.out_shape[0]:
-        ops, number, d = needed(_CALL, "keras", "keras").ops, len(bias), len(op.out_shape) - 1
+        ops, number, d = needed("keras", "keras").ops, len(bias), len(op.out_shape) - 1
         numbers = np.arange(number, dtype=np.float32).reshape(1, number, *[1] * d)
         total = ops.add(ops.zeros((1, number, *[1] * (d - 1), number)), numbers)
         if not np.array_equal(ops.convert_to_numpy(total)[..., :1], numbers):
             got = f"{type(layer).__name__} with data_format='channels_first' and outputs of shape {op.out_shape}"
             wanted = "This backend of Keras adds the bias along the last axis, for it is as long as there are channels"
-            raise unsupported(_CALL, got, wanted, "Use channels_last, or inputs of another size")
+            raise UnsupportedError(got, wanted, "Use channels_last, or inputs of another size")
     return layers.affine(op, bias, _axis(layer))
 
 
@@ -172,7 +171,7 @@ def _sizes(layer: Any, shape: Shape) -> Shape:
 def _average(layer: Any, shape: Shape) -> Affine:
     sizes = _sizes(layer, shape)
     bare = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
-    pads = resolve.pads(_CALL, layer.padding, bare)
+    pads = resolve.pads(layer.padding, bare)
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(bare, pads, strict=True)]
     if any(lo != hi for lo, hi in pads) and _pads_with_edges():
         channels, like = _channels(layer), np.empty(0, layer.variable_dtype)
@@ -188,12 +187,14 @@ def _pads_with_edges() -> bool:
 
     PyTorch's does, along every axis if they differ along one. Others leave out what lies outside, as all do elsewhere.
     """
-    ops = needed(_CALL, "keras", "keras").ops
+    ops = needed("keras", "keras").ops
     mean = ops.average_pool(np.array([[[0], [0], [1]]], np.float32), 4, 1, "same", "channels_last")  # pads of 1 and 2
     last = float(ops.convert_to_numpy(mean)[0, -1, 0])
     if last not in (0.5, 0.75):
         got = "AveragePooling with padding='same' and pads that differ"
-        raise unsupported(_CALL, got, "This backend of Keras pads in a way that is not known here")
+        raise UnsupportedError(
+            got, "This backend of Keras pads in a way that is not known here", "Leave this layer out"
+        )
     return last == 0.75
 
 
@@ -233,7 +234,7 @@ def _padding(layer: Any, shape: Shape) -> Affine:
 def _enlarged(layer: Any, shape: Shape) -> Affine:
     if getattr(layer, "interpolation", "nearest") != "nearest":
         got = f"{type(layer).__name__} with interpolation={layer.interpolation!r}"
-        raise unsupported(_CALL, got, "Wanted 'nearest'")
+        raise UnsupportedError(got, "Wanted 'nearest'", "Leave this layer out")
     first = 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else 0
     times = layer.size if isinstance(layer.size, Sequence) else [layer.size]
     op: LinearMap = layers.identity(shape)

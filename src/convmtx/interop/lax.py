@@ -7,17 +7,16 @@ from operator import index
 from typing import Any
 
 from convmtx._xp import moved, numeric
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
-from convmtx.errors import ArgumentTypeError, sentence, shown
+from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import resolve
-from convmtx.interop import layers, unsupported
-from convmtx.maps import Affine, Rearranged
+from convmtx.interop import layers
+from convmtx.maps.elementary import Affine, Rearranged
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import ArrayLike, PerAxis, Shape
 
-_CALL = "from_lax"
 
-
+@door("from_lax")
 def from_lax(
     rhs: ArrayLike,
     lhs_shape: PerAxis,
@@ -61,24 +60,24 @@ def from_lax(
     >>> cm.from_lax(rhs, (1, 10, 10, 1), (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")).out_shape
     (5, 5, 8)
     """
-    kernel = numeric(_CALL, "rhs", rhs)
+    kernel = numeric("rhs", rhs)
     d = kernel.ndim - 2
     if d < 1:
         got = f"rhs has shape {tuple(kernel.shape)}"
-        raise unsupported(_CALL, got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
+        raise UnsupportedError(got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
     lhs, taps, out = _specs(dimension_numbers, d)
-    groups = resolve.integer(_CALL, "feature_group_count", feature_group_count, 1)
-    samples = resolve.integer(_CALL, "batch_group_count", batch_group_count, 1)
-    given = resolve.shape(_CALL, "lhs_shape", lhs_shape)
+    groups = resolve.integer("feature_group_count", feature_group_count, 1)
+    samples = resolve.integer("batch_group_count", batch_group_count, 1)
+    given = resolve.shape("lhs_shape", lhs_shape)
     if len(given) not in (d + 1, d + 2) or (samples > 1 and (len(given) == d + 1 or groups > 1)):
         got = f"lhs_shape={given}, feature_group_count={groups}, batch_group_count={samples}"
         wanted = f"Wanted {d + 2} sizes, or {d + 1} without the batch, and one group count alone above 1"
-        raise unsupported(_CALL, got, wanted, "Check rhs and its dimension_numbers")
+        raise UnsupportedError(got, wanted, "Check rhs and its dimension_numbers")
     inner = [axis for axis in lhs if axis != lhs[0]]  # feature, spatial
     if len(given) == d + 2:
         if samples > 1 and given[lhs[0]] != samples:
             got = f"a batch of {given[lhs[0]]} with batch_group_count={samples}"
-            raise unsupported(_CALL, got, f"One output takes {samples} inputs", "Pass that many in lhs_shape")
+            raise UnsupportedError(got, f"One output takes {samples} inputs", "Pass that many in lhs_shape")
         features, *sizes = (given[axis] for axis in inner)
         shape = given if samples > 1 else tuple(n for axis, n in enumerate(given) if axis != lhs[0])
     else:
@@ -91,7 +90,7 @@ def from_lax(
     kernel = moved(kernel, *taps)
     if isinstance(padding, str) and max(stretch) > 1:
         got = f"padding={shown(padding)} with lhs_dilation={stretch}"
-        raise unsupported(_CALL, got, "JAX knows no such names for stretched inputs", "Pass pairs")
+        raise UnsupportedError(got, "JAX knows no such names for stretched inputs", "Pass pairs")
     spans = [t * (k - 1) + 1 for t, k in zip(dilations, kernel.shape[2:], strict=True)]
     op = conv(
         kernel, into.out_shape, stride=strides, dilation=dilations, input_dilation=stretch,
@@ -105,7 +104,7 @@ def from_lax(
 
 
 def _each(name: str, value: Any, d: int) -> Shape:
-    return resolve.per_axis(_CALL, name, 1 if value is None else value, d, 1)
+    return resolve.per_axis(name, 1 if value is None else value, d, 1)
 
 
 def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
@@ -116,8 +115,8 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
         except (TypeError, ValueError):
             wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
             got = f"padding={shown(padding)}"
-            raise ArgumentTypeError(sentence(_CALL, got, wanted, "Pass pairs such as [(1, 1)]")) from None
-    name = resolve.one_of(_CALL, "padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
+            raise ArgumentTypeError(got, wanted, "Pass pairs such as [(1, 1)]") from None
+    name = resolve.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, spans, strides, strict=True)]
@@ -134,7 +133,7 @@ def _specs(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     specs = list(numbers) if isinstance(numbers, Sequence) and not isinstance(numbers, str) else []
     if len(specs) != 3 or any(not isinstance(spec, Sequence) or len(spec) != d + 2 for spec in specs):
         got = f"dimension_numbers={shown(numbers)}"
-        raise unsupported(_CALL, got, f"Wanted three layouts of {d + 2} axes", "Check rhs")
+        raise UnsupportedError(got, f"Wanted three layouts of {d + 2} axes", "Check rhs")
     if all(set(spec) == set(range(d + 2)) for spec in specs):
         return [*specs[0]], [*specs[1]], [*specs[2]]
     spatial = [letter for letter in specs[1] if letter not in ("O", "I")]  # in the order of the kernel's axes
@@ -142,5 +141,5 @@ def _specs(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     for spec, head in zip(specs, heads, strict=True):
         if not strings or sorted(spec) != sorted([*head, *spatial]):
             got = f"dimension_numbers={shown(numbers)}"
-            raise unsupported(_CALL, got, f"Wanted {head} and the same letters for space in each", "Check the letters")
+            raise UnsupportedError(got, f"Wanted {head} and the same letters for space in each", "Check the letters")
     return tuple([spec.index(letter) for letter in (*head, *spatial)] for spec, head in zip(specs, heads, strict=True))  # type: ignore[return-value]

@@ -10,12 +10,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_like, itemsize, namespace, reshaped, zeros_beside
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
-from convmtx.interop import unsupported
-from convmtx.maps import Affine, AlongAxis, Rearranged
+from convmtx.maps.elementary import Affine, AlongAxis, Rearranged
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, IntArray, Shape
 
 #: Of NumPy's numbers, maps that only move them are of small integers, so that outputs keep the type of the inputs.
@@ -34,13 +33,11 @@ def affine(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
     else:
         if tuple(bias.shape) != (op.out_shape[axis],):
             got, wanted = f"it has shape {tuple(bias.shape)}", f"Wanted ({op.out_shape[axis]},), one for each channel"
-            raise ArgumentError(sentence("bias", got, wanted, "Check the layer"))
+            raise ArgumentError(got, wanted, "Check the layer")
         shape = [1] * len(op.out_shape)
         shape[axis] = -1
     if prod(op.out_shape) * itemsize(bias.dtype) >= 1 << 63:
-        raise unsupported(
-            "layer", f"outputs of shape {op.out_shape}", "No array is as large", "Apply it to smaller inputs"
-        )
+        raise UnsupportedError(f"outputs of shape {op.out_shape}", "No array is as large", "Apply it to smaller inputs")
     return Affine(op, namespace(bias).broadcast_to(reshaped(bias + 0, shape), op.out_shape))
 
 
@@ -48,8 +45,8 @@ def room(what: str, size: int) -> None:
     """Refuse an array of so many bytes before it is made."""
     if size > MOST_BYTES:
         most = f"At most {memory.human(MOST_BYTES)} are made of sizes alone"
-        raise unsupported("layer", f"{what} would take {memory.human(size)}", most, "Apply it to smaller inputs")
-    memory.require("layer", what, {what: size})
+        raise UnsupportedError(f"{what} would take {memory.human(size)}", most, "Apply it to smaller inputs")
+    memory.require(what, {what: size})
 
 
 def identity(shape: Shape, like: Array = INTEGERS) -> LinearMap:
@@ -66,7 +63,7 @@ def along(matrix: Array, shape: Shape, axis: int) -> LinearMap:
     """A layer's matrix (outputs, inputs) along an axis, if that has as many inputs."""
     if matrix.ndim != 2 or matrix.shape[1] != shape[axis]:
         got = f"a matrix (outputs, inputs) of shape {tuple(matrix.shape)} on an axis of {shape[axis]}, of {shape}"
-        raise unsupported("layer", got, "Wanted as many inputs", "Check the shape of the input")
+        raise UnsupportedError(got, "Wanted as many inputs", "Check the shape of the input")
     return AlongAxis(matrix, shape, axis)
 
 
@@ -126,7 +123,7 @@ def averaged(
     for axis in axes:
         if axis.out < 1:
             got, wanted = f"windows of {axis.span} on {axis.size}", "Wanted at least one that fits"
-            raise unsupported("layer", got, wanted, "Check kernel and pads")
+            raise UnsupportedError(got, wanted, "Check kernel and pads")
     kernel, spatial = tuple(a.kernel for a in axes), 1 if channels == "first" else 0
     count = shape[0] if channels == "first" else shape[-1]
     size = count * prod(kernel) * itemsize(like.dtype)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from convmtx.errors import ArgumentTypeError, ConvmtxError, sentence
-from convmtx.interop import needed, unsupported
+from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door
+from convmtx.extras import needed
 from convmtx.interop.onnx_files import checked
 from convmtx.interop.onnx_graph import Graph
 from convmtx.interop.onnx_nodes import CONVERTERS, Node
-from convmtx.maps import Affine
+from convmtx.maps.elementary import Affine
 
-_CALL = "from_onnx"
 #: Characters of a reason, which may repeat what the file contains.
 _LONGEST_REASON = 500
 
@@ -56,6 +55,7 @@ class OnnxLayers:
         return "\n".join(lines + [f"  {name[:80]}: {reason}" for name, reason in self.skipped.items()])
 
 
+@door("from_onnx")
 def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> OnnxLayers:
     """Return every linear node of an ONNX graph as an affine map.
 
@@ -96,10 +96,10 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     Weights of types that NumPy does not have become float32 (bfloat16, float8) or int8 (int4) without rounding: the map
     is exact, while a runtime rounds its outputs to the stored type.
     """
-    onnx = needed(_CALL, "onnx", "onnx")
+    onnx = needed("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         got = f"model is a {type(model).__name__}"
-        raise ArgumentTypeError(sentence(_CALL, got, "Wanted a path or an onnx.ModelProto", "Pass one of these"))
+        raise ArgumentTypeError(got, "Wanted a path or an onnx.ModelProto", "Pass one of these")
     graph = Graph(onnx, checked(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, str] = {}
@@ -108,8 +108,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         try:
             layers[name] = _layer(graph, node)
         except ConvmtxError as error:
-            reason = str(error).removeprefix(f"{node.op_type}: ")
-            skipped[name] = f"{node.op_type}: {reason}"[:_LONGEST_REASON]
+            skipped[name] = f"{node.op_type}: {error.reason}"[:_LONGEST_REASON]
         except Exception:  # the checker lets much pass, and what a wrong attribute raises is of any kind
             skipped[name] = f"{node.op_type}: its attributes contradict each other or its inputs"
     return OnnxLayers(layers, skipped)
@@ -119,12 +118,16 @@ def _layer(graph: Graph, node: Any) -> OnnxLayer:
     """Return the node's map; the error says why there is none."""
     convert = CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if convert is None:
-        raise unsupported(node.op_type, "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}")
+        raise UnsupportedError(
+            "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}", "Leave this layer out"
+        )
     if all(graph.is_computed(name) for name in node.output if name):
-        raise unsupported(node.op_type, "it is computed from constants alone", "Its output is a constant")
+        raise UnsupportedError(
+            "it is computed from constants alone", "Its output is a constant", "Leave this layer out"
+        )
     attributes = graph.attributes(node)
     call = Node(graph, node, attributes)
     affine = convert(call)
     if attributes:
-        raise unsupported(node.op_type, f"attributes {sorted(attributes)}", "They are not known here")
+        raise UnsupportedError(f"attributes {sorted(attributes)}", "They are not known here", "Leave this layer out")
     return OnnxLayer(affine, call, node.name)

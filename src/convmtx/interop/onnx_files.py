@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from convmtx import memory
-from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, sentence
+from convmtx.errors import ArgumentTypeError, ConvmtxError, ModelFileError, UnsupportedError
 from convmtx.geometry import resolve
-from convmtx.interop import unsupported
 
-_CALL = "from_onnx"
 #: Bytes that a protobuf message can have.
 _LONGEST = (1 << 31) - 1
 #: Nodes that a model whose shapes are inferred as a whole may have with its functions written out: functions that call
@@ -42,7 +40,7 @@ def checked(onnx: Any, model: Any) -> Any:
     except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
         named = "the model" if isinstance(model, onnx.ModelProto) else model
         got = f"{named} is no valid ONNX model ({first_line(error)})"
-        raise ModelFileError(sentence(_CALL, got, "Wanted a whole and valid file", "Export it again")) from None
+        raise ModelFileError(got, "Wanted a whole and valid file", "Export it again") from None
     return loaded
 
 
@@ -64,11 +62,11 @@ def _check(onnx: Any, model: Any) -> None:
 def _refuse_strange(path: Path) -> None:
     """Refuse what has no end, such as a device or a pipe, and what is too long to be a model, before it is opened."""
     if path.exists() and not path.is_file():
-        raise ModelFileError(sentence(_CALL, f"{path} is no ordinary file", "Wanted one", "Pass the path of a model"))
+        raise ModelFileError(f"{path} is no ordinary file", "Wanted one", "Pass the path of a model")
     if path.is_file() and path.stat().st_size > _LONGEST:
         got = f"{path} has {path.stat().st_size} bytes"
         wanted = f"An ONNX model has at most {_LONGEST}"
-        raise ModelFileError(sentence(_CALL, got, wanted, "Export it with its data in a file beside it"))
+        raise ModelFileError(got, wanted, "Export it with its data in a file beside it")
 
 
 def first_line(error: Exception) -> str:
@@ -81,18 +79,16 @@ def _inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
     info = onnx.external_data_helper.ExternalDataInfo(tensor)
     got = f"tensor {short(tensor.name)} has its data in {short(info.location)}"
     if folder is None:
-        raise ModelFileError(
-            sentence(_CALL, got, "A ModelProto has no folder to look in", "Pass the path of the model")
-        )
+        raise ModelFileError(got, "A ModelProto has no folder to look in", "Pass the path of the model")
     place = (folder / info.location).resolve()
     if not place.is_relative_to(folder) or not place.is_file():
-        raise ModelFileError(sentence(_CALL, got, "Wanted a file inside the model's folder", "Move it there"))
+        raise ModelFileError(got, "Wanted a file inside the model's folder", "Move it there")
     item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     start, size = int(info.offset or 0), int(info.length or prod(tensor.dims) * item)
     if size != prod(tensor.dims) * item or start < 0 or start + size > place.stat().st_size:
         got = f"tensor {short(tensor.name)} of shape {tuple(tensor.dims)} has {place.stat().st_size} bytes of data"
-        raise ModelFileError(sentence(_CALL, got, "Wanted all of it, and no more", "Export the model again"))
-    memory.require(_CALL, "tensor", {"tensor": size})
+        raise ModelFileError(got, "Wanted all of it, and no more", "Export the model again")
+    memory.require("tensor", {"tensor": size})
 
 
 def short(name: str) -> str:
@@ -104,16 +100,14 @@ def fill_in(model: Any, input_shapes: Mapping[str, Any]) -> None:
     """Write the requested shapes into the graph's inputs, and drop those that were inferred without them."""
     if not isinstance(input_shapes, Mapping):
         got = f"input_shapes is a {type(input_shapes).__name__}"
-        raise ArgumentTypeError(
-            sentence(_CALL, got, "Wanted names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
-        )
+        raise ArgumentTypeError(got, "Wanted names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
     inputs = {value.name: value.type for value in model.graph.input}
     for name, requested in input_shapes.items():
-        sizes = resolve.shape(_CALL, f"input_shapes[{short(str(name))}]", requested)
+        sizes = resolve.shape(f"input_shapes[{short(str(name))}]", requested)
         if name not in inputs or not _fits(inputs[name], sizes):
             known = ", ".join(f"{short(other)}: {_declared(kind)}" for other, kind in inputs.items())
             got = f"input_shapes[{short(str(name))}]={sizes}"
-            raise unsupported(_CALL, got, f"The model's inputs are {{{known[:400]}}}", "Fill in what is open")
+            raise UnsupportedError(got, f"The model's inputs are {{{known[:400]}}}", "Fill in what is open")
         shape = inputs[name].tensor_type.shape
         del shape.dim[:]
         for size in sizes:

@@ -86,7 +86,7 @@ class Folding:
         read = sum(a.nbytes for a in arrays)
         sizes = [self._size(node, arrays, types.get(name)) for name in wanted if name]
         written = sum(count * item for count, item in sizes)
-        memory.require("from_onnx", "constant", {"constant": written})
+        memory.require("constant", {"constant": written})
         if node.op_type in _LINEAR:
             return _OVERHEAD + read + written
         if node.op_type in _STEPWISE:

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ModelFileError, sentence
-from convmtx.interop import unsupported
+from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx_files import fill_in, first_line, short, skeleton
 from convmtx.interop.onnx_folding import Folding, UnknownError, dims_of, opset_of, quiet
 from convmtx.interop.onnx_sizes import Sizes, Symbols
 from convmtx.typing import AnyArray, Shape
 
-_CALL = "from_onnx"
 #: Bytes of constants that are computed for each byte of the model, and for a model of any size.
 _GROWTH, _ALWAYS = 32, 1 << 26
 #: Numbers of a constant that shape inference is passed: it reads sizes, pads and axes, which are few.
@@ -65,7 +63,7 @@ class Graph:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that is none
             got = f"constant {short(name)} cannot be read ({first_line(error)})"
-            raise ModelFileError(sentence(_CALL, got, "Wanted all its numbers", "Export it again")) from None
+            raise ModelFileError(got, "Wanted all its numbers", "Export it again") from None
         if array.size <= _SMALL:  # of larger ones the tensor holds the bytes already
             self._arrays[name] = array
         return array
@@ -86,14 +84,14 @@ class Graph:
             inputs = ", ".join(map(short, self._open[:3]))
             remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
             got = f"{short(name)} has shape {str(sizes)[:200]}"
-            raise unsupported(_CALL, got, "The sizes after the batch must be known", remedy)
+            raise UnsupportedError(got, "The sizes after the batch must be known", remedy)
         return tuple(int(n) for n in (dims[1:] if len(dims) > 1 else dims))  # type: ignore[arg-type]
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of a tensor's numbers."""
         code = self._types[name].tensor_type.elem_type if name in self._types else 0
         if not code:
-            raise unsupported(_CALL, f"{short(name)} is of unknown type", "Wanted numbers")
+            raise UnsupportedError(f"{short(name)} is of unknown type", "Wanted numbers", "Leave this layer out")
         return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
 
     def attributes(self, node: Any) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product
+from convmtx.errors import UnsupportedError
+from convmtx.extras import needed
 from convmtx.geometry import Axis, Geometry, Layout
-from convmtx.interop import needed, unsupported
-from convmtx.maps import Rearranged
-from convmtx.operator import ConvOperator
+from convmtx.maps.composites import Product
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import Rearranged
+from convmtx.maps.linear_map import LinearMap
 from convmtx.taps import swapped, taps_of
 
 _OPSET, _IR = 21, 10  # Pad has wrap since 19; both are two years old
@@ -21,13 +22,13 @@ _MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 def model_of(op: LinearMap) -> Any:
     """A ModelProto from x (N, *in_shape) to y (N, *out_shape)."""
-    onnx = needed("to_onnx", "onnx", "onnx")
+    onnx = needed("onnx", "onnx")
     factors = op.factors if isinstance(op, Product) else (op,)
     name = str(op.dtype).rpartition(".")[2]
     if all(isinstance(factor, Rearranged) for factor in factors):
         name = "float32"  # they have no numbers of their own
     if name not in ("float16", "float32", "float64"):
-        raise unsupported("to_onnx", f"a map of {name}", "Wanted floats of 16 to 64 bits", "Convert the kernel")
+        raise UnsupportedError(f"a map of {name}", "Wanted floats of 16 to 64 bits", "Convert the kernel")
     build = _Builder(onnx, np.dtype(name))
     for factor in reversed(factors):
         _add(build, factor)
@@ -38,13 +39,11 @@ def _add(build: _Builder, op: LinearMap) -> None:
     """The nodes of a map that is no product."""
     if isinstance(op, Rearranged):
         build.add("Transpose", perm=[0, *(1 + axis for axis in op.axes)])
-    elif isinstance(op, ConvOperator) and _convolved(
-        build, op.geometry, as_numpy("to_onnx", op.kernel).astype(build.dtype)
-    ):
+    elif isinstance(op, ConvOperator) and _convolved(build, op.geometry, as_numpy(op.kernel).astype(build.dtype)):
         return
     else:
         build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
-        build.add("MatMul", "matrix", as_numpy("to_onnx", op.to_dense()).T.astype(build.dtype))
+        build.add("MatMul", "matrix", as_numpy(op.to_dense()).T.astype(build.dtype))
     build.add("Reshape", "out_shape", np.array([-1, *op.out_shape]))
 
 

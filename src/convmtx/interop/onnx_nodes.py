@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from convmtx.construct import conv, conv_transpose
+from convmtx.errors import UnsupportedError
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
-from convmtx.interop import layers, unsupported
+from convmtx.interop import layers
 from convmtx.interop.onnx_files import short
 from convmtx.interop.onnx_graph import Graph
-from convmtx.maps import Affine
+from convmtx.maps.elementary import Affine
 from convmtx.typing import AnyArray, Shape
 
-_CALL = "from_onnx"
 _AUTO_PAD: Any = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}
 #: Bits of the numbers that files keep several of in a byte.
 _PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
@@ -41,7 +41,9 @@ class Node:
         """Return an input that must be a constant, and counts as a weight."""
         array = self.optional_weight(place, name)
         if array is None:
-            raise unsupported(self.op_type, f"no constant {name}", "Wanted one, for else the node is not linear")
+            raise UnsupportedError(
+                f"no constant {name}", "Wanted one, for else the node is not linear", "Leave this layer out"
+            )
         return array
 
     def optional_weight(self, place: int, name: str) -> AnyArray | None:
@@ -65,8 +67,8 @@ class Node:
             reason = self._graph.why_unknown(source)
             got = f"{name} is {short(source)}, " + (f"not known: {reason}" if reason else "no constant")
             if reason:
-                raise unsupported(self.op_type, got, "Wanted its numbers", "Fold the constants of the model first")
-            raise unsupported(self.op_type, got, "Wanted a constant, for else the node is not linear")
+                raise UnsupportedError(got, "Wanted its numbers", "Fold the constants of the model first")
+            raise UnsupportedError(got, "Wanted a constant, for else the node is not linear", "Leave this layer out")
         return array
 
     def is_constant(self, place: int) -> bool:
@@ -88,7 +90,7 @@ class Node:
         dtype = _native(self._graph.dtype(self.data))
         if dtype.kind not in "iuf":
             got = f"{short(self.data)} is of {dtype}"
-            raise unsupported(self.op_type, got, "Wanted integers or floats of NumPy", "Cast the model")
+            raise UnsupportedError(got, "Wanted integers or floats of NumPy", "Cast the model")
         return np.empty(0, dtype)
 
     @property
@@ -108,7 +110,7 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     """Strides, dilations and padding as `conv` takes it."""
     d = len(kernel)
     if list(node.take("kernel_shape", list(kernel))) != list(kernel):
-        raise unsupported(node.op_type, "kernel_shape is not that of W", "Wanted the same")
+        raise UnsupportedError("kernel_shape is not that of W", "Wanted the same", "Leave this layer out")
     strides, dilations = tuple(node.take("strides", [1] * d)), tuple(node.take("dilations", [1] * d))
     name, pads = node.take("auto_pad", "NOTSET"), list(node.take("pads", [0] * (2 * d)))
     if name != "NOTSET":
@@ -116,12 +118,12 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     return strides, dilations, list(zip(pads[:d], pads[d:], strict=True))
 
 
-def _refuse_gaps(node: Node, kernel: Shape, strides: Shape, dilations: Shape, padding: Any) -> None:
+def _refuse_gaps(kernel: Shape, strides: Shape, dilations: Shape, padding: Any) -> None:
     """Names of pads where windows leave gaps, so that the pads would be negative."""
     spans = [t * (k - 1) + 1 for t, k in zip(dilations, kernel, strict=True)]
     if padding in ("same", "same_lower") and any(span < s for span, s in zip(spans, strides, strict=True)):
         got = f"auto_pad SAME with a kernel that spans {spans} under strides {list(strides)}"
-        raise unsupported(node.op_type, got, "Runtimes disagree on its pads")
+        raise UnsupportedError(got, "Runtimes disagree on its pads", "Leave this layer out")
 
 
 def _conv(node: Node) -> Affine:
@@ -138,7 +140,7 @@ def _conv_transpose(node: Node) -> Affine:
     W, bias = node.weight(1, "W"), node.optional_weight(2, "B")
     outs = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
-    _refuse_gaps(node, W.shape[2:], strides, dilations, padding)
+    _refuse_gaps(W.shape[2:], strides, dilations, padding)
     if outs is not None and not isinstance(padding, str):
         padding = "valid"  # the pads follow from the sizes
     op = conv_transpose(
@@ -152,15 +154,15 @@ def _conv_transpose(node: Node) -> Affine:
 def _average(node: Node) -> Affine:
     kernel, shape = tuple(node.take("kernel_shape")), node.shape
     strides, dilations, padding = _windows(node, kernel)
-    _refuse_gaps(node, kernel, strides, dilations, padding)
+    _refuse_gaps(kernel, strides, dilations, padding)
     if padding in ("same", "same_lower") and max(dilations) > 1:
         got = f"auto_pad SAME with dilations {list(dilations)}"
-        raise unsupported("AveragePool", got, "Runtimes disagree on its pads")
+        raise UnsupportedError(got, "Runtimes disagree on its pads", "Leave this layer out")
     ceil, included = node.take("ceil_mode", 0), node.take("count_include_pad", 0)
     sizes = shape[1:]
     bare = [Axis(n, k, s, t) for n, k, s, t in zip(sizes, kernel, strides, dilations, strict=True)]
     axes, counted = [], []
-    for a, (lo, hi) in zip(bare, resolve.pads(_CALL, padding, bare), strict=True):
+    for a, (lo, hi) in zip(bare, resolve.pads(padding, bare), strict=True):
         spare = a.size + lo + hi - a.span
         outs = (-(-spare // a.stride) if ceil else spare // a.stride) + 1
         outs -= bool(ceil) and (outs - 1) * a.stride >= a.size + lo  # no window starts in the pad behind
@@ -179,7 +181,7 @@ def _global_average(node: Node) -> Affine:
 
 def _gemm(node: Node) -> Affine:
     if node.take("transA", 0):
-        raise unsupported("Gemm", "transA=1", "It mixes the samples of a batch")
+        raise UnsupportedError("transA=1", "It mixes the samples of a batch", "Leave this layer out")
     B, C = node.weight(1, "B"), node.optional_weight(2, "C")
     matrix = B if node.take("transB", 0) else B.T
     alpha, beta = node.take("alpha", 1.0), node.take("beta", 1.0)
@@ -187,7 +189,9 @@ def _gemm(node: Node) -> Affine:
     if C is None:
         return layers.affine(op, None)
     if C.ndim == 2 and C.shape[0] != 1:
-        raise unsupported("Gemm", f"C of shape {C.shape}", "It adds different numbers to different samples")
+        raise UnsupportedError(
+            f"C of shape {C.shape}", "It adds different numbers to different samples", "Leave this layer out"
+        )
     bias = C.reshape(-1) * C.dtype.type(beta)
     return layers.affine(op, np.broadcast_to(bias, op.out_shape) if bias.size == 1 else bias)
 
@@ -201,7 +205,7 @@ def _matmul(node: Node) -> Affine:
     axis = len(shape) - (2 if first else 1)
     if axis < 0 or (vector and len(shape) == 1) or prod(constant.shape[:-2]) != 1 or constant.ndim > len(shape) + 1:
         got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
-        raise unsupported("MatMul", got, "Wanted one matrix, that leaves the batch alone")
+        raise UnsupportedError(got, "Wanted one matrix, that leaves the batch alone", "Leave this layer out")
     matrix = constant[None] if vector else constant.reshape(constant.shape[-2:])
     op = layers.along(matrix if first or vector else matrix.T, shape, axis)
     if vector:
@@ -219,7 +223,7 @@ def _pad(node: Node) -> Affine:
     named = [int(a) % rank for a in (range(rank) if axes is None else axes)]
     ends = {a: (int(pads[j]), int(pads[len(named) + j])) for j, a in enumerate(named)}
     if ends.pop(0, (0, 0)) != (0, 0):
-        raise unsupported("Pad", "pads of the first axis", "It is the batch")
+        raise UnsupportedError("pads of the first axis", "It is the batch", "Leave this layer out")
     rule = {"constant": "zero", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
     given = [ends.get(1 + a, (0, 0)) for a in range(len(shape))]
     fill = 0.0 if value is None or mode != "constant" else float(np.reshape(value, ()))
@@ -228,9 +232,11 @@ def _pad(node: Node) -> Affine:
 
 def _batch_norm(node: Node) -> Affine:
     if node.take("training_mode", 0) or node.outputs > 1:
-        raise unsupported("BatchNormalization", "training_mode=1", "Statistics of the batch make it no fixed map")
+        raise UnsupportedError(
+            "training_mode=1", "Statistics of the batch make it no fixed map", "Leave this layer out"
+        )
     if node.take("spatial", 1) != 1:
-        raise unsupported("BatchNormalization", "spatial=0", "Wanted statistics of channels, not of positions")
+        raise UnsupportedError("spatial=0", "Wanted statistics of channels, not of positions", "Leave this layer out")
     node.take("momentum")
     scale, bias, mean, variance = (node.weight(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
     factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))

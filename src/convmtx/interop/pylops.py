@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import is_numpy, library
-from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentTypeError, sentence
-from convmtx.interop import needed
+from convmtx.errors import ArgumentTypeError, door
+from convmtx.extras import needed
+from convmtx.maps.linear_map import LinearMap
 
 
+@door("to_pylops")
 def to_pylops(op: LinearMap) -> Any:
     """A map as a PyLops operator, for its solvers and its algebra.
 
@@ -34,13 +35,11 @@ def to_pylops(op: LinearMap) -> Any:
     """
     if not isinstance(op, LinearMap):
         got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv makes, and of an affine map its .op"
-        raise ArgumentTypeError(sentence("to_pylops", got, "Wanted a map of convmtx", remedy))
+        raise ArgumentTypeError(got, "Wanted a map of convmtx", remedy)
     if not is_numpy(op._of):
         got = f"a map of {library(op._of)}"
-        raise ArgumentTypeError(
-            sentence("to_pylops", got, "Wanted one of NumPy's numbers", "Make it with NumPy's kernel")
-        )
-    pylops = needed("to_pylops", "pylops", "pylops")
+        raise ArgumentTypeError(got, "Wanted one of NumPy's numbers", "Make it with NumPy's kernel")
+    pylops = needed("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]
         """A map of convmtx."""

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy, is_numpy, library
-from convmtx.algebra import LinearMap
 from convmtx.construct import conv, conv_transpose
+from convmtx.errors import UnsupportedError, door
+from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
-from convmtx.interop import layers, needed, unsupported
-from convmtx.maps import Affine
-from convmtx.operator import ConvOperator
+from convmtx.interop import layers
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import Affine
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, PerAxis, Shape
 
-_CALL = "from_torch"
 _MODES: Any = {"zeros": "zero", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
+@door("from_torch")
 def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     """A PyTorch module as the affine map ``y = A x + b`` that it is.
 
@@ -54,15 +56,15 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     The map is a snapshot: gradients flow through it to the module's parameters, but it keeps the numbers that they
     had. After a step of an optimizer make it again.
     """
-    nn = needed(_CALL, "torch", "torch").nn
+    nn = needed("torch", "torch").nn
     if not isinstance(module, nn.Module):
-        raise unsupported(_CALL, f"a {type(module).__name__}", "Wanted a torch.nn.Module", "Pass the layer itself")
-    return _converted(nn, module, resolve.shape(_CALL, "input_shape", input_shape), _numbers(module))
+        raise UnsupportedError(f"a {type(module).__name__}", "Wanted a torch.nn.Module", "Pass the layer itself")
+    return _converted(nn, module, resolve.shape("input_shape", input_shape), _numbers(module))
 
 
 def _numbers(module: Any) -> Any:
     """An empty tensor of the device and type of the module's numbers, as layers without any are to have them."""
-    torch = needed(_CALL, "torch", "torch")
+    torch = needed("torch", "torch")
     for tensor in (*module.parameters(), *module.buffers()):
         if (tensor.is_floating_point() or tensor.is_complex()) and not torch.nn.parameter.is_lazy(tensor):
             return tensor.detach().new_empty(0)
@@ -72,17 +74,17 @@ def _numbers(module: Any) -> Any:
 def _converted(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
     name, kind = type(module).__name__, type(module)
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
-        raise unsupported(_CALL, f"module {name}", "It has no weights yet", "Run it once on an input")
+        raise UnsupportedError(f"module {name}", "It has no weights yet", "Run it once on an input")
     _refuse_hooks(nn, module)
     for tensor in module.parameters(recurse=False):
         if tensor.is_floating_point() and tensor.itemsize < 2:
-            raise unsupported(_CALL, f"{name} of {tensor.dtype}", "PyTorch does no arithmetic in it", "Cast the module")
+            raise UnsupportedError(f"{name} of {tensor.dtype}", "PyTorch does no arithmetic in it", "Cast the module")
     if hasattr(module, "parametrizations"):  # PyTorch made a class of its own, with weights that are computed
         kind = kind.__mro__[1]
     for names, convert in _CONVERTERS.items():
         if kind in [getattr(nn, each, None) for each in names.split()]:
             return convert(module, shape, like)
-    raise unsupported(_CALL, f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
+    raise UnsupportedError(f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
 
 
 def _refuse_hooks(nn: Any, module: Any) -> None:
@@ -91,14 +93,14 @@ def _refuse_hooks(nn: Any, module: Any) -> None:
     replaced = [each for each in vars(module) if callable(getattr(type(module), each, None))]
     if replaced:
         got = f"{name} with a {replaced[0]} of its own"
-        raise unsupported(_CALL, got, "What it does is not known", "Remove it, or make it a layer")
+        raise UnsupportedError(got, "What it does is not known", "Remove it, or make it a layer")
     for hooks in ("_forward_hooks", "_forward_pre_hooks"):
         for hook in getattr(module, hooks).values():
             remedy = _REMOVERS.get(type(hook).__module__.removeprefix("torch.nn.utils."), "Remove the hooks")
-            raise unsupported(_CALL, f"{name} has {hooks}", "What hooks do is not known", remedy)
+            raise UnsupportedError(f"{name} has {hooks}", "What hooks do is not known", remedy)
         if getattr(nn.modules.module, f"_global{hooks}"):
             got = f"torch.nn.modules.module has _global{hooks}"
-            raise unsupported(_CALL, got, "They change what every module does", "Remove these hooks")
+            raise UnsupportedError(got, "They change what every module does", "Remove these hooks")
 
 
 #: How what PyTorch's older functions do to weights is made undone, by the module that the hook is of.
@@ -119,13 +121,13 @@ def _tensor(torch: Any, array: AnyArray) -> Any:
         return torch.tensor(array)
     except TypeError:
         got, remedy = f"a kernel of {array.dtype}", "Use op.with_kernel(op.kernel.astype(np.float64))"
-        raise unsupported("to_torch", got, "PyTorch has no such type", remedy) from None
+        raise UnsupportedError(got, "PyTorch has no such type", remedy) from None
 
 
 @cache
 def _module_class() -> Any:
     """The class of such modules: made when first needed, for it is PyTorch's child."""
-    torch = needed("to_torch", "torch", "torch")
+    torch = needed("torch", "torch")
 
     class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
         """A map of convmtx."""
@@ -134,7 +136,7 @@ def _module_class() -> Any:
             super().__init__()
             self._map = op
             if isinstance(op, ConvOperator):
-                given: Any = op.kernel if library(op.kernel) == "torch" else as_numpy("to_torch", op.kernel)
+                given: Any = op.kernel if library(op.kernel) == "torch" else as_numpy(op.kernel)
                 kernel = _tensor(torch, given) if is_numpy(given) else given.detach().clone()
                 floating = kernel.is_floating_point() or kernel.is_complex()
                 self.kernel = torch.nn.Parameter(kernel, requires_grad=floating)
@@ -156,7 +158,7 @@ def _module_class() -> Any:
 
 
 def _sequential(module: Any, shape: Shape, like: Any) -> Affine:
-    nn = needed(_CALL, "torch", "torch").nn
+    nn = needed("torch", "torch").nn
     maps: list[Affine] = []
     for part in module:
         maps.append(_converted(nn, part, maps[-1].out_shape if maps else shape, like))
@@ -167,7 +169,7 @@ def _conv(module: Any, shape: Shape, _like: Any) -> Affine:
     _has_axes(module, shape, len(module.kernel_size))
     if module.padding_mode not in _MODES:
         got = f"{type(module).__name__} with padding_mode={module.padding_mode!r}"
-        raise unsupported(_CALL, got, f"Wanted one of {', '.join(map(repr, _MODES))}")
+        raise UnsupportedError(got, f"Wanted one of {', '.join(map(repr, _MODES))}", "Leave this layer out")
     pads: Any = module.padding if isinstance(module.padding, str) else [(p, p) for p in module.padding]
     op = conv(
         module.weight, shape, stride=module.stride, dilation=module.dilation, padding=pads,
@@ -189,7 +191,7 @@ def _average(module: Any, shape: Shape, like: Any) -> Affine:
     d = int(type(module).__name__[-2])
     _has_axes(module, shape, d)
     kernel, stride, padding = (
-        resolve.per_axis(_CALL, name, getattr(module, name), d, least)
+        resolve.per_axis(name, getattr(module, name), d, least)
         for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0))
     )
     axes = []
@@ -208,20 +210,20 @@ def _average(module: Any, shape: Shape, like: Any) -> Affine:
 def _has_axes(module: Any, shape: Shape, d: int) -> None:
     if len(shape) != d + 1:
         got = f"{type(module).__name__} with input_shape={shape}"
-        raise unsupported(_CALL, got, f"Wanted (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
+        raise UnsupportedError(got, f"Wanted (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
 
 
 def _batch_norm(module: Any, shape: Shape, _like: Any) -> Affine:
-    torch = needed(_CALL, "torch", "torch")
+    torch = needed("torch", "torch")
     if module.training or module.running_mean is None:
         got = f"{type(module).__name__} with training={module.training}, running_mean {module.running_mean is not None}"
-        raise unsupported(_CALL, got, "Statistics of the batch make it no fixed map", "Call module.eval() first")
+        raise UnsupportedError(got, "Statistics of the batch make it no fixed map", "Call module.eval() first")
     d = int(type(module).__name__[-2])
     if (d, len(shape)) != (1, 1):  # of one number a channel too
         _has_axes(module, shape, d)
     if shape[0] != module.num_features:
         got = f"{module.num_features} features with input_shape={shape}"
-        raise unsupported(_CALL, got, "Wanted as many channels", "Check input_shape")
+        raise UnsupportedError(got, "Wanted as many channels", "Check input_shape")
     scale = torch.rsqrt(module.running_var + module.eps)
     if module.weight is not None:
         scale = scale * module.weight
@@ -234,7 +236,7 @@ def _batch_norm(module: Any, shape: Shape, _like: Any) -> Affine:
 def _dropout(module: Any, shape: Shape, like: Any) -> Affine:
     if getattr(module, "training", False) and getattr(module, "p", 0):
         got = f"{type(module).__name__} with training=True"
-        raise unsupported(_CALL, got, "What is dropped at random is no fixed map", "Call module.eval() first")
+        raise UnsupportedError(got, "What is dropped at random is no fixed map", "Call module.eval() first")
     return _identity(module, shape, like)
 
 
@@ -243,10 +245,10 @@ def _identity(_module: Any, shape: Shape, like: Any) -> Affine:
 
 
 def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
-    torch = needed(_CALL, "torch", "torch")
+    torch = needed("torch", "torch")
     if module.mode not in ("nearest", "nearest-exact"):
         got = f"Upsample with mode={module.mode!r}"
-        raise unsupported(_CALL, got, "Wanted mode 'nearest' or 'nearest-exact'")
+        raise UnsupportedError(got, "Wanted mode 'nearest' or 'nearest-exact'", "Leave this layer out")
     op: LinearMap = layers.identity(shape, like)
     spatial = len(shape) - 1
     for j in range(spatial):
@@ -267,7 +269,7 @@ def _flatten(module: Any, shape: Shape, like: Any) -> Affine:
     start, end = module.start_dim % d, module.end_dim % d
     if start < 1 or end < start:
         got = f"Flatten with start_dim={module.start_dim}, end_dim={module.end_dim}"
-        raise unsupported(_CALL, got, "Wanted the batch left as it is")
+        raise UnsupportedError(got, "Wanted the batch left as it is", "Leave this layer out")
     sizes = (*shape[: start - 1], int(np.prod(shape[start - 1 : end])), *shape[end:])
     return layers.affine(layers.flattened(shape, sizes, like), None)
 
@@ -285,7 +287,7 @@ def _pad(module: Any, shape: Shape, like: Any) -> Affine:
 def _linear(module: Any, shape: Shape, _like: Any) -> Affine:
     if shape[-1] != module.in_features:
         got = f"Linear of {module.in_features} features with input_shape={shape}"
-        raise unsupported(_CALL, got, "Wanted them along the last axis", "Check input_shape, or flatten first")
+        raise UnsupportedError(got, "Wanted them along the last axis", "Check input_shape, or flatten first")
     return layers.affine(layers.along(module.weight, shape, len(shape) - 1), module.bias, -1)
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import forms, memory
-from convmtx.explanation import timed
-from convmtx.operator import ConvOperator
+from convmtx.errors import door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.explanation import timed
 from convmtx.plot import style
 from convmtx.plot.subject import convolution
 from convmtx.typing import AnyArray
@@ -33,6 +34,7 @@ class CostData:
     apply: dict[str, float]
 
 
+@door("plot.cost")
 def cost_data(op: ConvOperator) -> CostData:
     """The numbers of `cost`; forms are made and applied to measure them.
 
@@ -64,7 +66,7 @@ def cost_data(op: ConvOperator) -> CostData:
     >>> list(found.bytes)[:3], found.bytes["dense"], "csr" in found.make
     (['operator', 'view', 'csr'], 7984000, True)
     """
-    subject = convolution("plot.cost", op)
+    subject = convolution(op)
     sizes = forms.sizes(subject.geometry, subject.dtype)
     ordered = dict(sorted(sizes.items(), key=lambda each: each[1]))
     make: dict[str, float] = {}
@@ -96,6 +98,7 @@ def _applied(name: str, form: Any, x: AnyArray) -> AnyArray:
     return np.tensordot(form, x, x.ndim) if name == "tensor" else form @ x.ravel()
 
 
+@door("plot.cost")
 def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     """What each form costs: bytes as bars, and on the scale above the seconds to make it and to apply it.
 
@@ -131,7 +134,7 @@ def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     ['operator, 24 B', 'view, 16 kB']
     """
     data = cost_data(op)
-    ax = style.axes("plot.cost", ax, (7.6, 4.8))
+    ax = style.axes(ax, (7.6, 4.8))
     places = np.arange(len(data.bytes))
     ax.barh(places, [float(size) for size in data.bytes.values()], color=style.BELOW, alpha=0.4, height=0.7)
     ax.set_yticks(places, [f"{name}, {memory.human(size)}" for name, size in data.bytes.items()])

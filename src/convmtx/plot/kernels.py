@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convmtx.errors import door
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.plot import style, tiles
 from convmtx.plot.subject import convolution
 from convmtx.plot.tiles import Tiles
@@ -37,6 +38,7 @@ class KernelData:
     inputs: IntArray
 
 
+@door("plot.kernel")
 def kernel_data(op: ConvOperator) -> KernelData:
     """The numbers of `kernel`.
 
@@ -63,7 +65,7 @@ def kernel_data(op: ConvOperator) -> KernelData:
     >>> cm.plot.kernel_data(cm.conv(np.ones((3, 3, 1, 2)), (8, 8, 1))).taps.shape
     (2, 1, 3, 3)
     """
-    subject = convolution("plot.kernel", op)
+    subject = convolution(op)
     geometry, taps = subject.geometry, subject.kernel
     if geometry.layout is Layout.PLAIN:
         taps = taps[None, None]
@@ -77,6 +79,7 @@ def kernel_data(op: ConvOperator) -> KernelData:
     return KernelData(taps, outputs, inputs)
 
 
+@door("plot.kernel")
 def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
     """The kernel as a picture: stems along one axis, else an image, a tile for each pair of channels and each slice.
 
@@ -114,8 +117,8 @@ def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
     ('kernel (3, 3), int64', ['1', '0', '-1'])
     """
     data = kernel_data(op)
-    style.drawable("plot.kernel", data.taps[np.isfinite(data.taps)])
-    ax = style.axes("plot.kernel", ax)
+    style.drawable(data.taps[np.isfinite(data.taps)])
+    ax = style.axes(ax)
     taps = data.taps.reshape(-1, *data.taps.shape[2:])[:PAIRS]
     pairs = [f"f{f}, c{c}" for f, c in zip(data.outputs.flat, data.inputs.flat, strict=True)][:PAIRS]
     if taps.ndim == 2:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, sentence
+from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, door
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.pattern import density, pattern
 from convmtx.geometry.resolve import flag, integer
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.plot.labels import blocks, named
 from convmtx.plot.subject import numbers
@@ -53,6 +53,7 @@ class MatrixData:
         return density(self.row_edges, self.column_edges, self.counts)
 
 
+@door("plot.matrix")
 def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     """The numbers of `matrix`.
 
@@ -91,14 +92,13 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     >>> int(cm.plot.matrix_data(cm.conv([5, 7], 10**9), cells=2).counts.sum())
     1999999998
     """
-    call = "plot.matrix"
-    cells = integer(call, "cells", cells, 1)
-    subject = numbers(call, op)
+    cells = integer("cells", cells, 1)
+    subject = numbers(op)
     small = max(subject.shape) <= cells
     drawn = BYTES * prod(min(size, cells) for size in subject.shape)
     if drawn > (free := memory.available()):
         got = f"cells={cells} for a matrix of {op.shape[0]} x {op.shape[1]} takes {memory.human(drawn)}"
-        raise FormTooLargeError(sentence(call, got, f"Available are {memory.human(free)}", "Ask for fewer cells"))
+        raise FormTooLargeError(got, f"Available are {memory.human(free)}", "Ask for fewer cells")
     if isinstance(subject, ConvOperator):
         found = pattern(subject.geometry, cells)
         taps, values = (taps_at(subject.geometry), subject.to_dense()) if small else (None, None)
@@ -106,7 +106,7 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     if not small:
         got = f"the matrix of a {type(op).__name__} is {op.shape[0]} x {op.shape[1]}"
         wanted = f"Patterns of maps that are no convolution are drawn up to cells={cells}"
-        raise UnsupportedError(sentence(call, got, wanted, "Draw its factors, or a smaller map"))
+        raise UnsupportedError(got, wanted, "Draw its factors, or a smaller map")
     stored: Any = subject.to_sparse("coo")
     counts = np.zeros(subject.shape, np.int64)
     counts[stored.row, stored.col] = 1
@@ -145,6 +145,7 @@ def _of_channels(geometry: Geometry) -> IntArray:
     return np.where(same, 0, NOTHING)
 
 
+@door("plot.matrix")
 def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells: int = 400) -> Axes:
     """The matrix of a map as a picture: what is stored where.
 
@@ -189,17 +190,16 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     >>> ax.get_xlabel(), ax.get_title()
     ('input (i1)', '4 x 6, 12 stored')
     """
-    call = "plot.matrix"
-    flag(call, "values", values)
+    flag("values", values)
     data = matrix_data(op, cells)
     if values and max(op.shape) > min(WRITTEN, cells):
         got = f"values=True for a matrix of {op.shape[0]} x {op.shape[1]}"
         wanted = f"Numbers are written up to {min(WRITTEN, cells)} rows and columns"
-        raise ArgumentError(sentence(call, got, wanted, "Leave values out, or draw a smaller map"))
+        raise ArgumentError(got, wanted, "Leave values out, or draw a smaller map")
     if not isinstance(op, ConvOperator) and data.values is not None:
-        style.drawable(call, data.values)
+        style.drawable(data.values)
     fresh = ax is None
-    ax = style.axes(call, ax, _size(op, values))
+    ax = style.axes(ax, _size(op, values))
     colors = _image(ax, op, data)
     rows, columns = op.shape
     ax.set_aspect("equal" if 0.4 <= rows / columns <= 2.5 else "auto")

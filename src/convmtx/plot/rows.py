@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import listed
-from convmtx.errors import ArgumentTypeError, RowIndexError, sentence, shown
+from convmtx.errors import ArgumentTypeError, RowIndexError, door, shown
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style, tiles
 from convmtx.plot.subject import numbers
 from convmtx.plot.tiles import Tiles
@@ -45,12 +45,13 @@ class RowData:
     def weights(self) -> AnyArray:
         """The row as an array of the input's shape: ``(weights * x).sum() == op(x)[output]``."""
         size = prod(self.in_shape) * self.values.dtype.itemsize
-        memory.require("plot.row", "weights", {"weights": size})
+        memory.require("weights", {"weights": size})
         found = np.zeros(self.in_shape, self.values.dtype)
         found[tuple(self.coordinates.T)] = self.values
         return found
 
 
+@door("plot.row")
 def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
     """The numbers of `row`.
 
@@ -86,9 +87,8 @@ def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
            [1, 2, 0],
            [3, 4, 0]])
     """
-    call = "plot.row"
-    subject = numbers(call, op)
-    output = _output(call, subject.out_shape, o)
+    subject = numbers(op)
+    output = _output(subject.out_shape, o)
     flat = int(np.ravel_multi_index(output, subject.out_shape))
     found: Any = subject.to_sparse("csr", rows=[flat])
     at = np.stack(np.unravel_index(found.indices, subject.in_shape), axis=1)
@@ -96,18 +96,18 @@ def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
     return RowData(output, at, found.data, subject.in_shape, window)
 
 
-def _output(call: str, shape: Shape, o: Any) -> Shape:
+def _output(shape: Shape, o: Any) -> Shape:
     """Coordinates of an output."""
-    given = listed(call, "o", o)
+    given = listed("o", o)
     single = given is None
     given = [o.item() if isinstance(o, np.ndarray) else o] if given is None else given
     if not all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in given):
         wanted = f"Wanted the number of an output or its {len(shape)} coordinates"
-        raise ArgumentTypeError(sentence(call, f"o={shown(o)}", wanted, "Pass whole numbers, as with o=0"))
+        raise ArgumentTypeError(f"o={shown(o)}", wanted, "Pass whole numbers, as with o=0")
     sizes = (prod(shape),) if single else shape
     if len(given) != len(sizes) or not all(-n <= each < n for each, n in zip(given, sizes, strict=True)):
         wanted = f"Outputs have shape {shape}, {prod(shape)} of them"
-        raise RowIndexError(sentence(call, f"o={shown(o)}", wanted, "Pass one of them; they count from 0"))
+        raise RowIndexError(f"o={shown(o)}", wanted, "Pass one of them; they count from 0")
     whole = tuple(int(each) % n for each, n in zip(given, sizes, strict=True))
     return tuple(int(j) for j in np.unravel_index(whole[0], shape)) if single else whole
 
@@ -126,6 +126,7 @@ def _spatial(geometry: Geometry, whole: Shape) -> Shape:
     return tuple(j for j, channel in zip(whole, at, strict=True) if not channel)
 
 
+@door("plot.row")
 def row(op: LinearMap, o: int | Shape | IntArray, ax: Axes | None = None) -> Axes:
     """What one output reads: its row of the matrix, drawn on the input, with the window outlined.
 
@@ -166,8 +167,8 @@ def row(op: LinearMap, o: int | Shape | IntArray, ax: Axes | None = None) -> Axe
     'output (1, 2) reads 4 of 25 inputs'
     """
     data = row_data(op, o)
-    style.drawable("plot.row", data.values[np.isfinite(data.values)])
-    ax = style.axes("plot.row", ax)
+    style.drawable(data.values[np.isfinite(data.values)])
+    ax = style.axes(ax)
     view = _view(op, data)
     if view.channels is None and len(view.ranges) == 1:
         tiles.stems(ax, view.places[:, 0], data.values)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.errors import UnsupportedError, sentence
+from convmtx.errors import UnsupportedError, door
 from convmtx.geometry.resolve import integer
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.spectra import singular_value_bounds, svdvals
 from convmtx.spectra.bounds import theta_work
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.values import cheapest
-from convmtx.structure.subject import direct, doubled
+from convmtx.structure.double import direct, doubled
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class SpectrumData:
     method: str
 
 
+@door("plot.spectrum")
 def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     """The numbers of `spectrum`.
 
@@ -79,10 +80,9 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     >>> found.kind, found.values[:2].round(3).tolist()
     ('exact', [2.0, 1.414])
     """
-    call = "plot.spectrum"
     if k is not None:
-        integer(call, "k", k, 1)
-    subject = doubled(call, op)
+        integer("k", k, 1)
+    subject = doubled(op)
     bounds, few = None, min(op.shape) <= MOST
     if few and isinstance(subject, ConvOperator) and theta_work(subject) <= PATIENT:
         found = singular_value_bounds(subject)
@@ -91,13 +91,14 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
         if bounds is None:
             got = f"all {min(op.shape)} singular values"
             wanted = "Neither they nor bounds of them can be had in reasonable time"
-            raise UnsupportedError(sentence(call, got, wanted, "Ask for some of them, as with k=10"))
+            raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
         return SpectrumData(None, *bounds, found.kind, found.method)
     values = svdvals(subject, k)
     lower, upper = bounds if bounds is not None else (np.asarray(values.lower), np.asarray(values.upper))
     return SpectrumData(np.asarray(values), lower, upper, values.kind, values.method)
 
 
+@door("plot.spectrum")
 def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axes:
     """The singular values of a map, descending, with the bounds that hold for each shaded behind.
 
@@ -137,8 +138,8 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     """
     data = spectrum_data(op, k)
     shown = data.upper if data.values is None else data.values
-    style.drawable("plot.spectrum", data.upper)
-    ax = style.axes("plot.spectrum", ax)
+    style.drawable(data.upper)
+    ax = style.axes(ax)
     places = np.arange(shown.size)
     least = shown[0] * EPS * max(op.shape)  # below which all is rounding
     steep = shown[0] > 0 and shown[-1] * STEEP < shown[0]

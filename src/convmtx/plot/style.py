@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.extras import needed
 from convmtx.typing import AnyArray
 
@@ -37,9 +37,9 @@ FILLED = 0.4
 TOP = 1e306
 
 
-def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
+def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
     """The axes to draw on: those given, or those of a new figure of pyplot, which notebooks show by themselves."""
-    needed(call, "matplotlib", "plot")
+    needed("matplotlib", "plot")
     from matplotlib.axes import Axes
 
     if ax is None:
@@ -49,9 +49,9 @@ def axes(call: str, ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> 
     remedy = "Leave it out for a new figure"
     if not isinstance(ax, Axes) or ax.name != "rectilinear":  # polar and 3-D Axes are Axes too
         got = f"ax is a {type(ax).__module__}.{type(ax).__qualname__}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted Axes of matplotlib with straight sides", remedy))
+        raise ArgumentTypeError(got, "Wanted Axes of matplotlib with straight sides", remedy)
     if ax.figure is None:
-        raise ArgumentError(sentence(call, "ax was removed", "Wanted Axes of a figure", remedy))
+        raise ArgumentError("ax was removed", "Wanted Axes of a figure", remedy)
     return ax
 
 
@@ -67,13 +67,13 @@ def settle(ax: Axes) -> None:
         engine.execute(figure)
 
 
-def drawable(call: str, values: AnyArray) -> None:
+def drawable(values: AnyArray) -> None:
     """Refuse numbers whose scale would overflow."""
     with np.errstate(over="ignore"):
         top = float(np.abs(values).max(initial=0))
     if top > TOP:
         got, wanted = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {TOP:g}"
-        raise ArgumentError(sentence(call, got, wanted, "Scale the kernel"))
+        raise ArgumentError(got, wanted, "Scale the kernel")
 
 
 def title(ax: Axes, text: str) -> None:

@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.algebra import LinearMap
-from convmtx.errors import UnsupportedError, sentence
-from convmtx.operator import ConvOperator
-from convmtx.structure.subject import doubled
+from convmtx.errors import UnsupportedError
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.structure.double import doubled
 
 
-def numbers(call: str, op: Any) -> LinearMap:
+def numbers(op: Any) -> LinearMap:
     """The map with numbers of NumPy that SciPy's sparse arrays hold; of a convolution whole numbers stay whole."""
     if not isinstance(op, ConvOperator):
-        return doubled(call, op)
-    kernel = as_numpy(call, op.kernel)
+        return doubled(op)
+    kernel = as_numpy(op.kernel)
     if kernel.dtype.kind not in "iufc" or kernel.dtype == np.float16:  # among them bfloat16, which NumPy does not know
         kernel = kernel.astype(np.float32)
     return op if kernel is op.kernel else op.with_kernel(kernel)
 
 
-def convolution(call: str, op: Any) -> ConvOperator:
+def convolution(op: Any) -> ConvOperator:
     """The same, of a convolution."""
-    subject = numbers(call, op)
+    subject = numbers(op)
     if not isinstance(subject, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise UnsupportedError(sentence(call, got, "Wanted a convolution", "Make one, as with convmtx.conv"))
+        raise UnsupportedError(got, "Wanted a convolution", "Make one, as with convmtx.conv")
     return subject

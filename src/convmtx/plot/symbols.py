@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx.errors import UnsupportedError, sentence
-from convmtx.operator import ConvOperator
+from convmtx.errors import UnsupportedError, door
+from convmtx.maps.convolution import ConvOperator
 from convmtx.plot import style
 from convmtx.plot.subject import convolution
 from convmtx.spectra import symbol as symbol_of
@@ -38,6 +38,7 @@ class SymbolData:
     shape: tuple[int, int]
 
 
+@door("plot.symbol")
 def symbol_data(op: ConvOperator) -> SymbolData:
     """The numbers of `symbol`.
 
@@ -71,14 +72,11 @@ def symbol_data(op: ConvOperator) -> SymbolData:
     >>> found.frequencies[0][256].item(), found.magnitude[[0, 256]].round(3).tolist()
     (0.0, [0.0, 4.0])
     """
-    call = "plot.symbol"
-    subject = convolution(call, op)
+    subject = convolution(op)
     axes = subject.geometry.axes
     if len(axes) not in FINE:
         got = f"a convolution along {len(axes)} axes"
-        raise UnsupportedError(
-            sentence(call, got, "One or two can be drawn", "Use cm.symbol(op, grid) for the numbers")
-        )
+        raise UnsupportedError(got, "One or two can be drawn", "Use cm.symbol(op, grid) for the numbers")
     channels = subject.geometry.out_channels * subject.geometry.in_channels
     each = int(min(FINE[len(axes)], max(FEWEST, (MOST / channels) ** (1 / len(axes)))))
     steps = [lcm(axis.stride, axis.input_dilation) for axis in axes]
@@ -92,6 +90,7 @@ def symbol_data(op: ConvOperator) -> SymbolData:
     return SymbolData(frequencies, np.roll(magnitude, middle, tuple(range(len(counts)))), (rows, columns))
 
 
+@door("plot.symbol")
 def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     """How much a convolution lets pass of each frequency: the magnitude of its symbol, zero frequency in the middle.
 
@@ -128,8 +127,8 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     'frequency (cycles per sample)'
     """
     data = symbol_data(op)
-    style.drawable("plot.symbol", data.magnitude)
-    ax = style.axes("plot.symbol", ax)
+    style.drawable(data.magnitude)
+    ax = style.axes(ax)
     label = "magnitude of the symbol" if data.shape == (1, 1) else "largest singular value of the symbol"
     if len(data.frequencies) == 1:
         ax.plot(data.frequencies[0], data.magnitude, color=style.BELOW, linewidth=1.8)

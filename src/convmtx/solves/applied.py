@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.engines import rates
 from convmtx.engines.select import select
-from convmtx.operator import ConvOperator
-from convmtx.structure.subject import sparse
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
 #: Entries of a matrix that is taken without asking what an engine would take, and of one that is taken at all.

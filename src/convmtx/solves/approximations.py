@@ -12,10 +12,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import SYMMETRIC, WRAP, ZERO
-from convmtx.errors import UnsupportedError, sentence
+from convmtx.errors import UnsupportedError
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, decomposed
@@ -25,12 +25,12 @@ from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 
-def approximated(call: str, problem: Problem, kind: str) -> BlockFactors:
+def approximated(problem: Problem, kind: str) -> BlockFactors:
     """The factors of the map near that of a problem, with the problem's damping."""
     op = problem.op
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}, no single convolution"
-        raise UnsupportedError(sentence(call, got, "Wanted a convolution", "Use method='lsmr', or another solver"))
+        raise UnsupportedError(got, "Wanted a convolution", "Use method='lsmr', or another solver")
     return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
 
 
@@ -126,7 +126,7 @@ def _as_large(geometry: Geometry, method: str) -> None:
 
 
 def _refuse(method: str, got: str, wanted: str) -> NoReturn:
-    raise UnsupportedError(sentence("preconditioner", f"{method}: {got}", f"Wanted {wanted}", "Use kind='embedded'"))
+    raise UnsupportedError(f"{method}: {got}", f"Wanted {wanted}", "Use kind='embedded'")
 
 
 def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
@@ -139,7 +139,7 @@ def _factors(problem: Problem, method: str, found: list[Blocks], second: list[Bl
     size = sum(blocks.bytes for blocks in [*found, *(second or ())])
     rows, columns = problem.op.shape
     thing = f"the {method} for a map of {rows} x {columns}"
-    memory.require_result("preconditioner", thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
+    memory.require_result(thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
     frames: list[Frame] = [frame_of(blocks, False)._replace(inputs_complete=True) for blocks in found]
     penalties = None if second is None else [problem.damp * blocks.matrices() for blocks in second]
     return BlockFactors(problem, method, frames, [blocks.matrices() for blocks in found], penalties)

@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.engines.threads import one_blas_thread, spread
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.problem import Problem
 from convmtx.solves.solution import Factors
-from convmtx.structure import Blocks, small
+from convmtx.structure import Blocks, batched
 from convmtx.typing import AnyArray
 
 Result = TypeVar("Result")
@@ -154,7 +154,7 @@ class Triplets(Spectral):
 
     def __init__(self, matrices: AnyArray, damp: float) -> None:
         super().__init__(matrices, damp)
-        self.u, self.s, self.vh = small.shared_out(lambda some: np.linalg.svd(some, full_matrices=False), matrices)
+        self.u, self.s, self.vh = batched.shared_out(lambda some: np.linalg.svd(some, full_matrices=False), matrices)
         self.low, self.high = float(self.s.min()), float(self.s.max())
         self.kept = np.ones_like(self.s, bool)
 
@@ -215,7 +215,7 @@ class Inverses(Part):
 
     def __init__(self, matrices: AnyArray) -> None:
         super().__init__(matrices, 0.0)
-        (self.inverse,) = small.shared_out(lambda some: (np.linalg.inv(some),), matrices)
+        (self.inverse,) = batched.shared_out(lambda some: (np.linalg.inv(some),), matrices)
         self.low, self.high = 1 / _bound(self.inverse), _bound(matrices)
 
     def solve(self, b: AnyArray, some: slice = EVERY) -> AnyArray:

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.problem import Problem
 from convmtx.solves.solution import Factors
 from convmtx.solves.way import Way

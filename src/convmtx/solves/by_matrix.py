@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from convmtx.geometry import Axis, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
 from convmtx.solves.way import CALL, Way
-from convmtx.structure.subject import sparse
+from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 

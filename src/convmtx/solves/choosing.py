@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from convmtx._xp import as_numpy, numeric
-from convmtx.algebra import LinearMap
 from convmtx.arguments import number, one_of
-from convmtx.composites import Transposed
-from convmtx.errors import ArgumentError, UnsupportedError, sentence, shown
-from convmtx.operator import ConvOperator
+from convmtx.errors import ArgumentError, UnsupportedError, door, shown
+from convmtx.maps.composites import Transposed
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves import ways
 from convmtx.solves.answered import finite, roomy, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of
@@ -73,6 +73,7 @@ class Damping:
         return f"Damping({self.damp:.4g} by {self.rule}: {self.reason})"
 
 
+@door("choose_damp")
 def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float | None = None) -> Damping:
     """How much damping suits data, where a fast spectrum tells all solutions at once.
 
@@ -114,27 +115,24 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     >>> round(float(cm.solve(blur, seen, damp=damp).residual) / (0.05 * 200**0.5), 6)
     1.0
     """
-    call = "choose_damp"
-    one_of(call, "rule", rule, ("gcv", "lcurve", "discrepancy"))
+    one_of("rule", rule, ("gcv", "lcurve", "discrepancy"))
     if (noise is None) is (rule == "discrepancy"):
         wanted = "The discrepancy principle needs the noise, and the others do not take it"
-        raise ArgumentError(
-            sentence(call, f"rule={rule!r} with noise={shown(noise)}", wanted, "Pass its standard deviation")
-        )
-    problem, scale = scaled(checked(call, op, 0.0, None))
-    right = finite(call, "b", as_numpy(call, shaped(call, "b", b, op.out_shape))).reshape(-1, *op.out_shape)
+        raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", wanted, "Pass its standard deviation")
+    problem, scale = scaled(checked(op, 0.0, None))
+    right = finite("b", as_numpy(shaped("b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
-        raise ArgumentError(sentence(call, "b is an empty batch", "Wanted data", "Pass at least one array"))
+        raise ArgumentError("b is an empty batch", "Wanted data", "Pass at least one array")
     entries, unit = right.size, unit_of(right)
     right = (right / unit).astype(np.result_type(right, problem.dtype, np.float64))
     right = parts(right) if comes_apart(problem, right) else right  # whose residuals and sizes add up in squares
-    curve = _Curve(_spectral(call, problem), right)
+    curve = _Curve(_spectral(problem), right)
     if not curve.values.any() or not right.any():
         got = "op or b is zero"
-        raise ArgumentError(sentence(call, got, "Wanted something to solve", "Check the kernel and b"))
+        raise ArgumentError(got, "Wanted something to solve", "Check the kernel and b")
     if not curve.seen:
         got = "b has no part in the range of op"
-        raise ArgumentError(sentence(call, got, "Wanted something to solve", "Check the kernel and b"))
+        raise ArgumentError(got, "Wanted something to solve", "Check the kernel and b")
     damps = curve.values.max() * np.geomspace(LEAST, 1, POINTS)
     residuals, sizes = curve.residuals(damps), curve.sizes(damps)
     back = 1.0
@@ -151,9 +149,9 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         at, at_end = _summit(scores, _travelled(residuals, sizes))
         chosen = float(damps[at])
     else:
-        level, back = _level(call, noise, entries) / unit, unit
+        level, back = _level(noise, entries) / unit, unit
         scores, reason = residuals - level, "the residual is as large as the noise"
-        chosen = _crossing(call, curve, damps, level)
+        chosen = _crossing(curve, damps, level)
         at_end = not damps[0] < chosen < damps[-1]
     rest = damps * scale, residuals * unit, sizes * unit / scale, scores * back, at_end
     if at_end:
@@ -162,7 +160,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     return Damping(chosen * scale, rule, *rest, reason)
 
 
-def _spectral(call: str, problem: Problem) -> BlockFactors:
+def _spectral(problem: Problem) -> BlockFactors:
     """Singular values and vectors, where these are to be had: what any damping makes of the problem."""
     problem = replace(problem, damp=1.0)
     transposed = isinstance(problem.op, Transposed)  # solved by what is made for the map that it is the transpose of
@@ -173,7 +171,7 @@ def _spectral(call: str, problem: Problem) -> BlockFactors:
             return found
     got = f"op of {problem.op.shape[0]} x {problem.op.shape[1]} has no fast spectrum"
     remedy = "Use boundary='wrap' for choosing, or try several"
-    raise UnsupportedError(sentence(call, got, "Wanted one by transforms, factors or a small matrix", remedy))
+    raise UnsupportedError(got, "Wanted one by transforms, factors or a small matrix", remedy)
 
 
 class _Curve:
@@ -261,12 +259,12 @@ def _least(score: Callable[[AnyArray], AnyArray], damps: AnyArray, at: int) -> f
     return float(np.exp(found.x))
 
 
-def _level(call: str, noise: Any, count: int) -> float:
+def _level(noise: Any, count: int) -> float:
     remedy = "Pass its standard deviation in an entry of b"
-    return number(call, "noise", noise, "a finite number > 0", remedy, fits=lambda noise: noise > 0) * count**0.5
+    return number("noise", noise, "a finite number > 0", remedy, fits=lambda noise: noise > 0) * count**0.5
 
 
-def _crossing(call: str, curve: _Curve, damps: AnyArray, level: float) -> float:
+def _crossing(curve: _Curve, damps: AnyArray, level: float) -> float:
     from scipy.optimize import brentq
 
     def above(t: float) -> float:
@@ -277,12 +275,11 @@ def _crossing(call: str, curve: _Curve, damps: AnyArray, level: float) -> float:
         residuals = curve.residuals(np.exp(ends))
         got = f"the noise makes a residual of {level / residuals[1]:.3g} of norm(b), and solutions leave more than "
         got += f"{residuals[0] / residuals[1]:.3g} and less than 1"
-        raise ArgumentError(
-            sentence(call, got, "Wanted a noise between", "Check noise, the standard deviation in an entry")
-        )
+        raise ArgumentError(got, "Wanted a noise between", "Check noise, the standard deviation in an entry")
     return float(np.exp(brentq(above, *ends)))
 
 
+@door("wiener")
 def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     """Wiener's filter: the linear estimate of x from ``b = op(x) + noise`` with the least mean square error.
 
@@ -317,21 +314,18 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     >>> np.allclose(cm.wiener(op, b, snr), np.fft.ifft(F.conj() / (abs(F) ** 2 + 1 / snr) * np.fft.fft(b)))
     True
     """
-    call = "wiener"
-    ratio = np.asarray(as_numpy(call, numeric(call, "snr", snr)))
-    roomy(call, f"snr of shape {ratio.shape}", ratio.size)
+    ratio = np.asarray(as_numpy(numeric("snr", snr)))
+    roomy(f"snr of shape {ratio.shape}", ratio.size)
     if ratio.dtype.kind not in "iuf" or not np.isfinite(ratio).all() or not (ratio > 0).all():
-        raise ArgumentError(
-            sentence(call, "snr is no finite real number > 0", "Wanted a ratio of powers", "Pass 1e3, say")
-        )
+        raise ArgumentError("snr is no finite real number > 0", "Wanted a ratio of powers", "Pass 1e3, say")
     if not ratio.ndim:
         return solve(op, b, damp=float(1 / np.sqrt(ratio))).x
-    problem, scale = scaled(checked(call, op, 0.0, None))
-    made = Made(_by_frequency(call, problem, ratio * scale**2), "each frequency by itself")
+    problem, scale = scaled(checked(op, 0.0, None))
+    made = Made(_by_frequency(problem, ratio * scale**2), "each frequency by itself")
     return Factorization(op, (0.0, None), Solver(problem, scale, "blocks", made)).solve(b).x
 
 
-def _by_frequency(call: str, problem: Problem, ratio: AnyArray) -> BlockFactors:
+def _by_frequency(problem: Problem, ratio: AnyArray) -> BlockFactors:
     """With the penalty of each frequency, where these are blocks."""
     op = problem.op
     if isinstance(op, ConvOperator) and all(axis.circular for axis in op.geometry.axes):
@@ -339,11 +333,11 @@ def _by_frequency(call: str, problem: Problem, ratio: AnyArray) -> BlockFactors:
         sizes = tuple(axis.size for axis in op.geometry.axes)
         if ratio.shape != sizes:
             got = f"snr has shape {ratio.shape}"
-            raise ArgumentError(sentence(call, got, f"Wanted {sizes}, as numpy.fft.fftn has", "Or pass one number"))
+            raise ArgumentError(got, f"Wanted {sizes}, as numpy.fft.fftn has", "Or pass one number")
         mirrored = np.roll(np.flip(ratio), 1, axis=tuple(range(ratio.ndim)))
         if problem.dtype.kind != "c" and not np.allclose(ratio, mirrored, rtol=1e-6):
             got = "snr differs between frequencies and their negatives"
-            raise ArgumentError(sentence(call, got, "Wanted equal ones, for the map is real", "Take the mean of both"))
+            raise ArgumentError(got, "Wanted equal ones, for the map is real", "Take the mean of both")
         kept = ratio[tuple(slice(split.times.size) for split in blocks.splits)].reshape(1, -1)
         each = np.repeat(kept, op.geometry.groups, axis=0).reshape(-1, 1, 1)
         penalties = np.eye(blocks.columns) / np.sqrt(each)
@@ -352,4 +346,4 @@ def _by_frequency(call: str, problem: Problem, ratio: AnyArray) -> BlockFactors:
         )
     got = "snr is an array and op no circular convolution"
     remedy = "Use boundary='wrap' and padding='same', or one number"
-    raise UnsupportedError(sentence(call, got, "Wanted a map that multiplies frequencies", remedy))
+    raise UnsupportedError(got, "Wanted a map that multiplies frequencies", remedy)

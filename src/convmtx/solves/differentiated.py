@@ -19,8 +19,8 @@ import numpy as np
 
 from convmtx._xp import floating, is_numpy
 from convmtx._xp.gradients import attachable, attached, constants, held
-from convmtx.algebra import LinearMap
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.solution import Factors
 from convmtx.typing import AnyArray, Array
 
@@ -29,7 +29,6 @@ from convmtx.typing import AnyArray, Array
 class Dependence:
     """What a solution depends on: the map and b of any library, and factors for the numbers in them."""
 
-    call: str
     op: LinearMap
     damp: float
     regularizer: LinearMap | None
@@ -63,9 +62,9 @@ class Dependence:
             return x
         parts = [p, q]
         if short:
-            (y,) = constants(self.call, self._left, (*self.numbers, x), [tuple(p.shape)], floating(p))
+            (y,) = constants(self._left, (*self.numbers, x), [tuple(p.shape)], floating(p))
             parts.append(op.H(held(y)))
-        return attached(self.call, x, parts, lambda g, *numbers: self._pull(g, *numbers)[: len(parts)], self.numbers)
+        return attached(x, parts, lambda g, *numbers: self._pull(g, *numbers)[: len(parts)], self.numbers)
 
     def _left(self, *numbers: AnyArray) -> list[AnyArray]:
         """``(A^+)^H x``."""

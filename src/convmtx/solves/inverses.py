@@ -10,10 +10,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy
-from convmtx.algebra import LinearMap
 from convmtx.arguments import flag, one_of
-from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, shown
 from convmtx.forms import row_array
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves import outcome
 from convmtx.solves.answered import finite
 from convmtx.solves.approximations import KINDS, approximated
@@ -93,8 +93,8 @@ class Inverse(LinearMap):
     def _apply(self, x: AnyArray) -> AnyArray:
         if not is_numpy(x):
             got = f"x is a {type(x).__name__}"
-            raise ArgumentTypeError(sentence("op(x)", got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)"))
-        wanted, x = np.result_type(self.dtype, x), finite("op(x)", "x", x)
+            raise ArgumentTypeError(got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)")
+        wanted, x = np.result_type(self.dtype, x), finite("x", x)
         if not len(x):
             return np.zeros((0, *self.out_shape), wanted)
         y = of_any_dtype(self._applied, self.dtype)(x.conj() if self.conjugated else x)
@@ -135,9 +135,7 @@ class Inverse(LinearMap):
         """Some columns, dense: the solution for each unit vector."""
         rows, columns = self.shape
         count = len(chosen)
-        memory.require(
-            "to_dense", "dense", {"dense": self.dtype.itemsize * rows * count}, 64 * max(rows, columns) * count
-        )
+        memory.require("dense", {"dense": self.dtype.itemsize * rows * count}, 64 * max(rows, columns) * count)
         identity = np.zeros((count, columns), self.dtype)
         identity[np.arange(count), row_array(chosen)] = 1
         identity = identity.reshape(-1, *reversed(self.in_shape) if order == "F" else self.in_shape)
@@ -154,6 +152,7 @@ class Inverse(LinearMap):
         return csr_array(self._dense(order) if rows is None else self.T._columns_of_matrix(order, rows).T)
 
 
+@door("pinv")
 def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Inverse:
     """The pseudo-inverse as a map, or with damping Tikhonov's: ``(A^H A + damp^2 I)^-1 A^H``.
 
@@ -188,14 +187,14 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     >>> np.allclose(cm.pinv(op).to_dense(), np.linalg.pinv(op.to_dense()))
     True
     """
-    call = "pinv"
-    one_of(call, "method", method, METHODS)
-    problem, scale = scaled(checked(call, op, damp, None))
-    found = _made(call, problem, method)
+    one_of("method", method, METHODS)
+    problem, scale = scaled(checked(op, damp, None))
+    found = _made(problem, method)
     again = partial(pinv, op, damp=damp, method=method)
     return Inverse(found.factors, scale, found.reason, "solve", again)
 
 
+@door("inv")
 def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     """The inverse as a map: ``inv(op)(op(x)) == x``.
 
@@ -226,17 +225,16 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
            [-0.25 ,  0.5  ,  0.   ],
            [ 0.125, -0.25 ,  0.5  ]])
     """
-    call = "inv"
-    problem = checked(call, op, 0.0, None)
+    problem = checked(op, 0.0, None)
     if op.shape[0] != op.shape[1]:
         got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
-        raise ArgumentError(sentence(call, got, "Wanted a square one", "Use cm.pinv(op)"))
-    one_of(call, "method", method, METHODS)
+        raise ArgumentError(got, "Wanted a square one", "Use cm.pinv(op)")
+    one_of("method", method, METHODS)
     problem, scale = scaled(problem)
-    found = _made(call, problem, method)
+    found = _made(problem, method)
     if found.factors.missing:
         got = f"op is singular: {found.factors.missing} of {op.shape[0]} singular values are 0 to rounding"
-        raise SolveError(sentence(call, got, "Wanted an invertible map", "Use cm.pinv(op)"))
+        raise SolveError(got, "Wanted an invertible map", "Use cm.pinv(op)")
     return Inverse(found.factors, scale, found.reason, "solve", partial(inv, op, method=method))
 
 
@@ -245,16 +243,17 @@ def _again(make: Callable[[], Inverse], side: str, conjugated: bool) -> Inverse:
     return make()._with(side=side, conjugated=conjugated)
 
 
-def _made(call: str, problem: Problem, method: str) -> Made:
+def _made(problem: Problem, method: str) -> Made:
     try:
-        return outcome.factors_for_many(call, problem, method)
+        return outcome.factors_for_many(problem, method)
     except Singular as error:
-        raise singular(call, error) from None
+        raise singular(error) from None
 
 
 Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
 
 
+@door("preconditioner")
 def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0, normal: bool = True) -> Inverse:
     """The inverse of a map near ``op.H @ op + damp**2``: what iterative solvers of SciPy take as ``M``.
 
@@ -295,16 +294,15 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     >>> failed, np.allclose(x, cm.solve(op, b, damp=0.5).x)
     (0, True)
     """
-    call = "preconditioner"
-    one_of(call, "kind", kind, tuple(KINDS))
-    flag(call, "normal", normal)
-    problem, scale = scaled(checked(call, op, damp, None))
+    one_of("kind", kind, tuple(KINDS))
+    flag("normal", normal)
+    problem, scale = scaled(checked(op, damp, None))
     if not normal and (problem.damp or op.shape[0] != op.shape[1]):
         got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
-        raise ArgumentError(sentence(call, got, "Wanted a square map without damping", "Leave out normal=False"))
-    factors = approximated(call, problem, kind)
+        raise ArgumentError(got, "Wanted a square map without damping", "Leave out normal=False")
+    factors = approximated(problem, kind)
     if factors.missing:
         got = f"the {factors.method} is singular"
-        raise SolveError(sentence(call, got, "Wanted one with an inverse", "Pass damp > 0"))
+        raise SolveError(got, "Wanted one with an inverse", "Pass damp > 0")
     again = partial(preconditioner, op, kind, damp=damp, normal=normal)
     return Inverse(factors, scale, factors.method, "normal" if normal else "solve", again)

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.errors import UnsupportedError, sentence
-from convmtx.operator import ConvOperator
+from convmtx.errors import UnsupportedError
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.applied import LARGE
 from convmtx.solves.approximations import approximated
 from convmtx.solves.lsmr import LSMR
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.solution import Factors
-from convmtx.structure.subject import sparse
+from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
 #: Steps before the first look, and what a preconditioned step costs beside one without.
@@ -294,12 +294,12 @@ def preconditioner(problem: Problem) -> Factors:
     op, damp = problem.op, problem.damp
     if not damp and op.shape[0] < op.shape[1]:
         got = "op has more inputs than outputs and damp is 0"
-        raise UnsupportedError(sentence("solve", got, "It would not find the shortest solution", "Use method='lsmr'"))
+        raise UnsupportedError(got, "It would not find the shortest solution", "Use method='lsmr'")
     if not damp and isinstance(op, ConvOperator):
-        near = approximated("solve", replace(problem, damp=1.0, regularizer=None), "embedded")
+        near = approximated(replace(problem, damp=1.0, regularizer=None), "embedded")
         damp = FLOOR * near.norm
-    found = approximated("solve", replace(problem, damp=damp), "embedded")
+    found = approximated(replace(problem, damp=damp), "embedded")
     if found.missing:
         got = "the circulant is singular"
-        raise UnsupportedError(sentence("solve", got, "Wanted a preconditioner with an inverse", "Use method='lsmr'"))
+        raise UnsupportedError(got, "Wanted a preconditioner with an inverse", "Use method='lsmr'")
     return found

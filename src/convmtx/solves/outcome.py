@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import ArgumentError, FormTooLargeError, sentence
+from convmtx.errors import ArgumentError, FormTooLargeError
 from convmtx.progress import ticking
 from convmtx.solves import ways
 from convmtx.solves.iterated import PATIENCE, SLACK, Callback, Iterative, Run, limit_of, seconds_of_step, stopped
@@ -29,7 +29,6 @@ VECTORS = 6
 class Asked(NamedTuple):
     """How a solve was asked for."""
 
-    call: str
     rtol: float
     maxiter: int | None
     x0: AnyArray | None
@@ -58,7 +57,7 @@ class Made(NamedTuple):
     reason: str
 
 
-def _named(call: str, problem: Problem, method: str, several: int) -> Made:
+def _named(problem: Problem, method: str, several: int) -> Made:
     """Factors by the method that was asked for."""
     if method in ("lsmr", "preconditioned"):
         return Made(Iterative(problem, method == "preconditioned"), "asked for")
@@ -67,11 +66,11 @@ def _named(call: str, problem: Problem, method: str, several: int) -> Made:
     if way is None:
         names = sorted({way.name for way in ranked} | {"lsmr"})
         remedy = f"Use method='auto', or of {', '.join(names)}"
-        raise ArgumentError(sentence(call, f"method={method!r}", "It does not apply to this problem", remedy))
+        raise ArgumentError(f"method={method!r}", "It does not apply to this problem", remedy)
     if not way.fits:
         got = f"method={method!r} takes {memory.human(int(way.bytes))}"
         wanted = f"Available are {memory.human(memory.available())}"
-        raise FormTooLargeError(sentence(call, got, wanted, "Use method='auto'"))
+        raise FormTooLargeError(got, wanted, "Use method='auto'")
     return Made(way.make(), "asked for")
 
 
@@ -90,10 +89,10 @@ def _first(ranked: list[Way], several: int, limit: float = np.inf) -> Made | Non
     return None
 
 
-def factors_for_many(call: str, problem: Problem, method: str) -> Made:
+def factors_for_many(problem: Problem, method: str) -> Made:
     """Factors that are to be used again and again."""
     if method != "auto":
-        return _named(call, problem, method, MANY)
+        return _named(problem, method, MANY)
     limit = max(QUICK, REUSED * seconds_of_step(problem))
     direct = _first(ways.ranked(problem, MANY), MANY, limit)
     return direct or Made(Iterative(problem, None), "direct ways would take longer")
@@ -103,7 +102,7 @@ def solved(problem: Problem, b: AnyArray, method: str, asked: Asked) -> Outcome:
     """Of (m, *out_shape)."""
     if method != "auto":
         try:
-            return used(_named(asked.call, problem, method, len(b)), b, asked)
+            return used(_named(problem, method, len(b)), b, asked)
         except Singular as error:
             return _failed(problem, b, method, error)
     ranked = ways.ranked(problem, len(b))
@@ -191,12 +190,12 @@ def _iterated(found: Made, b: AnyArray, asked: Asked, limit: float) -> Outcome |
     assert isinstance(factors, Iterative)
     problem = factors.problem
     size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
-    memory.require(asked.call, "vectors", {"vectors": size})
+    memory.require("vectors", {"vectors": size})
     maxiter = limit_of(problem) if asked.maxiter is None else asked.maxiter
     x0, steps, run = factors.start(asked.x0, asked.rtol), 0, None
     reason = found.reason if x0 is asked.x0 else f"{found.reason}; x0 is not used, for it might change the solution"
     history: tuple[float, ...] = ()
-    with ticking(asked.call, asked.progress, "iterations", maxiter) as bar:
+    with ticking(asked.progress, "iterations", maxiter) as bar:
         while True:
             run = factors.run(b, asked.rtol, maxiter - steps, x0, asked.callback, bar, limit, run)
             if run is None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import number
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.applied import Applied, applied
-from convmtx.structure.subject import doubled
+from convmtx.structure.double import doubled
 from convmtx.typing import AnyArray
 
 EPS = float(np.finfo(np.float64).eps)
@@ -88,23 +88,23 @@ def norms(arrays: AnyArray) -> AnyArray:
         return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
 
 
-def checked(call: str, op: Any, damp: Any, regularizer: Any) -> Problem:
+def checked(op: Any, damp: Any, regularizer: Any) -> Problem:
     """The problem in double precision, if the arguments make one."""
-    subject = doubled(call, op)
+    subject = doubled(op)
     rows, columns = subject.shape
     thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
-    memory.require_result(call, thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
+    memory.require_result(thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
     weight = number(
-        call, "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
+        "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
     )  # the attribute is that of a `Damping`
     if regularizer is None:
         return Problem(subject, weight)
-    second = doubled(call, regularizer, "regularizer")
+    second = doubled(regularizer, "regularizer")
     if second.in_shape != subject.in_shape:
         got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
-        raise ArgumentError(sentence(call, got, "Wanted equal input shapes", "Make it for op.in_shape"))
+        raise ArgumentError(got, "Wanted equal input shapes", "Make it for op.in_shape")
     if not weight:
         got = "a regularizer with damp=0"
-        raise ArgumentError(sentence(call, got, "It would count for nothing", "Pass damp > 0, or leave it out"))
+        raise ArgumentError(got, "It would count for nothing", "Pass damp > 0, or leave it out")
     return Problem(subject, weight, second)

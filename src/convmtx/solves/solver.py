@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import outcome
 from convmtx.solves.outcome import Asked, Made, Outcome
 from convmtx.solves.problem import Problem, norms
-from convmtx.structure import small
+from convmtx.structure import batched
 from convmtx.typing import AnyArray
 
 
@@ -20,10 +20,10 @@ class Solver:
     def __init__(self, problem: Problem, scale: float, method: str, made: Made | None = None) -> None:
         self.problem, self.scale, self.method, self.made = problem, scale, method, made
 
-    def ready(self, call: str) -> Made:
+    def ready(self) -> Made:
         """Factors that are made once."""
         if self.made is None:
-            self.made = outcome.factors_for_many(call, self.problem, self.method)
+            self.made = outcome.factors_for_many(self.problem, self.method)
         return self.made
 
     def _solved(self, b: AnyArray, asked: Asked) -> Outcome:
@@ -98,5 +98,5 @@ def scaled(problem: Problem) -> tuple[Problem, float]:
 
 def unit_of(numbers: AnyArray) -> float:
     """1 for numbers of which squares and sums are in range, else a power of two near the largest."""
-    unit = small.unit(numbers)
+    unit = batched.unit(numbers)
     return 1.0 if 1e-60 < unit < 1e60 else unit

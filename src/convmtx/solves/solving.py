@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from convmtx.algebra import LinearMap
 from convmtx.arguments import flag, integer, number, one_of
-from convmtx.errors import ArgumentError, SolveError, sentence
+from convmtx.errors import ArgumentError, SolveError, door
+from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.answered import answered
 from convmtx.solves.iterated import Callback
 from convmtx.solves.lu import Singular
@@ -22,6 +22,7 @@ Method = Literal[
 METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
 
 
+@door("solve")
 def solve(
     op: LinearMap,
     b: ArrayLike,
@@ -122,12 +123,11 @@ def solve(
     >>> s.x[:4].round(9), s.converged, s.method
     (array([1., 2., 3., 4.]), True, 'blocks (sine: 1000 of 1 x 1)')
     """
-    call = "solve"
-    one_of(call, "method", method, METHODS)
-    asked = _asked(call, rtol, maxiter, callback, progress, throw)
+    one_of("method", method, METHODS)
+    asked = _asked(rtol, maxiter, callback, progress, throw)
 
     def solver(subject: LinearMap) -> Solver:
-        problem, scale = scaled(checked(call, subject, damp, regularizer))
+        problem, scale = scaled(checked(subject, damp, regularizer))
         return Solver(problem, scale, method)
 
     return answered(op, b, x0, asked, throw, (damp, regularizer), solver)
@@ -146,7 +146,7 @@ class Factorization:
 
     def __init__(self, op: LinearMap, penalty: tuple[float, LinearMap | None], solver: Solver) -> None:
         self._op, self._penalty, self._solver = op, penalty, solver
-        found = solver.ready("factorize")
+        found = solver.ready()
         self.method, self.reason, self.condition = found.factors.method, found.reason, found.factors.condition
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -156,6 +156,7 @@ class Factorization:
     def __repr__(self) -> str:
         return f"Factorization({self.method}, condition {self.condition:.3g}: {self.reason})"
 
+    @door("solve")
     def solve(
         self,
         b: ArrayLike,
@@ -186,10 +187,11 @@ class Factorization:
         ValueError, TypeError, LinAlgError
             As of `convmtx.solve`.
         """
-        asked = _asked("solve", rtol, maxiter, callback, progress, throw)
+        asked = _asked(rtol, maxiter, callback, progress, throw)
         return answered(self._op, b, x0, asked, throw, self._penalty, lambda _: self._solver)
 
 
+@door("factorize")
 def factorize(
     op: LinearMap, *, damp: float = 0.0, regularizer: LinearMap | None = None, method: Method = "auto"
 ) -> Factorization:
@@ -222,20 +224,19 @@ def factorize(
     >>> np.allclose(F.solve(op(x)).x, x)
     True
     """
-    call = "factorize"
-    one_of(call, "method", method, METHODS)
-    problem, scale = scaled(checked(call, op, damp, regularizer))
+    one_of("method", method, METHODS)
+    problem, scale = scaled(checked(op, damp, regularizer))
     try:
         return Factorization(op, (damp, regularizer), Solver(problem, scale, method))
     except Singular as error:
-        raise singular(call, error) from None
+        raise singular(error) from None
 
 
 def foreseen(
     op: LinearMap, n_rhs: int, damp: float, regularizer: LinearMap | None, rtol: float, maxiter: int | None
 ) -> float:
     """Seconds that `solve` should take at most for so many right-hand sides."""
-    problem, _ = scaled(checked("solve", op, damp, regularizer))
+    problem, _ = scaled(checked(op, damp, regularizer))
     return predicted_seconds(problem, n_rhs, rtol, maxiter)
 
 
@@ -244,19 +245,19 @@ def _again(op: LinearMap, penalty: Any, problem: Problem, scale: float, method: 
     return Factorization(op, penalty, Solver(problem, scale, method))
 
 
-def singular(call: str, error: Singular) -> SolveError:
+def singular(error: Singular) -> SolveError:
     """What was found when a matrix was factored."""
     got = f"op is singular or ill-conditioned (condition about {error.condition:.1e})"
-    return SolveError(sentence(call, got, "Wanted a map of full rank", "Use method='auto', cm.pinv(op), or damp > 0"))
+    return SolveError(got, "Wanted a map of full rank", "Use method='auto', cm.pinv(op), or damp > 0")
 
 
-def _asked(call: str, rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Asked:
-    rtol = number(call, "rtol", rtol, "a number between 0 and 1", "Pass 1e-8, say", fits=lambda rtol: 0 < rtol < 1)
+def _asked(rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Asked:
+    rtol = number("rtol", rtol, "a number between 0 and 1", "Pass 1e-8, say", fits=lambda rtol: 0 < rtol < 1)
     if maxiter is not None:
-        integer(call, "maxiter", maxiter, 1)
+        integer("maxiter", maxiter, 1)
     if callback is not None and not callable(callback):
         got = f"callback is a {type(callback).__name__}"
-        raise ArgumentError(sentence(call, got, "Wanted a function of the iterate", "Pass callback=print, say"))
-    flag(call, "progress", progress)
-    flag(call, "throw", throw)
-    return Asked(call, rtol, maxiter, None, callback, progress)
+        raise ArgumentError(got, "Wanted a function of the iterate", "Pass callback=print, say")
+    flag("progress", progress)
+    flag("throw", throw)
+    return Asked(rtol, maxiter, None, callback, progress)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convmtx.composites import Transposed
 from convmtx.geometry import Axis
-from convmtx.operator import ConvOperator
+from convmtx.maps.composites import Transposed
+from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.by_blocks import BlockFactors, frame_of, whole_frame
 from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
@@ -15,9 +15,9 @@ from convmtx.solves.problem import Problem
 from convmtx.solves.solution import Factors
 from convmtx.solves.way import CALL, Way
 from convmtx.structure import Blocks, decomposed
+from convmtx.structure.double import dense
 from convmtx.structure.factors import separated
 from convmtx.structure.splits import connected, mirrored, transformed
-from convmtx.structure.subject import dense
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 

@@ -42,7 +42,7 @@ def banded(blocks: Blocks, axis: int) -> Banded:
     def values(bar: Any = None) -> list[AnyArray]:
         from scipy.linalg import eigvals_banded
 
-        memory.require("singular values", "band", {"band": 3 * (width + 1) * size * 16})
+        memory.require("band", {"band": 3 * (width + 1) * size * 16})
         found = []
         for matrices, times in zip(_of_taps(blocks, axis), blocks.times, strict=True):
             band = np.zeros((width + 1, size), matrices.dtype)

@@ -24,11 +24,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra import entrywise, rounding
 from convmtx.spectra.certified import outward
 from convmtx.spectra.supremum import coarsest, supremum
-from convmtx.structure import relaxations, size_of, small
+from convmtx.structure import batched, relaxations, size_of
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -40,7 +40,7 @@ EACH = 300
 
 def theta(op: ConvOperator) -> float:
     """The least norm among twisted circulants that hold the map."""
-    return _least(op, small.largest)
+    return _least(op, batched.largest)
 
 
 def gram(op: ConvOperator) -> float:
@@ -75,7 +75,7 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
 
     They are at most ``r^(1/2^(t+1))`` times too large, r the smaller side.
     """
-    g = small.gram(matrices)
+    g = batched.gram(matrices)
     side = g.shape[1]
     times = max(ceil(log2(log(max(side, 2)) / log(GRAM_FACTOR))) - 1, 1)
     logarithm = np.zeros(len(g))  # of what was divided out, as a power of the current G
@@ -120,7 +120,7 @@ def fantastic4(op: ConvOperator) -> float:
         matrix = taps.transpose(0, 1, *outs, 2, *ins)
         matrix = matrix.reshape(geometry.groups, prod(matrix.shape[1 : 2 + len(outs)]), -1)
         factor = prod(scattered[j] if chosen[j] else gathered[j] for j in range(d))
-        found.append(float(small.largest(matrix).max()) * np.sqrt(factor))
+        found.append(float(batched.largest(matrix).max()) * np.sqrt(factor))
     return outward(min(found), taps[0].size, size)
 
 
@@ -151,7 +151,7 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
     """
     geometry = op.geometry
     count = min(geometry.shape)
-    memory.require("singular values", "bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
+    memory.require("bounds", {"bounds": 2 * 8 * count}, 4 * 8 * count)
     lowers, uppers, taps = [np.zeros(count)], [np.zeros(count)], taps_of(geometry, op.kernel)
     size = rounding.magnitude(geometry, taps)
     for parts, candidates in relaxations(geometry, taps):
@@ -161,7 +161,7 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
         lower, upper = np.zeros((geometry.groups, some)), np.full((geometry.groups, some), np.inf)
         for blocks in candidates:
             of_group = int(blocks.times.sum()) // geometry.groups
-            values = np.repeat(small.singular_values(blocks.matrices()), blocks.times, axis=0)
+            values = np.repeat(batched.singular_values(blocks.matrices()), blocks.times, axis=0)
             values = -np.sort(-values.reshape(geometry.groups, -1))
             slack = rounding.of_blocks([blocks], size)
             deleted = (blocks.rows + blocks.columns) * of_group - rows - columns

@@ -7,7 +7,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from convmtx.errors import ImmutableError, sentence
+from convmtx.errors import ImmutableError, door
 from convmtx.typing import AnyArray, Array
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
@@ -71,9 +71,10 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     iterations: int
     converged: bool
 
+    @door("Certified")
     def __setattr__(self, name: str, _value: object) -> NoReturn:
         got = f"result.{name} = ..."
-        raise ImmutableError(sentence("Certified", got, "Results cannot be changed", "Use numpy.array(r)"))
+        raise ImmutableError(got, "Results cannot be changed", "Use numpy.array(r)")
 
     def __repr__(self) -> str:
         if self.shape:

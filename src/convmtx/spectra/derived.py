@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.arguments import listed
-from convmtx.errors import ArgumentError, sentence, shown
+from convmtx.errors import ArgumentError, door, shown
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, enclosed, rounded, times
 from convmtx.spectra.operator_norm import convolution, norm
 from convmtx.spectra.values import DECOMPOSED, cheapest, every
 from convmtx.structure import Blocks
+from convmtx.structure.double import direct, doubled, is_zero
 from convmtx.structure.splits import fourier
-from convmtx.structure.subject import direct, doubled, is_zero
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, PerAxis
 
@@ -30,6 +30,7 @@ PATIENT = 3e10
 FACTORISED = 60_000, 500_000
 
 
+@door("symbol")
 def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0) -> AnyArray:
     r"""What a convolution multiplies each frequency with, a matrix of channels.
 
@@ -67,17 +68,16 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     >>> cm.symbol(cm.conv([1.0, 2.0, 1.0], 8, padding="same"), 4)[:, 0, 0].real
     array([4., 2., 0., 2.])
     """
-    call = "symbol"
-    subject, scale = convolution(call, op)
+    subject, scale = convolution(op)
     geometry = subject.geometry
-    sizes = resolve.per_axis(call, "grid", grid, len(geometry.axes), 1)
+    sizes = resolve.per_axis("grid", grid, len(geometry.axes), 1)
     for n, axis in zip(sizes, geometry.axes, strict=True):
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
-            raise ArgumentError(sentence(call, got, "Wanted multiples of both", "Choose another grid"))
-    shifts = _shifts(call, shift, len(sizes))
+            raise ArgumentError(got, "Wanted multiples of both", "Choose another grid")
+    shifts = _shifts(shift, len(sizes))
     entries = prod(sizes) * geometry.out_channels * geometry.in_channels
-    memory.require(call, "symbol", {"symbol": 16 * entries}, 16 * entries)
+    memory.require("symbol", {"symbol": 16 * entries}, 16 * entries)
     chosen = zip(geometry.axes, sizes, shifts, strict=True)
     splits = tuple(fourier(a, n, h, halved=False) for a, n, h in chosen)
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), splits)
@@ -90,16 +90,17 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     return whole.reshape(*counts, geometry.groups * blocks.rows, geometry.groups * blocks.columns)
 
 
-def _shifts(call: str, shift: Any, d: int) -> list[float]:
+def _shifts(shift: Any, d: int) -> list[float]:
     """Radians for each of d axes."""
     wanted, remedy = f"a finite number, or {d} of them", "Pass radians"
-    entries = listed(call, "shift", shift)
+    entries = listed("shift", shift)
     entries = [shift] * d if entries is None else entries
     if len(entries) != d:
-        raise ArgumentError(sentence(call, f"shift={shown(shift)}", f"Wanted {wanted}", remedy))
-    return [resolve.number(call, "shift", entry, wanted, remedy) for entry in entries]
+        raise ArgumentError(f"shift={shown(shift)}", f"Wanted {wanted}", remedy)
+    return [resolve.number("shift", entry, wanted, remedy) for entry in entries]
 
 
+@door("smallest_singular_value")
 def smallest_singular_value(op: LinearMap) -> Certified:
     """The last of the min(M, N) singular values: how much the map can shorten an array, at worst.
 
@@ -128,12 +129,11 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     >>> float(cm.smallest_singular_value(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
     2.0
     """
-    call = "smallest_singular_value"
-    subject, scale = iterated.scaled(direct(doubled(call, op)))
-    return times(smallest_of(call, subject), scale)
+    subject, scale = iterated.scaled(direct(doubled(op)))
+    return times(smallest_of(subject), scale)
 
 
-def smallest_of(call: str, op: LinearMap) -> Certified:
+def smallest_of(op: LinearMap) -> Certified:
     """The smallest singular value of a scaled map."""
     if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
@@ -143,9 +143,9 @@ def smallest_of(call: str, op: LinearMap) -> Certified:
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT:
         lower = float(bounds.interlaced(op)[0][-1])
-    iterated.require_vectors(call, op)
+    iterated.require_vectors(op)
     unknowns, entries = FACTORISED
-    found = iterated.bracket(call, op, np.inf, 1e-3, 200, progress=False)
+    found = iterated.bracket(op, np.inf, 1e-3, 200, progress=False)
     if sum(op.shape) <= unknowns and (not isinstance(op, ConvOperator) or op.nnz <= entries):
         last, below = iterated.last(op, found.largest[1])
         method = "inverse iteration on a sparse factorisation"
@@ -155,6 +155,7 @@ def smallest_of(call: str, op: LinearMap) -> Certified:
     return Certified(last, "interval", method, min(max(lower, below), last), upper)
 
 
+@door("cond")
 def cond(op: LinearMap) -> Certified:
     """The condition number: the largest singular value over the smallest of min(M, N).
 
@@ -182,11 +183,11 @@ def cond(op: LinearMap) -> Certified:
     >>> float(cm.cond(cm.conv([1.0, 3.0], 4, padding="same", boundary="wrap")))
     2.0
     """
-    subject, _ = iterated.scaled(direct(doubled("cond", op)))
+    subject, _ = iterated.scaled(direct(doubled(op)))
     way = cheapest(subject)
     if way.work <= DECOMPOSED:
         return cond_of(every(way))
-    top, bottom = norm(subject), smallest_of("cond", subject)
+    top, bottom = norm(subject), smallest_of(subject)
     method = f"largest by {top.method}; smallest by {bottom.method}"
     ends = _ratio(top.lower, bottom.upper), _ratio(top.upper, bottom.lower)
     return Certified(_ratio(top.value, bottom.value), "interval", method, *ends)
@@ -210,6 +211,7 @@ def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom > 0 else np.inf
 
 
+@door("rank")
 def rank(op: LinearMap, tol: float | None = None) -> Certified:
     """How many singular values are larger than ``tol``.
 
@@ -238,9 +240,8 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     >>> int(cm.rank(cm.conv([1.0, -1.0], 6, padding="same", boundary="wrap")))
     5
     """
-    call = "rank"
-    tol = limited(call, tol)
-    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    tol = limited(tol)
+    subject, scale = iterated.scaled(direct(doubled(op)))
     tol = None if tol is None else tol / scale
     way = cheapest(subject)
     if way.work <= PATIENT or not isinstance(subject, ConvOperator):
@@ -251,12 +252,13 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     return Certified(ends[1], "exact" if ends[0] == ends[1] else "interval", "interlacing with circulants", *ends)
 
 
-def limited(call: str, tol: Any) -> float | None:
+def limited(tol: Any) -> float | None:
     """Return a number of at least 0, or None."""
     remedy = "Leave it out for the usual one"
-    return None if tol is None else resolve.number(call, "tol", tol, "a number >= 0", remedy, fits=lambda v: v >= 0)
+    return None if tol is None else resolve.number("tol", tol, "a number >= 0", remedy, fits=lambda v: v >= 0)
 
 
+@door("singular_value_bounds")
 def singular_value_bounds(op: ConvOperator) -> Certified:
     """An interval for every singular value of a convolution, from circulants that it is part of.
 
@@ -290,7 +292,7 @@ def singular_value_bounds(op: ConvOperator) -> Certified:
     >>> bool((r.lower <= s).all() and (s <= r.upper).all())
     True
     """
-    subject, scale = convolution("singular_value_bounds", op)
+    subject, scale = convolution(op)
     way = cheapest(subject)
     if way.work <= DECOMPOSED and "whole" not in way.method and "band" not in way.method:
         return times(every(way), scale)

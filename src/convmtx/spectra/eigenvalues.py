@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.boundary import REFLECT
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
-from convmtx.operator import ConvOperator
+from convmtx.errors import ArgumentError, UnsupportedError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import rounding
 from convmtx.spectra.certified import EPS, HALF, Certified, Kind, times
 from convmtx.spectra.derived import PATIENT
@@ -20,12 +20,13 @@ from convmtx.spectra.similar import Similar, balanced
 from convmtx.spectra.square import square
 from convmtx.structure import Blocks, Split
 from convmtx.structure.bases import Positions
+from convmtx.structure.double import dense, require_along
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
-from convmtx.structure.subject import dense, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
 
+@door("eigvals")
 def eigvals(op: LinearMap) -> Certified:
     """Eigenvalues of a map from arrays of a shape to arrays of the same shape, by descending magnitude.
 
@@ -65,28 +66,25 @@ def eigvals(op: LinearMap) -> Certified:
     >>> cm.eigvals(cm.conv([1.0, 2.0, 1.0], 4, padding="same", boundary="wrap"))[:].round(6)
     array([4., 2., 2., 0.])
     """
-    call = "eigvals"
-    subject = square(call, op)
+    subject = square(op)
     if subject.in_shape != subject.out_shape:
         got = f"op goes from {subject.in_shape} to {subject.out_shape}"
-        raise ArgumentError(sentence(call, got, "Wanted equal shapes", "Use padding='same' and equal channels"))
-    memory.require(call, "eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
+        raise ArgumentError(got, "Wanted equal shapes", "Use padding='same' and equal channels")
+    memory.require("eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
     subject, scale = scaled(subject)
     if isinstance(subject, ConvOperator):
-        require_along(call, *subject.geometry.axes, split=True)
+        require_along(*subject.geometry.axes, split=True)
     similar = balanced(subject)
     found = _of_blocks(similar)
-    return times(_of_matrix(call, similar) if found is None else found, scale)
+    return times(_of_matrix(similar) if found is None else found, scale)
 
 
-def _of_matrix(call: str, similar: Similar) -> Certified:
+def _of_matrix(similar: Similar) -> Certified:
     op = similar.op
     if float(op.shape[0]) ** 3 > PATIENT:
         got = f"a matrix of {op.shape[0]} rows without structure"
         wanted = "Dense eigenvalues of that size take too long"
-        raise UnsupportedError(
-            sentence(call, got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
-        )
+        raise UnsupportedError(got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
     size = rounding.size_of(op)
     error = EPS * rounding.of_matrix(op) * size + similar.slack
     return _sorted([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from convmtx.geometry import Axis, runs, sums
-from convmtx.operator import ConvOperator
-from convmtx.structure.subject import require_along
+from convmtx.maps.convolution import ConvOperator
+from convmtx.structure.double import require_along
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray
 
@@ -69,7 +69,7 @@ def _readers(axis: Axis) -> IntArray:
     mirrored = axis.transposed
     if axis.zero_outside and mirrored is not None:
         return _of_runs(mirrored, [1] * len(runs(mirrored)))[:, ::-1]
-    require_along("norm", axis)
+    require_along(axis)
     counts = np.zeros((axis.size, axis.kernel + len(sums(axis))), np.int64)
     for run in runs(axis):
         columns = run.columns + run.shift * np.arange(run.count)[:, None]

@@ -15,13 +15,13 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.geometry import Geometry, Layout
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra import rounding
 from convmtx.spectra.banded import banded
 from convmtx.spectra.certified import EPS
-from convmtx.structure import Blocks, decomposed, small
+from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure.double import require_along
 from convmtx.structure.factors import separated
-from convmtx.structure.subject import require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -44,7 +44,7 @@ class Way(NamedTuple):
 def way(op: ConvOperator) -> Way:
     """The way of least work."""
     geometry = op.geometry
-    require_along("singular values", *geometry.axes, split=True)
+    require_along(*geometry.axes, split=True)
     return min(_ways(geometry, taps_of(geometry, op.kernel)), key=lambda each: each.work)
 
 
@@ -75,13 +75,13 @@ def _by_blocks(geometry: Geometry, found: list[Blocks], size: float) -> Way:
         _room(f"finding {min(geometry.shape)} singular values", 3 * min(geometry.shape) * 8)
         each = []
         for some in pieces():
-            each.append(np.repeat(small.singular_values(some.matrices()), some.times, axis=0))
+            each.append(np.repeat(batched.singular_values(some.matrices()), some.times, axis=0))
             if bar is not None:
                 bar.update(some.count)
         return all_of(geometry, each)
 
     def largest() -> float:
-        return max((float(small.largest(some.matrices()).max()) for some in pieces()), default=0.0)
+        return max((float(batched.largest(some.matrices()).max()) for some in pieces()), default=0.0)
 
     told = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in found[:2]) + (", ..." if found[2:] else "")
     work = sum(blocks.work for blocks in found)
@@ -98,7 +98,7 @@ def _fits(blocks: Blocks) -> None:
 
 def _room(what: str, size: int) -> None:
     """Refuse what memory does not hold."""
-    memory.require_result("singular values", what, size, "Ask for some of them, as with cm.svdvals(op, 10)")
+    memory.require_result(what, size, "Ask for some of them, as with cm.svdvals(op, 10)")
 
 
 def _by_band(geometry: Geometry, found: list[Blocks], size: float) -> Iterator[Way]:

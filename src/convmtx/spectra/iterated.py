@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.lanczos import CHECK, Lanczos, require
-from convmtx.structure import small
-from convmtx.structure.subject import sparse
+from convmtx.structure import batched
+from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
 #: Steps of inverse iteration at most.
@@ -49,7 +49,7 @@ def scaled(op: LinearMap) -> tuple[LinearMap, float]:
     """The map divided by a power of two near its largest entry, so that its Gram matrix is in range; and that power."""
     if not isinstance(op, ConvOperator):
         return op, 1.0
-    scale = small.unit(op.kernel)
+    scale = batched.unit(op.kernel)
     return op.with_kernel(op.kernel / scale), scale
 
 
@@ -68,9 +68,9 @@ def _dtype(op: LinearMap) -> np.dtype[Any]:
     return np.dtype(np.result_type(op.dtype, np.float64))
 
 
-def require_vectors(call: str, op: LinearMap) -> None:
+def require_vectors(op: LinearMap) -> None:
     """Refuse maps of which not even some vectors fit into memory."""
-    require(call, 2 * CHECK, min(op.shape), 16)
+    require(2 * CHECK, min(op.shape), 16)
 
 
 class Bracket(NamedTuple):
@@ -85,7 +85,7 @@ class Bracket(NamedTuple):
     stopped: str
 
 
-def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: bool) -> Bracket:
+def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: bool) -> Bracket:
     """Bounds of the largest singular value until they are as near as wanted, and of the smallest as they come.
 
     ``ceiling`` is an upper bound that is known already. The bounds that come from the random start are wrong with
@@ -93,7 +93,7 @@ def bracket(call: str, op: LinearMap, ceiling: float, rtol: float, maxiter: int,
     """
     tall = taller(op)
     process = Lanczos(gram_of(tall), tall.shape[1], _dtype(op))
-    with ticking(call, progress, "singular values", maxiter) as bar:
+    with ticking(progress, "singular values", maxiter) as bar:
         while True:
             _advance(process, CHECK, maxiter, bar)
             above, below = process.bounds()
@@ -208,10 +208,10 @@ def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: i
             return "" if stopped == "rounding" else stopped
 
 
-def triplets(call: str, op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:
+def triplets(op: LinearMap, k: int, rtol: float, maxiter: int, progress: bool) -> Triplets:
     """The k largest singular values and vectors, until every residual is below ``rtol`` of the largest."""
     tall = taller(op)
-    with ticking(call, progress, "singular values", maxiter) as bar:
+    with ticking(progress, "singular values", maxiter) as bar:
         search = leading(gram_of(tall), tall.shape[1], _dtype(op), k, rtol, maxiter, bar)
     best = refined(tall, search.vectors, k, search.steps)
     return _of(op, tall, best._replace(stopped=search.stopped, beyond=float(np.sqrt(search.beyond))))

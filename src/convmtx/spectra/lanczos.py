@@ -30,10 +30,10 @@ REFUTED = 100
 TINY = float(np.finfo(float).tiny)
 
 
-def require(call: str, count: int, size: int, item: int) -> None:
+def require(count: int, size: int, item: int) -> None:
     """Refuse so many vectors if they do not fit into memory."""
     remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
-    memory.require_result(call, f"keeping {count} vectors of {size} numbers", count * size * item, remedy)
+    memory.require_result(f"keeping {count} vectors of {size} numbers", count * size * item, remedy)
 
 
 class Run(NamedTuple):
@@ -89,7 +89,7 @@ class Lanczos:
         """Apply the map so many times, or until the vectors span everything."""
         rows = self._rows(steps)
         if rows > len(self.vectors):
-            require("singular values", rows, self.size, self.dtype.itemsize)
+            require(rows, self.size, self.dtype.itemsize)
             more = np.empty((rows - len(self.vectors), self.size), self.dtype)
             self.vectors = np.concatenate([self.vectors, more])
         for _ in range(steps):

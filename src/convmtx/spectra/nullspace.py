@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from convmtx import memory
-from convmtx.algebra import LinearMap
-from convmtx.errors import UnsupportedError, sentence
-from convmtx.operator import ConvOperator
+from convmtx.errors import UnsupportedError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.derived import PATIENT, limited
 from convmtx.spectra.iterated import scaled
-from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, doubled, require_along
+from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure.double import dense, doubled, require_along
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray
 
 
+@door("null_space")
 def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     """Orthonormal arrays that a map takes to zero.
 
@@ -49,23 +50,22 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     >>> (Z / Z[0, 0]).round(12)
     array([[1., 1., 1., 1.]])
     """
-    call = "null_space"
-    tol = limited(call, tol)
-    subject, scale = scaled(doubled(call, op))
+    tol = limited(tol)
+    subject, scale = scaled(doubled(op))
     tol = None if tol is None else tol / scale
     rows, columns = subject.shape
     found = []
     if isinstance(subject, ConvOperator):
-        require_along(call, *subject.geometry.axes, split=True)
+        require_along(*subject.geometry.axes, split=True)
         taps = taps_of(subject.geometry, subject.kernel)
         found = decomposed(subject.geometry, taps, merged=False)
     work = sum(blocks.work for blocks in found) if found else float(rows) * columns * min(rows, columns)
     if work > PATIENT:
         got = f"op of {rows} x {columns}"
-        raise UnsupportedError(sentence(call, got, "Its decomposition takes too long", "Use cm.svd(op, k, 'smallest')"))
+        raise UnsupportedError(got, "Its decomposition takes too long", "Use cm.svd(op, k, 'smallest')")
     if not found or not isinstance(subject, ConvOperator):
         return _of_matrix(dense(subject), tol).reshape(-1, *subject.in_shape)
-    return _of_blocks(call, subject, found, tol)
+    return _of_blocks(subject, found, tol)
 
 
 def _of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
@@ -75,13 +75,13 @@ def _of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
     return v[int((s > limit).sum()) :].conj()
 
 
-def _of_blocks(call: str, op: ConvOperator, found: list[Blocks], tol: float | None) -> AnyArray:
+def _of_blocks(op: ConvOperator, found: list[Blocks], tol: float | None) -> AnyArray:
     """Of each block what it takes to zero, and the inputs that nobody reads."""
-    parts = [small.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
+    parts = [batched.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
     largest = max(float(s.max(initial=0)) for _, s, _ in parts)
     limit = max(op.shape) * EPS * largest if tol is None else tol
     count = op.shape[1] - sum(int((s > limit).sum()) for _, s, _ in parts)
-    memory.require(call, "null space", {"null space": 16 * count * op.shape[1]}, 32 * count * op.shape[1])
+    memory.require("null space", {"null space": 16 * count * op.shape[1]}, 32 * count * op.shape[1])
     held = [_unread(op, found).astype(op.dtype)]
     for blocks, (_, s, v) in zip(found, parts, strict=True):
         kept = (s > limit).sum(axis=1)

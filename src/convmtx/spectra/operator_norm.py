@@ -8,17 +8,17 @@ import numpy as np
 
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
-from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.values import DECOMPOSED, cheapest, svd
-from convmtx.structure.small import unit
-from convmtx.structure.subject import direct, double, doubled, is_zero, require_along, sparse
+from convmtx.structure.batched import unit
+from convmtx.structure.double import direct, double, doubled, is_zero, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis
 
@@ -28,6 +28,7 @@ Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
 BESIDE = 1e9
 
 
+@door("norm")
 def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000, progress: bool = False) -> Certified:
     """Norm of a map as a matrix: the spectral norm, or one of sums of entries.
 
@@ -78,32 +79,31 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     >>> float(cm.norm(op, 1)), round(float(cm.norm(op, "fro")) ** 2, 6)
     (8.0, 4440.0)
     """
-    call = "norm"
-    rtol = _tolerance(call, rtol)
-    resolve.integer(call, "maxiter", maxiter, 1)
-    resolve.flag(call, "progress", progress)
-    order = _order(call, ord)
+    rtol = _tolerance(rtol)
+    resolve.integer("maxiter", maxiter, 1)
+    resolve.flag("progress", progress)
+    order = _order(ord)
     if order == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
-        return _differentiable(call, op, rtol, maxiter, progress)
-    plain = doubled(call, op)
+        return _differentiable(op, rtol, maxiter, progress)
+    plain = doubled(op)
     if order != 2:
         subject, scale = iterated.scaled(plain)
         return times(_of_entries(subject, order), scale)
     subject, scale = iterated.scaled(direct(plain))
-    return times(_spectral(call, subject, rtol, maxiter, progress), scale)
+    return times(_spectral(subject, rtol, maxiter, progress), scale)
 
 
-def _tolerance(call: str, rtol: Any) -> float:
+def _tolerance(rtol: Any) -> float:
     wanted, remedy = "a number between 0 and 1", "Pass one such as 1e-6"
-    return resolve.number(call, "rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
+    return resolve.number("rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
 
 
-def _order(call: str, ord: Any) -> Any:
+def _order(ord: Any) -> Any:
     """Return 1, 2, infinity or "fro"."""
     known = isinstance(ord, int | float | np.number) and not isinstance(ord, bool) and ord in (1, 2, np.inf)
     if not known and not (isinstance(ord, str) and ord == "fro"):
         remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
-        raise ArgumentError(sentence(call, f"ord={shown(ord)}", "Wanted 2, 1, inf or 'fro'", remedy))
+        raise ArgumentError(f"ord={shown(ord)}", "Wanted 2, 1, inf or 'fro'", remedy)
     return ord
 
 
@@ -122,7 +122,7 @@ def _of_entries(op: LinearMap, ord: Any) -> Certified:
     return times(rounded(float(sparse_norm(matrix / scale, ord)), slack, "sparse matrix", 0.0), scale)
 
 
-def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
+def _spectral(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
     if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     chosen = cheapest(op)
@@ -134,8 +134,8 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
             ceiling = min(ceiling, bounds.theta(op))
     else:
         ceiling = np.inf
-    iterated.require_vectors(call, op)
-    found = iterated.bracket(call, op, ceiling, rtol, maxiter, progress)
+    iterated.require_vectors(op)
+    found = iterated.bracket(op, ceiling, rtol, maxiter, progress)
     (low, high), steps = found.largest, found.steps
     if high < ceiling:
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
@@ -145,7 +145,7 @@ def _spectral(call: str, op: LinearMap, rtol: float, maxiter: int, progress: boo
     return Certified(low, "interval", method, low, outward(high, 8), steps, not found.stopped)
 
 
-def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
+def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
     """The norm of another library's kernel: ``Re <u, A v>`` with the singular tensors u and v held fixed.
 
     That is the norm, and its derivative in the kernel is the norm's where the largest singular value is simple.
@@ -153,8 +153,8 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     known: list[Certified] = []
 
     def computed(numbers: AnyArray) -> list[AnyArray]:
-        subject, scale = iterated.scaled(op.with_kernel(double(call, numbers)))
-        found = times(_spectral(call, subject, rtol, maxiter, progress), scale)
+        subject, scale = iterated.scaled(op.with_kernel(double(numbers)))
+        found = times(_spectral(subject, rtol, maxiter, progress), scale)
         known.append(found)
         u, _, v = svd(subject, 1)
         ends = outward_to(real, found.lower, found.upper)
@@ -164,7 +164,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     dtype = np.result_type(floating(op.kernel), np.float32)
     held_as = like(np.empty(0, dtype).real, op.kernel).dtype  # JAX has no float64 unless it is told to
     real = np.dtype(f"f{namespace(op.kernel).finfo(held_as).bits // 8}")
-    u, v, exact, lower, upper = constants(call, computed, [op.kernel], shapes, dtype)
+    u, v, exact, lower, upper = constants(computed, [op.kernel], shapes, dtype)
     xp = namespace(op.kernel)
     value = xp.sum(conjugate(u) * op(v))
     if is_complex(op.dtype):
@@ -177,6 +177,7 @@ def _differentiable(call: str, op: ConvOperator, rtol: float, maxiter: int, prog
     return Certified(value, found.kind, found.method, *ends, found.iterations, found.converged)
 
 
+@door("norm_bound")
 def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     """An upper bound of the largest singular value; nothing in it is random or iterated until it looks right.
 
@@ -215,11 +216,10 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     >>> float(cm.norm_bound(cm.conv(laplacian, (15, 15), padding="same"))).__round__(5)
     7.92314
     """
-    call = "norm_bound"
-    resolve.one_of(call, "method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
-    subject, scale = convolution(call, op)
+    resolve.one_of("method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
+    subject, scale = convolution(op)
     if method != "young":
-        require_along(call, *subject.geometry.axes)
+        require_along(*subject.geometry.axes)
     if method != "best":
         return times(Certified(getattr(bounds, method)(subject), "upper", method, lower=0.0), scale)
     other = "theta" if bounds.theta_work(subject) <= 30 * BESIDE else "sup"
@@ -228,15 +228,16 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     return times(Certified(found[name], "upper", name, lower=0.0), scale)
 
 
-def convolution(call: str, op: Any) -> tuple[ConvOperator, float]:
+def convolution(op: Any) -> tuple[ConvOperator, float]:
     """The map in double precision and `scaled`, if it is a convolution or the transpose of one."""
-    subject, scale = iterated.scaled(direct(doubled(call, op)))
+    subject, scale = iterated.scaled(direct(doubled(op)))
     if not isinstance(subject, ConvOperator):
         got = f"op is a {type(op).__name__}, which is no single convolution"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Use cm.norm, or bound the factors"))
+        raise ArgumentTypeError(got, "Wanted a convolution", "Use cm.norm, or bound the factors")
     return subject, scale
 
 
+@door("sup_norm")
 def sup_norm(
     kernel: ArrayLike,
     *,
@@ -279,29 +280,25 @@ def sup_norm(
     >>> float(cm.sup_norm([1.0, -2.0, 1.0])).__round__(5)
     4.0
     """
-    call = "sup_norm"
-    rtol = _tolerance(call, rtol)
+    rtol = _tolerance(rtol)
     if isinstance(kernel, LinearMap):
         got = f"kernel is a {type(kernel).__name__}"
-        raise ArgumentTypeError(
-            sentence(call, got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
-        )
-    array = double(call, numeric(call, "kernel", kernel))
+        raise ArgumentTypeError(got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
+    array = double(numeric("kernel", kernel))
     if channels is not None:
-        resolve.one_of(call, "channels", channels, ("last", "first"))
+        resolve.one_of("channels", channels, ("last", "first"))
     plain = channels is None or array.ndim < 3
     if plain and channels == "first":
         got = f"kernel of shape {array.shape} with channels='first'"
-        raise ArgumentError(sentence(call, got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out"))
+        raise ArgumentError(got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out")
     shape = [1] * (array.ndim - (0 if plain else 1))
     if not plain and channels == "last":
-        shape[-1] = array.shape[-2] * resolve.integer(call, "groups", groups, 1)
+        shape[-1] = array.shape[-2] * resolve.integer("groups", groups, 1)
     elif not plain:
-        shape[0] = array.shape[1] * resolve.integer(call, "groups", groups, 1)
+        shape[0] = array.shape[1] * resolve.integer("groups", groups, 1)
     geometry = resolve.conv(
         array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
         flip=False, channels=None if plain else channels, input_dilation=input_dilation,
-        call=call,
     )  # fmt: skip
     scale = unit(array)
     taps = taps_of(geometry, array / scale)

@@ -10,29 +10,30 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import floating, is_numpy, is_traced, like
 from convmtx._xp.gradients import held
-from convmtx.errors import ArgumentTypeError, sentence
+from convmtx.errors import ArgumentTypeError, door
 from convmtx.geometry import resolve
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import ticking
 from convmtx.spectra.iterated import scaled
 from convmtx.spectra.operator_norm import norm, norm_bound
 from convmtx.spectra.values import DECOMPOSED, cheapest
 from convmtx.structure import Blocks, circle
-from convmtx.structure.small import unit
-from convmtx.structure.subject import double, doubled
+from convmtx.structure.batched import unit
+from convmtx.structure.double import double, doubled
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 
-def _checked(call: str, op: Any, limit: Any) -> tuple[ConvOperator, float]:
+def _checked(op: Any, limit: Any) -> tuple[ConvOperator, float]:
     """The convolution and the limit of its norm, if they are such."""
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise ArgumentTypeError(sentence(call, got, "Wanted a convolution", "Make one with convmtx.conv"))
+        raise ArgumentTypeError(got, "Wanted a convolution", "Make one with convmtx.conv")
     wanted, remedy = "a positive number", "Pass one, for example max=1.0"
-    return op, resolve.number(call, "max", limit, wanted, remedy, fits=lambda limit: limit > 0)
+    return op, resolve.number("max", limit, wanted, remedy, fits=lambda limit: limit > 0)
 
 
+@door("spectral_normalize")
 def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     """The convolution divided by its norm, so that its norm is ``max``, and no more but for rounding of the kernel.
 
@@ -68,10 +69,9 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     >>> op.kernel
     array([0.25, 0.5 , 0.25])
     """
-    call = "spectral_normalize"
-    subject, limit = _checked(call, op, max)
+    subject, limit = _checked(op, max)
     if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
-        subject = subject / unit(double(call, op.kernel))
+        subject = subject / unit(double(op.kernel))
     found = norm(subject)
     if not is_traced(op.kernel) and not float(found.upper):
         return op
@@ -82,6 +82,7 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     return subject * (limit * less / top)
 
 
+@door("clip")
 def clip(op: ConvOperator, max: float) -> ConvOperator:
     """Singular values clipped at ``max`` on a circle that holds the map, then cut to the kernel's support and scaled.
 
@@ -114,9 +115,10 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
     >>> float(cm.norm(op)) <= 2.0
     True
     """
-    return _within("clip", op, max, 1, progress=False)
+    return _within(op, max, 1, progress=False)
 
 
+@door("project")
 def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool = False) -> ConvOperator:
     """The nearest kernel of the same support whose norm on a circle that holds the map is at most ``max``.
 
@@ -157,23 +159,23 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
     >>> bool(((nearest - op.kernel) ** 2).sum() < ((scaled - op.kernel) ** 2).sum())
     True
     """
-    resolve.integer("project", "maxiter", maxiter, 1)
-    resolve.flag("project", "progress", progress)
-    return _within("project", op, max, maxiter, progress)
+    resolve.integer("maxiter", maxiter, 1)
+    resolve.flag("progress", progress)
+    return _within(op, max, maxiter, progress)
 
 
-def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
-    op, limit = _checked(call, op, limit)
+def _within(op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
+    op, limit = _checked(op, limit)
     subject: Any
-    subject, scale = scaled(doubled(call, op))
+    subject, scale = scaled(doubled(op))
     limit /= scale
     if _certain(subject) <= limit:
         return op
     geometry = subject.geometry
     blocks = Blocks(geometry, taps_of(geometry, subject.kernel), tuple(circle(axis) for axis in geometry.axes))
     entries = blocks.count * blocks.rows * blocks.columns
-    memory.require(call, "circle", {"circle": 16 * entries}, 4 * 16 * entries)  # with the corrections and both bases
-    with ticking(call, progress, "projections", rounds) as bar:
+    memory.require("circle", {"circle": 16 * entries}, 4 * 16 * entries)  # with the corrections and both bases
+    with ticking(progress, "projections", rounds) as bar:
         kernel = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
     # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
     found = (_scaled(subject, each, limit, floating(op.kernel)) for each in (kernel, subject.kernel))
@@ -184,7 +186,7 @@ def _within(call: str, op: ConvOperator, limit: float, rounds: int, progress: bo
 def _scaled(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[Any]) -> AnyArray:
     """The kernel, divided by what it exceeds the limit by; again where rounding to single precision did it."""
     kernel = kernel.astype(dtype)
-    while (top := _certain(op.with_kernel(double("project", kernel)))) > limit:
+    while (top := _certain(op.with_kernel(double(kernel)))) > limit:
         kernel = (kernel * (limit / top * (1 - 2 * float(np.finfo(dtype).eps)))).astype(dtype)
     return kernel
 

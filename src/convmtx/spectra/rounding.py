@@ -12,13 +12,13 @@ from math import prod
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.boundary import WRAP
-from convmtx.composites import Product, Scaled, Sum, Transposed
 from convmtx.geometry import Axis, Geometry
-from convmtx.kernels import KernelOperator
-from convmtx.maps import AlongAxis, Augmented, Rearranged
-from convmtx.operator import ConvOperator
+from convmtx.maps.composites import Product, Scaled, Sum, Transposed
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis, Augmented, Rearranged
+from convmtx.maps.kernel_operator import KernelOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import EPS
 from convmtx.structure import Blocks
 from convmtx.taps import taps_of

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.rounding import magnitude
 from convmtx.taps import kernel_of, taps_of

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
-from convmtx.operator import ConvOperator
+from convmtx.errors import ArgumentError, UnsupportedError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import entrywise, exact, rounding
 from convmtx.spectra.certified import EPS, Certified, Kind, enclosed, rounded, times
 from convmtx.spectra.derived import PATIENT, smallest_of
@@ -16,7 +16,7 @@ from convmtx.spectra.iterated import scaled
 from convmtx.spectra.similar import Similar, balanced
 from convmtx.spectra.values import cheapest, every
 from convmtx.structure import decomposed
-from convmtx.structure.subject import dense, doubled, require_along, sparse
+from convmtx.structure.double import dense, doubled, require_along, sparse
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -24,16 +24,17 @@ from convmtx.typing import AnyArray
 SPARSE = 3e10
 
 
-def square(call: str, op: LinearMap) -> LinearMap:
+def square(op: LinearMap) -> LinearMap:
     """The map in double precision, if it has as many rows as columns."""
-    subject = doubled(call, op)
+    subject = doubled(op)
     rows, columns = subject.shape
     if rows != columns:
         got = f"op has {rows} rows and {columns} columns"
-        raise ArgumentError(sentence(call, got, "Wanted a square map", "Use padding='same' and equal channels"))
+        raise ArgumentError(got, "Wanted a square map", "Use padding='same' and equal channels")
     return subject
 
 
+@door("trace")
 def trace(op: LinearMap) -> Certified:
     """Sum of the diagonal, which is that of the eigenvalues; in closed form, nothing of the matrix is built.
 
@@ -60,11 +61,11 @@ def trace(op: LinearMap) -> Certified:
     >>> float(cm.trace(cm.conv([1.0, 5.0, 1.0], 7, padding="same")))
     35.0
     """
-    subject, scale = scaled(square("trace", op))
+    subject, scale = scaled(square(op))
     if not (isinstance(subject, ConvOperator) and subject.in_shape == subject.out_shape):
         slack = rounding.of_sum(subject, float(rounding.sums(subject)[0].sum()))
         return times(rounded(sparse(subject).diagonal().sum(), slack, "sparse matrix"), scale)
-    require_along("trace", *subject.geometry.axes)
+    require_along(*subject.geometry.axes)
     slack = EPS * (entrywise.roundings(subject) + subject.geometry.groups)
     return times(rounded(_trace(subject), slack * _trace(entrywise.magnitudes(subject)), "closed form"), scale)
 
@@ -79,6 +80,7 @@ def _trace(op: ConvOperator) -> Any:
     return total[()]
 
 
+@door("logdet")
 def logdet(op: LinearMap) -> Certified:
     """Logarithm of the magnitude of the determinant.
 
@@ -117,7 +119,7 @@ def logdet(op: LinearMap) -> Certified:
     >>> bool(np.isclose(float(cm.logdet(causal)), 5 * np.log(2)))
     True
     """
-    subject, scale = scaled(square("logdet", op))
+    subject, scale = scaled(square(op))
     similar = balanced(subject)
     way = cheapest(similar.op)
     found = _from_values(similar, way) if way.work <= PATIENT else _from_factors(similar)
@@ -167,11 +169,11 @@ def _from_factors(similar: Similar) -> Certified:
     if _sparse_work(op) > SPARSE:
         got = f"a matrix of {op.shape[0]} rows without structure"
         wanted = "A factorisation of that size takes too long"
-        raise UnsupportedError(sentence("logdet", got, wanted, "Use a smaller map"))
+        raise UnsupportedError(got, wanted, "Use a smaller map")
     value, backward = _by_sparse_lu(op)
     entries = similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
     error = backward + entries
-    least = smallest_of("logdet", op).lower - error
+    least = smallest_of(op).lower - error
     if least > error:
         slack = op.shape[0] * error / least
         return enclosed(value, value - slack, value + slack, "sparse LU", unit=1.0)

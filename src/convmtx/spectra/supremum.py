@@ -20,7 +20,7 @@ from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.spectra.certified import EPS
 from convmtx.spectra.rounding import of_decomposition
-from convmtx.structure import coupled, small
+from convmtx.structure import batched, coupled
 from convmtx.typing import AnyArray
 
 #: Radians that types times half-widths of a first cell add up to, at most.
@@ -91,10 +91,10 @@ def _on_grid(taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Sequence
     if size > TRANSFORMED and float(count) * taps.size <= SUMMED:
         return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
     remedy = "Use cm.norm_bound(op, 'young'), which looks at no frequencies"
-    memory.require_result("sup_norm", f"the symbol of {taps.size} taps", 4 * size, remedy)
+    memory.require_result(f"the symbol of {taps.size} taps", 4 * size, remedy)
     matrices = _transformed(taps, groups, axes, counts, lengths)[:, :first]
     matrices = matrices.reshape(groups, count, *matrices.shape[-2:])
-    norms: AnyArray = np.max([small.largest(each) for each in matrices], axis=0)
+    norms: AnyArray = np.max([batched.largest(each) for each in matrices], axis=0)
     return norms
 
 
@@ -156,7 +156,7 @@ def symbol_norms(taps: AnyArray, groups: int, axes: Sequence[Axis], points: AnyA
         symbols = [_symbols(axis, some[:, j]) for j, axis in enumerate(axes)]
         matrices = reduce(_contracted, symbols, total)
         g, n, f, o, c, i = matrices.shape
-        norms = small.largest(matrices.reshape(g * n, f * o, c * i)).reshape(g, n)
+        norms = batched.largest(matrices.reshape(g * n, f * o, c * i)).reshape(g, n)
         found.append(norms.max(axis=0))
     return np.concatenate(found)
 

@@ -6,15 +6,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, UnsupportedError, sentence
+from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.geometry.resolve import flag, integer, one_of
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.spectra import exact, iterated, rounding
 from convmtx.spectra.certified import EPS, Certified, rounded, times, unmet
-from convmtx.structure import Blocks, decomposed, small
-from convmtx.structure.subject import dense, direct, doubled, is_zero, require_along
+from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure.double import dense, direct, doubled, is_zero, require_along
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -38,6 +38,7 @@ class SingularTensors(NamedTuple):
     V: AnyArray
 
 
+@door("svdvals")
 def svdvals(
     op: LinearMap, k: int | None = None, which: Which = "largest", *, maxiter: int = 1000, progress: bool = False
 ) -> Certified:
@@ -84,32 +85,31 @@ def svdvals(
     >>> cm.svdvals(cm.conv([1.0, 1.0], 4, padding="same", boundary="wrap"))[:3].round(6)
     array([2.      , 1.414214, 1.414214])
     """
-    call = "svdvals"
-    subject, scale = iterated.scaled(direct(_checked(call, op, k, which, maxiter, progress)))
+    subject, scale = iterated.scaled(direct(_checked(op, k, which, maxiter, progress)))
     count = min(subject.shape)
     chosen = cheapest(subject)
     if k is None and chosen.work > LONGEST:
         got = f"all {count} singular values by {chosen.method}"
         wanted = f"That would take some {chosen.work / LONGEST:.0f} hours"
-        raise UnsupportedError(sentence(call, got, wanted, "Ask for some of them, as with k=10"))
+        raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
     if k is None or chosen.work <= DECOMPOSED:
-        with ticking(call, progress, "blocks", chosen.parts) as bar:
+        with ticking(progress, "blocks", chosen.parts) as bar:
             values = chosen.values(bar)
         some = values if k is None else values[:k] if which == "largest" else values[-k:]
         return times(rounded(some, chosen.slack, chosen.method, 0.0), scale)
-    found = _iterated(call, subject, k, which, maxiter, progress)
+    found = _iterated(subject, k, which, maxiter, progress)
     return times(_estimates(found, which), scale)
 
 
-def _checked(call: str, op: LinearMap, k: int | None, which: Which, maxiter: int, progress: bool) -> LinearMap:
+def _checked(op: LinearMap, k: int | None, which: Which, maxiter: int, progress: bool) -> LinearMap:
     """The map in double precision, if it has k singular values and the rest is what it should be."""
-    one_of(call, "which", which, ("largest", "smallest"))
-    flag(call, "progress", progress)
-    integer(call, "maxiter", maxiter, 1)
-    subject = doubled(call, op)
+    one_of("which", which, ("largest", "smallest"))
+    flag("progress", progress)
+    integer("maxiter", maxiter, 1)
+    subject = doubled(op)
     count = min(subject.shape)
-    if k is not None and integer(call, "k", k, 1) > count:
-        raise ArgumentError(sentence(call, f"k={k}", f"The matrix has {count} singular values", "Pass fewer"))
+    if k is not None and integer("k", k, 1) > count:
+        raise ArgumentError(f"k={k}", f"The matrix has {count} singular values", "Pass fewer")
     return subject
 
 
@@ -135,13 +135,13 @@ def every(way: exact.Way) -> Certified:
     return rounded(way.values(), way.slack, way.method, 0.0)
 
 
-def _iterated(call: str, op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
-    iterated.require_vectors(call, op)
+def _iterated(op: LinearMap, k: int, which: Which, maxiter: int, progress: bool) -> iterated.Triplets:
+    iterated.require_vectors(op)
     if is_zero(op):
         return iterated.Triplets(np.zeros(k), np.eye(k, op.shape[1]), np.eye(k, op.shape[0]), np.zeros(k), 0)
     if which == "largest":
-        return iterated.triplets(call, op, k, RTOL, maxiter, progress)
-    top = iterated.triplets(call, op, 1, 1e-3, maxiter, progress=False).values[0]
+        return iterated.triplets(op, k, RTOL, maxiter, progress)
+    top = iterated.triplets(op, 1, 1e-3, maxiter, progress=False).values[0]
     return iterated.smallest(op, k, float(top))
 
 
@@ -161,6 +161,7 @@ def _estimates(found: iterated.Triplets, which: Which) -> Certified:
     return Certified(found.values, "estimate", how, np.maximum(lower, 0), upper, found.steps, not found.stopped)
 
 
+@door("svd")
 def svd(
     op: LinearMap, k: int, which: Which = "largest", *, maxiter: int = 1000, progress: bool = False
 ) -> SingularTensors:
@@ -197,11 +198,10 @@ def svd(
     >>> np.allclose(op(V), np.asarray(s)[:, None, None] * U)
     True
     """
-    call = "svd"
-    subject, scale = iterated.scaled(_checked(call, op, integer(call, "k", k, 1), which, maxiter, progress))
+    subject, scale = iterated.scaled(_checked(op, integer("k", k, 1), which, maxiter, progress))
     decomposition = _decomposed(subject, k, which)
     if decomposition is None:
-        triplets = _iterated(call, subject, k, which, maxiter, progress)
+        triplets = _iterated(subject, k, which, maxiter, progress)
         s = _estimates(triplets, which)
     else:
         triplets, slack = decomposition
@@ -220,7 +220,7 @@ def _decomposed(op: LinearMap, k: int, which: Which) -> tuple[iterated.Triplets,
         return iterated.Triplets(s[some], v[some].conj(), u.T[some], np.zeros(k), 0), slack
     if which == "smallest" or not isinstance(op, ConvOperator):
         return None
-    require_along("singular values", *op.geometry.axes, split=True)
+    require_along(*op.geometry.axes, split=True)
     found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
     if not found or sum(blocks.work for blocks in found) > DECOMPOSED:
         return None
@@ -233,7 +233,7 @@ def _decomposed(op: LinearMap, k: int, which: Which) -> tuple[iterated.Triplets,
 def _leading(blocks: Blocks, k: int) -> AnyArray:
     """Right singular tensors (k, *in_shape) of the k largest singular values of these blocks."""
     matrices = blocks.matrices()
-    values = small.singular_values(matrices)
+    values = batched.singular_values(matrices)
     at, order = np.divmod(np.argsort(-values, axis=None, kind="stable")[:k], values.shape[1])
     found = []
     for block in np.unique(at):

@@ -5,7 +5,7 @@ and where a map does not fall apart, `relaxations` are larger maps that do.
 """
 
 from convmtx.structure.blocks import Blocks, decomposed
-from convmtx.structure.relaxed import Larger, around, circle, relaxations, size_of, sublattices
+from convmtx.structure.embeddings import Larger, around, circle, relaxations, size_of, sublattices
 from convmtx.structure.splits import Split, coupled
 
 __all__ = [

@@ -12,8 +12,8 @@ from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, number
 from convmtx.cli.comparing import Difference, compared, reading, rounded
 from convmtx.cli.kernels import located
 from convmtx.cli.matrices import SUFFIXES, read_matrix
-from convmtx.cli.report import Report, refused
-from convmtx.operator import ConvOperator
+from convmtx.cli.report import CommandError, Report
+from convmtx.maps.convolution import ConvOperator
 
 HELP = "compare a matrix file with the matrix of a kernel"
 DESCRIPTION = "Whether a matrix in a file is that of a kernel, and where it first is not."
@@ -55,11 +55,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
     """Compare shapes, then entries; tell what differs."""
-    call, given = "check", vars(options)
+    given = vars(options)
     if options.tolerance < 0:
-        raise refused(call, f"--tolerance {options.tolerance}", "Wanted at least 0", "Give it so")
-    source = replace(located(call, options.file, SUFFIXES), what="matrix")
-    op = asked(call, options, report)
+        raise CommandError(f"--tolerance {options.tolerance}", "Wanted at least 0", "Give it so")
+    source = replace(located(options.file, SUFFIXES), what="matrix")
+    op = asked(options, report)
     if op.dtype == np.float16:  # of which SciPy has no sparse arrays
         op = op.with_kernel(op.kernel.astype(np.float32))
     file = read_matrix(source)
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
         report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {to}" if to else ""))
         return None
     _tell(report, op, order, file, found)
-    other = reading(file, call, op, given, options.tolerance) if file.ndim == 2 else None
+    other = reading(file, op, given, options.tolerance) if file.ndim == 2 else None
     report.put(reading=other)
     if other:
         report.say(f"the file is {other}")

@@ -31,9 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
     """Run the demo, write its picture, and tell of checks that failed."""
-    target = writable("demo", options.picture, (".png",))
+    target = writable(options.picture, (".png",))
     outcome = demo.run(options.size, report.say)
-    with replacing("demo", target) as file:
+    with replacing(target) as file:
         file.write(outcome.picture)
     report.say(f"picture: {options.picture}")
     checks = {

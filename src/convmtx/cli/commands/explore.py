@@ -34,8 +34,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Write the page."""
-    writable("explore", options.output, SUFFIXES)
-    op = asked("explore", options, report)
+    writable(options.output, SUFFIXES)
+    op = asked(options, report)
     path = cm.explore(op, options.output)
     size = path.stat().st_size
     report.say(f"{options.output} written, {memory.human(size)}; open it in a browser")

@@ -9,7 +9,7 @@ import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.report import Report, certified, known
 from convmtx.errors import ConvmtxError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 
 HELP = "what a convolution is: sizes, forms, engine, norm"
 DESCRIPTION = "Sizes, bytes of the forms, how it is applied and why, adjoint, a bound of the norm."
@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Ask the operator and tell."""
-    op = asked("info", options, report)
+    op = asked(options, report)
     explanation = op.explain(options.measure)
     toeplitz = op.geometry.toeplitz
     adjoint = op.H

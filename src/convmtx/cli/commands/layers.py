@@ -12,12 +12,12 @@ import numpy as np
 
 import convmtx as cm
 from convmtx import memory
-from convmtx.algebra import LinearMap
 from convmtx.cli.arguments import JSON, integers
 from convmtx.cli.report import Report, certified, watched
 from convmtx.errors import ConvmtxError
-from convmtx.maps import AlongAxis
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis
+from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.typing import Shape
 
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """One line for each layer, as a table when all are there."""
     model = cm.from_onnx(options.model, dict(options.shape) or None)
     rows: list[dict[str, Any]] = []
-    with ticking("layers", watched(), "layers", len(model.layers)) as bar:
+    with ticking(watched(), "layers", len(model.layers)) as bar:
         for name, layer in model.layers.items():
             rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
                          "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip

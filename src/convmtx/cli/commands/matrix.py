@@ -11,7 +11,7 @@ from typing import Any
 from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution
 from convmtx.cli.kernels import names_file
-from convmtx.cli.report import Report, refused
+from convmtx.cli.report import CommandError, Report
 from convmtx.cli.writing import FORMS, check_storable, require_space, save, target_of, weight
 from convmtx.forms import FORMATS
 
@@ -64,33 +64,33 @@ def run(options: argparse.Namespace, report: Report) -> None:
     """Explain, build, write."""
     import scipy.sparse  # noqa: F401  # here, so that the time told below is the matrix's and not the import's
 
-    call, path = "matrix", options.output
+    path = options.output
     given, suffix = vars(options), path.suffix.lower()
-    target = target_of(call, path)
-    form = _form(call, given, suffix)
-    op = asked(call, options, report)
+    target = target_of(path)
+    form = _form(given, suffix)
+    op = asked(options, report)
     if names_file(options.kernel, target):
         got = f"{path} is the kernel itself"
-        raise refused(call, got, "Wanted another file for the matrix", "Choose another name")
-    check_storable(call, op.dtype, suffix, op.nnz)
+        raise CommandError(got, "Wanted another file for the matrix", "Choose another name")
+    check_storable(op.dtype, suffix, op.nnz)
     explanation = op.explain()
     report.say(str(explanation))
-    require_space(call, target, suffix, explanation.bytes, op.nnz)
+    require_space(target, suffix, explanation.bytes, op.nnz)
     start = perf_counter()
     order = given.get("order", "C")
     matrix = op.to_dense(order) if form == "dense" else op.to_sparse(form, order)
     seconds = perf_counter() - start
     report.say(f"{form} matrix made in {seconds:.3g} s")
-    save(call, target, matrix, suffix)
+    save(target, matrix, suffix)
     report.say(f"{path} written, {memory.human(weight(target))}")
     report.put(explanation=asdict(explanation), format=form, order=order, seconds=seconds, output=path,
                bytes=weight(target))  # fmt: skip
 
 
-def _form(call: str, given: dict[str, Any], suffix: str) -> Any:
+def _form(given: dict[str, Any], suffix: str) -> Any:
     """The form to build for this file; an option that would have no effect is an error."""
     if "format" in given and suffix != ".npz":
         kind = {".npy": "dense", ".mtx": "always by coordinates"}.get(suffix, f"always {FORMS[suffix]}")
         wanted = f"A {suffix} file is {kind}, and --format is for .npz files"
-        raise refused(call, f"--format with {given['output']}", wanted, "Leave --format out, or use .npz")
+        raise CommandError(f"--format with {given['output']}", wanted, "Leave --format out, or use .npz")
     return FORMS.get(suffix) or given.get("format", "csr")

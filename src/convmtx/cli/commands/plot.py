@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer, integers
-from convmtx.cli.report import Report, refused
+from convmtx.cli.report import CommandError, Report
 from convmtx.extras import needed
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 
 if TYPE_CHECKING:
@@ -64,21 +64,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Draw on a figure that no window knows of."""
-    call, path, given = "plot", options.output, vars(options)
-    target = writable(call, path, (".png", ".svg", ".pdf"))
+    path, given = options.output, vars(options)
+    target = writable(path, (".png", ".svg", ".pdf"))
     for name, kind in _OWN.items():
         if name in given and options.kind != kind:
             got, wanted = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
-            raise refused(call, got, wanted, "Leave it out")
-    needed(call, "matplotlib", "plot")
-    op = asked(call, options, report)
+            raise CommandError(got, wanted, "Leave it out")
+    needed("matplotlib", "plot")
+    op = asked(options, report)
     from matplotlib import style
     from matplotlib.figure import Figure
 
     with style.context("dark_background" if "dark" in given else "default"):
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         _draw(op, given, figure.add_subplot())
-        with replacing(call, target) as file:
+        with replacing(target) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     report.say(f"{path} written")
     report.put(output=path, kind=options.kind)

@@ -14,9 +14,9 @@ from convmtx.cli import reading
 from convmtx.cli.arguments import JSON, KERNELS, convolution, integer, number, operator
 from convmtx.cli.kernels import located, names_file, read_kernel
 from convmtx.cli.pictures import FORMATS, Picture, read_picture, write_picture
-from convmtx.cli.report import Report, complain, refused, watched
+from convmtx.cli.report import CommandError, Report, complain, watched
 from convmtx.errors import UnsupportedError
-from convmtx.operator import ConvOperator
+from convmtx.maps.convolution import ConvOperator
 from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 
@@ -80,68 +80,68 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Read, choose, solve; write what can be trusted."""
-    call, path = "solve", options.output
+    path = options.output
     given = {"padding": "same", **({} if "transpose" in options else {"boundary": "symmetric"}), **vars(options)}
-    target = writable(call, path, (".png", ".tif", ".tiff", ".npy"))
-    _check_options(call, given)
-    kernel, seen = read_kernel(call, options.kernel), _picture(call, options.picture)
+    target = writable(path, (".png", ".tif", ".tiff", ".npy"))
+    _check_options(given)
+    kernel, seen = read_kernel(options.kernel), _picture(options.picture)
     if names_file(options.picture, target):
-        raise refused(call, f"{path} is the picture itself", "Wanted another file", "Choose another name")
-    op, axis = _operator(call, kernel, seen, given)
+        raise CommandError(f"{path} is the picture itself", "Wanted another file", "Choose another name")
+    op, axis = _operator(kernel, seen, given)
     b = seen.values if axis is None else np.moveaxis(seen.values, axis, 0)
     report.say(
         f"kernel {options.kernel}, {kernel.shape} {kernel.dtype}; picture {options.picture}, {seen.values.shape}"
     )
     if "damp" not in given:
         report.say("choosing damp ...")
-    damp, how = _damping(report, call, op, b, given)
+    damp, how = _damping(report, op, b, given)
     report.say(f"damp {damp:.4g}, {how}")
     rough = None
     if "regularizer" in given:
         same = {name: given[name] for name in ("boundary", "channels") if name in given}
-        numbers = read_kernel(call, given["regularizer"])
-        rough = _convolution(call, numbers, {"input": op.in_shape, "padding": "same"} | same)
+        numbers = read_kernel(given["regularizer"])
+        rough = _convolution(numbers, {"input": op.in_shape, "padding": "same"} | same)
     from convmtx.solves.solving import foreseen  # here, for other commands do without the room of solves
 
     ends = given["rtol"], given.get("maxiter")
-    _forewarn(call, foreseen(op, b.size // op.shape[0], damp, rough, *ends))
+    _forewarn(foreseen(op, b.size // op.shape[0], damp, rough, *ends))
     found = cm.solve(op, b, damp=damp, regularizer=rough, rtol=ends[0], maxiter=ends[1], progress=watched())
     _tell(report, found, b)
     if not found.converged:
         got = f"not converged: {found.reason}"
-        raise refused(call, got, "Wanted a result that can be trusted", "Give a larger --damp, --maxiter or --rtol")
-    outside = _write(call, target, path.suffix.lower(), np.asarray(found.x), axis, seen)
+        raise CommandError(got, "Wanted a result that can be trusted", "Give a larger --damp, --maxiter or --rtol")
+    outside = _write(target, path.suffix.lower(), np.asarray(found.x), axis, seen)
     report.say(f"{path} written" + (f"; {outside} values outside 0 to 1 are clipped" if outside else ""))
     report.put(kernel=options.kernel, picture=options.picture, damp=damp, chosen=how, output=path, clipped=outside)
 
 
-def _forewarn(call: str, seconds: float) -> None:
+def _forewarn(seconds: float) -> None:
     """Say what should take long before it begins."""
     if seconds >= LONG:
         long = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-        complain(f"{call}: this may take some {long}; a larger --damp or --rtol, or --maxiter, make it less")
+        complain(f"solve: this may take some {long}; a larger --damp or --rtol, or --maxiter, make it less")
 
 
-def _check_options(call: str, given: dict[str, Any]) -> None:
+def _check_options(given: dict[str, Any]) -> None:
     """Options that would have no effect, or no meaning, are errors."""
     if not 0 < given["rtol"] < 1:
-        raise refused(call, f"--rtol {given['rtol']}", "Wanted a number between 0 and 1", "Give 1e-6, for example")
+        raise CommandError(f"--rtol {given['rtol']}", "Wanted a number between 0 and 1", "Give 1e-6, for example")
     if given.get("maxiter", 1) < 1:
-        raise refused(call, f"--maxiter {given['maxiter']}", "Wanted at least 1", "Give 1000, for example")
+        raise CommandError(f"--maxiter {given['maxiter']}", "Wanted at least 1", "Give 1000, for example")
     for name in ("choose", "noise"):
         if "damp" in given and name in given:
-            raise refused(call, f"--damp and --{name}", "The weight is given or chosen", "Leave one of the two out")
+            raise CommandError(f"--damp and --{name}", "The weight is given or chosen", "Leave one of the two out")
     if ("noise" in given) is not (given.get("choose") == "discrepancy"):
         got = "--noise without --choose discrepancy" if "noise" in given else "--choose discrepancy without --noise"
         wanted = "That rule alone takes the noise, and needs it"
-        raise refused(call, got, wanted, "Give both, as with --choose discrepancy --noise 0.01, or neither")
+        raise CommandError(got, wanted, "Give both, as with --choose discrepancy --noise 0.01, or neither")
     if "regularizer" in given and "damp" not in given:
         wanted = "A weight is chosen for the penalty on x itself alone"
-        raise refused(call, "--regularizer without --damp", wanted, "Give --damp, such as 0.05")
+        raise CommandError("--regularizer without --damp", wanted, "Give --damp, such as 0.05")
 
 
-def _picture(call: str, text: str) -> Picture:
-    source = replace(located(call, text, (*FORMATS, ".npy")), what="picture")
+def _picture(text: str) -> Picture:
+    source = replace(located(text, (*FORMATS, ".npy")), what="picture")
     if source.suffix != ".npy":
         return read_picture(source)
     values = reading.npy(source)
@@ -150,14 +150,14 @@ def _picture(call: str, text: str) -> Picture:
     return Picture(values, 32)
 
 
-def _convolution(call: str, kernel: AnyArray, given: dict[str, Any]) -> ConvOperator:
+def _convolution(kernel: AnyArray, given: dict[str, Any]) -> ConvOperator:
     """The convolution; where it has no channel axes, --channels is about the colours of the picture alone."""
     if kernel.ndim == len(given["input"]):
         given = {name: value for name, value in given.items() if name != "channels"}
-    return operator(call, kernel, given)
+    return operator(kernel, given)
 
 
-def _operator(call: str, kernel: AnyArray, seen: Picture, given: dict[str, Any]) -> tuple[ConvOperator, int | None]:
+def _operator(kernel: AnyArray, seen: Picture, given: dict[str, Any]) -> tuple[ConvOperator, int | None]:
     """The convolution that makes such pictures, and the axis of colours, which are solved each by itself."""
     shape = seen.values.shape
     colours = 0 if given.get("channels") == "first" else -1
@@ -168,16 +168,16 @@ def _operator(call: str, kernel: AnyArray, seen: Picture, given: dict[str, Any])
             given = given | {"input": shape}
         else:
             got = f"a kernel of shape {kernel.shape} and a picture of {shape}"
-            raise refused(call, got, "The shape of what is wanted does not follow", "Give --input")
-    op = _convolution(call, kernel, given)
+            raise CommandError(got, "The shape of what is wanted does not follow", "Give --input")
+    op = _convolution(kernel, given)
     plain = shape[1:] if colours == 0 else shape[:-1]
     if op.out_shape not in (shape, plain):
         got = f"a picture of shape {shape}, and the convolution of {op.in_shape} makes {op.out_shape}"
-        raise refused(call, got, "Wanted the same", "Give --input, the shape of what is wanted, or change --padding")
+        raise CommandError(got, "Wanted the same", "Give --input, the shape of what is wanted, or change --padding")
     return op, None if op.out_shape == shape else colours
 
 
-def _damping(report: Report, call: str, op: ConvOperator, b: AnyArray, given: dict[str, Any]) -> tuple[float, str]:
+def _damping(report: Report, op: ConvOperator, b: AnyArray, given: dict[str, Any]) -> tuple[float, str]:
     """The weight of the penalty, and where it is from."""
     if "damp" in given:
         return given["damp"], "as given"
@@ -187,12 +187,12 @@ def _damping(report: Report, call: str, op: ConvOperator, b: AnyArray, given: di
     except UnsupportedError:
         if "transpose" in given:
             raise
-        circle = _convolution(call, op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
+        circle = _convolution(op.kernel, given | {"input": op.in_shape, "boundary": "wrap"} | _groups(op))
         choice, where = cm.choose_damp(circle, b, rule, noise=noise), " on the circle (boundary wrap)"
     report.put(at_end=choice.at_end)
     if choice.at_end:
         complain(
-            f"{call}: damp {choice.damp:.4g} should not be trusted: {choice.reason}; give --damp, or another --choose"
+            f"solve: damp {choice.damp:.4g} should not be trusted: {choice.reason}; give --damp, or another --choose"
         )
     return choice.damp, f"chosen by {rule}{where}"
 
@@ -210,14 +210,14 @@ def _tell(report: Report, found: cm.Solution, b: AnyArray) -> None:
                residual=residual, norm=size, condition=found.condition)  # fmt: skip
 
 
-def _write(call: str, target: Path, suffix: str, x: AnyArray, axis: int | None, seen: Picture) -> int:
+def _write(target: Path, suffix: str, x: AnyArray, axis: int | None, seen: Picture) -> int:
     """Write the result; how many values had to be clipped."""
     values = x if axis is None else np.moveaxis(x, 0, axis)
     if suffix != ".npy" and (values.dtype.kind == "c" or values.shape[2:] not in ((), (3,)) or values.ndim < 2):
         got = f"a result of shape {values.shape} and {values.dtype} in a {suffix} file"
-        raise refused(call, got, "Wanted grey or three colours, and real numbers", "Write a .npy file")
-    with replacing(call, target) as file:
+        raise CommandError(got, "Wanted grey or three colours, and real numbers", "Write a .npy file")
+    with replacing(target) as file:
         if suffix != ".npy":
-            return write_picture(call, file, suffix, replace(seen, values=values))
+            return write_picture(file, suffix, replace(seen, values=values))
         np.save(file, values, allow_pickle=False)
     return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, asked, convolution, integer
-from convmtx.cli.report import Report, certified, known, refused, watched
+from convmtx.cli.report import CommandError, Report, certified, known, watched
 from convmtx.replacing import replacing, writable
 from convmtx.typing import AnyArray
 
@@ -46,11 +46,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> None:
     """Find the values first: they are what can fail."""
-    call, path = "spectrum", options.output
-    target = None if path is None else writable(call, path, (".npy", ".csv"))
+    path = options.output
+    target = None if path is None else writable(path, (".npy", ".csv"))
     if options.smallest and options.k is None:
-        raise refused(call, "--smallest without -k", "All values are found without -k", "Give -k, such as -k 5")
-    op = asked(call, options, report)
+        raise CommandError("--smallest without -k", "All values are found without -k", "Give -k, such as -k 5")
+    op = asked(options, report)
     report.say(f"convolution {op.in_shape} -> {op.out_shape}, matrix {op.shape[0]} x {op.shape[1]}")
     which: Which = "smallest" if options.smallest else "largest"
     from convmtx.spectra.certified import times
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     report.put(shape=op.shape, singular_values=certified(values), norm=certified(norm), condition=certified(cond),
                rank=certified(rank))  # fmt: skip
     if target is not None:
-        with replacing(call, target) as file:
+        with replacing(target) as file:
             _save(file, numbers, path.suffix.lower())
         report.say(f"{path} written")
         report.put(output=path)

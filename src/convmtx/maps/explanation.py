@@ -90,7 +90,7 @@ def explained(
         for name, work in works.items()
     }
     if plan is not None:
-        memory.require("explain", "operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
+        memory.require("operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, found in engines.items():
             found["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))

@@ -24,10 +24,10 @@ from convmtx._xp import (
     require_together,
     reshaped,
 )
-from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
 from convmtx.geometry.resolve import one_of
-from convmtx.scalars import divisor, multiplier, own_library
+from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
 if TYPE_CHECKING:
@@ -46,16 +46,17 @@ class LinearMap(ABC):
 
     __array_ufunc__ = None
 
+    @door("op")
     def __setattr__(self, name: str, value: object) -> NoReturn:
         got = f"{type(self).__name__}.{name} = ..."
-        raise ImmutableError(sentence("op", got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)"))
+        raise ImmutableError(got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
 
     def _repr_html_(self) -> str:
         """What notebooks show: sizes, parts and, where it costs nothing, a small picture of the matrix."""
-        from convmtx.notebook import html_of_parts
+        from convmtx.maps.notebook import html_of_parts
 
         parts = [line for name, value in vars(self).items() if name[0] != "_" for line in _told(name, value)]
         return html_of_parts(
@@ -120,7 +121,7 @@ class LinearMap(ABC):
     @property
     def T(self) -> LinearMap:
         """The transpose: ``op.T.to_dense() == op.to_dense().T``."""
-        from convmtx import composites
+        from convmtx.maps import composites
 
         return composites.Transposed(self)
 
@@ -129,6 +130,7 @@ class LinearMap(ABC):
         """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
         return self.T.conj() if is_complex(self.dtype) else self.T
 
+    @door("op(x)")
     def __call__(self, x: ArrayLike) -> AnyArray:
         """Apply the map to one input or to any batch of them.
 
@@ -150,50 +152,54 @@ class LinearMap(ABC):
         TypeError
             Where ``x`` is no numeric NumPy array.
         """
-        array = numeric("op(x)", "x", x)
+        array = numeric("x", x)
         d = len(self.in_shape)
         if tuple(array.shape[array.ndim - d :]) != self.in_shape or array.ndim < d:
             remedy = "Batch axes come first"
             if tuple(array.shape) == (self.shape[1],):
                 remedy = "For a flattened array use op @ v"
             wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
-            raise ArgumentError(sentence("op(x)", f"x has shape {tuple(array.shape)}", wanted, remedy))
+            raise ArgumentError(f"x has shape {tuple(array.shape)}", wanted, remedy)
         batch = tuple(array.shape[: array.ndim - d])
         y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
         return reshaped(y, batch + self.out_shape)
 
+    @door("matvec")
     def matvec(self, v: ArrayLike) -> AnyArray:
         """``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
-        return self._columns("matvec", v, 0)
+        return self._columns(v, 0)
 
+    @door("rmatvec")
     def rmatvec(self, v: ArrayLike) -> AnyArray:
         """``A.conj().T @ v`` for ``v`` of shape (M,) or (M, 1)."""
-        return self._columns("rmatvec", v, 1)
+        return self._columns(v, 1)
 
+    @door("matmat")
     def matmat(self, V: ArrayLike) -> AnyArray:
         """``A @ V`` for ``V`` of shape (N, k)."""
-        return self._columns("matmat", V, 0)
+        return self._columns(V, 0)
 
+    @door("rmatmat")
     def rmatmat(self, V: ArrayLike) -> AnyArray:
         """``A.conj().T @ V`` for ``V`` of shape (M, k)."""
-        return self._columns("rmatmat", V, 1)
+        return self._columns(V, 1)
 
     def dot(self, other: Any) -> Any:
         """``op @ other``."""
         return self @ other
 
-    def _columns(self, call: str, v: ArrayLike, side: int) -> AnyArray:
+    def _columns(self, v: ArrayLike, side: int) -> AnyArray:
         """Apply to the columns of ``v``: forward for side 0, the adjoint for side 1."""
         if hasattr(v, "nnz") or hasattr(v, "matvec"):
             got = f"v is a {type(v).__name__}"
             remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
-            raise ArgumentTypeError(sentence(call, got, "Wanted an array or another map of convmtx", remedy))
-        array = numeric(call, "v", v)
+            raise ArgumentTypeError(got, "Wanted an array or another map of convmtx", remedy)
+        array = numeric("v", v)
         length = self.shape[1 - side]
         if array.ndim not in (1, 2) or array.shape[0] != length:
             got = f"v has shape {tuple(array.shape)}"
             remedy = "For an array that is not flattened call op(x)"
-            raise ArgumentError(sentence(call, got, f"Wanted ({length},) or ({length}, k)", remedy))
+            raise ArgumentError(got, f"Wanted ({length},) or ({length}, k)", remedy)
         batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
         if side == 0:
             result = self._apply(reshaped(batch, (-1, *self.in_shape)))
@@ -206,54 +212,60 @@ class LinearMap(ABC):
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearMap):
-            return self._compose(other)
-        return self._columns("op @ v", other, 0)
+            with door("op1 @ op2"):
+                return self._compose(other)
+        with door("op @ v"):
+            return self._columns(other, 0)
 
+    @door("v @ op")
     def __rmatmul__(self, other: Any) -> AnyArray:
         """``v @ op``: the rows of ``v`` times the matrix."""
-        array = numeric("v @ op", "v", other)
+        array = numeric("v", other)
         if array.ndim != 2:
-            return self.T._columns("v @ op", array, 0)
-        return moved(self.T._columns("v @ op", moved(array, 1, 0), 0), 1, 0)
+            return self.T._columns(array, 0)
+        return moved(self.T._columns(moved(array, 1, 0), 0), 1, 0)
 
     def _compose(self, other: LinearMap) -> LinearMap:
-        require_together("op1 @ op2", self._of, other._of)
+        require_together(self._of, other._of)
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
-            raise ArgumentError(sentence("op1 @ op2", got, "Wanted equal shapes", "Swap them, or match the shapes"))
-        from convmtx import composites
+            raise ArgumentError(got, "Wanted equal shapes", "Swap them, or match the shapes")
+        from convmtx.maps import composites
 
         return composites.Product(self, other)
 
+    @door("a * op")
     def __mul__(self, scalar: Any) -> LinearMap:
-        from convmtx import composites
+        from convmtx.maps import composites
 
-        number = multiplier("a * op", scalar, self._of, self.dtype)
-        return composites.Scaled(self, own_library("a * op", self._of, number))
+        number = multiplier(scalar, self._of, self.dtype)
+        return composites.Scaled(self, own_library(self._of, number))
 
     def __rmul__(self, scalar: Any) -> LinearMap:
         return self.__mul__(scalar)
 
+    @door("op / a")
     def __truediv__(self, scalar: Any) -> LinearMap:
-        from convmtx import composites
+        from convmtx.maps import composites
 
-        number = own_library("op / a", self._of, divisor("op / a", scalar, self._of, self.dtype))
+        number = own_library(self._of, divisor(scalar, self._of, self.dtype))
         return composites.Scaled(self, 1 / number)
 
+    @door("-op")
     def __neg__(self) -> LinearMap:
-        return self._negative("-op", self.dtype)
+        return self._negative(self.dtype)
 
-    def _negative(self, call: str, dtype: Any) -> LinearMap:
+    def _negative(self, dtype: Any) -> LinearMap:
         """The map of the opposite entries, in ``dtype`` where that is larger than the map's own type.
 
         Unsigned integers wrap around. That is well defined for the numbers a map holds, and not for sums of them,
         which are other numbers when the map is applied to a larger type.
         """
-        from convmtx import composites
+        from convmtx.maps import composites
 
         if is_unsigned(dtype):
             got, wanted = f"a {type(self).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(sentence(call, got, wanted, "Use np.int64(-1) * op for -op"))
+            raise ArgumentTypeError(got, wanted, "Use np.int64(-1) * op for -op")
         wider = is_numpy(self._of) and dtype != self.dtype
         return composites.Scaled(self, counterpart(dtype, self._of).type(-1) if wider else -1)
 
@@ -262,37 +274,39 @@ class LinearMap(ABC):
         """Whether the entries of the matrix are numbers that the map holds, or sums of them in their own type."""
         return False
 
+    @door("op1 + op2")
     def __add__(self, other: Any) -> LinearMap:
         if not isinstance(other, LinearMap):
             return NotImplemented
-        self._same_shapes("op1 + op2", other)
-        from convmtx import composites
+        self._same_shapes(other)
+        from convmtx.maps import composites
 
         return composites.Sum(self, other)
 
+    @door("op1 - op2")
     def __sub__(self, other: Any) -> LinearMap:
         if not isinstance(other, LinearMap):
             return NotImplemented
-        call = "op1 - op2"
-        self._same_shapes(call, other)
+        self._same_shapes(other)
         dtype = promoted(self.dtype, other.dtype)
-        difference = self + other._negative(call, dtype)
+        difference = self + other._negative(dtype)
         if is_unsigned(dtype) and not difference._holds_entries:
             got, wanted = f"a {type(difference).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(sentence(call, got, wanted, "Use op1 + np.int64(-1) * op2"))
+            raise ArgumentTypeError(got, wanted, "Use op1 + np.int64(-1) * op2")
         return difference
 
-    def _same_shapes(self, call: str, other: LinearMap) -> None:
-        require_together(call, self._of, other._of)
+    def _same_shapes(self, other: LinearMap) -> None:
+        require_together(self._of, other._of)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
-            raise ArgumentError(sentence(call, got, "Wanted maps between the same shapes", "Match padding and stride"))
+            raise ArgumentError(got, "Wanted maps between the same shapes", "Match padding and stride")
 
+    @door("to_dense")
     def to_dense(self, order: Order = "C") -> AnyArray:
         """The matrix, (M, N); ``order`` is how inputs and outputs are flattened."""
-        check_order("to_dense", order)
+        check_order(order)
         size = prod(self.shape) * itemsize(self.dtype)
-        memory.require("to_dense", "dense", {"dense": size})
+        memory.require("dense", {"dense": size})
         return self._dense(order)
 
     def _dense(self, order: Order) -> Array:
@@ -305,28 +319,32 @@ class LinearMap(ABC):
         axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
         return reshaped(moved(columns, *axes), self.shape)
 
+    @door("to_tensor")
     def to_tensor(self) -> AnyArray:
         """The tensor of shape ``out_shape + in_shape``: ``np.tensordot(W, x, x.ndim) == op(x)``."""
         return reshaped(self.to_dense(), self.out_shape + self.in_shape)
 
+    @door("to_sparse")
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
         """The matrix, or the rows asked for, as a canonical sparse array: SciPy's, or of the library of its kernels."""
-        check_format_name("to_sparse", format)
-        check_order("to_sparse", order)
-        checked = None if rows is None else row_indices("to_sparse", rows, self.shape[0])
-        with memory.told("to_sparse", format, {}):
+        check_format_name(format)
+        check_order(order)
+        checked = None if rows is None else row_indices(rows, self.shape[0])
+        with memory.told(format, {}):
             if not is_numpy(self._of):
-                check_format("to_sparse", self._of, format)
+                check_format(self._of, format)
                 return self._sparse(order, checked).made(format)
-            check_storable("to_sparse", self.dtype)
-            return converted("to_sparse", self._sparse(order, checked), format, {})
+            check_storable(self.dtype)
+            return converted(self._sparse(order, checked), format, {})
 
+    @door("to_torch")
     def to_torch(self) -> Any:
         """The map as a `torch.nn.Module`; of a convolution the kernel is its parameter. Needs the extra ``torch``."""
         return import_module("convmtx.interop.torch").module_of(self)
 
+    @door("to_onnx")
     def to_onnx(self) -> Any:
         """The map as a model of ONNX.
 
@@ -346,17 +364,16 @@ class LinearMap(ABC):
         """
         return import_module("convmtx.interop.onnx_model").model_of(self)
 
+    @door("numpy.asarray(op)")
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""
         if copy is False:
-            raise ArgumentError(
-                sentence("numpy.asarray(op, copy=False)", "an operator", "The matrix has to be made", "Pass copy=None")
-            )
+            raise ArgumentError("copy=False", "The matrix has to be built", "Pass copy=None")
         matrix = self.to_dense()
         if getattr(matrix, "requires_grad", False):
             got = "the matrix of a map whose kernel requires grad"
             wanted = "NumPy would lose the gradients"
-            raise ArgumentTypeError(sentence("numpy.asarray(op)", got, wanted, "Use op.to_dense().detach().numpy()"))
+            raise ArgumentTypeError(got, wanted, "Use op.to_dense().detach().numpy()")
         return np.asarray(matrix, dtype=dtype)
 
 
@@ -371,12 +388,12 @@ def _told(name: str, value: Any) -> list[tuple[str, str]]:
     return []
 
 
-def check_order(call: str, order: Any) -> None:
+def check_order(order: Any) -> None:
     """``order`` is "C" or "F"."""
-    one_of(call, "order", order, ("C", "F"))
+    one_of("order", order, ("C", "F"))
 
 
-def check_format_name(call: str, format: Any) -> None:
+def check_format_name(format: Any) -> None:
     """``format`` is one of SciPy's that matrices have."""
     meant = {f"{name}_{kind}": f"Pass format={name!r}" for name in FORMATS for kind in ("array", "matrix")}
-    one_of(call, "format", format, FORMATS, meant)
+    one_of("format", format, FORMATS, meant)

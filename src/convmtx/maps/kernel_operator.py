@@ -30,11 +30,11 @@ from convmtx._xp import (
 )
 from convmtx._xp.gradients import in_double_precision
 from convmtx._xp.sparse import Coordinates
-from convmtx.algebra import LinearMap
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry, Layout, resolve
-from convmtx.operator import ConvOperator
-from convmtx.scalars import beside, divisor, multiplier
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import (
     Array,
@@ -92,25 +92,28 @@ class KernelOperator(LinearMap):
         """The input as it was given, batch axes first."""
         return self._x
 
+    @door("with_input")
     def with_input(self, x: ArrayLike) -> KernelOperator:
         """The same geometry with another input of the same shape, which is copied."""
-        array = numeric("with_input", "x", x)
+        array = numeric("x", x)
         if tuple(array.shape) != tuple(self._x.shape):
             got, wanted = f"x has shape {tuple(array.shape)}", f"Wanted {tuple(self._x.shape)}"
-            raise ArgumentError(sentence("with_input", got, wanted, "Make a new map with convmtx.kernel_operator"))
+            raise ArgumentError(got, wanted, "Make a new map with convmtx.kernel_operator")
         return KernelOperator(self._geometry, frozen(array), self._batch, self._asked)
 
     # Integers wrap around in the input, so in every form and application alike.
 
+    @door("a * op")
     def __mul__(self, scalar: Any) -> KernelOperator:
-        x, number = beside("a * op", self._x, multiplier("a * op", scalar, self._x, self.dtype))
+        x, number = beside(self._x, multiplier(scalar, self._x, self.dtype))
         return self.with_input(x * number)
 
+    @door("op / a")
     def __truediv__(self, scalar: Any) -> KernelOperator:
-        x, number = beside("op / a", self._x, divisor("op / a", scalar, self._x, self.dtype))
+        x, number = beside(self._x, divisor(scalar, self._x, self.dtype))
         return self.with_input(x / number)
 
-    def _negative(self, _call: str, dtype: Any) -> KernelOperator:
+    def _negative(self, dtype: Any) -> KernelOperator:
         return self.with_input(-cast(self._x, counterpart(dtype, self._x)))
 
     @property
@@ -143,7 +146,7 @@ class KernelOperator(LinearMap):
         per_f, per_c = g.channels_per_group
         samples, d = prod(self._batch), len(g.axes)
         if not (samples and count):  # convolutions of no channels are refused
-            first, second = together("op(x)", self._x, y)
+            first, second = together(self._x, y)
             return zeros_beside(first, (count, *self.in_shape), promoted(first.dtype, second.dtype))
         outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
         axes = tuple(
@@ -199,6 +202,7 @@ def windows(geometry: Geometry, x: Array, first: slice = slice(None)) -> Array:
     return moved(x, 0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))
 
 
+@door("kernel_operator")
 def kernel_operator(
     x: ArrayLike,
     kernel_shape: PerAxis,
@@ -249,30 +253,31 @@ def kernel_operator(
            [3, 4]])
     """
     return _of_input(
-        "kernel_operator", x, kernel_shape, input_shape, engine, stride=stride, dilation=dilation, padding=padding,
+        x, kernel_shape, input_shape, engine, stride=stride, dilation=dilation, padding=padding,
         boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
     )  # fmt: skip
 
 
 def _of_input(
-    call: str, x: ArrayLike, kernel_shape: PerAxis, input_shape: PerAxis | None, engine: EngineName, **options: Any
+    x: ArrayLike, kernel_shape: PerAxis, input_shape: PerAxis | None, engine: EngineName, **options: Any
 ) -> KernelOperator:
     """The map of the kernel, made for ``call``, which its messages name."""
-    array = numeric(call, "x", x)
-    given = tuple(array.shape) if input_shape is None else resolve.shape(call, "input_shape", input_shape)
-    geometry = resolve.conv(resolve.shape(call, "kernel_shape", kernel_shape), given, **options, call=call)
-    batch = _batch(call, array, geometry.in_shape)
-    return KernelOperator(geometry, frozen(array, call, "input"), batch, resolve.engine(call, engine))
+    array = numeric("x", x)
+    given = tuple(array.shape) if input_shape is None else resolve.shape("input_shape", input_shape)
+    geometry = resolve.conv(resolve.shape("kernel_shape", kernel_shape), given, **options)
+    batch = _batch(array, geometry.in_shape)
+    return KernelOperator(geometry, frozen(array, "input"), batch, resolve.engine(engine))
 
 
-def _batch(call: str, x: Array, shape: Shape) -> Shape:
+def _batch(x: Array, shape: Shape) -> Shape:
     at = x.ndim - len(shape)
     if at < 0 or tuple(x.shape[at:]) != shape:
         got = f"x has shape {tuple(x.shape)}"
-        raise ArgumentError(sentence(call, got, f"Wanted (*batch, {', '.join(map(str, shape))})", "Check input_shape"))
+        raise ArgumentError(got, f"Wanted (*batch, {', '.join(map(str, shape))})", "Check input_shape")
     return tuple(x.shape[:at])
 
 
+@door("fit_kernel")
 def fit_kernel(
     x: ArrayLike,
     y: ArrayLike,
@@ -327,23 +332,20 @@ def fit_kernel(
     >>> cm.fit_kernel(x, cm.conv([1.0, -2.0], 6)(x), 2).round(12)
     array([ 1., -2.])
     """
-    call = "fit_kernel"
     op = _of_input(
-        call, x, kernel_shape, input_shape, "auto", stride=stride, dilation=dilation, padding=padding,
+        x, kernel_shape, input_shape, "auto", stride=stride, dilation=dilation, padding=padding,
         boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
     )  # fmt: skip
     g = op._geometry
-    inputs, wanted = together(call, op._x, numeric(call, "y", y))
+    inputs, wanted = together(op._x, numeric("y", y))
     if tuple(wanted.shape) != op.out_shape:
         got = f"y has shape {tuple(wanted.shape)}"
-        raise ArgumentError(sentence(call, got, f"Wanted {op.out_shape}, the outputs of x", "Check the options"))
+        raise ArgumentError(got, f"Wanted {op.out_shape}, the outputs of x", "Check the options")
     if 0 in op.out_shape:
-        raise ArgumentError(sentence(call, "y is empty", "Wanted at least one output", "Pass samples to fit to"))
+        raise ArgumentError("y is empty", "Wanted at least one output", "Pass samples to fit to")
     for name, array in (("x", inputs), ("y", wanted)):
         if not all_finite(array):
-            raise ArgumentError(
-                sentence(call, f"{name} holds NaN or infinities", "Wanted finite numbers", "Leave such samples out")
-            )
+            raise ArgumentError(f"{name} holds NaN or infinities", "Wanted finite numbers", "Leave such samples out")
     xp = namespace(wanted)
     dtype = xp.result_type(inputs, wanted, 1.0) if xp is np else _floating(xp, inputs, wanted)
     if itemsize(dtype) < 4:
@@ -353,12 +355,12 @@ def fit_kernel(
     double = xp.complex128 if is_complex(dtype) else xp.float64
 
     def fitted(x: Array, y: Array) -> Array:
-        return kernel_of(g, cast(_least_squares(call, g, cast(x, double), cast(y, double)), dtype))
+        return kernel_of(g, cast(_least_squares(g, cast(x, double), cast(y, double)), dtype))
 
     return in_double_precision(fitted, inputs, wanted)
 
 
-def _least_squares(call: str, g: Geometry, x: Array, y: Array) -> Array:
+def _least_squares(g: Geometry, x: Array, y: Array) -> Array:
     """Taps (F, C/groups, k1..kd) of the shortest kernel that fits, all in double precision.
 
     In single precision rounding would drown what little of a smooth picture tells the taps apart.
@@ -372,7 +374,7 @@ def _least_squares(call: str, g: Geometry, x: Array, y: Array) -> Array:
     step = min(max(BLOCK_BYTES // row, 1), outs[0])
     needed = 3 * (step * row + size * g.groups * taps**2)
     remedy = "Fit fewer taps, or iterate: cm.solve(cm.kernel_operator(x, kernel_shape), y)"
-    memory.require_result(call, f"factorizing windows of {taps} taps", needed, remedy)
+    memory.require_result(f"factorizing windows of {taps} taps", needed, remedy)
     triangle, right = None, None
     for n in range(x.shape[0]):
         for o in range(0, outs[0], step):

@@ -8,68 +8,68 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_numpy
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product, Scaled, Sum, Transposed
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence
+from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.geometry import Axis
-from convmtx.kernels import KernelOperator
-from convmtx.maps import AlongAxis, Augmented, Rearranged
-from convmtx.operator import ConvOperator
+from convmtx.maps.composites import Product, Scaled, Sum, Transposed
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.elementary import AlongAxis, Augmented, Rearranged
+from convmtx.maps.kernel_operator import KernelOperator
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray
 
 #: Bytes for each tap of an output and each input: to list what is read, and to sort it into parts (59 were measured).
 LISTED, SPLIT = 24, 64
 
 
-def doubled(call: str, op: Any, name: str = "op") -> LinearMap:
+def doubled(op: Any, name: str = "op") -> LinearMap:
     """The map with all its numbers in float64 or complex128 of NumPy, if they are finite; ``name`` is the argument."""
     if not isinstance(op, LinearMap):
         remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
-        raise ArgumentTypeError(sentence(call, f"{name} is a {type(op).__name__}", "Wanted a map of convmtx", remedy))
+        raise ArgumentTypeError(f"{name} is a {type(op).__name__}", "Wanted a map of convmtx", remedy)
     match op:
         case ConvOperator():
-            return op.with_kernel(double(call, op.kernel))
+            return op.with_kernel(double(op.kernel))
         case Transposed():
-            return doubled(call, op.op).T
+            return doubled(op.op).T
         case Scaled():
             number = op.scalar if hasattr(op.scalar, "dtype") else np.asarray(op.scalar)
-            return Scaled(doubled(call, op.op), double(call, number)[()])
+            return Scaled(doubled(op.op), double(number)[()])
         case Sum():
-            return Sum(*(doubled(call, term) for term in op.terms))
+            return Sum(*(doubled(term) for term in op.terms))
         case Product():
-            return Product(*(doubled(call, factor) for factor in op.factors))
+            return Product(*(doubled(factor) for factor in op.factors))
         case AlongAxis():
-            return AlongAxis(double(call, op.matrix), op.in_shape, op.axis)
+            return AlongAxis(double(op.matrix), op.in_shape, op.axis)
         case Augmented():
-            return Augmented(doubled(call, op.op), double(call, op.offset))
+            return Augmented(doubled(op.op), double(op.offset))
         case KernelOperator():
-            return op.with_input(double(call, op.input))
+            return op.with_input(double(op.input))
         case Rearranged():
             return Rearranged(op.in_shape, op.axes, op.out_shape)
     return op
 
 
-def double(call: str, kernel: Any) -> AnyArray:
+def double(kernel: Any) -> AnyArray:
     """A kernel of any library in double precision, if it is finite."""
-    array = as_numpy(call, kernel)
+    array = as_numpy(kernel)
     array = array.astype(np.result_type(array, np.float64), copy=False)
     if array.dtype.itemsize > 16 or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         with np.errstate(over="ignore"):  # which is inf, and refused
             array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not np.isfinite(array).all():
-        raise ArgumentError(sentence(call, "the kernel holds inf or nan", "Wanted finite numbers", "Check the kernel"))
+        raise ArgumentError("the kernel holds inf or nan", "Wanted finite numbers", "Check the kernel")
     return array
 
 
 def dense(op: LinearMap) -> AnyArray:
     """The matrix in double precision; room for decomposing it is asked for first."""
     rows, columns = op.shape
-    memory.require("singular values", "dense", {"dense": 16 * rows * columns}, 16 * rows * columns)
+    memory.require("dense", {"dense": 16 * rows * columns}, 16 * rows * columns)
     matrix = np.asarray(op.to_dense())
     return matrix.astype(np.result_type(matrix, np.float64), copy=False)  # maps of integers alone stay integers
 
 
-def require_along(call: str, *axes: Axis, split: bool = False) -> None:
+def require_along(*axes: Axis, split: bool = False) -> None:
     """Refuse axes of which the inputs that each output reads, or their frequencies, cannot be listed.
 
     With ``split``, they are also sorted into parts that share no tap, which takes more.
@@ -78,7 +78,7 @@ def require_along(call: str, *axes: Axis, split: bool = False) -> None:
     size = sum(each * (axis.out * axis.kernel + axis.size) for axis in axes)
     inputs, outputs = (_counted([getattr(axis, name) for axis in axes]) for name in ("size", "out"))
     what = f"listing {inputs} inputs and {outputs} outputs along an axis"
-    memory.require_result(call, what, size, "Use a shorter input; cm.sup_norm does not depend on its size")
+    memory.require_result(what, size, "Use a shorter input; cm.sup_norm does not depend on its size")
 
 
 def _counted(sizes: list[int]) -> str:

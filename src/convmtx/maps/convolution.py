@@ -9,12 +9,12 @@ import numpy as np
 
 from convmtx import forms
 from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, reshaped, together
-from convmtx.algebra import LinearMap, check_format_name, check_order
-from convmtx.errors import ArgumentError, sentence
+from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag
-from convmtx.scalars import beside, divisor, multiplier
+from convmtx.maps.linear_map import LinearMap, check_format_name, check_order
+from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
-    from convmtx.explanation import Explanation
     from convmtx.geometry.pattern import Pattern
+    from convmtx.maps.explanation import Explanation
 
 
 class ConvOperator(LinearMap):
@@ -60,12 +60,12 @@ class ConvOperator(LinearMap):
 
     def _repr_html_(self) -> str:
         """What notebooks show: sizes and a small picture of the matrix, of a map of any size at once."""
-        from convmtx.notebook import html
+        from convmtx.maps.notebook import html
 
         return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
 
     def _coarse_pattern(self) -> Pattern | None:
-        from convmtx.notebook import counted
+        from convmtx.maps.notebook import counted
 
         return counted(self._geometry)
 
@@ -152,6 +152,7 @@ class ConvOperator(LinearMap):
 
     # Related maps
 
+    @door("with_kernel")
     def with_kernel(self, kernel: ArrayLike) -> ConvOperator:
         """The same geometry with another kernel of the same shape.
 
@@ -167,12 +168,12 @@ class ConvOperator(LinearMap):
         TypeError
             Where it is no numeric NumPy array.
         """
-        array = numeric("with_kernel", "kernel", kernel)
+        array = numeric("kernel", kernel)
         if tuple(array.shape) != tuple(self._kernel.shape):
             wanted = f"Wanted {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
             got = f"kernel has shape {tuple(array.shape)}"
-            raise ArgumentError(sentence("with_kernel", got, wanted, "Make a new operator with convmtx.conv"))
-        return ConvOperator(self._geometry, frozen(array, "with_kernel"), self._asked)
+            raise ArgumentError(got, wanted, "Make a new operator with convmtx.conv")
+        return ConvOperator(self._geometry, frozen(array), self._asked)
 
     @property
     def T(self) -> LinearMap:
@@ -190,28 +191,31 @@ class ConvOperator(LinearMap):
     def _with(self, kernel: AnyArray) -> ConvOperator:
         return ConvOperator(self._geometry, frozen(kernel), self._asked)
 
+    @door("a * op")
     def __mul__(self, scalar: Any) -> ConvOperator:
-        number = multiplier("a * op", scalar, self._kernel, self.dtype)
-        kernel, number = beside("a * op", self._kernel, number)
+        number = multiplier(scalar, self._kernel, self.dtype)
+        kernel, number = beside(self._kernel, number)
         return self._with(kernel * number)
 
+    @door("op / a")
     def __truediv__(self, scalar: Any) -> ConvOperator:
-        number = divisor("op / a", scalar, self._kernel, self.dtype)
-        kernel, number = beside("op / a", self._kernel, number)
+        number = divisor(scalar, self._kernel, self.dtype)
+        kernel, number = beside(self._kernel, number)
         return self._with(kernel / number)
 
-    def _negative(self, _call: str, dtype: Any) -> ConvOperator:
+    def _negative(self, dtype: Any) -> ConvOperator:
         return self._with(-cast(self._kernel, counterpart(dtype, self._kernel)))
 
     @property
     def _holds_entries(self) -> bool:
         return True
 
+    @door("op1 + op2")
     def __add__(self, other: Any) -> LinearMap:
         if isinstance(other, ConvOperator):
-            self._same_shapes("op1 + op2", other)
+            self._same_shapes(other)
             if other._geometry == self._geometry:
-                first, second = together("op1 + op2", self._kernel, other._kernel)
+                first, second = together(self._kernel, other._kernel)
                 return self._with(first + second)
             joined = sum_geometry(self._geometry, other._geometry)
             if joined is not None:
@@ -231,6 +235,7 @@ class ConvOperator(LinearMap):
 
     # Forms
 
+    @door("to_tensor")
     def to_tensor(self) -> AnyArray:
         """The tensor W of shape ``out_shape + in_shape``, with ``np.tensordot(W, x, x.ndim) == op(x)``.
 
@@ -252,10 +257,9 @@ class ConvOperator(LinearMap):
                [1, 2, 0],
                [3, 4, 0]])
         """
-        return reshaped(
-            forms.dense_matrix("to_tensor", self._geometry, self._kernel, "C"), self.out_shape + self.in_shape
-        )
+        return reshaped(forms.dense_matrix(self._geometry, self._kernel, "C"), self.out_shape + self.in_shape)
 
+    @door("tensor_view")
     def tensor_view(self) -> AnyArray:
         """The same tensor as a read-only strided view: O(kernel + input) memory for each channel pair.
 
@@ -278,8 +282,9 @@ class ConvOperator(LinearMap):
                [0, 0, 1, 2],
                [2, 0, 0, 1]])
         """
-        return forms.tensor_view("tensor_view", self._geometry, self._kernel)
+        return forms.tensor_view(self._geometry, self._kernel)
 
+    @door("to_dense")
     def to_dense(self, order: Order = "C") -> AnyArray:
         """The matrix (M, N), with ``D @ x.ravel(order) == op(x).ravel(order)``.
 
@@ -307,9 +312,10 @@ class ConvOperator(LinearMap):
         array([[10,  0,  0],
                [ 0,  1, 10]])
         """
-        check_order("to_dense", order)
-        return forms.dense_matrix("to_dense", self._geometry, self._kernel, order)
+        check_order(order)
+        return forms.dense_matrix(self._geometry, self._kernel, order)
 
+    @door("to_sparse")
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
@@ -349,25 +355,26 @@ class ConvOperator(LinearMap):
         >>> S.nnz, S.indices.tolist()
         (9, [0, 1, 2, 1, 2, 3, 2, 3, 4])
         """
-        check_format_name("to_sparse", format)
-        check_order("to_sparse", order)
-        numbers = None if rows is None else forms.row_indices("to_sparse", rows, self.shape[0])
-        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, format, order, numbers)
+        check_format_name(format)
+        check_order(order)
+        numbers = None if rows is None else forms.row_indices(rows, self.shape[0])
+        return forms.sparse_matrix(self._geometry, self._kernel, format, order, numbers)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if not is_numpy(self._kernel):
-            return forms.by_coordinates("to_sparse", self._geometry, self._kernel, order, rows)
-        return forms.sparse_matrix("to_sparse", self._geometry, self._kernel, "csr", order, rows)
+            return forms.by_coordinates(self._geometry, self._kernel, order, rows)
+        return forms.sparse_matrix(self._geometry, self._kernel, "csr", order, rows)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         if rows is None:
             return super()._sparse_transposed(order, rows)
         of_rows = forms.csr_of_rows if is_numpy(self._kernel) else forms.by_coordinates
-        return of_rows("to_sparse", self._geometry, self._kernel, order, rows, transposed=True)
+        return of_rows(self._geometry, self._kernel, order, rows, transposed=True)
 
     def _dense(self, order: Order) -> AnyArray:
         return self.to_dense(order)
 
+    @door("explain")
     def explain(self, measure: bool = False) -> Explanation:
         """What is applied and why: geometry, sizes of every form, the engine and its reason.
 
@@ -391,9 +398,9 @@ class ConvOperator(LinearMap):
         ((998, 1000), 2994, 7984000)
         """
         from convmtx.engines.select import select
-        from convmtx.explanation import explained
+        from convmtx.maps.explanation import explained
 
-        flag("explain", "measure", measure)
+        flag("measure", measure)
         if not is_numpy(self._kernel):
             name = library(self._kernel)
             reason = f"arrays of {name} are applied by {name} itself"

@@ -11,7 +11,8 @@ import numpy as np
 
 from convmtx._xp import conjugate, identity_like, is_numpy, moved, one_of_theirs, promoted, together
 from convmtx._xp.sparse import Coordinates, narrowed
-from convmtx.algebra import LinearMap
+from convmtx.errors import door
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _in_library(array: Array, matrix: Any) -> Any:
 
 def _added(first: Array, second: Array) -> Array:
     """Add arrays, NumPy's in the library of the other."""
-    first, second = together("op(x)", first, second)
+    first, second = together(first, second)
     return first + second
 
 
@@ -224,20 +225,23 @@ class Transposed(LinearMap):
 
     # Entries of integers wrap around in the map that is transposed, so in every form and application alike.
 
+    @door("a * op")
     def __mul__(self, scalar: Any) -> LinearMap:
         return Transposed(self.op * scalar)
 
+    @door("op / a")
     def __truediv__(self, scalar: Any) -> LinearMap:
         return Transposed(self.op / scalar)
 
+    @door("op1 - op2")
     def __sub__(self, other: Any) -> LinearMap:
         if not isinstance(other, Transposed):
             return super().__sub__(other)
-        self._same_shapes("op1 - op2", other)
+        self._same_shapes(other)
         return Transposed(self.op - other.op)
 
-    def _negative(self, call: str, dtype: Any) -> LinearMap:
-        return Transposed(self.op._negative(call, dtype))
+    def _negative(self, dtype: Any) -> LinearMap:
+        return Transposed(self.op._negative(dtype))
 
     @property
     def _holds_entries(self) -> bool:

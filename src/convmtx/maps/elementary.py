@@ -11,11 +11,11 @@ import numpy as np
 
 from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
 from convmtx._xp.sparse import Coordinates
-from convmtx.algebra import LinearMap
-from convmtx.composites import Product
-from convmtx.errors import ArgumentError, ArgumentTypeError, sentence, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import row_array
 from convmtx.geometry import resolve
+from convmtx.maps.composites import Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowNumbers, Shape
 
 
@@ -132,7 +132,7 @@ class AlongAxis(LinearMap):
 
 def _times(x: Array, matrix: Array, axis: int) -> Array:
     """The vectors along an axis times a matrix from the right."""
-    matrix, x = together("op(x)", matrix, x)
+    matrix, x = together(matrix, x)
     dtype = promoted(matrix.dtype, x.dtype) if is_numpy(x) else namespace(x).result_type(matrix, x)
     others = [a for a in range(x.ndim) if a != axis]
     y = namespace(x).matmul(moved(cast(x, dtype), *others, axis), cast(matrix, dtype))
@@ -166,12 +166,12 @@ class Augmented(LinearMap):
         return promoted(self.op.dtype, self.offset.dtype)
 
     def _apply(self, x: Array) -> Array:
-        offset, x = together("op(x)", self.offset, x)
+        offset, x = together(self.offset, x)
         ones = reshaped(x[:, -1:], (-1, *(1 for _ in self.out_shape)))
         return self.op._apply(reshaped(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
 
     def _apply_transposed(self, y: Array) -> Array:
-        offset, y = together("op(x)", self.offset, y)
+        offset, y = together(self.offset, y)
         xp = namespace(y)
         last = xp.sum(reshaped(y * offset, (y.shape[0], -1)), axis=1, keepdims=True)
         first = reshaped(self.op._apply_transposed(y), (y.shape[0], -1))
@@ -232,14 +232,15 @@ class Affine:
            [ 0,  1, -1, 20]])
     """
 
+    @door("Affine")
     def __init__(self, op: LinearMap, offset: ArrayLike) -> None:
         if not isinstance(op, LinearMap):
             remedy = "Pass A.op, and the offset of both" if isinstance(op, Affine) else "Make one, as with convmtx.conv"
-            raise ArgumentTypeError(sentence("Affine", f"op is {shown(op)}", "Wanted a linear map of convmtx", remedy))
-        array = numeric("Affine", "offset", offset)
+            raise ArgumentTypeError(f"op is {shown(op)}", "Wanted a linear map of convmtx", remedy)
+        array = numeric("offset", offset)
         if tuple(array.shape) != op.out_shape:
             got = f"offset has shape {tuple(array.shape)}"
-            raise ArgumentError(sentence("Affine", got, f"Wanted {op.out_shape}, the outputs", "Broadcast it first"))
+            raise ArgumentError(got, f"Wanted {op.out_shape}, the outputs", "Broadcast it first")
         self.op, self.offset = op, array
 
     def __repr__(self) -> str:
@@ -255,17 +256,19 @@ class Affine:
         """Shape of one output."""
         return self.op.out_shape
 
+    @door("Affine")
     def __call__(self, x: ArrayLike) -> Array:
         """``op(x) + offset``, of one input or any batch."""
         y = self.op(x)
-        y, offset = together("Affine", y, self.offset)
+        y, offset = together(y, self.offset)
         return y + offset
 
+    @door("affine1 @ affine2")
     def __matmul__(self, other: Affine) -> Affine:
         """The other map first, then this one: again one affine map."""
         if not isinstance(other, Affine):
             got, remedy = f"the right one is {shown(other)}", "Use cm.Affine(op, 0 * offset) for a linear map, or A(x)"
-            raise ArgumentTypeError(sentence("affine1 @ affine2", got, "Wanted two affine maps", remedy))
+            raise ArgumentTypeError(got, "Wanted two affine maps", remedy)
         return Affine(self.op @ other.op, self(other.offset))
 
     def augmented(self) -> LinearMap:
@@ -273,6 +276,7 @@ class Affine:
         return Augmented(self.op, self.offset)
 
 
+@door("permutation")
 def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
     """The map that puts an array's axes in another order, as a matrix of zeros and ones.
 
@@ -300,18 +304,17 @@ def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
     >>> P @ np.arange(6)
     array([0, 3, 1, 4, 2, 5])
     """
-    call = "permutation"
     for name, letters in (("source", source), ("target", target)):
         if not isinstance(letters, str) or len(set(letters)) != len(letters):
             wanted = "Wanted a string with one letter for each axis"
-            raise ArgumentError(sentence(call, f"{name}={shown(letters)}", wanted, "Pass a name such as 'NCHW'"))
+            raise ArgumentError(f"{name}={shown(letters)}", wanted, "Pass a name such as 'NCHW'")
     if set(source) != set(target):
         got = f"source={shown(source)} and target={shown(target)}"
-        raise ArgumentError(sentence(call, got, "Wanted the same letters", "Check the spelling"))
-    sizes = resolve.shape(call, "shape", shape)
+        raise ArgumentError(got, "Wanted the same letters", "Check the spelling")
+    sizes = resolve.shape("shape", shape)
     if len(sizes) == len(source) - 1 and "N" in source:
         source, target = source.replace("N", ""), target.replace("N", "")
     if len(sizes) != len(source):
         got = f"shape={sizes} for {shown(source)}"
-        raise ArgumentError(sentence(call, got, "Wanted a size for each letter", "Only N may be left out"))
+        raise ArgumentError(got, "Wanted a size for each letter", "Only N may be left out")
     return Rearranged(sizes, [source.index(letter) for letter in target])

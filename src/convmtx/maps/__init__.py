@@ -1,0 +1,1 @@
+"""The nouns: linear maps between arrays, and everything that is one."""
