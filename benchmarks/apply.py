@@ -242,11 +242,12 @@ def machine(_quick):
 def maps(quick):
     """The map `op(x)`, and its adjoint `op.H(x)`.
 
-    Beside every library that can do the case; PyTorch is among the others, with its threads and with one, and not
-    among our engines here. Limit: a copy of input and output, or the fewest flops of any engine at the speed of one
-    large matrix product, whichever takes longer. auto / best: the engine we choose over our own best one (aim: at
-    most 2). adjoint / map: time of the adjoint over that of the map (aim: at most 1.3). Aim: other / ours 1.2 in
-    the geometric mean, nowhere below 0.5. Arrays are float64 (f8), float32 (f4), complex128 (c16) or int64 (i8).
+    Compared with every library that can do the case. PyTorch is one of them, once with its own number of threads and
+    once with one thread. Here it is not one of our engines. Limit: a copy of input and output, or the fewest flops
+    of any engine at the speed of one large matrix product, whichever takes longer. auto / best: the time of the
+    engine that we choose over that of our fastest engine. adjoint / map: the time of the adjoint over that of the
+    map. Aim: other / ours 1.2 in the geometric mean and nowhere below 0.5, auto / best at most 2, adjoint / map at
+    most 1.3. Arrays are float64 (f8), float32 (f4), complex128 (c16) or int64 (i8).
     """
     for case in [case for case in CASES if case.products <= SMALL][1::7] if quick else CASES:
         yield case.name, partial(applied, case)

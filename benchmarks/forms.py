@@ -101,9 +101,9 @@ def told(k, c, f, n):
 def sparse(quick):
     """The sparse matrix, `to_sparse("csr")`.
 
-    Beside SciPy's conversion from the coordinates of all entries (coo), and a sum over taps of Kronecker products
-    of shifts (kron). float64. Limit: filling new arrays of the same sizes once. Aim: other / ours at least 10,
-    limit / ours at least 67%. Mnnz: millions of entries.
+    Compared with SciPy's conversion from the coordinates of all entries (coo), and with a sum over taps of Kronecker
+    products of shifts (kron). Arrays are float64. Limit: the time to fill new arrays of the same sizes once. Mnnz:
+    millions of stored entries. Aim: other / ours at least 10, limit / ours at least 67%.
     """
     for sizes in CASES[: 1 if quick else None]:
         for name, options in VARIANTS.items():
@@ -133,8 +133,8 @@ TENSORS = [(5, 3, 8, 32), (3, 1, 1, 100), (7, 8, 8, 40), (3, 16, 16, 32)]  # up 
 def tensor(quick):
     """The tensor, `to_tensor()`.
 
-    Beside zeros and one assignment at broadcast index arrays (fancy). float64. Both touch every page of the tensor,
-    which is nearly all the time. Aim: other / ours at least 0.95.
+    Compared with an array of zeros and one assignment at broadcast index arrays (fancy). Arrays are float64. Both
+    methods touch every page of the tensor, and that takes nearly all the time. Aim: other / ours at least 0.95.
     """
     for sizes in TENSORS[: 1 if quick else None]:
         yield told(*sizes), partial(as_tensor, *sizes)
@@ -153,7 +153,8 @@ def as_tensor(k, c, f, n, case, repeat):
 def view(quick):
     """The tensor as a view, `tensor_view()`.
 
-    Nothing is filled. Beside `to_tensor()`; kB: what the view allocates, and what the tensor would.
+    The view fills no array. It is compared with `to_tensor()`. kB: memory that the view allocates. kB of the tensor:
+    memory that the tensor allocates.
     """
     for sizes in TENSORS[: 1 if quick else None]:
         yield told(*sizes), partial(as_view, *sizes)

@@ -18,8 +18,8 @@ torch = optional("torch")
 def matrix(quick):
     """The matrix of a `torch.nn.Conv2d`.
 
-    Dense, by `cm.from_torch`, beside `torch.func.jacrev` and the layer's images of the identity. Limit: touching
-    fresh memory of its size. Aim: other / ours at least 20.
+    The dense matrix by `cm.from_torch`, compared with `torch.func.jacrev` and with the layer applied to the identity.
+    Limit: the time to touch new memory of the same size. Aim: other / ours at least 20.
     """
     for channels, n in [(8, 12)] if quick else [(8, 24), (16, 24)]:
         yield f"Conv2d({channels}, {channels}, 3), {n}x{n}", partial(of_layer, channels, n)
@@ -50,7 +50,8 @@ def of_layer(channels, n, case, repeat):
 def forward(quick):
     """The map of tensors under autograd.
 
-    Beside `torch.nn.functional.conv2d`, which it calls: what the detour costs. Aim: other / ours at least 0.9.
+    Compared with `torch.nn.functional.conv2d`, which the map calls. The ratio shows what the detour costs. Aim:
+    other / ours at least 0.9.
     """
     for batch, channels, size in [(1, 16, 24), (8, 16, 56), (8, 64, 56), (32, 64, 28), (16, 256, 14)][
         : 2 if quick else None

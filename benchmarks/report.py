@@ -85,7 +85,7 @@ def overview(found, data):
             "least": f"{number(worst.ratio)} ({worst.case})",
         }
     pictures.save(pictures.overview, compared, data / "overview")
-    alt = "The table as a picture: a row of dots for every part, one a case, right of 1 where convmtx is the faster."
+    alt = "The table as a picture: a row of dots for each part, one dot for each case, right of 1 if convmtx is faster."
     return f"{image('overview', alt)}\n\n{table(lines)}"
 
 

@@ -66,9 +66,9 @@ TOEPLITZ = 8192  # samples above which solve_toeplitz, of n**2 steps, is left ou
 def line(quick):
     """Solving along one axis, zero boundary.
 
-    'same'. `cm.solve`, from the kernel on, beside `solve_toeplitz`, and `spsolve` of a CSR matrix made before.
-    Gaussian kernels, random right sides. Limit: `solve_banded` of a band made before. again: `.solve` of a
-    factorisation, ms.
+    'same', Gaussian kernels, random right-hand sides. `cm.solve` starts from the kernel. It is compared with
+    `solve_toeplitz`, and with `spsolve` on a CSR matrix that was built before. Limit: `solve_banded` with a band that
+    was built before. again: milliseconds of `.solve` of a factorization.
     """
     for each in LINES[: 3 if quick else None]:
         yield each.name, partial(on_line, each)
@@ -113,8 +113,8 @@ def banded(matrix, reach):
 def singular(_quick):
     """Solving where minors are singular.
 
-    One axis, kernel 1, 0, -1, zero boundary, 'same'. Every leading minor of odd size is zero; with an odd number of
-    samples the whole matrix is singular.
+    One axis, kernel 1, 0, -1, zero boundary, 'same'. Every leading minor of odd size is zero. With an odd number of
+    samples, the whole matrix is singular.
     """
     for n in (2048, 2047):
         for way in ("ours", "solve_toeplitz", "spsolve", "solve_banded"):
@@ -157,10 +157,11 @@ GOAL = 1e-8  # the normal residual that everybody is to reach
 def iterations(quick):
     """Deblurring: iterations.
 
-    To a normal residual of 1e-8, 9x9 taps, zero boundary, 'same', random right sides: SciPy's cg on the normal
-    equations, plain and with `M=cm.preconditioner(op, kind)`; "-" where a kind refuses, ">" where cg stopped short; and
-    `cm.solve(method="preconditioned")`, ours. Aim: plain / ours at least 4. The last case of the next part is missing
-    here: it would take minutes.
+    Iterations to a normal residual of 1e-8, with 9x9 taps, zero boundary, 'same', and random right-hand sides. The
+    columns are SciPy's cg on the normal equations, plain and with `M=cm.preconditioner(op, kind)`, and ours,
+    `cm.solve(method="preconditioned")`. "-": this kind of preconditioner does not take the map. ">": cg stopped before
+    it converged. Aim: plain / ours at least 4. The last case of the next part is left out, because it would take
+    minutes.
     """
     for name, n, square in problems(quick):
         if (name, n, square) != ("motion", 256, 1e-4):
@@ -204,8 +205,9 @@ def counted(name, n, damp, case, _repeat):
 def deblurring(quick):
     """Deblurring: time.
 
-    The same problems by `cm.solve` as it chooses, beside SciPy's lsmr on the CSR matrix made before, and on op; each
-    with the loosest of a few tolerances that brings the normal residual to 1e-8. Aim: other / ours at least 1.
+    The same problems by `cm.solve` with its own choice of method. Compared with SciPy's lsmr on a CSR matrix that was
+    built before, and on op. Each method gets the loosest of a few tolerances that brings the normal residual to 1e-8.
+    Aim: other / ours at least 1.
     """
     for name, n, square in problems(quick):
         yield f"{name} {n}x{n} damp^2 {square:g}", partial(raced, name, n, square**0.5)
@@ -255,9 +257,9 @@ def raced(name, n, damp, case, repeat):
 def circles(quick):
     """Solving images, wrap boundary.
 
-    `cm.solve`, from the kernel on, beside the same by `scipy.fft` (2 workers) and `numpy.fft` as one writes it by
-    hand, and `skimage.restoration.wiener`. 9x9 Gauss, damp 0.01. Limit: rfft2 and irfft2 of the image alone, 2
-    workers. again: `.solve` of a factorisation, ms. Aim: limit / ours at least 67%.
+    `cm.solve` starts from the kernel. It is compared with code written by hand for `scipy.fft` (2 workers) and for
+    `numpy.fft`, and with `skimage.restoration.wiener`. 9x9 Gauss, damp 0.01. Limit: rfft2 and irfft2 of the image
+    alone, 2 workers. again: milliseconds of `.solve` of a factorization. Aim: limit / ours at least 67%.
     """
     for n in (256,) if quick else (256, 1000, 1024, 1021, 2048):
         yield f"{n}x{n}", partial(on_image, n)
@@ -281,7 +283,7 @@ def on_image(n, case, repeat):
 def rings(quick):
     """Solving along one axis, wrap boundary.
 
-    `cm.solve`, from the kernel on, beside `scipy.linalg.solve_circulant`. 7 taps, no damping.
+    `cm.solve` starts from the kernel. It is compared with `scipy.linalg.solve_circulant`. 7 taps, no damping.
     """
     for n in (4096,) if quick else (4096, 65536, 2**20):
         yield f"{n}", partial(on_ring, n)
@@ -344,11 +346,14 @@ def steps_within(seconds, matrix, b, damp):
 def kinds(quick):
     """Solving maps of all kinds.
 
-    `cm.solve` by itself, from the kernel on, beside SciPy's lsmr on the CSR matrix made before (csr) and on the
-    map, all to 1e-8; lsmr for 3 s at most (">": it had not arrived, and its time is less than it needs). Right
-    sides: the map of noise, and 1e-3 of noise more. difference: of x from that of the quicker lsmr, which means
-    little where that had not arrived; residual: the normal residual of ours, and of lsmr. "!" where ours is more
-    than a tenth larger, and not of rounding.
+    `cm.solve` starts from the kernel, with its own choice of method. It is compared with SciPy's lsmr on a CSR matrix
+    that was built before (csr), and on the map. All solve to 1e-8. The right-hand side is the map of noise, plus 1e-3
+    of noise. The marks and columns:
+
+    - ">": lsmr was stopped after 3 s. Its time is less than it needs.
+    - difference: between our x and that of the faster lsmr. It means little if that one was stopped.
+    - residual: our normal residual. of lsmr: that of the faster lsmr.
+    - "!": our residual is more than a tenth larger, and not because of rounding.
     """
     for problem in PROBLEMS[:: 9 if quick else 1]:
         yield problem.name, partial(posed, problem)

@@ -1,4 +1,4 @@
-"""How the documentation is built: ``sphinx-build -W docs site``, without a network."""
+"""Configure the documentation, which ``sphinx-build -W docs site`` builds without a network."""
 
 import contextlib
 import io
@@ -19,11 +19,11 @@ author = "The convmtx developers"
 release = version = convmtx.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
-exclude_patterns = ["examples"]  # sphinx-gallery makes pages of them
+exclude_patterns = ["examples"]  # sphinx-gallery makes pages from them
 default_role = "py:obj"  # `conv` in a docstring is a link
-nitpicky = True  # a reference to nothing is a warning, and warnings are fatal
+nitpicky = True  # a reference without a target is a warning, and with -W warnings are errors
 nitpick_ignore_regex = [
-    ("py:class", ".*"),  # types of attributes, in the words of NumPy; pages refer to classes with py:obj
+    ("py:class", ".*"),  # types of attributes, written as in NumPy; pages refer to classes with py:obj
     ("py:exc", "LinAlgError"),
     ("py:obj", r"(dataclasses|jax|keras|matplotlib|numpy|onnx|pylops|scipy|torch)\..*"),  # other libraries' pages
 ]
@@ -32,21 +32,21 @@ myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say types in the words of NumPy
+autodoc_typehints = "none"  # the docstrings name the types, as NumPy does
 napoleon_google_docstring = False
-napoleon_use_param = False  # words like "int or sequence of int" are no references
+napoleon_use_param = False  # words like "int or sequence of int" are not references
 napoleon_use_rtype = False
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"\.py$",  # all are run, whatever their names
+    "filename_pattern": r"\.py$",  # run all scripts, whatever their names
     "abort_on_example_error": True,
     "reset_modules": ("matplotlib", "drawn.grey"),  # before each script
-    "capture_repr": (),  # pictures and what is printed; no reprs of legends
+    "capture_repr": (),  # show pictures and printed lines, but no reprs of legends
     "remove_config_comments": True,
     "download_all_examples": False,
-    "min_reported_time": float("inf"),  # how long a script took says more about the machine
+    "min_reported_time": float("inf"),  # report no times: they depend on the computer
     "write_computation_times": False,  # that page loads scripts from the network
     "show_memory": False,
     "show_signature": False,
@@ -61,21 +61,21 @@ html_show_copyright = False
 
 
 def draw(app):
-    """The pictures of the concepts, drawn by the library, and what the commands say of themselves."""
+    """Write the pictures of the concepts, and the help of each command."""
     folder = Path(app.srcdir) / "_drawn"
     drawn.main(folder)
     os.environ |= {"COLUMNS": "88", "NO_COLOR": "1"}
     for name in cli.COMMANDS:
-        with contextlib.redirect_stdout(io.StringIO()) as told:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             cli.main([name, "--help"])
-        text = told.getvalue()
-        for often in (arguments.KERNELS, arguments.JSON):  # which the page says once
-            text = text.replace(often, "")
+        text = printed.getvalue()
+        for shared in (arguments.KERNELS, arguments.JSON):  # in the help of every command; the page has it once
+            text = text.replace(shared, "")
         (folder / f"help-{name}.txt").write_text(text.strip() + "\n", encoding="utf-8")
 
 
 def keep_first_line(_app, what, _name, _object, _options, lines):
-    """Keep napoleon from reading what stands before a colon in a property's first line as its type."""
+    """Keep napoleon from reading the words before a colon in a property's first line as its type."""
     if what in ("attribute", "property"):
         lines[:0] = ["..", ""]  # an empty comment
 

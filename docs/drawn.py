@@ -1,4 +1,4 @@
-"""The pictures of the pages, drawn by the library itself, each for light and for dark pages.
+"""Draw the pictures of the pages with the library itself, each in a light and a dark version.
 
 python docs/drawn.py docs/_drawn
 """
@@ -15,46 +15,47 @@ from matplotlib.patches import Rectangle
 import convmtx as cm
 from convmtx.plot import style
 
-#: Of letters and frames. Nothing is drawn behind them, so that pages show through.
+#: Colour of letters and frames. The background stays transparent, so that the page shows through.
 INK = {"light": "#1f1f1f", "dark": "#e4e4e4"}
+#: Settings of Matplotlib that take this colour.
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 def grey(_conf, _name):
-    """Of the gallery, whose pictures are drawn once: letters that are read on light pages and on dark ones."""
+    """Make the gallery's letters grey, so that one picture can be read on light and on dark pages."""
     clear = dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none")
     matplotlib.rcParams.update(dict.fromkeys(INKED, "#777777") | clear)
 
 
 def panels(size, rows, columns, **ratios):
-    """Axes of one figure. Phones are narrow, so no figure is wider than it has to be."""
+    """Return a figure and its Axes. Keep figures narrow, because phones are."""
     figure = Figure(size, layout="constrained")
     return figure, figure.subplots(rows, columns, gridspec_kw=ratios)
 
 
 def matrix(ax, op, title, **options):
-    """The matrix without a legend: kernels stand beside it, or numbers in it."""
+    """Draw the matrix without a legend: the kernel beside it, or the numbers in it, say which tap is which."""
     cm.plot.matrix(op, ax, **options).set_title(title)
     if ax.get_legend():
         ax.get_legend().remove()
 
 
 def cells(ax, taps, title, numbers=None):
-    """An array whose cells have the colours of taps; -1 is none."""
+    """Draw an array whose cells have the colours of their taps. A cell of -1 has no colour."""
     colors = np.concatenate([style.tap_colors(taps.max() + 1), np.zeros((1, 4))])
     ax.imshow(colors[taps])
     ax.set(title=title, xticks=[], yticks=[], facecolor=style.FAINT)
-    for at in range(1, len(taps)):
-        ax.axhline(at - 0.5, color=style.LINE, lw=0.4)
-    for at in range(1, taps.shape[1]):
-        ax.axvline(at - 0.5, color=style.LINE, lw=0.4)
+    for row in range(1, len(taps)):
+        ax.axhline(row - 0.5, color=style.LINE, lw=0.4)
+    for column in range(1, taps.shape[1]):
+        ax.axvline(column - 0.5, color=style.LINE, lw=0.4)
     if numbers is not None:
-        for (r, c), number in np.ndenumerate(numbers):
-            ax.text(c, r, number, ha="center", va="center", color="black")
+        for (row, column), number in np.ndenumerate(numbers):
+            ax.text(column, row, number, ha="center", va="center", color="black")
 
 
-def framed(ax, o):
-    """A frame around one row of a matrix."""
+def frame(ax, o):
+    """Draw a frame around row o of a matrix."""
     left, right = ax.get_xlim()
     ax.add_patch(
         Rectangle(
@@ -64,7 +65,7 @@ def framed(ax, o):
 
 
 def picture(mosaic=(("kernel", "image"), ("matrix", "matrix")), size=(5.6, 4.8), **ratios):
-    """Of the first page and of the README: a kernel, an image, and the matrix that does the same."""
+    """Draw the picture of the first page and the README: a kernel, an image, and the matrix of the convolution."""
     op = cm.conv(np.arange(1, 10).reshape(3, 3), (6, 6))
     o = np.ravel_multi_index((1, 2), op.out_shape)
     figure = Figure(size, layout="constrained")
@@ -72,7 +73,7 @@ def picture(mosaic=(("kernel", "image"), ("matrix", "matrix")), size=(5.6, 4.8),
     cells(axes["kernel"], np.arange(9).reshape(3, 3), "kernel K\n(3, 3)")
     cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image x\n(6, 6)")
     matrix(axes["matrix"], op, "matrix A = conv(K, x.shape).to_dense(), (16, 36)")
-    framed(axes["matrix"], o)
+    frame(axes["matrix"], o)
     axes["matrix"].set_xlabel(
         "A @ x.ravel() is the convolution. One row for each output:\nthe framed one reads the coloured window."
     )
@@ -99,9 +100,9 @@ def doubly_blocked():
     axes = figure.subplot_mosaic([["kernel", "image"], ["matrix", "matrix"]], height_ratios=[1, 1.3])
     cells(axes["kernel"], np.arange(9).reshape(3, 3), "kernel", op.kernel)
     o = np.ravel_multi_index((1, 2), op.out_shape)
-    cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image, the window of output (1, 2)")
-    matrix(axes["matrix"], op, "matrix 9 x 25, the row of that output in a frame")
-    framed(axes["matrix"], o)
+    cells(axes["image"], cm.plot.matrix_data(op).taps[o].reshape(op.in_shape), "image: window of output (1, 2)")
+    matrix(axes["matrix"], op, "matrix 9 x 25: row of output (1, 2) framed")
+    frame(axes["matrix"], o)
     return figure
 
 
@@ -116,12 +117,12 @@ def circulant():
 def strides():
     K = np.arange(1, 10).reshape(3, 3)
     figure, (above, below) = panels((4.4, 5.6), 2, 1, height_ratios=[16, 4])
-    every, some = (cm.conv(K, (4, 4), padding=1, stride=s) for s in (1, 2))
-    matrix(above, every, "stride 1: 16 rows, of which stride 2 keeps 4")
-    pale = np.full(every.shape, 0.25)
+    dense, strided = (cm.conv(K, (4, 4), padding=1, stride=s) for s in (1, 2))
+    matrix(above, dense, "stride 1: 16 rows, of which stride 2 keeps 4")
+    pale = np.full(dense.shape, 0.25)
     pale.reshape(4, 4, 16)[::2, ::2] = 1
     above.images[0].set_alpha(pale)
-    matrix(below, some, "stride 2")
+    matrix(below, strided, "stride 2")
     return figure
 
 
@@ -132,9 +133,9 @@ def dilation():
     order = np.argsort(np.arange(9) % 3, kind="stable")
     cells(right, cm.plot.matrix_data(op).taps[np.ix_(order, order)], "sorted by position modulo 3")
     right.set(xticks=range(9), xticklabels=order, yticks=range(9), yticklabels=order, xlabel="input", ylabel="output")
-    for at in (3, 6):
-        right.axhline(at - 0.5, color=style.LINE, lw=1.6)
-        right.axvline(at - 0.5, color=style.LINE, lw=1.6)
+    for start in (3, 6):  # of a block
+        right.axhline(start - 0.5, color=style.LINE, lw=1.6)
+        right.axvline(start - 0.5, color=style.LINE, lw=1.6)
     return figure
 
 
@@ -166,7 +167,7 @@ def same():
     for ax, (flipped, padding) in zip(axes.flat, product((False, True), ("same", "same_lower")), strict=True):
         op = cm.conv([1, 2, 3, 4], 7, padding=padding, flip=flipped)
         matrix(ax, op, f'"{padding}"' + ", flip=True" * flipped, values=True)
-        framed(ax, 0)
+        frame(ax, 0)
     return figure
 
 
@@ -185,7 +186,7 @@ PICTURES = (
 
 
 def main(folder):
-    """Write every picture as SVG; the same bytes each time."""
+    """Write every picture as SVG. The bytes are the same in every run."""
     folder.mkdir(parents=True, exist_ok=True)
     for theme, ink in INK.items():
         look = dict.fromkeys(INKED, ink) | {"figure.facecolor": "none", "font.size": 9, "axes.titlesize": 9.5}

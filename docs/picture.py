@@ -1,4 +1,4 @@
-"""Draw the picture of the README, side by side and on white.
+"""Draw the README's picture: kernel, image and matrix side by side, on a white background.
 
 python docs/picture.py docs/picture.png
 """

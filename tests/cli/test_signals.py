@@ -21,10 +21,19 @@ SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminate
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """What the process did on signals, which it must do again."""
-    before = [signal.getsignal(number) for number, _, _ in SIGNALS]
+    """Python's own handlers, also where the tests were started so that signals are ignored, as by nohup.
+
+    A test must leave them as they were.
+    """
+    outside = [signal.getsignal(number) for number, _, _ in SIGNALS]
+    own = [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
+    for (number, _, _), handler in zip(SIGNALS, own, strict=True):
+        signal.signal(number, handler)
     yield
-    assert [signal.getsignal(number) for number, _, _ in SIGNALS] == before
+    left = [signal.getsignal(number) for number, _, _ in SIGNALS]
+    for (number, _, _), handler in zip(SIGNALS, outside, strict=True):
+        signal.signal(number, handler)
+    assert left == own
 
 
 @pytest.mark.parametrize(("number", "code", "words"), SIGNALS)

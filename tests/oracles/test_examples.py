@@ -152,9 +152,9 @@ def worst_case(found):
     weight, bias = (array.detach().numpy() for array in found["layer"].parameters())
     image = np.pad(found["worst"].reshape(8, 8), 1)
     layer = [correlate2d(image, w[0], "valid")[::2, ::2] + b for w, b in zip(weight, bias, strict=True)]
-    assert np.isclose(found["score"] @ np.maximum(np.ravel(layer), 0), -found["found"].fun, atol=1e-5)
+    assert np.isclose(found["score"] @ np.maximum(np.ravel(layer), 0), -found["solution"].fun, atol=1e-5)
     assert np.abs(found["worst"] - found["x0"]).max() <= found["eps"] + 1e-9
-    assert found["values"]["10000 random corners"] < -found["found"].fun < found["values"]["interval bounds"]
+    assert found["values"]["10000 random corners"] < -found["solution"].fun < found["values"]["interval bounds"]
 
 
 def crossbar(found):
@@ -186,7 +186,7 @@ def homomorphic(found):
     assert set(counted(op, 1024, found["gaps"])) == diagonals(packed=False)
     image = found["image"]
     wanted = correlate2d(np.pad(image, ((0, 1), (0, 1))), found["taps"], "valid")[::2, ::2]
-    server = found["encrypted"](counted(op, 1024, found["gaps"]), image.ravel())
+    server = found["apply_diagonals"](counted(op, 1024, found["gaps"]), image.ravel())
     np.testing.assert_allclose(server[found["gaps"]], wanted.ravel(), atol=1e-12)
 
 

@@ -2,9 +2,10 @@
 One kernel, five boundaries
 ===========================
 
-An image ends, and a kernel reads past its end. What it finds there changes only a few rows of the matrix, but these
-decide whether constants stay constant, whether the sum of an image is kept, and what its ends look like. Whoever
-deblurs, differentiates or pads a layer chooses one of the five. Needs matplotlib.
+Near the end of an image, a kernel reads past the end. The boundary rule decides what it reads there. This changes only
+a few rows of the matrix. But these rows decide whether constants stay constant, whether the sum of an image is kept,
+and what its ends look like. To deblur, to differentiate or to pad a layer, you choose one of the five rules.
+Needs matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -17,8 +18,8 @@ names = ["zero", "wrap", "reflect", "symmetric", "edge"]
 maps = {name: cm.conv(kernel, 9, padding="same", boundary=name) for name in names}
 
 # %%
-# In the matrix, rows of the middle are the same five times. In the first two and the last two, entries that belong
-# outside are dropped (zero), come in at the other end (wrap), or are added to an entry inside.
+# The middle rows of the five matrices are the same. In the first two and the last two rows, the entries that belong
+# outside are dropped (zero), come in at the other end (wrap), or are added to an entry inside (the other three).
 
 figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
 figure.get_layout_engine().set(hspace=0.1)
@@ -34,7 +35,7 @@ inner = maps["zero"].to_dense()[2:-2]
 assert all(np.array_equal(op.to_dense()[2:-2], inner) for op in maps.values())
 
 # %%
-# Rows that sum to the kernel's sum keep constants; columns that do keep the sum of every input.
+# If every row sums to the kernel's sum, constants stay constant. If every column does, the sum of every input is kept.
 
 print("boundary   keeps constants   keeps sums")
 kept = {}
@@ -45,8 +46,8 @@ assert kept["wrap"] == kept["symmetric"] == [True, True]
 assert not any(kept["zero"])
 
 # %%
-# In the output: a signal with a slope, smoothed. Zeros pull its ends down, the circle joins its two ends, and the
-# others guess. Nothing differs in the middle.
+# Now smooth a signal with a slope. Zeros pull its ends down, and the circle joins its two ends. The other three rules
+# guess values outside. In the middle all outputs are the same.
 
 x = np.linspace(1, 2, 60) + 0.1 * np.sin(np.arange(60))
 hann = np.hanning(17)[1:-1] / 8

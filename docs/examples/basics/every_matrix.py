@@ -2,8 +2,8 @@
 Every matrix of one kernel
 ==========================
 
-For whoever teaches or learns convolutions: the kernel (1, 2, 3) and eight matrices that textbooks and libraries make of
-it. Each row is an output, each column an input, each colour one entry of the kernel. Needs matplotlib.
+For people who teach or learn convolutions: the kernel (1, 2, 3), and eight matrices that textbooks and libraries build
+from it. Each row is an output, each column an input, and each colour one entry of the kernel. Needs matplotlib.
 """
 
 import tempfile
@@ -34,7 +34,7 @@ for ax, (title, op) in zip(axes.flat, maps.items(), strict=True):
     ax.get_legend().remove()
 
 # %%
-# What the titles say, checked: some are other libraries' matrices, and the others follow from each other.
+# Check what the titles say. Some of the matrices come from other libraries too. The others follow from each other.
 
 valid, same, full, ring, strided, dilated, flipped, transposed = (op.to_dense() for op in maps.values())
 assert np.array_equal(valid, full[2:-2])
@@ -49,8 +49,8 @@ for title, op in maps.items():
     print(f"{title:36}{op.shape[0]} x {op.shape[1]}, {op.nnz} entries")
 
 # %%
-# A page to point at: ``cm.explore`` writes one HTML file with kernel, input, output and matrix side by side, and
-# sliders for stride, dilation, padding and boundary. It needs no network, so it can go to students as it is.
+# An interactive page: ``cm.explore`` writes one HTML file. It shows kernel, input, output and matrix side by side, with
+# sliders for stride, dilation, padding and boundary. The file needs no network, so you can give it to students.
 
 page = cm.explore(maps["stride 2: every second row"], Path(tempfile.mkdtemp()) / "conv.html")
 print(page.name, f"{page.stat().st_size / 1000:.0f} kB")

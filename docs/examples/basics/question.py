@@ -2,10 +2,10 @@
 The tensor of a convolution
 ===========================
 
-A kernel ``K`` of shape ``(k1, k2, n_channel, n_filter)`` acts on an array ``A`` of shape ``(m1, m2, n_channel)``.
-Wanted, without Python loops: the tensor ``W_K`` with ``B = np.tensordot(W_K, A, 3)``. Whoever proves something about a
-layer, differentiates it, or hands it to a program that knows only linear algebra needs this tensor, or the matrix that
-is the same numbers in another shape. Needs matplotlib.
+A kernel ``K`` of shape ``(k1, k2, n_channel, n_filter)`` acts on an array ``A`` of shape ``(m1, m2, n_channel)``. We
+want the tensor ``W_K`` with ``B = np.tensordot(W_K, A, 3)``, without Python loops. You need this tensor to prove
+something about a layer, to differentiate it, or to pass it to a program that knows only linear algebra. The matrix has
+the same numbers in another shape. Needs matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ A = rng.standard_normal((4, 5, 2))
 K = rng.standard_normal((2, 3, 2, 2))
 
 # %%
-# One call makes the map, another the tensor. ``W_K.shape`` is the shape of the output and then that of the input.
+# One call builds the map, another the tensor. ``W_K.shape`` is the shape of the output, and then that of the input.
 
 op = cm.conv(K, A.shape)
 W_K = op.to_tensor()
@@ -28,17 +28,17 @@ B = np.tensordot(W_K, A, 3)
 print("W_K", W_K.shape, " B", B.shape)
 
 # %%
-# The definition, with the loops that nobody wants, says the same.
+# Compare with the definition, written with loops.
 
-wanted = np.zeros(op.out_shape)
+expected = np.zeros(op.out_shape)
 for i, j in np.ndindex(op.out_shape[:2]):
-    wanted[i, j] = np.tensordot(A[i : i + 2, j : j + 3], K, 3)
-assert np.allclose(B, wanted)
+    expected[i, j] = np.tensordot(A[i : i + 2, j : j + 3], K, 3)
+assert np.allclose(B, expected)
 assert np.allclose(B, op(A))  # applying the map needs no tensor at all
 
 # %%
-# Drawn: for each output pixel, what ``W_K`` reads of the first channel for the first filter. The kernel moves with the
-# output, everything else is zero.
+# For each output pixel, draw the entries of ``W_K`` for the first channel and the first filter. The kernel moves with
+# the output. Everything else is zero.
 
 rows, columns = op.out_shape[:2]
 figure, axes = plt.subplots(rows, columns, figsize=(6, 5), layout="constrained")
@@ -48,15 +48,15 @@ for (i, j), ax in np.ndenumerate(axes):
     ax.title.set_size(9)
 
 # %%
-# The matrix is ``W_K`` with output axes and input axes flattened: one row for each output, one column for each input,
-# one colour for each entry of the kernel.
+# The matrix is ``W_K`` with the output axes and the input axes flattened. It has one row for each output and one column
+# for each input. The picture has one colour for each entry of the kernel.
 
 assert np.array_equal(op.to_dense(), W_K.reshape(op.shape))
 figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
 cm.plot.matrix(op, ax)
 
 # %%
-# The same numbers weigh less in other forms.
+# Other forms hold the same numbers in less memory.
 
 for form, size in op.explain().bytes.items():
     print(f"{form:9}{size:6} bytes")

@@ -2,9 +2,9 @@
 Deblurring with constraints, in CVXPY
 =====================================
 
-Who knows more of the image than its blur, that it lies between 0 and 1 and has few edges, states that as a convex
-problem. CVXPY has no convolution of images; it takes the blur as the sparse matrix that it is, made once and used again
-for each weight. Needs cvxpy and matplotlib.
+Suppose that you know more about an image than its blur: its values lie between 0 and 1, and it has few edges. You can
+state this as a convex problem. CVXPY has no convolution of images, but it accepts the blur as a sparse matrix. The
+matrix is built once and used for every weight. Needs cvxpy and matplotlib.
 """
 
 import cvxpy
@@ -22,7 +22,7 @@ blur = cm.conv(np.outer(line, line), true.shape, padding="same", boundary="symme
 seen = blur(true) + 0.02 * np.random.default_rng(0).standard_normal(true.shape)
 
 # %%
-# The unknown image is a vector, so that the matrix applies to it. Misfit and total variation are made small together.
+# The unknown image is a vector, so that we can multiply it by the matrix. Minimize misfit and total variation together.
 
 image = cvxpy.Variable(blur.shape[1])
 misfit = cvxpy.sum_squares(blur.to_sparse() @ image - seen.ravel())
@@ -31,8 +31,8 @@ variation = cvxpy.tv(cvxpy.reshape(image, true.shape, order="C"))
 problem = cvxpy.Problem(cvxpy.Minimize(misfit + weight * variation), [image >= 0, image <= 1])
 
 
-def error(each):
-    return np.linalg.norm(each - true) / np.linalg.norm(true)
+def relative_error(picture):
+    return np.linalg.norm(picture - true) / np.linalg.norm(true)
 
 
 restored = {}
@@ -41,17 +41,17 @@ for weight.value in (0.0005, 0.005, 0.05):
     restored[f"weight {weight.value}"] = image.value.reshape(true.shape)
 
 # %%
-# Beside it, damped least squares, which knows nothing of edges.
+# Compare with damped least squares, which does not know about edges.
 
 damp = cm.choose_damp(blur, seen, "discrepancy", noise=0.02).damp
 shown = {"true": true, "blurred": seen, "damped": cm.solve(blur, seen, damp=damp).x, **restored}
-for name, each in shown.items():
-    print(f"{name:14} relative error {error(each):.3f}")
-assert error(restored["weight 0.005"]) < min(error(shown["damped"]), error(seen) / 2)
+for name, picture in shown.items():
+    print(f"{name:14} relative error {relative_error(picture):.3f}")
+assert relative_error(restored["weight 0.005"]) < min(relative_error(shown["damped"]), relative_error(seen) / 2)
 
 figure, axes = plt.subplots(1, len(shown), figsize=(12, 2.4), layout="constrained")
-for ax, (name, each) in zip(axes, shown.items(), strict=True):
-    ax.imshow(each, cmap="gray", vmin=0, vmax=1)
+for ax, (name, picture) in zip(axes, shown.items(), strict=True):
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
     ax.set_title(name, fontsize=10)
     ax.set_axis_off()
 

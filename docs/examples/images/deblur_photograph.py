@@ -2,9 +2,9 @@
 Deblurring a photograph: the boundary matters
 =============================================
 
-A camera's blur is a convolution, and what lies outside the picture is not known. Taking it to be the opposite edge, as
-one division of transforms does, is quick, and wrong for every picture that was not blurred so. ``cm.solve`` takes the
-boundary that the blur has. Here it stands beside SciPy, PyLops and scikit-image, whichever are installed.
+A camera's blur is a convolution, and we do not know what lies outside the picture. One division of transforms is quick,
+but it assumes that the picture continues with its opposite edge. For most pictures that is wrong. ``cm.solve`` uses the
+boundary of the blur. We compare it with SciPy, PyLops and scikit-image, if they are installed.
 Needs matplotlib and pillow.
 """
 
@@ -25,7 +25,7 @@ with suppress(ImportError):
 with suppress(ImportError):
     from skimage import restoration
 
-NOISE, RTOL = 0.01, 1e-5  # standard deviation, of a photograph from 0 to 1; tolerance of every solver
+NOISE, RTOL = 0.01, 1e-5  # standard deviation of the noise, for values from 0 to 1; tolerance of every solver
 with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:  # it comes with matplotlib
     true = np.asarray(image.convert("L").crop((160, 64, 288, 192))) / 255.0
 noise = NOISE * np.random.default_rng(0).standard_normal(true.shape)
@@ -34,13 +34,13 @@ kernels = {"Gauss": np.outer(bell, bell) / bell.sum() ** 2, "motion": np.eye(15)
 laplacian = [[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]
 
 # %%
-# Each method restores the same image. Least is ``norm(blur(x) - seen)**2 + damp**2 * norm(R(x))**2``, R the identity or
-# the Laplacian. scikit-image's images always wrap, and PyLops' convolution always has zeros around.
+# Each method minimizes ``norm(blur(x) - seen)**2 + damp**2 * norm(R(x))**2``, where R is the identity or the Laplacian.
+# scikit-image always assumes that images wrap, and PyLops' convolution always has zeros outside.
 
 
-def restored(kernel, seen, boundary, damp):
-    """Images by method."""
-    blur, rough = (cm.conv(each, seen.shape, padding="same", boundary=boundary) for each in (kernel, laplacian))
+def restore(kernel, seen, boundary, damp):
+    """Yield the name of each method and its image."""
+    blur, rough = (cm.conv(taps, seen.shape, padding="same", boundary=boundary) for taps in (kernel, laplacian))
     flat, psf, x = seen.ravel(), kernel[::-1, ::-1], attrgetter("x")
     yield "blurred", seen
     yield "convmtx", x(cm.solve(blur, seen, damp=damp, rtol=RTOL))
@@ -55,8 +55,8 @@ def restored(kernel, seen, boundary, damp):
 
 
 # %%
-# One damp for each kernel: under wrap all singular values are known, and the discrepancy rule makes the misfit as large
-# as the noise without a solve. The table says PSNR in dB, more is better.
+# One damp for each kernel. Under wrap all singular values are known. So the discrepancy rule can make the misfit as
+# large as the noise without a solve. The table shows the PSNR in dB: more is better.
 
 images, levels = {}, {}
 for name, kernel in kernels.items():
@@ -66,21 +66,21 @@ for name, kernel in kernels.items():
         if boundary == "wrap":
             damp = cm.choose_damp(blur, seen, "discrepancy", noise=NOISE).damp
         print(f"\n{name}, {boundary}, damp {damp:.3f}")
-        for method, found in restored(kernel, seen, boundary, damp):
-            images[name, boundary, method] = np.reshape(found, true.shape)
+        for method, image in restore(kernel, seen, boundary, damp):
+            images[name, boundary, method] = np.reshape(image, true.shape)
             error = np.mean((images[name, boundary, method] - true) ** 2)
             levels[name, boundary, method] = -10 * np.log10(error)
             print(f"{levels[name, boundary, method]:8.2f}  {method}")
 
 # %%
-# - ``convmtx``, ``SciPy, CSR`` and ``PyLops, CGLS`` find the same image, to the same tolerance.
-# - The two with a Laplacian agree under wrap. Under another boundary scikit-image still solves the problem that wraps,
-#   and what it takes wrongly at the edges spreads over the picture.
+# - ``convmtx``, ``SciPy, CSR`` and ``PyLops, CGLS`` find the same image, up to the tolerance.
+# - The two methods with a Laplacian agree under wrap. Under the other boundaries scikit-image still solves the problem
+#   with wrap, and its errors at the edges spread over the picture.
 
 shown = {k: image for k, image in images.items() if k[1] == "zero" and not k[2].startswith(("SciPy", "PyLops"))}
 figure, axes = plt.subplots(2, len(shown) // 2, figsize=(10, 5.4), layout="constrained")
-for ax, (key, each) in zip(axes.flat, shown.items(), strict=True):
-    ax.imshow(each, cmap="gray", vmin=0, vmax=1)
+for ax, (key, image) in zip(axes.flat, shown.items(), strict=True):
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1)
     ax.set_title(f"{key[2]}: {levels[key]:.1f} dB", fontsize=9)
     ax.set_axis_off()
 for key, level in levels.items():

@@ -2,10 +2,10 @@
 Deblurring without knowing what lies outside
 ============================================
 
-A camera sees a part of the scene, and blurs into it what lies just outside. Any boundary is then a guess about pixels
-that nobody saw. The honest map is the ``valid`` one, from the larger scene to whole windows. It has more inputs than
-outputs, and a little smoothness decides between all scenes that explain the photograph. Whoever restores photographs,
-micrographs or sky surveys has this problem. Needs matplotlib and pillow.
+A camera sees a part of the scene, and the blur mixes in pixels from just outside this part. So every boundary rule is a
+guess about pixels that nobody saw. The true map is the ``valid`` one: it reads the larger scene, and every output has a
+complete window. It has more inputs than outputs, so many scenes explain the photograph. A small penalty on roughness
+chooses one of them. This problem occurs with photographs, micrographs and sky surveys. Needs matplotlib and pillow.
 """
 
 import matplotlib.pyplot as plt
@@ -26,11 +26,11 @@ print("scene", scene.shape, " photograph", seen.shape)
 print(f"{camera.shape[0]} equations for {camera.shape[1]} unknown pixels")
 
 # %%
-# Least is ``norm(blur(x) - seen)**2 + 0.03**2 * norm(laplacian(x))**2``. Five maps guess what lies outside; the last
-# one asks for it, and what it finds there is cut off.
+# Minimize ``norm(blur(x) - seen)**2 + 0.03**2 * norm(laplacian(x))**2``. Five maps guess what lies outside. In the last
+# one, the pixels outside are unknowns too; they are cut off from the solution.
 
 
-def restored(blur, boundary):
+def restore(blur, boundary):
     laplacian = [[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]
     rough = cm.conv(laplacian, blur.in_shape, padding="same", boundary=boundary)
     return cm.solve(blur, seen, damp=0.03, regularizer=rough, rtol=1e-4).x
@@ -38,11 +38,11 @@ def restored(blur, boundary):
 
 images = {"photograph": seen}
 for boundary in ("zero", "wrap", "reflect", "symmetric", "edge"):
-    images[boundary] = restored(cm.conv(motion, seen.shape, padding="same", boundary=boundary), boundary)
-images["the larger scene"] = restored(camera, "symmetric")[inside]
+    images[boundary] = restore(cm.conv(motion, seen.shape, padding="same", boundary=boundary), boundary)
+images["the larger scene"] = restore(camera, "symmetric")[inside]
 
 # %%
-# The closer the guess, the better; and no guess is best.
+# The better the guess, the better the image. No guess at all is best.
 
 levels = {name: -10 * np.log10(np.mean((image - scene[inside]) ** 2)) for name, image in images.items()}
 for name, level in levels.items():

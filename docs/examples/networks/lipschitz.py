@@ -2,9 +2,9 @@
 The Lipschitz constant of a layer
 =================================
 
-How much can a layer stretch a difference between two inputs? That is the largest singular value of its matrix, and
-whoever trains a network to be robust, an invertible one or a critic of a GAN keeps it below a limit. The norm of the
-weights reshaped to a matrix, which PyTorch's ``spectral_norm`` divides by, is another number. Needs torch and
+How much can a layer stretch the difference of two inputs? The answer is the largest singular value of its matrix. It
+has to stay below a limit if you train a robust network, an invertible one, or the critic of a GAN. PyTorch's
+``spectral_norm`` divides by a different number: the norm of the weights reshaped to a matrix. Needs torch and
 matplotlib.
 """
 
@@ -19,15 +19,15 @@ layer = torch.nn.Conv2d(8, 8, 3, padding=1)
 op = cm.from_torch(layer, (8, 20, 20)).op
 
 # %%
-# The norm lies between two ends, and the library says how it knows.
+# The norm lies between two ends, and the result says by which method they were computed.
 
 with torch.no_grad():
     r = cm.norm(op)
     print(f"between {r.lower:.7f} and {r.upper:.7f}, {r.kind}: {r.method}")
 
 # %%
-# Cheaper numbers that are used in its place. All bounds by structure are above it; the norm of the reshaped weights is
-# no bound.
+# There are cheaper numbers that people use instead. All bounds of the library are above the norm. The norm of the
+# reshaped weights is not a bound.
 
 weight = layer.weight.detach().numpy()
 numbers = {"reshaped weights": np.linalg.norm(weight.reshape(8, -1), 2)}
@@ -44,32 +44,33 @@ ax.invert_yaxis()
 ax.legend()
 
 # %%
-# Three ways to a norm of 1: divide, clip the singular values once, or take the nearest kernel of the same size. The
-# farther one goes from the weights, the more of the layer is lost.
+# There are three methods to get a norm of 1: divide, clip the singular values once, or take the nearest kernel of the
+# same size. The larger the change of the weights, the more of the trained layer is lost.
 
 kernels, change = {"weights": op}, {}
-for bring in (cm.spectral_normalize, cm.clip, cm.project):
-    kernels[bring.__name__] = tame = bring(op, 1.0)
+for method in (cm.spectral_normalize, cm.clip, cm.project):
+    name = method.__name__
+    kernels[name] = limited = method(op, 1.0)
     with torch.no_grad():
-        change[bring.__name__] = float(torch.linalg.norm(tame.kernel - op.kernel) / torch.linalg.norm(op.kernel))
-        print(f"{bring.__name__:20} norm {cm.norm(tame).upper:.6f}, weights changed by {change[bring.__name__]:.1%}")
-        assert cm.norm(tame).upper <= 1 + 1e-6
+        change[name] = float(torch.linalg.norm(limited.kernel - op.kernel) / torch.linalg.norm(op.kernel))
+        print(f"{name:20} norm {cm.norm(limited).upper:.6f}, weights changed by {change[name]:.1%}")
+        assert cm.norm(limited).upper <= 1 + 1e-6
 assert change["project"] < change["clip"] < change["spectral_normalize"]
 
 # %%
-# All singular values, before and after, which a circle gives at once: dividing shrinks every one, the nearest kernel
-# the largest alone.
+# Draw all singular values before and after. With wrap they cost only transforms. Dividing makes all of them smaller.
+# The nearest kernel reduces only the largest ones.
 
 figure, ax = plt.subplots(figsize=(8, 3.5), layout="constrained")
-for name, each in kernels.items():
-    ring = cm.conv(each.kernel.detach().numpy(), (8, 20, 20), padding=1, boundary="wrap", channels="first")
+for name, layer_map in kernels.items():
+    ring = cm.conv(layer_map.kernel.detach().numpy(), (8, 20, 20), padding=1, boundary="wrap", channels="first")
     ax.plot(cm.svdvals(ring), label=name)
 ax.axhline(1, color="0.5", ls="--")
 ax.set(xlabel="singular values on a circle")
 ax.legend()
 
 # %%
-# Back into the layer: its weights are the new kernel.
+# Write the new kernel back into the layer.
 
 with torch.no_grad():
     layer.weight.copy_(kernels["project"].kernel)

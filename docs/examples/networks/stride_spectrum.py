@@ -2,9 +2,9 @@
 Is a strided layer invertible? Its spectrum, certified
 ======================================================
 
-Invertible networks, wavelets and compressive sensors use layers with stride 2 that must lose nothing: the smallest
-singular value must stay away from zero. On a circle all singular values are known by structure. With zeros around they
-are not, but each has an interval, and no decomposition of the matrix is needed for it. Needs matplotlib.
+Invertible networks, wavelets and compressive sensors use layers with stride 2 that must not lose information: the
+smallest singular value must stay away from zero. On a circle (wrap) all singular values follow from the structure. With
+zeros outside they do not, but each lies in an interval that needs no decomposition of the matrix. Needs matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ import numpy as np
 
 import convmtx as cm
 
-# Haar's wavelets, as if trained a little: one channel to four, at a quarter of the places.
+# Haar's wavelets plus small random numbers, as after some training: one channel to four, at a quarter of the places.
 haar = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
 kernel = 0.1 * np.random.default_rng(0).standard_normal((3, 3, 1, 4))
 kernel[:2, :2, 0] += np.einsum("pi,qj->pqij", haar, haar).reshape(2, 2, 4)
@@ -21,8 +21,8 @@ full = cm.conv(kernel, (32, 32, 1), stride=2, padding="full")
 print("on a circle ", ring.shape, "  zeros around", full.shape)
 
 # %%
-# On a circle, stride 2 joins four frequencies of the input that the output cannot tell apart: a matrix of 4 x 4 for
-# each. Their singular values are those of the layer, and ``cm.symbol`` gives the same matrices.
+# On a circle, stride 2 couples groups of four frequencies of the input. For each group there is a matrix of 4 x 4. The
+# singular values of these matrices are those of the layer. ``cm.symbol`` returns the same matrices.
 
 exact = cm.svdvals(ring)
 print(exact)
@@ -32,15 +32,15 @@ from_symbols = np.sort(np.linalg.svd(symbols, compute_uv=False).ravel())[::-1]
 assert np.allclose(exact, from_symbols)
 
 # %%
-# With zeros around, the matrix is part of the matrix of a larger circle, and its singular values interlace with those
-# of that one. With ``full`` only columns are missing, so that even the smallest value has a lower bound.
+# With zeros outside, the matrix is a part of the matrix of a larger circle, and the singular values of both interlace.
+# With ``full`` only columns are missing. So even the smallest value has a lower bound.
 
 bounds = cm.singular_value_bounds(full)
 print(bounds)
 print(f"the smallest is at least {bounds.lower[-1]:.3f}, so the layer is invertible")
 
 # %%
-# True values, by a decomposition of the whole matrix, which is possible at this size. Each lies in its interval.
+# Compare with a decomposition of the whole matrix, which is possible at this size. Each value lies in its interval.
 
 true = np.linalg.svd(full.to_dense(), compute_uv=False)
 assert np.all(bounds.lower <= true + 1e-12)
@@ -57,7 +57,7 @@ axes[1].set_title("zeros around")
 axes[1].legend()
 
 # %%
-# The same for an image whose matrix nobody could decompose.
+# The same for an image whose matrix is too large to decompose.
 
 large = cm.conv(kernel, (512, 512, 1), stride=2, padding="full")
 bounds = cm.singular_value_bounds(large)

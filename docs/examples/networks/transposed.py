@@ -2,9 +2,9 @@
 Transposed is not inverse
 =========================
 
-Decoders and generators enlarge with "transposed convolutions", also called deconvolutions. Whoever expects one to undo
-a convolution is surprised twice: the image that comes back is another, and it has the pattern of a checkerboard. The
-pseudo-inverse undoes what can be undone; what was lost has to be chosen. Needs matplotlib and pillow.
+Decoders and generators enlarge images with "transposed convolutions", also called deconvolutions. They do not undo a
+convolution: the result is a different image, and it has the pattern of a checkerboard. The pseudo-inverse undoes what
+can be undone. What the convolution lost, you have to choose. Needs matplotlib and pillow.
 """
 
 import matplotlib.pyplot as plt
@@ -25,8 +25,8 @@ y = down(x)
 print(x.shape, "->", y.shape)
 
 # %%
-# The name is exact: the matrix of the transposed convolution is the transposed matrix of the convolution with the same
-# kernel, stride and pads.
+# The name is exact: the matrix of the transposed convolution is the transpose of the matrix of the convolution with the
+# same kernel, stride and pads.
 
 up = cm.conv_transpose(mean, y.shape, stride=2)
 assert (up.to_sparse() != down.to_sparse().T).nnz == 0
@@ -38,19 +38,19 @@ axes[0].set_title("convolution, stride 2")
 axes[1].set_title("transposed")
 
 # %%
-# Where the checkerboard comes from: at stride 2 a kernel of 3 x 3 writes 1, 2 or 4 times to a pixel. Of a constant it
-# makes no constant. A kernel whose size is a multiple of the stride does.
+# The cause of the checkerboard: at stride 2, a kernel of 3 x 3 writes to a pixel 1, 2 or 4 times. So a constant input
+# does not give a constant output. It does if the size of the kernel is a multiple of the stride.
 
 written = {}
 for k in (3, 4):
-    each = cm.conv_transpose(np.ones((k, k)), (8, 8), stride=2)
-    written[k] = each(np.ones((8, 8)))
+    enlarge = cm.conv_transpose(np.ones((k, k)), (8, 8), stride=2)
+    written[k] = enlarge(np.ones((8, 8)))
     print(f"kernel {k} x {k}: a pixel inside is written to", *np.unique(written[k][k:-k, k:-k]).astype(int), "times")
 
 # %%
-# The pseudo-inverse is a map too: it gives the shortest of all images that go to ``y``. The transposed convolution's
-# image does not go to ``y``. Both are sums of the same overlapping kernels, so both have the pattern. What one would
-# like to see is the smoothest image that goes to ``y``; a penalty on the Laplacian finds it.
+# The pseudo-inverse is a map too. Of all images that ``down`` maps to ``y``, it returns the shortest. The image of the
+# transposed convolution is not one of them. Both are sums of the same overlapping kernels, so both have the pattern. A
+# better choice is the smoothest image that ``down`` maps to ``y``. A penalty on the Laplacian finds it.
 
 undo = cm.pinv(down)
 laplacian = [[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]

@@ -2,9 +2,9 @@
 A layer in a mixed-integer program: the worst input
 ===================================================
 
-How large can a small network's output become if no pixel changes by more than a given amount? Verifiers answer that
-with linear constraints, in which ``y = W x + b`` needs W as a sparse matrix, whatever stride and padding the layer has.
-Here SciPy's HiGHS solves it for a convolution, a ReLU and a weighted sum. Needs torch and matplotlib.
+How large can the output of a small network become if no pixel changes by more than eps? Verifiers answer this with
+linear constraints. The constraint ``y = W x + b`` needs W as a sparse matrix, whatever stride and padding the layer
+has. Here SciPy's HiGHS solves the problem for a convolution, a ReLU and a weighted sum. Needs torch and matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ import convmtx as cm
 torch.manual_seed(1)
 layer = torch.nn.Conv2d(1, 2, 3, stride=2, padding=1, dtype=torch.float64)
 A = cm.from_torch(layer, (1, 8, 8))
-augmented = A.augmented().to_sparse("coo").detach()  # [W | b], of PyTorch
+augmented = A.augmented().to_sparse("coo").detach()  # [W | b], a tensor of PyTorch
 Wb = csr_array((augmented.values().numpy(), augmented.indices().numpy()), augmented.shape)
 W, b = Wb[:, :-1], Wb[:, [-1]].toarray().ravel()
 print("W", W.shape, f"with {W.nnz} entries for {layer.weight.numel()} weights")
@@ -31,7 +31,7 @@ x0, eps = rng.random(64), 0.2
 score = rng.standard_normal(b.size)
 
 # %%
-# Interval bounds: around the outputs of the centre, ``|W|`` takes the radii of the inputs to those of the outputs.
+# Interval bounds: ``W x + b`` maps the centre, and ``|W|`` maps the radii of the inputs to those of the outputs.
 
 low = W @ x0 + b - abs(W) @ np.full(64, eps)
 high = W @ x0 + b + abs(W) @ np.full(64, eps)
@@ -40,7 +40,7 @@ ceiling = np.maximum(score, 0) @ np.maximum(high, 0) + np.minimum(score, 0) @ np
 print(f"{undecided.sum()} of {b.size} units may be on or off")
 
 # %%
-# Unknown are x, y = relu(Wx + b), and whether each unit is on (z = 1). Four rows for each unit say just that:
+# The unknowns are x, y = relu(Wx + b), and whether each unit is on (z = 1). Four constraints for each unit say this:
 # ``y >= Wx + b``, ``y <= Wx + b - low (1 - z)``, ``y <= high z`` and, as a bound, ``y >= 0``.
 
 unit, off, on = eye_array(b.size), np.minimum(low, 0), np.maximum(high, 0)
@@ -50,28 +50,28 @@ rows = [
     LinearConstraint(hstack([csr_array(W.shape), unit, diags_array(-on)]), ub=0),
 ]
 bounds = Bounds(np.r_[x0 - eps, 0 * on, 0 * on], np.r_[x0 + eps, on, np.ones(b.size)])
-whole = np.r_[np.zeros(64), np.zeros(b.size), np.ones(b.size)]
-found = milp(np.r_[np.zeros(64), -score, np.zeros(b.size)], constraints=rows, bounds=bounds, integrality=whole)
+is_integer = np.r_[np.zeros(64), np.zeros(b.size), np.ones(b.size)]
+solution = milp(np.r_[np.zeros(64), -score, np.zeros(b.size)], constraints=rows, bounds=bounds, integrality=is_integer)
 relaxed = milp(np.r_[np.zeros(64), -score, np.zeros(b.size)], constraints=rows, bounds=bounds)
-worst = found.x[:64]
+worst = solution.x[:64]
 
 # %%
-# The layer itself confirms the worst input; random inputs do not come near it, and cheaper bounds are above it.
+# The layer itself confirms the worst input. Random inputs stay far below it, and cheaper bounds are above it.
 
 
-def measured(x):
+def weighted_output(x):
     with torch.no_grad():
         y = torch.relu(layer(torch.as_tensor(x).reshape(-1, 1, 8, 8)))
     return y.flatten(1).numpy() @ score
 
 
-random = measured(x0 + eps * rng.uniform(-1, 1, (10000, 64))).max()
-corners = measured(x0 + eps * rng.choice([-1, 1], (10000, 64))).max()
-values = {"the input": measured(x0)[0], "10000 random inputs": random, "10000 random corners": corners}
-values |= {"worst input": measured(worst)[0], "linear relaxation": -relaxed.fun, "interval bounds": ceiling}
+random = weighted_output(x0 + eps * rng.uniform(-1, 1, (10000, 64))).max()
+corners = weighted_output(x0 + eps * rng.choice([-1, 1], (10000, 64))).max()
+values = {"the input": weighted_output(x0)[0], "10000 random inputs": random, "10000 random corners": corners}
+values |= {"worst input": weighted_output(worst)[0], "linear relaxation": -relaxed.fun, "interval bounds": ceiling}
 for name, value in values.items():
     print(f"{name:21}{value:7.3f}")
-assert np.isclose(values["worst input"], -found.fun, atol=1e-5)
+assert np.isclose(values["worst input"], -solution.fun, atol=1e-5)
 assert list(values.values()) == sorted(values.values())
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=[1, 1.5], layout="constrained")

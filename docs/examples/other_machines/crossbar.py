@@ -2,9 +2,9 @@
 Analog hardware: a layer on crossbars
 =====================================
 
-A crossbar of memory cells multiplies a vector with a matrix of, say, 64 x 64 in one step. A layer's matrix is cut into
-such tiles, and tiles of zeros alone need none. Whoever maps a network on such chips asks how many are left and how much
-of each is used; it depends on the order of the channels more than on the layer. Needs matplotlib.
+A crossbar of memory cells multiplies a vector by a matrix, for example of 64 x 64, in one step. The matrix of a layer
+is cut into tiles of this size. A tile that contains only zeros needs no crossbar. How many crossbars does a layer need,
+and how much of each is used? This depends more on the order of the channels than on the layer. Needs matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ first = cm.conv(kernel.transpose(3, 2, 0, 1), (16, 16, 16), padding="same", chan
 print(f"{last.shape[0]} x {last.shape[1]}, {last.nnz} entries")
 
 # %%
-# ``rows=`` builds one row of tiles at a time, so that a matrix that fits nowhere can be cut too.
+# ``rows=`` builds one row of tiles at a time. So you can also cut a matrix that does not fit in memory.
 
 
 def rows_of_tiles(op, tile):
@@ -27,21 +27,21 @@ def rows_of_tiles(op, tile):
         yield op.to_sparse("csr", rows=slice(start, min(start + tile, op.shape[0])))
 
 
-def stored(op, tile):
-    """How many entries each tile has."""
+def count_entries(op, tile):
+    """Number of entries in each tile."""
     across = -(-op.shape[1] // tile)
     return np.stack([np.bincount(strip.indices // tile, minlength=across) for strip in rows_of_tiles(op, tile)])
 
 
 # %%
-# With channels last, those of a pixel are neighbours in the matrix, and their small full blocks fill few tiles. With
-# channels first, each tile gets some entries of many channel pairs.
+# With channels last, the channels of a pixel are neighbours in the matrix. They form small full blocks, which fill few
+# tiles. With channels first, each tile gets a few entries of many pairs of channels.
 
 counts = {}
 print("tile   channels   crossbars   of      used")
 for tile in (64, 128):
     for name, op in {"last": last, "first": first}.items():
-        counts[tile, name] = count = stored(op, tile)
+        counts[tile, name] = count = count_entries(op, tile)
         assert count.sum() == op.nnz
         needed = count[count > 0]
         print(f"{tile:<7}{name:11}{needed.size:<12}{count.size:<8}{needed.mean() / tile**2:.1%}")
@@ -55,7 +55,7 @@ figure.colorbar(picture, ax=axes, label="used part of a tile", shrink=0.6)
 assert (counts[64, "last"] > 0).sum() < (counts[64, "first"] > 0).sum() / 5
 
 # %%
-# What the chip computes, tile by tile, is the layer.
+# The chip computes tile by tile, and the result is that of the layer.
 
 x = rng.standard_normal(last.in_shape)
 y = np.zeros(last.shape[0])
@@ -65,7 +65,7 @@ for r, strip in enumerate(rows_of_tiles(last, 64)):
 assert np.allclose(y, last(x).ravel())
 
 # %%
-# The other way: the kernel as one matrix of 32 x 144, on few crossbars, which reads one window after the other.
+# The alternative: store the kernel as one matrix of 32 x 144 on few crossbars, and read one window after the other.
 
 windows, tiles = last.shape[0] // 32, -(-32 // 64) * -(-144 // 64)
 print(f"all at once: {(counts[64, 'last'] > 0).sum()} crossbars, 1 step")

@@ -2,9 +2,10 @@
 Encrypted inference: a layer as generalized diagonals
 =====================================================
 
-Homomorphic encryption can add two encrypted vectors, multiply one with known numbers, and rotate it; rotations are what
-costs. A matrix is then applied diagonal by diagonal (Halevi, Shoup, CRYPTO 2014): one rotation for each generalized
-diagonal that is not zero. Whoever compiles a network for it needs these diagonals, and few of them. Needs matplotlib.
+Homomorphic encryption can add two encrypted vectors, multiply one by known numbers, and rotate it. The rotations are
+expensive. So a matrix is applied diagonal by diagonal (Halevi, Shoup, CRYPTO 2014), with one rotation for each
+generalized diagonal that is not zero. To compile a network you need these diagonals, and only a few of them.
+Needs matplotlib.
 """
 
 import matplotlib.pyplot as plt
@@ -16,60 +17,60 @@ rng = np.random.default_rng(0)
 
 
 def diagonals(op, slots, places=None):
-    """``d[k][i] = W[i, (i + k) % slots]`` for every k with an entry; output m goes to slot ``places[m]``."""
+    """Return ``d[k][i] = W[i, (i + k) % slots]`` for every k with an entry; output m is in slot ``places[m]``."""
     matrix = op.to_sparse("coo")
     rows = matrix.row if places is None else places[matrix.row]
-    found = {}
+    vectors = {}
     for k in np.unique((matrix.col - rows) % slots):
         here = (matrix.col - rows) % slots == k
-        found[int(k)] = np.zeros(slots)
-        found[int(k)][rows[here]] = matrix.data[here]
-    return found
+        vectors[int(k)] = np.zeros(slots)
+        vectors[int(k)][rows[here]] = matrix.data[here]
+    return vectors
 
 
-def encrypted(found, x):
-    """What the server computes: rotations, products with known numbers, sums."""
-    return sum(diagonal * np.roll(x, -k) for k, diagonal in found.items())
+def apply_diagonals(vectors, x):
+    """Compute as the server does: rotations, products with known numbers, sums."""
+    return sum(vector * np.roll(x, -k) for k, vector in vectors.items())
 
 
 # %%
-# An image of 32 x 32 pixels fills 1024 slots. At stride 1 a kernel of 3 x 3 is nine diagonals, one for each tap.
+# An image of 32 x 32 pixels fills 1024 slots. At stride 1 a kernel of 3 x 3 has nine diagonals, one for each tap.
 
 image = rng.standard_normal((32, 32))
 taps = rng.standard_normal((3, 3))
 plain = cm.conv(taps, image.shape, padding="same")
-found = diagonals(plain, 1024)
-print(sorted(found))
-assert np.allclose(encrypted(found, image.ravel()), plain(image).ravel())
+vectors = diagonals(plain, 1024)
+print(sorted(vectors))
+assert np.allclose(apply_diagonals(vectors, image.ravel()), plain(image).ravel())
 
 # %%
-# At stride 2 the outputs, packed one after the other, slide away from their inputs: most diagonals have an entry.
-# Left at the slot of the pixel that they belong to, with gaps between them, they need the same nine.
+# At stride 2, pack the outputs one after the other. They move away from their inputs, so most diagonals have an entry.
+# Instead, leave each output in the slot of its pixel, with gaps between them. Then the same nine diagonals are enough.
 
 strided = cm.conv(taps, image.shape, padding="same", stride=2)
 gaps = np.arange(1024).reshape(32, 32)[::2, ::2].ravel()
 for name, places in {"packed": np.arange(256), "with gaps": gaps}.items():
-    found = diagonals(strided, 1024, places)
-    print(f"stride 2, {name:10}{len(found):4} diagonals")
-    assert np.allclose(encrypted(found, image.ravel())[places], strided(image).ravel())
+    vectors = diagonals(strided, 1024, places)
+    print(f"stride 2, {name:10}{len(vectors):4} diagonals")
+    assert np.allclose(apply_diagonals(vectors, image.ravel())[places], strided(image).ravel())
 
 # %%
-# Gaps can hold channels: four channels to sixteen at stride 2, the sixteen outputs of a place in the gaps of four maps.
-# Layers in the order of a framework, one channel after the other, need 64 times as many rotations.
+# The gaps can hold channels. Take a layer from 4 to 16 channels at stride 2: the 16 outputs of a place go into the gaps
+# of 4 images. In the order of a framework, one channel after the other, it needs 64 times as many rotations.
 
-several = cm.conv(rng.standard_normal((16, 4, 3, 3)), (4, 32, 32), padding="same", stride=2, channels="first")
+layer = cm.conv(rng.standard_normal((16, 4, 3, 3)), (4, 32, 32), padding="same", stride=2, channels="first")
 shuffled = np.arange(4096).reshape(4, 16, 2, 16, 2).transpose(0, 2, 4, 1, 3).ravel()  # slots, as pixel shuffle has them
-x = rng.standard_normal(several.in_shape)
+x = rng.standard_normal(layer.in_shape)
 counts = {}
 for name, places in {"channel by channel": np.arange(4096), "shuffled": shuffled}.items():
-    found = diagonals(several, 4096, places)
-    counts[name] = len(found)
-    print(f"4 to 16 channels, {name:20}{len(found):5} diagonals")
-    assert np.allclose(encrypted(found, x.ravel())[places], several(x).ravel())
+    vectors = diagonals(layer, 4096, places)
+    counts[name] = len(vectors)
+    print(f"4 to 16 channels, {name:20}{len(vectors):5} diagonals")
+    assert np.allclose(apply_diagonals(vectors, x.ravel())[places], layer(x).ravel())
 assert counts["shuffled"] * 64 == counts["channel by channel"]
 
 # %%
-# Drawn for 8 x 8 pixels: with gaps, the entries of each tap are on one line.
+# A picture for 8 x 8 pixels: with gaps, the entries of each tap are on one line.
 
 small = cm.conv(taps, (8, 8), padding="same", stride=2)
 slots = np.arange(64).reshape(8, 8)[::2, ::2].ravel()
