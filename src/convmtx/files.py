@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from convmtx.errors import ArgumentError
+
+#: Functions that are called just before a complete file gets its name, by `announce_complete`.
+listeners: list[Callable[[], None]] = []
 
 
 def check_target(path: Path, suffixes: tuple[str, ...]) -> Path:
@@ -66,6 +69,12 @@ def temporary_path(target: Path) -> Path:
     return target.with_name(f".convmtx-{secrets.token_hex(8)}.tmp")
 
 
+def announce_complete() -> None:
+    """Call the listeners: from here on the file is there, so whoever stops the work must not say that it is not."""
+    for listener in listeners:
+        listener()
+
+
 @contextlib.contextmanager
 def replace_file(target: Path) -> Iterator[BinaryIO]:
     """Open a new file that replaces ``target`` once it is complete, and is removed if anything goes wrong."""
@@ -73,6 +82,7 @@ def replace_file(target: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("xb") as file:
             yield file
+        announce_complete()
         temporary.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):

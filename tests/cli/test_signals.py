@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -53,6 +54,23 @@ def test_a_signal_while_writing(here, capsys, monkeypatch, number, code, words, 
     assert main(["matrix", "sobel", "--input", "5,6", "-o", f"W{suffix}"]) == code
     assert capsys.readouterr().err == f"convmtx: {words}\n"
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(("suffix", "naming"), [(".npz", "replace"), (".zarr", "rename")])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_signal_while_a_complete_file_gets_its_name_is_too_late(here, capsys, monkeypatch, suffix, naming, early):
+    """Else the exit code would say that nothing was written, and the file would be there."""
+    give_name = getattr(pathlib.Path, naming)
+
+    def interrupted(path, target):
+        steps = [lambda: os.kill(os.getpid(), signal.SIGINT), lambda: give_name(path, target)]
+        for step in steps if early else steps[::-1]:
+            step()
+
+    monkeypatch.setattr(f"pathlib.Path.{naming}", interrupted)
+    assert main(["matrix", "sobel", "--input", "5,6", "-o", f"W{suffix}"]) == 0
+    assert capsys.readouterr().err == ""
+    assert os.listdir() == [f"W{suffix}"]
 
 
 def test_an_interrupt_waits_for_the_threads_of_zarr(here, capsys, monkeypatch):

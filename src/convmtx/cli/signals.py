@@ -12,6 +12,8 @@ import traceback
 from types import FrameType
 from typing import Any
 
+from convmtx import files
+
 #: Signals by name (not every system has all of them), and the line that the user reads.
 _MESSAGES = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 #: Seconds after a signal in which further ones are ignored, so that they do not interrupt the cleaning up.
@@ -37,7 +39,8 @@ class Stoppable:
     """A context in which SIGINT, SIGTERM and SIGHUP raise `Stopped`, in the main thread.
 
     Signals that are already handled or ignored, such as SIGHUP under nohup, stay as they are. After the first signal,
-    others are ignored for a few seconds.
+    others are ignored for a few seconds. A signal that comes when a complete file gets its name is too late: the
+    command ends as if it had not come.
     """
 
     def __init__(self) -> None:
@@ -56,14 +59,20 @@ class Stoppable:
                     continue
                 self._messages[number] = message
                 self._handlers[number] = signal.signal(number, self._stop)
+        files.listeners.append(self._end)
         self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended = True
+        files.listeners.remove(self._end)
         sys.unraisablehook = self._hook
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+
+    def _end(self) -> None:
+        """Ignore signals from now on. They are handled in the main thread, so files of other threads do not count."""
+        self._ended = self._ended or threading.current_thread() is threading.main_thread()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Raise the first signal, unless one came just before."""

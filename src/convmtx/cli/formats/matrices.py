@@ -23,7 +23,7 @@ from convmtx.cli.formats.npy import check_member, map_npy, members_of, read_npz
 from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
 from convmtx.extras import needed
-from convmtx.files import check_target, replace_file, temporary_path
+from convmtx.files import announce_complete, check_target, replace_file, temporary_path
 from convmtx.typing import AnyArray
 
 #: Suffixes of files that are read, and of those that are written: a .zarr folder is only written.
@@ -255,6 +255,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
     temporary = temporary_path(target)
     try:
         yield temporary
+        announce_complete()
         temporary.rename(target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
