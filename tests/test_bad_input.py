@@ -195,7 +195,7 @@ NAN = np.where(np.arange(30).reshape(5, 6) == 7, np.nan, 1.0)
 WRONG_SOLVES = [
     ("op no map", lambda: cm.solve(K2, B), TypeError, "solve: op is a ndarray. Wanted a map of convmtx. Make one, as with convmtx.conv"),
     ("op affine", lambda: cm.solve(cm.Affine(CIRCLE, B), B), TypeError, "solve: op is a Affine. Wanted a map of convmtx. Pass A.op, the linear part"),
-    ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel holds inf or nan"),
+    ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel contains inf or nan"),
     ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b holds inf or nan. Wanted finite numbers. Replace them by estimates: entries cannot be left out."),
     ("inf in b", lambda: cm.factorize(CIRCLE).solve(B * np.inf), ValueError, "solve: b holds inf or nan"),
     ("b of another shape", lambda: cm.solve(CIRCLE, np.ones((6, 5))), ValueError, "solve: b has shape (6, 5). Wanted (*batch, 5, 6). Batch axes come first"),
