@@ -348,7 +348,7 @@ class Doubled(Wrapper, LinearMap):
             got, wanted = f"a {name} takes {x.dtype} to {y.dtype}", "Wanted np.result_type(op.dtype, x)"
             raise ArgumentTypeError(got, wanted, f"Mend {name}._apply and its transpose")
         if np.isfinite(x).all():
-            require_finite(y, f"what a {name} yields")
+            require_finite(y, f"an output of a {name}")
         return y.astype(np.result_type(self.dtype, x), copy=False)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
