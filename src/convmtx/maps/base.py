@@ -52,12 +52,13 @@ class BaseMap(metaclass=_Sealing):
 
     __array_ufunc__ = None
 
-    @door("op")
     def __setattr__(self, name: str, value: object) -> None:
-        if "_sealed" in vars(self):
-            got = f"{type(self).__name__}.{name} = ..."
+        if "_sealed" not in vars(self):
+            object.__setattr__(self, name, value)
+            return
+        got = f"{type(self).__name__}.{name} = ..."
+        with door("op"):
             raise ImmutableError(got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)")
-        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
