@@ -119,7 +119,7 @@ WRONG = [  # id, call, error, what the message must say
     ("padding of 20 digits", lambda: conv(padding=10**20), ValueError, "Wanted a size that 64-bit positions"),
     ("matrix beyond 64 bits", lambda: conv(shape=(2**40, 2**40)), ValueError, "Rows, columns and positions are counted in 64 bits"),
     ("33 axes", lambda: cm.conv(np.ones((1,) * 33), (1,) * 33), ValueError, "input_shape has 33 axes. Wanted at most 24"),
-    ("multiple beyond the type", lambda: conv(K2.astype(np.int8)) * 300, ValueError, "a * op: 300 is no int8"),
+    ("multiple beyond the type", lambda: conv(K2.astype(np.int8)) * 300, ValueError, "a * op: 300 does not fit in int8"),
     ("sums beyond the type", lambda: conv(np.full((2, 3), 100, np.int8), boundary="edge", padding=2).to_dense(), ValueError, "a boundary folds taps onto one position, and their sum 300 is no int8"),
     ("sums of a view", lambda: cm.conv(np.full(3, 100, np.int8), 2, boundary="wrap", padding=2).tensor_view(), ValueError, "their sum 200 is no int8"),
     ("sparse for @", lambda: conv() @ conv().to_sparse(), TypeError, "For a SciPy sparse array use op.to_sparse() @ S"),

@@ -136,7 +136,8 @@ def _least_squares(g: Geometry, x: Array, y: Array) -> Array:
     needed = 3 * (step * bytes_of_row + size * g.groups * taps**2)
     remedy = "Fit fewer taps, or iterate: cm.solve(cm.kernel_operator(x, kernel_shape), y)"
     memory.require_result(f"factorizing windows of {taps} taps", needed, remedy)
-    # With [R; W] = Q R' the R' of all windows so far is updated by each block W of them: R'^H R' = R^H R + W^H W.
+    # The triangle R of the windows so far stands for all of them: R^H R is the sum of W^H W over their blocks W. So
+    # the triangle of [R; W] takes in the next block.
     triangle, right = None, None
     for n in range(x.shape[0]):
         for o in range(0, outs[0], step):

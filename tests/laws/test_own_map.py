@@ -1,5 +1,7 @@
 """A class of a user's own, with the fewest methods, gets NumPy's answers or one clear error from every function."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -229,6 +231,18 @@ def test_large_maps_are_taken_apart_by_iterations():
     gram = matrix.T @ matrix
     assert (np.linalg.norm(matrix, 1) * np.linalg.norm(matrix, np.inf)) ** 0.5 >= result.lower
     np.linalg.cholesky(result.upper**2 * (1 + 1e-12) * np.eye(3000) - gram)  # no singular value above the upper end
+
+
+def test_bounds_hold_what_cancels():
+    """Rounding is relative to the magnitudes of the factors, not to the entry of the product."""
+    x, y = 1 / 3, 1 / 7
+    first, second = np.zeros((6, 6)), np.zeros((6, 6))
+    first[0, :2] = x, y
+    second[:2, 0] = y, -x * (1 + 2.0**-50)
+    exact = abs(sum(Fraction(a) * Fraction(b) for a, b in zip(first[0], second[:, 0], strict=True)))
+    for op in (Own(first) @ Own(second), (Own(first) @ Own(second)).T):
+        result = cm.norm(op)
+        assert Fraction(float(result.lower)) <= exact <= Fraction(float(result.upper))
 
 
 @pytest.mark.parametrize("name", ["norm_bound", "singular_value_bounds", "sup_norm", "clip", "project", "symbol"])

@@ -21,7 +21,7 @@ from convmtx.maps.base import BaseMap
 from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray
 
-if TYPE_CHECKING:  # of which this is the base class; only types name it
+if TYPE_CHECKING:  # this is its base class: only types name it here
     from convmtx.maps.linear_map import LinearMap
 
 
@@ -136,6 +136,7 @@ class Algebra(BaseMap):
         return difference
 
     def _require_same_shapes(self, other: Algebra) -> None:
+        """Refuse a map between other shapes, or of another library."""
         self._require_together(other)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"

@@ -118,7 +118,7 @@ class BaseMap(metaclass=_Sealing):
 
     @abstractmethod
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        """Return the transpose, without conjugation, of ``y`` (B, *out_shape), of shape (B, *in_shape)."""
+        """Return the transpose of arrays (B, *out_shape), without conjugation, of shape (B, *in_shape)."""
 
     @door("op(x)")
     def __call__(self, x: ArrayLike) -> AnyArray:
@@ -332,7 +332,7 @@ class BaseMap(metaclass=_Sealing):
 
 
 class Wrapper(BaseMap):
-    """Map made of another one, between the same shapes."""
+    """Base of maps that are made of one other map, between the same shapes."""
 
     def __init__(self, op: Any) -> None:
         self.op = op
@@ -362,12 +362,12 @@ class Wrapper(BaseMap):
 
 
 class Combination(BaseMap):
-    """Map made of several others."""
+    """Base of sums and products, which are made of other maps."""
 
     @property
     @abstractmethod
     def _parts(self) -> tuple[Any, ...]:
-        """The maps that it is made of."""
+        """Terms or factors."""
 
     @cached_property
     def _takes_every_library(self) -> bool:
