@@ -119,7 +119,7 @@ WRONG = [  # id, call, error, what the message must say
     ("padding of 20 digits", lambda: conv(padding=10**20), ValueError, "Wanted a size that 64-bit positions"),
     ("matrix beyond 64 bits", lambda: conv(shape=(2**40, 2**40)), ValueError, "Rows, columns and positions are counted in 64 bits"),
     ("33 axes", lambda: cm.conv(np.ones((1,) * 33), (1,) * 33), ValueError, "input_shape has 33 axes. Wanted at most 24"),
-    ("multiple beyond the type", lambda: conv(K2.astype(np.int8)) * 300, ValueError, "a * op: 300 is no int8"),
+    ("multiple beyond the type", lambda: conv(K2.astype(np.int8)) * 300, ValueError, "a * op: 300 does not fit in int8"),
     ("sums beyond the type", lambda: conv(np.full((2, 3), 100, np.int8), boundary="edge", padding=2).to_dense(), ValueError, "a boundary folds taps onto one position, and their sum 300 is no int8"),
     ("sums of a view", lambda: cm.conv(np.full(3, 100, np.int8), 2, boundary="wrap", padding=2).tensor_view(), ValueError, "their sum 200 is no int8"),
     ("sparse for @", lambda: conv() @ conv().to_sparse(), TypeError, "For a SciPy sparse array use op.to_sparse() @ S"),
@@ -195,7 +195,7 @@ NAN = np.where(np.arange(30).reshape(5, 6) == 7, np.nan, 1.0)
 WRONG_SOLVES = [
     ("op no map", lambda: cm.solve(K2, B), TypeError, "solve: op is a ndarray. Wanted a map of convmtx. Make one, as with convmtx.conv"),
     ("op affine", lambda: cm.solve(cm.Affine(CIRCLE, B), B), TypeError, "solve: op is a Affine. Wanted a map of convmtx. Pass A.op, the linear part"),
-    ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel holds inf or nan"),
+    ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel contains inf or nan"),
     ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b holds inf or nan. Wanted finite numbers. Replace them by estimates: entries cannot be left out."),
     ("inf in b", lambda: cm.factorize(CIRCLE).solve(B * np.inf), ValueError, "solve: b holds inf or nan"),
     ("b of another shape", lambda: cm.solve(CIRCLE, np.ones((6, 5))), ValueError, "solve: b has shape (6, 5). Wanted (*batch, 5, 6). Batch axes come first"),

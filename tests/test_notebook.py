@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx import notebook
 from convmtx.geometry import pattern
+from convmtx.maps import notebook
 
 HUGE = {
     "zero": lambda: cm.conv(np.ones((3, 3, 2, 4)), (2**28, 2**28, 2), padding="same"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from convmtx.construct import conv as conv
 from convmtx.construct import conv_transpose as conv_transpose
 from convmtx.construct import convmtx as convmtx
+from convmtx.construct import kernel_operator as kernel_operator
 from convmtx.errors import ArgumentError as ArgumentError
 from convmtx.errors import ArgumentTypeError as ArgumentTypeError
 from convmtx.errors import ConvmtxError as ConvmtxError
@@ -17,18 +18,18 @@ from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
+from convmtx.fitting import fit_kernel as fit_kernel
+from convmtx.interop import exports as _exports  # noqa: F401 - fills the registry of to_torch and to_onnx
 from convmtx.interop.keras import from_keras as from_keras
 from convmtx.interop.lax import from_lax as from_lax
 from convmtx.interop.onnx import from_onnx as from_onnx
 from convmtx.interop.pylops import to_pylops as to_pylops
 from convmtx.interop.torch import from_torch as from_torch
+from convmtx.maps.affine import Affine as Affine
 from convmtx.maps.convolution import ConvOperator as ConvOperator
-from convmtx.maps.elementary import Affine as Affine
 from convmtx.maps.elementary import permutation as permutation
 from convmtx.maps.explanation import Explanation as Explanation
 from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
-from convmtx.maps.kernel_operator import fit_kernel as fit_kernel
-from convmtx.maps.kernel_operator import kernel_operator as kernel_operator
 from convmtx.maps.linear_map import LinearMap as LinearMap
 
 if TYPE_CHECKING:  # imported when first asked for, which saves a third of the time that importing convmtx takes

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from convmtx._xp import frozen, numeric
-from convmtx.errors import door
+from convmtx.errors import ArgumentError, door
 from convmtx.geometry import resolve
+from convmtx.maps.base import check_order
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import check_order
+from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.typing import (
     AnyArray,
+    Array,
     ArrayLike,
     BoundaryLike,
     Channels,
@@ -186,6 +188,75 @@ def conv_transpose(
         output_padding=output_padding, output_shape=output_shape, groups=groups, flip=flip, channels=channels,
     )  # fmt: skip
     return ConvOperator(geometry, frozen(array), name)
+
+
+@door("kernel_operator")
+def kernel_operator(
+    x: ArrayLike,
+    kernel_shape: PerAxis,
+    *,
+    input_shape: PerAxis | None = None,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: PaddingLike = "valid",
+    boundary: BoundaryLike = "zero",
+    groups: int = 1,
+    flip: bool = False,
+    channels: Channels | None = None,
+    input_dilation: PerAxis = 1,
+    engine: EngineName = "auto",
+) -> KernelOperator:
+    """Return the convolution with a fixed input as a linear map of the kernel: im2col under any boundary.
+
+    Law: ``kernel_operator(x, K.shape, ...)(K) == conv(K, x.shape, ...)(x)`` with the same options.
+
+    Parameters
+    ----------
+    x : array_like
+        The input, of any array library; copied.
+    kernel_shape : tuple of int
+        Shape of the kernels, written as for `conv`.
+    input_shape : tuple of int, optional
+        Shape of one input if ``x`` has batch axes before it. By default ``x`` is one input.
+    stride, dilation, padding, boundary, groups, flip, channels, input_dilation, engine
+        As for `conv`.
+
+    Returns
+    -------
+    KernelOperator
+        From arrays of ``kernel_shape`` to arrays of ``(*batch, *out_shape)``, with all forms. Its adjoint ``.H``
+        needs none of them: it convolves ``x`` with its argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `conv`.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.kernel_operator([1, 2, 3, 4], 2).to_dense()
+    array([[1, 2],
+           [2, 3],
+           [3, 4]])
+    """
+    array = numeric("x", x)
+    sizes = tuple(array.shape) if input_shape is None else resolve.shape("input_shape", input_shape)
+    geometry = resolve.conv(
+        resolve.shape("kernel_shape", kernel_shape), sizes, stride=stride, dilation=dilation, padding=padding,
+        boundary=boundary, groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
+    )  # fmt: skip
+    batch = _batch(array, geometry.in_shape)
+    return KernelOperator(geometry, frozen(array, "input"), batch, resolve.engine(engine))
+
+
+def _batch(x: Array, shape: Shape) -> Shape:
+    """Return the batch axes of an array whose last axes are to be ``shape``."""
+    count = x.ndim - len(shape)
+    if count < 0 or tuple(x.shape[count:]) != shape:
+        got = f"x has shape {tuple(x.shape)}"
+        raise ArgumentError(got, f"Wanted (*batch, {', '.join(map(str, shape))})", "Check input_shape")
+    return tuple(x.shape[:count])
 
 
 @door("convmtx")

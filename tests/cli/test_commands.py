@@ -305,7 +305,7 @@ def test_memory_that_is_refused_is_told_with_what_to_do(here, refusal, monkeypat
 def test_all_else_is_told_of_a_map_whose_norm_is_not_known(here, said, facts):
     np.save("nan.npy", np.array([[np.nan, 1.0]]))
     np.save("box.npy", np.ones(9) / 9)
-    assert "2-norm: not known (norm_bound: the kernel holds inf or nan." in said("info", "nan.npy", "--input", "3,3")
+    assert "2-norm: not known (norm_bound: the kernel contains inf or nan." in said("info", "nan.npy", "--input", "3,3")
     found = facts("info", "box.npy", "--input", "1000000000")
     assert found["norm"] is None
     assert found["nnz"] == 9 * (10**9 - 8)

@@ -16,7 +16,8 @@ from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
-from convmtx.maps.elementary import Affine, permutation
+from convmtx.maps.affine import Affine
+from convmtx.maps.elementary import permutation
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, PerAxis, Shape
 

@@ -11,7 +11,8 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import resolve
 from convmtx.interop import layers
-from convmtx.maps.elementary import Affine, Rearranged
+from convmtx.maps.affine import Affine
+from convmtx.maps.elementary import Rearranged
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import ArrayLike, PerAxis, Shape
 

@@ -13,7 +13,8 @@ from convmtx._xp import as_like, itemsize, namespace, reshaped, zeros_beside
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
-from convmtx.maps.elementary import Affine, AlongAxis, Rearranged
+from convmtx.maps.affine import Affine
+from convmtx.maps.elementary import AlongAxis, Rearranged
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import Array, IntArray, Shape
 
@@ -29,7 +30,7 @@ def affine(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
     The offset is a view of these numbers wherever its library has such, and takes no memory of its own.
     """
     if bias is None:
-        bias, shape = zeros_beside(op._of, (), op.dtype), [1] * len(op.out_shape)
+        bias, shape = zeros_beside(op._reference_array, (), op.dtype), [1] * len(op.out_shape)
     else:
         if tuple(bias.shape) != (op.out_shape[axis],):
             got, wanted = f"it has shape {tuple(bias.shape)}", f"Wanted ({op.out_shape[axis]},), one for each channel"

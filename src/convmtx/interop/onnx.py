@@ -12,7 +12,7 @@ from convmtx.extras import needed
 from convmtx.interop.onnx_files import checked
 from convmtx.interop.onnx_graph import Graph
 from convmtx.interop.onnx_nodes import CONVERTERS, Node
-from convmtx.maps.elementary import Affine
+from convmtx.maps.affine import Affine
 
 #: Characters of a reason, which may repeat what the file contains.
 _LONGEST_REASON = 500

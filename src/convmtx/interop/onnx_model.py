@@ -10,10 +10,9 @@ from convmtx._xp import as_numpy
 from convmtx.errors import UnsupportedError
 from convmtx.extras import needed
 from convmtx.geometry import Axis, Geometry, Layout
-from convmtx.maps.composites import Product
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import Rearranged
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.taps import swapped, taps_of
 
 _OPSET, _IR = 21, 10  # Pad has wrap since 19; both are two years old

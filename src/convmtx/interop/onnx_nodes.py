@@ -15,7 +15,7 @@ from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
 from convmtx.interop.onnx_files import short
 from convmtx.interop.onnx_graph import Graph
-from convmtx.maps.elementary import Affine
+from convmtx.maps.affine import Affine
 from convmtx.typing import AnyArray, Shape
 
 _AUTO_PAD: Any = {"VALID": "valid", "SAME_UPPER": "same", "SAME_LOWER": "same_lower"}

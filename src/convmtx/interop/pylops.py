@@ -36,8 +36,8 @@ def to_pylops(op: LinearMap) -> Any:
     if not isinstance(op, LinearMap):
         got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv makes, and of an affine map its .op"
         raise ArgumentTypeError(got, "Wanted a map of convmtx", remedy)
-    if not is_numpy(op._of):
-        got = f"a map of {library(op._of)}"
+    if not is_numpy(op._reference_array):
+        got = f"a map of {library(op._reference_array)}"
         raise ArgumentTypeError(got, "Wanted one of NumPy's numbers", "Make it with NumPy's kernel")
     pylops = needed("pylops", "pylops")
 

@@ -14,8 +14,9 @@ from convmtx.extras import needed
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
+from convmtx.maps.affine import Affine
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import Affine
+from convmtx.maps.elementary import by_matrix
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, PerAxis, Shape
 
@@ -112,8 +113,8 @@ _REMOVERS = {
 
 
 def module_of(op: LinearMap) -> Any:
-    """A map as a `torch.nn.Module`; of a convolution the kernel is its parameter, other maps have none."""
-    return _module_class()(op)
+    """Return a map as a `torch.nn.Module`; the kernel of a convolution is its parameter, other maps have none."""
+    return _module_class()(op if op._takes_every_library else by_matrix(op))
 
 
 def _tensor(torch: Any, array: AnyArray) -> Any:

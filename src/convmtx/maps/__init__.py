@@ -1,1 +1,1 @@
-"""The nouns: linear maps between arrays, and everything that is one."""
+"""Linear maps: the base of all of them, their algebra, and each kind in a file of its own."""

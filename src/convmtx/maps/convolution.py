@@ -1,19 +1,22 @@
-"""The one public noun: a convolution as a linear map."""
+"""Convolutions as linear maps: the class of what `conv` and `conv_transpose` return."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, reshaped, together
+from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, together
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.geometry.resolve import flag
-from convmtx.maps.linear_map import LinearMap, check_format_name, check_order
+from convmtx.maps.base import check_format_name, check_order
+from convmtx.maps.double import double
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowNumbers, RowsLike, Shape, SparseFormat
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
 class ConvOperator(LinearMap):
     """A convolution as a linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
 
-    Made by `convmtx.conv` and `convmtx.conv_transpose`. Immutable, hashable by identity, picklable, safe to
-    share between threads, and cheap: no array of the size of the matrix exists until a form is asked for.
+    `convmtx.conv` and `convmtx.conv_transpose` return it. It is immutable, hashable by identity, picklable, safe to
+    share between threads, and cheap: no array of the size of the matrix exists until you request a form.
 
     Law: ``op.to_dense() @ x.ravel() == op(x).ravel()``, and every form holds the same entries exactly:
-    kernel values, or sums of them where a boundary folds several taps onto one position.
+    kernel values, or sums of them if a boundary folds several taps onto one position.
 
     Examples
     --------
@@ -47,27 +50,26 @@ class ConvOperator(LinearMap):
            [0, 0, 1, 2, 3]])
     """
 
-    def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
-        vars(self).update(_geometry=geometry, _kernel=kernel, _asked=engine)
+    _takes_every_library = True
 
-    _geometry: Geometry
-    _kernel: AnyArray
-    _asked: EngineName
+    def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
+        self._geometry, self._kernel, self._requested_engine = geometry, kernel, engine
 
     def __repr__(self) -> str:
-        kernel = f"kernel {tuple(self._kernel.shape)}, {self.dtype}"
-        return f"ConvOperator {self.in_shape} -> {self.out_shape}, {kernel}"
+        shapes = f"{self.in_shape} -> {self.out_shape}, kernel {tuple(self._kernel.shape)}"
+        return f"ConvOperator {shapes}, {self.dtype}"
 
     def _repr_html_(self) -> str:
-        """What notebooks show: sizes and a small picture of the matrix, of a map of any size at once."""
-        from convmtx.maps.notebook import html
+        """Return a table of sizes for notebooks, with a small picture of the matrix; quick for a map of any size."""
+        from convmtx.maps import notebook  # imported by notebooks alone
 
-        return html(self._geometry, self.dtype, self._asked if is_numpy(self._kernel) else library(self._kernel))
+        engine = self._requested_engine if is_numpy(self._kernel) else library(self._kernel)
+        return notebook.html(self._geometry, self.dtype, engine)
 
     def _coarse_pattern(self) -> Pattern | None:
-        from convmtx.maps.notebook import counted
+        from convmtx.maps import notebook
 
-        return counted(self._geometry)
+        return notebook.coarse_pattern(self._geometry)
 
     @cached_property
     def in_shape(self) -> Shape:
@@ -85,12 +87,12 @@ class ConvOperator(LinearMap):
         return self._kernel.dtype
 
     @property
-    def _of(self) -> Array:
+    def _reference_array(self) -> Array:
         return self._kernel
 
     @property
     def kernel(self) -> AnyArray:
-        """The kernel as it was given, read-only."""
+        """The kernel array that the map was made of, read-only."""
         return self._kernel
 
     @property
@@ -100,18 +102,18 @@ class ConvOperator(LinearMap):
 
     @cached_property
     def nnz(self) -> int:
-        """Stored entries of the sparse matrix, zeros of the kernel included; from the geometry, nothing is built."""
+        """Number of stored entries of the sparse matrix, zeros of the kernel included, from the geometry alone."""
         return self._geometry.nnz
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_asked")}
+        return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_requested_engine", "_sealed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if is_numpy(self._kernel):
             self._kernel.setflags(write=False)
 
-    # Applying
+    # Application
 
     @cached_property
     def _taps(self) -> AnyArray:
@@ -127,10 +129,10 @@ class ConvOperator(LinearMap):
         if not (is_numpy(x) and is_numpy(self._kernel)):
             from convmtx.engines import arrays
 
-            return arrays.apply(self._geometry, self._kernel, x, self._asked)
+            return arrays.apply(self._geometry, self._kernel, x, self._requested_engine)
         from convmtx.engines.select import select
 
-        choice = select(self._asked, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
+        choice = select(self._requested_engine, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
         return self._plan.forward(x, choice.correlate)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
@@ -139,22 +141,22 @@ class ConvOperator(LinearMap):
         if not (is_numpy(y) and is_numpy(self._kernel)):
             from convmtx.engines import arrays
 
-            return arrays.apply_transposed(self._geometry, self._kernel, y, self._asked)
+            return arrays.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
         from convmtx.engines.select import select
 
-        choice = select(self._asked, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
+        choice = select(self._requested_engine, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
         return self._plan.transposed(y, choice.correlate)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
         geometry = self._geometry.T
-        return None if geometry is None else ConvOperator(geometry, self._kernel, self._asked)
+        return None if geometry is None else ConvOperator(geometry, self._kernel, self._requested_engine)
 
     # Related maps
 
     @door("with_kernel")
     def with_kernel(self, kernel: ArrayLike) -> ConvOperator:
-        """The same geometry with another kernel of the same shape.
+        """Return the map of the same geometry with another kernel of the same shape.
 
         Parameters
         ----------
@@ -164,32 +166,42 @@ class ConvOperator(LinearMap):
         Raises
         ------
         ValueError
-            Where the shape differs.
+            If the shape differs.
         TypeError
-            Where it is no numeric NumPy array.
+            If it is not a numeric array.
         """
         array = numeric("kernel", kernel)
         if tuple(array.shape) != tuple(self._kernel.shape):
             wanted = f"Wanted {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
             got = f"kernel has shape {tuple(array.shape)}"
             raise ArgumentError(got, wanted, "Make a new operator with convmtx.conv")
-        return ConvOperator(self._geometry, frozen(array), self._asked)
+        return ConvOperator(self._geometry, frozen(array), self._requested_engine)
 
     @property
     def T(self) -> LinearMap:
-        """The transpose; a ConvOperator with the same kernel array where it is a convolution.
+        """The transpose; a ConvOperator with the same kernel array if it is a convolution.
 
-        That is so wherever nothing but zeros is read outside (stride and input dilation trade places and the
-        kernel is reversed), and on a circle with stride 1.
+        It is one if only zeros are read outside the input (stride and input dilation trade places and the kernel is
+        reversed), and on a circle with stride 1.
         """
         return super().T if self._transposed is None else self._transposed
 
     def conj(self) -> ConvOperator:
-        """The map whose kernel is conjugated."""
+        """Return the map whose kernel is conjugated."""
         return self._with(conjugate(self._kernel)) if is_complex(self.dtype) else self
 
+    def _in_double(self) -> ConvOperator:
+        return self.with_kernel(double(self._kernel))
+
+    def _magnitudes(self) -> ConvOperator:
+        return self.with_kernel(np.abs(self._kernel))
+
+    def _count_roundings(self) -> float:
+        taps_of_a_row = prod(self._kernel.shape) // self._geometry.out_channels
+        return 1 + taps_of_a_row
+
     def _with(self, kernel: AnyArray) -> ConvOperator:
-        return ConvOperator(self._geometry, frozen(kernel), self._asked)
+        return ConvOperator(self._geometry, frozen(kernel), self._requested_engine)
 
     @door("a * op")
     def __mul__(self, scalar: Any) -> ConvOperator:
@@ -213,14 +225,14 @@ class ConvOperator(LinearMap):
     @door("op1 + op2")
     def __add__(self, other: Any) -> LinearMap:
         if isinstance(other, ConvOperator):
-            self._same_shapes(other)
+            self._require_same_shapes(other)
             if other._geometry == self._geometry:
                 first, second = together(self._kernel, other._kernel)
                 return self._with(first + second)
             joined = sum_geometry(self._geometry, other._geometry)
             if joined is not None:
                 parts = [(self._geometry, self._taps), (other._geometry, other._taps)]
-                return ConvOperator(joined, frozen(kernel_of(joined, sum_taps(joined, parts))), self._asked)
+                return ConvOperator(joined, frozen(kernel_of(joined, sum_taps(joined, parts))), self._requested_engine)
         return super().__add__(other)
 
     def _compose(self, other: LinearMap) -> LinearMap:
@@ -231,47 +243,23 @@ class ConvOperator(LinearMap):
         if joined is None:
             return general
         taps = product_taps(joined, (self._geometry, self._taps), (other._geometry, other._taps))
-        return ConvOperator(joined, frozen(kernel_of(joined, taps)), self._asked)
+        return ConvOperator(joined, frozen(kernel_of(joined, taps)), self._requested_engine)
 
     # Forms
 
-    @door("to_tensor")
-    def to_tensor(self) -> AnyArray:
-        """The tensor W of shape ``out_shape + in_shape``, with ``np.tensordot(W, x, x.ndim) == op(x)``.
-
-        Returns
-        -------
-        ndarray
-            A new array of the kernel's dtype. Entries that are no taps are untouched zeros.
-
-        Raises
-        ------
-        MemoryError
-            Where it would not fit; nothing is allocated and the message names the forms that fit.
-
-        Examples
-        --------
-        >>> import convmtx as cm
-        >>> cm.conv([[1, 2], [3, 4]], (3, 3)).to_tensor()[1, 0]
-        array([[0, 0, 0],
-               [1, 2, 0],
-               [3, 4, 0]])
-        """
-        return reshaped(forms.dense_matrix(self._geometry, self._kernel, "C"), self.out_shape + self.in_shape)
-
     @door("tensor_view")
     def tensor_view(self) -> AnyArray:
-        """The same tensor as a read-only strided view: O(kernel + input) memory for each channel pair.
+        """Return the tensor of `to_tensor` as a read-only strided view: O(kernel + input) memory a channel pair.
 
-        Entry (o, i) depends on the difference of positions only, so all of them lie in one array, the kernel
-        among zeros.
+        Entry (o, i) depends on the difference of positions alone, so one array holds all of them: the kernel among
+        zeros.
 
         Raises
         ------
         NotToeplitzError
-            Where a boundary other than zero or wrap is read, for which no such view exists. A ValueError.
+            If a boundary other than zero or wrap is read, for which there is no such view. A ValueError.
         MemoryError
-            Where the array behind the view would not fit.
+            If the array behind the view does not fit in memory.
 
         Examples
         --------
@@ -286,12 +274,12 @@ class ConvOperator(LinearMap):
 
     @door("to_dense")
     def to_dense(self, order: Order = "C") -> AnyArray:
-        """The matrix (M, N), with ``D @ x.ravel(order) == op(x).ravel(order)``.
+        """Return the matrix (M, N): ``D @ x.ravel(order) == op(x).ravel(order)``.
 
         Parameters
         ----------
         order : {"C", "F"}
-            How input and output are flattened: row-major, or column-major as in MATLAB.
+            Order in which inputs and outputs are flattened: row-major, or column-major as in MATLAB.
 
         Returns
         -------
@@ -301,9 +289,9 @@ class ConvOperator(LinearMap):
         Raises
         ------
         MemoryError
-            Where it would not fit; nothing is allocated and the message names the forms that fit.
+            If it does not fit in memory. Nothing is allocated, and the message names the forms that fit.
         ValueError
-            Where ``order`` is neither.
+            If ``order`` is invalid.
 
         Examples
         --------
@@ -319,34 +307,34 @@ class ConvOperator(LinearMap):
     def to_sparse(
         self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
     ) -> scipy.sparse.sparray:
-        """The matrix, or some of its rows, as a sparse array of the kernel's library, built in closed form.
+        """Return the matrix, or some of its rows, as a sparse array of the kernel's library, built in closed form.
 
-        Of a NumPy kernel it is SciPy's. PyTorch has csr, csc and coo, and warns by itself, once, that the first two are
-        in beta; of JAX both csr and coo give its BCOO.
+        A NumPy kernel gives SciPy's arrays. PyTorch has csr, csc and coo, and warns once that the first two are in
+        beta. JAX has its BCOO for both csr and coo.
 
         Parameters
         ----------
         format : {"csr", "csc", "coo", "bsr", "dia"}
-            Format of the result. Blocks of bsr are the channel matrices where channels come last, and, of
-            some rows, where these are whole blocks; else single entries.
+            Format of the result. The blocks of bsr are the channel matrices if channels come last and the rows
+            requested are whole blocks. Otherwise they are single entries.
         order : {"C", "F"}
-            How input and output are flattened.
+            Order in which inputs and outputs are flattened.
         rows : slice, array of int or mask, optional
-            Output rows wanted, in this order; no other row is built.
+            Output rows to build, in this order; no other row is built.
 
         Returns
         -------
         scipy.sparse.sparray
-            Sorted, without duplicates; zeros in the kernel stay stored, so the pattern depends on the geometry
-            only. Indices are int32 where they fit, else int64.
+            Sorted, without duplicates. Zeros in the kernel stay stored, so the pattern depends on the geometry
+            alone. Indices are int32 if they fit, otherwise int64.
 
         Raises
         ------
         MemoryError
-            Where it would not fit; nothing is allocated and the message names the forms that fit.
+            If it does not fit in memory. Nothing is allocated, and the message names the forms that fit.
         ValueError, TypeError, IndexError
-            Where an argument is none of those, a row does not exist, or the library has no such array: PyTorch has
-            none in csr or csc that is complex and differentiated, and none at all under ``torch.func.vmap``.
+            If an argument is invalid, a row does not exist, or the library has no such array: PyTorch has none in
+            csr or csc that is complex and differentiated, and none at all under ``torch.func.vmap``.
 
         Examples
         --------
@@ -376,19 +364,19 @@ class ConvOperator(LinearMap):
 
     @door("explain")
     def explain(self, measure: bool = False) -> Explanation:
-        """What is applied and why: geometry, sizes of every form, the engine and its reason.
+        """Return the geometry, the size of every form, and the engine that applies the map with its reason.
 
         Parameters
         ----------
         measure : bool
-            Also time each engine on one random input: the median of three calls after a first one.
+            Also time every engine on one random input: the median of three calls after a first one.
 
         Returns
         -------
         Explanation
-            Plain data, a table when printed. ``engines`` predicts for one input of the kernel's type: flops of real
-            numbers (2.5 N log2 N for a real transform), bytes copied on the way, and seconds, from rates that were
-            measured once on one machine.
+            Plain data that prints as a table. ``engines`` holds predictions for one input of the kernel's type: flops
+            of real numbers (2.5 N log2 N for a real transform), bytes copied on the way, and seconds, from rates that
+            were measured once on one machine.
 
         Examples
         --------
@@ -398,13 +386,14 @@ class ConvOperator(LinearMap):
         ((998, 1000), 2994, 7984000)
         """
         from convmtx.engines.select import select
-        from convmtx.maps.explanation import explained
+        from convmtx.maps.explanation import explain
 
         flag("measure", measure)
         if not is_numpy(self._kernel):
             name = library(self._kernel)
             reason = f"arrays of {name} are applied by {name} itself"
-            return explained(self._geometry, self.dtype, name, reason, {}, None)
-        choice = select(self._asked, self._plan, self.dtype, 1)
-        plan = self._plan if measure else None
-        return explained(self._geometry, self.dtype, choice.name, choice.reason, choice.works, plan)
+            return explain(self._geometry, self.dtype, name, reason, {}, None)
+        choice = select(self._requested_engine, self._plan, self.dtype, 1)
+        return explain(
+            self._geometry, self.dtype, choice.name, choice.reason, choice.works, self._plan if measure else None
+        )

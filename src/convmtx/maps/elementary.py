@@ -1,4 +1,4 @@
-"""Linear maps that are no convolutions and stand between them: axes in another order, and a matrix along one axis."""
+"""Linear maps between convolutions: axes in another order, a matrix along one axis, and a map beside an offset."""
 
 from __future__ import annotations
 
@@ -9,41 +9,48 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, numeric, promoted, reshaped, together
+from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, promoted, reshaped, together
 from convmtx._xp.sparse import Coordinates
-from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
+from convmtx.errors import ArgumentError, door, shown
 from convmtx.forms import row_array
 from convmtx.geometry import resolve
-from convmtx.maps.composites import Product
-from convmtx.maps.linear_map import LinearMap
-from convmtx.typing import Array, ArrayLike, Order, PerAxis, RowNumbers, Shape
+from convmtx.maps.double import double
+from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.typing import Array, Order, PerAxis, RowNumbers, Shape
 
 
 class Rearranged(LinearMap):
-    """The same numbers, their axes in another order and then in another shape. Exact, sparse, and its T the inverse.
+    """Map that puts the axes in another order and then reshapes. It is exact, and its transpose is its inverse.
 
-    An output has the type of the input; the matrix is of the type and library of ``like``, small integers of NumPy's
-    where none is given.
+    An output has the type of the input. The matrix has the type and library of ``like``, by default int8 of NumPy.
     """
+
+    _takes_every_library = True
 
     def __init__(
         self, in_shape: Shape, axes: Sequence[int], out_shape: Shape | None = None, like: Array | None = None
     ) -> None:
-        between = tuple(in_shape[a] for a in axes)
-        vars(self).update(
-            in_shape=in_shape, axes=tuple(axes), between=between, out_shape=between if out_shape is None else out_shape,
-            _of=np.empty(0, np.int8) if like is None else like,
-        )  # fmt: skip
+        #: Shape after the axes are in the new order, before it is changed to ``out_shape``.
+        self.between = tuple(in_shape[a] for a in axes)
+        self.axes = tuple(axes)
+        self._in_shape, self._out_shape = in_shape, self.between if out_shape is None else out_shape
+        self._like = np.empty(0, np.int8) if like is None else like
 
-    in_shape: Shape = ()
-    axes: Shape
-    between: Shape
-    out_shape: Shape = ()
-    _of: Array = None
+    @property
+    def _reference_array(self) -> Array:
+        return self._like
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self._out_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._of.dtype
+        return self._like.dtype
 
     def _apply(self, x: Array) -> Array:
         return reshaped(moved(x, 0, *(1 + a for a in self.axes)), (x.shape[0], *self.out_shape))
@@ -62,40 +69,51 @@ class Rearranged(LinearMap):
         columns = np.ravel_multi_index(inputs, self.in_shape, order=order)
         arrays = (np.ones(outputs.size, np.int8), columns, np.arange(outputs.size + 1))
         matrix = csr_array(arrays, shape=(outputs.size, self.shape[1]))
-        if is_numpy(self._of):
+        if is_numpy(self._like):
             return matrix.astype(self.dtype)
-        found = Coordinates.of(matrix, self._of)
-        found.data = cast(found.data, self.dtype)
-        return found
+        coordinates = Coordinates.of(matrix, self._like)
+        coordinates.data = cast(coordinates.data, self.dtype)
+        return coordinates
 
     def conj(self) -> Rearranged:
         return self
 
+    def _in_double(self) -> Rearranged:
+        return Rearranged(self.in_shape, self.axes, self.out_shape)
+
+    def _magnitudes(self) -> Rearranged:
+        return self
+
+    def _count_roundings(self) -> float:
+        return 1
+
     @property
     def T(self) -> LinearMap:
-        back = Rearranged(self.between, [self.axes.index(a) for a in range(len(self.axes))], like=self._of)
+        back = Rearranged(self.between, [self.axes.index(a) for a in range(len(self.axes))], like=self._like)
         if self.out_shape == self.between:
             return back
-        return Product(back, Rearranged(self.out_shape, range(len(self.out_shape)), self.between, like=self._of))
+        return Product(back, Rearranged(self.out_shape, range(len(self.out_shape)), self.between, like=self._like))
 
 
 class AlongAxis(LinearMap):
-    """A matrix (outputs, inputs) applied along one axis, to everything else alike."""
+    """Map that applies one matrix (outputs, inputs) along one axis, at every position of the other axes."""
+
+    _takes_every_library = True
 
     def __init__(self, matrix: Array, in_shape: Shape, axis: int) -> None:
-        vars(self).update(matrix=frozen(matrix), in_shape=in_shape, axis=axis)
-
-    matrix: Array
-    in_shape: Shape = ()
-    axis: int
+        self.matrix, self._in_shape, self.axis = frozen(matrix), in_shape, axis
 
     @property
-    def _of(self) -> Array:
+    def _reference_array(self) -> Array:
         return self.matrix
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
 
     @cached_property
     def out_shape(self) -> Shape:
-        """The input's shape with another size along the axis."""
+        """Shape of the input, with another size along the axis."""
         return (*self.in_shape[: self.axis], int(self.matrix.shape[0]), *self.in_shape[self.axis + 1 :])
 
     @property
@@ -116,11 +134,13 @@ class AlongAxis(LinearMap):
 
         faster = prod(self.in_shape[self.axis + 1 :] if order == "C" else self.in_shape[: self.axis])
         outputs, inputs = self.matrix.shape
-        wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
-        matrix = csr_array(self.matrix)[wanted // faster % outputs]
-        first = wanted // (faster * outputs) * (faster * inputs) + wanted % faster  # column of input 0
-        columns = matrix.indices * np.int64(faster) + np.repeat(first, np.diff(matrix.indptr))
-        return csr_array((matrix.data, columns, matrix.indptr), shape=(wanted.size, self.shape[1]))
+        numbers = np.arange(self.shape[0]) if rows is None else row_array(rows)
+        # Positions run as (slower axes, this axis, faster axes): output o of row r is r // faster % outputs, and its
+        # input i stands ``faster`` columns behind input i - 1.
+        matrix = csr_array(self.matrix)[numbers // faster % outputs]
+        first_columns = numbers // (faster * outputs) * (faster * inputs) + numbers % faster
+        columns = matrix.indices * np.int64(faster) + np.repeat(first_columns, np.diff(matrix.indptr))
+        return csr_array((matrix.data, columns, matrix.indptr), shape=(numbers.size, self.shape[1]))
 
     @property
     def T(self) -> AlongAxis:
@@ -129,9 +149,18 @@ class AlongAxis(LinearMap):
     def conj(self) -> AlongAxis:
         return AlongAxis(conjugate(self.matrix), self.in_shape, self.axis)
 
+    def _in_double(self) -> AlongAxis:
+        return AlongAxis(double(self.matrix, "the matrix"), self.in_shape, self.axis)
+
+    def _magnitudes(self) -> AlongAxis:
+        return AlongAxis(np.abs(self.matrix), self.in_shape, self.axis)
+
+    def _count_roundings(self) -> float:
+        return 1 + int(self.matrix.shape[1])
+
 
 def _times(x: Array, matrix: Array, axis: int) -> Array:
-    """The vectors along an axis times a matrix from the right."""
+    """Return the vectors along an axis times a matrix from the right."""
     matrix, x = together(matrix, x)
     dtype = promoted(matrix.dtype, x.dtype) if is_numpy(x) else namespace(x).result_type(matrix, x)
     others = [a for a in range(x.ndim) if a != axis]
@@ -141,17 +170,18 @@ def _times(x: Array, matrix: Array, axis: int) -> Array:
 
 
 class Augmented(LinearMap):
-    """``[A | b]``: takes an input flattened, with a 1 behind it, to ``A x + b``."""
+    """Map ``[A | b]``, which takes a flattened input with a 1 behind it to ``A x + b``."""
 
     def __init__(self, op: LinearMap, offset: Array) -> None:
-        vars(self).update(op=op, offset=offset)
-
-    op: LinearMap
-    offset: Array
+        self.op, self.offset = op, offset
 
     @property
-    def _of(self) -> Array:
-        return self.op._of if is_numpy(self.offset) else self.offset
+    def _takes_every_library(self) -> bool:
+        return self.op._takes_every_library
+
+    @property
+    def _reference_array(self) -> Array:
+        return self.op._reference_array if is_numpy(self.offset) else self.offset
 
     @property
     def in_shape(self) -> Shape:
@@ -179,16 +209,16 @@ class Augmented(LinearMap):
         return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
 
     def _column(self, order: Order) -> Array:
-        """The offset, flattened."""
+        """Return the offset, flattened."""
         offset = self.offset if order == "C" else moved(self.offset, *reversed(range(self.offset.ndim)))
-        return like(reshaped(offset, (-1,)), self._of)
+        return like(reshaped(offset, (-1,)), self._reference_array)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix, column = self.op._sparse(order, rows), self._column(order)
         if rows is not None:
             column = namespace(column).take(column, like(row_array(rows), column), axis=0)
-        if not is_numpy(self._of):
-            return Coordinates.of(matrix, self._of).beside(column)
+        if not is_numpy(self._reference_array):
+            return Coordinates.of(matrix, self._reference_array).beside(column)
         from scipy.sparse import csr_array, hstack
 
         return hstack([matrix, csr_array(column[:, None])], format="csr")
@@ -196,13 +226,13 @@ class Augmented(LinearMap):
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         if rows is None:
             return super()._sparse_transposed(order, rows)
-        wanted, column = row_array(rows), self._column(order)
-        inside = np.flatnonzero(wanted < self.op.shape[1])
-        above = self.op._sparse_transposed(order, wanted[inside])
-        places = np.full(wanted.size, inside.size)  # of each row, where the offset is last
+        numbers, column = row_array(rows), self._column(order)
+        inside = np.flatnonzero(numbers < self.op.shape[1])  # the other rows are the offset
+        above = self.op._sparse_transposed(order, numbers[inside])
+        places = np.full(numbers.size, inside.size)  # of each row in ``above`` with the offset below it
         places[inside] = np.arange(inside.size)
-        if not is_numpy(self._of):
-            return Coordinates.of(above, self._of).above(column)[places]
+        if not is_numpy(self._reference_array):
+            return Coordinates.of(above, self._reference_array).above(column)[places]
         from scipy.sparse import csr_array, vstack
 
         return vstack([above, csr_array(column[None, :])], format="csr")[places]
@@ -210,90 +240,48 @@ class Augmented(LinearMap):
     def conj(self) -> Augmented:
         return Augmented(self.op.conj(), conjugate(self.offset))
 
+    def _in_double(self) -> Augmented:
+        return Augmented(self.op._in_double(), double(self.offset, "the offset"))
 
-class Affine:
-    """``y = A x + b``: a linear map and what is added to it, as layers of neural networks are.
+    def _magnitudes(self) -> Augmented:
+        return Augmented(self.op._magnitudes(), np.abs(self.offset))
 
-    Attributes
-    ----------
-    op : LinearMap
-        The map A, with all its forms.
-    offset : array
-        b, of shape ``op.out_shape``; zeros where the layer has no bias.
+    def _count_roundings(self) -> float:
+        return self.op._count_roundings()
 
-    Examples
-    --------
-    >>> import convmtx as cm
-    >>> layer = cm.Affine(cm.conv([1, -1], 3), [10, 20])
-    >>> layer([1, 2, 4])
-    array([ 9, 18])
-    >>> layer.augmented().to_dense()
-    array([[ 1, -1,  0, 10],
-           [ 0,  1, -1, 20]])
-    """
 
-    @door("Affine")
-    def __init__(self, op: LinearMap, offset: ArrayLike) -> None:
-        if not isinstance(op, LinearMap):
-            remedy = "Pass A.op, and the offset of both" if isinstance(op, Affine) else "Make one, as with convmtx.conv"
-            raise ArgumentTypeError(f"op is {shown(op)}", "Wanted a linear map of convmtx", remedy)
-        array = numeric("offset", offset)
-        if tuple(array.shape) != op.out_shape:
-            got = f"offset has shape {tuple(array.shape)}"
-            raise ArgumentError(got, f"Wanted {op.out_shape}, the outputs", "Broadcast it first")
-        self.op, self.offset = op, array
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}"
-
-    @property
-    def in_shape(self) -> Shape:
-        """Shape of one input."""
-        return self.op.in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        """Shape of one output."""
-        return self.op.out_shape
-
-    @door("Affine")
-    def __call__(self, x: ArrayLike) -> Array:
-        """``op(x) + offset``, of one input or any batch."""
-        y = self.op(x)
-        y, offset = together(y, self.offset)
-        return y + offset
-
-    @door("affine1 @ affine2")
-    def __matmul__(self, other: Affine) -> Affine:
-        """The other map first, then this one: again one affine map."""
-        if not isinstance(other, Affine):
-            got, remedy = f"the right one is {shown(other)}", "Use cm.Affine(op, 0 * offset) for a linear map, or A(x)"
-            raise ArgumentTypeError(got, "Wanted two affine maps", remedy)
-        return Affine(self.op @ other.op, self(other.offset))
-
-    def augmented(self) -> LinearMap:
-        """``[A | b]`` as a map of ``(N + 1,)`` vectors, the input flattened and a 1: with all forms."""
-        return Augmented(self.op, self.offset)
+def by_matrix(op: LinearMap) -> LinearMap:
+    """Return a map as its dense matrix between reshapes, which takes arrays of every library."""
+    rows, columns = op.shape
+    matrix = op.to_dense()
+    flatten = Rearranged(op.in_shape, range(len(op.in_shape)), (columns,), matrix)
+    unflatten = Rearranged((rows,), (0,), op.out_shape, matrix)
+    return unflatten @ AlongAxis(matrix, (columns,), 0) @ flatten
 
 
 @door("permutation")
 def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
-    """The map that puts an array's axes in another order, as a matrix of zeros and ones.
+    """Return the map that puts an array's axes in another order, as a matrix of zeros and ones.
 
-    With ``P_in`` and ``P_out`` of input and output, ``P_out @ A @ P_in.T`` is the matrix ``A`` of a map between arrays
-    in one order as the matrix between arrays in the other.
+    Let ``A`` be a map between arrays in one order, and ``P_in`` and ``P_out`` the permutations of its inputs and
+    outputs. Then ``P_out @ A @ P_in.T`` is the same map between arrays in the other order.
 
     Parameters
     ----------
     shape : tuple of int
-        Shape of the array, a size for each letter of ``source``; the batch axis ``N`` may be left out of it.
+        Shape of the array, a size for each letter of ``source``. You may leave out the batch axis ``N``.
     source, target : str
         A letter for each axis, such as ``"NCHW"`` and ``"NHWC"``.
+
+    Returns
+    -------
+    LinearMap
+        From arrays of ``shape`` to arrays of the permuted shape.
 
     Raises
     ------
     ValueError
-        Where the letters are not the same, repeat, or do not fit the shape.
+        If the letters are not the same, repeat, or do not fit the shape.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is applied and why, as data and as a table."""
+"""Explanations of a convolution: its geometry, its sizes and its engine, as data and as a table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from convmtx.engines.parts import Plan
     from convmtx.engines.rates import Work
 
-#: Calls that are timed; the median is told.
+#: Number of calls to time. The median of three leaves out one call that another process disturbed.
 REPEAT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What `ConvOperator.explain` tells: plain data (`dataclasses.asdict` of it is JSON), and a table when printed."""
+    """Result of `ConvOperator.explain`: plain data (`dataclasses.asdict` of it is JSON) that prints as a table."""
 
     in_shape: Shape
     out_shape: Shape
@@ -38,15 +38,15 @@ class Explanation:
     channels: str
     flip: bool
     transposed: bool
-    #: For each spatial axis its size, kernel, stride, dilation, pads, input dilation, boundary and outputs.
+    #: Size, kernel, stride, dilation, pads, input dilation, boundary and outputs of each spatial axis.
     axes: tuple[dict[str, Any], ...]
     nnz: int
-    #: Bytes of each form by name; a form that does not exist for this map is not there.
+    #: Bytes of each form by name, without the forms that this map does not have.
     bytes: dict[str, int]
     engine: str
     reason: str
-    #: For each engine that can apply the map to one input of its type: flops, bytes copied on the way, seconds
-    #: predicted, and seconds measured where that was asked for.
+    #: Flops, bytes copied on the way, predicted seconds and, on request, measured seconds of each engine that can apply
+    #: the map to one input of its type.
     engines: dict[str, dict[str, float]]
 
     def __str__(self) -> str:
@@ -62,18 +62,17 @@ class Explanation:
         lines.append(f"nnz {self.nnz} ({density:.3g} of all entries)")
         lines += [f"  {name:<9}{memory.human(size):>9}" for name, size in self.bytes.items()]
         lines.append(f"engine {self.engine}: {self.reason}")
-        for name, each in self.engines.items():
-            times = ", ".join(f"{key} {each[key]:.2g} s" for key in ("predicted", "measured") if key in each)
-            lines.append(
-                f"  {name:<10}{each['flops']:>9.3g} flops, {memory.human(int(each['bytes'])):>9} copied, {times}"
-            )
+        for name, engine in self.engines.items():
+            times = ", ".join(f"{key} {engine[key]:.2g} s" for key in ("predicted", "measured") if key in engine)
+            work = f"{engine['flops']:>9.3g} flops, {memory.human(int(engine['bytes'])):>9} copied"
+            lines.append(f"  {name:<10}{work}, {times}")
         return "\n".join(lines)
 
 
-def explained(
+def explain(
     geometry: Geometry, dtype: Any, engine: str, reason: str, works: Mapping[str, Work], plan: Plan | None
 ) -> Explanation:
-    """The explanation of a map; with a plan each engine is timed on one random input."""
+    """Return the explanation of a map; with a plan, time every engine on one random input."""
     from convmtx.engines import rates  # engines are imported when first needed
     from convmtx.engines.select import ENGINES
 
@@ -92,8 +91,8 @@ def explained(
     if plan is not None:
         memory.require("operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
-        for name, found in engines.items():
-            found["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))
+        for name, facts in engines.items():
+            facts["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))
     return Explanation(
         g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
         g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), engine, reason, engines,
@@ -101,7 +100,7 @@ def explained(
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """The median seconds of some calls after a first one, and what that returned."""
+    """Return the median seconds of some calls after a first one, and the result of the first."""
     result, times = call(), []
     for _ in range(REPEAT):
         start = time.perf_counter()

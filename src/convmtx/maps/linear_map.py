@@ -1,399 +1,400 @@
-"""Linear maps between arrays: what all of them can do."""
+"""Linear maps, and the maps that their algebra makes: multiples, sums, products, transposes and conjugates."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from importlib import import_module
-from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn
+from copy import copy
+from dataclasses import replace
+from functools import cached_property, reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx import memory
-from convmtx._xp import (
-    conjugate,
-    counterpart,
-    identity_like,
-    is_complex,
-    is_numpy,
-    is_unsigned,
-    itemsize,
-    moved,
-    numeric,
-    promoted,
-    require_together,
-    reshaped,
-)
-from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
-from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
-from convmtx.geometry.resolve import one_of
-from convmtx.maps.scalars import divisor, multiplier, own_library
-from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
+from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, moved, together
+from convmtx._xp.sparse import Coordinates, narrowed
+from convmtx.errors import ArgumentTypeError, door
+from convmtx.maps.algebra import Algebra
+from convmtx.maps.base import Combination, Wrapper
+from convmtx.maps.double import double, double_csr, double_type, require_finite
+from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
-    import scipy.sparse
-
     from convmtx.geometry.pattern import Pattern
 
 
-class LinearMap(ABC):
+class LinearMap(Algebra):
     """A linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
 
     As a matrix it acts on flattened arrays: ``op.to_dense() @ x.ravel() == op(x).ravel()``. It has what
-    `scipy.sparse.linalg` asks of an operator (``shape``, ``dtype``, ``matvec``, ``rmatvec``, ``matmat``,
-    ``rmatmat``), and NumPy's operators leave it alone, so that ``x @ op`` and ``2 * op`` come here.
+    `scipy.sparse.linalg` expects of an operator (``shape``, ``dtype``, ``matvec``, ``rmatvec``, ``matmat``,
+    ``rmatmat``). NumPy's operators leave it alone, so that ``x @ op`` and ``2 * op`` come here.
+
+    A class of your own defines ``in_shape``, ``out_shape``, ``dtype``, ``_apply`` for a batch of inputs, and
+    ``_apply_transposed`` for its transpose. Outputs have the type ``np.result_type(op.dtype, x)``.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> class RunningSum(cm.LinearMap):
+    ...     in_shape, out_shape, dtype = (4,), (4,), np.dtype(int)
+    ...     def _apply(self, x):
+    ...         return np.cumsum(x, axis=1, dtype=np.result_type(self.dtype, x))
+    ...     def _apply_transposed(self, y):
+    ...         return self._apply(y[:, ::-1])[:, ::-1]
+    >>> (RunningSum() - cm.conv([1], 4)).to_dense()
+    array([[0, 0, 0, 0],
+           [1, 0, 0, 0],
+           [1, 1, 0, 0],
+           [1, 1, 1, 0]])
+    >>> round(cm.norm(RunningSum()).value, 3)
+    2.879
     """
 
-    __array_ufunc__ = None
+    # Questions that every map answers. A class that knows better overrides them.
 
-    @door("op")
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        got = f"{type(self).__name__}.{name} = ..."
-        raise ImmutableError(got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
-
-    def _repr_html_(self) -> str:
-        """What notebooks show: sizes, parts and, where it costs nothing, a small picture of the matrix."""
-        from convmtx.maps.notebook import html_of_parts
-
-        parts = [line for name, value in vars(self).items() if name[0] != "_" for line in _told(name, value)]
-        return html_of_parts(
-            type(self).__name__, self.in_shape, self.out_shape, self.dtype, parts, self._coarse_pattern()
-        )
-
-    def _coarse_pattern(self) -> Pattern | None:
-        """The pattern of the matrix, where it is known and counted in no time."""
-        return None
-
-    @property
-    @abstractmethod
-    def in_shape(self) -> Shape:
-        """Shape of one input."""
-
-    @property
-    @abstractmethod
-    def out_shape(self) -> Shape:
-        """Shape of one output."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the matrix entries; an output has ``np.result_type(op.dtype, x)``."""
-
-    @property
-    @abstractmethod
-    def _of(self) -> Array:
-        """An array of the library that forms are made in."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns (M, N) of the matrix: the sizes of one output and one input."""
-        return prod(self.out_shape), prod(self.in_shape)
-
-    @property
-    def ndim(self) -> int:
-        """2, as for every matrix."""
-        return 2
-
-    @abstractmethod
-    def _apply(self, x: AnyArray) -> AnyArray:
-        """(B, *in_shape) to (B, *out_shape)."""
-
-    @abstractmethod
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        """(B, *out_shape) to (B, *in_shape), without conjugation."""
-
-    @abstractmethod
-    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        """The matrix, or these rows, in CSR form, or as `Coordinates` where `_of` is no array of NumPy."""
-
-    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
-        """The transposed matrix, or these rows of it, in the same form."""
-        whole = self._sparse(order, None).T.tocsr()
-        return whole if rows is None else whole[row_array(rows)]
-
-    @abstractmethod
     def conj(self) -> LinearMap:
-        """The map whose matrix entries are conjugated."""
+        """Return the map whose matrix entries are conjugated."""
+        return Conjugated(self) if is_complex(self.dtype) else self
+
+    def _in_double(self) -> LinearMap:
+        """Return the map with its numbers in float64 or complex128 of NumPy; refuse inf and nan."""
+        return Doubled(self)
+
+    def _magnitudes(self) -> LinearMap:
+        """Return the map whose entries sum the magnitudes of what this map's entries sum, before anything cancels.
+
+        The map is in double precision. Here the entries are taken as they are, which builds the sparse matrix.
+        """
+        return SparseMap(abs(self._sparse("C", None)), self.in_shape, self.out_shape)
+
+    def _count_roundings(self) -> float:
+        """Return how many roundings an entry of the matrix or of an output undergoes, at most: one a number summed."""
+        return max(self.shape)
 
     @property
     def T(self) -> LinearMap:
         """The transpose: ``op.T.to_dense() == op.to_dense().T``."""
-        from convmtx.maps import composites
+        return Transposed(self)
 
-        return composites.Transposed(self)
+    # Results of the algebra
+
+    def _scaled(self, number: Any) -> LinearMap:
+        return Scaled(self, number)
+
+    def _plus(self, other: LinearMap) -> LinearMap:
+        return Sum(self, other)
+
+    def _after(self, other: LinearMap) -> LinearMap:
+        return Product(self, other)
+
+
+class Scaled(Wrapper, LinearMap):
+    """A number times a map."""
+
+    def __init__(self, op: LinearMap, scalar: Any) -> None:
+        self.op, self.scalar = op, scalar
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        if is_numpy(self._reference_array):
+            return np.result_type(self.op.dtype, self.scalar)
+        return (identity_like(self._reference_array, 1, self.op.dtype) * self.scalar).dtype
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        y: AnyArray = self.op._apply(x) * self.scalar
+        return y
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        x: AnyArray = self.op._apply_transposed(y) * self.scalar
+        return x
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        matrix = copy(self.op._sparse(order, rows))  # a map may hold its matrix
+        matrix.data = matrix.data * self.scalar
+        return matrix
+
+    def conj(self) -> LinearMap:
+        plain = isinstance(self.scalar, int | float | complex)
+        return Scaled(self.op.conj(), self.scalar.conjugate() if plain else conjugate(self.scalar))
 
     @property
-    def H(self) -> LinearMap:
-        """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
-        return self.T.conj() if is_complex(self.dtype) else self.T
+    def T(self) -> LinearMap:
+        return Scaled(self.op.T, self.scalar)
 
-    @door("op(x)")
-    def __call__(self, x: ArrayLike) -> AnyArray:
-        """Apply the map to one input or to any batch of them.
+    def _in_double(self) -> LinearMap:
+        number = self.scalar if hasattr(self.scalar, "dtype") else np.asarray(self.scalar)
+        return Scaled(self.op._in_double(), double(number, "the number")[()])
 
-        Parameters
-        ----------
-        x : array_like
-            Shape ``(*batch, *in_shape)``; integers, floats or complex numbers.
+    def _magnitudes(self) -> LinearMap:
+        return Scaled(self.op._magnitudes(), abs(self.scalar))
 
-        Returns
-        -------
-        ndarray
-            Shape ``(*batch, *out_shape)``, a new array of dtype ``np.result_type(op.dtype, x)``. Integers wrap
-            around as NumPy's do.
+    def _count_roundings(self) -> float:
+        return 2 + self.op._count_roundings()
 
-        Raises
-        ------
-        ValueError
-            Where the last axes of ``x`` are not ``in_shape``.
-        TypeError
-            Where ``x`` is no numeric NumPy array.
-        """
-        array = numeric("x", x)
-        d = len(self.in_shape)
-        if tuple(array.shape[array.ndim - d :]) != self.in_shape or array.ndim < d:
-            remedy = "Batch axes come first"
-            if tuple(array.shape) == (self.shape[1],):
-                remedy = "For a flattened array use op @ v"
-            wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
-            raise ArgumentError(f"x has shape {tuple(array.shape)}", wanted, remedy)
-        batch = tuple(array.shape[: array.ndim - d])
-        y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
-        return reshaped(y, batch + self.out_shape)
 
-    @door("matvec")
-    def matvec(self, v: ArrayLike) -> AnyArray:
-        """``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
-        return self._columns(v, 0)
+class Sum(Combination, LinearMap):
+    """The sum of maps between the same shapes."""
 
-    @door("rmatvec")
-    def rmatvec(self, v: ArrayLike) -> AnyArray:
-        """``A.conj().T @ v`` for ``v`` of shape (M,) or (M, 1)."""
-        return self._columns(v, 1)
+    def __init__(self, *terms: LinearMap) -> None:
+        parts = (term.terms if isinstance(term, Sum) else (term,) for term in terms)
+        #: Maps that are added; the terms of a sum among them instead of the sum.
+        self.terms: tuple[LinearMap, ...] = tuple(part for some in parts for part in some)
 
-    @door("matmat")
-    def matmat(self, V: ArrayLike) -> AnyArray:
-        """``A @ V`` for ``V`` of shape (N, k)."""
-        return self._columns(V, 0)
+    @property
+    def _parts(self) -> tuple[LinearMap, ...]:
+        return self.terms
 
-    @door("rmatmat")
-    def rmatmat(self, V: ArrayLike) -> AnyArray:
-        """``A.conj().T @ V`` for ``V`` of shape (M, k)."""
-        return self._columns(V, 1)
+    @property
+    def in_shape(self) -> Shape:
+        return self.terms[0].in_shape
 
-    def dot(self, other: Any) -> Any:
-        """``op @ other``."""
-        return self @ other
+    @property
+    def out_shape(self) -> Shape:
+        return self.terms[0].out_shape
 
-    def _columns(self, v: ArrayLike, side: int) -> AnyArray:
-        """Apply to the columns of ``v``: forward for side 0, the adjoint for side 1."""
-        if hasattr(v, "nnz") or hasattr(v, "matvec"):
-            got = f"v is a {type(v).__name__}"
-            remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
-            raise ArgumentTypeError(got, "Wanted an array or another map of convmtx", remedy)
-        array = numeric("v", v)
-        length = self.shape[1 - side]
-        if array.ndim not in (1, 2) or array.shape[0] != length:
-            got = f"v has shape {tuple(array.shape)}"
-            remedy = "For an array that is not flattened call op(x)"
-            raise ArgumentError(got, f"Wanted ({length},) or ({length}, k)", remedy)
-        batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
-        if side == 0:
-            result = self._apply(reshaped(batch, (-1, *self.in_shape)))
-        else:
-            result = conjugate(self._apply_transposed(reshaped(conjugate(batch), (-1, *self.out_shape))))
-        result = reshaped(result, (batch.shape[0], self.shape[side]))
-        if array.ndim == 1:
-            return result[0, ...]
-        return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return reduce(_added, (term._apply(x) for term in self.terms))
 
-    def __matmul__(self, other: Any) -> Any:
-        if isinstance(other, LinearMap):
-            with door("op1 @ op2"):
-                return self._compose(other)
-        with door("op @ v"):
-            return self._columns(other, 0)
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return reduce(_added, (term._apply_transposed(y) for term in self.terms))
 
-    @door("v @ op")
-    def __rmatmul__(self, other: Any) -> AnyArray:
-        """``v @ op``: the rows of ``v`` times the matrix."""
-        array = numeric("v", other)
-        if array.ndim != 2:
-            return self.T._columns(array, 0)
-        return moved(self.T._columns(moved(array, 1, 0), 0), 1, 0)
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
 
-    def _compose(self, other: LinearMap) -> LinearMap:
-        require_together(self._of, other._of)
-        if self.in_shape != other.out_shape:
-            got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
-            raise ArgumentError(got, "Wanted equal shapes", "Swap them, or match the shapes")
-        from convmtx.maps import composites
+    def conj(self) -> LinearMap:
+        return Sum(*(term.conj() for term in self.terms))
 
-        return composites.Product(self, other)
+    @property
+    def T(self) -> LinearMap:
+        return Sum(*(term.T for term in self.terms))
+
+    def _in_double(self) -> LinearMap:
+        return Sum(*(term._in_double() for term in self.terms))
+
+    def _magnitudes(self) -> LinearMap:
+        return Sum(*(term._magnitudes() for term in self.terms))
+
+
+class Product(Combination, LinearMap):
+    """One map after another, the last first: ``Product(a, b)(x) == a(b(x))``."""
+
+    def __init__(self, *factors: LinearMap) -> None:
+        parts = (factor.factors if isinstance(factor, Product) else (factor,) for factor in factors)
+        #: Maps that are applied, the last first; the factors of a product among them instead of the product.
+        self.factors: tuple[LinearMap, ...] = tuple(part for some in parts for part in some)
+
+    @property
+    def _parts(self) -> tuple[LinearMap, ...]:
+        return self.factors
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.factors[-1].in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.factors[0].out_shape
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return reduce(lambda value, factor: factor._apply(value), reversed(self.factors), x)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        first, *rest = self.factors
+        matrix = _in_library(self._reference_array, first._sparse(order, rows))
+        for factor in rest:
+            taking_part = None  # rows of the factor, of which a few rows of the product need few
+            if rows is not None:
+                matrix, taking_part = narrowed(matrix)
+            matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, taking_part))
+        matrix.sum_duplicates()
+        return matrix
+
+    def conj(self) -> LinearMap:
+        return Product(*(factor.conj() for factor in self.factors))
+
+    @property
+    def T(self) -> LinearMap:
+        return Product(*(factor.T for factor in reversed(self.factors)))
+
+    def _in_double(self) -> LinearMap:
+        return Product(*(factor._in_double() for factor in self.factors))
+
+    def _magnitudes(self) -> LinearMap:
+        return Product(*(factor._magnitudes() for factor in self.factors))
+
+
+class Transposed(Wrapper, LinearMap):
+    """The transpose of a map that has no better one; applying it costs what the map costs."""
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.op.out_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.op.in_shape
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self.op._apply_transposed(x)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self.op._apply(y)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self.op._sparse_transposed(order, rows)
+
+    def _dense(self, order: Order) -> AnyArray:
+        return moved(self.op._dense(order), 1, 0)
+
+    def _coarse_pattern(self) -> Pattern | None:
+        pattern = self.op._coarse_pattern()
+        return pattern and replace(
+            pattern, row_edges=pattern.column_edges, column_edges=pattern.row_edges, counts=pattern.counts.T
+        )
+
+    def conj(self) -> LinearMap:
+        return Transposed(self.op.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return self.op
+
+    def _in_double(self) -> LinearMap:
+        return self.op._in_double().T
+
+    def _magnitudes(self) -> LinearMap:
+        return self.op._magnitudes().T
+
+    # Entries of integers wrap around in the map that is transposed, so in every form and application alike.
 
     @door("a * op")
     def __mul__(self, scalar: Any) -> LinearMap:
-        from convmtx.maps import composites
-
-        number = multiplier(scalar, self._of, self.dtype)
-        return composites.Scaled(self, own_library(self._of, number))
-
-    def __rmul__(self, scalar: Any) -> LinearMap:
-        return self.__mul__(scalar)
+        return Transposed(self.op * scalar)
 
     @door("op / a")
     def __truediv__(self, scalar: Any) -> LinearMap:
-        from convmtx.maps import composites
-
-        number = own_library(self._of, divisor(scalar, self._of, self.dtype))
-        return composites.Scaled(self, 1 / number)
-
-    @door("-op")
-    def __neg__(self) -> LinearMap:
-        return self._negative(self.dtype)
-
-    def _negative(self, dtype: Any) -> LinearMap:
-        """The map of the opposite entries, in ``dtype`` where that is larger than the map's own type.
-
-        Unsigned integers wrap around. That is well defined for the numbers a map holds, and not for sums of them,
-        which are other numbers when the map is applied to a larger type.
-        """
-        from convmtx.maps import composites
-
-        if is_unsigned(dtype):
-            got, wanted = f"a {type(self).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(got, wanted, "Use np.int64(-1) * op for -op")
-        wider = is_numpy(self._of) and dtype != self.dtype
-        return composites.Scaled(self, counterpart(dtype, self._of).type(-1) if wider else -1)
-
-    @property
-    def _holds_entries(self) -> bool:
-        """Whether the entries of the matrix are numbers that the map holds, or sums of them in their own type."""
-        return False
-
-    @door("op1 + op2")
-    def __add__(self, other: Any) -> LinearMap:
-        if not isinstance(other, LinearMap):
-            return NotImplemented
-        self._same_shapes(other)
-        from convmtx.maps import composites
-
-        return composites.Sum(self, other)
+        return Transposed(self.op / scalar)
 
     @door("op1 - op2")
     def __sub__(self, other: Any) -> LinearMap:
-        if not isinstance(other, LinearMap):
-            return NotImplemented
-        self._same_shapes(other)
-        dtype = promoted(self.dtype, other.dtype)
-        difference = self + other._negative(dtype)
-        if is_unsigned(dtype) and not difference._holds_entries:
-            got, wanted = f"a {type(difference).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(got, wanted, "Use op1 + np.int64(-1) * op2")
-        return difference
+        if not isinstance(other, Transposed):
+            return super().__sub__(other)
+        self._require_same_shapes(other)
+        return Transposed(self.op - other.op)
 
-    def _same_shapes(self, other: LinearMap) -> None:
-        require_together(self._of, other._of)
-        if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
-            got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
-            raise ArgumentError(got, "Wanted maps between the same shapes", "Match padding and stride")
+    def _negative(self, dtype: Any) -> LinearMap:
+        return Transposed(self.op._negative(dtype))
 
-    @door("to_dense")
-    def to_dense(self, order: Order = "C") -> AnyArray:
-        """The matrix, (M, N); ``order`` is how inputs and outputs are flattened."""
-        check_order(order)
-        size = prod(self.shape) * itemsize(self.dtype)
-        memory.require("dense", {"dense": size})
-        return self._dense(order)
-
-    def _dense(self, order: Order) -> Array:
-        if is_numpy(self._of) and self.dtype != np.float16:  # which SciPy's sparse arrays do not hold
-            return self._sparse(order, None).toarray()
-        n = len(self.in_shape)
-        identity = identity_like(self._of, self.shape[1], self.dtype)
-        columns = reshaped(self._apply(reshaped(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
-        ins, outs = tuple(range(n)), tuple(range(n, columns.ndim))
-        axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
-        return reshaped(moved(columns, *axes), self.shape)
-
-    @door("to_tensor")
-    def to_tensor(self) -> AnyArray:
-        """The tensor of shape ``out_shape + in_shape``: ``np.tensordot(W, x, x.ndim) == op(x)``."""
-        return reshaped(self.to_dense(), self.out_shape + self.in_shape)
-
-    @door("to_sparse")
-    def to_sparse(
-        self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
-    ) -> scipy.sparse.sparray:
-        """The matrix, or the rows asked for, as a canonical sparse array: SciPy's, or of the library of its kernels."""
-        check_format_name(format)
-        check_order(order)
-        checked = None if rows is None else row_indices(rows, self.shape[0])
-        with memory.told(format, {}):
-            if not is_numpy(self._of):
-                check_format(self._of, format)
-                return self._sparse(order, checked).made(format)
-            check_storable(self.dtype)
-            return converted(self._sparse(order, checked), format, {})
-
-    @door("to_torch")
-    def to_torch(self) -> Any:
-        """The map as a `torch.nn.Module`; of a convolution the kernel is its parameter. Needs the extra ``torch``."""
-        return import_module("convmtx.interop.torch").module_of(self)
-
-    @door("to_onnx")
-    def to_onnx(self) -> Any:
-        """The map as a model of ONNX.
-
-        Returns
-        -------
-        onnx.ModelProto
-            From x of shape ``(N, *in_shape)`` to y: a Conv or ConvTranspose where there is one, else a MatMul with the
-            dense matrix; a product node by node, permutations as Transpose and Reshape, of float32 where nothing else
-            gives a type. Kernels of other libraries are copied to NumPy.
-
-        Raises
-        ------
-        UnsupportedError
-            Where the numbers are no floats of 16 to 64 bits that NumPy has.
-        ImportError
-            Without the extra ``onnx``.
-        """
-        return import_module("convmtx.interop.onnx_model").model_of(self)
-
-    @door("numpy.asarray(op)")
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
-        """``np.asarray(op)`` is the dense matrix, for SciPy functions that take arrays only."""
-        if copy is False:
-            raise ArgumentError("copy=False", "The matrix has to be built", "Pass copy=None")
-        matrix = self.to_dense()
-        if getattr(matrix, "requires_grad", False):
-            got = "the matrix of a map whose kernel requires grad"
-            wanted = "NumPy would lose the gradients"
-            raise ArgumentTypeError(got, wanted, "Use op.to_dense().detach().numpy()")
-        return np.asarray(matrix, dtype=dtype)
+    @property
+    def _holds_entries(self) -> bool:
+        return self.op._holds_entries
 
 
-def _told(name: str, value: Any) -> list[tuple[str, str]]:
-    """What a part of a map is, in a line, or in one for each of several; arrays are told by their shape."""
-    if isinstance(value, tuple) and all(isinstance(each, LinearMap) for each in value):
-        return [(f"{name}[{j}]", repr(each)) for j, each in enumerate(value)]
-    if isinstance(value, LinearMap | int | float | complex | str | np.number):
-        return [(name, str(value))]
-    if hasattr(value, "dtype"):
-        return [(name, f"{tuple(value.shape)}, {value.dtype}")]
-    return []
+class Conjugated(Wrapper, LinearMap):
+    """Map of the conjugated entries: conjugates the input and the output of a map that has no better conjugate."""
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return conjugate(self.op._apply(conjugate(x)))
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return conjugate(self.op._apply_transposed(conjugate(y)))
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        matrix = copy(self.op._sparse(order, rows))
+        matrix.data = conjugate(matrix.data)
+        return matrix
+
+    def conj(self) -> LinearMap:
+        return self.op
+
+    def _in_double(self) -> LinearMap:
+        return self.op._in_double().conj()
+
+    def _magnitudes(self) -> LinearMap:
+        return self.op._magnitudes()
+
+    def _count_roundings(self) -> float:
+        return self.op._count_roundings()
 
 
-def check_order(order: Any) -> None:
-    """``order`` is "C" or "F"."""
-    one_of("order", order, ("C", "F"))
+class Doubled(Wrapper, LinearMap):
+    """Map of any class in double precision of NumPy; refuses to be applied if inf or nan come out."""
+
+    @property
+    def _takes_every_library(self) -> bool:
+        return False
+
+    @property
+    def _reference_array(self) -> Array:
+        return np.empty(0, self.dtype)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return double_type(self.op.dtype)
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self._checked(x, self.op._apply(like(x, self.op._reference_array)))
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return self._checked(y, self.op._apply_transposed(like(y, self.op._reference_array)))
+
+    def _checked(self, x: AnyArray, image: Array) -> AnyArray:
+        """Return the image of ``x`` in double precision, if it was computed in that and is finite."""
+        name, y = type(self.op).__name__, as_numpy(image)
+        if not np.can_cast(x.dtype, y.dtype):  # float32 of float64, which no bound of the results allows for
+            got, wanted = f"a {name} takes {x.dtype} to {y.dtype}", "Wanted np.result_type(op.dtype, x)"
+            raise ArgumentTypeError(got, wanted, f"Mend {name}._apply and its transpose")
+        if np.isfinite(x).all():
+            require_finite(y, f"an output of a {name}")
+        return y.astype(np.result_type(self.dtype, x), copy=False)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return double_csr(self.op._sparse(order, rows), f"the matrix of a {type(self.op).__name__}")
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return double_csr(self.op._sparse_transposed(order, rows), f"the matrix of a {type(self.op).__name__}")
+
+    def conj(self) -> LinearMap:
+        return Doubled(self.op.conj())
+
+    def _in_double(self) -> LinearMap:
+        return self
 
 
-def check_format_name(format: Any) -> None:
-    """``format`` is one of SciPy's that matrices have."""
-    meant = {f"{name}_{kind}": f"Pass format={name!r}" for name in FORMATS for kind in ("array", "matrix")}
-    one_of("format", format, FORMATS, meant)
+class SparseMap(LinearMap):
+    """Map of a sparse matrix of SciPy, in CSR form, which acts on arrays flattened in C order."""
+
+    def __init__(self, matrix: Any, in_shape: Shape, out_shape: Shape) -> None:
+        self.matrix, self._in_shape, self._out_shape = matrix, in_shape, out_shape
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self._out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return (self.matrix @ x.reshape(len(x), -1).T).T.reshape(len(x), *self.out_shape)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        return (self.matrix.T @ y.reshape(len(y), -1).T).T.reshape(len(y), *self.in_shape)
+
+
+def _added(first: Array, second: Array) -> Array:
+    """Return the sum of two arrays; NumPy's joins the library of the other."""
+    first, second = together(first, second)
+    return first + second
+
+
+def _in_library(array: Array, matrix: Any) -> Any:
+    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
+    return matrix if is_numpy(array) else Coordinates.of(matrix, array)

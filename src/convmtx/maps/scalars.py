@@ -1,4 +1,4 @@
-"""Numbers that maps are multiplied and divided by, checked against the type that holds the result."""
+"""Factors and divisors of maps, checked against the type that holds the result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from convmtx.typing import Array
 
 
 def multiplier(value: Any, like: Array, dtype: Any) -> Any:
-    """Return a number for a map of type ``dtype``; Python's numbers stay weak in NumPy's promotion.
+    """Return the factor of a map of type ``dtype``, checked; Python's numbers stay weak in NumPy's promotion.
 
-    It may be a single one of an array library: of ``like``'s where that is not NumPy's array, and NumPy's for all.
+    Single numbers of NumPy multiply every map, and those of another library the maps of that library.
     """
     if isinstance(value, int | float | complex) and not isinstance(value, bool):
         _require_held(value, dtype)
@@ -30,7 +30,7 @@ def multiplier(value: Any, like: Array, dtype: Any) -> Any:
 
 
 def divisor(value: Any, like: Array, dtype: Any) -> Any:
-    """Return a number that is not zero, as far as it is known; ``1 / a`` is finite in double precision."""
+    """Return the divisor of a map, checked: ``1 / a`` is finite in double precision, as far as the number is known."""
     number = multiplier(value, like, np.dtype(np.float64) if isinstance(value, int) else dtype)
     if not _is_plain(number):
         return number
@@ -42,16 +42,17 @@ def divisor(value: Any, like: Array, dtype: Any) -> Any:
 
 
 def beside(array: Array, number: Any) -> tuple[Array, Any]:
-    """Return an array and a number in one library: a tensor takes NumPy's array to its own."""
+    """Return an array and a number in one library: NumPy's array joins a tensor."""
     return (array, number) if _is_plain(number) else together(array, number)
 
 
 def _is_plain(number: Any) -> bool:
+    """Whether a number is Python's or NumPy's."""
     return isinstance(number, int | float | complex) or is_numpy(number)
 
 
 def own_library(array: Array, number: Any) -> Any:
-    """Return a number that need not take the arrays of a map to another library; refuse others."""
+    """Return a number that leaves the arrays of a map in their library; refuse others."""
     if is_numpy(array) and not _is_plain(number):
         got, wanted = f"a is {shown(number)} and the map is NumPy's", "Wanted both of one library"
         raise ArgumentTypeError(got, wanted, "Pass a.item(), or make the map of tensors")
@@ -59,9 +60,10 @@ def own_library(array: Array, number: Any) -> Any:
 
 
 def _require_held(number: Any, dtype: Any) -> None:
+    """Refuse a number of Python that the type, or any type of floats, does not hold."""
     limits = integer_limits(dtype) if isinstance(number, int) else None
     if limits is not None and not limits[0] <= number <= limits[1]:
-        got, wanted = f"{shown(number)} is no {dtype}", "Wanted a number of the kernel's type"
+        got, wanted = f"{shown(number)} does not fit in {dtype}", "Wanted a number of the kernel's type"
         raise ArgumentError(got, wanted, "Use a kernel of a larger type, or np.int64(a)")
     try:
         complex(number)

@@ -40,7 +40,7 @@ def answered(
     if not isinstance(op, LinearMap):
         checked(op, 0, None)  # which says what is wrong
     right = shaped("b", b, op.out_shape)
-    theirs = [each._of for each in (op, penalty[1]) if isinstance(each, LinearMap)]
+    theirs = [each._reference_array for each in (op, penalty[1]) if isinstance(each, LinearMap)]
     for array in theirs:
         require_together(array, right)
         right = like(right, array)

@@ -11,9 +11,8 @@ import numpy as np
 from convmtx._xp import as_numpy, numeric
 from convmtx.arguments import number, one_of
 from convmtx.errors import ArgumentError, UnsupportedError, door, shown
-from convmtx.maps.composites import Transposed
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.solves import ways
 from convmtx.solves.answered import finite, roomy, shaped
 from convmtx.solves.by_blocks import BlockFactors, frame_of

@@ -84,7 +84,7 @@ class Inverse(LinearMap):
         return op.out_shape if self.side == "transpose" else op.in_shape
 
     @property
-    def _of(self) -> AnyArray:
+    def _reference_array(self) -> AnyArray:
         return np.empty(0, self.dtype)
 
     def __repr__(self) -> str:

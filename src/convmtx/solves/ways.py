@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convmtx.geometry import Axis
-from convmtx.maps.composites import Transposed
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import Transposed
 from convmtx.solves.by_blocks import BlockFactors, frame_of, whole_frame
 from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution

@@ -14,10 +14,7 @@ import numpy as np
 
 from convmtx.boundary import WRAP
 from convmtx.geometry import Axis, Geometry
-from convmtx.maps.composites import Product, Scaled, Sum, Transposed
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import AlongAxis, Augmented, Rearranged
-from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import EPS
 from convmtx.structure import Blocks
@@ -75,32 +72,15 @@ def of_blocks(found: Iterable[Blocks], size: float) -> float:
 
 
 def majorant(op: LinearMap) -> LinearMap:
-    """The map of magnitudes of any map in double precision: what its entries sum, before anything cancels."""
-    match op:
-        case ConvOperator():
-            return op.with_kernel(np.abs(op.kernel))
-        case Transposed():
-            return majorant(op.op).T
-        case Scaled():
-            return Scaled(majorant(op.op), abs(op.scalar))
-        case Sum():
-            return Sum(*(majorant(term) for term in op.terms))
-        case Product():
-            return Product(*(majorant(factor) for factor in op.factors))
-        case AlongAxis():
-            return AlongAxis(np.abs(op.matrix), op.in_shape, op.axis)
-        case Augmented():
-            return Augmented(majorant(op.op), np.abs(op.offset))
-        case KernelOperator():
-            return op.with_input(np.abs(op.input))
-    return op
+    """Return the map of magnitudes of a map in double precision: its entries sum magnitudes, so nothing cancels."""
+    return op._magnitudes()
 
 
 def sums(op: LinearMap) -> tuple[AnyArray, AnyArray]:
-    """The sums of each row and of each column of the map of magnitudes, from above."""
-    larger = majorant(op)
+    """Return upper bounds of the sums of each row and of each column of the map of magnitudes."""
+    larger, rounded = majorant(op), 1 + EPS * of_matrix(op)
     rows, columns = larger.matvec(np.ones(op.shape[1])), larger.rmatvec(np.ones(op.shape[0]))
-    return (1 + EPS * of_matrix(op)) * rows, (1 + EPS * of_matrix(op)) * columns
+    return rounded * rows, rounded * columns
 
 
 def size_of(op: LinearMap) -> float:
@@ -112,30 +92,8 @@ def size_of(op: LinearMap) -> float:
 
 
 def of_matrix(op: LinearMap) -> float:
-    """Error of the matrix' entries in units of eps times those of the map of magnitudes: one for each number summed."""
-    match op:
-        case ConvOperator():
-            return 1 + prod(op.kernel.shape) // op.geometry.out_channels
-        case Scaled():
-            return 2 + of_matrix(op.op)
-        case Sum():
-            return sum_of(op.terms)
-        case Product():
-            return sum_of(op.factors)
-        case AlongAxis():
-            return 1 + op.matrix.shape[1]
-        case Augmented():
-            return of_matrix(op.op)
-        case KernelOperator():
-            return 1 + prod(op.in_shape)
-        case Rearranged():
-            return 1
-    return max(op.shape)
-
-
-def sum_of(parts: Iterable[LinearMap]) -> float:
-    """Errors of all parts together, which are added or multiplied."""
-    return sum(1 + of_matrix(part) for part in parts)
+    """Return the error of the matrix entries, in units of eps times those of the map of magnitudes."""
+    return op._count_roundings()
 
 
 def of_dense(op: LinearMap, size: float) -> float:

@@ -1,0 +1,396 @@
+"""Base of every linear map: shapes, application to arrays and to columns, and the matrix in each form."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convmtx import memory
+from convmtx._xp import (
+    conjugate,
+    identity_like,
+    is_numpy,
+    itemsize,
+    library,
+    like,
+    moved,
+    numeric,
+    one_of_theirs,
+    promoted,
+    reshaped,
+)
+from convmtx._xp.sparse import Coordinates
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
+from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
+from convmtx.geometry.resolve import one_of
+from convmtx.maps import exports
+from convmtx.maps.units import unit_images
+from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+    from convmtx.geometry.pattern import Pattern
+
+
+class _Sealing(ABCMeta):
+    """Class of the classes of maps: seals a map once its ``__init__`` has returned."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        op = super().__call__(*args, **options)
+        op.__dict__["_sealed"] = True
+        return op
+
+
+class BaseMap(metaclass=_Sealing):
+    """Base of `LinearMap`, without the algebra: a map from arrays of ``in_shape`` to arrays of ``out_shape``."""
+
+    __array_ufunc__ = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_sealed" not in vars(self):
+            object.__setattr__(self, name, value)
+            return
+        got = f"{type(self).__name__}.{name} = ..."
+        with door("op"):
+            raise ImmutableError(got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.in_shape} -> {self.out_shape}, {self.dtype}"
+
+    def _repr_html_(self) -> str:
+        """Return a table of sizes and parts for notebooks, with a small picture of the matrix if that is cheap."""
+        from convmtx.maps import notebook  # imported by notebooks alone
+
+        return notebook.html_of_map(self, self._coarse_pattern())
+
+    def _coarse_pattern(self) -> Pattern | None:
+        """Return the pattern of the matrix in few cells, or None if it is not known or long to count."""
+        return None
+
+    # Shapes
+
+    @property
+    @abstractmethod
+    def in_shape(self) -> Shape:
+        """Shape of one input."""
+
+    @property
+    @abstractmethod
+    def out_shape(self) -> Shape:
+        """Shape of one output."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the matrix entries; an output has ``np.result_type(op.dtype, x)``."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns (M, N) of the matrix: the sizes of one output and one input."""
+        return prod(self.out_shape), prod(self.in_shape)
+
+    @property
+    def ndim(self) -> int:
+        """2, as for every matrix."""
+        return 2
+
+    @property
+    def _reference_array(self) -> Array:
+        """Array of the library, and on the device, in which forms are made."""
+        return np.empty(0, self.dtype)
+
+    @property
+    def _takes_every_library(self) -> bool:
+        """Whether `_apply` takes arrays of every library, and not only of that of `_reference_array`."""
+        return False
+
+    # Application
+
+    @abstractmethod
+    def _apply(self, x: AnyArray) -> AnyArray:
+        """Return the outputs (B, *out_shape) of inputs (B, *in_shape)."""
+
+    @abstractmethod
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        """Return the transpose of arrays (B, *out_shape), without conjugation, of shape (B, *in_shape)."""
+
+    @door("op(x)")
+    def __call__(self, x: ArrayLike) -> AnyArray:
+        """Apply the map to one input or to any batch of them.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape ``(*batch, *in_shape)``; integers, floats or complex numbers.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(*batch, *out_shape)``, a new array of dtype ``np.result_type(op.dtype, x)``. Integers wrap
+            around as NumPy's do.
+
+        Raises
+        ------
+        ValueError
+            If the last axes of ``x`` are not ``in_shape``.
+        TypeError
+            If ``x`` is not a numeric array, or of a library that the map does not take.
+        """
+        array = self._in_own_library("x", numeric("x", x))
+        d = len(self.in_shape)
+        if tuple(array.shape[array.ndim - d :]) != self.in_shape or array.ndim < d:
+            remedy = "Batch axes come first"
+            if tuple(array.shape) == (self.shape[1],):
+                remedy = "For a flattened array use op @ v"
+            wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
+            raise ArgumentError(f"x has shape {tuple(array.shape)}", wanted, remedy)
+        batch = tuple(array.shape[: array.ndim - d])
+        y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
+        return reshaped(y, batch + self.out_shape)
+
+    @door("matvec")
+    def matvec(self, v: ArrayLike) -> AnyArray:
+        """Return ``A @ v`` for ``v`` of shape (N,) or (N, 1)."""
+        return self._columns(v)
+
+    @door("rmatvec")
+    def rmatvec(self, v: ArrayLike) -> AnyArray:
+        """Return ``A.conj().T @ v`` for ``v`` of shape (M,) or (M, 1)."""
+        return self._columns(v, adjoint=True)
+
+    @door("matmat")
+    def matmat(self, V: ArrayLike) -> AnyArray:
+        """Return ``A @ V`` for ``V`` of shape (N, k)."""
+        return self._columns(V)
+
+    @door("rmatmat")
+    def rmatmat(self, V: ArrayLike) -> AnyArray:
+        """Return ``A.conj().T @ V`` for ``V`` of shape (M, k)."""
+        return self._columns(V, adjoint=True)
+
+    def _columns(self, v: ArrayLike, adjoint: bool = False) -> AnyArray:
+        """Return the map, or its adjoint, of the columns of ``v``."""
+        if hasattr(v, "nnz") or hasattr(v, "matvec"):
+            got = f"v is a {type(v).__name__}"
+            remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
+            raise ArgumentTypeError(got, "Wanted an array or another map of convmtx", remedy)
+        array = self._in_own_library("v", numeric("v", v))
+        rows, length = self.shape[::-1] if adjoint else self.shape
+        if array.ndim not in (1, 2) or array.shape[0] != length:
+            got = f"v has shape {tuple(array.shape)}"
+            remedy = "For an array that is not flattened call op(x)"
+            raise ArgumentError(got, f"Wanted ({length},) or ({length}, k)", remedy)
+        batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
+        if adjoint:
+            result = conjugate(self._apply_transposed(reshaped(conjugate(batch), (-1, *self.out_shape))))
+        else:
+            result = self._apply(reshaped(batch, (-1, *self.in_shape)))
+        result = reshaped(result, (batch.shape[0], rows))
+        if array.ndim == 1:
+            return result[0, ...]
+        return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
+
+    def _in_own_library(self, name: str, array: Array) -> Array:
+        """Return an argument in the library that `_apply` takes; refuse one of another library."""
+        if self._takes_every_library:
+            return array
+        if is_numpy(self._reference_array) and not is_numpy(array):
+            wanted = f"A {type(self).__name__} takes arrays of NumPy"
+            remedy = "Convert it first, or use op.to_torch() for a torch.nn.Module"
+            raise ArgumentTypeError(f"{name} is an array of {library(array)}", wanted, remedy)
+        return like(array, self._reference_array)
+
+    # The matrix, as subclasses make it
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        """Return the matrix, or these rows, in CSR form, or as `Coordinates` if `_reference_array` is not NumPy's.
+
+        A class that does not know its entries inherits this: it applies the map to a unit vector for each column, or
+        its transpose for each row in ``rows``.
+        """
+        if not is_numpy(self._reference_array):
+            from scipy.sparse import csr_array
+
+            # Entry j of the dense matrix is numbered j + 1, so that the values keep their gradients.
+            numbers = csr_array(np.arange(1, prod(self.shape) + 1).reshape(self.shape))
+            numbers = numbers if rows is None else numbers[row_array(rows)]
+            return Coordinates.numbered(numbers, self._dense(order))
+        images: Callable[..., Any] = unit_images
+        if rows is None:
+            columns = images(self._apply, self.in_shape, self.out_shape, self.dtype, order, np.arange(self.shape[1]))
+            return columns.T.tocsr()
+        return images(self._apply_transposed, self.out_shape, self.in_shape, self.dtype, order, row_array(rows))
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        """Return the transposed matrix, or these rows of it, as `_sparse` does."""
+        whole = self._sparse(order, None).T.tocsr()
+        return whole if rows is None else whole[row_array(rows)]
+
+    def _dense(self, order: Order) -> Array:
+        """Return the dense matrix in the map's own type."""
+        if is_numpy(self._reference_array) and self.dtype != np.float16:  # SciPy has no sparse array of float16
+            return self._sparse(order, None).toarray()
+        n = len(self.in_shape)
+        identity = identity_like(self._reference_array, self.shape[1], self.dtype)
+        columns = reshaped(self._apply(reshaped(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
+        ins, outs = tuple(range(n)), tuple(range(n, columns.ndim))
+        axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
+        return reshaped(moved(columns, *axes), self.shape)
+
+    # The matrix, as users see it
+
+    @door("to_dense")
+    def to_dense(self, order: Order = "C") -> AnyArray:
+        """Return the matrix, of shape (M, N); ``order`` says how inputs and outputs are flattened."""
+        check_order(order)
+        size = prod(self.shape) * itemsize(self.dtype)
+        memory.require("dense", {"dense": size})
+        return self._dense(order)
+
+    @door("to_tensor")
+    def to_tensor(self) -> AnyArray:
+        """Return the tensor W of shape ``out_shape + in_shape``: ``np.tensordot(W, x, x.ndim) == op(x)``.
+
+        Returns
+        -------
+        ndarray
+            A new array of the map's dtype.
+
+        Raises
+        ------
+        MemoryError
+            If it does not fit in memory. Nothing is allocated.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> cm.conv([[1, 2], [3, 4]], (3, 3)).to_tensor()[1, 0]
+        array([[0, 0, 0],
+               [1, 2, 0],
+               [3, 4, 0]])
+        """
+        return reshaped(self.to_dense(), self.out_shape + self.in_shape)
+
+    @door("to_sparse")
+    def to_sparse(
+        self, format: SparseFormat = "csr", order: Order = "C", rows: RowsLike | None = None
+    ) -> scipy.sparse.sparray:
+        """Return the matrix, or the rows requested, as a canonical sparse array of SciPy or of the kernels' library."""
+        check_format_name(format)
+        check_order(order)
+        numbers = None if rows is None else row_indices(rows, self.shape[0])
+        with memory.told(format, {}):
+            if not is_numpy(self._reference_array):
+                check_format(self._reference_array, format)
+                return self._sparse(order, numbers).made(format)
+            check_storable(self.dtype)
+            return converted(self._sparse(order, numbers), format, {})
+
+    @door("to_torch")
+    def to_torch(self) -> Any:
+        """Return the map as a `torch.nn.Module`; a convolution's kernel is its parameter. Needs the extra ``torch``."""
+        return exports.export("to_torch", self)
+
+    @door("to_onnx")
+    def to_onnx(self) -> Any:
+        """Return the map as a model of ONNX.
+
+        Returns
+        -------
+        onnx.ModelProto
+            Takes x of shape ``(N, *in_shape)`` to y. A convolution becomes a Conv or ConvTranspose if ONNX has it, a
+            product its factors one by one, a permutation Transpose and Reshape, and any other map a MatMul with the
+            dense matrix. Maps without numbers of their own are of float32. Kernels of other libraries are copied to
+            NumPy.
+
+        Raises
+        ------
+        UnsupportedError
+            If the numbers are not floats of 16 to 64 bits that NumPy has.
+        ImportError
+            Without the extra ``onnx``.
+        """
+        return exports.export("to_onnx", self)
+
+    @door("numpy.asarray(op)")
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
+        """Return the dense matrix to ``np.asarray(op)``, for SciPy functions that take arrays alone."""
+        if copy is False:
+            raise ArgumentError("copy=False", "The matrix has to be built", "Pass copy=None")
+        matrix = self.to_dense()
+        if getattr(matrix, "requires_grad", False):
+            got = "the matrix of a map whose kernel requires grad"
+            wanted = "NumPy would lose the gradients"
+            raise ArgumentTypeError(got, wanted, "Use op.to_dense().detach().numpy()")
+        return np.asarray(matrix, dtype=dtype)
+
+
+class Wrapper(BaseMap):
+    """Base of maps that are made of one other map, between the same shapes."""
+
+    def __init__(self, op: Any) -> None:
+        self.op = op
+
+    @property
+    def _takes_every_library(self) -> bool:
+        return self.op._takes_every_library
+
+    @property
+    def _reference_array(self) -> Array:
+        return self.op._reference_array
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.op.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.op.out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.op.dtype
+
+    def _coarse_pattern(self) -> Pattern | None:
+        return self.op._coarse_pattern()
+
+
+class Combination(BaseMap):
+    """Base of sums and products, which are made of other maps."""
+
+    @property
+    @abstractmethod
+    def _parts(self) -> tuple[Any, ...]:
+        """Terms or factors."""
+
+    @cached_property
+    def _takes_every_library(self) -> bool:
+        return all(part._takes_every_library for part in self._parts)
+
+    @cached_property
+    def _reference_array(self) -> Array:
+        return one_of_theirs([part._reference_array for part in self._parts])
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        return promoted(*(part.dtype for part in self._parts))
+
+    def _count_roundings(self) -> float:
+        return sum(1 + part._count_roundings() for part in self._parts)
+
+
+def check_order(order: Any) -> None:
+    """Refuse an ``order`` other than "C" and "F"."""
+    one_of("order", order, ("C", "F"))
+
+
+def check_format_name(format: Any) -> None:
+    """Refuse a ``format`` that is not one of SciPy's for matrices."""
+    meant = {f"{name}_{kind}": f"Pass format={name!r}" for name in FORMATS for kind in ("array", "matrix")}
+    one_of("format", format, FORMATS, meant)
