@@ -82,12 +82,12 @@ def from_lax(
         kernel, into.out_shape, stride=strides, dilation=dilations, input_dilation=stretches,
         padding=_pads(padding, into.out_shape[1:], spans, strides), groups=groups * samples, channels="first",
     )  # fmt: skip
-    whole: LinearMap = op if [*into.axes] == [*range(d + 1)] else op @ into
+    product: LinearMap = op if [*into.axes] == [*range(d + 1)] else op @ into
     # The output has no batch axis: ("NHWC") has its axes N C H W at 0 3 1 2, so those of (C, H, W) go to 2 0 1.
     places = [axis - (axis > out_axes[0]) for axis in out_axes[1:]]
     if places != [*range(d + 1)]:
-        whole = Rearranged(op.out_shape, [places.index(axis) for axis in range(d + 1)]) @ whole
-    return layers.add_bias(whole, None)
+        product = Rearranged(op.out_shape, [places.index(axis) for axis in range(d + 1)]) @ product
+    return layers.add_bias(product, None)
 
 
 def _channels_first(shape: Shape, axes: Sequence[int], groups: int, samples: int) -> Rearranged:

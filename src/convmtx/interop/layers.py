@@ -22,7 +22,7 @@ from convmtx.typing import Array, IntArray, Shape
 #: outputs keep the type of the inputs: int8 times float32 is float32.
 INTEGERS = np.empty(0, np.int8)
 #: Bytes of the largest array that is made of a layer's sizes alone, 256 MiB. A file of 100 bytes can name any sizes, so
-#: that its own length is no bound.
+#: that its length is not a bound.
 MOST_BYTES = 1 << 28
 #: Bytes that NumPy can count in the shape of an array, even in that of a broadcast view, which takes no memory.
 _MOST_COUNTED_BYTES = (1 << 63) - 1
@@ -202,7 +202,7 @@ def take_along(shape: Shape, axis: int, index: Any, like: Array = INTEGERS) -> L
 
 def chain(maps: Sequence[Affine]) -> Affine:
     """Return the map that applies one map after the other, the first of the list first."""
-    whole = maps[0]
+    product = maps[0]
     for op in maps[1:]:
-        whole = op @ whole
-    return whole
+        product = op @ product
+    return product

@@ -35,15 +35,15 @@ def to_pylops(op: LinearMap) -> Any:
         Without the extra ``pylops``.
     """
     if not isinstance(op, LinearMap):
-        got, remedy = f"op is a {type(op).__name__}", "Pass the result of cm.conv, or the .op of an affine map"
+        got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv returns, or, for an affine map, its .op"
         raise ArgumentTypeError(got, "Wanted a map of convmtx", remedy)
     if not is_numpy(op._of):
         got = f"a map of {library(op._of)}"
-        raise ArgumentTypeError(got, "Wanted numbers of NumPy", "Make the map with a kernel of NumPy")
+        raise ArgumentTypeError(got, "Wanted numbers of NumPy", "Make it with NumPy's kernel")
     pylops = needed("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]
-        """A map of convmtx."""
+        """Operator of PyLops that applies a map of convmtx."""
 
         def _matvec(self, x: Any) -> Any:
             return op.matvec(x)

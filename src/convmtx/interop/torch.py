@@ -23,7 +23,7 @@ from convmtx.typing import PerAxis, Shape
 
 #: Boundary rules by the name that PyTorch's ``padding_mode`` gives them.
 _BOUNDARIES = {"zeros": ZERO, "reflect": REFLECT, "replicate": EDGE, "circular": WRAP}
-#: What changed the weights of a module by hooks, by the file of PyTorch that it is in, and how to undo it.
+#: Remedies for hooks by which older functions of PyTorch change weights, by the file in torch.nn.utils of the hook.
 _REMOVERS = {
     "weight_norm": "Call torch.nn.utils.remove_weight_norm(module), or use torch.nn.utils.parametrizations",
     "spectral_norm": "Call torch.nn.utils.remove_spectral_norm(module), or use torch.nn.utils.parametrizations",
@@ -99,7 +99,7 @@ def _convert(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
 
 
 def _refuse_hooks(nn: Any, module: Any) -> None:
-    """Refuse a module that does something else than its class says: one with hooks or with methods of its own."""
+    """Refuse a module with hooks or with methods of its own, which may compute something that its class does not."""
     name = type(module).__name__
     replaced = [attribute for attribute in vars(module) if callable(getattr(type(module), attribute, None))]
     if replaced:
@@ -125,7 +125,7 @@ def _module_class() -> Any:
     torch = needed("torch", "torch")
 
     class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """A map of convmtx."""
+        """Module that applies a map of convmtx."""
 
         def __init__(self, op: LinearMap) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""The linear nodes of an ONNX model as affine maps. Files are not trusted."""
+"""Linear nodes of an ONNX model as affine maps. Files are not trusted."""
 
 from __future__ import annotations
 

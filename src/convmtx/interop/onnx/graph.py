@@ -1,4 +1,4 @@
-"""An ONNX graph with all shapes and constants that follow from what it contains."""
+"""Shapes of all tensors of an ONNX graph, and the constants that follow from its constants and shapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPEN = "it depends on sizes that are open"
 
 
 class Graph:
-    """The nodes of a graph in their order, with the shape of each tensor, and the array of each that is constant.
+    """Nodes of a graph in their order, with the shape of each tensor, and the array of each that is constant.
 
     A node stands behind the nodes that it reads from, so that one pass over the nodes is enough. At each node the
     shapes of its outputs are inferred from its inputs, then its outputs are computed if its inputs are constants.

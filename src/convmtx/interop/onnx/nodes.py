@@ -28,7 +28,7 @@ _PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
 
 
 class Node:
-    """A node as its converter reads it.
+    """Node of an ONNX graph, as its converter reads it.
 
     Attributes are taken out as they are read, so that those left over are known to have been ignored. Inputs are
     counted from 0; the first is the data, unless the converter says otherwise, and the others are constants.

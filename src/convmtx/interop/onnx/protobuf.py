@@ -1,4 +1,4 @@
-"""What ONNX's messages say of tensors and nodes: sizes, opsets, and names, which are shortened, for files name them."""
+"""Sizes, names and opsets from ONNX's messages. Names are shortened, for a file can have names of any length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_OPSET = {"BatchNormalization": 14, "Concat": 11, "DequantizeLinear": 19, 
 
 
 class UnknownError(Exception):
-    """A tensor is constant, but its numbers are not computed; the message is the reason."""
+    """Signals a tensor that is constant, but whose numbers are not computed; the message is the reason."""
 
 
 def dims_of(tensor_type: Any) -> tuple[Size, ...] | None:

@@ -57,7 +57,7 @@ def _fits(tensor_type: Any, sizes: Sequence[int]) -> bool:
 
 
 class Types:
-    """The types of a model's tensors, as far as they are known.
+    """Types of a model's tensors, as far as they are known.
 
     A type holds the type of the tensor's numbers and, for each of its sizes, a number or the name of an open size.
     """
@@ -69,10 +69,12 @@ class Types:
         self.opset = self._opsets[0].version if self._opsets else 1
         #: Messages of ONNX by the tensor's name.
         self.by_name: dict[str, Any] = {}
-        whole = _skeleton(onnx, model)
+        skeleton = _skeleton(onnx, model)
         with suppress(Exception):  # where shapes contradict each other, they are inferred node by node
-            whole = onnx.shape_inference.infer_shapes(whole)  # without data_prop, which never ends for some Slices
-        for value in (*whole.graph.value_info, *whole.graph.output, *whole.graph.input):
+            skeleton = onnx.shape_inference.infer_shapes(
+                skeleton
+            )  # without data_prop, which never ends for some Slices
+        for value in (*skeleton.graph.value_info, *skeleton.graph.output, *skeleton.graph.input):
             self.learn(value.name, value.type)
         for tensor in model.graph.initializer:
             self.assign(tensor.name, tensor.data_type, tensor.dims)

@@ -33,7 +33,7 @@ Infer: TypeAlias = Callable[[Any, Mapping[str, Any], Mapping[str, AnyArray]], di
 
 @dataclass(frozen=True)
 class Sizes:
-    """An array of integers of which some are open.
+    """Array of integers of which some are open.
 
     ``symbols`` is 0 where ``values`` holds the number, otherwise it is the number of an open size, counted from 1, and
     the value means nothing. The shape (N, 3, N) has the values [1, 3, 1] and the symbols [1, 0, 1].
@@ -44,7 +44,7 @@ class Sizes:
 
 
 class Symbols:
-    """The open sizes of a model, numbered from 1. Sizes of the same name are the same size."""
+    """Open sizes of a model, numbered from 1. Sizes of the same name are the same size."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -68,12 +68,12 @@ class Symbols:
     def compute(self, node: Any, inputs: Sequence[AnyArray | Sizes | None], compute: Compute) -> list[Sizes | None]:
         """Return a node's outputs from inputs of which some are open; ``compute`` does it for arrays alone.
 
-        Raises `UnknownError` for nodes whose outputs depend on open sizes in another way than entry by entry.
+        Raises `UnknownError` for a node that neither computes entry by entry nor only moves entries.
         """
         parts = [Sizes(p, np.zeros(p.shape, np.int64)) if isinstance(p, np.ndarray) else p for p in inputs]
         values = [None if part is None else part.values for part in parts]
         if node.op_type in _ENTRYWISE:
-            # (N, 3) + 1 is (new open size, 4): what is computed from an open number is open, and nothing else is known.
+            # (N, 3) + 1 is (new open size, 4): a number that is computed from an open one is a new open size.
             array: Any = compute(node, values)[0]
             is_open = np.zeros(array.shape, bool)
             for part in parts:
