@@ -1,4 +1,4 @@
-"""The main job on real input: three convolutions of a photograph as matrices, timed, checked and drawn."""
+"""Demonstration on real input: three convolutions of a photograph as matrices, timed, checked and drawn."""
 
 from __future__ import annotations
 
@@ -16,55 +16,63 @@ from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, d
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.memory import human
+from convmtx.plot import costs
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Side of the photograph in pixels, unless another is asked for.
+#: Side of the photograph in pixels, by default.
 SIZE = 256
-#: Forms above this many bytes are not made.
+#: Bytes of the largest form that is made, 1 GB. The dense matrix of the blur would take 309 GB at the default size.
 BUDGET = 10**9
 
 _PHOTOGRAPH = "grace_hopper.jpg"
 _SIDES = (16, 512)
 _FORMS = ("view", "csr", "csc", "bsr", "coo", "dia", "dense", "tensor")
 
+#: Takes a line of the report.
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kernel and what it is applied to."""
+    """One kernel, and the image that it is applied to."""
 
     name: str
+    #: Description in a few words.
     words: str
     kernel: AnyArray
     image: AnyArray
+    #: Options of `convmtx.conv`.
     options: dict[str, Any]
-    crop: int  # side of the small picture whose matrix is compared entry by entry, and drawn
+    #: Side in pixels of the crop whose matrix is compared entry by entry, and drawn.
+    crop: int
 
     def operator(self, shape: Shape) -> ConvOperator:
-        """The convolution of this kernel with images of this shape."""
+        """Return the convolution of this kernel with images of a shape."""
         return conv(self.kernel, shape, **self.options)
 
     @property
     def small(self) -> ConvOperator:
-        """Convolution of the crop, for which every form fits."""
+        """Convolution of the crop, of which every form fits in memory."""
         return self.operator((self.crop, self.crop, *self.image.shape[2:]))
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Two ways to the same numbers, the largest difference between them, and what rounding explains."""
+    """Comparison of numbers that are computed in two ways."""
 
+    #: Description of what is compared.
     words: str
+    #: Largest difference.
     largest: float
+    #: Largest difference that rounding explains.
     allowed: float
 
     @property
     def passed(self) -> bool:
-        """Whether rounding explains the difference; a NaN is never explained."""
+        """Whether rounding explains the difference, which it never does for NaN."""
         return self.largest <= self.allowed
 
     def __str__(self) -> str:
@@ -74,27 +82,31 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Results of a run of the demo: the picture as the bytes of a PNG file, and the checks of each kernel by name."""
+    """Results of a run of the demo."""
 
+    #: Picture as the bytes of a PNG file.
     picture: bytes
+    #: Checks of each kernel, by the kernel's name.
     checks: dict[str, list[Check]]
 
     @property
     def failed(self) -> list[str]:
-        """The checks that failed, in words."""
-        return [f"{name}: {each.words}" for name, checks in self.checks.items() for each in checks if not each.passed]
+        """Descriptions of the checks that failed."""
+        return [
+            f"{name}: {check.words}" for name, checks in self.checks.items() for check in checks if not check.passed
+        ]
 
 
 @door("demo")
 def run(size: int = SIZE, say: Say = print) -> Outcome:
-    """Build three convolutions of a photograph in every form that fits, check them against each other, draw them.
+    """Build three convolutions of a photograph in every form that fits, compare the forms, and draw them.
 
     Parameters
     ----------
     size : int
         Side of the photograph in pixels, 16 to 512.
     say : callable
-        Takes each line of the report.
+        Function that is called with each line of the report.
 
     Returns
     -------
@@ -104,14 +116,14 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
     Raises
     ------
     MissingExtraError
-        Without matplotlib, which brings the photograph and draws.
+        If matplotlib is not installed, which has the photograph and draws the picture.
     ValueError
-        For a size outside that range.
+        If the size is outside that range.
 
     Notes
     -----
-    Forms larger than `BUDGET` are not made but named with their size. What is compared with arithmetic may differ
-    by rounding, and the bound is the textbook's, n * eps * sum |K| |x|; entries of the forms must be equal.
+    Forms of more than 1 GB are not made; the report has their size. Products may differ by rounding, at most by the
+    textbook's bound n * eps * sum |K| |x| for sums of n terms. Entries of the forms must be equal.
 
     Examples
     --------
@@ -121,12 +133,12 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
     ([], b'PNG')
     """
     photo = photograph(size)
-    import scipy.sparse  # noqa: F401  # here, so that no form's time holds the import
+    import scipy.sparse  # noqa: F401  # so that its import does not count as the time of the first form
 
     say(f"photograph {_PHOTOGRAPH}, {size} x {size} pixels, 3 channels, {photo.dtype} from 0 to 1")
     say(f"forms above {human(BUDGET)} are not made")
-    chosen, outputs, checks = cases(photo), [], {}
-    for case in chosen:
+    kernels, outputs, checks = cases(photo), [], {}
+    for case in kernels:
         op = case.operator(case.image.shape)
         say("")
         output, checks[case.name] = _examine(case, op, say)
@@ -134,23 +146,24 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
         for check in checks[case.name]:
             say(str(check))
     say("")
-    say("all checks passed" if all(each.passed for found in checks.values() for each in found) else "a check FAILED")
-    return Outcome(_drawn(chosen, outputs), checks)
+    all_passed = all(check.passed for case_checks in checks.values() for check in case_checks)
+    say("all checks passed" if all_passed else "a check FAILED")
+    return Outcome(_draw_picture(kernels, outputs), checks)
 
 
 @door("demo")
 def photograph(size: int) -> AnyArray:
-    """The upper square of matplotlib's sample photograph, down to ``size`` x ``size`` pixels, channels last, 0 to 1."""
+    """Return the upper square of matplotlib's sample photograph, (size, size, 3), scaled down, from 0 to 1."""
     if not _SIDES[0] <= size <= _SIDES[1]:
         wanted = f"Wanted {_SIDES[0]} to {_SIDES[1]} pixels"
         raise ArgumentError(f"size={size}", wanted, "Pass a size in that range")
     try:
         from matplotlib.cbook import get_sample_data
-        from matplotlib.figure import Figure  # noqa: F401  # so that what is missing is missing now, not after the work
+        from matplotlib.figure import Figure  # noqa: F401  # so that it is missed now, and not after the work
         from PIL import Image
     except ImportError as error:
         wanted = "The photograph and the picture need matplotlib"
-        remedy = 'Install it, with pip install "convmtx[plot]"'
+        remedy = 'Install it, as with pip install "convmtx[plot]"'
         raise MissingExtraError(str(error), wanted, remedy) from None
     with Image.open(get_sample_data(_PHOTOGRAPH, asfileobj=False)) as image:
         side = min(image.size)
@@ -159,13 +172,13 @@ def photograph(size: int) -> AnyArray:
 
 
 def cases(photo: AnyArray) -> list[Case]:
-    """A blur of every channel, an edge filter on grey, and eight random filters over all channels with stride 2."""
+    """Return a blur of every channel, an edge filter on grey, and eight random filters of all channels at stride 2."""
     grey = photo @ [0.299, 0.587, 0.114]
     bell = np.exp(-(np.arange(-4.0, 5.0) ** 2) / 8)
     gauss = np.outer(bell, bell) / bell.sum() ** 2
     sobel = np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
     filters = np.random.default_rng(0).normal(0, 75**-0.5, (5, 5, 3, 8))
-    filters -= filters.mean(axis=(0, 1), keepdims=True)  # flat areas vanish, so that the outputs differ to the eye
+    filters -= filters.mean(axis=(0, 1), keepdims=True)  # so that flat areas vanish, and the outputs look different
     blur = {"padding": "same", "boundary": "reflect", "groups": 3}
     return [
         Case("blur", "Gaussian 9 x 9, each channel by itself (groups 3), boundary reflect",
@@ -177,7 +190,7 @@ def cases(photo: AnyArray) -> list[Case]:
 
 
 def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Check]]:
-    """Report on one convolution: what it is, what each form costs, and whether they agree."""
+    """Report what one convolution is and what each form costs; return its output, and checks that the forms agree."""
     m, n = op.shape
     say(f"{case.name}: {case.words}")
     say(f"  input {op.in_shape}, output {op.out_shape}, kernel {op.kernel.shape}")
@@ -185,23 +198,21 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
     start = perf_counter()
     output = op(case.image)
     say(f"  {'operator':<9}{human(op.explain().bytes['operator']):>9}  applied in {_since(start)}")
-    size = np.abs(op.with_kernel(np.abs(op.kernel))(np.abs(case.image)))
+    magnitude = np.abs(op.with_kernel(np.abs(op.kernel))(np.abs(case.image)))
     differences = dict(_differences(op, case.image, output, say))
-    # Each side rounds as often as an output has terms.
+    # Each of the two sides rounds once for each term of an output: 9 x 9 terms are 2 * 81 roundings of eps * magnitude.
     terms = -(-op.nnz // m)
-    allowed = 2 * terms * np.finfo(float).eps * float(size.max())
+    allowed = 2 * terms * np.finfo(float).eps * float(magnitude.max())
     words = f"form @ x == op(x) on the photograph ({', '.join(differences)})"
     return output, [
         Check(words, _largest(differences.values()), allowed),
-        _adjoint(op, case.image, output, size, terms),
-        _entries(case.small, case.crop),
+        _check_adjoint(op, case.image, output, magnitude, terms),
+        _check_entries(case.small, case.crop),
     ]
 
 
 def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> Iterator[tuple[str, float]]:
-    """Make each form that fits, say what it cost, and give its largest difference from the operator on ``x``."""
-    from convmtx.plot.costs import made
-
+    """Make each form that fits, report its cost, and yield its largest difference from the operator on ``x``."""
     sizes = op.explain().bytes
     if sizes["csr"] <= BUDGET:
         sizes["dia"] = _dia_size(op)
@@ -215,93 +226,93 @@ def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> I
             continue
         start = perf_counter()
         try:
-            matrix = made(op, form)
+            matrix = costs.build_form(op, form)
         except MemoryError:
             say(line + "not made: more memory than there is")
         except NotToeplitzError:
             say(line + "does not exist: this boundary folds taps onto the picture")
         else:
             say(line + f"made in {_since(start)}")
-            # A product with the view would make NumPy copy it whole; its entries are compared on the crop.
+            # For a product with the view NumPy would copy it to a dense matrix; its entries are compared on the crop.
             if form != "view":
                 flat = (matrix.reshape(op.shape) if form == "tensor" else matrix) @ x.ravel()
                 yield form, float(np.abs(flat.reshape(output.shape) - output).max())
 
 
 def _dia_size(op: ConvOperator) -> int:
-    """Bytes of the matrix by diagonals; it takes a sparse matrix to count them."""
+    """Return the bytes of the matrix stored by diagonals, which are counted in the sparse matrix."""
     from convmtx.forms.sparse import dia_size
 
     return dia_size(cast("Any", op.to_sparse("csr")))
 
 
-def _adjoint(op: LinearMap, x: AnyArray, output: AnyArray, size: AnyArray, terms: int) -> Check:
-    """The dot test, <op(x), y> == <x, op.H(y)>, for one random y; ``size`` is |K| applied to |x|."""
+def _check_adjoint(op: LinearMap, x: AnyArray, output: AnyArray, magnitude: AnyArray, terms: int) -> Check:
+    """Do the dot test <op(x), y> == <x, op.H(y)> for one random y; ``magnitude`` is |K| applied to |x|."""
     y = np.random.default_rng(1).normal(size=op.out_shape)
     difference = abs(float(np.vdot(output, y)) - float(np.vdot(x, op.H(y))))
-    # Roundings of the outputs and of the two long sums have either sign alike, so they add up in squares.
+    # Rounding errors are up or down with equal chance, so that those of n outputs add up to sqrt(n) of one: outputs
+    # have ``terms`` roundings each, and the two sums over 256 x 256 x 3 numbers as much as 443 more.
     roundings = 2 * (terms + max(op.shape) ** 0.5)
-    allowed = roundings * np.finfo(float).eps * float(np.linalg.norm(size * y))
+    allowed = roundings * np.finfo(float).eps * float(np.linalg.norm(magnitude * y))
     return Check("adjoint, <op(x), y> == <x, op.H(y)>", difference, allowed)
 
 
-def _entries(op: ConvOperator, crop: int) -> Check:
-    """Every form that exists, entry by entry: equal, for nothing is computed that could round."""
-    from convmtx.plot.costs import made
-
+def _check_entries(op: ConvOperator, crop: int) -> Check:
+    """Compare every form that exists entry by entry; they must be equal, for their entries are not rounded."""
     tensor = op.to_tensor().reshape(op.shape)
-    differences, same = [], ["tensor"]
+    differences, names = [], ["tensor"]
     for form in reversed(_FORMS[:-1]):
         try:
-            matrix = made(op, form)
+            matrix = costs.build_form(op, form)
         except NotToeplitzError:
             continue
         array = matrix.toarray() if hasattr(matrix, "toarray") else matrix.reshape(op.shape)
         differences.append(float(np.abs(array - tensor).max()))
-        same.append(form)
-    return Check(f"{' == '.join(same)}, entry by entry on {crop} x {crop} pixels", _largest(differences), 0.0)
+        names.append(form)
+    return Check(f"{' == '.join(names)}, entry by entry on {crop} x {crop} pixels", _largest(differences), 0.0)
 
 
 def _largest(differences: Iterable[float]) -> float:
-    """The largest; NaN where one is, which Python's own max may pass over."""
+    """Return the largest difference, NaN if one is NaN, which Python's max may skip."""
     return float(np.max([0.0, *differences]))
 
 
 def _since(start: float) -> str:
+    """Return the seconds since a time, as text."""
     return f"{perf_counter() - start:.3f} s"
 
 
 # The picture
 
 
-def _drawn(chosen: list[Case], outputs: list[AnyArray]) -> bytes:
-    """The PNG file: one row for each kernel with its input, its output and its matrix on a crop."""
+def _draw_picture(kernels: list[Case], outputs: list[AnyArray]) -> bytes:
+    """Return a PNG file with one row for each kernel: its input, its output, and its matrix on a crop."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure(figsize=(13.5, 15.5), layout=ConstrainedLayoutEngine(h_pad=0.1))
     FigureCanvasAgg(figure)
-    rows: Any = figure.subfigures(len(chosen), hspace=0.02)
-    for row, case, output in zip(rows, chosen, outputs, strict=True):
+    rows: Any = figure.subfigures(len(kernels), hspace=0.02)
+    for row, case, output in zip(rows, kernels, outputs, strict=True):
         op = case.operator(case.image.shape)
         row.suptitle(f"{case.name}: {case.words}", x=0.01, ha="left", fontsize=14, fontweight="bold")
         before, after, matrix = row.subplots(1, 3)
-        _show(before, case.image, f"input {op.in_shape}")
-        _show(after, output, f"output {op.out_shape}")
-        _pattern(matrix, op, case)
+        _draw_image(before, case.image, f"input {op.in_shape}")
+        _draw_image(after, output, f"output {op.out_shape}")
+        _draw_matrix(matrix, op, case)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
 
 
-def _show(axes: Axes, image: AnyArray, title: str) -> None:
-    """A colour picture as it is, signed values around grey, many channels as tiles."""
+def _draw_image(axes: Axes, image: AnyArray, title: str) -> None:
+    """Draw an image: three channels in colour, one in grey with zero in the middle if it has signs, more as tiles."""
     if image.ndim == 3 and image.shape[2] == 3:
         axes.imshow(np.clip(image, 0, 1))
     else:
         if image.ndim == 3:
-            image = _tiled(image)
+            image = _tile_channels(image)
             title += ", a tile for each channel"
         reach = float(np.nanpercentile(np.abs(image), 99.5))
         signed = float(np.nanmin(image)) < 0
@@ -310,8 +321,8 @@ def _show(axes: Axes, image: AnyArray, title: str) -> None:
     axes.set_axis_off()
 
 
-def _tiled(image: AnyArray) -> AnyArray:
-    """Channels as tiles of one square picture; what is left over of it stays empty."""
+def _tile_channels(image: AnyArray) -> AnyArray:
+    """Return the channels of an image as tiles of one image, about square; 8 channels are 3 x 3 tiles, one empty."""
     h, w, channels = image.shape
     side = ceil(channels**0.5)
     tiles = np.full((side * -(-channels // side), h, w), np.nan)
@@ -319,8 +330,8 @@ def _tiled(image: AnyArray) -> AnyArray:
     return tiles.reshape(-1, side, h, w).transpose(0, 2, 1, 3).reshape(-1, side * w)
 
 
-def _pattern(axes: Axes, op: ConvOperator, case: Case) -> None:
-    """The matrix on the crop: entries that are stored in colour (a stored zero is white), all others grey."""
+def _draw_matrix(axes: Axes, op: ConvOperator, case: Case) -> None:
+    """Draw the matrix on the crop: stored entries in colour, a stored zero in white, all others in grey."""
     small = case.small
     stored = small.with_kernel(np.ones(case.kernel.shape)).to_dense() != 0
     matrix = np.ma.masked_array(small.to_dense(), ~stored)

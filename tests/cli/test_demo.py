@@ -102,14 +102,14 @@ def test_the_kernels_are_the_same_every_time():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Runs without the picture, which takes most of the time."""
-    monkeypatch.setattr(demo, "_drawn", lambda *_: b"")
+    monkeypatch.setattr(demo, "_draw_picture", lambda *_: b"")
 
 
 def damaged(form, change):
     """One form with one entry changed."""
-    make = costs.made
+    make = costs.build_form
 
-    def made(op, name):
+    def build(op, name):
         matrix = make(op, name)
         if name == form:
             matrix = matrix.copy()
@@ -117,12 +117,12 @@ def damaged(form, change):
             values[(0,) * values.ndim] += change
         return matrix
 
-    return made
+    return build
 
 
 @pytest.mark.parametrize(("form", "change"), [("csr", 1e-6), ("dense", math.nan)])
 def test_a_form_that_differs_is_found(tmp_path, monkeypatch, undrawn, capsys, form, change):
-    monkeypatch.setattr(costs, "made", damaged(form, change))
+    monkeypatch.setattr(costs, "build_form", damaged(form, change))
     assert main(["demo", "--size", "16", "--picture", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr()
     assert said.out.count("FAILED: form @ x == op(x)") == 3
@@ -159,15 +159,15 @@ def test_forms_above_the_budget_are_named_not_made(monkeypatch, undrawn):
 
 
 def test_forms_above_memory_are_named_too(monkeypatch, undrawn):
-    make = costs.made
+    make = costs.build_form
 
-    def made(op, form):
+    def build(op, form):
         if form == "dense" and op.shape[0] > 700:
             raise MemoryError
         return make(op, form)
 
     said = []
-    monkeypatch.setattr(costs, "made", made)
+    monkeypatch.setattr(costs, "build_form", build)
     assert demo.run(16, said.append).failed == []
     assert any("dense" in line and "not made: more memory than there is" in line for line in said)
 
@@ -191,7 +191,7 @@ def test_a_failure_leaves_the_picture_that_was_there(tmp_path, monkeypatch, caps
         raise error
 
     (tmp_path / "a.png").write_bytes(b"before")
-    monkeypatch.setattr(demo, "_drawn", fail)
+    monkeypatch.setattr(demo, "_draw_picture", fail)
     assert main(["demo", "--size", "16", "--picture", str(tmp_path / "a.png")]) == code
     assert capsys.readouterr().err.count("\n") == 1
     assert os.listdir(tmp_path) == ["a.png"]

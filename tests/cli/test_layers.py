@@ -133,7 +133,7 @@ def test_norms_that_cannot_be_had_are_told(model, facts, said, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"junk" * 50])
 def test_models_that_are_none(here, refusal, content):
     (here / "bad.onnx").write_bytes(content)
-    assert "bad.onnx is no valid ONNX model" in refusal("layers", "bad.onnx")
+    assert "bad.onnx is not a valid ONNX model" in refusal("layers", "bad.onnx")
 
 
 def test_without_onnx(model, refusal, monkeypatch):

@@ -12,8 +12,8 @@ onnx = pytest.importorskip("onnx")
 import onnx.backend.test.case.node as node_cases  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from convmtx.interop.onnx_files import checked  # noqa: E402
-from convmtx.interop.onnx_graph import Graph  # noqa: E402
+from convmtx.interop.onnx.files import load_model  # noqa: E402
+from convmtx.interop.onnx.graph import Graph  # noqa: E402
 
 
 def model(nodes, constants, opset, inputs=(), outputs=()):
@@ -27,7 +27,7 @@ def model(nodes, constants, opset, inputs=(), outputs=()):
 def computed(nodes, constants, opset, outputs):
     """What the graph knows of outputs; something reads all of them."""
     readers = [helper.make_node("Identity", [name], [f"r {name}"]) for name in outputs]
-    graph = Graph(onnx, checked(onnx, model([*nodes, *readers], constants, opset)), {})
+    graph = Graph(onnx, load_model(onnx, model([*nodes, *readers], constants, opset)), {})
     return [graph.constant(f"r {name}") for name in outputs]
 
 
@@ -196,7 +196,7 @@ def test_reasons_are_those_of_the_model():
     assert [*report.layers] == ["y"]
     assert "not known: RandomNormal is random" in report.skipped["a"]
     assert "not known: Transpose fails" in report.skipped["b"]
-    assert "'d', no constant" in report.skipped["e"]
+    assert "'d', not a constant" in report.skipped["e"]
     assert "computed from constants alone" in report.skipped["w"]
     open_ = model(nodes[-2:-1], {"W": W}, 17, [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)], ["y"])
     assert "Pass input_shapes for 'x'" in cm.from_onnx(open_).skipped["y"]

@@ -46,7 +46,7 @@ def test_some_of_the_largest(ax):
 def test_bounds_stand_alone_where_values_take_too_long(ax, monkeypatch):
     op = cm.conv(np.random.default_rng(0).normal(size=(5, 5)), (20, 20), padding="same")
     s = dense_values(op)
-    monkeypatch.setattr(spectra, "PATIENT", 10_000_000)
+    monkeypatch.setattr(spectra, "MOST_WORK", 10_000_000)
     data = cm.plot.spectrum_data(op)
     cm.plot.spectrum(op, ax)
 
@@ -60,7 +60,7 @@ def test_bounds_stand_alone_where_values_take_too_long(ax, monkeypatch):
 
 def test_what_takes_too_long_altogether_is_refused(monkeypatch):
     op = cm.conv(KERNEL, (8, 8), padding="same")
-    monkeypatch.setattr(spectra, "PATIENT", 1)
+    monkeypatch.setattr(spectra, "MOST_WORK", 1)
 
     with pytest.raises(cm.UnsupportedError, match=r"all 64 singular values. Neither they nor bounds .* as with k=10"):
         cm.plot.spectrum(op)

@@ -1,4 +1,4 @@
-"""The explorer: one HTML file in which a convolution and its matrix are looked at, pointed at and varied."""
+"""Explorer: an HTML file that shows a convolution and its matrix, and how they change with its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
-from convmtx.boundary import NOTHING
+from convmtx.boundary import NOTHING, ZERO
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.files import check_target, replace_file
 from convmtx.geometry import Axis, Geometry
@@ -26,28 +26,29 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Shape
 
-#: Rows and columns of the matrix, values of the kernel, and products of a kernel value and an input that are drawn.
-#: With more, a page takes about a second to follow a slider.
+#: Rows, and columns, of the largest matrix that is drawn; values of the largest kernel; and pairs of an output and an
+#: input that one tap joins. With more, the page takes about a second to follow a slider.
 SIDE, KERNEL, PRODUCTS = 1024, 1024, 16384
-#: How the file's name may end.
+#: Suffixes that the file may have.
 SUFFIXES = (".html", ".htm")
 
 
 @door("explore")
 def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Path:
-    """Write a page that shows kernel, input, output and matrix of a convolution side by side.
+    """Write an HTML page that shows kernel, input, output and matrix of a convolution side by side.
 
-    Pointing at a cell of one (with a mouse, a finger or the arrow keys) lights up what belongs to it in the others
-    and says it in words. Sizes, strides, dilation, padding, boundary and flip can be changed in the page, which then
-    shows the call that makes the map it has arrived at. The file is complete in itself: it asks no network for
-    anything, and may be mailed, put on a web page or opened from disk.
+    Point at a cell with a mouse, a finger or the arrow keys: the cells that belong to it in the other pictures light
+    up, and a sentence says why. Size, stride, dilation, padding, boundary and flip can be changed in the page, which
+    shows the call that makes the map with these settings. The file needs no network and no other file. It can be opened
+    from disk, sent by mail, or put on a web page.
 
     Parameters
     ----------
     op : ConvOperator
-        Of one or two spatial axes, with or without channels, with a real kernel of any array library.
+        A convolution along one or two axes, with or without channels, with a real kernel of any array library.
     path : str or os.PathLike
-        The file, ``.html`` or ``.htm``, in a folder that exists. What was there is replaced once the page is complete.
+        The file, ``.html`` or ``.htm``, in a folder that exists. A file of this name is replaced once the page is
+        complete.
 
     Returns
     -------
@@ -57,15 +58,15 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     Raises
     ------
     TypeError
-        Where ``op`` is no `ConvOperator`, or ``path`` no path.
+        If ``op`` is not a `ConvOperator`, or ``path`` is not a path.
     ValueError
-        For three axes and more, complex kernels, more than 1024 rows, columns or kernel values or more than 16384
-        products to draw, and where the file cannot be written.
+        If the convolution has more than two axes, a complex kernel, more than 1024 rows, columns or kernel values, or
+        more than 16384 pairs of an output and an input that a tap joins, or if the file cannot be written.
 
     Notes
     -----
-    The page computes in double precision, and by the same rule as `convmtx.conv`: its matrix is ``op.to_dense()``.
-    Its input is an example. It needs a browser of 2023 or later.
+    The page computes in double precision by the same rule as `convmtx.conv`: its matrix is ``op.to_dense()``. The input
+    that it shows is an example. It needs a browser of 2023 or later.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
         raise ArgumentTypeError(got, "Wanted a ConvOperator", "Make one with convmtx.conv")
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"
-        raise ArgumentTypeError(got, "Wanted a file name", 'Pass a str, as "conv.html"')
+        raise ArgumentTypeError(got, "Wanted a file name", 'Pass a str, for example "conv.html"')
     target = check_target(Path(path), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
@@ -91,10 +92,10 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
 
 
 def _check(g: Geometry) -> None:
-    """Refuse what cannot be drawn, or is too much to look at."""
+    """Refuse a convolution that cannot be drawn, or is too large for the page."""
     if len(g.axes) > 2:
         got, wanted = f"op has {len(g.axes)} spatial axes", "Wanted one or two, which can be drawn"
-        raise UnsupportedError(got, wanted, "Explore one slice, as cm.conv(K[0], shape[1:])")
+        raise UnsupportedError(got, wanted, "Explore one slice, for example cm.conv(K[0], shape[1:])")
     excess = _excess(g)
     if excess is not None:
         smaller = _smaller(g)
@@ -103,7 +104,7 @@ def _check(g: Geometry) -> None:
 
 
 def _excess(g: Geometry) -> tuple[str, str] | None:
-    """Return what is too much, and how much can be looked at; None where nothing is too much."""
+    """Return what is too large, and the largest that can be drawn; None if nothing is too large."""
     rows, columns = g.shape
     if max(rows, columns) > SIDE:
         got = f"the matrix has {rows} rows and {columns} columns"
@@ -117,9 +118,9 @@ def _excess(g: Geometry) -> tuple[str, str] | None:
 
 
 def _smaller(g: Geometry) -> Shape | None:
-    """Return the shape of an input, a little larger than the kernel, that can be explored; None without one."""
-    for more in (5, 2, 0):
-        axes = tuple(replace(a, size=min(a.size, (a.span - 1) // a.input_dilation + 1 + more)) for a in g.axes)
+    """Return the shape of an input, a little larger than the kernel, that can be explored; None if there is none."""
+    for n_outputs in (6, 3, 1):  # a kernel of 3 taps on 8, 5 or 3 positions, without padding
+        axes = tuple(replace(a, size=min(a.size, (a.span - 1) // a.input_dilation + n_outputs)) for a in g.axes)
         smaller = replace(g, axes=axes)
         if smaller != g and min(a.out for a in axes) > 0 and _excess(smaller) is None:
             return smaller.in_shape
@@ -127,13 +128,14 @@ def _smaller(g: Geometry) -> Shape | None:
 
 
 def _page(op: ConvOperator) -> str:
+    """Return the text of the HTML file."""
     parts = resources.files("convmtx.explorer")
     html, style, *scripts = (
         parts.joinpath(name).read_text("utf-8")
         for name in ("page.html", "page.css", "rule.js", "pictures.js", "page.js")
     )
     script = "".join(scripts)
-    # Escaped so that no value can end the element, or be read as a line end: JSON within HTML within JavaScript.
+    # JSON inside HTML: "<" is escaped, so that no value can end the script element; json.dumps escapes line ends.
     data = json.dumps(_data(op), allow_nan=False).replace("<", "\\u003c")
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'"
     title = f"convmtx: {op.in_shape} → {op.out_shape}"
@@ -143,39 +145,44 @@ def _page(op: ConvOperator) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the name by which a page's policy allows an inline script or style."""
+    """Return the hash by which a page's Content-Security-Policy allows an inline script or style."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def _data(op: ConvOperator) -> dict[str, Any]:
-    """Return what the page starts from, in the words of `convmtx.conv`, or of `convmtx.conv_transpose`."""
+    """Return the data that the page starts from: kernel, channels, and arguments of `conv` or `conv_transpose`."""
     if is_complex(op.dtype):
         got, wanted = f"the kernel is {op.dtype}", "Wanted real values, one for each cell"
-        remedy = "Explore its parts, as op.with_kernel(op.kernel.real)"
+        remedy = "Explore its parts, for example op.with_kernel(op.kernel.real)"
         raise UnsupportedError(got, wanted, remedy)
     g, kernel = op.geometry, as_numpy(op.kernel)
-    own = g.transposed and not all(a.boundary.name == "zero" for a in g.axes)
-    if own:  # the transpose on a circle is itself a convolution on a circle; no call takes the array it was made with
+    # The transpose of a convolution on a circle is a convolution on a circle, of the kernel in reverse order. No call
+    # makes it from the array that the map was made with, so the page has this kernel of its own.
+    has_own_kernel = g.transposed and not all(a.boundary is ZERO for a in g.axes)
+    if has_own_kernel:
         plain = replace(g, transposed=False, flip=False)
         g, kernel = plain, kernel_of(plain, taps_of(g, kernel))
     if kernel.dtype.kind not in "iu":
         kernel = kernel.astype(np.float64)
     return {
         "kernel": [_number(value) for value in kernel.ravel().tolist()],
-        "axes": [_words(a, transposed=g.transposed) for a in g.axes],
+        "axes": [_arguments(a, transposed=g.transposed) for a in g.axes],
         "in_channels": g.in_channels,
         "out_channels": g.out_channels,
         "groups": g.groups,
         "layout": g.layout.value,
         "flip": g.flip,
         "transposed": g.transposed,
-        "own": own,
-        "most": {"side": SIDE, "products": PRODUCTS},
+        "own_kernel": has_own_kernel,
+        "limits": {"side": SIDE, "products": PRODUCTS},
     }
 
 
-def _words(a: Axis, *, transposed: bool) -> dict[str, Any]:
-    """An axis as a call names it: of a transposed map stride and input dilation trade places, and pads are cuts."""
+def _arguments(a: Axis, *, transposed: bool) -> dict[str, Any]:
+    """Return the arguments of a call that make an axis.
+
+    A transposed map has its stride where others have their input dilation, and cuts outputs off instead of padding.
+    """
     stride, stretch, lo, hi = a.stride, a.input_dilation, a.lo, a.hi
     if transposed:
         stride, stretch, lo, hi = stretch, stride, a.span - 1 - lo, a.span - 1 - hi
@@ -186,7 +193,7 @@ def _words(a: Axis, *, transposed: bool) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | str:
-    """A number of JSON; where JSON has none, the name by which JavaScript makes it."""
+    """Return a number for JSON; for NaN and infinities, which JSON does not have, their name in JavaScript."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,16 +1,17 @@
 
-// Pictures. Each is a lattice of cells; a cell stands for {kind, id}, and two may stand for the same.
+// Pictures: grids of cells. A cell stands for {kind, id}; input and output stand in two pictures, so that two cells
+// stand for the same.
 
-const UNIT = 20; // of a cell, in the picture's own measure
-const GAP = 10;
-const LEGIBLE = 15; // pixels of a cell whose value can be read
+const UNIT = 20; // side of a cell, in the units of the picture
+const GAP = 10; // between blocks of channels, in the same units
+const READABLE = 15; // side in pixels of the smallest cell whose value is written
 const find = (id) => document.getElementById(id);
 const number = (v, digits = 6) =>
   (Number.isFinite(v) ? `${Number(v.toPrecision(digits))}` : `${v}`.replace("Infinity", "inf"));
 const keyOf = ({ kind, id }) => `${kind}:${id}`;
 const pictures = {};
-let elements = new Map(); // of each key, the cells drawn for it
-let model = null;
+let elements = new Map(); // the cells that are drawn for a key
+let model = null; // what `compute` returned last
 
 function svg(name, attributes, parent, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -22,19 +23,22 @@ function svg(name, attributes, parent, text) {
 
 const label = (parent, text, x, y, side = "") => svg("text", { class: `label ${side}`, x, y }, parent, text);
 
-/** Stripes that fill a cell, one in the colour of each tap. */
+/** Return stripes that fill a cell, one in the colour of each tap. */
 function stripes(ids) {
   const few = ids.slice(0, 6);
   const width = UNIT / few.length;
   return few.map((id, n) => svg("rect", { class: `paint t${id}`, x: n * width, width, height: UNIT }));
 }
 
-/** Cell positions along one way, with a gap between blocks. */
+/** Return positions of cells along one direction, with a gap between blocks. */
 const spread = (count, block, start, gap = GAP) =>
   range(count).map((n) => start + n * UNIT + Math.floor(n / block) * gap);
 
-/** Draw cells {row, column, kind, id, value}, with taps to be coloured by or a shade, over what `under` draws. */
-function draw(name, title, cells, xs, ys, under) {
+/**
+ * Draw cells {row, column, kind, id, value}, coloured by their taps or by a shade, over what `drawBehind` draws.
+ * Columns begin at `xs`, rows at `ys`.
+ */
+function draw(name, title, cells, xs, ys, drawBehind) {
   const picture = pictures[name];
   const width = xs.at(-1) + UNIT + 1;
   const height = ys.at(-1) + UNIT + 1;
@@ -42,38 +46,38 @@ function draw(name, title, cells, xs, ys, under) {
   const isMatrix = name === "matrix";
   const scale = Math.min(1.6, ...(isMatrix ? [640 / height] : [300 / height, 460 / width]));
   Object.assign(picture, { xs, ys, root, width, cells: new Map() });
-  under(root);
+  drawBehind(root);
   for (const cell of cells) {
-    const at = `translate(${xs[cell.column]} ${ys[cell.row]})`;
-    const box = svg("g", { class: "cell", "data-kind": cell.kind, "data-id": cell.id, transform: at }, root);
+    const transform = `translate(${xs[cell.column]} ${ys[cell.row]})`;
+    const box = svg("g", { class: "cell", "data-kind": cell.kind, "data-id": cell.id, transform }, root);
     if (cell.taps) box.append(...stripes(cell.taps));
     else svg("rect", { class: "base", width: UNIT, height: UNIT }, box).style.setProperty("--v", cell.shade);
     picture.cells.set(`${cell.row},${cell.column}`, cell);
     const key = keyOf(cell);
     elements.set(key, [...(elements.get(key) ?? []), box]);
-    if (UNIT * scale < LEGIBLE) continue;
+    if (UNIT * scale < READABLE) continue;
     const text = number(cell.value, Number.isInteger(cell.value) ? 5 : Math.abs(cell.value) < 10 ? 2 : 3);
     svg("text", { x: UNIT / 2, y: UNIT / 2 }, box, text).style.fontSize = `${Math.min(9, 30 / text.length)}px`;
   }
   root.style.width = `${width * scale}px`;
-  if (isMatrix) root.style.minWidth = `${width / 8}px`; // below that it scrolls: smaller cells cannot be pointed at
+  if (isMatrix) root.style.minWidth = `${width / 8}px`; // at least 2.5 pixels a cell; a larger matrix scrolls
   picture.box.querySelector("svg")?.remove();
   picture.box.append(root);
   picture.box.setAttribute("aria-label", title);
   picture.box.setAttribute("aria-rowcount", ys.length);
   picture.box.setAttribute("aria-colcount", xs.length);
   if (!targetAt(picture, ...picture.cursor)) picture.cursor = isMatrix ? [1, 1] : [0, 0];
-  legible(picture);
+  hideSmallText(picture);
 }
 
-/** Show values where they can be read. */
-function legible({ root, width }) {
+/** Hide values and labels that are too small to be read. */
+function hideSmallText({ root, width }) {
   const scale = root.getBoundingClientRect().width / width;
-  root.classList.toggle("tiny", UNIT * scale < LEGIBLE);
+  root.classList.toggle("tiny", UNIT * scale < READABLE);
   root.classList.toggle("unlabelled", (root.style.getPropertyValue("--size") || 9) * scale < 6);
 }
 
-/** What stands at a row and column of a picture; in the matrix also where nothing is stored. */
+/** Return what a row and column of a picture stand for; in the matrix also where nothing is stored. */
 function targetAt(picture, row, column) {
   const cell = picture.cells.get(`${row},${column}`);
   if (cell) return { kind: cell.kind, id: cell.id };
@@ -82,7 +86,7 @@ function targetAt(picture, row, column) {
   return inside ? { kind: "entry", id: (row - 1) * model.x.length + column - 1 } : null;
 }
 
-/** Values as shades from 0 to 1. */
+/** Return a function from a cell to its shade, from 0 for the smallest value to 1 for the largest. */
 function shadesOf(cells) {
   const finite = cells.map(({ value }) => value).filter(Number.isFinite);
   const least = Math.min(...finite);
@@ -90,7 +94,7 @@ function shadesOf(cells) {
   return ({ value }) => (Number.isFinite(value) ? (value - least) / width : 0);
 }
 
-/** Input or output, a block for each channel. */
+/** Draw the input or the output, a block for each channel. */
 function drawImage(kind, letter, cells, [h, w], channels) {
   const across = d === 1 ? 1 : Math.min(channels, 3);
   const shade = shadesOf(cells);
@@ -109,30 +113,31 @@ function drawImage(kind, letter, cells, [h, w], channels) {
   });
 }
 
-/** The kernel, a block for each pair of channels. */
+/** Draw the kernel, a block for each pair of channels. */
 function drawKernel() {
   const [k1, k2] = d === 1 ? [1, ...spatial] : spatial;
   const lattice = taps.map((cell) => ({ ...cell, kind: "tap", taps: [cell.id],
     row: cell.r * k1 + cell.i, column: cell.g * k2 + cell.j }));
   const labelled = layout !== "none";
-  const xs = spread(each * k2, k2, labelled ? 20 : 1);
+  const xs = spread(perGroup * k2, k2, labelled ? 20 : 1);
   const ys = spread(rows * k1, k1, labelled ? 15 : 1, groups > 1 ? 20 : GAP);
-  const title = `kernel, ${spatial.join(" by ")}${labelled ? `, ${rows} by ${each} channels` : ""}`;
+  const title = `kernel, ${spatial.join(" by ")}${labelled ? `, ${rows} by ${perGroup} channels` : ""}`;
   draw("kernel", title, lattice, xs, ys, (root) => {
     const [down, along] = transposed ? "cf" : "fc";
     for (const r of range(labelled ? rows : 0)) {
       label(root, down + r, 16, ys[r * k1] + (k1 * UNIT) / 2, "before");
       if (r > 0 && groups === 1) continue; // every row has the same channels
-      for (const g of range(each))
-        label(root, along + (Math.floor(r / (rows / groups)) * each + g), xs[g * k2] + (k2 * UNIT) / 2, ys[r * k1] - 7);
+      for (const g of range(perGroup))
+        label(root, along + (Math.floor(r / (rows / groups)) * perGroup + g),
+          xs[g * k2] + (k2 * UNIT) / 2, ys[r * k1] - 7);
     }
   });
 }
 
-/** The matrix, the input lying over its columns and the output standing beside its rows. */
+/** Draw the matrix, with the input above its columns and the output beside its rows. */
 function drawMatrix({ x, y, matrix, shapes }) {
   const blocks = shapes.map((shape) => shape.slice(1).reduce((product, n) => product * n, 1));
-  const size = Math.min(Math.max(9, x.length / 3, y.length / 3), 80); // of labels: the picture is scaled down
+  const size = Math.min(Math.max(9, x.length / 3, y.length / 3), 80); // of labels, for a large picture is scaled down
   const labelled = shapes[0].length > 1;
   const line = (count, start) => [start, ...range(count).map((n) => start + UNIT + 6 + n * UNIT)];
   const [xs, ys] = [line(x.length, labelled ? size * 2.8 : 1), line(y.length, labelled ? size * 1.6 : 1)];
@@ -160,13 +165,13 @@ function drawMatrix({ x, y, matrix, shapes }) {
   });
 }
 
-/** A hue for each tap along the axes; the same tap of other channels is darker or lighter. */
+/** Give each tap its colour: a hue for each position, darker or lighter for each pair of channels. */
 function colourTaps() {
   const style = document.styleSheets[0];
-  const pairs = rows * each;
+  const pairs = rows * perGroup;
   for (const { id, r, g, i, j } of taps) {
     const hue = 20 + (360 * (i * spatial.at(-1) + j) * pairs) / taps.length;
-    const tint = pairs > 1 ? 0.12 * ((r * each + g) / (pairs - 1) - 0.5) : 0;
+    const tint = pairs > 1 ? 0.12 * ((r * perGroup + g) / (pairs - 1) - 0.5) : 0;
     style.insertRule(`.t${id} { --hue: ${hue}; --tint: ${tint}; }`, style.cssRules.length);
   }
 }

@@ -1,1 +1,1 @@
-"""Layers of other libraries as maps, and maps as theirs: one file for each, which imports its library lazily."""
+"""Layers of other libraries as maps, and maps as theirs: one file or folder for each library, which imports it late."""

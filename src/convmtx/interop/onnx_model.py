@@ -1,4 +1,4 @@
-"""Maps as models of ONNX: a Conv or ConvTranspose where there is one, else a product with the matrix."""
+"""Maps as models of ONNX: a Conv or ConvTranspose if ONNX has it, otherwise a product with the matrix."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
+from convmtx.boundary import EDGE, REFLECT, WRAP
 from convmtx.errors import UnsupportedError
 from convmtx.extras import needed
 from convmtx.geometry import Axis, Geometry, Layout
@@ -15,12 +16,14 @@ from convmtx.maps.elementary import Rearranged
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.taps import swapped, taps_of
 
-_OPSET, _IR = 21, 10  # Pad has wrap since 19; both are two years old
-_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+#: Opset and version of the format that models are written in. Pad has the mode wrap since opset 19.
+_OPSET, _IR = 21, 10
+#: Mode of ONNX's Pad for a boundary rule. It has none for symmetric.
+_PAD_MODES = {REFLECT: "reflect", EDGE: "edge", WRAP: "wrap"}
 
 
 def model_of(op: LinearMap) -> Any:
-    """A ModelProto from x (N, *in_shape) to y (N, *out_shape)."""
+    """Return a map as a ModelProto with input x (N, *in_shape) and output y (N, *out_shape)."""
     onnx = needed("onnx", "onnx")
     factors = op.factors if isinstance(op, Product) else (op,)
     name = str(op.dtype).rpartition(".")[2]
@@ -35,10 +38,10 @@ def model_of(op: LinearMap) -> Any:
 
 
 def _add(build: _Builder, op: LinearMap) -> None:
-    """The nodes of a map that is no product."""
+    """Add the nodes of a map that is not a product."""
     if isinstance(op, Rearranged):
         build.add("Transpose", perm=[0, *(1 + axis for axis in op.axes)])
-    elif isinstance(op, ConvOperator) and _convolved(build, op.geometry, as_numpy(op.kernel).astype(build.dtype)):
+    elif isinstance(op, ConvOperator) and _add_convolution(build, op.geometry, as_numpy(op.kernel).astype(build.dtype)):
         return
     else:
         build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
@@ -47,7 +50,7 @@ def _add(build: _Builder, op: LinearMap) -> None:
 
 
 class _Builder:
-    """A chain of nodes, each applied to what the one before it made."""
+    """Chain of nodes, each applied to the output of the one before it."""
 
     def __init__(self, onnx: Any, dtype: Any) -> None:
         self._onnx, self.dtype = onnx, dtype
@@ -55,7 +58,7 @@ class _Builder:
         self._constants: list[Any] = []
 
     def add(self, op_type: str, name: str = "", constant: Any = None, **attributes: Any) -> None:
-        """A node, with one constant beside its input."""
+        """Add a node, with at most one constant beside its input."""
         inputs = [f"t{len(self._nodes)}" if self._nodes else "x"]
         if constant is not None:
             name = f"{name} {len(self._nodes)}"
@@ -64,7 +67,7 @@ class _Builder:
         self._nodes.append(self._onnx.helper.make_node(op_type, inputs, [f"t{len(self._nodes) + 1}"], **attributes))
 
     def model(self, in_shape: Any, out_shape: Any) -> Any:
-        """The chain as a checked model."""
+        """Return the chain as a model that onnx has checked."""
         helper = self._onnx.helper
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         self._nodes[-1].output[0] = "y"
@@ -76,41 +79,19 @@ class _Builder:
         return model
 
 
-def _convolved(build: _Builder, geometry: Geometry, kernel: Any) -> bool:
-    """Add the nodes of a convolution; False where ONNX has none for it."""
+def _add_convolution(build: _Builder, geometry: Geometry, kernel: Any) -> bool:
+    """Add the nodes of a convolution; add none and return False if ONNX has no such convolution."""
     axes, d = geometry.axes, len(geometry.axes)
-    if d > 3 or not all(_paddable(axis) for axis in axes):
+    if d > 3 or not all(_is_paddable(axis) for axis in axes):
         return False
-    stretched = any(axis.input_dilation > 1 for axis in axes)
-    if stretched and not all(_transposable(axis) for axis in axes):
+    is_stretched = any(axis.input_dilation > 1 for axis in axes)
+    if is_stretched and not all(_is_transposable(axis) for axis in axes):
         return False
-    taps = taps_of(geometry, kernel)
     if geometry.layout is Layout.LAST:
         build.add("Transpose", perm=[0, d + 1, *range(1, d + 1)])
     elif geometry.layout is Layout.PLAIN:
         build.add("Unsqueeze", "channel", np.array([1]))
-    if stretched:
-        pads = [axis.span - 1 - axis.lo for axis in axes]
-        ends = [axis.stretched - 1 + axis.span - axis.out - pad for axis, pad in zip(axes, pads, strict=True)]
-        build.add(
-            "ConvTranspose", "W", swapped(np.flip(taps, tuple(range(2, d + 2))), geometry.groups),
-            strides=[a.input_dilation for a in axes], dilations=[a.dilation for a in axes], pads=[*pads, *ends],
-            group=geometry.groups,
-        )  # fmt: skip
-    else:
-        ends = [axis.reach[1] + 1 - axis.size for axis in axes]
-        for mode in {axis.boundary.name for axis in axes if not axis.zero_outside}:
-            theirs = [not a.zero_outside and a.boundary.name == mode for a in axes]
-            given = [(a.lo, end) if its else (0, 0) for a, end, its in zip(axes, ends, theirs, strict=True)]
-            build.add("Pad", f"{mode} pads", _flat(given), mode=_MODES[mode])
-        zeros = [(a.lo, a.hi) if a.zero_outside else (0, 0) for a in axes]
-        if min(min(pair) for pair in zeros) < 0:
-            build.add("Pad", "zero pads", _flat(zeros))
-            zeros = [(0, 0)] * d
-        build.add(
-            "Conv", "W", taps, strides=[a.stride for a in axes], dilations=[a.dilation for a in axes],
-            pads=[lo for lo, _ in zeros] + [hi for _, hi in zeros], group=geometry.groups,
-        )  # fmt: skip
+    (_add_conv_transpose if is_stretched else _add_conv)(build, geometry, taps_of(geometry, kernel))
     if geometry.layout is Layout.LAST:
         build.add("Transpose", perm=[0, *range(2, d + 2), 1])
     elif geometry.layout is Layout.PLAIN:
@@ -118,23 +99,60 @@ def _convolved(build: _Builder, geometry: Geometry, kernel: Any) -> bool:
     return True
 
 
-def _flat(pads: list[tuple[int, int]]) -> Any:
-    """Pads of a batch of images as ONNX wants them: all beginnings, then all ends."""
+def _add_conv_transpose(build: _Builder, geometry: Geometry, taps: Any) -> None:
+    """Add the ConvTranspose of a convolution of a stretched input, whose taps are reversed and channels swapped."""
+    axes = geometry.axes
+    pads = [_transposed_pads(axis) for axis in axes]
+    build.add(
+        "ConvTranspose", "W", swapped(np.flip(taps, tuple(range(2, len(axes) + 2))), geometry.groups),
+        strides=[a.input_dilation for a in axes], dilations=[a.dilation for a in axes],
+        pads=[lo for lo, _ in pads] + [hi for _, hi in pads], group=geometry.groups,
+    )  # fmt: skip
+
+
+def _add_conv(build: _Builder, geometry: Geometry, taps: Any) -> None:
+    """Add a Pad for each boundary rule, and a Conv that pads with zeros."""
+    axes = geometry.axes
+    ends = [axis.reach[1] + 1 - axis.size for axis in axes]
+    for boundary in dict.fromkeys(axis.boundary for axis in axes if not axis.zero_outside):
+        has_rule = [not axis.zero_outside and axis.boundary is boundary for axis in axes]
+        pads = [(axis.lo, end) if its else (0, 0) for axis, end, its in zip(axes, ends, has_rule, strict=True)]
+        build.add("Pad", f"{_PAD_MODES[boundary]} pads", _flatten(pads), mode=_PAD_MODES[boundary])
+    zeros = [(axis.lo, axis.hi) if axis.zero_outside else (0, 0) for axis in axes]
+    if min(min(pair) for pair in zeros) < 0:  # Pad may cut positions off, Conv may not
+        build.add("Pad", "zero pads", _flatten(zeros))
+        zeros = [(0, 0)] * len(axes)
+    build.add(
+        "Conv", "W", taps, strides=[a.stride for a in axes], dilations=[a.dilation for a in axes],
+        pads=[lo for lo, _ in zeros] + [hi for _, hi in zeros], group=geometry.groups,
+    )  # fmt: skip
+
+
+def _flatten(pads: list[tuple[int, int]]) -> Any:
+    """Return pads in ONNX's order, with none for batch and channels: all those before, then all those behind."""
     return np.array([0, 0, *(lo for lo, _ in pads), 0, 0, *(hi for _, hi in pads)])
 
 
-def _paddable(axis: Axis) -> bool:
-    """Whether ONNX continues the axis so: zeros, or one turn of its rule."""
+def _is_paddable(axis: Axis) -> bool:
+    """Whether ONNX's Pad continues the axis by its rule: with zeros, or at most once around or to the mirror's end."""
     if axis.zero_outside:
         return True
-    most = max(axis.lo, axis.reach[1] + 1 - axis.size)
-    least = min(axis.lo, axis.reach[1] + 1 - axis.size)
-    widest = {"reflect": axis.size - 1, "wrap": axis.size, "edge": most}.get(axis.boundary.name, -1)
-    return axis.input_dilation == 1 and least >= 0 and most <= widest
+    pads = (axis.lo, axis.reach[1] + 1 - axis.size)
+    if axis.input_dilation > 1 or min(pads) < 0 or axis.boundary not in _PAD_MODES:
+        return False
+    if axis.boundary is EDGE:
+        return True
+    return max(pads) <= (axis.size - 1 if axis.boundary is REFLECT else axis.size)
 
 
-def _transposable(axis: Axis) -> bool:
-    """Whether ConvTranspose has the axis: nothing added to the full output, and every output kept."""
-    pad = axis.span - 1 - axis.lo
-    end = axis.stretched - 1 + axis.span - axis.out - pad
-    return axis.zero_outside and axis.stride == 1 and pad >= 0 and end >= 0
+def _transposed_pads(axis: Axis) -> tuple[int, int]:
+    """Return the pads of a ConvTranspose, which cut outputs off, from those of the stretched axis."""
+    # 3 inputs stretched by 2 are 5 positions. Without pads, ConvTranspose with 3 taps has the 7 outputs whose windows
+    # touch them. With padding (1, 1), the convolution has 5 of these, all but the first and the last: pads (1, 1).
+    lo = axis.span - 1 - axis.lo
+    return lo, axis.stretched - 1 + axis.span - axis.out - lo
+
+
+def _is_transposable(axis: Axis) -> bool:
+    """Whether ConvTranspose has the axis: it can cut outputs off, but neither add nor skip any."""
+    return axis.zero_outside and axis.stride == 1 and min(_transposed_pads(axis)) >= 0

@@ -1,4 +1,4 @@
-"""Maps as operators of PyLops."""
+"""Maps as PyLops operators."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from convmtx.maps.linear_map import LinearMap
 
 @door("to_pylops")
 def to_pylops(op: LinearMap) -> Any:
-    """A map as a PyLops operator, for its solvers and its algebra.
+    """Return a map as a PyLops operator, to be used with its solvers and its algebra.
 
     Parameters
     ----------
     op : LinearMap
-        Any map of NumPy's numbers.
+        Any map whose numbers are NumPy's.
 
     Returns
     -------
     pylops.LinearOperator
-        With ``dims=op.in_shape`` and ``dimsd=op.out_shape``.
+        Its ``dims`` are ``op.in_shape`` and its ``dimsd`` are ``op.out_shape``. It applies the map and its adjoint by
+        ``op.matvec`` and ``op.rmatvec``, without a matrix.
 
     Raises
     ------
     TypeError
-        Where it is no map, or one of another library's numbers.
+        If ``op`` is not a map, or if its numbers are another library's.
     ImportError
         Without the extra ``pylops``.
     """
     if not isinstance(op, LinearMap):
-        got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv makes, and of an affine map its .op"
+        got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv returns, or, for an affine map, its .op"
         raise ArgumentTypeError(got, "Wanted a map of convmtx", remedy)
     if not is_numpy(op._reference_array):
         got = f"a map of {library(op._reference_array)}"
-        raise ArgumentTypeError(got, "Wanted one of NumPy's numbers", "Make it with NumPy's kernel")
+        raise ArgumentTypeError(got, "Wanted numbers of NumPy", "Make it with NumPy's kernel")
     pylops = needed("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]
-        """A map of convmtx."""
+        """Operator of PyLops that applies a map of convmtx."""
 
         def _matvec(self, x: Any) -> Any:
             return op.matvec(x)

@@ -1,13 +1,15 @@
-"""PyTorch's modules as affine maps, and maps as modules."""
+"""PyTorch's modules as affine maps, and maps as modules of PyTorch."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from convmtx._xp import as_numpy, is_numpy, library
+from convmtx._xp import as_numpy, library
+from convmtx.boundary import EDGE, REFLECT, WRAP, ZERO, Boundary
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError, door
 from convmtx.extras import needed
@@ -18,14 +20,21 @@ from convmtx.maps.affine import Affine
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import by_matrix
 from convmtx.maps.linear_map import LinearMap
-from convmtx.typing import AnyArray, PerAxis, Shape
+from convmtx.typing import PerAxis, Shape
 
-_MODES: Any = {"zeros": "zero", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+#: Boundary rules by the name that PyTorch's ``padding_mode`` gives them.
+_BOUNDARIES = {"zeros": ZERO, "reflect": REFLECT, "replicate": EDGE, "circular": WRAP}
+#: Remedies for hooks by which older functions of PyTorch change weights, by the file in torch.nn.utils of the hook.
+_REMOVERS = {
+    "weight_norm": "Call torch.nn.utils.remove_weight_norm(module), or use torch.nn.utils.parametrizations",
+    "spectral_norm": "Call torch.nn.utils.remove_spectral_norm(module), or use torch.nn.utils.parametrizations",
+    "prune": "Call torch.nn.utils.prune.remove(module, 'weight') for each pruned tensor",
+}
 
 
 @door("from_torch")
 def from_torch(module: Any, input_shape: PerAxis) -> Affine:
-    """A PyTorch module as the affine map ``y = A x + b`` that it is.
+    """Return the affine map ``y = A x + b`` that a PyTorch module computes.
 
     Parameters
     ----------
@@ -39,32 +48,33 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     Returns
     -------
     Affine
-        ``.op`` holds the module's weights, ``.offset`` the bias, both as tensors. Layers without weights have tensors
-        of the type and on the device of the module's first weight or statistic; where the whole module has none, of
-        PyTorch's default type on the CPU.
+        ``.op`` holds the module's weights, ``.offset`` the bias, both as tensors. Layers without weights get tensors
+        of the type and on the device of the module's first weight or statistic. If the whole module has none, they are
+        of PyTorch's default type and on the CPU.
 
     Raises
     ------
     UnsupportedError
-        Where the module, a mode of it or a hook on it is no such map; the message names it. A ValueError.
+        If the module, one of its options or a hook makes it something else than such a map. The message names it. A
+        ValueError.
     ValueError
-        Where the input shape does not fit.
+        If the input shape does not fit.
     ImportError
         Without the extra ``torch``.
 
     Notes
     -----
-    The map is a snapshot: gradients flow through it to the module's parameters, but it keeps the numbers that they
-    had. After a step of an optimizer make it again.
+    Gradients flow through the map to the module's parameters, but the map keeps the numbers that they have now. After a
+    step of an optimizer, convert the module again.
     """
     nn = needed("torch", "torch").nn
     if not isinstance(module, nn.Module):
         raise UnsupportedError(f"a {type(module).__name__}", "Wanted a torch.nn.Module", "Pass the layer itself")
-    return _converted(nn, module, resolve.shape("input_shape", input_shape), _numbers(module))
+    return _convert(nn, module, resolve.shape("input_shape", input_shape), _empty_like(module))
 
 
-def _numbers(module: Any) -> Any:
-    """An empty tensor of the device and type of the module's numbers, as layers without any are to have them."""
+def _empty_like(module: Any) -> Any:
+    """Return an empty tensor of the device and type of a module's first weight or statistic."""
     torch = needed("torch", "torch")
     for tensor in (*module.parameters(), *module.buffers()):
         if (tensor.is_floating_point() or tensor.is_complex()) and not torch.nn.parameter.is_lazy(tensor):
@@ -72,7 +82,7 @@ def _numbers(module: Any) -> Any:
     return torch.empty(0)
 
 
-def _converted(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
+def _convert(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
     name, kind = type(module).__name__, type(module)
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
         raise UnsupportedError(f"module {name}", "It has no weights yet", "Run it once on an input")
@@ -80,36 +90,29 @@ def _converted(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
     for tensor in module.parameters(recurse=False):
         if tensor.is_floating_point() and tensor.itemsize < 2:
             raise UnsupportedError(f"{name} of {tensor.dtype}", "PyTorch does no arithmetic in it", "Cast the module")
-    if hasattr(module, "parametrizations"):  # PyTorch made a class of its own, with weights that are computed
+    if hasattr(module, "parametrizations"):  # PyTorch made a subclass for this module, whose weights are computed
         kind = kind.__mro__[1]
-    for names, convert in _CONVERTERS.items():
-        if kind in [getattr(nn, each, None) for each in names.split()]:
-            return convert(module, shape, like)
-    raise UnsupportedError(f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
+    convert = _CONVERTERS.get(kind.__name__)
+    # A user's subclass may compute anything, so the class must be PyTorch's own and not only have its name.
+    if convert is None or kind is not getattr(nn, kind.__name__, None):
+        raise UnsupportedError(f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
+    return convert(module, shape, like)
 
 
 def _refuse_hooks(nn: Any, module: Any) -> None:
-    """Whatever makes a module do something else than its class says."""
+    """Refuse a module with hooks or with methods of its own, which may compute something that its class does not."""
     name = type(module).__name__
-    replaced = [each for each in vars(module) if callable(getattr(type(module), each, None))]
+    replaced = [attribute for attribute in vars(module) if callable(getattr(type(module), attribute, None))]
     if replaced:
         got = f"{name} with a {replaced[0]} of its own"
-        raise UnsupportedError(got, "What it does is not known", "Remove it, or make it a layer")
+        raise UnsupportedError(got, "It may compute anything", "Remove it, or make it a layer")
     for hooks in ("_forward_hooks", "_forward_pre_hooks"):
         for hook in getattr(module, hooks).values():
             remedy = _REMOVERS.get(type(hook).__module__.removeprefix("torch.nn.utils."), "Remove the hooks")
-            raise UnsupportedError(f"{name} has {hooks}", "What hooks do is not known", remedy)
+            raise UnsupportedError(f"{name} has {hooks}", "Hooks may compute anything", remedy)
         if getattr(nn.modules.module, f"_global{hooks}"):
             got = f"torch.nn.modules.module has _global{hooks}"
             raise UnsupportedError(got, "They change what every module does", "Remove these hooks")
-
-
-#: How what PyTorch's older functions do to weights is made undone, by the module that the hook is of.
-_REMOVERS = {
-    "weight_norm": "Call torch.nn.utils.remove_weight_norm(module), or use torch.nn.utils.parametrizations",
-    "spectral_norm": "Call torch.nn.utils.remove_spectral_norm(module), or use torch.nn.utils.parametrizations",
-    "prune": "Call torch.nn.utils.prune.remove(module, 'weight') for each pruned tensor",
-}
 
 
 def module_of(op: LinearMap) -> Any:
@@ -117,7 +120,43 @@ def module_of(op: LinearMap) -> Any:
     return _module_class()(op if op._takes_every_library else by_matrix(op))
 
 
-def _tensor(torch: Any, array: AnyArray) -> Any:
+@cache
+def _module_class() -> Any:
+    """Return the class of these modules; it is made at the first call, for its base class is PyTorch's."""
+    torch = needed("torch", "torch")
+
+    class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """Module that applies a map of convmtx."""
+
+        def __init__(self, op: LinearMap) -> None:
+            super().__init__()
+            self._map = op
+            if isinstance(op, ConvOperator):
+                kernel = _copy_kernel(torch, op.kernel)
+                is_trained = kernel.is_floating_point() or kernel.is_complex()
+                self.kernel = torch.nn.Parameter(kernel, requires_grad=is_trained)
+                self._map = op.with_kernel(np.zeros(op.kernel.shape, np.int8))  # the parameter holds the numbers
+
+        def forward(self, x: Any) -> Any:
+            """Return the outputs of a batch of inputs."""
+            return self._map.with_kernel(self.kernel)(x) if isinstance(self._map, ConvOperator) else self._map(x)
+
+        def extra_repr(self) -> str:
+            """Return what stands between the parentheses when the module is printed."""
+            return f"{self._map.in_shape} -> {self._map.out_shape}"
+
+        def __reduce__(self) -> Any:
+            """Return how to make the module again; pickle cannot import a class that is made inside a function."""
+            return module_of, (self._map,), self.__getstate__()
+
+    return Map
+
+
+def _copy_kernel(torch: Any, kernel: Any) -> Any:
+    """Return a kernel of any library as a new tensor, on its device if it is one of PyTorch's."""
+    if library(kernel) == "torch":
+        return kernel.detach().clone()
+    array = as_numpy(kernel)
     try:
         return torch.tensor(array)
     except TypeError:
@@ -125,103 +164,67 @@ def _tensor(torch: Any, array: AnyArray) -> Any:
         raise UnsupportedError(got, "PyTorch has no such type", remedy) from None
 
 
-@cache
-def _module_class() -> Any:
-    """The class of such modules: made when first needed, for it is PyTorch's child."""
-    torch = needed("torch", "torch")
-
-    class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """A map of convmtx."""
-
-        def __init__(self, op: LinearMap) -> None:
-            super().__init__()
-            self._map = op
-            if isinstance(op, ConvOperator):
-                given: Any = op.kernel if library(op.kernel) == "torch" else as_numpy(op.kernel)
-                kernel = _tensor(torch, given) if is_numpy(given) else given.detach().clone()
-                floating = kernel.is_floating_point() or kernel.is_complex()
-                self.kernel = torch.nn.Parameter(kernel, requires_grad=floating)
-                self._map = op.with_kernel(np.zeros(op.kernel.shape, np.int8))  # the parameter holds the numbers
-
-        def forward(self, x: Any) -> Any:
-            """The outputs of a batch."""
-            return self._map.with_kernel(self.kernel)(x) if isinstance(self._map, ConvOperator) else self._map(x)
-
-        def extra_repr(self) -> str:
-            """What it prints about itself."""
-            return f"{self._map.in_shape} -> {self._map.out_shape}"
-
-        def __reduce__(self) -> Any:
-            """What makes it again, for nobody can import a class that is made here."""
-            return module_of, (self._map,), self.__getstate__()
-
-    return Map
-
-
 def _sequential(module: Any, shape: Shape, like: Any) -> Affine:
     nn = needed("torch", "torch").nn
     maps: list[Affine] = []
     for part in module:
-        maps.append(_converted(nn, part, maps[-1].out_shape if maps else shape, like))
-    return layers.chained(maps) if maps else _identity(module, shape, like)
+        maps.append(_convert(nn, part, maps[-1].out_shape if maps else shape, like))
+    return layers.chain(maps) if maps else _identity(module, shape, like)
 
 
 def _conv(module: Any, shape: Shape, _like: Any) -> Affine:
-    _has_axes(module, shape, len(module.kernel_size))
-    if module.padding_mode not in _MODES:
+    _require_axes(module, shape, len(module.kernel_size))
+    if module.padding_mode not in _BOUNDARIES:
         got = f"{type(module).__name__} with padding_mode={module.padding_mode!r}"
-        raise UnsupportedError(got, f"Wanted one of {', '.join(map(repr, _MODES))}", "Leave this layer out")
+        raise UnsupportedError(got, f"Wanted one of {', '.join(map(repr, _BOUNDARIES))}", "Leave this layer out")
     pads: Any = module.padding if isinstance(module.padding, str) else [(p, p) for p in module.padding]
+    rule: Any = _BOUNDARIES[module.padding_mode].name
     op = conv(
-        module.weight, shape, stride=module.stride, dilation=module.dilation, padding=pads,
-        boundary=_MODES[module.padding_mode], groups=module.groups, channels="first",
+        module.weight, shape, stride=module.stride, dilation=module.dilation, padding=pads, boundary=rule,
+        groups=module.groups, channels="first",
     )  # fmt: skip
-    return layers.affine(op, module.bias)
+    return layers.add_bias(op, module.bias)
 
 
 def _conv_transpose(module: Any, shape: Shape, _like: Any) -> Affine:
-    _has_axes(module, shape, len(module.kernel_size))
+    _require_axes(module, shape, len(module.kernel_size))
     op = conv_transpose(
         module.weight, shape, stride=module.stride, dilation=module.dilation, groups=module.groups,
         padding=[(p, p) for p in module.padding], output_padding=module.output_padding, channels="first",
     )  # fmt: skip
-    return layers.affine(op, module.bias)
+    return layers.add_bias(op, module.bias)
 
 
-def _average(module: Any, shape: Shape, like: Any) -> Affine:
-    d = int(type(module).__name__[-2])
-    _has_axes(module, shape, d)
+def _average(module: Any, shape: Shape, like: Any, *, d: int) -> Affine:
+    _require_axes(module, shape, d)
     kernel, stride, padding = (
         resolve.per_axis(name, getattr(module, name), d, least)
         for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0))
     )
-    axes = []
-    for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True):
-        outs = (n + 2 * p - k) // s + 1
-        if module.ceil_mode:
-            outs = -((n + 2 * p - k) // -s) + 1
-            outs -= (outs - 1) * s >= n + p  # no window starts in the pad behind
-        axes.append(Axis(n, k, s, lo=p, hi=(outs - 1) * s + k - n - p))
-    pads = padding if module.count_include_pad else (0,) * d
-    counted = [(-p, a.size + p) for a, p in zip(axes, pads, strict=True)]
-    op = layers.averaged(shape, axes, counted, "first", getattr(module, "divisor_override", None), like)
-    return layers.affine(op, None)
+    axes = [
+        layers.pooling_axis(Axis(n, k, s), p, p, ceil_mode=module.ceil_mode)
+        for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True)
+    ]
+    counted_pads = padding if module.count_include_pad else (0,) * d
+    counted = [(-p, axis.size + p) for axis, p in zip(axes, counted_pads, strict=True)]
+    divisor = getattr(module, "divisor_override", None)  # which AvgPool1d does not have
+    return layers.add_bias(layers.average(shape, axes, counted, "first", divisor, like), None)
 
 
-def _has_axes(module: Any, shape: Shape, d: int) -> None:
+def _require_axes(module: Any, shape: Shape, d: int) -> None:
     if len(shape) != d + 1:
         got = f"{type(module).__name__} with input_shape={shape}"
         raise UnsupportedError(got, f"Wanted (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
 
 
-def _batch_norm(module: Any, shape: Shape, _like: Any) -> Affine:
+def _batch_norm(module: Any, shape: Shape, _like: Any, *, d: int) -> Affine:
     torch = needed("torch", "torch")
     if module.training or module.running_mean is None:
         got = f"{type(module).__name__} with training={module.training}, running_mean {module.running_mean is not None}"
-        raise UnsupportedError(got, "Statistics of the batch make it no fixed map", "Call module.eval() first")
-    d = int(type(module).__name__[-2])
-    if (d, len(shape)) != (1, 1):  # of one number a channel too
-        _has_axes(module, shape, d)
+        wanted = "A map has fixed numbers, not the statistics of each batch"
+        raise UnsupportedError(got, wanted, "Call module.eval() first")
+    if d != 1 or len(shape) != 1:  # BatchNorm1d takes inputs of one number for each channel too
+        _require_axes(module, shape, d)
     if shape[0] != module.num_features:
         got = f"{module.num_features} features with input_shape={shape}"
         raise UnsupportedError(got, "Wanted as many channels", "Check input_shape")
@@ -231,18 +234,19 @@ def _batch_norm(module: Any, shape: Shape, _like: Any) -> Affine:
     offset = -module.running_mean * scale
     if module.bias is not None:
         offset = offset + module.bias
-    return layers.affine(layers.scaled(shape, scale), offset)
+    return layers.add_bias(layers.scale_channels(shape, scale), offset)
 
 
 def _dropout(module: Any, shape: Shape, like: Any) -> Affine:
     if getattr(module, "training", False) and getattr(module, "p", 0):
         got = f"{type(module).__name__} with training=True"
-        raise UnsupportedError(got, "What is dropped at random is no fixed map", "Call module.eval() first")
+        wanted = "A map has fixed numbers, and this layer drops some at random"
+        raise UnsupportedError(got, wanted, "Call module.eval() first")
     return _identity(module, shape, like)
 
 
 def _identity(_module: Any, shape: Shape, like: Any) -> Affine:
-    return layers.affine(layers.identity(shape, like), None)
+    return layers.add_bias(layers.identity(shape, like), None)
 
 
 def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
@@ -251,61 +255,64 @@ def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
         got = f"Upsample with mode={module.mode!r}"
         raise UnsupportedError(got, "Wanted mode 'nearest' or 'nearest-exact'", "Leave this layer out")
     op: LinearMap = layers.identity(shape, like)
-    spatial = len(shape) - 1
-    for j in range(spatial):
+    for j in range(len(shape) - 1):
         size, factor = (
             value[j] if isinstance(value, tuple | list) else value for value in (module.size, module.scale_factor)
         )
-        places = torch.arange(shape[1 + j], dtype=torch.float32).reshape(1, 1, -1)  # which one PyTorch takes, it says
+        # PyTorch rounds positions in single precision. It is applied to 0, 1, 2, ..., so that its outputs name the
+        # position that each is taken from: 3 positions enlarged to 5 are 0 0 1 1 2 by "nearest".
+        positions = torch.arange(shape[1 + j], dtype=torch.float32).reshape(1, 1, -1)
         index = torch.nn.functional.interpolate(
-            places, size=size, scale_factor=None if factor is None else float(factor), mode=module.mode,
+            positions, size=size, scale_factor=None if factor is None else float(factor), mode=module.mode,
             recompute_scale_factor=module.recompute_scale_factor,
         )  # fmt: skip
-        op = layers.enlarged(op.out_shape, 1 + j, index.ravel().numpy().astype(int), like) @ op
-    return layers.affine(op, None)
+        op = layers.take_along(op.out_shape, 1 + j, index.ravel().numpy().astype(int), like) @ op
+    return layers.add_bias(op, None)
 
 
 def _flatten(module: Any, shape: Shape, like: Any) -> Affine:
-    d = len(shape) + 1
-    start, end = module.start_dim % d, module.end_dim % d
+    rank = len(shape) + 1  # PyTorch counts the batch as axis 0
+    start, end = module.start_dim % rank, module.end_dim % rank
     if start < 1 or end < start:
         got = f"Flatten with start_dim={module.start_dim}, end_dim={module.end_dim}"
         raise UnsupportedError(got, "Wanted the batch left as it is", "Leave this layer out")
     sizes = (*shape[: start - 1], int(np.prod(shape[start - 1 : end])), *shape[end:])
-    return layers.affine(layers.flattened(shape, sizes, like), None)
+    return layers.add_bias(layers.reshape(shape, sizes, like), None)
 
 
-def _pad(module: Any, shape: Shape, like: Any) -> Affine:
+def _pad(module: Any, shape: Shape, like: Any, *, boundary: Boundary) -> Affine:
     flat = list(module.padding)
-    pads = [(flat[j], flat[j + 1]) for j in range(0, len(flat), 2)][::-1]  # the last axis comes first
-    _has_axes(module, shape, len(pads))
-    name = type(module).__name__
-    rule = {"Ci": "wrap", "Re": "edge" if name.startswith("Repl") else "reflect"}.get(name[:2], "zero")
+    pads = [(flat[j], flat[j + 1]) for j in range(0, len(flat), 2)][::-1]  # PyTorch begins with the last axis
+    _require_axes(module, shape, len(pads))
     ends = [(0, 0), *pads]
-    return layers.filled(layers.padded(shape, ends, rule, like), ends, getattr(module, "value", 0), like)
+    return layers.fill_pads(layers.pad(shape, ends, boundary, like), ends, getattr(module, "value", 0), like)
 
 
 def _linear(module: Any, shape: Shape, _like: Any) -> Affine:
     if shape[-1] != module.in_features:
         got = f"Linear of {module.in_features} features with input_shape={shape}"
         raise UnsupportedError(got, "Wanted them along the last axis", "Check input_shape, or flatten first")
-    return layers.affine(layers.along(module.weight, shape, len(shape) - 1), module.bias, -1)
+    return layers.add_bias(layers.multiply_along(module.weight, shape, len(shape) - 1), module.bias, -1)
 
 
-def _each(name: str) -> str:
-    return " ".join(f"{name}{d}d" for d in (1, 2, 3))
-
-
-_CONVERTERS = {
+#: Converts a module to the map of inputs of a shape. The last argument is an empty tensor of the type and on the device
+#: that a layer without weights takes.
+_Converter: TypeAlias = Callable[[Any, Shape, Any], Affine]
+_DIMENSIONS = (1, 2, 3)
+_PADS = {"Zero": ZERO, "Constant": ZERO, "Circular": WRAP, "Reflection": REFLECT, "Replication": EDGE}
+#: Converters by the name of the class in `torch.nn`.
+_CONVERTERS: dict[str, _Converter] = {
     "Sequential": _sequential,
-    _each("Conv"): _conv,
-    _each("ConvTranspose"): _conv_transpose,
-    _each("AvgPool"): _average,
-    _each("BatchNorm"): _batch_norm,
-    f"Dropout AlphaDropout FeatureAlphaDropout {_each('Dropout')}": _dropout,
-    "Upsample UpsamplingNearest2d": _upsample,
-    "Flatten": _flatten,
-    " ".join(_each(f"{kind}Pad") for kind in ("Zero", "Circular", "Reflection", "Replication", "Constant")): _pad,
     "Identity": _identity,
     "Linear": _linear,
+    "Flatten": _flatten,
+    "Upsample": _upsample,
+    "UpsamplingNearest2d": _upsample,
+    **dict.fromkeys(("Dropout", "AlphaDropout", "FeatureAlphaDropout"), _dropout),
+    **{f"Dropout{d}d": _dropout for d in _DIMENSIONS},
+    **{f"Conv{d}d": _conv for d in _DIMENSIONS},
+    **{f"ConvTranspose{d}d": _conv_transpose for d in _DIMENSIONS},
+    **{f"AvgPool{d}d": partial(_average, d=d) for d in _DIMENSIONS},
+    **{f"BatchNorm{d}d": partial(_batch_norm, d=d) for d in _DIMENSIONS},
+    **{f"{kind}Pad{d}d": partial(_pad, boundary=rule) for kind, rule in _PADS.items() for d in _DIMENSIONS},
 }

@@ -1,4 +1,4 @@
-"""Pictures of a map, each with its numbers beside it. Needs matplotlib (extra ``plot``)."""
+"""Pictures of a map, and the numbers that each shows. They need matplotlib (extra ``plot``)."""
 
 from convmtx.plot.costs import CostData, cost, cost_data
 from convmtx.plot.kernels import KernelData, kernel, kernel_data

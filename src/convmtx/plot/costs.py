@@ -1,8 +1,7 @@
-"""What each form of a convolution costs, as a picture: bytes from the geometry, seconds from a clock."""
+"""Costs of the forms of a convolution as a picture: bytes from the geometry, seconds from a clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,85 +13,95 @@ from convmtx.errors import door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.explanation import timed
 from convmtx.plot import style
-from convmtx.plot.subject import convolution
+from convmtx.plot.numpy_maps import to_numpy_convolution
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Forms larger than this many bytes are not made.
+#: Bytes of the largest form that is made to measure it, 100 MB: that takes a fraction of a second.
 BUDGET = 10**8
 
 
 @dataclass(frozen=True, slots=True)
 class CostData:
-    """The numbers of `cost`, by name of the form, the smallest first."""
+    """Numbers that `cost` shows, by name of the form, the smallest form first."""
 
+    #: Bytes of every form that exists.
     bytes: dict[str, int]
-    #: Seconds to make a form, and to apply it to one input; a form that is not there was not measured.
+    #: Seconds to make a form, without the forms that were not measured.
     make: dict[str, float]
+    #: Seconds to apply a form to one input, without the forms that were not measured.
     apply: dict[str, float]
 
 
 @door("plot.cost")
 def cost_data(op: ConvOperator) -> CostData:
-    """The numbers of `cost`; forms are made and applied to measure them.
+    """Return the bytes of each form of a convolution, and the seconds to make it and to apply it.
+
+    Forms of at most 100 MB are made and applied three times to measure them.
 
     Parameters
     ----------
     op : ConvOperator
-        A convolution; kernels of other libraries are measured as NumPy's.
+        A convolution. Kernels of other libraries are measured as NumPy's.
 
     Returns
     -------
     CostData
-        Bytes of every form that exists; seconds, medians of three calls, of forms up to 100 MB.
+        Bytes of every form that exists, and seconds of those that were measured: medians of three calls.
 
     Raises
     ------
     UnsupportedError
-        For a map that is no convolution. A ValueError.
+        If the map is not a convolution. A ValueError.
     TypeError
-        For what is no map.
+        If ``op`` is not a map.
 
     Notes
     -----
-    The view is not applied: NumPy would copy it whole.
+    The view is not applied, for NumPy would copy it to a dense matrix.
 
     Examples
     --------
     >>> import convmtx as cm
-    >>> found = cm.plot.cost_data(cm.conv([1.0, 2.0, 3.0], 1000))
-    >>> list(found.bytes)[:3], found.bytes["dense"], "csr" in found.make
+    >>> data = cm.plot.cost_data(cm.conv([1.0, 2.0, 3.0], 1000))
+    >>> list(data.bytes)[:3], data.bytes["dense"], "csr" in data.make
     (['operator', 'view', 'csr'], 7984000, True)
     """
-    subject = convolution(op)
-    sizes = forms.sizes(subject.geometry, subject.dtype)
-    ordered = dict(sorted(sizes.items(), key=lambda each: each[1]))
+    op = to_numpy_convolution(op)
+    sizes = forms.sizes(op.geometry, op.dtype)
+    ordered = dict(sorted(sizes.items(), key=lambda item: item[1]))
     make: dict[str, float] = {}
     apply: dict[str, float] = {}
-    rows, columns = subject.shape
-    if (rows + columns) * subject.dtype.itemsize > BUDGET:
+    rows, columns = op.shape
+    if (rows + columns) * op.dtype.itemsize > BUDGET:  # one input and one output are larger already
         return CostData(ordered, make, apply)
-    x = np.random.default_rng(0).integers(-9, 10, subject.in_shape).astype(subject.dtype)
+    x = np.random.default_rng(0).integers(-9, 10, op.in_shape).astype(op.dtype)
     for name, size in ordered.items():
         if size <= min(BUDGET, memory.available() // 4):
-            make[name], form = timed(partial(made, subject, name))
+            make[name], form = timed(partial(build_form, op, name))
             if name != "view":
-                apply[name], _ = timed(partial(_applied, name, form, x))
+                apply[name], _ = timed(partial(_apply, name, form, x))
     return CostData(ordered, make, apply)
 
 
-def made(op: ConvOperator, name: str) -> Any:
-    """A form by the name that `ConvOperator.explain` gives it."""
-    whole: dict[str, Callable[[], Any]] = {
-        "operator": lambda: op.with_kernel(op.kernel), "view": op.tensor_view, "dense": op.to_dense,
-        "tensor": op.to_tensor,
-    }  # fmt: skip
-    return whole[name]() if name in whole else op.to_sparse(name)  # type: ignore[arg-type]
+def build_form(op: ConvOperator, name: str) -> Any:
+    """Return a form of a convolution, by the name that `ConvOperator.explain` gives it."""
+    match name:
+        case "operator":
+            return op.with_kernel(op.kernel)
+        case "view":
+            return op.tensor_view()
+        case "dense":
+            return op.to_dense()
+        case "tensor":
+            return op.to_tensor()
+    return op.to_sparse(name)  # type: ignore[arg-type]
 
 
-def _applied(name: str, form: Any, x: AnyArray) -> AnyArray:
+def _apply(name: str, form: Any, x: AnyArray) -> AnyArray:
+    """Return the product of a form and one input."""
     if name == "operator":
         return form(x)
     return np.tensordot(form, x, x.ndim) if name == "tensor" else form @ x.ravel()
@@ -100,31 +109,32 @@ def _applied(name: str, form: Any, x: AnyArray) -> AnyArray:
 
 @door("plot.cost")
 def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
-    """What each form costs: bytes as bars, and on the scale above the seconds to make it and to apply it.
+    """Draw what each form of a convolution costs: its bytes, and the seconds to make it and to apply it.
 
-    Forms larger than 100 MB are not made, and shown by their bytes alone.
+    Bytes are bars on the scale below, seconds are marks on the scale above. Forms of more than 100 MB are not made and
+    have no marks.
 
     Parameters
     ----------
     op : ConvOperator
-        A convolution; kernels of other libraries are measured as NumPy's.
+        A convolution. Kernels of other libraries are measured as NumPy's.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
-        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Axes to draw on. A figure with ``layout="constrained"`` leaves room for labels. The default is a new figure of
+        pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes of the bytes; those of the seconds are the last of its figure, ``ax.figure.axes[-1]``.
+        The axes of the bytes. The axes of the seconds are the last ones of the figure, ``ax.figure.axes[-1]``.
 
     Raises
     ------
     UnsupportedError
-        For a map that is no convolution. A ValueError.
+        If the map is not a convolution. A ValueError.
     MissingExtraError
-        Without matplotlib. An ImportError.
+        If matplotlib is not installed. An ImportError.
     TypeError
-        For what is no map.
+        If ``op`` is not a map.
 
     Examples
     --------
@@ -134,28 +144,30 @@ def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     ['operator, 24 B', 'view, 16 kB']
     """
     data = cost_data(op)
-    ax = style.axes(ax, (7.6, 4.8))
-    places = np.arange(len(data.bytes))
-    ax.barh(places, [float(size) for size in data.bytes.values()], color=style.BELOW, alpha=0.4, height=0.7)
-    ax.set_yticks(places, [f"{name}, {memory.human(size)}" for name, size in data.bytes.items()])
-    ax.set(ylim=(len(places) - 0.5, -0.5), xscale="log", xlabel="bytes (bars)")
+    ax = style.prepare_axes(ax, (7.6, 4.8))
+    positions = np.arange(len(data.bytes))
+    ax.barh(positions, [float(size) for size in data.bytes.values()], color=style.BELOW, alpha=0.4, height=0.7)
+    ax.set_yticks(positions, [f"{name}, {memory.human(size)}" for name, size in data.bytes.items()])
+    ax.set(ylim=(len(positions) - 0.5, -0.5), xscale="log", xlabel="bytes (bars)")
     ax.set_title("forms of a matrix of {} x {}".format(*op.shape))
     if data.make:
-        _seconds(ax, data)
+        _draw_seconds(ax, data)
     return ax
 
 
-def _seconds(ax: Axes, data: CostData) -> None:
+def _draw_seconds(ax: Axes, data: CostData) -> None:
+    """Mark the seconds of each form on a scale above the axes."""
     from matplotlib.ticker import NullFormatter
 
     above = ax.twiny()
-    places = {name: place for place, name in enumerate(data.bytes)}
-    for label, times, marker, color in (
+    positions = {name: position for position, name in enumerate(data.bytes)}
+    for label, seconds, marker, color in (
         ("make", data.make, "D", style.TAPS[0]),
         ("apply", data.apply, "o", style.TAPS[3]),
     ):
-        above.scatter(list(times.values()), [places[name] for name in times], c=color, marker=marker, s=36, label=label)
+        y = [positions[name] for name in seconds]
+        above.scatter(list(seconds.values()), y, c=color, marker=marker, s=36, label=label)
     above.set(xscale="log", xlabel="seconds (marks)")
     above.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, handletextpad=0.2)
-    for each in (ax, above):
-        each.xaxis.set_minor_formatter(NullFormatter())
+    for scale in (ax, above):
+        scale.xaxis.set_minor_formatter(NullFormatter())

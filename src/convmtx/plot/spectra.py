@@ -1,4 +1,4 @@
-"""Singular values as a picture, with what is certain of them."""
+"""Singular values as a picture, with bounds that hold for each of them."""
 
 from __future__ import annotations
 
@@ -22,38 +22,40 @@ from convmtx.typing import AnyArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Largest over smallest value from which on the scale is logarithmic.
+#: Largest over smallest singular value above which the scale is logarithmic.
 STEEP = 100
-#: Work of a decomposition, of the values or of their bounds, that is done for a picture: seconds.
-PATIENT = 5e9
-#: Singular values up to which all are asked for.
-MOST = 1 << 22
+#: Multiplications that are spent on the values of a picture, and again on their bounds: a few seconds.
+MOST_WORK = 5e9
+#: Singular values up to which all are computed.
+MOST_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpectrumData:
-    """The numbers of `spectrum`, descending: entry j of each is of the j-th singular value."""
+    """Numbers that `spectrum` shows, descending: entry j of each array is for the j-th singular value."""
 
-    #: None where bounds are all that can be had.
+    #: Singular values; None if only bounds are computed.
     values: AnyArray | None
-    #: Bounds of each: those of `convmtx.singular_value_bounds`, or the values themselves where there are none.
+    #: Lower bounds: those of `convmtx.singular_value_bounds`, or of the values if it has none.
     lower: AnyArray
+    #: Upper bounds, from the same source.
     upper: AnyArray
-    #: "exact", "estimate" or, of bounds alone, "interval"; and how they were found.
+    #: "exact", "estimate" or, for bounds alone, "interval".
     kind: str
+    #: Name of the method that computed them.
     method: str
 
 
 @door("plot.spectrum")
 def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
-    """The numbers of `spectrum`.
+    """Return the singular values of a map, descending, and bounds of each.
 
     Parameters
     ----------
     op : LinearMap
-        Any map; kernels of other libraries are read as numbers.
+        Any map. Kernels of other libraries are read as numbers.
     k : int, optional
-        How many, the largest; without it all min(M, N).
+        Number of singular values, the largest ones. By default all min(M, N).
 
     Returns
     -------
@@ -63,71 +65,72 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     Raises
     ------
     UnsupportedError
-        Where all were asked for, and neither values nor bounds can be had in reasonable time. A ValueError.
+        If all are requested, and neither values nor bounds can be computed in reasonable time. A ValueError.
     ValueError, TypeError
-        Where an argument is none of those, or the kernel is not finite.
+        If an argument is invalid, or the kernel is not finite.
 
     Notes
     -----
-    All values are found where the cheapest way to them takes seconds (``rows * columns * min(rows, columns)`` of its
-    blocks up to 5e9, as of a dense matrix of 1700 rows); else the bounds stand alone. Bounds are subject to the same
-    limit, and both to four million values.
+    All values are computed if the cheapest method takes seconds: if the sum of ``rows * columns * min(rows, columns)``
+    over the blocks that it decomposes is at most 5e9, that of one block of 1700 rows and columns. Otherwise there are
+    only bounds, which have the same limit. Neither is computed for more than four million singular values.
 
     Examples
     --------
     >>> import convmtx as cm
-    >>> found = cm.plot.spectrum_data(cm.conv([1.0, 1.0], 4, padding="same", boundary="wrap"))
-    >>> found.kind, found.values[:2].round(3).tolist()
+    >>> data = cm.plot.spectrum_data(cm.conv([1.0, 1.0], 4, padding="same", boundary="wrap"))
+    >>> data.kind, data.values[:2].round(3).tolist()
     ('exact', [2.0, 1.414])
     """
     if k is not None:
         integer("k", k, 1)
-    subject = doubled(op)
-    bounds, few = None, min(op.shape) <= MOST
-    if few and isinstance(subject, ConvOperator) and theta_work(subject) <= PATIENT:
-        found = singular_value_bounds(subject)
-        bounds = found.lower[:k], found.upper[:k]
-    if k is None and not (few and cheapest(direct(subject)).work <= PATIENT):
+    op = doubled(op)
+    bounds, is_small = None, min(op.shape) <= MOST_VALUES
+    if is_small and isinstance(op, ConvOperator) and theta_work(op) <= MOST_WORK:
+        bounds = singular_value_bounds(op)
+    if k is None and not (is_small and cheapest(direct(op)).work <= MOST_WORK):
         if bounds is None:
             got = f"all {min(op.shape)} singular values"
-            wanted = "Neither they nor bounds of them can be had in reasonable time"
-            raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
-        return SpectrumData(None, *bounds, found.kind, found.method)
-    values = svdvals(subject, k)
-    lower, upper = bounds if bounds is not None else (np.asarray(values.lower), np.asarray(values.upper))
+            wanted = "Neither they nor bounds of them can be computed in reasonable time"
+            raise UnsupportedError(got, wanted, "Request some of them, as with k=10")
+        return SpectrumData(None, bounds.lower, bounds.upper, bounds.kind, bounds.method)
+    values = svdvals(op, k)
+    source = values if bounds is None else bounds
+    lower, upper = np.asarray(source.lower)[:k], np.asarray(source.upper)[:k]
     return SpectrumData(np.asarray(values), lower, upper, values.kind, values.method)
 
 
 @door("plot.spectrum")
 def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axes:
-    """The singular values of a map, descending, with the bounds that hold for each shaded behind.
+    """Draw the singular values of a map, descending, with bounds of each as a shaded band behind them.
 
-    Bounds are those of a circulant that the map is part of (`convmtx.singular_value_bounds`), and stand alone where
-    the values would take too long. The scale is logarithmic where the values differ by a factor of more than 100.
+    The bounds are those of a circulant that the map is part of (`convmtx.singular_value_bounds`). They stand alone if
+    the values would take too long. The scale is logarithmic if the values differ by a factor of more than 100.
 
     Parameters
     ----------
     op : LinearMap
-        Any map; kernels of other libraries are read as numbers.
+        Any map. Kernels of other libraries are read as numbers.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, best in a figure with ``layout="constrained"``, which leaves room for labels; without it in a new
-        figure of pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
+        Axes to draw on. A figure with ``layout="constrained"`` leaves room for labels. The default is a new figure of
+        pyplot, which notebooks show and `matplotlib.pyplot.close` closes.
     k : int, optional
-        How many, the largest; without it all min(M, N).
+        Number of singular values, the largest ones. By default all min(M, N).
 
     Returns
     -------
     matplotlib.axes.Axes
-        ``ax.figure.savefig(path)`` writes it to a file.
+        The axes drawn on; ``ax.figure.savefig(path)`` writes the picture to a file.
 
     Raises
     ------
     UnsupportedError
-        Where all were asked for, and neither values nor bounds can be had in reasonable time. A ValueError.
+        If all are requested, and neither values nor bounds can be computed in reasonable time. A ValueError.
     MissingExtraError
-        Without matplotlib. An ImportError.
+        If matplotlib is not installed. An ImportError.
     ValueError, TypeError
-        Where an argument is none of those, the kernel is not finite, or values pass 1e306, which have no scale.
+        If an argument is invalid, the kernel is not finite, or values are larger than 1e306, for which matplotlib has
+        no scale.
 
     Examples
     --------
@@ -138,24 +141,24 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     """
     data = spectrum_data(op, k)
     shown = data.upper if data.values is None else data.values
-    style.drawable(data.upper)
-    ax = style.axes(ax)
-    places = np.arange(shown.size)
-    least = shown[0] * EPS * max(op.shape)  # below which all is rounding
-    steep = shown[0] > 0 and shown[-1] * STEEP < shown[0]
-    lower = np.maximum(data.lower, least) if steep else data.lower
+    style.require_drawable(data.upper)
+    ax = style.prepare_axes(ax)
+    numbers = np.arange(shown.size)
+    least = shown[0] * EPS * max(op.shape)  # smaller values are rounding errors
+    is_steep = shown[0] > 0 and shown[-1] * STEEP < shown[0]
+    lower = np.maximum(data.lower, least) if is_steep else data.lower
     upper = np.maximum(data.upper, lower)
-    ax.fill_between(places, lower, upper, color=style.BELOW, alpha=0.3, linewidth=1, label="bounds")
+    ax.fill_between(numbers, lower, upper, color=style.BELOW, alpha=0.3, linewidth=1, label="bounds")
     if data.values is not None:
         marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if shown.size <= 64 else {}
-        drawn = np.maximum(shown, least) if steep else shown
-        ax.plot(places, drawn, color=style.ABOVE, linewidth=1.5, label="singular values", **marker)
-    ax.set(xlabel="number, from the largest", ylabel="singular value", yscale="log" if steep else "linear")
+        drawn = np.maximum(shown, least) if is_steep else shown
+        ax.plot(numbers, drawn, color=style.ABOVE, linewidth=1.5, label="singular values", **marker)
+    ax.set(xlabel="number, from the largest", ylabel="singular value", yscale="log" if is_steep else "linear")
     positive = shown[shown > least]
-    ax.set_ylim(positive[-1] / 4 if steep else 0, top=(2 if steep else 1.05) * upper[0] or 1)
-    style.whole(ax.xaxis)
-    what = f"{shown.size} singular" if k is None else f"the {shown.size} largest singular"
-    ax.set_title(f"{what} value{'s' * (shown.size > 1)}, {data.kind if data.values is not None else 'bounds alone'}")
-    if data.values is None or (upper - lower > 1e-9 * upper[0]).any():  # else they differ by rounding alone
+    ax.set_ylim(positive[-1] / 4 if is_steep else 0, top=(2 if is_steep else 1.05) * upper[0] or 1)
+    style.use_integer_ticks(ax.xaxis)
+    values = f"{shown.size} singular" if k is None else f"the {shown.size} largest singular"
+    ax.set_title(f"{values} value{'s' * (shown.size > 1)}, {data.kind if data.values is not None else 'bounds alone'}")
+    if data.values is None or (upper - lower > 1e-9 * upper[0]).any():  # otherwise they differ by rounding alone
         ax.legend(frameon=False)
     return ax

@@ -1,4 +1,4 @@
-"""What pictures share: axes, colours that stand out from light and from dark, and text that can be read on them."""
+"""Style of all pictures: axes, colours that are seen on light and on dark pages, and text that is read on them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-#: Of taps: of middle lightness, and told apart by those who do not see red or green.
+#: Colours of taps, of middle lightness. People who do not see red or green can tell them apart.
 TAPS = ("#d55e00", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#3a7fc1", "#a2a336", "#8f6bc2", "#8c7a5b")
-#: How near the farthest shades of these are to white and to black, of more taps.
+#: Parts of white in the lightest and of black in the darkest shades of these, which the tenth and further taps have.
 LIGHTER, DARKER = 0.55, 0.35
-#: Of entries that are sums of several taps.
+#: Colour of entries that are sums of several taps.
 FOLDED = "#8a8a8a"
-#: Of numbers below zero, and above.
+#: Colours of numbers below and above zero.
 BELOW, ABOVE = "#3a7fc1", "#e0731a"
-#: Of lines between blocks and of frames inside a picture.
+#: Colour of lines between blocks, and of frames inside a picture.
 LINE = "#808080"
-#: Of the outline of a window.
+#: Colour of the outline of a window.
 WINDOW = "#cc79a7"
-#: Behind cells that hold nothing: a trace of grey.
+#: Colour behind empty cells: a trace of grey.
 FAINT = (0.5, 0.5, 0.5, 0.08)
-#: Luminance, from 0 to 1, on which black and white are read equally well.
+#: Luminance, from 0 to 1, on which black and white have the same contrast: (L + 0.05)^2 = 0.05 * 1.05.
 LIGHT = 0.179
-#: Opacity from which a colour counts, and below which the page behind it does.
+#: Opacities of a colour and of the page behind it, added, below which text has the colour of the page's other text.
 FILLED = 0.4
-#: Up to here scales of matplotlib can be drawn: it takes differences, and leaves margins.
-TOP = 1e306
+#: Largest number that matplotlib can scale. It takes differences and adds margins, which overflow beyond.
+LARGEST = 1e306
 
 
-def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
-    """The axes to draw on: those given, or those of a new figure of pyplot, which notebooks show by themselves."""
+def prepare_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
+    """Return the axes if they can be drawn on, or for None those of a new figure of pyplot, of a size in inches."""
     needed("matplotlib", "plot")
     from matplotlib.axes import Axes
 
@@ -55,10 +55,10 @@ def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
     return ax
 
 
-def settle(ax: Axes) -> None:
-    """Lay a new figure out twice before it is drawn, which does so once more.
+def settle_layout(ax: Axes) -> None:
+    """Lay a new figure out twice, so that no label is cut off.
 
-    Labels beside axes of equal aspect move when the axes have found their size, and would else be cut off.
+    Labels beside axes of equal aspect move when the axes get their final size. Drawing lays the figure out once more.
     """
     figure = ax.figure.figure
     engine = figure.get_layout_engine()
@@ -67,38 +67,38 @@ def settle(ax: Axes) -> None:
         engine.execute(figure)
 
 
-def drawable(values: AnyArray) -> None:
-    """Refuse numbers whose scale would overflow."""
+def require_drawable(values: AnyArray) -> None:
+    """Refuse numbers for which matplotlib's scale would overflow."""
     with np.errstate(over="ignore"):
         top = float(np.abs(values).max(initial=0))
-    if top > TOP:
-        got, wanted = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {TOP:g}"
+    if top > LARGEST:
+        got, wanted = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {LARGEST:g}"
         raise ArgumentError(got, wanted, "Scale the kernel")
 
 
-def title(ax: Axes, text: str) -> None:
-    """A title above whatever is written above the topmost tiles."""
+def set_title(ax: Axes, text: str) -> None:
+    """Write a title, above the names of the topmost tiles if there are tiles."""
     ax.set_title(text, pad=6.0 if ax.axison else 16.0)
 
 
-def whole(*sides: Any) -> None:
-    """Ticks at whole numbers only."""
+def use_integer_ticks(*sides: Any) -> None:
+    """Put the ticks of axes at integers only."""
     from matplotlib.ticker import MaxNLocator
 
     for side in sides:
         side.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def signed() -> Colormap:
-    """Of numbers from -1 to 1: the nearer to zero, the more of the background is seen."""
+def signed_colormap() -> Colormap:
+    """Return the colours of numbers from -1 to 1; the nearer to zero, the more transparent they are."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
     ends = [(0.0, to_rgba(BELOW)), (0.5, to_rgba(BELOW, 0.12)), (0.5, to_rgba(ABOVE, 0.12)), (1.0, to_rgba(ABOVE))]
     return LinearSegmentedColormap.from_list("signed", ends)
 
 
-def density() -> Colormap:
-    """Of numbers from 0 to 1: the more, the less of the background is seen."""
+def density_colormap() -> Colormap:
+    """Return the colours of numbers from 0 to 1; the larger, the less transparent they are."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
     ends = [(0.0, to_rgba(BELOW, 0.35)), (0.5, to_rgba(BELOW)), (1.0, to_rgba(ABOVE))]
@@ -106,7 +106,7 @@ def density() -> Colormap:
 
 
 def tap_colors(count: int) -> AnyArray:
-    """A colour (count, 4) for each tap: those of `TAPS`, then lighter and darker ones of them in turn."""
+    """Return a colour (count, 4) for each tap: those of `TAPS`, then lighter and darker shades of them in turn."""
     from matplotlib.colors import to_rgba_array
 
     turn = np.arange(count)[:, None] // len(TAPS)
@@ -115,8 +115,8 @@ def tap_colors(count: int) -> AnyArray:
     return (1 - part) * np.resize(to_rgba_array(TAPS), (count, 4)) + part * np.where(turn % 2, 1.0, (0, 0, 0, 1))
 
 
-def ink(ax: Axes, color: Any) -> str:
-    """Black or white, whichever is read on this colour on these axes; on a page that shows through as all text."""
+def text_color(ax: Axes, color: Any) -> str:
+    """Return black or white, whichever is read better on a colour; the usual colour of text on a transparent one."""
     from matplotlib import rcParams
     from matplotlib.colors import to_rgba
 
@@ -129,32 +129,32 @@ def ink(ax: Axes, color: Any) -> str:
     return "black" if linear @ (0.2126, 0.7152, 0.0722) > LIGHT else "white"
 
 
-def written(value: Any) -> str:
-    """A number in three digits."""
+def format_number(value: Any) -> str:
+    """Return a number as text, with three digits; an integer with all."""
     if isinstance(value, complex | np.complexfloating):
         return f"{value.real:.3g}{value.imag:+.3g}j"
     return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def room(ax: Axes) -> tuple[float, float]:
-    """Points that one unit takes across and down, about: a layout may still move the axes."""
-    wide, high = (abs(end - start) for start, end in (ax.get_xlim(), ax.get_ylim()))
-    width, height = (size * 72 / ax.figure.dpi for size in (ax.bbox.width / wide, ax.bbox.height / high))
+def unit_size(ax: Axes) -> tuple[float, float]:
+    """Return the width and height of one unit of the axes in points, roughly: a layout may still resize the axes."""
+    columns, rows = (abs(end - start) for start, end in (ax.get_xlim(), ax.get_ylim()))
+    width, height = (size * 72 / ax.figure.dpi for size in (ax.bbox.width / columns, ax.bbox.height / rows))
     return (width, height) if ax.get_aspect() == "auto" else (min(width, height),) * 2
 
 
-def fitting(ax: Axes, texts: list[str]) -> float:
-    """Points in which texts fit into cells of one unit."""
-    width, height = room(ax)
+def fitting_size(ax: Axes, texts: list[str]) -> float:
+    """Return the size of letters in points, at most 11, in which texts fit into cells of one unit."""
+    width, height = unit_size(ax)
     return min(0.6 * height, width / (0.68 * max(map(len, texts), default=1)), 11.0)
 
 
-def write(ax: Axes, places: Iterable[Any], values: AnyArray, colors: AnyArray, least: float) -> bool:
-    """Numbers into cells of these colours; none, and False, where they would be smaller than ``least`` points."""
-    texts = [written(value) for value in values.tolist()]
-    size = fitting(ax, texts)
+def write_values(ax: Axes, positions: Iterable[Any], values: AnyArray, colors: AnyArray, least: float) -> bool:
+    """Write numbers into cells of these colours; write none and return False if letters are below ``least`` points."""
+    texts = [format_number(value) for value in values.tolist()]
+    size = fitting_size(ax, texts)
     if size < least:
         return False
-    for (x, y), text, color in zip(places, texts, colors, strict=True):
-        ax.text(x, y, text, ha="center", va="center", fontsize=max(size, 2.0), color=ink(ax, color))
+    for (x, y), text, color in zip(positions, texts, colors, strict=True):
+        ax.text(x, y, text, ha="center", va="center", fontsize=max(size, 2.0), color=text_color(ax, color))
     return True

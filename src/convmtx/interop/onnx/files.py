@@ -1,0 +1,81 @@
+"""ONNX models as they are read: whole, valid, and with all their data inside their folder. Files are not trusted."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from convmtx import memory
+from convmtx.errors import ConvmtxError, ModelFileError
+from convmtx.interop.onnx.protobuf import first_line, quoted
+
+#: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
+_LONGEST_FILE = (1 << 31) - 1
+
+
+def load_model(onnx: Any, model: Any) -> Any:
+    """Return a valid model that holds all its data, from a path or as a copy; refuse data outside the folder."""
+    try:
+        if isinstance(model, onnx.ModelProto):
+            loaded, folder = onnx.ModelProto(), None
+            loaded.CopyFrom(model)
+        else:
+            _refuse_endless(Path(model))
+            loaded, folder = onnx.load(model, load_external_data=False), Path(model).resolve().parent
+        for tensor in onnx.external_data_helper._get_all_tensors(loaded):
+            if onnx.external_data_helper.uses_external_data(tensor):
+                _require_inside(onnx, tensor, folder)
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
+        _check(onnx, loaded)
+    except (ConvmtxError, OSError):
+        raise
+    except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
+        name = "the model" if isinstance(model, onnx.ModelProto) else model
+        got = f"{name} is not a valid ONNX model ({first_line(error)})"
+        raise ModelFileError(got, "Wanted a whole and valid file", "Export it again") from None
+    return loaded
+
+
+def _check(onnx: Any, model: Any) -> None:
+    """Check a model by onnx's checker, which refuses outputs and inputs without a shape although runtimes take them."""
+    shapeless = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
+    for value in shapeless:  # they are left out: without a shape they say nothing that is needed
+        model.graph.output.remove(value)
+    shapeless = [
+        v for v in model.graph.input if v.type.HasField("tensor_type") and not v.type.tensor_type.HasField("shape")
+    ]
+    for value in shapeless:  # an empty shape satisfies the checker, and is taken away after it
+        value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(model)
+    for value in shapeless:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _refuse_endless(path: Path) -> None:
+    """Refuse, before it is opened, a file that has no end, such as a pipe, or that is too long to be a model."""
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{path} is not an ordinary file", "Wanted one", "Pass the path of a model")
+    if path.is_file() and path.stat().st_size > _LONGEST_FILE:
+        got = f"{path} has {path.stat().st_size} bytes"
+        wanted = f"An ONNX model has at most {_LONGEST_FILE}"
+        raise ModelFileError(got, wanted, "Export it with its data in a file beside it")
+
+
+def _require_inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
+    """Refuse external data that is not a file inside the model's folder, or not of the size of the tensor."""
+    info = onnx.external_data_helper.ExternalDataInfo(tensor)
+    got = f"tensor {quoted(tensor.name)} has its data in {quoted(info.location)}"
+    if folder is None:
+        raise ModelFileError(got, "A ModelProto has no folder to look in", "Pass the path of the model")
+    path = (folder / info.location).resolve()  # links are followed, so that none leads out of the folder
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise ModelFileError(got, "Wanted a file inside the model's folder", "Move it there")
+    expected = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    start, size, file_size = int(info.offset or 0), int(info.length or expected), path.stat().st_size
+    if size != expected or start < 0 or start + size > file_size:
+        got = f"tensor {quoted(tensor.name)} of shape {tuple(tensor.dims)} has {file_size} bytes of data"
+        raise ModelFileError(got, "Wanted all of it, and no more", "Export the model again")
+    memory.require("tensor", {"tensor": size})

@@ -1,0 +1,184 @@
+"""Shapes of all tensors of an ONNX graph, and the constants that follow from its constants and shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx.errors import ModelFileError, UnsupportedError
+from convmtx.interop.onnx.folding import Folding, quiet
+from convmtx.interop.onnx.protobuf import UnknownError, first_line, is_closed, quoted, readable
+from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
+from convmtx.interop.onnx.symbols import Sizes, Symbols
+from convmtx.typing import AnyArray, Shape
+
+#: Bytes that constants may cost to compute: so many for each byte of the model, and 64 MiB for a model of any size. A
+#: model that computes its weights reads and writes each of them a few times; one that doubles an array 40 times would
+#: cost 2^40.
+_GROWTH, _ALWAYS = 32, 1 << 26
+#: Why a tensor is not known whose numbers depend on the size of the batch, for example.
+_OPEN = "it depends on sizes that are open"
+
+
+class Graph:
+    """Nodes of a graph in their order, with the shape of each tensor, and the array of each that is constant.
+
+    A node stands behind the nodes that it reads from, so that one pass over the nodes is enough. At each node the
+    shapes of its outputs are inferred from its inputs, then its outputs are computed if its inputs are constants.
+    """
+
+    def __init__(self, onnx: Any, model: Any, input_shapes: Mapping[str, Any]) -> None:
+        self._onnx, self.nodes = onnx, model.graph.node
+        request_shapes(model, input_shapes)
+        self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
+        self._symbols = Symbols()
+        self._types = Types(onnx, model, self._symbols)
+        self.opset = self._types.opset
+        self._folding = Folding(onnx, self.opset, _ALWAYS + _GROWTH * model.ByteSize())
+        # A constant is stored in the model (_tensors), or computed with all its numbers (_arrays) or with open ones
+        # (_sizes), or there is a reason why it is not computed.
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._arrays: dict[str, AnyArray] = {}
+        self._sizes: dict[str, Sizes] = {}
+        self._reasons: dict[str, str] = {}
+        #: Constants that depend on an input of the graph with a default value, which the caller may replace.
+        self._defaults = {value.name for value in model.graph.input if value.name in self._tensors}
+        self._computed: set[str] = set()
+        #: Number of inputs of nodes, not yet computed, that read a tensor.
+        self._readers = Counter(name for node in self.nodes for name in node.input)
+        with quiet():
+            for node in self.nodes:
+                self._types.infer(node, self._small_constant)
+                self._compute(node)
+
+    # Questions of converters
+
+    def constant(self, name: str) -> AnyArray | None:
+        """Return the array of a constant; None for a tensor that is not one, or whose numbers are not known."""
+        if name in self._arrays:
+            return self._arrays[name]
+        if name not in self._tensors:
+            return None
+        try:
+            array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
+        except Exception as error:  # too little data, or a type that ONNX does not have
+            got = f"constant {quoted(name)} cannot be read ({first_line(error)})"
+            raise ModelFileError(got, "Wanted all its numbers", "Export it again") from None
+        if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
+            self._arrays[name] = array
+        return array
+
+    def why_unknown(self, name: str) -> str | None:
+        """Return why the numbers of a constant are not known; None for a tensor that is not a constant."""
+        return self._reasons.get(name) or (_OPEN if name in self._sizes else None)
+
+    def is_computed(self, name: str) -> bool:
+        """Whether a tensor is computed from constants alone, of which none is an input's default value."""
+        return name in self._computed
+
+    def shape(self, name: str) -> Shape:
+        """Return the shape of a tensor without its batch axis."""
+        dims = self._types.dims(name)
+        if dims is None or not all(isinstance(size, int) for size in dims[1:]):
+            inputs = ", ".join(map(quoted, self._open_inputs[:3]))
+            remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
+            got = f"{quoted(name)} has shape {str(readable(dims))[:200]}"
+            raise UnsupportedError(got, "The sizes after the batch must be known", remedy)
+        return tuple(int(size) for size in (dims[1:] if len(dims) > 1 else dims))  # type: ignore[arg-type]
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type of a tensor's numbers."""
+        types = self._types.by_name
+        code = types[name].tensor_type.elem_type if name in types else 0
+        if not code:
+            raise UnsupportedError(f"{quoted(name)} is of unknown type", "Wanted numbers", "Leave this layer out")
+        return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
+
+    def attributes(self, node: Any) -> dict[str, Any]:
+        """Return a node's attributes by name, with bytes as text."""
+        values: dict[str, Any] = {a.name: self._onnx.helper.get_attribute_value(a) for a in node.attribute}
+        return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+
+    # The pass
+
+    def _small_constant(self, name: str) -> AnyArray | Sizes | None:
+        """Return the numbers of a constant if there are at most `SMALL`; some of them may be open."""
+        dims = self._types.dims(name) or ()
+        is_small = prod(size if isinstance(size, int) else SMALL + 1 for size in dims) <= SMALL
+        return self._sizes.get(name, self.constant(name)) if is_small else None
+
+    def _compute(self, node: Any) -> None:
+        """Compute a node's outputs, if its inputs are constants."""
+        inputs = [name for name in node.input if name]
+        outputs = [name for name in node.output if name]
+        try:
+            values = self._measure(node) if node.op_type in ("Shape", "Size") else self._values(node, inputs)
+        except ModelFileError:
+            raise
+        except Exception as error:  # the errors of the reference, and of NumPy beneath it, are of any kind
+            prefix = "" if isinstance(error, UnknownError) else f"{node.op_type} fails: "
+            self._reasons.update(dict.fromkeys(outputs, prefix + first_line(error)))
+            return
+        if values is None:
+            return
+        for name, value in zip(node.output, values, strict=True):
+            if name and value is not None:
+                self._keep(name, value)
+        if self._defaults.isdisjoint(inputs):
+            self._computed.update(name for name in outputs if name in self._arrays)
+            self._release(inputs)
+        else:
+            self._defaults.update(outputs)
+
+    def _values(self, node: Any, inputs: Sequence[str]) -> Sequence[AnyArray | Sizes | None] | None:
+        """Return the outputs of a node whose inputs are constants; None if one of its inputs is not.
+
+        Raises `UnknownError` if one of the constants is not known.
+        """
+        known = [name in self._arrays or name in self._tensors or name in self._sizes for name in inputs]
+        reasons = [self._reasons[name] for name in inputs if name in self._reasons]
+        if sum(known) + len(reasons) < len(inputs):
+            return None
+        if reasons:
+            raise UnknownError(reasons[0])
+        values = [self._sizes.get(name, self.constant(name)) if name else None for name in node.input]
+        if any(isinstance(value, Sizes) for value in values):
+            return self._symbols.compute(node, values, self._fold)
+        return self._fold(node, values)  # type: ignore[arg-type]
+
+    def _fold(self, node: Any, arrays: Sequence[AnyArray | None]) -> list[AnyArray | None]:
+        """Return the outputs of a node; None for an output behind the first that no node reads."""
+        wanted = [*node.output[:1], *(name if self._readers[name] else "" for name in node.output[1:])]
+        return self._folding.outputs(node, wanted, arrays, self._types.by_name)
+
+    def _measure(self, node: Any) -> Sequence[AnyArray | Sizes]:
+        """Return the output of a node Shape or Size, which needs no numbers of its input."""
+        dims = self._types.dims(node.input[0])
+        if dims is None:
+            raise UnknownError(f"the shape of {quoted(node.input[0])} is not known")
+        if node.op_type == "Size":
+            if not all(isinstance(size, int) for size in dims):
+                raise UnknownError(_OPEN)
+            return [np.array(prod(dims), np.int64)]  # type: ignore[arg-type]
+        ends = self.attributes(node)
+        return [self._symbols.of_shape(dims[ends.get("start", 0) : ends.get("end", len(dims))])]
+
+    def _keep(self, name: str, value: AnyArray | Sizes) -> None:
+        """Store the value of a tensor, and the type that the value has."""
+        if isinstance(value, Sizes) and value.symbols.any():
+            self._sizes[name] = value
+        else:
+            self._arrays[name] = value.values if isinstance(value, Sizes) else value
+        array = value.values if isinstance(value, Sizes) else value
+        self._types.assign(name, self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+    def _release(self, names: Sequence[str]) -> None:
+        """Drop the arrays that no further node reads, so that a chain of constants takes the memory of a few."""
+        self._readers.subtract(names)
+        for name in names:
+            if not self._readers[name]:
+                self._arrays.pop(name, None)

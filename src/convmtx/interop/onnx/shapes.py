@@ -1,0 +1,173 @@
+"""Shapes of an ONNX model's tensors: as the model declares them, as the caller requests them, as ONNX infers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
+from math import inf, prod
+from typing import Any
+
+from convmtx.errors import ArgumentTypeError, UnsupportedError
+from convmtx.geometry import resolve
+from convmtx.interop.onnx.protobuf import Size, dims_of, is_closed, opset_of, quoted, readable
+from convmtx.interop.onnx.symbols import Sizes, Symbols
+from convmtx.typing import AnyArray
+
+#: Numbers of the largest constant that shape inference is passed. It reads sizes, pads and axes from constants, which
+#: have one number for each axis of a tensor; the weights, which it does not read, have thousands.
+SMALL = 1024
+#: Nodes that a model may have with its functions written out, if its shapes are inferred as a whole. ONNX writes each
+#: call of a function out, so that 60 functions of which each calls the one before twice are 2^60 nodes.
+_MOST_NODES = 1_000_000
+
+
+def request_shapes(model: Any, input_shapes: Mapping[str, Any]) -> None:
+    """Write the requested shapes into the graph's inputs, and drop the shapes that were inferred without them."""
+    if not isinstance(input_shapes, Mapping):
+        got = f"input_shapes is a {type(input_shapes).__name__}"
+        raise ArgumentTypeError(got, "Wanted names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 1:  # exporters write 0 and -1 for sizes that are open
+                dim.ClearField("dim_value")
+    inputs = {value.name: value.type for value in model.graph.input}
+    for name, shape in input_shapes.items():
+        sizes = resolve.shape(f"input_shapes[{quoted(str(name))}]", shape)
+        if name not in inputs or not _fits(inputs[name], sizes):
+            known = ", ".join(f"{quoted(other)}: {readable(dims_of(kind))}" for other, kind in inputs.items())
+            got = f"input_shapes[{quoted(str(name))}]={sizes}"
+            raise UnsupportedError(got, f"The model's inputs are {{{known[:400]}}}", "Fill in what is open")
+        dims = inputs[name].tensor_type.shape
+        del dims.dim[:]
+        for size in sizes:
+            dims.dim.add().dim_value = size
+    if input_shapes:
+        del model.graph.value_info[:], model.graph.output[:]
+
+
+def _fits(tensor_type: Any, sizes: Sequence[int]) -> bool:
+    """Whether a tensor of these sizes has a type."""
+    dims = dims_of(tensor_type)
+    if dims is None:
+        return bool(tensor_type.HasField("tensor_type"))
+    return len(dims) == len(sizes) and all(
+        not isinstance(dim, int) or dim == size for dim, size in zip(dims, sizes, strict=True)
+    )
+
+
+class Types:
+    """Types of a model's tensors, as far as they are known.
+
+    A type holds the type of the tensor's numbers and, for each of its sizes, a number or the name of an open size.
+    """
+
+    def __init__(self, onnx: Any, model: Any, symbols: Symbols) -> None:
+        self._onnx, self._symbols = onnx, symbols
+        self._opsets = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")][:1]
+        #: Opset of ONNX's own nodes.
+        self.opset = self._opsets[0].version if self._opsets else 1
+        #: Messages of ONNX by the tensor's name.
+        self.by_name: dict[str, Any] = {}
+        skeleton = _skeleton(onnx, model)
+        with suppress(Exception):  # where shapes contradict each other, they are inferred node by node
+            skeleton = onnx.shape_inference.infer_shapes(
+                skeleton
+            )  # without data_prop, which never ends for some Slices
+        for value in (*skeleton.graph.value_info, *skeleton.graph.output, *skeleton.graph.input):
+            self.learn(value.name, value.type)
+        for tensor in model.graph.initializer:
+            self.assign(tensor.name, tensor.data_type, tensor.dims)
+
+    def dims(self, name: str) -> tuple[Size, ...] | None:
+        """Return the sizes of a tensor; None if the number of its axes is not known."""
+        return dims_of(self.by_name.get(name))
+
+    def assign(self, name: str, code: int, dims: Sequence[Size]) -> None:
+        """Set the type of a tensor, from ONNX's code for the type of its numbers and from its sizes."""
+        self.by_name[name] = self._onnx.helper.make_tensor_type_proto(code, list(dims))
+
+    def learn(self, name: str, tensor_type: Any) -> None:
+        """Add what a type says of a tensor; a size that stays open without a name gets one.
+
+        A number is kept, whichever of the two types has it: (N, 3) and then (4, ?) is (4, 3).
+        """
+        dims = dims_of(tensor_type)
+        if dims is None:
+            self.by_name.setdefault(name, tensor_type)
+            return
+        known = self.dims(name)
+        if known is None or len(known) != len(dims):
+            known = (None,) * len(dims)
+        sizes = [
+            new if isinstance(new, int) else old if isinstance(old, int) else new or old or self._symbols.new()
+            for new, old in zip(dims, known, strict=True)
+        ]
+        self.assign(name, tensor_type.tensor_type.elem_type, sizes)
+
+    def infer(self, node: Any, small_constant: Callable[[str], AnyArray | Sizes | None]) -> None:
+        """Infer the types of a node's outputs from the types of its inputs, and from those that are small constants."""
+        if all(is_closed(self.by_name.get(name)) for name in node.output if name):
+            return
+        types = {name: self.by_name[name] for name in node.input if name in self.by_name}
+        constants = {name: array for name in node.input if (array := small_constant(name)) is not None}
+        if any(isinstance(array, Sizes) for array in constants.values()):
+            outputs = self._symbols.infer(node, types, constants, self._infer_node)
+        else:
+            outputs = self._infer_node(node, types, constants)
+        for name, tensor_type in outputs.items():
+            self.learn(name, tensor_type)
+
+    def _infer_node(self, node: Any, types: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the types that ONNX infers for a node's outputs; none if the node contradicts itself."""
+        if any(attribute.HasField("g") for attribute in node.attribute):
+            return {}  # a graph inside the node may read tensors that are not passed here
+        try:
+            tensors = {name: self._onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()}
+            schema = self._onnx.defs.get_schema(node.op_type, opset_of(node, self.opset), "")
+            outputs: dict[str, Any] = self._onnx.shape_inference.infer_node_outputs(
+                schema, node, types, tensors, opset_imports=self._opsets
+            )
+        except Exception:  # the shape inference has errors of its own
+            return {}
+        return outputs
+
+
+def _skeleton(onnx: Any, model: Any) -> Any:
+    """Return a model to infer shapes from: of constants with more than `SMALL` numbers it has the types alone."""
+    source, graph = model.graph, onnx.GraphProto(name="skeleton")
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(source, field))
+    inputs = {value.name for value in source.input}
+    for tensor in source.initializer:
+        if prod(tensor.dims) <= SMALL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    functions = model.functions if _count_nodes(model) <= _MOST_NODES else []
+    return onnx.helper.make_model(
+        graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version
+    )
+
+
+def _count_nodes(model: Any) -> float:
+    """Return the number of nodes of a model with its functions written out; inf if a function calls itself."""
+    calls = {(f.domain, f.name): [(n.domain, n.op_type) for n in _all_nodes(f.node)] for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    try:
+        for name in TopologicalSorter({name: set(body) & calls.keys() for name, body in calls.items()}).static_order():
+            sizes[name] = sum(sizes.get(call, 1) for call in calls[name])
+    except CycleError:
+        return inf
+    return sum(sizes.get((node.domain, node.op_type), 1) for node in _all_nodes(model.graph.node))
+
+
+def _all_nodes(nodes: Any) -> Iterator[Any]:
+    """Yield nodes and the nodes of the graphs inside them."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                waiting.extend(graph.node)
