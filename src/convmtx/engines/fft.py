@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.costs import Work
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended, reach, wide
-from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import cast, widened
+from convmtx.costs import Work
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended, reach
-from convmtx.engines.rates import Work
 from convmtx.geometry import Axis
 from convmtx.taps import swapped
 from convmtx.typing import AnyArray, Array

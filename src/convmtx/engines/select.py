@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines import direct, fft, pytorch, rates, separable, tapwise
+from convmtx import costs
+from convmtx.costs import Work
+from convmtx.engines import direct, fft, pytorch, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
-from convmtx.engines.rates import Work
 from convmtx.errors import ArgumentError, MissingExtraError
 from convmtx.typing import EngineName
 
@@ -75,7 +76,7 @@ def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -
     found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
     works = {each: work for each, work in found.items() if work is not None}
     if name == "auto":
-        predicted = {each: rates.seconds(work) for each, work in works.items()}
+        predicted = {each: costs.seconds(work) for each, work in works.items()}
         best = min(predicted, key=lambda each: predicted[each] * (1 if each == "direct" else MARGIN))
         told = ", ".join(f"{each} {seconds:.2g} s" for each, seconds in predicted.items())
         return Choice(best, ENGINES[best].correlate, f"should be fastest: {told}", works)
@@ -92,4 +93,4 @@ def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -
 
 def _together(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
     works = [engine.work(part, dtype, images) for part in plan.parts if part.kernel.size]
-    return None if None in works else rates.total(work for work in works if work is not None)
+    return None if None in works else costs.total(work for work in works if work is not None)

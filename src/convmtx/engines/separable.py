@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.costs import Work, total
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended
-from convmtx.engines.rates import Work, total
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
