@@ -55,7 +55,8 @@ SECONDS = {
 
 #: Multiply-adds of one matrix product up to which BLAS keeps to one thread, so that every core may have its own.
 ONE_THREAD = 900_000
-#: Predicted seconds of an engine from which it asks other threads to help: waking them takes some 0.1 ms.
+#: Predicted seconds of an engine from which other threads help it.
+#: Shorter calls lose more by waking them than they win.
 WORTH_THREADS = 1.2e-3
 
 #: Real floating point operations in one unit of a kind. "flop", "flop f4" and "flop f8" have one; the rest have none.
