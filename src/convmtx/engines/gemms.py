@@ -9,8 +9,8 @@ from convmtx import costs
 from convmtx.engines.parts import Part
 from convmtx.geometry import Axis
 
-#: Rows from which a matrix product is not thin, and positions from which it is not short. Fewer rows do fewer than 32
-#: flops with each entry that is copied, and wait for the copy.
+#: Rows from which a matrix product is not thin, and positions from which it is not short. With fewer rows each entry
+#: that is copied meets fewer than 16 filters, and the product waits for the copy.
 WIDE, LONG = 16, 24
 
 
