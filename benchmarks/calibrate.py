@@ -203,18 +203,18 @@ def dense_matrices(quick, repeat):
 
 def small_matrices(quick, repeat):
     """Blocks of a transform: a call, each matrix, each operation in it; each number in transforms and in vectors."""
-    amounts, built, applied, each = [], [], [], []
+    amounts, built, numbers, applied = [], [], [], []
     cases = itertools.product((64,) if quick else (64, 1024), (2, 8) if quick else (2, 4, 8, 16), ((0, 1), (0.1, 12)))
     for n, channels, (damp, operations) in cases:
         op = plain_map((n,), 3, channels, boundary="wrap")
         count = 4.0 * n  # complex matrices count as 4 real ones
         amounts.append([1, count, count * operations * channels**3])
-        each.append([sum(op.shape), count * channels**2])
+        numbers.append([sum(op.shape), count * channels**2])
         build, apply = built_and_applied(op, "blocks", repeat, damp)
         built.append(build)
         applied.append(apply)
     call, matrix, small = fit_sum(amounts, built)
-    transform, number = fit_sum(each, applied)
+    transform, number = fit_sum(numbers, applied)
     return {"CALL": 2 * call, "MATRIX": matrix, "SMALL": small, "TRANSFORM": transform, "NUMBER": number}
 
 
