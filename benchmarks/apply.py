@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import scipy.ndimage
 import scipy.signal
-from measuring import Times, Told, main, medians, optional
+from measuring import Times, Values, main, medians, optional
 
 import convmtx as cm
 from convmtx.engines import select
@@ -43,20 +43,20 @@ class Case:
 
     @property
     def products(self):
-        """Of a kernel value and an input value, about."""
+        """Number of products of a kernel value and an input value, about."""
         groups = self.options.get("groups", 1)
         return math.prod(self.n) * math.prod(self.k) * self.c * self.f // groups * self.batch
 
     @property
     def name(self):
-        """How the table tells of it."""
-        told = ["x".join(map(str, self.n)), "k" + "x".join(map(str, self.k))]
-        told += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
+        """Name of the case in tables."""
+        words = ["x".join(map(str, self.n)), "k" + "x".join(map(str, self.k))]
+        words += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
         padding, boundary = self.options.get("padding"), self.options.get("boundary")
-        told += [f"padding {padding}" if isinstance(padding, int) else padding, boundary]
-        told += [f"{key} {self.options.get(key)}" for key in ("stride", "dilation", "groups") if key in self.options]
-        told += [f"batch {self.batch}"] * (self.batch > 1) + ["outer product"] * self.separable
-        return " ".join([*filter(None, told), *["adjoint"] * self.adjoint, self.dtype])
+        words += [f"padding {padding}" if isinstance(padding, int) else padding, boundary]
+        words += [f"{key} {self.options.get(key)}" for key in ("stride", "dilation", "groups") if key in self.options]
+        words += [f"batch {self.batch}"] * (self.batch > 1) + ["outer product"] * self.separable
+        return " ".join([*filter(None, words), *["adjoint"] * self.adjoint, self.dtype])
 
     def make(self, rng):
         """Kernel, an operator for each engine, and the input."""
@@ -123,8 +123,8 @@ CASES = [
 
 
 def peers(case, kernel, op, x):
-    """What others would call for the same result; each entry is checked against ours before it is timed."""
-    found = {}
+    """Calls of other libraries for the same result, by name; results are compared with ours."""
+    calls = {}
     options, d = case.options, len(case.n)
     boundary, padding = options.get("boundary", "zero"), options.get("padding", 0)
     plain = case.c == case.f == 1 and not case.adjoint and case.batch == 1
@@ -134,10 +134,10 @@ def peers(case, kernel, op, x):
         matrix = matrix.T.conj().tocsr() if case.adjoint else matrix
         flat = np.ascontiguousarray(x.reshape(case.batch, -1).T)
         shape = (case.batch, *(op.in_shape if case.adjoint else op.out_shape))
-        found["csr"] = lambda: (matrix @ flat).T.reshape(shape)
+        calls["csr"] = lambda: (matrix @ flat).T.reshape(shape)
     unfolded = case.batch * case.c * math.prod(case.k) * math.prod(case.n) * 8  # bytes that torch may make of it
     if torch and case.dtype != "i8" and d <= 3 and unfolded < 2e9 and boundary in ("zero", *TORCH_MODES):
-        found.update(threaded(torch_peer(case, kernel, x, padding, boundary)))
+        calls.update(threaded(torch_peer(case, kernel, x, padding, boundary)))
     if jax and case.dtype != "i8" and boundary == "zero" and not case.adjoint and math.prod(case.k) <= 225:
         pads = [(a.lo, a.hi) for a in op.geometry.axes]
         run = jax.jit(
@@ -145,10 +145,10 @@ def peers(case, kernel, op, x):
                 x, k, (stride,) * d, pads, rhs_dilation=(dilation,) * d, feature_group_count=options.get("groups", 1)
             )
         )
-        found["jax"] = lambda: np.asarray(run(x, kernel))
+        calls["jax"] = lambda: np.asarray(run(x, kernel))
     if plain and dilation == 1:
-        found.update(scipy_peers(case, kernel[0, 0], x[0, 0], boundary, stride))
-    return found
+        calls.update(scipy_peers(case, kernel[0, 0], x[0, 0], boundary, stride))
+    return calls
 
 
 def threaded(way):
@@ -187,7 +187,7 @@ def torch_peer(case, kernel, x, padding, boundary):
 
 
 def scipy_peers(case, kernel, x, boundary, stride):
-    found = {}
+    calls = {}
     flipped = np.flip(kernel)
     step = (slice(None, None, stride),) * x.ndim
     same = case.options.get("padding") == "same"
@@ -196,19 +196,19 @@ def scipy_peers(case, kernel, x, boundary, stride):
         for name in ("fftconvolve", "oaconvolve", "convolve"):
             if name == "convolve" or case.dtype != "i8":
                 function = getattr(scipy.signal, name)
-                found[name] = lambda function=function: function(x, flipped, mode)[step]
+                calls[name] = lambda function=function: function(x, flipped, mode)[step]
     if same or (boundary == "zero" and math.prod(case.k) <= 81):
         inner = () if same else tuple(slice(k // 2, k // 2 + n - k + 1) for n, k in zip(case.n, case.k, strict=True))
         if math.prod(case.k) <= 1000 and case.dtype != "c16":  # it conjugates complex weights
-            found["ndimage"] = lambda: scipy.ndimage.correlate(x, kernel, mode=MODES[boundary])[inner][step]
+            calls["ndimage"] = lambda: scipy.ndimage.correlate(x, kernel, mode=MODES[boundary])[inner][step]
     if pylops and same and boundary == "zero" and stride == 1:
         offset = [k // 2 for k in case.k]
         if x.ndim == 1:
             other = pylops.signalprocessing.Convolve1D(x.shape, h=flipped, offset=offset[0], dtype=x.dtype)
         else:
             other = pylops.signalprocessing.ConvolveND(x.shape, h=flipped, offset=offset, dtype=x.dtype)
-        found["pylops"] = lambda: other @ x
-    return found
+        calls["pylops"] = lambda: other @ x
+    return calls
 
 
 @functools.cache
@@ -227,16 +227,16 @@ def rates():
 def limit(case, op, x, y):
     """Seconds below which nobody can be: a copy of input and output, or the fewest flops of any engine as one GEMM."""
     wide = "f4" if case.dtype == "f4" else "f8"
-    flops = min(each["flops"] for each in op.explain().engines.values()) * case.batch
+    flops = min(facts["flops"] for facts in op.explain().engines.values()) * case.batch
     return max((x.nbytes + y.nbytes) / rates()["copy"], flops / rates()[wide])
 
 
 def machine(_quick):
-    """What the limits are made of."""
-    yield "copy of 64 MiB", lambda case, _: Told(case, {"per second": f"{rates()['copy'] / 1e9:.1f} GB"})
+    """Speed of this machine: copies and matrix products, from which the limits follow."""
+    yield "copy of 64 MiB", lambda case, _: Values(case, {"per second": f"{rates()['copy'] / 1e9:.1f} GB"})
     for dtype, name in (("f4", "float32"), ("f8", "float64")):
-        told = lambda case, _, dtype=dtype: Told(case, {"per second": f"{rates()[dtype] / 1e9:.0f} Gflop"})
-        yield f"matrix product of 1500x1500, {name}", told
+        speed = lambda case, _, dtype=dtype: Values(case, {"per second": f"{rates()[dtype] / 1e9:.0f} Gflop"})
+        yield f"matrix product of 1500x1500, {name}", speed
 
 
 def maps(quick):
@@ -260,14 +260,14 @@ def applied(case, name, repeat):
     others = peers(case, kernel, ops["auto"], x)
     # The other direction of the same map, for how the two compare.
     back = {"back": partial(ops["auto"] if case.adjoint else ops["auto"].H, expected)}
-    seconds, found = medians({**ways, **others, **back}, repeat)
+    seconds, results = medians({**ways, **others, **back}, repeat)
     forward, adjoint = (seconds["auto"], seconds["back"])[:: -1 if case.adjoint else 1]
-    results = [np.asarray(found[each]).reshape(expected.shape) for each in (*ways, *others)]
-    worst = max(np.abs(result - expected).max() for result in results) / np.abs(expected).max()
+    arrays = [np.asarray(results[way]).reshape(expected.shape) for way in (*ways, *others)]
+    worst = max(np.abs(array - expected).max() for array in arrays) / np.abs(expected).max()
     ours = seconds["auto"]
-    own = min(seconds[each] for each in ways if each != "auto")
+    own = min(seconds[way] for way in ways if way != "auto")
     return Times(
-        name, ours, {each: seconds[each] for each in others}, limit(case, ops["auto"], x, expected), worst,
+        name, ours, {way: seconds[way] for way in others}, limit(case, ops["auto"], x, expected), worst,
         bool(worst <= {"i8": 0, "f4": 1e-4}.get(case.dtype, 1e-10)),
         {"auto / best": ours / own, "adjoint / map": adjoint / forward}, ops["auto"].explain().engine,
     )  # fmt: skip

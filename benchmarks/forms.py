@@ -1,4 +1,4 @@
-"""What the forms cost: ours beside every other way to make the same array, in one run, results compared.
+"""Time every form beside all other ways to build the same array, in one run, and compare the results.
 
     python benchmarks/forms.py [--part sparse|tensor|view|made] [--only TEXT] [--quick] [--json FILE]
 
@@ -21,7 +21,7 @@ BUDGET = 1.0  # s, of ways that take seconds
 
 
 def fancy_tensor(kernel, shape):
-    """The answer the question got: zeros, then one assignment at broadcast index arrays."""
+    """Zeros, then one assignment at broadcast index arrays: the usual answer to the question."""
     k1, k2, channels, filters = kernel.shape
     m1, m2, _ = shape
     o1, o2 = m1 - k1 + 1, m2 - k2 + 1
@@ -79,7 +79,7 @@ def kron_csr(op, kernel, options):
 
 
 def filled(matrix):
-    """New arrays of the same sizes, written once: no way of making them can be faster."""
+    """New arrays of the same sizes, written once: no way to build them can be faster."""
     return [np.full(a.shape, 1, a.dtype) for a in (matrix.data, matrix.indices, matrix.indptr)]
 
 
@@ -93,8 +93,8 @@ VARIANTS = {
 }
 
 
-def told(k, c, f, n):
-    """How the table tells of a case."""
+def case_name(k, c, f, n):
+    """Name of a case in tables."""
     return f"{n}x{n} k{k}x{k} {c}->{f}"
 
 
@@ -107,7 +107,7 @@ def sparse(quick):
     """
     for sizes in CASES[: 1 if quick else None]:
         for name, options in VARIANTS.items():
-            yield f"{told(*sizes)} {name}", partial(as_csr, *sizes, options)
+            yield f"{case_name(*sizes)} {name}", partial(as_csr, *sizes, options)
 
 
 def as_csr(k, c, f, n, options, case, repeat):
@@ -120,9 +120,9 @@ def as_csr(k, c, f, n, options, case, repeat):
         "coo": partial(coo_csr, op, kernel, options),
         "kron": partial(kron_csr, op, kernel, options),
     }
-    seconds, found = medians(ways, repeat, BUDGET)
-    ours = found.pop("ours")
-    worst = max(abs(found[name] - ours).max() for name in ("coo", "kron"))
+    seconds, results = medians(ways, repeat, BUDGET)
+    ours = results.pop("ours")
+    worst = max(abs(results[name] - ours).max() for name in ("coo", "kron"))
     others = {name: seconds[name] for name in ("coo", "kron")}
     return Times(case, seconds["ours"], others, seconds["fill"], worst, bool(worst == 0), {"Mnnz": op.nnz / 1e6})
 
@@ -137,16 +137,16 @@ def tensor(quick):
     methods touch every page of the tensor, and that takes nearly all the time. Aim: other / ours at least 0.95.
     """
     for sizes in TENSORS[: 1 if quick else None]:
-        yield told(*sizes), partial(as_tensor, *sizes)
+        yield case_name(*sizes), partial(as_tensor, *sizes)
 
 
 def as_tensor(k, c, f, n, case, repeat):
     kernel = np.random.default_rng(0).standard_normal((k, k, c, f))
     op = cm.conv(kernel, (n, n, c))
     ways = {"ours": op.to_tensor, "fancy": partial(fancy_tensor, kernel, (n, n, c))}
-    seconds, found = medians(ways, repeat)
+    seconds, results = medians(ways, repeat)
     more = {"GB": op.explain().bytes["tensor"] / 1e9}
-    worst = float(not np.array_equal(found["ours"], found["fancy"]))
+    worst = float(not np.array_equal(results["ours"], results["fancy"]))
     return Times(case, seconds["ours"], {"fancy": seconds["fancy"]}, None, worst, worst == 0, more)
 
 
@@ -157,17 +157,17 @@ def view(quick):
     memory that the tensor allocates.
     """
     for sizes in TENSORS[: 1 if quick else None]:
-        yield told(*sizes), partial(as_view, *sizes)
+        yield case_name(*sizes), partial(as_view, *sizes)
 
 
 def as_view(k, c, f, n, case, repeat):
     op = cm.conv(np.random.default_rng(0).standard_normal((k, k, c, f)), (n, n, c))
-    seconds, found = medians({"ours": op.tensor_view, "to_tensor": op.to_tensor}, repeat)
+    seconds, results = medians({"ours": op.tensor_view, "to_tensor": op.to_tensor}, repeat)
     tracemalloc.start()
     op.tensor_view()
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    same = np.array_equal(found["ours"][n // 3], found["to_tensor"][n // 3])
+    same = np.array_equal(results["ours"][n // 3], results["to_tensor"][n // 3])
     more = {"kB": memory / 1e3, "kB of the tensor": op.explain().bytes["tensor"] / 1e3}
     return Times(case, seconds["ours"], {"to_tensor": seconds["to_tensor"]}, None, float(not same), same, more)
 

@@ -41,9 +41,9 @@ def of_layer(channels, n, case, repeat):
         "identity": lambda: torch.nn.functional.conv2d(identity, K).reshape(columns, rows).T,
         "fresh memory": touched,
     }
-    seconds, found = medians(ways, repeat)
+    seconds, results = medians(ways, repeat)
     limit, ours = seconds.pop("fresh memory"), seconds.pop("ours")
-    worst = max((found[name] - found["ours"]).abs().max().item() for name in seconds)
+    worst = max((results[name] - results["ours"]).abs().max().item() for name in seconds)
     return Times(case, ours, seconds, limit, worst, worst == 0)
 
 
@@ -64,8 +64,8 @@ def under_autograd(batch, channels, size, case, repeat):
     x = torch.randn(batch, channels, size, size)
     op = cm.conv(K, (channels, size, size), channels="first", padding=1)
     ways = {"ours": partial(op, x), "conv2d": partial(torch.nn.functional.conv2d, x, K, padding=1)}
-    seconds, found = medians(ways, 5 * repeat)
-    worst = (found["conv2d"] - found["ours"]).abs().max().item()
+    seconds, results = medians(ways, 5 * repeat)
+    worst = (results["conv2d"] - results["ours"]).abs().max().item()
     return Times(case, seconds.pop("ours"), seconds, None, worst, worst == 0)
 
 

@@ -1,7 +1,7 @@
-"""What the benchmarks share: times taken in turn, rows of results, facts of the run, the command line.
+"""Share code of the benchmarks: times taken in turn, rows of results, facts of the run, the command line.
 
-A benchmark is a script of parts. A part is a function of ``quick`` that yields cases: each a name, and a function of
-the name and of how often to repeat that returns a row. The docstring of a part says what is compared.
+A benchmark is a script of parts. A part is a function of ``quick`` that yields cases. A case is a name and a function,
+which takes the name and the number of repeats and returns a row. The docstring of a part says what is compared.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def medians(ways, repeat, budget=2.0, prepare=lambda way: way):
 
     Ways take turns in random order, ``repeat`` times or until one took ``budget`` seconds. A call that is not timed
     brings what a way needs into the cache; the first turn warms up, but for ways that are too long for that.
-    ``prepare`` makes of a way, not timed, what is called once.
+    ``prepare`` turns a way into a function that is called once; its own time does not count.
     """
     rng, times, results, calls = np.random.default_rng(0), defaultdict(list), {}, {}
     gc.collect()
@@ -96,34 +96,34 @@ class Times(NamedTuple):
         return min(self.others.values()) / self.ours if self.others else None
 
     def cells(self):
-        """What a table tells, by heading."""
-        told = {"case": self.case}
+        """Cells of a table, by heading."""
+        cells = {"case": self.case}
         if self.others:
-            told["other / ours"] = number(self.ratio)
+            cells["other / ours"] = number(self.ratio)
         if self.limit:
-            told["limit / ours"] = f"{self.limit / self.ours:.0%}"
-        told["ours, ms"] = number(1e3 * self.ours)
+            cells["limit / ours"] = f"{self.limit / self.ours:.0%}"
+        cells["ours, ms"] = number(1e3 * self.ours)
         if self.others:
             others = sorted(self.others, key=self.others.get)
-            told["others, ms"] = ", ".join(f"{name} {number(1e3 * self.others[name])}" for name in others)
-        told |= {name: number(each) for name, each in self.more.items()}
+            cells["others, ms"] = ", ".join(f"{name} {number(1e3 * self.others[name])}" for name in others)
+        cells |= {name: number(value) for name, value in self.more.items()}
         if self.agrees is not None:
             size = "" if self.difference is None else f"{self.difference:.0e}" if self.difference else "0"
-            told["difference"] = f"{size}{'' if self.agrees else ' !'}"
-        return told | {"": self.note} if self.note else told
+            cells["difference"] = f"{size}{'' if self.agrees else ' !'}"
+        return cells | {"": self.note} if self.note else cells
 
 
-class Told(NamedTuple):
-    """A case without others, and what is told of it by heading."""
+class Values(NamedTuple):
+    """A case that is compared with nothing, and its values by heading."""
 
     case: str
-    told: dict[str, float | str]
+    values: dict[str, float | str]
     agrees: bool | None = None
 
     def cells(self):
-        """What a table tells, by heading."""
-        return {"case": self.case} | {name: each if isinstance(each, str) else number(each)
-                                      for name, each in self.told.items()}  # fmt: skip
+        """Cells of a table, by heading."""
+        return {"case": self.case} | {name: value if isinstance(value, str) else number(value)
+                                      for name, value in self.values.items()}  # fmt: skip
 
 
 def number(value):
@@ -135,28 +135,28 @@ def number(value):
 
 def summary(rows):
     """Sentences about the rows of a part: wins, losses, how near the limit is, and whether results agree."""
-    told = [f"{len(rows)} case{'s' * (len(rows) > 1)}."]
+    sentences = [f"{len(rows)} case{'s' * (len(rows) > 1)}."]
     times = [row for row in rows if isinstance(row, Times)]
     compared = sorted((row for row in times if row.others), key=lambda row: row.ratio)
     if compared:
         ratios, worst = [row.ratio for row in compared], compared[0]
-        told.append(
+        sentences.append(
             f"Faster than every other way in {sum(r > 1 for r in ratios)}, slower in {sum(r < 1 for r in ratios)}."
         )
-        told.append(f"other / ours: geometric mean {number(statistics.geometric_mean(ratios))},")
-        told.append(f"most {number(ratios[-1])}, least {number(worst.ratio)} ({worst.case}).")
+        sentences.append(f"other / ours: geometric mean {number(statistics.geometric_mean(ratios))},")
+        sentences.append(f"most {number(ratios[-1])}, least {number(worst.ratio)} ({worst.case}).")
     if near := [row.limit / row.ours for row in times if row.limit]:
-        told.append(f"limit / ours: median {statistics.median(near):.0%}, least {min(near):.0%}.")
+        sentences.append(f"limit / ours: median {statistics.median(near):.0%}, least {min(near):.0%}.")
     for name in (name for name in (times[0].more if times else ()) if "/" in name):
-        each = [row.more[name] for row in times]
-        told.append(f"{name}: median {number(statistics.median(each))}, most {number(max(each))}.")
+        values = [row.more[name] for row in times]
+        sentences.append(f"{name}: median {number(statistics.median(values))}, most {number(max(values))}.")
     if agreeing := [row.agrees for row in rows if row.agrees is not None]:
-        told.append("All results agree." if all(agreeing) else f"{agreeing.count(False)} results do not agree.")
-    return " ".join(told)
+        sentences.append("All results agree." if all(agreeing) else f"{agreeing.count(False)} results do not agree.")
+    return " ".join(sentences)
 
 
 def facts(libraries):
-    """What the numbers depend on: processor, threads, versions, date."""
+    """Facts that the numbers depend on: processor, threads, versions, date."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -167,19 +167,19 @@ def facts(libraries):
 
 
 def processor():
-    """Its model."""
+    """Model of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
     return names[0] if names else platform.processor() or "unknown"
 
 
 def versions(libraries):
-    """Those of the libraries that are installed."""
-    found = {}
+    """Versions of the libraries that are installed."""
+    installed = {}
     for name in libraries:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def measured(part, quick, repeat, only=""):
@@ -207,18 +207,18 @@ def main(doc, parts, libraries=()):
     parser.add_argument("--repeat", type=int, help="7, and 1 if quick")
     parser.add_argument("--quick", action="store_true", help="few and small cases")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
-    given = parser.parse_args()
-    about = facts(libraries) | {"quick": given.quick}
+    options = parser.parse_args()
+    about = facts(libraries) | {"quick": options.quick}
     print(json.dumps(about, indent=1))
     about["parts"] = {}
     for name, part in parts.items():
-        if given.part in (name, "all"):
-            rows = measured(part, given.quick, given.repeat or (1 if given.quick else 7), given.only)
+        if options.part in (name, "all"):
+            rows = measured(part, options.quick, options.repeat or (1 if options.quick else 7), options.only)
             about["parts"][name] = {"about": inspect.cleandoc(part.__doc__), "rows": [row._asdict() for row in rows]}
-    if given.json:
-        given.json.write_text(json.dumps(about, indent=1, default=float) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(about, indent=1, default=float) + "\n")
 
 
 def rows_of(part):
-    """Rows of a part as they were saved."""
-    return [(Told if "told" in row else Times)(**row) for row in part["rows"]]
+    """Rows of a part from a saved file."""
+    return [(Values if "values" in row else Times)(**row) for row in part["rows"]]

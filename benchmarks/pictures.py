@@ -1,4 +1,4 @@
-"""Pictures of what `report` measured, each for light and for dark pages."""
+"""Draw what `report` measured, for light and for dark pages."""
 
 import io
 import math
@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from measuring import Told, number
+from measuring import Values, number
 
 STYLE = {
     "svg.fonttype": "none",  # letters stay letters: small, searchable
@@ -28,19 +28,19 @@ AXIS = "time of the quickest other way / ours"
 
 
 def save(draw, rows, path):
-    """``draw`` rows into two files."""
+    """Draw rows into two files, by the function ``draw``."""
     for mode, colors in COLORS.items():
         text, line = colors[:2]
         ink = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor"), text)
-        with mpl.rc_context({**STYLE, **ink, "axes.edgecolor": line, "xtick.color": line}), io.StringIO() as made:
+        with mpl.rc_context({**STYLE, **ink, "axes.edgecolor": line, "xtick.color": line}), io.StringIO() as buffer:
             figure = Figure(figsize=(WIDTH, ROW * len(rows) + 0.6), layout="constrained")
             draw(figure, rows, colors)
-            figure.savefig(made, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            path.with_name(f"{path.name}-{mode}.svg").write_text(short(made.getvalue()), encoding="utf-8")
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            path.with_name(f"{path.name}-{mode}.svg").write_text(short(buffer.getvalue()), encoding="utf-8")
 
 
 def short(svg):
-    """Without comments, indentation and the last four of six decimals of coordinates, which nobody sees."""
+    """Remove comments, indentation and the last four of six decimals of coordinates, which nobody sees."""
     svg = re.sub(r"<!--.*?-->|^ +", "", svg, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"\n\n+", "\n", re.sub(r"(\.\d\d)\d{4}\b", r"\1", svg))
 
@@ -57,8 +57,8 @@ def ratios(figure, rows, colors):
     left.scatter(values, range(len(rows)), 14, color=tints, zorder=3)
     for at, row in enumerate(rows):
         if row.others:
-            told = f"{number(row.ratio)} {min(row.others, key=row.others.get)}"
-            beside(left, told, max(row.ratio, 1), at)
+            text_beside = f"{number(row.ratio)} {min(row.others, key=row.others.get)}"
+            beside(left, text_beside, max(row.ratio, 1), at)
     lines(left, [row.case for row in rows], colors)
     left.set_xlabel(AXIS)
     for ax in right:
@@ -67,8 +67,8 @@ def ratios(figure, rows, colors):
         ax.set_xlabel("limit / ours, %")
 
 
-def beside(ax, told, x, y):
-    ax.annotate(told, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=6.5)
+def beside(ax, text, x, y):
+    ax.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=6.5)
 
 
 def lines(ax, names, colors):
@@ -98,12 +98,12 @@ def plain(ax):
 
 def bounds(figure, rows, colors):
     """Mean of a bound over the norm, the tightest first; open where some values are below the norm."""
-    rows, ax = sorted(rows, key=lambda row: -float(row.told["mean"])), figure.subplots()
+    rows, ax = sorted(rows, key=lambda row: -float(row.values["mean"])), figure.subplots()
     for at, row in enumerate(rows):
-        mean, tint = float(row.told["mean"]), colors[2 if row.case.startswith("ours") else 3]
-        inside = tint if row.told["below"].startswith("0 ") else "none"
+        mean, tint = float(row.values["mean"]), colors[2 if row.case.startswith("ours") else 3]
+        inside = tint if row.values["below"].startswith("0 ") else "none"
         ax.scatter(mean, at, 22, facecolor=inside, edgecolor=tint, zorder=3)
-        beside(ax, row.told["mean"], mean, at)
+        beside(ax, row.values["mean"], mean, at)
     lines(ax, [row.case for row in rows], colors)
     ax.set_xlabel("mean of value / norm")
 
@@ -122,6 +122,6 @@ def overview(figure, parts, colors):
 
 def drawing(rows):
     """The function that draws a part, or None where a table says it better."""
-    if isinstance(rows[0], Told):
-        return bounds if "mean" in rows[0].told else None
+    if isinstance(rows[0], Values):
+        return bounds if "mean" in rows[0].values else None
     return ratios if len(rows) >= 8 and rows[0].others else None

@@ -32,16 +32,16 @@ class Problem(NamedTuple):
 
     @property
     def name(self):
-        """How the table tells of it."""
-        told = [f"{'x'.join(map(str, self.n))} k{'x'.join(map(str, self.k))} {self.law}"]
-        told += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
-        told += ["transposed"] if self.transposed else []
+        """Name of the case in tables."""
+        words = [f"{'x'.join(map(str, self.n))} k{'x'.join(map(str, self.k))} {self.law}"]
+        words += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
+        words += ["transposed"] if self.transposed else []
         padding = self.options.get("padding", "valid")
-        told += [padding if isinstance(padding, str) else "causal"]
-        told += [f"{key} {value}" for key, value in self.options.items() if key in ("stride", "dilation")]
+        words += [padding if isinstance(padding, str) else "causal"]
+        words += [f"{key} {value}" for key, value in self.options.items() if key in ("stride", "dilation")]
         boundary = self.options.get("boundary", "zero")
-        told += [boundary if isinstance(boundary, str) else "+".join(boundary)]
-        return " ".join([*told, f"damp {self.damp:g}"])
+        words += [boundary if isinstance(boundary, str) else "+".join(boundary)]
+        return " ".join([*words, f"damp {self.damp:g}"])
 
     def kernel(self):
         """Well conditioned (sharp, causal), random, or hardly invertible (Gauss, motion)."""

@@ -20,7 +20,10 @@ def circular(K, n):
 
 
 def fourier_analysed(K, n):
-    """The same with symbols summed tap by tap (local Fourier analysis: van Betteray, Rottmann, Kahl, ECAI 2025)."""
+    """All singular values on the torus, with symbols summed tap by tap.
+
+    Local Fourier analysis (van Betteray, Rottmann, Kahl, ECAI 2025).
+    """
     return descending(np.linalg.svd(symbols_at(K, n), compute_uv=False))
 
 
@@ -54,14 +57,14 @@ def lip_grid(K, samples=50):
 
 
 def lip_grid_joint(K, samples=50):
-    """The same with one maximum for all rows: the supremum of the Frobenius norm of F."""
+    """Supremum of the Frobenius norm of F from samples, with one maximum for all rows."""
     return between_samples(K, samples) * np.sqrt((np.abs(symbols_at(K, samples)) ** 2).sum(axis=(2, 3)).max())
 
 
 def norm2toep(K, times=5):
     """Largest row sum of the kernel of ``(A^T A)^(2^(t-1))``, its 2^t-th root (Delattre et al., arXiv 2402.00240).
 
-    The kernel of such a power has 2^t (k - 1) + 1 taps along an axis; they are found on a torus of that size.
+    The kernel of such a power has 2^t (k - 1) + 1 taps along an axis; they are computed on a torus of that size.
     """
     if K.shape[0] < K.shape[1]:
         K = K.transpose(1, 0, 2, 3)

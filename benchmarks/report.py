@@ -38,10 +38,10 @@ def redraw(docs):
     """Write pictures and page anew from the numbers that are there."""
     data, page = docs / "benchmarks", docs / "benchmarks.md"
     files = {name: data / f"{name}.json" for name in BENCHMARKS}
-    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
-    blocks = {name: written(name, about["parts"], data) for name, about in found.items()}
-    if found:
-        blocks |= {"facts": facts(found), "overview": overview(found, data)}
+    measured = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    blocks = {name: written(name, about["parts"], data) for name, about in measured.items()}
+    if measured:
+        blocks |= {"facts": facts(measured), "overview": overview(measured, data)}
     text = page.read_text(encoding="utf-8")
     for name in ("facts", "overview", *BENCHMARKS):
         block = f"\n{blocks[name]}\n\n".replace("->", "\u2192") if name in blocks else ""
@@ -50,13 +50,18 @@ def redraw(docs):
     page.write_text(text, encoding="utf-8")
 
 
-def facts(found):
-    """When, where and beside what: a line for what was measured alike."""
+def facts(measured):
+    """Date, machine and libraries: a line for all that was measured alike."""
     rows = {}
-    for name, about in found.items():
+    for name, about in measured.items():
         versions = about["versions"]
         date = about["date"] + " (a quick run, to be read by nobody)" * about["quick"]
-        alike = (date, about["processor"], about["python"], *(versions[each] for each in ("convmtx", "numpy", "scipy")))
+        alike = (
+            date,
+            about["processor"],
+            about["python"],
+            *(versions[library] for library in ("convmtx", "numpy", "scipy")),
+        )
         row = rows.setdefault(alike, {"": "", "date": date, "processor": about["processor"], "Python": about["python"]})
         row[""] = ", ".join(filter(None, [row[""], name]))
         row["libraries"] = row.get("libraries", {}) | versions
@@ -65,10 +70,10 @@ def facts(found):
     return table(list(rows.values()))
 
 
-def overview(found, data):
+def overview(measured, data):
     """A dot for every case, and a line of the table for every part."""
     compared, lines = {}, []
-    for part in (part for about in found.values() for part in about["parts"].values()):
+    for part in (part for about in measured.values() for part in about["parts"].values()):
         rows, title = [row for row in rows_of(part) if isinstance(row, Times) and row.others], title_of(part)
         if not rows:
             continue
@@ -105,7 +110,7 @@ def written(name, parts, data):
 
 
 def title_of(part):
-    """The first line of what it says of itself."""
+    """First line of the docstring of a part."""
     return part["about"].partition("\n")[0].rstrip(".")
 
 
@@ -117,7 +122,7 @@ def image(name, alt):
 
 
 def table(rows):
-    """Markdown."""
+    """Write rows as a table of Markdown."""
     heads = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     lines = [heads, ["---"] * len(heads), *([row.get(head, "-") for head in heads] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -129,16 +134,16 @@ def main():
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs", help="folder of benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="few and small cases, for trying; the page says so")
     parser.add_argument("--redraw", action="store_true", help="measure nothing")
-    given = parser.parse_args()
-    if unknown := set(given.names) - set(BENCHMARKS):
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-    data = given.docs / "benchmarks"
+    data = options.docs / "benchmarks"
     data.mkdir(exist_ok=True)
-    if not given.redraw and hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY:
+    if not options.redraw and hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY:
         print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): threads will wait for it, numbers mean little.")
-    for name in [] if given.redraw else given.names or BENCHMARKS:
-        measure(name, data, given.quick)
-    redraw(given.docs)
+    for name in [] if options.redraw else options.names or BENCHMARKS:
+        measure(name, data, options.quick)
+    redraw(options.docs)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 import scipy.sparse.linalg
-from measuring import Times, Told, main, medians, optional
+from measuring import Times, Values, main, medians, optional
 from problems import PROBLEMS, bell, motion
 from scipy.sparse.linalg import LinearOperator, cg, lsmr
 
@@ -28,7 +28,7 @@ EPS = np.finfo(float).eps
 
 
 def ready(function, *args, **options):
-    """A way that prepares nothing."""
+    """Return a way that prepares nothing."""
     return lambda: partial(function, *args, **options)
 
 
@@ -49,12 +49,12 @@ class Line(NamedTuple):
 
     @property
     def name(self):
-        """How the table tells of it."""
+        """Name of the case in tables."""
         return f"{self.n} k{self.k}"
 
     @property
     def kernel(self):
-        """Its symbol is positive: sigma 1, and less for three taps."""
+        """Gaussian with a positive symbol: sigma 1, and less for three taps."""
         return bell(self.k, 1.0 if self.k > 3 else 0.6)
 
 
@@ -70,34 +70,34 @@ def line(quick):
     `solve_toeplitz`, and with `spsolve` on a CSR matrix that was built before. Limit: `solve_banded` with a band that
     was built before. again: milliseconds of `.solve` of a factorization.
     """
-    for each in LINES[: 3 if quick else None]:
-        yield each.name, partial(on_line, each)
+    for problem in LINES[: 3 if quick else None]:
+        yield problem.name, partial(on_line, problem)
 
 
-def on_line(each, case, repeat):
-    op, b = cm.conv(each.kernel, each.n, padding="same"), np.random.default_rng(0).standard_normal(each.n)
-    matrix, bands = op.to_sparse("csr"), (each.k // 2, each.k // 2)
+def on_line(problem, case, repeat):
+    op, b = cm.conv(problem.kernel, problem.n, padding="same"), np.random.default_rng(0).standard_normal(problem.n)
+    matrix, bands = op.to_sparse("csr"), (problem.k // 2, problem.k // 2)
     ways = {
-        "ours": lambda: partial(cm.solve, cm.conv(each.kernel, each.n, padding="same"), b),
+        "ours": lambda: partial(cm.solve, cm.conv(problem.kernel, problem.n, padding="same"), b),
         "again": ready(cm.factorize(op).solve, b),
         "toeplitz": ready(scipy.linalg.solve_toeplitz, matrix[:, [0]].toarray().ravel(), b),
         "spsolve": ready(scipy.sparse.linalg.spsolve, matrix, b),
         "banded": ready(scipy.linalg.solve_banded, bands, banded(matrix, bands[0]), b),
     }
-    if each.n > TOEPLITZ:
+    if problem.n > TOEPLITZ:
         del ways["toeplitz"]
-    seconds, found = medians(ways, repeat, prepare=operator.call)
-    return solved(case, seconds, found, limit="banded")
+    seconds, results = medians(ways, repeat, prepare=operator.call)
+    return solved(case, seconds, results, limit="banded")
 
 
-def solved(case, seconds, found, limit=None, more=(), tolerance=1e-8):
-    """The row of ways to the same x, or Solution, within what the condition lets rounding make of it."""
-    xs = {name: np.ravel(getattr(each, "x", each)) for name, each in found.items()}
+def solved(case, seconds, results, limit=None, more=(), tolerance=1e-8):
+    """Row of ways to the same x or Solution; they may differ by what rounding can be at this condition."""
+    xs = {name: np.ravel(getattr(result, "x", result)) for name, result in results.items()}
     errors = [np.abs(x - xs["ours"]).max() for name, x in xs.items() if name != "limit"]
     worst = max(errors) / np.abs(xs["ours"]).max()
     more = {"again": 1e3 * seconds["again"], **dict(more)}
-    others = {name: each for name, each in seconds.items() if name not in ("ours", "again", limit)}
-    method = found["ours"].method
+    others = {name: time for name, time in seconds.items() if name not in ("ours", "again", limit)}
+    method = results["ours"].method
     return Times(case, seconds["ours"], others, seconds.get(limit), worst, bool(worst <= tolerance), more, method)
 
 
@@ -137,13 +137,13 @@ def indefinite(n, way, case, _repeat):
         try:
             result = ways[way]()
         except np.linalg.LinAlgError as error:
-            return Told(case, {"residual": "-", "normal residual": "-", "norm of x": "-", "said": f"{error}"})
+            return Values(case, {"residual": "-", "normal residual": "-", "norm of x": "-", "said": f"{error}"})
     x = getattr(result, "x", result)
     near, size = np.linalg.norm(op(x) - b) / np.linalg.norm(b), np.linalg.norm(x)
     normal = normal_residual(op, b, x)
-    said = ", ".join([*(each.category.__name__ for each in caught), *([result.method] if way == "ours" else [])])
-    told = {"residual": near, "normal residual": normal, "norm of x": size, "said": said or "nothing"}
-    return Told(case, told, bool(way != "ours" or normal < 1e-10))
+    said = ", ".join([*(warning.category.__name__ for warning in caught), *([result.method] if way == "ours" else [])])
+    values = {"residual": near, "normal residual": normal, "norm of x": size, "said": said or "nothing"}
+    return Values(case, values, bool(way != "ours" or normal < 1e-10))
 
 
 # Deblurring
@@ -197,9 +197,9 @@ def counted(name, n, damp, case, _repeat):
             return "-"
 
     plain = steps()
-    told = {"plain": plain} | {kind: of_kind(kind) for kind in KINDS}
+    values = {"plain": plain} | {kind: of_kind(kind) for kind in KINDS}
     ours = reached(partial(our_solution, op, b, damp, "preconditioned"), op, b, damp)[1].iterations
-    return Told(case, told | {"ours": str(ours), "plain / ours": int(plain.strip(">")) / max(ours, 1)})
+    return Values(case, values | {"ours": str(ours), "plain / ours": int(plain.strip(">")) / max(ours, 1)})
 
 
 def deblurring(quick):
@@ -244,9 +244,9 @@ def raced(name, n, damp, case, repeat):
         "lsmr csr": partial(their_solution, op.to_sparse("csr"), b, damp, other),
         "lsmr op": partial(theirs, other),
     }
-    seconds, found = medians(ways, repeat)
-    method, found["ours"] = found["ours"].method, found["ours"].x
-    residuals = {name: normal_residual(op, b, x, damp) for name, x in found.items()}
+    seconds, results = medians(ways, repeat)
+    method, results["ours"] = results["ours"].method, results["ours"].x
+    residuals = {name: normal_residual(op, b, x, damp) for name, x in results.items()}
     more = {"residual": residuals["ours"], "of lsmr": residuals["lsmr csr"]}
     return Times(case, seconds.pop("ours"), seconds, None, None, bool(residuals["ours"] <= GOAL), more, method)
 
@@ -365,13 +365,13 @@ def posed(problem, case, repeat):
     b += 1e-3 * np.abs(b).max() * rng.standard_normal(b.shape)
     matrix, late = op.to_sparse("csr"), {}
     ways = {"ours": lambda: partial(cm.solve, problem.op(), b, damp=damp)}
-    for name, each in (("csr", matrix), ("map", op)):
-        steps, late[name] = steps_within(SECONDS, each, b, damp)
+    for name, A in (("csr", matrix), ("map", op)):
+        steps, late[name] = steps_within(SECONDS, A, b, damp)
         options = {"damp": damp, "atol": 1e-8, "btol": 1e-8, "conlim": 0, "maxiter": steps}
-        ways[name] = ready(lsmr, each, b.ravel(), **options)
-    seconds, found = medians(ways, repeat, SECONDS, operator.call)
-    ours, best = found["ours"], min(late, key=seconds.get)
-    xs = {"ours": ours.x.ravel(), "best": found[best][0]}
+        ways[name] = ready(lsmr, A, b.ravel(), **options)
+    seconds, results = medians(ways, repeat, SECONDS, operator.call)
+    ours, best = results["ours"], min(late, key=seconds.get)
+    xs = {"ours": ours.x.ravel(), "best": results[best][0]}
     residuals = {name: normal_residual(op, b, x, damp) for name, x in xs.items()}
     # rounding of A.H (b - A x), at most
     norm = (scipy.sparse.linalg.norm(matrix, 1) * scipy.sparse.linalg.norm(matrix, np.inf)) ** 0.5

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import published
 import scipy.sparse.linalg
-from measuring import Times, Told, main, medians, seconds_of
+from measuring import Times, Values, main, medians, seconds_of
 
 import convmtx as cm
 
@@ -39,14 +39,14 @@ class Torus(NamedTuple):
 
     @property
     def name(self):
-        """How the table tells of it."""
+        """Name of the case in tables."""
         return f"{self.n}x{self.n} k{self.taps}x{self.taps} {self.channels}->{self.channels}"
 
 
 #: The five shapes that the first aim is about, then 3x3 kernels over channels and sizes, larger kernels, strides.
 AIMED = [Torus(4, 64), Torus(16, 32), Torus(64, 32), Torus(128, 16), Torus(256, 8)]
 GRID = [Torus(c, n) for c in (4, 16, 64, 128) for n in (16, 32, 64, 128, 224) if c**3 * n**2 <= 6e8]
-TORI = [*AIMED, *(each for each in GRID if each not in AIMED), Torus(4, 64, 11), Torus(16, 64, 11)]
+TORI = [*AIMED, *(torus for torus in GRID if torus not in AIMED), Torus(4, 64, 11), Torus(16, 64, 11)]
 STRIDED = [Torus(16, 32, 3, 2), Torus(16, 64, 4, 2), Torus(64, 32, 3, 2), Torus(64, 16, 7, 2)]
 
 
@@ -79,10 +79,10 @@ def on_torus(torus, others, case, repeat):
     op = cm.conv(K, shape, channels="first", stride=torus.stride, padding=pads, boundary="wrap")
     ways = {
         "ours": lambda: np.asarray(cm.svdvals(op)),
-        **{name: partial(each, K, torus.n) for name, each in others.items()},
+        **{name: partial(way, K, torus.n) for name, way in others.items()},
     }
-    seconds, found = medians(ways, repeat)
-    error = max(np.abs(found[name] - found["ours"]).max() for name in others) / found["ours"][0]
+    seconds, results = medians(ways, repeat)
+    error = max(np.abs(results[name] - results["ours"]).max() for name in others) / results["ours"][0]
     return Times(case, seconds.pop("ours"), seconds, None, error, bool(error <= 1e-12))
 
 
@@ -137,7 +137,7 @@ class Case:
 
     @functools.cached_property
     def references(self):
-        """Of each kernel the norm of its map, to rounding, or where that takes minutes at most 1e-6 below it."""
+        """Norm of the map of each kernel, to rounding; at most 1e-6 below it if that takes minutes."""
         return [self.reference(same(K, self.n)) for K in self.kernels]
 
     def reference(self, op):
@@ -226,21 +226,21 @@ def bounds(quick):
 
 def of_method(method, quick, case, _repeat):
     ratios, seconds = against(method, quick)
-    best = {key: each for key, each in against(METHODS["best"], quick)[0].items() if key in ratios}
-    everything = [ratio for each in ratios.values() for ratio in each]
+    best = {key: values for key, values in against(METHODS["best"], quick)[0].items() if key in ratios}
+    everything = [ratio for values in ratios.values() for ratio in values]
     below = sum(ratio < 1 - ROUNDING for ratio in everything)
-    ours, theirs = (statistics.mean(map(statistics.mean, each.values())) for each in (best, ratios))
+    ours, theirs = (statistics.mean(map(statistics.mean, table.values())) for table in (best, ratios))
     of_law = defaultdict(list)
-    for (law, _), each in ratios.items():
-        of_law[law if law in LAWS else "blurs"].append(statistics.mean(each))
-    told = {
+    for (law, _), values in ratios.items():
+        of_law[law if law in LAWS else "blurs"].append(statistics.mean(values))
+    row = {
         "bound": "yes" if method.bound else "no", "mean": f"{theirs:.4f}", "best": f"{ours:.4f}",
         "large": f"{max(everything):.3f}", "below": f"{below} of {len(everything)}", "s": seconds,
         **{law: f"{statistics.mean(of_law[law]):.4f}" if law in of_law else "-" for law in (*LAWS, "blurs")},
     }  # fmt: skip
     if method.title.startswith("ours"):
-        return Told(case, told, below == 0)
-    return Told(case, told, not method.bound or below > 0 or ours <= theirs * (1 + ROUNDING))
+        return Values(case, row, below == 0)
+    return Values(case, row, not method.bound or below > 0 or ours <= theirs * (1 + ROUNDING))
 
 
 @functools.cache
@@ -268,18 +268,18 @@ def random(quick):
 def on_small_maps(method, count, case, _repeat):
     ratios = [float(cm.norm_bound(op, method=method)) / norm for op, norm in small_maps(count)]
     below = sum(ratio < 1 - ROUNDING for ratio in ratios)
-    return Told(case, {"below": f"{below} of {count}", "least bound / norm": f"1 {min(ratios) - 1:+.0e}"}, not below)
+    return Values(case, {"below": f"{below} of {count}", "least bound / norm": f"1 {min(ratios) - 1:+.0e}"}, not below)
 
 
 @functools.cache
 def small_maps(count):
     """So many maps and their norms."""
-    rng, found = np.random.default_rng(1), []
-    while len(found) < count:
+    rng, maps = np.random.default_rng(1), []
+    while len(maps) < count:
         op = small_map(rng)
         norm = np.linalg.norm(op.to_dense(), 2) if op is not None else 0
-        found += [(op, norm)] if norm else []
-    return found
+        maps += [(op, norm)] if norm else []
+    return maps
 
 
 def small_map(rng):
@@ -324,11 +324,11 @@ def interval(channels, n, case, _repeat):
         "svds": lambda: scipy.sparse.linalg.svds(matrix, **options)[0],
         "svds to 1e-6": lambda: scipy.sparse.linalg.svds(matrix, tol=1e-6, **options)[0],
     }
-    seconds, found = medians(ways, 1)
-    ours = found.pop("ours")
+    seconds, results = medians(ways, 1)
+    ours = results.pop("ours")
     width = (ours.upper - ours.lower) / ours.upper
-    inside = ours.lower * (1 - ROUNDING) <= found["svds"] <= ours.upper * (1 + ROUNDING) and width <= 1e-6
-    error = abs(found["svds"] - ours.value) / ours.value
+    inside = ours.lower * (1 - ROUNDING) <= results["svds"] <= ours.upper * (1 + ROUNDING) and width <= 1e-6
+    error = abs(results["svds"] - ours.value) / ours.value
     return Times(case, seconds.pop("ours"), seconds, None, error, bool(inside), {"width": width}, ours.method)
 
 

@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from convmtx import costs
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS, DOCS = ROOT / "benchmarks", ROOT / "docs"
 PARTS = {
@@ -61,6 +63,16 @@ def test_benchmarks_run_and_results_agree(name, tmp_path):
                 times = [row["ours"], *row["others"].values(), *([row["limit"]] if row["limit"] else [])]
                 assert all(0 < seconds < math.inf for seconds in times)
                 assert bool(row["others"]) <= (row["agrees"] is True)
+
+
+def test_all_constants_are_fitted_in_one_run():
+    said = run("calibrate.py", "--quick")
+    names = set(re.findall(r"^([A-Z_]+) = ", said, re.MULTILINE))
+
+    for name in ("SECONDS", "ENTRY", "STEP", "LARGE", "SMALL", "TRANSFORM", "BAND", "SPARSE", "SMALL_WORK", "TAP_WORK"):
+        assert name in names
+    for kind, seconds in costs.SECONDS.items():
+        assert re.search(rf'^    "{kind}": \d\.\de[+-]\d\d,  # {seconds:.1e}$', said, re.MULTILINE)
 
 
 def test_a_benchmark_names_what_it_does_not_know():

@@ -11,7 +11,7 @@ import pytest
 import threadpoolctl
 
 import convmtx as cm
-from convmtx.engines import direct, fft, parts, threads, tiles
+from convmtx.engines import direct, fft, parts, threads, tile_kinds, tiles
 from convmtx.structure import batched
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def extra_memory(op, x):
     """Bytes allocated at the peak of a call, beyond its result and what is kept for the next time."""
     y = op(x)
     with pytest.MonkeyPatch.context() as patch:  # what threads keep counts every time
-        for module in (tiles, parts):
+        for module in (tile_kinds, tiles, parts):
             patch.setattr(module, "scratch", lambda _, *like: np.empty(*like))
         tracemalloc.start()
         op(x)
@@ -83,7 +83,7 @@ def test_single_precision_stays_so_within_the_stated_bound(engine, make):
     ],
 )  # fmt: skip
 def test_extra_memory_of_the_direct_engine_does_not_grow_with_the_image(filters, size, options, channels, monkeypatch):
-    monkeypatch.setattr(direct, "TILE_BYTES", 1 << 17)
+    monkeypatch.setattr(tile_kinds, "TILE_BYTES", 1 << 17)
     monkeypatch.setattr(parts, "CLOSE_BYTES", 1 << 17)
     K = RNG.standard_normal((*filters, *size) if channels == "first" else (*size, *filters[::-1]))
     for space in [(100, 200), (300, 200), (size[0] + 6, 4000), (4000, size[1] + 6)]:
@@ -95,7 +95,7 @@ def test_extra_memory_of_the_direct_engine_does_not_grow_with_the_image(filters,
                 border = 0
                 if applied is not op and options.get("boundary"):  # what is read outside takes part until it is folded
                     border = (prod(n + k - 1 for n, k in zip(space, size, strict=True)) - prod(space)) * x.itemsize
-                assert extra_memory(applied, x) <= threads.threads() * 5 * direct.TILE_BYTES + border
+                assert extra_memory(applied, x) <= threads.threads() * 5 * tile_kinds.TILE_BYTES + border
 
 
 def test_extra_memory_of_the_direct_engine_is_what_the_documentation_says():

@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.engines import direct, fft, pytorch, separable, tapwise
+from convmtx import costs
+from convmtx.engines import direct, fft, gemms, pytorch, separable, tapwise, tile_kinds
 from convmtx.engines.parts import Plan
 from convmtx.taps import kernel_of, taps_of
 from strategies import cases
@@ -38,15 +39,15 @@ def test_every_way_of_the_direct_engine_is_exact(limits, case):
     plan = Plan(case.op.geometry, taps_of(case.op.geometry, case.op.kernel))
     x = np.random.default_rng(0).integers(-4, 5, (2, *case.op.in_shape)).astype(case.op.dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(direct, "SMALL", limits[0])
-        patch.setattr(direct, "TILE_BYTES", limits[1])
-        patch.setattr(direct, "WORTH", 0)
-        patch.setattr(direct, "LONG", 2)
+        patch.setattr(costs, "ONE_THREAD", limits[0])
+        patch.setattr(tile_kinds, "TILE_BYTES", limits[1])
+        patch.setattr(costs, "WORTH_THREADS", 0)
+        patch.setattr(gemms, "LONG", 2)
         for number in range(3 * direct.MOST):
             chosen = []
 
             def way(part, dtype, images, number=number, chosen=chosen):
-                ways = list(direct._ways(part, dtype))
+                ways = list(direct.candidates(part, dtype))
                 chosen.append(number < len(ways))
                 return ways[number % len(ways)], 1.0
 

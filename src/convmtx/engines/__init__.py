@@ -1,1 +1,1 @@
-"""Geometry, kernel and input to output: the ways to apply a map without its matrix."""
+"""Apply a map without its matrix: geometry, kernel and input to output."""

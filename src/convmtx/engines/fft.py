@@ -1,9 +1,9 @@
-"""Products of transforms: the cost hardly depends on the kernel's size.
+"""Apply maps by products of transforms: the cost hardly depends on the kernel's size.
 
-Along each axis the outputs are cut into lines: whole, on a circle where the boundary is one, or in
-overlapping pieces (overlap-save) where the axis is long beside the kernel or memory would not do. The
-kernel's transform is kept for the next time. Rounding is relative to the largest values of a piece:
-about ``eps * log2(N) * |kernel|_2 * |x|_2`` at worst, N the length of the transform.
+Each axis is transformed whole, on a circle of its own size if its boundary wraps, or in overlapping pieces
+(overlap-save) if it is long beside the kernel or its transform would not fit. The kernel's transform is kept for the
+next call. Rounding is relative to the largest values of a piece: at worst about ``eps * log2(N) * |kernel|_2 * |x|_2``
+for a transform of length N.
 """
 
 from __future__ import annotations
@@ -16,46 +16,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.boundary import WRAP
+from convmtx.costs import Work
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended, reach, wide
-from convmtx.engines.rates import Work
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
-#: Bytes of transforms held at a time.
+#: Bytes of transforms that are held at a time: 256 MiB. Longer axes and larger batches are cut into pieces.
 PIECE_BYTES = 1 << 28
-#: Positions of an axis from which it is cut into pieces, and how much longer than the kernel these are at least.
-LONG, OVERLAP = 1 << 15, 8
-#: Calls that a kernel's transform is kept for, at least: what it costs is shared out to them.
+#: Positions from which an axis is cut into pieces: transforms of more than 32768 leave the cache.
+LONG = 1 << 15
+#: Length of a piece in lengths of the kernel, at least: an eighth of each piece is read twice.
+OVERLAP = 8
+#: Calls that share the cost of the kernel's transform, which is kept: one call is charged a 16th of it.
 CALLS = 16
-#: Pairs of channel and filter from which each frequency has a GEMM; frequencies that a thread takes at a time.
-GEMM_CHANNELS, FREQUENCIES = 64, 512
+#: Pairs of channel and filter from which each frequency has a matrix product of its own, rather than a sum of vectors.
+GEMM_PAIRS = 64
+#: Frequencies that a thread takes at a time.
+FREQUENCIES = 512
 
 
 class Line(NamedTuple):
-    """How one axis is transformed: to what length, from which inputs, and in which pieces."""
+    """Transform of one axis: its length, the inputs that it takes, and the pieces that the axis is cut into."""
 
     length: int
-    #: The first output of each piece; it stops at the axis' last.
+    #: First output of each piece; the range stops behind the last output of the axis.
     starts: range
-    #: Inputs that a whole axis takes as they are, the transform's own zeros around them; None to continue by the rule.
+    #: Inputs that a whole axis takes as they are, with zeros of the transform around; None if it is continued first.
     inputs: slice | None
-    #: Where on the circle tap 0 stands, so that output 0 falls on position 0.
+    #: Place of tap 0 on the circle, so that output 0 is at position 0.
     shift: int
 
     @property
     def pieces(self) -> Iterator[slice]:
-        """Outputs of each piece."""
+        """Iterate over the outputs of each piece."""
         return (slice(o, min(o + self.starts.step, self.starts.stop)) for o in self.starts)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both of floating point.
 
-    What is not finite would spread over a whole transform, so then the direct engine does it.
+    Values that are not finite would spread over a whole transform, so the direct engine fills images that have them.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # of the direct engine they will be true
+    # Images that overflow here are done again by the direct engine, which warns if their result overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
         if y.dtype.kind == "c" and part.kernel.dtype.kind != "c":
             _transformed(part, x.real, y.real)
             _transformed(part, x.imag, y.imag)
@@ -65,25 +71,27 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 
 def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
-    """One line for each axis, the first in pieces where all of it would not fit."""
-    found = [_line(a, LONG) for a in part.axes]
+    """Plan the transform of each axis, the first in pieces if all of it would not fit."""
+    planned = [_line(axis, LONG) for axis in part.axes]
     groups, filters, channels, *_ = part.kernel.shape
-    held = 2 * itemsize * groups * (filters + channels + filters * channels) * prod(line.length for line in found)
+    held = 2 * itemsize * groups * (filters + channels + filters * channels) * prod(line.length for line in planned)
     if held > PIECE_BYTES:
-        found[0] = _line(part.axes[0], max(found[0].length * PIECE_BYTES // held, 1))
-    return tuple(found)
+        planned[0] = _line(part.axes[0], max(planned[0].length * PIECE_BYTES // held, 1))
+    return tuple(planned)
 
 
 @lru_cache(maxsize=512)
 def _line(axis: Axis, long: int) -> Line:
+    """Plan the transform of one axis, of at most about ``long`` positions."""
     first, last = axis.reach
     whole = range(0, axis.out, axis.out)
-    if axis.boundary.name == "wrap" and axis.reads_outside and axis.input_dilation == 1:
+    if axis.boundary is WRAP and axis.reads_outside and axis.input_dilation == 1:
         if _good(axis.size) == axis.size <= long:
-            return Line(axis.size, whole, slice(None), axis.lo)
+            return Line(axis.size, whole, slice(None), axis.lo)  # the boundary is the circle itself
     elif axis.zero_outside and axis.input_dilation == 1:
         lo, hi = max(first, 0), min(last, axis.size - 1)
-        length = max(hi + 1 - first, last + 1 - lo)  # beyond that, outputs would see each other around the circle
+        # On a shorter circle an output would read inputs around it: docs/how/engines.md has the two inequalities.
+        length = max(hi + 1 - first, last + 1 - lo)
         if lo <= hi and length <= long:
             return Line(_good(length), whole, slice(lo, hi + 1), lo - first)
     length = _good(last + 1 - first)
@@ -128,20 +136,23 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 
 def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyArray:
-    """Transform of the kernel, tap p at ``shift - p*t`` on the circle; kept, (G, F, C, w1..wd) or (G, w, F, C)."""
+    """Transform the kernel, with tap p at ``shift - p*t`` on the circle, and keep it.
+
+    It is (G, F, C, w1..wd), or (G, w, F, C) if each frequency has a matrix product.
+    """
     key = ("spectrum", dtype, *((line.length, line.shift) for line in plan))
 
     def transformed() -> AnyArray:
         placed = part.kernel.astype(dtype, copy=False)
         for j, (axis, line) in enumerate(zip(part.axes, plan, strict=True)):
             places = (line.shift - np.arange(axis.kernel) * axis.dilation) % line.length
-            wide = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
-            target, taps = np.moveaxis(wide, 3 + j, 0), np.moveaxis(placed, 3 + j, 0)
+            circle = np.zeros((*placed.shape[: 3 + j], line.length, *placed.shape[4 + j :]), dtype)
+            target, taps = np.moveaxis(circle, 3 + j, 0), np.moveaxis(placed, 3 + j, 0)
             if axis.span <= line.length:
                 target[places] = taps
             else:  # taps meet on the circle
                 np.add.at(target, places, taps)
-            placed = wide
+            placed = circle
         spectrum = _forward(placed, tuple(line.length for line in plan))
         if by_frequency(part):
             spectrum = np.moveaxis(spectrum.reshape(*spectrum.shape[:3], -1), 3, 1)
@@ -152,7 +163,7 @@ def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyAr
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
-    """What filling a part takes."""
+    """Work of filling a part."""
     groups, filters, channels, *_ = part.kernel.shape
     dtype = wide(dtype)
     plan = lines(part, dtype.itemsize)
@@ -176,13 +187,13 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
 
 
 def by_frequency(part: Part) -> bool:
-    """Whether channels are many enough for a GEMM at each frequency."""
+    """Whether there are enough channels and filters for a matrix product at each frequency."""
     _, filters, channels, *_ = part.kernel.shape
-    return int(filters * channels) >= GEMM_CHANNELS
+    return int(filters * channels) >= GEMM_PAIRS
 
 
 def _contract(part: Part, x: AnyArray, kernel: AnyArray) -> AnyArray:
-    """Sum over channels at each frequency: (B, G, C, w1..wd) to (B, G, F, w1..wd)."""
+    """Multiply by the kernel at each frequency and sum over channels: (B, G, C, w1..wd) to (B, G, F, w1..wd)."""
     if not by_frequency(part):
         total: AnyArray = x[:, :, None, 0] * kernel[:, :, 0]
         for c in range(1, x.shape[2]):
@@ -193,9 +204,9 @@ def _contract(part: Part, x: AnyArray, kernel: AnyArray) -> AnyArray:
     result = np.empty((images, groups, kernel.shape[2], inputs.shape[-1]), x.dtype)
 
     def multiply(share: Iterable[slice]) -> None:
-        for some in share:
-            columns = np.ascontiguousarray(inputs[..., some].transpose(1, 3, 2, 0))
-            result[..., some] = (kernel[:, some] @ columns).transpose(3, 0, 2, 1)
+        for piece in share:
+            columns = np.ascontiguousarray(inputs[..., piece].transpose(1, 3, 2, 0))
+            result[..., piece] = (kernel[:, piece] @ columns).transpose(3, 0, 2, 1)
 
     pieces = [slice(w, w + FREQUENCIES) for w in range(0, inputs.shape[-1], FREQUENCIES)]
     spread(multiply, pieces, parallel=True)
@@ -221,5 +232,5 @@ def _backward(a: AnyArray, lengths: tuple[int, ...], dtype: np.dtype[Any]) -> An
 
 
 def _workers(size: int) -> int:
-    """Threads for a transform; they are pocketfft's own."""
+    """Number of threads for a transform; pocketfft starts its own."""
     return threads() if size >= 1 << 15 else 1

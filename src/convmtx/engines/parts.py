@@ -1,8 +1,8 @@
-"""What every engine shares: a map split into plain convolutions, its transpose made from one, its windows.
+"""Split a map into plain convolutions, build its transpose from one, and read what outputs reach over.
 
-A dilated input is never stuffed with zeros under the zero boundary: the outputs are split into phases,
-each an ordinary convolution with every e-th tap. So an engine has one thing to do: fill the outputs of a
-`Part`, a convolution of grouped arrays.
+Under the zero boundary a dilated input is never stuffed with zeros: the outputs are split into phases, each an ordinary
+convolution with every e-th tap. So an engine has one thing to do: fill the outputs of a `Part`, a convolution of
+grouped arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
-#: Bytes moved at a time where an array is closed up.
+#: Bytes moved at a time when gaps of an array are closed: 1 MiB stays in cache.
 CLOSE_BYTES = 1 << 20
 
 
@@ -39,15 +39,15 @@ class Part:
     channels_last: bool
     _kept: dict[Any, Any] = field(default_factory=dict)
 
-    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What an engine made of the kernel, for the next time."""
+    def keep(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return what an engine computed from the kernel, and keep it for the next call."""
         if key not in self._kept:
-            self._kept[key] = make()
+            self._kept[key] = compute()
         return self._kept[key]
 
 
 def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
-    """Memory for the outputs of a map, if there is so much."""
+    """Return memory for the outputs of a map, if they fit."""
     size, what, remedy = (
         prod(shape) * dtype.itemsize,
         f"an output of shape {shape}",
@@ -61,7 +61,7 @@ def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type to add numbers of this type in: float32 for halves."""
+    """Return the type to add numbers of this type in: float32 for float16."""
     return np.result_type(dtype, np.float32) if dtype == np.float16 else dtype
 
 
@@ -70,32 +70,32 @@ Correlate = Callable[[Part, AnyArray, AnyArray], None]
 
 
 class Plan:
-    """A map made ready to be applied: its parts, and those of its transpose."""
+    """Parts of a map and of its transpose, with what engines computed from them."""
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: What was chosen for results of a type and a number of images, by engine asked for.
+        #: Choice for each requested engine, type of results and number of images.
         self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
 
     @cached_property
     def finite(self) -> bool:
-        """Whether every tap is; `tapwise` is right for others."""
+        """Whether every tap is finite; if not, `tapwise` applies the map."""
         return self._taps.dtype.kind not in "fc" or bool(np.isfinite(self._taps).all())
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The plain convolutions that make up the map; together their outputs are all outputs."""
+        """Plain convolutions that make up the map; together their outputs are all outputs."""
         per_f, per_c = self.geometry.channels_per_group
         kernel = self._taps.reshape(self.geometry.groups, per_f, per_c, *self._taps.shape[2:])
         last = self.geometry.layout is Layout.LAST and self.geometry.groups == 1 and per_f > 1
-        found = []
-        for chosen in product(*(_phases(a) for a in self.geometry.axes)):
-            met: tuple[Any, ...] = (..., *(taps for _, taps, _ in chosen))
-            found.append(Part(tuple(o for o, _, _ in chosen), tuple(a for _, _, a in chosen), kernel[met], last))
-        return tuple(found)
+        parts = []
+        for phases in product(*(_phases(a) for a in self.geometry.axes)):
+            met: tuple[Any, ...] = (..., *(taps for _, taps, _ in phases))
+            parts.append(Part(tuple(o for o, _, _ in phases), tuple(a for _, _, a in phases), kernel[met], last))
+        return tuple(parts)
 
     def forward(self, x: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:
-        """Apply to a batch: x (B, *in_shape) to (B, *out_shape), of a wider type if one is given."""
+        """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape), of type ``dtype`` if that is not None."""
         g = self.geometry
         y = output((x.shape[0], *self._out_shape), np.result_type(self._taps, x) if dtype is None else dtype)
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
@@ -108,13 +108,17 @@ class Plan:
         return y
 
     def transposed(self, y: AnyArray, correlate: Correlate) -> AnyArray:
-        """Apply the transpose where it is no convolution: `mirrored`, its border folded back.
+        """Apply the transpose of a map whose transpose is not a convolution: (B, *out_shape) to (B, *in_shape).
 
-        The map is (continue the input past its ends), then (a convolution that reads nothing outside).
+        The map continues the input past its ends, and then applies a convolution that reads nothing outside. So its
+        transpose applies `mirrored`, and then adds each continued position to the input it was read from.
+
+        `libraries.apply_transposed` does the same to arrays of other libraries, which may be traced and cannot be
+        written to. Here the border is folded back inside the memory of the result.
         """
         inner = inside(self.geometry)
         dtype = np.result_type(self._taps, y)
-        x = self.mirrored.forward(y, correlate, wide(dtype))  # halves are rounded once, when all are added
+        x = self.mirrored.forward(y, correlate, wide(dtype))  # float16 is rounded once, when all are added
         for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
@@ -123,7 +127,7 @@ class Plan:
 
     @cached_property
     def mirrored(self) -> Plan:
-        """The transpose of the convolution inside."""
+        """Transpose of the convolution that follows the continued input."""
         inner = inside(self.geometry)
         mirrored = inner.T
         assert mirrored is not None  # an axis that reads nothing outside always has a transpose
@@ -131,10 +135,11 @@ class Plan:
 
 
 def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
-    """Outputs, taps and axis of each phase, so that no tap ever multiplies a stuffed zero.
+    """Split an axis into phases, each outputs, taps and an axis, so that no tap ever multiplies a stuffed zero.
 
     Tap p meets output o where ``o*s - lo + p*t`` is a multiple of e. Outputs ``r + j*P`` with
-    ``P = e/gcd(s, e)`` are met by taps ``p0 + m*Q`` with ``Q = e/gcd(t, e)``.
+    ``P = e/gcd(s, e)`` are met by taps ``p0 + m*Q`` with ``Q = e/gcd(t, e)``. With e = 2, s = t = 1, lo = 1 and 3 taps,
+    output 0 meets tap 1, output 1 taps 0 and 2, output 2 tap 1: two phases.
     """
     e = axis.input_dilation
     if e == 1 or not axis.zero_outside:
@@ -158,7 +163,7 @@ def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
 
 
 def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
-    """View of (B, *shape) as (B, groups, channels/groups, n1..nd)."""
+    """View (B, *shape) as (B, groups, channels/groups, n1..nd)."""
     if geometry.layout is Layout.LAST:
         x = np.moveaxis(x, -1, 1)
     elif geometry.layout is Layout.PLAIN:
@@ -168,7 +173,10 @@ def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:
 
 
 def inside(geometry: Geometry) -> Geometry:
-    """The map after the input was continued: same windows, nothing outside. Zero borders need no continuing."""
+    """Return the map of the continued input: it has the same windows and reads nothing outside.
+
+    Axes with zeros outside stay as they are.
+    """
     return replace(geometry, axes=tuple(a if a.zero_outside else a.continued for a in geometry.axes))
 
 
@@ -176,7 +184,7 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
     """Add each position of the continued axis to the input position it was read from; x may be written to."""
     start, stop = axis.reach
     before = (slice(None),) * at
-    if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs lie there as they are
+    if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs are a slice of x
         folded = x[(*before, slice(-start, axis.size - start))]
         outside = [*range(start, 0), *range(axis.size, stop + 1)]
     else:
@@ -189,7 +197,7 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
 
 
 def _close_up(x: AnyArray) -> AnyArray:
-    """The array without gaps, moved forward inside its own memory piece by piece: a copy would take as much again."""
+    """Close the gaps of an array, piece by piece inside its own memory: a copy would need as much again."""
     whole = x
     while whole.base is not None and isinstance(whole.base, np.ndarray):
         whole = whole.base
@@ -204,14 +212,14 @@ def _close_up(x: AnyArray) -> AnyArray:
 
 
 def finite(y: AnyArray) -> bool:
-    """Whether all of it is; in one pass over it as a rule."""
+    """Whether all entries are finite; a finite sum says so in one pass."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.add.reduce(y, None, dtype=np.float32 if y.dtype == np.float16 else None)
     return bool(np.isfinite(total) or np.isfinite(y).all())
 
 
 def mended(part: Part, x: AnyArray, y: AnyArray, correlate: Correlate) -> None:
-    """Fill again each image of y that is not finite, by a way that takes nan and inf to their own windows only."""
+    """Fill again each image of y that is not finite, by an engine that keeps nan and inf to their own windows."""
     if not finite(y):
         for b in range(len(y)):
             if not finite(y[b]):
@@ -219,9 +227,9 @@ def mended(part: Part, x: AnyArray, y: AnyArray, correlate: Correlate) -> None:
 
 
 def reach(axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int) -> AnyArray:
-    """What outputs reach over along ``axes``, the axes of x from ``at`` on: a view, or with borders filled a copy.
+    """Return what outputs reach over along ``axes``, axes of x from ``at`` on: a view, or a copy with borders filled.
 
-    A copy lies in the thread's scratch memory, until the same is asked for again. It is as large as what is reached
+    A copy is in the scratch memory of the thread, and the next call overwrites it. It is as large as what is reached
     over, not as the image: all axes are cut before any border is filled.
     """
     readings = [_reading(axis, o.start, o.stop) for axis, o in zip(axes, outs, strict=True)]
@@ -246,15 +254,20 @@ def reach(axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int) -> 
 
 
 class Reading(NamedTuple):
-    """What neighbouring outputs read along one axis."""
+    """Inputs that neighbouring outputs read along one axis.
 
-    #: All inputs among them; the other fields count from its start.
+    Outputs 0 to 2 of 3 taps that begin one position before the first of 9 inputs (edge) read 0 0 1 2 3: the hull is
+    0:4, the inputs 0:4 stand at place 1, and the border is place 0, which holds input 0.
+    """
+
+    #: Inputs from the first to the last that is read; the other fields count from its start.
     hull: slice
-    #: Inputs that lie as they are read, and the place of the first of them in what is read.
+    #: Inputs that are read one after the other.
     inputs: slice
+    #: Place of the first of them among all that is read, and the number of all places.
     first: int
     length: int
-    #: Places before and after those, and the input that stands at each.
+    #: Places before and after those, and the input that each of them reads, or `NOTHING`.
     borders: tuple[tuple[slice, IntArray], ...]
 
 
@@ -262,7 +275,7 @@ class Reading(NamedTuple):
 def _reading(axis: Axis, first: int, last: int) -> Reading:
     start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
     lo, hi = min(max(start, 0), axis.size), max(min(stop, axis.size), 0)
-    if axis.input_dilation > 1 or lo >= hi:  # none of them lie as they are read
+    if axis.input_dilation > 1 or lo >= hi:  # no inputs are read one after the other
         lo = hi = start
         ends = [(0, stop - start)]
     else:

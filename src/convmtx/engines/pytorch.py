@@ -1,4 +1,4 @@
-"""PyTorch's convolutions: on tensors, and on NumPy arrays, where they are fast in float32 with many channels."""
+"""Apply maps by PyTorch's convolutions: to tensors, and to float32 arrays of NumPy, which many channels make fast."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import cast, widened
+from convmtx.costs import Work
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended, reach
-from convmtx.engines.rates import Work
 from convmtx.geometry import Axis
 from convmtx.taps import swapped
 from convmtx.typing import AnyArray, Array
@@ -40,16 +40,16 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     mended(part, x, y, direct.correlate)
 
 
-def able(x: Any) -> bool:
-    """Whether PyTorch has a convolution for such tensors (B, C, n1..nd): up to three axes, and not of integers."""
+def can_convolve(x: Any) -> bool:
+    """Whether PyTorch has a convolution for such a tensor (B, C, n1..nd): at most three axes, and not integers."""
     return bool(x.ndim <= 5 and (x.is_floating_point() or x.is_complex()))
 
 
 def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
-    """X (B, C, n1..nd) to (B, F, o1..od), tensors, along axes with zeros outside; differentiable and traceable."""
+    """Apply taps to a tensor (B, C, n1..nd) along axes with zeros outside; differentiable and traceable."""
     if any(axis.input_dilation > 1 for axis in axes):
         dtype = x.dtype
-        if x.device.type == "cpu":  # where PyTorch adds halves in halves
+        if x.device.type == "cpu":  # where PyTorch adds float16 in float16
             taps, x = widened(taps), widened(x)
         return cast(_transposed(axes, groups, taps, x), dtype)
     ends = [(0, 0) if _padding(a) is not None else (a.lo, a.reach[1] + 1 - a.size) for a in axes]
@@ -59,7 +59,7 @@ def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 
 def _padded(x: Array, ends: list[tuple[int, int]]) -> Array:
-    """Zeros added before and after each spatial axis, or positions cut where negative."""
+    """Add zeros before and after each spatial axis, or cut positions if a number is negative."""
     from torch.nn import functional
 
     flat = [size for end in reversed(ends) for size in end]  # the last axis comes first
@@ -67,7 +67,7 @@ def _padded(x: Array, ends: list[tuple[int, int]]) -> Array:
 
 
 def _transposed(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
-    """The same where inputs are stretched: PyTorch's transposed convolution, of which every s-th output is kept.
+    """Apply taps to stretched inputs: PyTorch's transposed convolution, of which every s-th output is kept.
 
     Its output q is the sum over ``i*e - pad + p*t = q`` of input i and tap k-1-p; so pad is ``t*(k-1) - lo``.
     """
@@ -89,7 +89,7 @@ def _transposed(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 
 def _padding(axis: Axis) -> int | None:
-    """Zeros at both ends that give the axis its outputs; None where it needs others than that."""
+    """Number of zeros at each end that give the axis its outputs; None if no equal numbers do."""
     whole = (axis.out - 1) * axis.stride + axis.span
     fits = axis.lo >= 0 and whole <= axis.size + 2 * axis.lo < whole + axis.stride
     return axis.lo if axis.zero_outside and axis.input_dilation == 1 and fits else None
@@ -104,7 +104,7 @@ def _convolution(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
-    """What filling a part takes; None for what PyTorch does not do, or slowly, as all but float32."""
+    """Work of filling a part; None for more than three axes, and for all types but float32, which are slow."""
     if len(part.axes) > 3 or dtype != np.float32:
         return None
     groups, filters, channels, *sizes = part.kernel.shape

@@ -1,4 +1,4 @@
-"""The one function that chooses an engine, and says why."""
+"""Choose the engine that applies a NumPy array, and say why."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines import direct, fft, pytorch, rates, separable, tapwise
+from convmtx import costs
+from convmtx.costs import Work
+from convmtx.engines import direct, fft, pytorch, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
-from convmtx.engines.rates import Work
 from convmtx.errors import ArgumentError, MissingExtraError
 from convmtx.typing import EngineName
 
 
 class Engine(NamedTuple):
-    """A way to apply a part of a map."""
+    """Functions that fill the outputs of a part, and say how much work that is."""
 
     name: str
     correlate: Correlate
-    #: What it takes for results of a type and a number of images; None for a part it cannot do.
+    #: Work for results of a type and a number of images; None for a part that the engine cannot fill.
     work: Callable[[Part, np.dtype[Any], int], Work | None]
 
 
@@ -36,7 +37,7 @@ ENGINES = {
 }
 
 
-#: How many times faster than the direct engine another must promise to be: the direct one rounds least.
+#: Take another engine than the direct one only if it should be this many times as fast: the direct one rounds least.
 MARGIN = 1.25
 
 
@@ -50,46 +51,47 @@ class Choice(NamedTuple):
 
 
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
-    """The engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
+    """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is considered where it is imported already. The plan keeps the choice.
+    PyTorch is a candidate only if it is imported already. The plan keeps the choice.
     """
     key = (name, dtype, images)
     if key not in plan.choices:
-        plan.choices[key] = _selected(name, plan, dtype, images)
+        plan.choices[key] = _choose(name, plan, dtype, images)
     choice: Choice = plan.choices[key]
     return choice
 
 
-def _selected(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
     if not plan.finite:
-        reason = "the kernel holds inf or nan, which no padding may be multiplied with"
+        reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return Choice("tapwise", tapwise.correlate, reason, {})
     if dtype.kind not in "fc":
-        works = {"direct": _together(ENGINES["direct"], plan, dtype, images) or {}}
+        works = {"direct": _total_work(ENGINES["direct"], plan, dtype, images) or {}}
         return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
         raise MissingExtraError("engine='torch'", "Wanted the library torch", remedy)
-    able = [each for each in ENGINES if each != "torch" or name == "torch" or "torch" in sys.modules]
-    found = {each: _together(ENGINES[each], plan, dtype, images) for each in able}
-    works = {each: work for each, work in found.items() if work is not None}
+    candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
+    all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
+    works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
-        predicted = {each: rates.seconds(work) for each, work in works.items()}
-        best = min(predicted, key=lambda each: predicted[each] * (1 if each == "direct" else MARGIN))
-        told = ", ".join(f"{each} {seconds:.2g} s" for each, seconds in predicted.items())
-        return Choice(best, ENGINES[best].correlate, f"should be fastest: {told}", works)
+        predicted = {engine: costs.seconds(work) for engine, work in works.items()}
+        best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
+        times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
+        return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         wanted = (
-            f"Wanted an outer product for each of at most {separable.MANY} pairs of channels, no float16"
+            f"Wanted an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
             if name == "separable"
             else "Wanted float32 and at most three axes"
         )
         raise ArgumentError(got, wanted, "Use engine='auto'")
-    return Choice(name, ENGINES[name].correlate, "asked for", works)
+    return Choice(name, ENGINES[name].correlate, "requested", works)
 
 
-def _together(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
+def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
+    """Add the work of all parts; None if the engine cannot fill one of them."""
     works = [engine.work(part, dtype, images) for part in plan.parts if part.kernel.size]
-    return None if None in works else rates.total(work for work in works if work is not None)
+    return None if None in works else costs.total(work for work in works if work is not None)

@@ -1,8 +1,8 @@
-"""One axis after the other, where the kernel of every channel pair is an outer product of vectors.
+"""Apply one axis after the other, if the kernel of every channel pair is an outer product of vectors.
 
-The first axis makes an array for each pair of channel and filter, and the last adds them up; so it pays for few
-channels and long kernels: ``k1 + k2`` multiply-adds instead of ``k1 * k2``. Those arrays are extra memory, as large
-as the input times the filters; the images of a batch are taken one at a time where they would be many.
+An output takes ``k1 + k2`` multiply-adds instead of ``k1 * k2``. The first axis makes an array for each pair of channel
+and filter, and the last axis adds them up, so this pays for few channels and long kernels. These arrays are extra
+memory, as large as the input times the filters. A batch is cut into smaller ones where they would be too large.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.costs import Work, total
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mended
-from convmtx.engines.rates import Work, total
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
-#: Bytes of an array between two axes from which images are taken one at a time.
+#: Bytes of the arrays between two axes, for as many images as are taken together: 64 MiB. One image may have more.
 BETWEEN_BYTES = 1 << 26
-#: Pairs of channel and filter in a group up to which factors are looked for.
-MANY = 64
+#: Pairs of channel and filter in a group up to which factors are computed. Each pair has an array as large as the
+#: input, so with many pairs a matrix product over channels is faster.
+MAX_PAIRS = 64
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd); the kernel must have factors."""
-    if _of_one_axis(part):
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd); the kernel must be an outer product."""
+    if _has_one_axis(part):
         direct.correlate(part, x, y)
         return
-    each = prod(part.kernel.shape[:3]) * prod(x.shape[3:]) * y.itemsize
-    step = max(BETWEEN_BYTES // each, 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # of the direct engine they will be true
+    image_bytes = prod(part.kernel.shape[:3]) * prod(x.shape[3:]) * y.itemsize
+    step = max(BETWEEN_BYTES // image_bytes, 1)
+    # Images that overflow here are done again by the direct engine, which warns if their result overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
         for b in range(0, x.shape[0], step):
             _one_after_another(part, x[b : b + step], y[b : b + step])
     mended(part, x, y, direct.correlate)
@@ -39,7 +41,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
     stages = _stages(part, y.dtype)
-    assert stages is not None  # `work` was asked first
+    assert stages is not None  # the engine is chosen only if `work` is not None
     groups, filters, channels, *_ = part.kernel.shape
     between = x.reshape(-1, groups * channels, 1, *x.shape[3:])
     for stage in stages[:-1]:
@@ -57,25 +59,27 @@ def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
-    """What filling a part takes; None where its kernel has no factors, or they are of no use."""
+    """Work of filling a part; None if its kernel is not an outer product, or has too many channel pairs."""
     _, filters, channels, *_ = part.kernel.shape
-    if filters * channels > MANY or dtype == np.float16:
+    if filters * channels > MAX_PAIRS or dtype == np.float16:
         return None
-    if _of_one_axis(part):  # as phases of a strided map may be
+    if _has_one_axis(part):  # as phases of a strided map may be
         return direct.work(part, dtype, images)
     stages = _stages(part, dtype)
     return None if stages is None else total(direct.work(stage, dtype, images) for stage in stages)
 
 
-def _of_one_axis(part: Part) -> bool:
+def _has_one_axis(part: Part) -> bool:
+    """Whether the kernel is longer than 1 along one axis at most."""
     return sum(int(n) > 1 for n in part.kernel.shape[3:]) < 2
 
 
 def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
-    """A vector (G, F, C, kj) for each axis with the kernel as their outer product; None without such.
+    """Return a vector (G, F, C, kj) for each axis, with the kernel as their outer product; None if it is not one.
 
-    Every entry must be right to rounding in ``dtype``, that of the results; zeros must be zeros. The lines through
-    the entry of largest magnitude must be those vectors, the first ones divided by that entry.
+    The vectors must be the lines through the entry of largest magnitude, all but the last divided by that entry. For
+    [[1, 2], [3, 6]] that is 6, and the lines are [2, 6] / 6 and [3, 6]. Every entry of their product must be right to
+    rounding in ``dtype``, the type of the results, and zeros must be zeros.
     """
     precision = np.empty(0, dtype).real.dtype
     kernel = part.kernel.astype(np.result_type(part.kernel, precision, np.float64), copy=False)
@@ -85,7 +89,7 @@ def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
     largest = np.abs(flat).argmax(axis=-1)
     peak = np.take_along_axis(flat, largest[..., None], -1)
     place = np.unravel_index(largest, sizes)
-    found = []
+    vectors = []
     product = np.ones((*pairs, *(1,) * d), kernel.dtype)
     for j, size in enumerate(sizes):
         at = [np.broadcast_to(p[..., None], (*pairs, size)) for p in place]
@@ -93,21 +97,22 @@ def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
         line = np.take_along_axis(flat, np.ravel_multi_index(tuple(at), sizes), -1)
         if j < d - 1:
             line = np.divide(line, peak, out=np.zeros_like(line), where=peak != 0)
-        found.append(line)
+        vectors.append(line)
         product = product * line.reshape(*pairs, *(size if i == j else 1 for i in range(d)))
     tolerance = 4 * d * np.finfo(dtype).eps
-    return tuple(found) if (np.abs(kernel - product) <= tolerance * np.abs(kernel)).all() else None
+    return tuple(vectors) if (np.abs(kernel - product) <= tolerance * np.abs(kernel)).all() else None
 
 
 def _stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
-    kept: list[Part] | None = part.keep(("stages", dtype), lambda: _make_stages(part, dtype))
+    """Return the convolutions along single axes, kept with the part; None if the kernel is not an outer product."""
+    kept: list[Part] | None = part.keep(("stages", dtype), lambda: _build_stages(part, dtype))
     return kept
 
 
-def _make_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
-    """One convolution for each axis, the first from channels to pairs, the last from pairs to filters."""
-    found = factors(part, dtype)
-    if found is None:
+def _build_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
+    """Build a convolution for each axis: the first goes from channels to pairs, the last from pairs to filters."""
+    vectors = factors(part, dtype)
+    if vectors is None:
         return None
     groups, filters, channels, *_ = part.kernel.shape
     used = [j for j, axis in enumerate(part.axes) if axis != Axis(axis.size, 1)]
@@ -117,10 +122,10 @@ def _make_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
             axis if i == j else Axis(axis.out if i in used and i < j else axis.size, 1)
             for i, axis in enumerate(part.axes)
         )
-        kernel = found[j]
+        kernel = vectors[j]
         if j == used[0]:
             for i in set(range(len(part.axes))) - set(used):  # an axis that nothing happens along, but a factor
-                kernel = kernel * found[i]
+                kernel = kernel * vectors[i]
             kernel = kernel.transpose(0, 2, 1, 3).reshape(groups * channels, filters, 1, -1)
         elif j == used[-1]:
             kernel = kernel.reshape(groups * filters, 1, channels, -1)

@@ -1,7 +1,6 @@
-"""The definition itself, one tap at a time: each reads the inputs that exist, and no padding is ever multiplied.
+"""Apply the definition, one tap at a time: each tap reads the inputs that exist, and no padding is ever multiplied.
 
-Slow, and right for kernels that hold inf or nan, where the zeros that other engines pad with would make
-nan of them: inf * 0.
+This is slow, and it is right for kernels that contain inf or nan. Other engines pad with zeros, and inf * 0 is nan.
 """
 
 from __future__ import annotations

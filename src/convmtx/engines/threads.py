@@ -1,4 +1,4 @@
-"""Work shared out to threads, and the memory that each keeps for it: the one room that starts any."""
+"""Share work out to threads, and keep scratch memory for each: no other module of the package starts threads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ Result = TypeVar("Result")
 
 @cache
 def threads() -> int:
-    """How many threads work at a time: the processors this process may use, or OMP_NUM_THREADS where that is fewer."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(found, int(asked)) if asked.isdecimal() and int(asked) > 0 else found
+    """Number of threads that work at a time: processors of this process, or OMP_NUM_THREADS if that is fewer."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    limited = requested.isdecimal() and int(requested) > 0
+    return min(processors, int(requested)) if limited else processors
 
 
 class _Scratch(local):
@@ -35,12 +36,12 @@ class _Scratch(local):
 
 
 _scratch = _Scratch()
-#: Memory that a thread keeps in each slot, at most.
+#: Bytes that a thread keeps in each slot at most: 8 MiB, two tiles of the direct engine.
 SCRATCH_BYTES = 1 << 23
 
 
 def scratch(slot: str, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
-    """Memory of this thread to be used and forgotten; whoever asks next for the same slot gets it again.
+    """Return memory of this thread that is overwritten by its next call with the same slot.
 
     Fresh memory costs a page fault for every 4 KiB, more than filling it.
     """
@@ -63,13 +64,13 @@ if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
 
 
 class _Limit:
-    """The number of those who want BLAS to use one thread a call: the first of them limits it, the last frees it."""
+    """Count users that want BLAS to use one thread a call: the first of them limits it, the last frees it."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget users and lock."""
+        """Forget users, and take a new lock."""
         self.lock, self.users = Lock(), 0
         self.limiter: Any = None
 
@@ -94,7 +95,7 @@ if hasattr(os, "register_at_fork"):  # a child has none of the threads that woul
 def one_blas_thread() -> AbstractContextManager[None]:
     """Hold BLAS, in the whole process, to one thread a call: for many small calls, or calls of our own threads.
 
-    BLAS' threads wait for each other longer than small calls take, and all the longer where ours call BLAS at once.
+    Threads of BLAS wait for each other longer than small calls take, and still longer if our threads call BLAS at once.
     """
     return _limit
 

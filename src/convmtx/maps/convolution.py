@@ -127,9 +127,9 @@ class ConvOperator(LinearMap):
 
     def _apply(self, x: AnyArray) -> AnyArray:
         if not (is_numpy(x) and is_numpy(self._kernel)):
-            from convmtx.engines import arrays
+            from convmtx.engines import libraries
 
-            return arrays.apply(self._geometry, self._kernel, x, self._requested_engine)
+            return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
         from convmtx.engines.select import select
 
         choice = select(self._requested_engine, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
@@ -139,9 +139,9 @@ class ConvOperator(LinearMap):
         if self._transposed is not None:
             return self._transposed._apply(y)
         if not (is_numpy(y) and is_numpy(self._kernel)):
-            from convmtx.engines import arrays
+            from convmtx.engines import libraries
 
-            return arrays.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
+            return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
         from convmtx.engines.select import select
 
         choice = select(self._requested_engine, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx import forms, memory
+from convmtx import costs, forms, memory
 from convmtx.geometry import Geometry
 from convmtx.typing import Shape
 
 if TYPE_CHECKING:
+    from convmtx.costs import Work
     from convmtx.engines.parts import Plan
-    from convmtx.engines.rates import Work
 
 #: Number of calls to time. The median of three leaves out one call that another process disturbed.
 REPEAT = 3
@@ -73,8 +73,7 @@ def explain(
     geometry: Geometry, dtype: Any, engine: str, reason: str, works: Mapping[str, Work], plan: Plan | None
 ) -> Explanation:
     """Return the explanation of a map; with a plan, time every engine on one random input."""
-    from convmtx.engines import rates  # engines are imported when first needed
-    from convmtx.engines.select import ENGINES
+    from convmtx.engines.select import ENGINES  # engines are imported when first needed
 
     g = geometry
     axes = tuple(
@@ -85,7 +84,7 @@ def explain(
         for a in g.axes
     )  # fmt: skip
     engines = {
-        name: {"flops": rates.flops(work), "bytes": work.get("byte", 0.0), "predicted": rates.seconds(work)}
+        name: {"flops": costs.flops(work), "bytes": work.get("byte", 0.0), "predicted": costs.seconds(work)}
         for name, work in works.items()
     }
     if plan is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines import rates
+from convmtx import costs
 from convmtx.engines.select import select
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -39,7 +39,7 @@ def applied(op: LinearMap) -> Applied:
     by_matrix = CALL + ENTRY * op.nnz
     if op.nnz > SMALL:
         choice = select("auto", op._plan, dtype, 1)
-        by_engine = BESIDE + rates.seconds(choice.works[choice.name])
+        by_engine = BESIDE + costs.seconds(choice.works[choice.name])
         if by_engine < by_matrix or op.nnz > LARGE:
             return Applied(op, op.H, by_engine)
     matrix = sparse(op)

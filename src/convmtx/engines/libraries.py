@@ -1,7 +1,7 @@
-"""Arrays of libraries other than NumPy: applied by that library, on its device, so that it can differentiate and trace.
+"""Apply maps to arrays of libraries other than NumPy, by that library and on its device.
 
-PyTorch and JAX have convolutions; any other library of the array API standard adds up one tap after another. Nothing
-here looks at values.
+PyTorch and JAX have convolutions. Any other library of the array API standard adds up one tap after another. Nothing
+here reads a value or writes into an array, so the library can differentiate and trace what is done.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import Array, EngineName, IntArray
 
 
-def apply(geometry: Geometry, kernel: Array, x: Array, asked: EngineName) -> Array:
-    """Apply to a batch: x (B, *in_shape) to (B, *out_shape)."""
-    kernel, x = _alike(kernel, x, asked)
+def apply(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array:
+    """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape)."""
+    kernel, x = _in_one_type(kernel, x, engine)
     return channels_back(geometry, _convolved(geometry, taps_of(geometry, kernel), channels_first(geometry, x)))
 
 
-def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineName) -> Array:
-    """Apply the transpose where it is no convolution: (B, *out_shape) to (B, *in_shape).
+def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: EngineName) -> Array:
+    """Apply the transpose of a map whose transpose is not a convolution: (B, *out_shape) to (B, *in_shape).
 
-    The map is (continue the input past its ends), then (a convolution that reads nothing outside).
+    The map continues the input past its ends, and then applies a convolution that reads nothing outside. So its
+    transpose applies the transposed convolution, and then adds each continued position to the input it was read from.
+
+    `Plan.transposed` does the same to NumPy's arrays, but folds borders back inside memory that it writes to. A
+    library that traces or differentiates cannot do that: here every input gathers the positions that it receives.
     """
-    kernel, y = _alike(kernel, y, asked)
+    kernel, y = _in_one_type(kernel, y, engine)
     dtype = y.dtype
-    kernel, y = widened(kernel), widened(y)  # halves are rounded once, when all are added
+    kernel, y = widened(kernel), widened(y)  # float16 is rounded once, when all are added
     inner = inside(geometry)
     mirrored = inner.T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
@@ -48,11 +52,11 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, asked: EngineN
     return cast(channels_back(geometry, x), dtype)
 
 
-def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
-    """Both in one library and of one type, if that library may be used."""
+def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Array]:
+    """Return both in one library and of one type, if the requested engine is that library or "auto"."""
     kernel, x = together(kernel, x)
-    if asked not in ("auto", library(x)):
-        got = f"engine={asked!r} on an array of {library(x)}"
+    if engine not in ("auto", library(x)):
+        got = f"engine={engine!r} on an array of {library(x)}"
         wanted = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
         raise ArgumentError(got, wanted, "Use engine='auto', or pass NumPy arrays")
     dtype = namespace(x).result_type(kernel, x)
@@ -60,29 +64,33 @@ def _alike(kernel: Array, x: Array, asked: EngineName) -> tuple[Array, Array]:
 
 
 def _readers(axis: Axis) -> list[IntArray]:
-    """Arrays of one place of the continued axis for each input, `NOTHING` once all that read it are listed."""
+    """List the places of the continued axis that read each input, as arrays of one place for each input.
+
+    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
+    none, then none, 4 and none.
+    """
     first, last = axis.reach
     source = axis.source(np.arange(first, last + 1))
     order = np.argsort(source, kind="stable")
     order = order[np.count_nonzero(source == NOTHING) :]
     counts = np.bincount(source[order], minlength=axis.size)
     starts = np.cumsum(counts) - counts
-    found = []
+    arrays = []
     for turn in range(int(counts.max(initial=0))):
         places = np.full(axis.size, NOTHING)
         places[counts > turn] = order[starts[counts > turn] + turn]
-        found.append(places)
-    return found
+        arrays.append(places)
+    return arrays
 
 
 def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
-    """X (B, C, n1..nd) to (B, F, o1..od), of one type."""
+    """Apply taps to x of the same type: (B, C, n1..nd) to (B, F, o1..od)."""
     name = library(x)
     shape = (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))
     size = prod(shape) * itemsize(x.dtype)
     if size > memory.LARGE and on_host(x):
         memory.require_result(f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
-    if name != "jax" and not (name == "torch" and pytorch.able(x)):
+    if name != "jax" and not (name == "torch" and pytorch.can_convolve(x)):
         return _tap_by_tap(geometry, taps, x)
     axes = []
     for j, axis in enumerate(geometry.axes):
@@ -96,7 +104,7 @@ def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
 
 
 def continued(axis: Axis, x: Array, at: int) -> Array:
-    """All that the outputs reach over along axis ``at``, stuffed zeros and boundary included."""
+    """Return all that the outputs reach over along axis ``at`` of x, with stuffed zeros and boundary."""
     first, last = axis.reach
     return gather(x, axis.source(np.arange(first, last + 1)), at)
 
