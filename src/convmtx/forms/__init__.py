@@ -55,7 +55,7 @@ def dense_matrix(geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray
     """The (M, N) matrix, if it fits."""
     known = sizes(geometry, kernel.dtype)
     memory.require("dense", known)
-    with memory.told("dense", known):
+    with memory.refused_as("dense", known):
         if not is_numpy(kernel):
             return gathered.dense(geometry, entries_of(geometry, kernel), order)
         if (columns := by_columns(geometry.T)) is not None:
@@ -95,7 +95,7 @@ def sparse_matrix(
         form, known = "rows", {"rows": size_of_rows(geometry, kernel.dtype, built, order, rows)}
     memory.require(form, known, working(geometry, built, order, rows))
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
-    with memory.told(form, known):
+    with memory.refused_as(form, known):
         matrix: Any = builders[built](geometry, kernel, order, rows)
     found: scipy.sparse.sparray = matrix
     if format == "dia":
@@ -136,7 +136,7 @@ def csr_of_rows(
     """Any rows, in any order, of the matrix or its transpose, if they fit; of a NumPy kernel."""
     from scipy.sparse import csr_array
 
-    with memory.told("rows", {}):
+    with memory.refused_as("rows", {}):
         arrays = compressed(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
 

@@ -332,7 +332,7 @@ class LinearMap(ABC):
         check_format_name(format)
         check_order(order)
         checked = None if rows is None else row_indices(rows, self.shape[0])
-        with memory.told(format, {}):
+        with memory.refused_as(format, {}):
             if not is_numpy(self._of):
                 check_format(self._of, format)
                 return self._sparse(order, checked).made(format)
