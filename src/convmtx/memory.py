@@ -1,4 +1,4 @@
-"""How much memory the operating system can still allocate, and the refusal to allocate more."""
+"""Memory that the operating system can still allocate, and the refusal to allocate more."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ from convmtx._xp import (
     require_together,
     reshaped,
 )
+from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
-from convmtx.geometry.resolve import one_of
 from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
@@ -335,7 +335,7 @@ class LinearMap(ABC):
         with memory.refused_as(format, {}):
             if not is_numpy(self._of):
                 check_format(self._of, format)
-                return self._sparse(order, checked).made(format)
+                return self._sparse(order, checked).to_library(format)
             check_storable(self.dtype)
             return converted(self._sparse(order, checked), format, {})
 
