@@ -37,6 +37,8 @@ class Boundary:
     toeplitz: bool
     #: Positions q and ``mirror - q`` hold the same value; None if the rule does not mirror.
     mirror: int | None = None
+    #: Whether neighbouring positions always hold neighbouring places, or the same one. Wrap jumps from n - 1 to 0.
+    is_continuous: bool = False
 
     def images(self, places: IntArray, n: int, first: int, last: int) -> tuple[IntArray, IntArray]:
         """Return all positions from ``first`` to ``last`` that hold one of some inside positions.
@@ -121,9 +123,9 @@ def _edge(q: IntArray, n: int) -> IntArray:
 
 ZERO = Boundary("zero", _zero, _no_period, toeplitz=True)
 WRAP = Boundary("wrap", _wrap, _size, toeplitz=True)
-REFLECT = Boundary("reflect", _reflect, _reflect_period, toeplitz=False, mirror=0)
-SYMMETRIC = Boundary("symmetric", _symmetric, _symmetric_period, toeplitz=False, mirror=-1)
-EDGE = Boundary("edge", _edge, _no_period, toeplitz=False)
+REFLECT = Boundary("reflect", _reflect, _reflect_period, toeplitz=False, mirror=0, is_continuous=True)
+SYMMETRIC = Boundary("symmetric", _symmetric, _symmetric_period, toeplitz=False, mirror=-1, is_continuous=True)
+EDGE = Boundary("edge", _edge, _no_period, toeplitz=False, is_continuous=True)
 
 #: Names that users may write: `numpy.pad`'s, and PyTorch's "zeros", "circular" and "replicate".
 BY_NAME = {

@@ -248,11 +248,15 @@ def _distinct(axis: Axis, outputs: range) -> int:
     """Count the different inputs that each of these outputs reads, and add up the counts."""
     count = 0
     taps = np.arange(axis.kernel)
+    has_no_gaps = axis.dilation == axis.input_dilation == 1
     step = max(1, _CHUNK // axis.kernel)
     for start in range(outputs.start, outputs.stop, step):
         chunk = np.arange(start, min(start + step, outputs.stop))
-        if axis.dilation == axis.input_dilation == 1:
-            count += _distinct_without_gaps(axis, chunk)
+        if has_no_gaps and axis.boundary is WRAP:
+            count += chunk.size * min(axis.kernel, axis.size)
+            continue
+        if has_no_gaps and axis.boundary.is_continuous:
+            count += _distinct_in_intervals(axis, chunk)
             continue
         # Sorted, the row -1 0 1 1 2 has three entries: its first is nothing, and three entries begin a new input.
         rows = np.sort(axis.read(chunk[:, None], taps), axis=1)
@@ -261,17 +265,15 @@ def _distinct(axis: Axis, outputs: range) -> int:
     return count
 
 
-def _distinct_without_gaps(axis: Axis, outputs: IntArray) -> int:
-    """Count the different inputs that each of these outputs reads, for windows without gaps, without a table.
+def _distinct_in_intervals(axis: Axis, outputs: IntArray) -> int:
+    """Count the different inputs that each of these outputs reads, for windows without gaps and a continuous rule.
 
-    The rule maps neighbours to neighbours or to the same input, so a window, which is an interval, reads an interval
-    of inputs. Its least input is that of one of the window's ends, or 0 if the window has a position that holds 0; and
-    likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 reads 2 1 0 1: its ends
-    read 2 and 1, and position 0 lies in it, so it reads inputs 0 to 2.
+    No table is needed. The rule maps neighbours to neighbours or to the same input, so a window, which is an interval,
+    reads an interval of inputs. Its least input is that of one of the window's ends, or 0 if the window has a position
+    that holds 0; and likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 reads
+    2 1 0 1: its ends read 2 and 1, and position 0 lies in it, so it reads inputs 0 to 2.
     """
     n, k = axis.size, axis.kernel
-    if axis.boundary is WRAP:
-        return outputs.size * min(k, n)
     low = outputs * axis.stride - axis.lo
     ends = axis.boundary.inside(np.stack([low, low + k - 1]), n)
     least, most = ends.min(axis=0), ends.max(axis=0)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Layout(Enum):
-    """Where the channel axis stands among the spatial axes."""
+    """Position of the channel axis among the spatial axes."""
 
     PLAIN = "none"
     LAST = "last"
