@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from convmtx.arguments import LARGEST as LARGEST
-from convmtx.arguments import flag as flag
-from convmtx.arguments import integer as integer
-from convmtx.arguments import is_array, listed
-from convmtx.arguments import number as number
-from convmtx.arguments import one_of as one_of
+from convmtx.arguments import flag, integer, is_array, listed, one_of
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, OPENCV_NUMBERS, OTHER_NAMES, Boundary
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.geometry.axis import Axis

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+from convmtx import arguments
 from convmtx._xp import moved, numeric
 from convmtx.construct import conv
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
@@ -66,8 +67,8 @@ def from_lax(
         got = f"rhs has shape {tuple(kernel.shape)}"
         raise UnsupportedError(got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
     lhs, taps, out = _specs(dimension_numbers, d)
-    groups = resolve.integer("feature_group_count", feature_group_count, 1)
-    samples = resolve.integer("batch_group_count", batch_group_count, 1)
+    groups = arguments.integer("feature_group_count", feature_group_count, 1)
+    samples = arguments.integer("batch_group_count", batch_group_count, 1)
     given = resolve.shape("lhs_shape", lhs_shape)
     if len(given) not in (d + 1, d + 2) or (samples > 1 and (len(given) == d + 1 or groups > 1)):
         got = f"lhs_shape={given}, feature_group_count={groups}, batch_group_count={samples}"
@@ -116,7 +117,7 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
             wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
             got = f"padding={shown(padding)}"
             raise ArgumentTypeError(got, wanted, "Pass pairs such as [(1, 1)]") from None
-    name = resolve.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
+    name = arguments.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, spans, strides, strict=True)]

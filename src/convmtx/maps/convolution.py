@@ -9,10 +9,10 @@ import numpy as np
 
 from convmtx import forms
 from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, reshaped, together
+from convmtx.arguments import flag
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
-from convmtx.geometry.resolve import flag
 from convmtx.maps.linear_map import LinearMap, check_format_name, check_order
 from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
