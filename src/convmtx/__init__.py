@@ -32,7 +32,7 @@ from convmtx.maps.explanation import Explanation as Explanation
 from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
 from convmtx.maps.linear_map import LinearMap as LinearMap
 
-if TYPE_CHECKING:  # imported when first asked for, which saves a third of the time that importing convmtx takes
+if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
     from convmtx.explorer import explore as explore
     from convmtx.solves import Damping as Damping
@@ -130,6 +130,7 @@ __all__ = [
     "wiener",
 ]
 
+#: Names of the room solves; `explore` is the explorer's, and all other late names are those of spectra.
 _SOLVES = (
     "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",
     "solve", "wiener",
@@ -137,15 +138,22 @@ _SOLVES = (
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     if name == "plot":
         return import_module("convmtx.plot")
-    room = "solves" if name in _SOLVES else "explorer" if name == "explore" else "spectra"
-    value = globals()[name] = getattr(import_module(f"convmtx.{room}"), name)
+    room = "spectra"
+    if name in _SOLVES:
+        room = "solves"
+    elif name == "explore":
+        room = "explorer"
+    value = getattr(import_module(f"convmtx.{room}"), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
+    """List all public names, also those that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""``python -m convmtx``."""
+"""Run the command line program: ``python -m convmtx``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Check single arguments: numbers, names, True or False, and lists, which are measured before they are read."""
+"""Checks of single arguments: numbers, names, booleans, and lists, whose length is checked before they are read."""
 
 from __future__ import annotations
 
@@ -13,30 +13,39 @@ import numpy as np
 
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 
-#: Sizes, steps and pads up to here keep every product of two of them a 64-bit integer.
+#: Largest size, step or pad, about 10^12: far below 2^63, so that sums of a few of them are 64-bit integers. Products
+#: of two of them can be larger; `geometry.resolve` checks these by themselves.
 LARGEST = 1 << 40
-#: No argument with an entry for each axis has more: NumPy's arrays have 64 axes at most.
+#: Largest number of entries of an argument that has one for each axis: NumPy arrays have at most 64 axes.
 MOST_ENTRIES = 64
+#: Similarity, from 0 to 1, from which a misspelled name is offered a known one ("reflec" and "reflect" have 0.92).
+SIMILAR = 0.75
 
 Name = TypeVar("Name", bound=str)
 
 
 def integer(name: str, value: Any, least: int | None) -> int:
-    """Return an exact integer (no bool, no float) that is not below ``least``."""
-    try:
-        number = None if "bool" in type(value).__name__ or "bool" in str(getattr(value, "dtype", "")) else index(value)
-    except Exception:  # whatever a stranger's __index__ raises, it is not an integer
-        number = None
+    """Return an argument as an int; refuse a bool, a float, and a number below ``least``."""
+    number = _exact(value)
+    wanted = "Wanted an integer" if least is None else f"Wanted an integer >= {least}"
     if number is None:
-        wanted = "Wanted an integer" + ("" if least is None else f" >= {least}")
         raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass an int")
     if least is not None and number < least:
-        got, wanted = f"{name}={shown(number)}", f"Wanted an integer >= {least}"
-        raise ArgumentError(got, wanted, f"Pass {name}={least} or more")
+        raise ArgumentError(f"{name}={shown(number)}", wanted, f"Pass {name}={least} or more")
     if abs(number) > LARGEST:
         wanted = "Wanted a size that 64-bit positions can be counted with"
         raise ArgumentError(f"{name}={shown(number)}", wanted, f"Pass {LARGEST} or less")
     return number
+
+
+def _exact(value: Any) -> int | None:
+    """Return an integer of any library as an int; None if the value is not one."""
+    if "bool" in type(value).__name__ or "bool" in str(getattr(value, "dtype", "")):
+        return None
+    try:
+        return index(value)
+    except Exception:  # whatever the value's own __index__ raises, it is not an integer
+        return None
 
 
 def number(
@@ -47,10 +56,10 @@ def number(
     *,
     fits: Callable[[float], bool] = lambda _: True,
 ) -> float:
-    """Return a finite real number, a single one of any library, as a float; ``fits`` says which are allowed.
+    """Return a finite real number of any library as a float; refuse those for which ``fits`` is False.
 
-    ``wanted`` and ``remedy`` are for the message. A tensor that requires grad is refused, for its gradient would be
-    lost.
+    ``wanted`` and ``remedy`` go into the message. A tensor that requires grad is refused, because its gradient would
+    be lost.
     """
     real = _real(value)
     if real is None or not np.isfinite(real) or not fits(real):
@@ -61,21 +70,22 @@ def number(
 
 
 def _real(value: Any) -> float | None:
+    """Return a real number as a float; None if the value is not one, or requires grad."""
     try:
         kind = str(getattr(value, "dtype", type(value).__name__))
-        single = isinstance(value, Real) or getattr(value, "shape", None) == ()
-        if not single or "bool" in kind or not (isinstance(value, Real) or "int" in kind or "float" in kind):
+        is_single = isinstance(value, Real) or getattr(value, "shape", None) == ()
+        is_real = isinstance(value, Real) or "int" in kind or "float" in kind
+        if not (is_single and is_real) or "bool" in kind:
             return None
         return None if getattr(value, "requires_grad", False) is True else float(value)
-    except Exception:  # beyond floats, traced, or a stranger's __float__
+    except Exception:  # too large for a float, traced by JAX, or an error of the value's own __float__
         return None
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return True or False, NumPy's included."""
+    """Return an argument that must be True or False, of Python or NumPy, as a bool."""
     if not isinstance(value, bool | np.bool_):
-        got = f"{name}={shown(value)}"
-        raise ArgumentTypeError(got, "Wanted True or False", f"Pass {name}=True")
+        raise ArgumentTypeError(f"{name}={shown(value)}", "Wanted True or False", f"Pass {name}=True")
     return bool(value)
 
 
@@ -85,46 +95,51 @@ def one_of(
     known: Sequence[Name],
     meanings: Mapping[str, str] = MappingProxyType({}),
 ) -> Name:
-    """Return a string that is one of the known names.
+    """Return a string that must be one of the known names.
 
-    ``meanings`` say what to pass for names that other libraries use, written in lower case.
+    ``meanings`` maps names of other libraries, in lower case, to the remedy that the error offers.
     """
     if type(value) is str and value in known:
         return known[known.index(value)]
     wanted = f"Wanted one of {', '.join(map(repr, known))}"
     if not isinstance(value, str):
         raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass a string")
-    word = str(value[:MOST_ENTRIES]).strip().lower()
-    spelled = {entry.lower(): entry for entry in known}
-    near = get_close_matches(word, spelled, 1, 0.75)
-    remedy = "Check the spelling"
-    if word in meanings:
-        remedy = meanings[word]
-    elif word in spelled:
-        remedy = f"Pass {name}={spelled[word]!r}"
-    elif near:
-        remedy = f"Check the spelling: is {spelled[near[0]]!r} meant"
+    remedy = _meaning(name, str(value[:MOST_ENTRIES]).strip().lower(), known, meanings)
     raise ArgumentError(f"{name}={shown(value)}", wanted, remedy)
 
 
+def _meaning(name: str, word: str, known: Sequence[str], meanings: Mapping[str, str]) -> str:
+    """Return what to do about an unknown name, from its meaning elsewhere, its case or its spelling."""
+    if word in meanings:
+        return meanings[word]
+    spelled = {entry.lower(): entry for entry in known}
+    if word in spelled:
+        return f"Pass {name}={spelled[word]!r}"
+    near = get_close_matches(word, spelled, n=1, cutoff=SIMILAR)
+    return f"Check the spelling: is {spelled[near[0]]!r} meant" if near else "Check the spelling"
+
+
 def is_array(value: Any) -> bool:
-    """Whether this is an array of a library, not a number of one."""
-    return (isinstance(value, np.ndarray) or hasattr(type(value), "__dlpack__")) and getattr(value, "shape", ()) != ()
+    """Whether a value is an array of some library and has at least one axis."""
+    is_any_array = isinstance(value, np.ndarray) or hasattr(type(value), "__dlpack__")
+    return is_any_array and getattr(value, "shape", ()) != ()
 
 
 def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | None:
-    """Return the entries of a list, tuple or small array; None for what is a single value, as a string is.
+    """Return the entries of a list, tuple or small array; None if the value is a single one, such as a string.
 
-    No list is read that is longer than any array has axes.
+    A list of more entries than an array can have axes is refused unread.
     """
-    if isinstance(value, str | bytes | bytearray | memoryview) or not (isinstance(value, Sequence) or is_array(value)):
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return None
+    if not (isinstance(value, Sequence) or is_array(value)):
         return None
     try:
         count = len(value)
-    except Exception:  # as of a range beyond 64 bits, or a stranger's __len__
+    except Exception:  # a range beyond 64 bits, or an error of the value's own __len__
         count = MOST_ENTRIES + 1
     if count > MOST_ENTRIES:
-        got = f"{name} is {_named(value)}" if is_array(value) else f"{name}={shown(value)}"
+        got = f"{name} is an array of shape {tuple(value.shape)}" if is_array(value) else f"{name}={shown(value)}"
         wanted = f"Wanted at most {MOST_ENTRIES} entries, one for each axis"
         raise ArgumentError(got, wanted, remedy)
     try:
@@ -132,7 +147,3 @@ def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | N
     except Exception as error:
         got = f"{name}={shown(value)} cannot be read ({type(error).__name__})"
         raise ArgumentTypeError(got, "Wanted an integer, or a tuple of them", remedy) from None
-
-
-def _named(value: Any) -> str:
-    return "an array of shape " + str(tuple(value.shape))

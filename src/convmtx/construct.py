@@ -1,9 +1,10 @@
-"""How a convolution is asked for: the constructors."""
+"""Constructors of convolutions: `conv`, `conv_transpose`, and the matrix function `convmtx`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from convmtx import arguments
 from convmtx._xp import frozen, numeric
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import resolve
@@ -43,64 +44,68 @@ def conv(
     input_dilation: PerAxis = 1,
     engine: EngineName = "auto",
 ) -> ConvOperator:
-    """A convolution as a linear map, for any number of spatial axes.
+    """Build a convolution as a linear map, for any number of spatial axes.
 
     Per axis with stride s, dilation t, pads (lo, hi) and input dilation e::
 
         y[o, f] = sum over p, c of  K[p, c, f] * x~[o*s - lo + p*t, c]
 
     where ``x~`` is x with e-1 zeros between neighbours, continued past its ends by ``boundary``. This is
-    correlation, as in neural networks; ``flip=True`` reverses the kernel in space first, which makes it
+    correlation, as in neural networks. With ``flip=True`` the kernel is reversed in space first, which makes it
     convolution, as in signal processing. Complex kernels are not conjugated.
 
     Parameters
     ----------
     kernel : array_like
-        Integers, floats or complex numbers of any array library (then outputs and forms are of that library, and
-        differentiable); copied. As many axes as ``input_shape``: no channels,
-        ``(k1..kd)``. One more: ``(k1..kd, C/groups, F)`` with channels last, ``(F, C/groups, k1..kd)`` with
-        channels first.
+        Integers, floats or complex numbers; it is copied. It can be an array of another library, such as PyTorch or
+        JAX. Then outputs and forms are arrays of that library, and differentiable. Without channels it has the axes of
+        ``input_shape``, ``(k1..kd)``. With channels it has one more: ``(k1..kd, C/groups, F)`` with channels last,
+        ``(F, C/groups, k1..kd)`` with channels first.
     input_shape : tuple of int
         Shape of one input, without batch: ``(n1..nd)``, ``(n1..nd, C)`` or ``(C, n1..nd)``.
     stride, dilation, input_dilation : int or sequence of int
-        Steps of the output, between taps, and between input neighbours; one for all axes or one each.
+        Distance of neighbouring windows, of neighbouring taps, and of neighbouring inputs in ``x~``. One number for all
+        axes, or one for each.
     padding : str, int or sequence
-        ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (out = ceil(n/s), the odd pad at the end),
-        ``"same_lower"`` (the odd pad at the start), an int, or for each axis an int or a pair (lo, hi).
-        Negative pads crop.
+        ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (ceil(n/s) outputs, an odd pad at the end) or
+        ``"same_lower"`` (an odd pad at the start). Or an int, or for each axis an int or a pair (lo, hi). Negative pads
+        crop.
     boundary : str or sequence of str
-        ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"`` as `numpy.pad` names them
-        (``"zeros"``, ``"circular"``, ``"replicate"`` likewise), of any width; one for all axes or one each.
+        ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"``, named as in `numpy.pad`. PyTorch's names
+        ``"zeros"``, ``"circular"`` and ``"replicate"`` are accepted too. Pads can be of any width. One name for all
+        axes, or one for each.
     groups : int
-        Channels and filters are split into this many independent parts; ``groups=C`` is depthwise.
+        Number of independent parts into which channels and filters are split. ``groups=C`` is depthwise.
     flip : bool
         Reverse the kernel along its spatial axes.
     channels : {"last", "first"}, optional
-        Where the channel axes stand; where it is passed there must be some. By default last, if the kernel has one axis
-        more than the input.
+        Position of the channel axis. If it is passed, there must be channels. By default there are channels, last, if
+        the kernel has one axis more than the input.
     engine : {"auto", "direct", "fft", "separable", "torch"}
-        How the map is applied: windows times the kernel matrix; transforms; one axis after the other, for kernels that
-        are an outer product for each channel pair; PyTorch's convolutions, for float32 (extra ``torch``, considered by
-        ``auto`` where it is imported already); or the one that should be fastest. `ConvOperator.explain` tells which
-        and why. Integers are never transformed, and what is not finite reaches the outputs of its windows only.
-        Applying the map with an engine that cannot is a ValueError; ImportError where its extra is missing.
+        How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
+        ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of
+        channels. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"`` chooses the engine
+        that should be fastest, and considers PyTorch if it is imported already. `ConvOperator.explain` says which one
+        and why. Integers are never transformed, and NaN and infinity reach only the outputs whose windows contain them.
+        Applying the map raises a ValueError if the engine cannot do it, and an ImportError if its extra is missing.
 
     Returns
     -------
     ConvOperator
-        With output shape ``(o1..od)``, ``(o1..od, F)`` or ``(F, o1..od)``,
-        ``o = floor((n' + lo + hi - t*(k-1) - 1)/s) + 1`` and ``n' = (n-1)*e + 1``.
+        Map with output shape ``(o1..od)``, ``(o1..od, F)`` or ``(F, o1..od)``. Along each axis
+        ``o = floor((n' + lo + hi - t*(k-1) - 1)/s) + 1`` with ``n' = (n-1)*e + 1``.
 
     Raises
     ------
     ValueError
-        For impossible shapes, sizes and names, a kernel that does not fit, channels that do not match.
+        If an argument is invalid: an impossible shape, size or name, a kernel larger than the padded input, or channels
+        that do not match.
     TypeError
-        For arguments of the wrong type, and kernels that are not numeric (bool and object are refused).
+        If an argument is of the wrong type, or the kernel is not numeric (bool and object are refused).
 
     Notes
     -----
-    Making the operator costs a copy of the kernel; nothing of the size of input, output or matrix is made.
+    This takes a copy of the kernel. Nothing of the size of input, output or matrix is allocated.
 
     Examples
     --------
@@ -138,38 +143,41 @@ def conv_transpose(
     channels: Channels | None = None,
     engine: EngineName = "auto",
 ) -> ConvOperator:
-    """Transposed convolution: the transpose of the zero-boundary `conv` with this same kernel array.
+    """Build a transposed convolution: the transpose of the `conv` with the same kernel array and zero boundary.
 
-    Law: ``conv_transpose(K, op.out_shape, ...).to_dense() == op.to_dense().T`` for ``op = conv(K, ...)`` of
-    the same stride, dilation, padding and groups, whenever ``output_padding`` makes the sizes meet.
+    Law: ``conv_transpose(K, op.out_shape, ...).to_dense() == op.to_dense().T`` for ``op = conv(K, ...)`` with the same
+    stride, dilation, padding and groups, if ``output_padding`` makes the sizes equal.
 
     Parameters
     ----------
     kernel : array_like
         ``(k1..kd)``, channels last ``(k1..kd, C_out/groups, C_in)``, or channels first
-        ``(C_in, C_out/groups, k1..kd)``; as PyTorch, ONNX, TensorFlow and Keras store it.
+        ``(C_in, C_out/groups, k1..kd)``, as PyTorch, ONNX, TensorFlow and Keras store it.
     input_shape : tuple of int
         Shape of one input, without batch.
     padding : str, int or sequence
-        What is cut from the full output, written as for `conv`. ``"same"`` and ``"same_lower"`` make
-        ``n*stride`` outputs, the odd cut at the end or at the start.
+        What is cut from the full output, written as for `conv`. ``"same"`` and ``"same_lower"`` make ``n*stride``
+        outputs, with an odd cut at the end or at the start.
     output_padding : int or sequence of int
-        Outputs added at the end.
+        Number of outputs added at the end.
     output_shape : int or sequence of int, optional
-        Spatial output sizes. With ``"valid"`` or a ``"same"`` the cuts follow, as in ONNX (which counts
-        ``output_padding`` in); with explicit pads ``output_padding`` follows, as in PyTorch.
+        Spatial output sizes. With ``"valid"``, ``"same"`` and ``"same_lower"`` they determine the cuts, as in ONNX
+        (which includes ``output_padding`` in them). With explicit pads they determine ``output_padding``, as in
+        PyTorch.
     stride, dilation, groups, flip, channels, engine
-        As for `conv`.
+        Same as in `conv`.
 
     Returns
     -------
     ConvOperator
-        With ``(n-1)*s - lo - hi + t*(k-1) + 1 + output_padding`` outputs on each axis.
+        Map with ``(n-1)*s - lo - hi + t*(k-1) + 1 + output_padding`` outputs along each axis.
 
     Raises
     ------
-    ValueError, TypeError
-        As for `conv`, and where ``output_shape`` cannot be reached with explicit pads.
+    ValueError
+        If an argument is invalid, as for `conv`, or if ``output_shape`` cannot be reached with explicit pads.
+    TypeError
+        If an argument is of the wrong type, or the kernel is not numeric.
 
     Examples
     --------
@@ -268,34 +276,42 @@ def convmtx(
     form: Literal["sparse", "dense"] = "sparse",
     order: Order = "C",
 ) -> scipy.sparse.sparray | AnyArray:
-    """The matrix of true convolution with ``h`` on arrays of shape ``n``, in any number of axes.
+    """Return the matrix of the convolution with ``h`` on arrays of shape ``n``, in any number of axes.
 
-    A drop-in for MATLAB's ``convmtx`` and ``convmtx2`` (with ``order="F"``, MATLAB's ``X(:)``) and for
-    `scipy.linalg.convolution_matrix`: ``(convmtx(h, n, mode) @ x.ravel())`` is
-    ``np.convolve(h, x, mode)``, and `scipy.signal.convolve` in more axes.
+    It can replace MATLAB's ``convmtx`` and ``convmtx2`` (with ``order="F"``, MATLAB's ``X(:)``) and
+    `scipy.linalg.convolution_matrix`. In one axis ``convmtx(h, n, mode) @ x`` is ``np.convolve(h, x, mode)``. In more
+    axes ``convmtx(h, n, mode) @ x.ravel()`` is `scipy.signal.convolve`, flattened.
 
     Parameters
     ----------
     h : array_like
-        The kernel, one axis for each of ``n``.
+        Kernel, with one axis for each entry of ``n``.
     n : int or tuple of int
-        Shape of the arrays convolved.
+        Shape of the arrays that are convolved.
     mode : {"full", "same", "valid"}
-        What is kept of the full output, along each axis as in `numpy.convolve`: all ``k + n - 1``, the
-        central ``max(k, n)``, or the ``max(k, n) - min(k, n) + 1`` of complete overlap. (`scipy.signal.convolve`
-        differs where the kernel is the longer: its "same" has the array's size, and "valid" takes the kernel as
-        the longer one along every axis or along none.)
+        Part of the full output that is kept, along each axis as in `numpy.convolve`: all ``k + n - 1`` values, the
+        central ``max(k, n)``, or the ``max(k, n) - min(k, n) + 1`` of complete overlap. `scipy.signal.convolve` differs
+        if the kernel is longer than the array: its "same" has the array's size, and its "valid" needs one of the two to
+        be the longer along every axis.
     form : {"sparse", "dense"}
-        A `scipy.sparse.csr_array` or an ndarray.
+        Type of the matrix: a `scipy.sparse.csr_array` or an ndarray.
     order : {"C", "F"}
-        How input and output are flattened.
+        How input and output are flattened: row-major or column-major.
+
+    Returns
+    -------
+    scipy.sparse.csr_array or ndarray
+        Matrix with a column for each entry of the input and a row for each entry of the output. For a kernel of
+        PyTorch, JAX or CuPy it is an array of that library.
 
     Raises
     ------
-    ValueError, TypeError
-        For an empty ``h``, sizes that are not positive or do not match its axes, unknown names.
+    ValueError
+        If an argument is invalid: an empty ``h``, sizes that are not positive or do not match its axes, unknown names.
+    TypeError
+        If an argument is of the wrong type, or ``h`` is not numeric.
     MemoryError
-        Where the matrix would not fit.
+        If the matrix does not fit in memory.
 
     Examples
     --------
@@ -308,7 +324,7 @@ def convmtx(
            [0, 0, 3]])
     """
     array = numeric("h", h)
-    resolve.one_of("form", form, ("sparse", "dense"))
+    arguments.one_of("form", form, ("sparse", "dense"))
     check_order(order)
     op = ConvOperator(resolve.convmtx(array.shape, n, mode), frozen(array), "auto")
     return op.to_sparse("csr", order) if form == "sparse" else op.to_dense(order)

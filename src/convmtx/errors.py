@@ -1,4 +1,4 @@
-"""Errors of convmtx: what came, what was wanted, what to do, and the call that the user made."""
+"""Errors of convmtx: the public call, what it got, what it wanted, and what to do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from numpy.linalg import LinAlgError
 
-#: Characters of each part of a message, and of a value in it: a message stays a line or two on every screen.
-LONGEST_PART, LONGEST_VALUE = 240, 80
-#: Bits from which an integer is named by their number. Python refuses to print those of 4300 digits.
+#: Largest number of characters in one part of a message, so that a message takes a few lines on every screen.
+LONGEST_PART = 240
+#: Largest number of characters of one value in a message: half a line of a usual terminal.
+LONGEST_VALUE = 80
+#: Integers of more bits (60 digits) are described by their number of bits. Python refuses to print 4300 digits.
 LONGEST_INTEGER = 200
+#: Entries of a list or tuple that are shown; "..." stands for the rest.
+SHOWN_ENTRIES = 6
 
 
 Parameters = ParamSpec("Parameters")
@@ -19,16 +23,17 @@ Result = TypeVar("Result")
 
 
 class ConvmtxError(Exception):
-    """Base of every error convmtx raises on its own account.
+    """Base class of all errors that convmtx raises itself.
 
-    The message has four parts, each on one line and of bounded length: ``call: got. wanted. remedy.``
+    The message has four parts, ``call: got. wanted. remedy.``, all on one line and each of bounded length.
 
     Attributes
     ----------
     call : str
-        The public function that the user called, such as ``"conv"``; empty before the error has left it.
+        Name of the public function that the user called, such as ``"conv"``. It is empty until the error leaves that
+        function.
     reason : str
-        The message without the call.
+        Message without the call.
     """
 
     def __init__(self, got: str, wanted: str, remedy: str) -> None:
@@ -41,9 +46,9 @@ class ConvmtxError(Exception):
 
 
 class door:  # noqa: N801 - used as a decorator
-    """Name a public call in the errors that leave it: a decorator of functions, or a context.
+    """Write the name of a public call into the errors that leave it: a decorator, or a context manager.
 
-    Where one public function calls another, the outer one gives the name: it is the one that the user called.
+    If one public function calls another, the error names the outer one, which is the one that the user called.
     """
 
     def __init__(self, call: str) -> None:
@@ -57,7 +62,7 @@ class door:  # noqa: N801 - used as a decorator
             error.call = self.call
 
     def __call__(self, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        """Return the function with the name in its errors."""
+        """Return the function; its errors name the call."""
 
         @wraps(function)
         def named(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
@@ -76,66 +81,77 @@ class ArgumentTypeError(ConvmtxError, TypeError):
 
 
 class NotToeplitzError(ConvmtxError, ValueError):
-    """A strided view was asked of a map whose boundary folds taps onto the array."""
+    """A map whose boundary folds taps onto the array, for which no strided view exists."""
 
 
 class RowIndexError(ConvmtxError, IndexError):
-    """A row was asked for that the matrix does not have."""
+    """A row number that the matrix does not have."""
 
 
 class ImmutableError(ConvmtxError, AttributeError):
-    """A map was to be changed."""
+    """An attempt to change a map, which is immutable."""
 
 
 class FormTooLargeError(ConvmtxError, MemoryError):
-    """A form would not fit in the memory that is available; nothing was allocated."""
+    """A result that does not fit in the available memory; it was not allocated."""
 
 
 class UnsupportedError(ConvmtxError, ValueError):
-    """A layer, node or attribute of another library that is no linear map, or none that is known here."""
+    """A request that convmtx cannot represent exactly, such as a layer of another library that is not a linear map."""
 
 
 class ModelFileError(ConvmtxError, ValueError):
-    """A model file that is damaged, hostile, or not what its name says."""
+    """A model file that is damaged, hostile, or not of the format that its name says."""
 
 
 class MissingExtraError(ConvmtxError, ImportError):
-    """An optional library is needed and not installed."""
+    """An optional library that is needed and not installed."""
 
 
 class SolveError(ConvmtxError, LinAlgError):
-    """A system that has no solution, or none that was found."""
+    """A system that has no solution, or that was not solved."""
 
 
 def shown(value: Any) -> str:
-    """Name a value in a few words, whatever it is: an array by its shape, the first entries of a long list."""
+    """Describe any value in a few words: an array by its shape, a long list by its first entries."""
     return _clipped(_short(value, 2), LONGEST_VALUE)
 
 
 def _clipped(text: str, most: int) -> str:
-    """Both ends of a text, on one line."""
-    text = " ".join(text[: 4 * most].split()) if len(text) > most or "\n" in text else text
+    """Return a text on one line and of at most ``most`` characters: its beginning and its end."""
+    if len(text) > most or "\n" in text:
+        text = " ".join(text[: 4 * most].split())
     if len(text) <= most:
         return text
     return f"{text[: most * 2 // 3]} ... {text[-(most // 3 - 5) :]}"
 
 
 def _short(value: Any, depth: int) -> str:
+    """Describe a value; lists in it are written out down to ``depth`` levels."""
     kind = type(value)
     if kind is int and value.bit_length() > LONGEST_INTEGER:
         return f"<integer of {value.bit_length()} bits>"
     if kind in (str, bytes):
         return repr(value[:LONGEST_VALUE])
     if kind in (list, tuple):
-        entries = [_short(entry, depth - 1) for entry in value[:6]] if depth else []
-        text = ", ".join([*entries, "..."] if len(value) > len(entries) else entries)
-        return f"[{text}]" if kind is list else f"({text},)" if len(value) == 1 else f"({text})"
+        return _short_list(value, depth)
     try:
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
         if dtype is not None and isinstance(shape, tuple) and shape:
             return f"<{kind.__name__} of shape {tuple(map(int, shape))}>"
-        if kind in (dict, set, frozenset) and len(value) > 6:
+        if kind in (dict, set, frozenset) and len(value) > SHOWN_ENTRIES:
             return f"<{kind.__name__} of {len(value)} entries>"
         return repr(value)
     except Exception:  # a value that cannot even be printed
         return f"<{kind.__name__}>"
+
+
+def _short_list(value: list[Any] | tuple[Any, ...], depth: int) -> str:
+    """Describe a list or tuple by its first entries."""
+    entries = [_short(entry, depth - 1) for entry in value[:SHOWN_ENTRIES]] if depth else []
+    if len(value) > len(entries):
+        entries.append("...")
+    text = ", ".join(entries)
+    if isinstance(value, list):
+        return f"[{text}]"
+    return f"({text},)" if len(value) == 1 else f"({text})"

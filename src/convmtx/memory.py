@@ -1,4 +1,4 @@
-"""How much memory can be had, asked of the operating system; and the refusal to allocate more."""
+"""Memory that the operating system can still allocate, and the refusal to allocate more."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from functools import lru_cache
 
 from convmtx.errors import FormTooLargeError
 
+#: Folder where Linux mounts its control groups, which limit containers.
 _CGROUP = "/sys/fs/cgroup"
-_ALWAYS = 1 << 20  # bytes that are not worth asking the operating system for
-#: Bytes of a result from which asking the operating system takes no time beside filling it.
+#: Bytes of a form up to which the operating system is not asked: 1 MiB, which no process lacks for long.
+_SMALL = 1 << 20
+#: Bytes of other results up to which the operating system is not asked: filling 32 MiB takes about 10 ms, reading the
+#: limits less.
 LARGE = 1 << 25
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def available() -> int:
-    """Bytes that can still be allocated: the least of what the machine, the container and the limits leave."""
+    """Return the bytes that can still be allocated: the least that machine, containers and process limits leave."""
     limits = [_machine(), *_container(_CGROUP), *_address_space()]
     return max(min(limits), 0)
 
 
 def require(form: str, sizes: Mapping[str, int], working: int = 0) -> None:
-    """Raise `FormTooLargeError` unless ``sizes[form]`` and ``working`` bytes are available; name what would fit."""
-    wanted = sizes[form] + working
-    if wanted > _ALWAYS and wanted > (free := available()):
+    """Raise `FormTooLargeError` unless ``sizes[form] + working`` bytes are available.
+
+    The error lists the forms of ``sizes`` that do fit.
+    """
+    total = sizes[form] + working
+    if total > _SMALL and total > (free := available()):
         raise _too_large(form, sizes, working, free)
 
 
 def require_result(what: str, size: int, remedy: str) -> None:
-    """Raise `FormTooLargeError` unless a large result that is no form, of ``size`` bytes, is available."""
+    """Raise `FormTooLargeError` unless the ``size`` bytes of a result that is not a form are available."""
     if size > LARGE and size > (free := available()):
         raise no_room(what, size, remedy, free)
 
@@ -43,8 +49,8 @@ def no_room(what: str, size: int, remedy: str, free: int | None = None) -> FormT
 
 
 @contextmanager
-def told(form: str, sizes: Mapping[str, int]) -> Iterator[None]:
-    """Say in our words when the system refuses memory that it had seemed to have."""
+def refused_as(form: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Turn a MemoryError into a `FormTooLargeError`: the system can refuse memory that it reported as available."""
     try:
         yield
     except FormTooLargeError:
@@ -54,6 +60,7 @@ def told(form: str, sizes: Mapping[str, int]) -> Iterator[None]:
 
 
 def _too_large(form: str, sizes: Mapping[str, int], working: int, free: int) -> FormTooLargeError:
+    """Return the error that says that a form does not fit, and which forms do."""
     fitting = [f"{name} {human(size)}" for name, size in sizes.items() if size <= free and name != form]
     remedy = "These fit: " + ", ".join(fitting) if fitting else "No form fits; apply the operator itself, op(x)"
     takes = human(sizes[form]) if form in sizes else "more than there is"
@@ -62,7 +69,7 @@ def _too_large(form: str, sizes: Mapping[str, int], working: int, free: int) -> 
 
 
 def human(size: int) -> str:
-    """Bytes with three digits and a unit: 1234567 -> '1.23 MB'."""
+    """Write a number of bytes with three digits and a unit: 1234567 as '1.23 MB'."""
     value, unit = float(size), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -70,11 +77,13 @@ def human(size: int) -> str:
 
 
 def _read(path: str) -> str:
+    """Return the text of one of the system's small files."""
     with open(path, encoding="ascii") as file:
         return file.read()
 
 
 def _machine() -> int:
+    """Return the bytes that the machine has available, or those installed if the system does not say."""
     try:
         for line in _read("/proc/meminfo").splitlines():
             if line.startswith("MemAvailable:"):
@@ -83,14 +92,15 @@ def _machine() -> int:
         pass
     if sys.platform == "win32":
         return _windows()
-    # No portable word for "available" elsewhere: what is installed is the bound that is known.
+    # Other systems have no portable call for available memory; installed memory is an upper bound of it.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _windows() -> int:
+    """Return the bytes that Windows has available."""
     import ctypes
 
-    class Status(ctypes.Structure):
+    class Status(ctypes.Structure):  # MEMORYSTATUSEX
         _fields_ = (
             [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)]
             + [(name, ctypes.c_ulonglong) for name in ("total", "free")]
@@ -104,40 +114,45 @@ def _windows() -> int:
 
 
 def _container(root: str) -> list[int]:
-    """What control groups leave, in each group above this process. Page cache that can be dropped counts as left."""
-    found = []
+    """Return the bytes left in each control group above this process, with the page cache that can be dropped."""
+    remaining = []
     for limit_file, usage_file, stat_file in _groups(root):
         limit, used = _number(limit_file), _number(usage_file)
         if limit is not None and used is not None:
-            found.append(limit - used + _inactive_file(stat_file))
-    return found
+            remaining.append(limit - used + _inactive_file(stat_file))
+    return remaining
 
 
 @lru_cache(maxsize=8)
 def _groups(root: str) -> tuple[tuple[str, str, str], ...]:
-    """Files of limit, usage and statistics of every control group, version 2 or 1, that this process is in."""
-    folders = [(root, "memory.max", "memory.current")]
-    old = (os.path.join(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes")
-    folders.append(old)
+    """Return the files of limit, usage and statistics of every control group that this process is in.
+
+    Only files that exist now are returned; groups do not move under a running process.
+    """
+    version_2 = (root, "memory.max", "memory.current")
+    version_1 = (os.path.join(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes")
+    folders = [version_2, version_1]
     try:
         lines = _read("/proc/self/cgroup").splitlines()
     except OSError:
         lines = []
     for line in lines:
+        # "0::/a/b" is a group of version 2, "4:cpu,memory:/a/b" one of version 1. Its parents /a and / limit it too.
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        base, limit, usage = old if controllers else folders[0]
+        base, limit, usage = version_1 if controllers else version_2
         parts = [p for p in path.split("/") if p not in ("", "..")]
         folders += [(os.path.join(base, *parts[: j + 1]), limit, usage) for j in range(len(parts))]
-    files = [  # what is there now; groups do not move under a running process
+    files = [
         (os.path.join(folder, limit), os.path.join(folder, usage), os.path.join(folder, "memory.stat"))
         for folder, limit, usage in folders
     ]
-    return tuple(each for each in files if os.path.exists(each[0]))
+    return tuple(names for names in files if os.path.exists(names[0]))
 
 
 def _number(path: str) -> int | None:
+    """Return the number in a file; None if there is no such file or it holds no number."""
     try:
         return int(_read(path))
     except (OSError, ValueError):  # no such file, or the word "max"
@@ -145,6 +160,7 @@ def _number(path: str) -> int | None:
 
 
 def _inactive_file(path: str) -> int:
+    """Return the bytes of page cache that a control group can drop."""
     try:
         lines = _read(path).splitlines()
     except OSError:
@@ -154,7 +170,7 @@ def _inactive_file(path: str) -> int:
 
 
 def _address_space() -> list[int]:
-    """What RLIMIT_AS leaves; Unix only."""
+    """Return the bytes that the limit of the address space, RLIMIT_AS, leaves, in a list; empty if there is none."""
     try:
         import resource
     except ImportError:

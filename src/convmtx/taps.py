@@ -1,4 +1,4 @@
-"""Kernel arrays and taps: how the one is read as the other, and sums and products of them. Of any array library."""
+"""Kernel arrays as correlation taps, and sums and products of taps, in any array library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, halves, is_numpy, moved, namespace, together, widened
+from convmtx._xp import cast, gather, is_half, is_numpy, moved, namespace, together, widened
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Geometry, Layout, Sums, met, sums
@@ -17,7 +17,7 @@ from convmtx.typing import Array, IntArray
 
 
 def taps_of(geometry: Geometry, kernel: Array) -> Array:
-    """The kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view where possible."""
+    """Return the kernel array as correlation taps (out_channels, in_channels/groups, k1..kd); a view if possible."""
     d = len(geometry.axes)
     if geometry.layout is Layout.PLAIN:
         kernel = kernel[None, None, ...]
@@ -30,7 +30,7 @@ def taps_of(geometry: Geometry, kernel: Array) -> Array:
 
 
 def kernel_of(geometry: Geometry, taps: Array) -> Array:
-    """The inverse of `taps_of`: the kernel array of which these are the correlation taps."""
+    """Return the kernel array that has these correlation taps: the inverse of `taps_of`."""
     d = len(geometry.axes)
     if geometry.transposed:
         taps = swapped(taps, geometry.groups)
@@ -42,7 +42,7 @@ def kernel_of(geometry: Geometry, taps: Array) -> Array:
 
 
 def swapped(taps: Array, groups: int) -> Array:
-    """(G*a, b, ...) to (G*b, a, ...): the channel matrix of each group transposed."""
+    """Transpose the channel matrix of each group: an array (groups*a, b, ...) becomes (groups*b, a, ...)."""
     rows, columns, *space = taps.shape
     behind = range(3, 3 + len(space))
     xp = namespace(taps)
@@ -53,24 +53,25 @@ def swapped(taps: Array, groups: int) -> Array:
 
 
 def channels_first(geometry: Geometry, x: Array) -> Array:
-    """Inputs or outputs (B, *shape) as (B, C, n1..nd)."""
+    """Return inputs or outputs of shape (B, *shape) as (B, C, n1..nd)."""
     if geometry.layout is Layout.PLAIN:
         return x[:, None, ...]
     return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
 
 
 def channels_back(geometry: Geometry, y: Array) -> Array:
-    """The inverse of `channels_first`."""
+    """Return inputs or outputs of shape (B, C, n1..nd) as (B, *shape): the inverse of `channels_first`."""
     if geometry.layout is Layout.PLAIN:
         return y[:, 0, ...]
     return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 
 def entries_of(geometry: Geometry, kernel: Array, filters: range | None = None) -> Array:
-    """Every different entry of the matrix, (out_channels, in_channels/groups, entries1..entriesd), or of some filters.
+    """Return every different entry of the matrix, (out_channels, in_channels/groups, entries1..entriesd).
 
-    Along each axis the taps themselves, then the sums of taps that a boundary folds onto one position (`sums`).
-    Every form is a gather of these, so forms agree exactly, and a form's gradient is a scatter.
+    Along each axis come the taps, then the sums of taps that a boundary folds onto one position (`sums`). With
+    ``filters``, only those output channels are returned. Every form is a gather of these entries: so forms agree
+    exactly, and the gradient of a form is a scatter.
     """
     taps = taps_of(geometry, kernel)
     if filters is not None and len(filters) < geometry.out_channels:
@@ -81,37 +82,43 @@ def entries_of(geometry: Geometry, kernel: Array, filters: range | None = None) 
 def with_sums(
     geometry: Geometry, taps: Array, groups: Sequence[Sums], stored: Callable[[], Sequence[IntArray]]
 ) -> Array:
-    """Taps and behind them, along each axis, their sums; rounded once, and refused beyond an integer type of NumPy.
+    """Return taps followed, along each axis, by their sums over ``groups``, in the type of the taps.
 
-    ``stored`` lists the entries of each axis that the matrix holds: a sum of some taps on the way to those is none.
+    Sums are rounded once. Sums beyond an integer type of NumPy are refused if the matrix holds them: ``stored`` lists
+    the entries of each axis that it holds. With two axes, a sum along one of them can overflow and still only be a part
+    of larger sums.
     """
     if not any(groups):
         return taps
     wide = widened(taps)
-    for j, several in enumerate(groups):
-        if several:
-            wide = namespace(wide).concat([wide, added(geometry, wide, several, j + 2)], axis=j + 2)
-    exact = cast(wide, taps.dtype)
-    if is_numpy(taps) and taps.dtype.kind in "iu" and (wrong := exact != wide).any():
-        there = np.ix_(*(np.arange(n) for n in wide.shape[:2]), *stored())
-        if wrong[there].any():
-            raise _no_such_entry(wide[there][wrong[there]].flat[0], taps.dtype)
-    return exact
+    for j, axis_sums in enumerate(groups):
+        if axis_sums:
+            wide = namespace(wide).concat([wide, added(geometry, wide, axis_sums, j + 2)], axis=j + 2)
+    narrow = cast(wide, taps.dtype)
+    if is_numpy(taps) and taps.dtype.kind in "iu" and (overflows := narrow != wide).any():
+        entries = np.ix_(*(np.arange(n) for n in wide.shape[:2]), *stored())
+        if overflows[entries].any():
+            raise _overflow(wide[entries][overflows[entries]].flat[0], taps.dtype)
+    return narrow
 
 
-def _no_such_entry(total: Any, dtype: Any) -> ArgumentError:
-    got = f"a boundary folds taps onto one position, and their sum {total} is no {dtype}"
+def _overflow(total: Any, dtype: Any) -> ArgumentError:
+    """Return the error of a sum of taps that the kernel's type does not hold."""
+    got = f"a boundary folds taps onto one position, and their sum {total} does not fit in {dtype}"
     remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
     return ArgumentError(got, "Wanted a type that holds the sums", remedy)
 
 
 def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:
-    """Sums of ascending taps along an axis.
+    """Return the sum of each group of taps along an axis.
 
-    A map and its transpose read the same kernel in opposite directions, and add in the same order: to the last bit.
+    A map and its transpose read the same kernel in opposite directions. Both add in the order of the kernel array, so
+    their sums are equal to the last bit.
     """
     step = -1 if geometry.transposed else 1
-    first, *others = (np.array(column) for column in zip_longest(*(each[::step] for each in groups), fillvalue=NOTHING))
+    # Groups (0, 2) and (1, 3, 4) are added up column by column: 0 1, then 2 3, then nothing and 4.
+    columns = zip_longest(*(group[::step] for group in groups), fillvalue=NOTHING)
+    first, *others = (np.array(column) for column in columns)
     total = gather(taps, first, axis)
     for column in others:
         total = total + gather(taps, column, axis)
@@ -119,26 +126,26 @@ def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntA
 
 
 def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
-    """Taps of the sum: each part's taps at its positions of the common grid."""
-    placed = []
+    """Return the taps of the sum of two maps: the taps of both on the common grid, added up."""
+    on_grid = []
     for geometry, taps in parts:
         spread = wider(taps, geometry.groups, joined.groups)
-        for j, (own, axis) in enumerate(zip(geometry.axes, joined.axes, strict=True)):
-            spread = _spread(spread, (positions(own) + axis.lo) // axis.dilation, axis.kernel, j + 2)
-        placed.append(spread)
-    first, second = together(*placed)
+        for j, (axis, grid) in enumerate(zip(geometry.axes, joined.axes, strict=True)):
+            spread = _spread(spread, (positions(axis) + grid.lo) // grid.dilation, grid.kernel, j + 2)
+        on_grid.append(spread)
+    first, second = together(*on_grid)
     return first + second
 
 
 def _spread(taps: Array, places: IntArray, size: int, axis: int) -> Array:
-    """Taps along an axis at the given places of a longer one, zeros between."""
+    """Put the taps along an axis at these places of a longer axis, with zeros between them."""
     index = np.full(size, NOTHING)
     index[places] = np.arange(places.size)
     return gather(taps, index, axis)
 
 
 def wider(taps: Array, groups: int, fewer: int) -> Array:
-    """Taps for fewer groups that are the same map: zeros between channels of different old groups."""
+    """Return taps for fewer groups that are the same map, with zeros between channels of different old groups."""
     if groups == fewer:
         return taps
     xp = namespace(taps)
@@ -153,14 +160,17 @@ def wider(taps: Array, groups: int, fewer: int) -> Array:
 
 
 def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Geometry, Array]) -> Array:
-    """Taps of the product: right's taps moved to each of left's positions, channels multiplied as matrices."""
+    """Return the taps of the product of two maps: a convolution of both kernels.
+
+    The taps of ``right`` are moved to the position of each tap of ``left``, and channels are multiplied as matrices.
+    """
     (outer, outer_taps), (inner, inner_taps) = left, right
     outer_taps, inner_taps = together(outer_taps, inner_taps)
     xp, groups = namespace(outer_taps), joined.groups
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)
     dtype = xp.result_type(a, b)
-    a, b = (widened(cast(taps, dtype)) if halves(dtype) else cast(taps, dtype) for taps in (a, b))
+    a, b = (widened(cast(taps, dtype)) if is_half(dtype) else cast(taps, dtype) for taps in (a, b))
     a = xp.reshape(a, (groups, outer.out_channels // groups, -1, *a.shape[2:]))
     space = tuple(b.shape[2:])
     b = xp.reshape(b, (groups, inner.out_channels // groups, -1))
@@ -168,8 +178,9 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
     for tap in product(*(range(x.kernel) for x in outer.axes)):
         term = xp.matmul(a[(slice(None),) * 3 + tap], b)
         term = xp.reshape(term, (outer.out_channels, -1, *space))
-        for j, (p, own, base, axis) in enumerate(zip(tap, inner.axes, outer.axes, joined.axes, strict=True)):
-            shifted = (p * base.dilation - base.lo) * own.stride + positions(own)
-            term = _spread(term, (shifted + axis.lo) // axis.dilation, axis.kernel, j + 2)
+        axes = zip(tap, inner.axes, outer.axes, joined.axes, strict=True)
+        for j, (p, inner_axis, outer_axis, grid) in enumerate(axes):
+            moved_to = (p * outer_axis.dilation - outer_axis.lo) * inner_axis.stride + positions(inner_axis)
+            term = _spread(term, (moved_to + grid.lo) // grid.dilation, grid.kernel, j + 2)
         total = total + term
     return cast(total, dtype)

@@ -1,4 +1,4 @@
-"""The types that public signatures are written in."""
+"""Types that public signatures are written in."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 AnyArray = NDArray[Any]
-#: Of any library of the array API standard.
+#: An array of any library of the array API standard.
 Array = Any
 IntArray = NDArray[np.int64]
-#: Rows of a matrix, counted from 0: in ascending or descending steps, or in any order.
+#: Row numbers of a matrix, counted from 0: a range, ascending or descending, or an array in any order.
 RowNumbers = range | IntArray
 Shape = tuple[int, ...]
 

@@ -104,7 +104,7 @@ def test_a_long_signal_with_a_long_kernel_is_counted_at_once():
 def test_same_makes_the_ceiling_of_size_over_stride(name):
     for n, k, s, t, e in product(range(1, 7), range(1, 5), range(1, 4), range(1, 4), range(1, 3)):
         bare = Axis(n, k, s, t, e)
-        [(lo, hi)] = pads("conv", name, [bare])
+        [(lo, hi)] = pads(name, [bare])
         a = Axis(n, k, s, t, e, lo, hi)
         assert a.out == -(-bare.stretched // s)
         assert (hi - lo) in ((0, 1) if name == "same" else (0, -1))

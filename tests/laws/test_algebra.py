@@ -277,7 +277,7 @@ def test_multiples_of_a_map_that_folds_its_border_are_right_or_refused():
     check(2 * op, 2 * op.to_dense())
     check(-op, -op.to_dense())
     check(op - 3 * op, op.to_dense() - 3 * op.to_dense())
-    with pytest.raises(cm.ArgumentError, match="their sum 144 is no int8"):
+    with pytest.raises(cm.ArgumentError, match="their sum 144 does not fit in int8"):
         (100 * op).to_dense()
     with pytest.raises(cm.ArgumentError, match=r"a \* op: 300 does not fit in int8\. Wanted a number of the kernel's"):
         300 * op

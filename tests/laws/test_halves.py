@@ -120,5 +120,5 @@ def test_integer_forms_are_refused_for_entries_alone():
     over = cm.conv(np.array([100, 100], np.int8), 1, padding=[(0, 1)], boundary="wrap")
     calls = (over.to_dense, over.to_sparse, over.tensor_view, lambda: over.to_sparse(rows=[0]), over.T.to_dense)
     for call in calls:
-        with pytest.raises(ValueError, match="their sum 200 is no int8"):
+        with pytest.raises(ValueError, match="their sum 200 does not fit in int8"):
             call()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 import reference
-from convmtx.forms import filled, listed
+from convmtx.forms import row_lookup, row_ranges
 from convmtx.maps.elementary import AlongAxis, Rearranged
 from strategies import cases
 
@@ -37,9 +37,9 @@ def test_rows_of_a_map_and_of_its_transpose(data):
     order, name = data.draw(st.sampled_from("CF")), data.draw(st.sampled_from(FORMATS))
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):  # many pieces, and none that are kept
-            patch.setattr(listed, "_LOOKED", 40)
-            patch.setattr(listed, "_SPREAD", 7)
-            patch.setattr(filled, "_KEPT", 0)
+            patch.setattr(row_lookup, "_LOOKED", 40)
+            patch.setattr(row_lookup, "_SPREAD", 7)
+            patch.setattr(row_ranges, "_KEPT", 0)
         for op, matrix in ((case.op, case.matrix_in(order)), (case.op.T, case.matrix_in(order).T)):
             key = data.draw(keys(op.shape[0]))
             S = op.to_sparse(name, order, rows=key)

@@ -1,6 +1,6 @@
-"""The only room that knows array libraries differ: NumPy, and all that the array API standard makes alike.
+"""Functions of arrays that work alike in every array library: NumPy, PyTorch, JAX, CuPy and others of the standard.
 
-NumPy stays the quick case, and no other library is imported unless an array of its own comes.
+NumPy is the fast case. Another library is imported only when one of its arrays arrives.
 """
 
 from __future__ import annotations
@@ -19,33 +19,37 @@ from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray
 
+#: NumPy's kinds of numbers that are accepted: signed and unsigned integers, floats and complex numbers.
 _KINDS = "iufc"
-#: Names of the types of numbers that arrays of other libraries may have: all of NumPy's, and bfloat16.
+#: Names of the types of numbers that are accepted in other libraries: all of NumPy's, and bfloat16.
 _TYPES = {"bfloat16", *(np.dtype(code).name for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"])}
-#: Of each type of arrays that has come.
+#: Module of the standard's functions for each type of array that has arrived so far.
 _NAMESPACES: dict[type, Any] = {}
 
 
 def numeric(name: str, value: Any) -> Array:
-    """``value`` as an array of integers, floats or complex numbers, of the library it came from.
+    """Return an argument as an array of integers, floats or complex numbers, in its own library.
 
-    What is no array becomes NumPy's, in native byte order; copied only if need be. Masked arrays are refused, for
-    their mask would be lost, and large ones of a library that would compute or read all of them.
+    A value that is not an array becomes a NumPy array in native byte order. It is copied only if it has to be. Masked
+    arrays are refused, because their mask would be lost, and so are large arrays of a library that would compute or
+    read them now.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(name, value)
-    kind, registered = array.dtype.kind, array.dtype.isbuiltin == 2  # with NumPy by others: float8, bfloat16, int4
-    if kind not in _KINDS or registered:
-        usual = {"b": "int64"}.get(kind, "float64" if registered else "")
+    kind = array.dtype.kind
+    is_extension = array.dtype.isbuiltin == 2  # a type that another package adds to NumPy: float8, bfloat16, int4
+    if kind not in _KINDS or is_extension:
+        usual = {"b": "int64"}.get(kind, "float64" if is_extension else "")
         remedy = f"Cast it first, as with x.astype(np.{usual})" if usual else "Pass an ndarray"
         raise _not_numeric(name, array.dtype, remedy)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads no foreign byte order
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # SciPy reads native byte order only
 
 
 def _foreign(name: str, value: Any) -> Array:
+    """Return an array of a library other than NumPy; refuse those that are not dense arrays of numbers."""
     if type(value) not in _NAMESPACES and not _is_array(value):
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
         wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
@@ -62,18 +66,20 @@ def _foreign(name: str, value: Any) -> Array:
 
 
 def _is_array(value: Any) -> bool:
+    """Whether a value is an array of a library that array_api_compat knows."""
     from array_api_compat import is_array_api_obj
 
     return is_array_api_obj(value)
 
 
 def _not_numeric(name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
+    """Return the error of an array whose type of numbers is not accepted."""
     got = f"{name} has dtype {dtype}"
     return ArgumentTypeError(got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
 
 
 def namespace(array: Any) -> Any:
-    """The module of functions for this array, as the array API standard has them."""
+    """Return the module that has the array API standard's functions for this array."""
     if is_numpy(array):
         return np
     kind = type(array)
@@ -85,12 +91,12 @@ def namespace(array: Any) -> Any:
 
 
 def is_numpy(array: Any) -> bool:
-    """Whether this is NumPy's own array."""
+    """Whether an array is a NumPy array or a NumPy number."""
     return isinstance(array, np.ndarray | np.generic)
 
 
 def library(array: Any) -> str:
-    """Name of the library an array belongs to."""
+    """Return the name of the library of an array, such as "numpy" or "torch"."""
     return "numpy" if is_numpy(array) else namespace(array).__name__.removeprefix("array_api_compat.").partition(".")[0]
 
 
@@ -100,12 +106,12 @@ def is_complex(dtype: Any) -> bool:
 
 
 def is_unsigned(dtype: Any) -> bool:
-    """Whether this is a type of integers without negative ones."""
+    """Whether this is a type of unsigned integers."""
     return "uint" in str(dtype)
 
 
 def integer_limits(dtype: Any) -> tuple[int, int] | None:
-    """The least and the largest number of a type of integers; None for other types."""
+    """Return the least and the largest number of a type of integers; None for other types."""
     name = str(dtype).rpartition(".")[2]
     if not name.startswith(("int", "uint")):
         return None
@@ -114,7 +120,7 @@ def integer_limits(dtype: Any) -> tuple[int, int] | None:
 
 
 def together(first: Array, second: Array) -> tuple[Array, Array]:
-    """Both in one library and on one device; NumPy's goes to where the other is, and nothing else is moved."""
+    """Return two arrays in one library and on one device: a NumPy array is moved to the other, and nothing else is."""
     if is_numpy(first) and is_numpy(second):
         return first, second
     if is_numpy(first):
@@ -126,33 +132,38 @@ def together(first: Array, second: Array) -> tuple[Array, Array]:
 
 
 def require_together(first: Array, second: Array) -> None:
-    """Refuse arrays of two libraries, and those that somebody put on two devices; NumPy's go with any other."""
+    """Refuse two arrays of different libraries or devices; NumPy arrays go with any other.
+
+    In JAX an array counts as being on a device only if the user put it there.
+    """
     if is_numpy(first) or is_numpy(second):
         return
     name = library(first)
     if name != library(second):
         got = f"one array is of {name} and the other of {library(second)}"
         raise ArgumentTypeError(got, "Wanted both of one library", "Convert one of them")
+    # PyTorch has one device for each tensor, JAX a set of them.
     if name == "torch" and first.device != second.device:
         got = f"one tensor is on {first.device} and the other on {second.device}"
         raise ArgumentTypeError(got, "Wanted both on one device", "Move one of them, as with x.to(...)")
-    if name == "jax" and _put(first) and _put(second) and first.devices() != second.devices():
-        got = f"one array is on {_listed(first)} and the other on {_listed(second)}"
+    if name == "jax" and _is_committed(first) and _is_committed(second) and first.devices() != second.devices():
+        got = f"one array is on {_device_names(first)} and the other on {_device_names(second)}"
         remedy = "Move one of them, as with jax.device_put(x, y.sharding)"
         raise ArgumentTypeError(got, "Wanted both on the same devices", remedy)
 
 
-def _put(array: Array) -> bool:
-    """Whether somebody put an array of JAX where it is: JAX takes the others to where they are needed."""
+def _is_committed(array: Array) -> bool:
+    """Whether the user put an array of JAX on its devices; JAX moves other arrays to where they are needed."""
     return not is_traced(array) and bool(array.committed if hasattr(array, "committed") else array._committed)
 
 
-def _listed(array: Array) -> str:
+def _device_names(array: Array) -> str:
+    """Return the names of the devices of an array of JAX."""
     return ", ".join(sorted(map(str, array.devices())))
 
 
 def like(array: Array, other: Array) -> Array:
-    """A NumPy array in the library and on the device of another; an array that is there already itself."""
+    """Return a NumPy array in the library and on the device of another array; other arrays are returned unchanged."""
     if is_numpy(other) or not is_numpy(array):
         return array
     if not array.flags.writeable and library(other) == "torch":
@@ -165,35 +176,36 @@ def like(array: Array, other: Array) -> Array:
 
 
 def _device(array: Array) -> Any:
-    """Where a foreign array lies; of JAX only where somebody put it, on one device.
+    """Return the device of an array of another library; None if the library should choose.
 
-    JAX moves what nobody put anywhere to where the other arrays of a computation are, and would refuse it if it had
-    been put elsewhere. While JAX traces, an array lies nowhere yet. A sharding fits one shape alone.
+    In JAX it is None unless the user put the array on one device. JAX moves uncommitted arrays to the other arrays of a
+    computation, but refuses committed ones on different devices. While JAX traces, an array has no device yet. An array
+    on several devices has a sharding, which fits one shape only.
     """
     from array_api_compat import device
 
-    if library(array) == "jax" and (not _put(array) or len(array.devices()) > 1):
+    if library(array) == "jax" and (not _is_committed(array) or len(array.devices()) > 1):
         return None
     return device(array)
 
 
 def is_traced(array: Array) -> bool:
-    """Whether JAX is tracing: the array has a shape and no values."""
+    """Whether an array stands for one that JAX traces: it has a shape, but no values."""
     return "jax" in sys.modules and isinstance(array, sys.modules["jax"].core.Tracer)
 
 
 def on_host(array: Array) -> bool:
-    """Whether the numbers of an array lie in the memory that the operating system counts."""
+    """Whether the numbers of an array are in the main memory, which the operating system counts."""
     if is_traced(array):
         return False
-    places = array.devices() if library(array) == "jax" else [_device(array)]
-    return any("cpu" in str(place).lower() for place in places)
+    devices = array.devices() if library(array) == "jax" else [_device(array)]
+    return any("cpu" in str(device).lower() for device in devices)
 
 
 def frozen(array: Array, name: str = "kernel") -> Array:
-    """A copy that nobody else can change, so that an operator stays what it is; of JAX the array itself."""
+    """Return a copy that nobody else can change, because maps are immutable; arrays of JAX are immutable already."""
     if is_numpy(array):
-        # A broadcast array may take far less than its copy.
+        # A broadcast array can take far less memory than its copy.
         memory.require_result(f"a copy of the {name}", array.nbytes, "Pass a smaller one")
         copy = np.array(array, order="C")
         copy.setflags(write=False)
@@ -204,7 +216,10 @@ def frozen(array: Array, name: str = "kernel") -> Array:
 
 
 def promoted(*dtypes: Any) -> Any:
-    """The type of a sum of such numbers, by the rules of their library; NumPy's types join the other's by name."""
+    """Return the type of a sum of numbers of these types, by the rules of their library.
+
+    Types of NumPy stand for the other library's types of the same name.
+    """
     foreign = [dtype for dtype in dtypes if not isinstance(dtype, np.dtype)]
     if not foreign:
         return np.result_type(*dtypes)
@@ -216,7 +231,7 @@ def promoted(*dtypes: Any) -> Any:
 
 
 def counterpart(dtype: Any, array: Array) -> Any:
-    """The type in which an array takes part in results of ``dtype``: NumPy's of that name for arrays of NumPy."""
+    """Return the type to cast an array to for results of ``dtype``: for a NumPy array, NumPy's type of that name."""
     if isinstance(dtype, np.dtype) or not is_numpy(array):
         return dtype
     name = str(dtype).rpartition(".")[2]
@@ -224,24 +239,24 @@ def counterpart(dtype: Any, array: Array) -> Any:
 
 
 def itemsize(dtype: Any) -> int:
-    """Bytes of a number of this type."""
+    """Return the bytes of a number of this type."""
     size = getattr(dtype, "itemsize", None)
     return int(size) if size else np.dtype(str(dtype).rpartition(".")[2]).itemsize
 
 
 def cast(array: Array, dtype: Any) -> Array:
-    """The array in another type, itself where it has that already."""
+    """Return the array in another type; the array itself if it already has that type."""
     return array if array.dtype == dtype else namespace(array).astype(array, dtype)
 
 
-def halves(dtype: Any) -> bool:
-    """Whether these are real numbers of 16 bits, whose sums are rounded and overflow before anybody expects it."""
-    return "float16" in str(dtype)  # bfloat16 too, in every library
+def is_half(dtype: Any) -> bool:
+    """Whether this is float16 or bfloat16, in which sums lose digits and overflow early."""
+    return "float16" in str(dtype)
 
 
 def widened(array: Array) -> Array:
-    """Return the array in a type to sum its numbers in: halves in float32, NumPy's integers in 64 bits."""
-    if halves(array.dtype):
+    """Return the array in a type to sum its numbers in: 16-bit floats in float32, NumPy's integers in 64 bits."""
+    if is_half(array.dtype):
         return cast(array, namespace(array).float32)
     if is_numpy(array) and array.dtype.kind in "iu" and array.dtype != np.uint64:
         return cast(array, np.result_type(array, np.int64))
@@ -249,15 +264,15 @@ def widened(array: Array) -> Array:
 
 
 def as_like(array: Array, other: Array) -> Array:
-    """A NumPy array in the library, on the device and in the type of another."""
+    """Return a NumPy array in the library, on the device and in the type of another array."""
     return cast(like(array, other), other.dtype)
 
 
 def all_finite(array: Array) -> bool:
-    """Whether no entry is NaN or infinite, as far as can be told: of arrays whose values are not known, yes."""
+    """Whether no entry is NaN or infinite; True for an array whose values are not known yet."""
     if is_traced(array):
         return True
-    if library(array) == "jax":  # whose own functions are traced inside jit, even of arrays that are not
+    if library(array) == "jax":  # inside jit, JAX traces its functions even for arrays that have values
         array = np.asarray(array)
     xp = namespace(array)
     try:
@@ -267,35 +282,39 @@ def all_finite(array: Array) -> bool:
 
 
 def gather(array: Array, index: IntArray, axis: int) -> Array:
-    """Entries along one axis, zero where the index is `NOTHING`; axes of the index stand in its place."""
+    """Return the entries at an index along one axis, zero where the index is `NOTHING`.
+
+    The axes of the index stand in the place of that axis.
+    """
     xp = namespace(array)
     flat = index.reshape(-1)
-    missing = flat == NOTHING
-    if missing.any():
+    is_missing = flat == NOTHING
+    if is_missing.any():
+        # A zero behind the last entry is what the missing ones read.
         shape = tuple(array.shape)
         zero = xp.zeros_like(array[(slice(None),) * axis + (slice(0, 1), ...)])
-        array, flat = xp.concat([array, zero], axis=axis), np.where(missing, shape[axis], flat)
-    taken = xp.take(array, like(flat, array), axis=axis)
-    return xp.reshape(taken, (*taken.shape[:axis], *index.shape, *taken.shape[axis + 1 :]))
+        array, flat = xp.concat([array, zero], axis=axis), np.where(is_missing, shape[axis], flat)
+    entries = xp.take(array, like(flat, array), axis=axis)
+    return xp.reshape(entries, (*entries.shape[:axis], *index.shape, *entries.shape[axis + 1 :]))
 
 
 def moved(array: Array, *axes: int) -> Array:
-    """Axes in another order."""
+    """Return the array with its axes in another order."""
     return namespace(array).permute_dims(array, axes)
 
 
 def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> Any:
-    """Flat integers, ``fill`` but for the given places; in NumPy, or in JAX for its own."""
+    """Return a flat array, ``fill`` but for ``values`` at these places; in NumPy or JAX, as the places are."""
     size = prod(shape)
     if is_numpy(places):
-        found = np.full(size, fill, values.dtype)
-        found[places] = values
-        return found
+        array = np.full(size, fill, values.dtype)
+        array[places] = values
+        return array
     return namespace(places).full(size, fill, dtype=values.dtype).at[places].set(values)
 
 
 def as_numpy(array: Array) -> Any:
-    """The numbers of an array as NumPy's, without gradients; JAX has none while it traces."""
+    """Return the numbers of an array as a NumPy array, without gradients; refuse arrays that have no numbers."""
     if is_numpy(array):
         return array
     if is_traced(array):
@@ -315,13 +334,13 @@ def as_numpy(array: Array) -> Any:
 
 
 def floating(array: Array) -> np.dtype[Any]:
-    """NumPy's type of the numbers of an array of any library; float64 for integers and for what NumPy does not have."""
+    """Return NumPy's type for the numbers of an array; float64 for integers and for types that NumPy does not have."""
     name = str(array.dtype).rpartition(".")[2]
     return np.dtype(name if name in ("float16", "float32", "float64", "complex64", "complex128") else np.float64)
 
 
 def summed_at(size: int, places: Any, values: Array) -> Array:
-    """Values added up at the given places of an array of that size; of PyTorch, JAX or CuPy."""
+    """Return an array of zeros to which values are added at these places; for PyTorch, JAX and CuPy."""
     zeros = namespace(values).zeros(size, dtype=values.dtype, device=_device(values))
     if library(values) == "torch":
         return zeros.index_add(0, places, values)
@@ -332,27 +351,27 @@ def summed_at(size: int, places: Any, values: Array) -> Array:
 
 
 def reshaped(array: Array, shape: Sequence[int]) -> Array:
-    """The same numbers in another shape."""
+    """Return the array in another shape."""
     return array.reshape(shape) if is_numpy(array) else namespace(array).reshape(array, tuple(shape))
 
 
 def conjugate(array: Array) -> Array:
-    """The complex conjugate; a real array itself."""
+    """Return the complex conjugate; a real array is returned unchanged."""
     return namespace(array).conj(array) if is_complex(array.dtype) else array
 
 
 def identity_like(array: Array, size: int, dtype: Any) -> Array:
-    """The identity matrix in the library and on the device of an array."""
+    """Return the identity matrix in the library and on the device of an array."""
     return namespace(array).eye(size, dtype=dtype, device=_device(array))
 
 
 def zeros_beside(array: Array, shape: Sequence[int], dtype: Any) -> Array:
-    """Zeros in the library and on the device of an array."""
+    """Return zeros in the library and on the device of an array."""
     if is_numpy(array):
         return np.zeros(shape, dtype)
     return namespace(array).zeros(tuple(shape), dtype=dtype, device=_device(array))
 
 
 def one_of_theirs(arrays: Sequence[Array]) -> Array:
-    """The first that is not NumPy's, if there is one: results are of its library."""
+    """Return the first array that is not NumPy's, or else the first: results are of its library."""
     return next((array for array in arrays if not is_numpy(array)), arrays[0])

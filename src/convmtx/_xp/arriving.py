@@ -1,4 +1,4 @@
-"""What becomes an array of NumPy's: measured before it is converted, for that may compute, read or list all of it."""
+"""Conversion of other values to NumPy arrays. Their size is checked first: converting may compute or read all of it."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ import numpy as np
 from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, shown
 from convmtx.typing import AnyArray
 
-#: Bytes up to which an array of a library that computes or reads it when it is needed (Dask, Zarr, h5py, xarray) is
-#: converted without a word.
+#: Largest size in bytes of an array that is computed or read on conversion (Dask, Zarr, h5py, xarray): 64 MiB, a
+#: fraction of a second from a usual disk.
 LAZY_BYTES = 1 << 26
-#: Entries of lists in lists, and of ranges, up to which they are converted: 1 GiB of floats.
+#: Largest number of entries of nested lists and ranges that are converted: 1 GiB of floats.
 LISTED_ENTRIES = 1 << 27
 
 
 def converted(name: str, value: Any) -> AnyArray:
-    """Return a NumPy array of what is none, or refuse what is too much or cannot be read."""
+    """Return a value as a NumPy array; refuse one that is too large or cannot be read."""
     kind = type(value)
     if hasattr(kind, "matvec") or hasattr(kind, "nnz"):
         remedy = "Pass its dense matrix if that is meant, op.to_dense() or S.toarray()"
         raise ArgumentTypeError(f"{name} is a {kind.__name__}", "Wanted an array", remedy)
     try:
-        measured(name, value)
+        require_small(name, value)
         return np.asarray(value)
     except ConvmtxError:
         raise
-    except Exception as error:  # a stranger's __array__ or __len__ raises what it likes
+    except Exception as error:  # the value's own __array__ or __len__ can raise anything
         why = str(error) or type(error).__name__
-        got = f"{name} of type {kind.__name__} is no array ({why})"
+        got = f"{name} of type {kind.__name__} is not an array ({why})"
         raise ArgumentTypeError(got, "Wanted a numeric array", "Pass an ndarray") from None
 
 
-def measured(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
-    """Refuse what would be listed, computed or read and is too much; nothing of it is looked at but its size."""
-    entries, lazy = _amount(value)
+def require_small(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
+    """Refuse a value that is too large to be listed, computed or read; only its size is looked at.
+
+    ``most`` is the largest number of entries of lists.
+    """
+    entries, lazy = _count(value)
     if lazy > LAZY_BYTES:
         kind = type(value)
         got = f"{name} is a {kind.__module__}.{kind.__qualname__} of {lazy >> 20} MiB"
@@ -50,14 +53,18 @@ def measured(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
         raise ArgumentError(got, f"Wanted at most {most}", "Pass an ndarray")
 
 
-def _amount(value: Any) -> tuple[int, int]:
-    """Entries of lists, and bytes of arrays that are not in memory, in a value and all that it lists."""
+def _count(value: Any) -> tuple[int, int]:
+    """Count the entries of lists, and the bytes of arrays that are not in memory, in a value and everything it lists.
+
+    Lists are walked level by level. A list that occurs many times, as in ``[[0] * 10] * 1000``, is walked once and
+    counted 1000 times.
+    """
     level, entries, lazy = {id(value): (value, 1)}, 0, 0
-    for _ in range(65):  # deeper lists are refused by NumPy
+    for _ in range(65):  # NumPy refuses lists that are nested deeper
         below: dict[int, tuple[Any, int]] = {}
         for item, times in level.values():
-            own: Any = type(item)
-            role = _role(own)
+            kind: Any = type(item)
+            role = _role(kind)
             if role == "lazy":
                 lazy += times * _bytes(item)
             elif role:
@@ -77,7 +84,7 @@ def _amount(value: Any) -> tuple[int, int]:
 
 @cache
 def _role(kind: Hashable) -> str:
-    """How NumPy reads values of a type: as a list, by its length, by ``__array__``, or, empty, in some quick way."""
+    """Return how NumPy reads values of a type: "list", "lazy" (by ``__array__``), "sequence", or "" if it is fast."""
     assert isinstance(kind, type)
     if issubclass(kind, list | tuple):
         return "list"
@@ -89,12 +96,16 @@ def _role(kind: Hashable) -> str:
 
 
 def _length(item: Any) -> int:
-    return max(item.stop - item.start, item.start - item.stop) // abs(item.step) if type(item) is range else len(item)
+    """Return the length of a sequence; of a range also if it is beyond 64 bits, for which ``len`` raises."""
+    if type(item) is range:
+        return max(item.stop - item.start, item.start - item.stop) // abs(item.step)
+    return len(item)
 
 
 def _bytes(item: Any) -> int:
+    """Return the bytes of an array that is not in memory; 0 if it does not tell its shape."""
     try:
         size = prod(map(int, item.shape))
-    except Exception:  # without a shape nobody knows before
+    except Exception:  # the value's own shape can raise anything
         return 0
     return size * int(getattr(getattr(item, "dtype", None), "itemsize", 8))

@@ -1,4 +1,4 @@
-"""What NumPy computes and other libraries differentiate."""
+"""Gradients of results that NumPy computes, for PyTorch and JAX."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ def constants(
     *,
     once: bool = False,
 ) -> list[Array]:
-    """What NumPy computes of some arrays' numbers, as arrays of their library that have no gradient.
+    """Apply a NumPy function to the numbers of some arrays; return arrays of their library without gradient.
 
-    While JAX traces there are no numbers, and the traced program calls back when it runs. With ``once``, JAX refuses to
-    differentiate them rather than taking them as constants.
+    While JAX traces there are no numbers: then the traced program calls the function when it runs. With ``once``, JAX
+    refuses to differentiate the results, instead of taking them as constants.
     """
     if not any(map(is_traced, arrays)):
-        found = compute(*(as_numpy(array) for array in arrays))
-        return [like(np.asarray(each, dtype), one_of_theirs(arrays)) for each in found]
+        results = compute(*(as_numpy(array) for array in arrays))
+        return [like(np.asarray(result, dtype), one_of_theirs(arrays)) for result in results]
     from jax import ShapeDtypeStruct, lax, pure_callback
 
-    def called(*numbers: Any) -> list[AnyArray]:
-        return [np.asarray(each, dtype) for each in compute(*map(np.asarray, numbers))]
+    def callback(*numbers: Any) -> list[AnyArray]:
+        return [np.asarray(result, dtype) for result in compute(*map(np.asarray, numbers))]
 
     kinds = [ShapeDtypeStruct(shape, dtype) for shape in shapes]  # type: ignore[no-untyped-call]
-    given = arrays if once else [lax.stop_gradient(array) for array in arrays]
-    traced: list[Array] = pure_callback(called, kinds, *given, vmap_method="sequential")
+    arguments = arrays if once else [lax.stop_gradient(array) for array in arrays]
+    traced: list[Array] = pure_callback(callback, kinds, *arguments, vmap_method="sequential")
     return traced
 
 
 def attached(
     x: Array, parts: Sequence[Array], pull: Callable[..., Sequence[AnyArray]], numbers: Sequence[Array]
 ) -> Array:
-    """x, whose derivative in each part is a linear map that NumPy knows the adjoints of.
+    """Return x with a derivative with respect to each part: a linear map whose adjoint NumPy computes.
 
-    ``pull(g, *numbers)`` applies the adjoints to one array g of the shape of x: an array for each part, of its shape.
+    ``pull(g, *numbers)`` applies the adjoints to an array g of the shape of x, and returns an array of the shape of
+    each part.
     """
     if library(x) == "torch":
         return _torch_function().apply(lambda g: pull(as_numpy(g), *numbers), x, *parts)
@@ -53,15 +54,15 @@ def attached(
 
 
 def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array:
-    """The function's array, of arrays that it takes to double precision itself, with its gradients.
+    """Call a function that computes in double precision, and return its result with gradients.
 
-    In JAX double precision is off unless somebody turned it on; it is turned on for as long as this takes.
+    JAX has double precision turned off by default. It is turned on for the call and for its derivative.
     """
     if library(one_of_theirs(arrays)) != "jax":
         return function(*arrays)
     import jax
 
-    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # where it used to be
+    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # its place in older versions
 
     def computed(*numbers: Array) -> Array:
         with home.enable_x64(True):
@@ -77,7 +78,7 @@ def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array
 
 
 def held(array: Array) -> Array:
-    """The same numbers as a constant."""
+    """Return the array as a constant, through which no gradient flows."""
     if library(array) == "torch":
         return array.detach()
     if is_traced(array):
@@ -88,21 +89,22 @@ def held(array: Array) -> Array:
 
 
 def attachable(parts: Sequence[Array]) -> bool:
-    """Whether somebody may ask for derivatives in any of these."""
+    """Whether the derivative with respect to any of these arrays can be requested later."""
     return any(getattr(part, "requires_grad", False) or is_traced(part) for part in parts)
 
 
 @cache
 def _torch_function() -> Any:
+    """Return the autograd function of `attached`, defined on first use because its base class is PyTorch's."""
     import torch
 
     class Pulled(torch.autograd.Function):
-        """The adjoints; whoever differentiates them again is told, and gets no zeros."""
+        """Application of the adjoints. Differentiating it is an error, where it would otherwise give zeros."""
 
         @staticmethod
         def forward(_ctx: Any, pull: Any, gradient: Array, *parts: Array) -> tuple[Array, ...]:
-            found = zip(pull(gradient), parts, strict=True)
-            return tuple(torch.from_numpy(each).to(part.device, part.dtype) for each, part in found)
+            pairs = zip(pull(gradient), parts, strict=True)
+            return tuple(torch.from_numpy(result).to(part.device, part.dtype) for result, part in pairs)
 
         @staticmethod
         def backward(_ctx: Any, *_: Array) -> Any:
@@ -125,6 +127,7 @@ def _torch_function() -> Any:
 
 
 def _jax_function(pull: Callable[..., Sequence[AnyArray]]) -> Any:
+    """Return the function (x, parts, numbers) -> x whose derivative with respect to the parts is ``pull``."""
     import jax
 
     def forward(x: Array, parts: Any, numbers: Any) -> Any:
@@ -134,9 +137,9 @@ def _jax_function(pull: Callable[..., Sequence[AnyArray]]) -> Any:
         parts, numbers = kept
         shapes, dtype = [part.shape for part in parts], np.result_type(*(part.dtype for part in parts))
         # JAX pairs cotangents with differentials without conjugation.
-        found = constants(pull, [conjugate(gradient), *numbers], shapes, dtype, once=True)
-        several = [conjugate(each).astype(part.dtype) for each, part in zip(found, parts, strict=True)]
-        return gradient * 0, tuple(several), tuple(jax.numpy.zeros_like(each) for each in numbers)
+        adjoints = constants(pull, [conjugate(gradient), *numbers], shapes, dtype, once=True)
+        cotangents = [conjugate(result).astype(part.dtype) for result, part in zip(adjoints, parts, strict=True)]
+        return gradient * 0, tuple(cotangents), tuple(jax.numpy.zeros_like(array) for array in numbers)
 
     function = jax.custom_vjp(lambda x, parts, numbers: x)  # noqa: ARG005
     function.defvjp(forward, backward)

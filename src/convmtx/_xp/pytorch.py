@@ -1,4 +1,4 @@
-"""Linear functions of tensors that NumPy computes, known to PyTorch's differentiation."""
+"""Linear functions that NumPy computes, with gradients, forward derivatives and vmap for PyTorch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from convmtx.typing import AnyArray, Array
 
 
 def able(tensor: Array) -> bool:
-    """Whether the numbers of a tensor lie where NumPy can read them, in a type that it has, and nothing is compiled."""
+    """Whether NumPy can read the numbers of a tensor: on the CPU, in a type of NumPy, and outside torch.compile."""
     import torch
 
     return tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
 
 
 def linear(forward: Callable[[AnyArray], AnyArray], adjoint: Callable[[Array], Array], tensor: Array) -> Array:
-    """``forward`` of a tensor; ``adjoint`` is its transpose in PyTorch's own functions, so it has gradients too."""
+    """Apply a linear NumPy function to a tensor.
+
+    ``adjoint`` is its transpose in PyTorch's own functions, so that the gradient has gradients too.
+    """
     return _function().apply(tensor, forward, adjoint)
 
 
 @cache
 def _function() -> Any:
-    """The class that tells PyTorch how: made when first needed, for it is PyTorch's child."""
+    """Return the autograd function of `linear`, defined on first use because its base class is PyTorch's."""
     import torch
 
     class Linear(torch.autograd.Function):
@@ -45,7 +48,7 @@ def _function() -> Any:
 
         @staticmethod
         def vmap(_info: Any, in_dims: Any, tensor: Array, forward: Any, adjoint: Any) -> Any:
-            each = [linear(forward, adjoint, one) for one in tensor.unbind(in_dims[0])]
-            return torch.stack(each), 0
+            results = [linear(forward, adjoint, sample) for sample in tensor.unbind(in_dims[0])]
+            return torch.stack(results), 0
 
     return Linear

@@ -1,4 +1,4 @@
-"""Sparse arrays of each library that has them, and sums and products of such."""
+"""Sparse arrays of PyTorch, JAX and CuPy, and sums and products of sparse matrices that keep gradients."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from convmtx.typing import Array, IntArray
 if TYPE_CHECKING:
     import scipy.sparse
 
-#: Formats by library. JAX has coordinates only (BCOO), whatever is asked for.
+#: Accepted formats of each library. JAX has coordinates only (BCOO), which is what both of its names give.
 LIBRARY_FORMATS = {"torch": ("csr", "csc", "coo"), "jax": ("csr", "coo"), "cupy": ("csr", "csc", "coo")}
 
 
-def made(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
-    """The array with these values, in row order; places are columns and row pointers, or rows and columns for JAX."""
+def build(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    """Return the library's sparse array with these values, which are in row order.
+
+    ``places`` are column indices and row pointers; for JAX they can be rows and columns.
+    """
     return {"torch": _torch, "jax": _jax, "cupy": _cupy}[library(values)](format, values, places, shape)
 
 
 def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    """Return a sparse tensor of PyTorch; say what to use if PyTorch cannot differentiate it."""
     import torch
 
     functorch = torch._C._functorch
@@ -33,7 +37,7 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
         raise ArgumentTypeError("torch.func.vmap", wanted, "Use to_dense(), or apply the map")
     try:
         return _sparse_tensor(format, values, places, shape)
-    except RuntimeError as error:  # PyTorch differentiates few of them, and says so in many ways
+    except RuntimeError as error:  # PyTorch differentiates few sparse tensors, and has many messages for that
         if not (values.requires_grad or functorch.is_functorch_wrapped_tensor(values)):
             raise
         got = f"format={format!r} of {values.dtype} with gradients"
@@ -42,14 +46,14 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
         raise ArgumentTypeError(got, wanted, remedy) from None
 
 
-#: Whether PyTorch has said of this process that compressed tensors are in beta state, which it does once.
+#: Whether PyTorch has already warned in this process that compressed tensors are in beta state. It does so once.
 _beta_warned = False
 
 
 def _spend_beta_warning() -> None:
-    """Build one tiny compressed tensor unheard: PyTorch's warning would look like the fault of who asked for a matrix.
+    """Build one tiny compressed tensor with warnings off, because users cannot act on PyTorch's warning.
 
-    One time is enough, so that the process's filters, which all threads share, are changed once and not in every call.
+    PyTorch warns once. So the warning filters, which all threads share, are changed once and not in every call.
     """
     import torch
 
@@ -62,9 +66,10 @@ def _spend_beta_warning() -> None:
 
 
 def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    """Return a sparse tensor of PyTorch in one of its formats."""
     import torch
 
-    columns, pointers = (like(each.astype(np.int64), values) for each in places)
+    columns, pointers = (like(indices.astype(np.int64), values) for indices in places)
     if format != "coo":
         _spend_beta_warning()
     if format == "csr":
@@ -80,7 +85,7 @@ def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[i
 
 
 def _by_column(columns: Any, pointers: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:
-    """Which entry stands at each place of the columns, its row, and where columns start."""
+    """Return for entries in column order the number of each in row order, its row, and where each column starts."""
     from scipy.sparse import csr_array
 
     matrix = csr_array((np.arange(columns.size), columns, pointers), shape=shape).tocsc()
@@ -88,28 +93,31 @@ def _by_column(columns: Any, pointers: Any, shape: tuple[int, int]) -> tuple[Any
 
 
 def _jax(_format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    """Return a BCOO array of JAX."""
     from jax.experimental.sparse import BCOO
 
     xp = namespace(values)
-    if isinstance(places[1], np.ndarray):  # some rows, worked out in NumPy
+    if isinstance(places[1], np.ndarray):  # columns and row pointers of NumPy, not rows and columns of JAX
         rows = np.repeat(np.arange(shape[0]), np.diff(places[1]))
         places = [rows, places[0]]
-    at = xp.stack([xp.asarray(each) for each in places], axis=1)
+    at = xp.stack([xp.asarray(indices) for indices in places], axis=1)
     return BCOO((values, at), shape=shape, indices_sorted=True, unique_indices=True)
 
 
 def _cupy(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
+    """Return a sparse matrix of CuPy."""
     from cupyx.scipy import sparse  # type: ignore[import-not-found]
 
-    columns, pointers = (like(each, values) for each in places)
+    columns, pointers = (like(indices, values) for indices in places)
     return sparse.csr_matrix((values, columns, pointers), shape=shape).asformat(format)
 
 
 @dataclass
 class Coordinates:
-    """A matrix whose pattern is NumPy's and whose values are another library's, in row order, no place twice.
+    """Sparse matrix whose pattern is in NumPy and whose values are in another library.
 
-    It adds, multiplies and transposes as SciPy's sparse arrays do, and the values keep their gradients.
+    Entries are in row order, and no place occurs twice. Sums, products and transposes work as for SciPy's sparse
+    arrays, and the values keep their gradients.
     """
 
     rows: IntArray
@@ -119,34 +127,35 @@ class Coordinates:
 
     @classmethod
     def of(cls, matrix: scipy.sparse.csr_array | Coordinates, other: Array) -> Coordinates:
-        """A matrix in the library and on the device of another array."""
+        """Return a matrix in the library and on the device of another array."""
         if isinstance(matrix, Coordinates):
             return matrix
         return cls(_rows(matrix), matrix.indices.astype(np.int64), like(matrix.data, other), matrix.shape)
 
     @classmethod
     def numbered(cls, matrix: scipy.sparse.csr_array, values: Array) -> Coordinates:
-        """A matrix that holds the numbers, from 1 on, of the values that stand there."""
-        taken = namespace(values).take(namespace(values).reshape(values, (-1,)), like(matrix.data - 1, values), axis=0)
-        return cls(_rows(matrix), matrix.indices.astype(np.int64), taken, matrix.shape)
+        """Return the matrix of ``values[m - 1]`` wherever ``matrix`` holds the number m."""
+        xp = namespace(values)
+        data = xp.take(xp.reshape(values, (-1,)), like(matrix.data - 1, values), axis=0)
+        return cls(_rows(matrix), matrix.indices.astype(np.int64), data, matrix.shape)
 
     @classmethod
     def compressed(cls, values: Array, columns: IntArray, pointers: IntArray, width: int) -> Coordinates:
-        """Rows one after another, columns ascending in each, with where each row starts."""
+        """Return the matrix of compressed rows, whose columns ascend in each row."""
         rows = np.repeat(np.arange(pointers.size - 1), np.diff(pointers))
         return cls(rows, columns.astype(np.int64, copy=False), values, (pointers.size - 1, width))
 
     @property
     def T(self) -> Coordinates:
-        """The transpose."""
+        """Transpose of the matrix."""
         return self._sorted(self.columns, self.rows, self.data, self.shape[::-1])
 
     def tocsr(self) -> Coordinates:
-        """Itself: rows come in order."""
+        """Return the matrix itself, which is in row order already."""
         return self
 
     def sum_duplicates(self) -> None:
-        """Nothing: no place is held twice."""
+        """Do nothing, because no place occurs twice."""
 
     def __add__(self, other: Coordinates) -> Coordinates:
         xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
@@ -155,56 +164,60 @@ class Coordinates:
         return self._sorted(rows, columns, values, self.shape)
 
     def __matmul__(self, other: Coordinates) -> Coordinates:
-        """Every entry times every entry of the row that its column names, those of one place added up."""
+        """Return the product: entry (i, j) times every entry of row j of ``other``, added up by place."""
+        # Entry m is multiplied by partners[m] entries of other, which begin at starts[m]: with partners [2, 1] and
+        # starts [4, 0] the pairs (left, right) are (0, 4), (0, 5) and (1, 0).
         counts = np.bincount(other.rows, minlength=other.shape[0])
-        each = counts[self.columns]
+        partners = counts[self.columns]
         starts = (np.cumsum(counts) - counts)[self.columns]
-        left = np.repeat(np.arange(each.size), each)
-        right = np.arange(left.size) + np.repeat(starts - (np.cumsum(each) - each), each)
+        left = np.repeat(np.arange(partners.size), partners)
+        right = np.arange(left.size) + np.repeat(starts - (np.cumsum(partners) - partners), partners)
         xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
         pairs = ((self.data, left), (other.data, right))
         first, second = (xp.take(cast(values, dtype), like(at, values), axis=0) for values, at in pairs)
         return self._sorted(self.rows[left], other.columns[right], first * second, (self.shape[0], other.shape[1]))
 
     def __getitem__(self, rows: IntArray) -> Coordinates:
-        """Some rows, in this order."""
+        """Return these rows, in this order."""
         ones = cast(like(np.ones(rows.size), self.data), self.data.dtype)
         return Coordinates(np.arange(rows.size), rows, ones, (rows.size, self.shape[0])) @ self
 
     def beside(self, column: Array) -> Coordinates:
-        """The matrix with one more column."""
+        """Return the matrix with one more column, on its right."""
         size, width = self.shape
         last = Coordinates(np.arange(size), np.full(size, width), column, (size, width + 1))
         return Coordinates(self.rows, self.columns, self.data, last.shape) + last
 
     def above(self, row: Array) -> Coordinates:
-        """The matrix with one more row."""
+        """Return the matrix with one more row, below it."""
         size, width = self.shape
         last = Coordinates(np.full(width, size), np.arange(width), row, (size + 1, width))
         return Coordinates(self.rows, self.columns, self.data, last.shape) + last
 
-    def made(self, format: str) -> Any:
-        """The library's own sparse array."""
+    def to_library(self, format: str) -> Any:
+        """Return the sparse array of the values' own library."""
         pointers = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=self.shape[0]))])
-        return made(format, self.data, [self.columns, pointers], self.shape)
+        return build(format, self.data, [self.columns, pointers], self.shape)
 
     @staticmethod
     def _sorted(rows: IntArray, columns: IntArray, values: Array, shape: tuple[int, int]) -> Coordinates:
+        """Return the matrix of entries in any order; those of one place are added up."""
         places, inverse = np.unique(rows * shape[1] + columns, return_inverse=True)
         summed = summed_at(places.size, like(inverse, values), values)
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
 def narrowed(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:
-    """Return the matrix without the columns in which nothing is stored, and the numbers of the others."""
+    """Return the matrix without its empty columns, and the numbers of the columns that are left."""
     if isinstance(matrix, Coordinates):
-        met, columns = np.unique(matrix.columns, return_inverse=True)
-        return replace(matrix, columns=columns, shape=(matrix.shape[0], met.size)), met
-    met, columns = np.unique(matrix.indices, return_inverse=True)
-    return type(matrix)((matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], met.size)), met.astype(np.int64)
+        kept, columns = np.unique(matrix.columns, return_inverse=True)
+        return replace(matrix, columns=columns, shape=(matrix.shape[0], kept.size)), kept
+    kept, columns = np.unique(matrix.indices, return_inverse=True)
+    narrow = type(matrix)((matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], kept.size))
+    return narrow, kept.astype(np.int64)
 
 
 def _rows(matrix: scipy.sparse.csr_array) -> IntArray:
-    """Of each entry, in row order, which the matrix is brought into."""
+    """Return the row of each entry; the matrix is sorted first."""
     matrix.sort_indices()
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))

@@ -1,4 +1,7 @@
-"""Geometry and kernel to arrays: the dense matrix, the strided view, the sparse matrices; and what each weighs."""
+"""Forms of the map as arrays: the dense matrix, the strided view, the sparse matrices, and the size of each.
+
+Each function here first checks that the result fits in memory.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy, library
-from convmtx._xp.arriving import LISTED_ENTRIES, measured
+from convmtx._xp.arriving import LISTED_ENTRIES, require_small
 from convmtx._xp.sparse import LIBRARY_FORMATS
 from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, RowIndexError, shown
-from convmtx.forms import gathered, sparse
+from convmtx.forms import libraries, sparse
 from convmtx.forms.dense import dense
-from convmtx.forms.filled import can_cut
-from convmtx.forms.gathered import by_coordinates
 from convmtx.forms.layout import block_shape, by_columns, row_array
-from convmtx.forms.listed import compressed
+from convmtx.forms.libraries import by_coordinates
+from convmtx.forms.row_lookup import compressed
+from convmtx.forms.row_ranges import can_cut
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.forms.view import view
 from convmtx.forms.windows import windows
@@ -45,30 +48,31 @@ __all__ = [
     "windows",
 ]
 
-#: Row numbers of a sequence that answers one by one: it takes a second or two to list these.
-_ASKED_ROWS = 1 << 22
+#: Largest number of row numbers in a sequence that NumPy has to read one by one, at a second or two for these.
+_MOST_ROWS_IN_SEQUENCE = 1 << 22
 
+#: Formats of sparse matrices, as SciPy names them.
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
 
 
 def dense_matrix(geometry: Geometry, kernel: AnyArray, order: Order) -> AnyArray:
-    """The (M, N) matrix, if it fits."""
+    """Return the (M, N) matrix, if it fits in memory."""
     known = sizes(geometry, kernel.dtype)
     memory.require("dense", known)
-    with memory.told("dense", known):
+    with memory.refused_as("dense", known):
         if not is_numpy(kernel):
-            return gathered.dense(geometry, entries_of(geometry, kernel), order)
+            return libraries.dense(geometry, entries_of(geometry, kernel), order)
         if (columns := by_columns(geometry.T)) is not None:
             return dense(columns, entries_of(columns, kernel), order, transposed=True)
         return dense(geometry, entries_of(geometry, kernel), order)
 
 
 def tensor_view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
-    """The strided tensor, if the array behind it fits."""
+    """Return the tensor as a strided view, if the array behind it fits in memory."""
     if not is_numpy(kernel):
         got = f"the kernel is of {library(kernel)}"
-        only = "Views with negative strides are NumPy's alone"
-        raise ArgumentTypeError(got, only, "Use to_tensor(), or a NumPy kernel")
+        wanted = "Only NumPy has views with negative strides"
+        raise ArgumentTypeError(got, wanted, "Use to_tensor(), or a NumPy kernel")
     if geometry.toeplitz:
         memory.require("view", sizes(geometry, kernel.dtype))
     return view(geometry, kernel)
@@ -77,30 +81,30 @@ def tensor_view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
 def sparse_matrix(
     geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers | None
 ) -> scipy.sparse.sparray:
-    """The matrix, or some of its rows, as a sparse array of the kernel's library (SciPy's for NumPy), if it fits."""
+    """Return the matrix, or some of its rows, as a sparse array, if it fits in memory.
+
+    The array is of the kernel's library, and of SciPy for a kernel of NumPy.
+    """
     if not is_numpy(kernel):
         check_format(kernel, format)
         if rows is not None:
-            return by_coordinates(geometry, kernel, order, rows).made(format)
+            return by_coordinates(geometry, kernel, order, rows).to_library(format)
         memory.require("coo", sizes(geometry, kernel.dtype))
-        return gathered.sparse(geometry, kernel, format, order)
+        return libraries.sparse(geometry, kernel, format, order)
     check_storable(kernel.dtype)
     if not can_cut(rows, geometry, order):
         assert rows is not None  # all rows are one piece
         return _some_rows(geometry, kernel, format, order, rows)
-    built: SparseFormat = "csr" if format == "dia" else format
+    built: SparseFormat = "csr" if format == "dia" else format  # DIA is converted from CSR
     if rows is None:
         form, known = str(built), sizes(geometry, kernel.dtype)
     else:
         form, known = "rows", {"rows": size_of_rows(geometry, kernel.dtype, built, order, rows)}
     memory.require(form, known, working(geometry, built, order, rows))
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
-    with memory.told(form, known):
+    with memory.refused_as(form, known):
         matrix: Any = builders[built](geometry, kernel, order, rows)
-    found: scipy.sparse.sparray = matrix
-    if format == "dia":
-        found = converted(matrix, "dia", known)
-    return found
+    return converted(matrix, "dia", known) if format == "dia" else matrix
 
 
 def check_format(array: Array, format: SparseFormat) -> None:
@@ -113,16 +117,17 @@ def check_format(array: Array, format: SparseFormat) -> None:
 
 
 def check_storable(dtype: np.dtype[Any]) -> None:
-    """Refuse numbers that SciPy's sparse arrays do not hold."""
+    """Refuse a type of numbers that SciPy's sparse arrays cannot hold."""
     if dtype == np.float16:
         wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
-        remedy = "Use to_dense(), or a kernel of float32, as of op.with_kernel(op.kernel.astype(np.float32))"
+        remedy = "Use to_dense(), or a kernel of float32, as with op.with_kernel(op.kernel.astype(np.float32))"
         raise ArgumentTypeError(f"the kernel has dtype {dtype}", wanted, remedy)
 
 
 def _some_rows(
     geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers
 ) -> scipy.sparse.sparray:
+    """Return rows in any order in a format, converted from CSR; BSR keeps its blocks if the rows are whole blocks."""
     matrix = csr_of_rows(geometry, kernel, order, rows)
     if format == "bsr":
         block = block_shape(geometry, order)
@@ -133,16 +138,16 @@ def _some_rows(
 def csr_of_rows(
     geometry: Geometry, kernel: AnyArray, order: Order, rows: RowNumbers, transposed: bool = False
 ) -> scipy.sparse.csr_array:
-    """Any rows, in any order, of the matrix or its transpose, if they fit; of a NumPy kernel."""
+    """Return rows in any order, of the matrix or its transpose, as a CSR array, if they fit; for a NumPy kernel."""
     from scipy.sparse import csr_array
 
-    with memory.told("rows", {}):
+    with memory.refused_as("rows", {}):
         arrays = compressed(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
 
 
 def _whole(rows: RowNumbers, size: int) -> bool:
-    """Whether the rows are blocks of so many, each whole and in order."""
+    """Whether the rows are blocks of ``size`` rows, each complete and in order: for size 2, rows 4 5 0 1 are."""
     rows = row_array(rows)
     if rows.size % size:
         return False
@@ -151,11 +156,11 @@ def _whole(rows: RowNumbers, size: int) -> bool:
 
 
 def converted(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]) -> scipy.sparse.sparray:
-    """A CSR matrix in another format, if it fits; ``known`` are the sizes of the others."""
+    """Return a CSR matrix in another format, if it fits in memory; ``known`` are the sizes of other forms."""
     if format == "dia":
-        each = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # diagonal of each entry, and which are met
-        memory.require("dia", {**known, "dia": 0}, each)
-        memory.require("dia", {**known, "dia": sparse.dia_size(matrix)}, each)
+        beside = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # the diagonal of each entry, and which have entries
+        memory.require("dia", {**known, "dia": 0}, beside)
+        memory.require("dia", {**known, "dia": sparse.dia_size(matrix)}, beside)
         return sparse.dia(matrix)
     if format == "bsr":
         return matrix.tobsr((1, 1))
@@ -163,27 +168,30 @@ def converted(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mappi
 
 
 def row_indices(rows: RowsLike, count: int) -> RowNumbers:
-    """A slice, an array of row numbers (negative from the end) or a mask, as row numbers; a range where they are."""
+    """Return row numbers from a slice, an array of row numbers (negative from the end) or a mask.
+
+    They are a range if they ascend in equal steps.
+    """
+    wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
+    remedy = "Pass for example rows=slice(0, 10)"
     try:
         if isinstance(rows, slice):
             return range(*rows.indices(count))
         if isinstance(rows, range):
             return _range(rows, count)
-        measured("rows", rows, LISTED_ENTRIES if isinstance(rows, list | tuple | buffer) else _ASKED_ROWS)
+        is_fast = isinstance(rows, list | tuple | buffer)
+        require_small("rows", rows, LISTED_ENTRIES if is_fast else _MOST_ROWS_IN_SEQUENCE)
         array = np.asarray(rows)
     except ConvmtxError:
         raise
-    except Exception as error:  # a stranger's __len__ or __getitem__ raises what it likes
-        wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
-        raise ArgumentTypeError(f"rows={shown(rows)} ({error})", wanted, "Pass rows=slice(0, 10), say") from None
+    except Exception as error:  # the value's own __len__ or __getitem__ can raise anything
+        raise ArgumentTypeError(f"rows={shown(rows)} ({error})", wanted, remedy) from None
     if array.dtype == bool and array.shape == (count,):
         return _as_range(np.flatnonzero(array))
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        got = f"rows of dtype {array.dtype} and shape {array.shape}"
-        wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
-        raise ArgumentTypeError(got, wanted, "Pass rows=slice(0, 10), say")
+        raise ArgumentTypeError(f"rows of dtype {array.dtype} and shape {array.shape}", wanted, remedy)
     if array.size:
         _check_rows(int(array.min()), int(array.max()), count)
     array = array.astype(np.int64)
@@ -199,7 +207,7 @@ def _check_rows(least: int, most: int, count: int) -> None:
 
 
 def _range(rows: range, count: int) -> RowNumbers:
-    """A range as row numbers, unlisted unless it passes from the end of the matrix to its beginning."""
+    """Return a range as row numbers from 0 on; it stays a range unless it goes from negative numbers to others."""
     if not rows:
         return range(0)
     least, most = sorted((rows[0], rows[-1]))
@@ -212,7 +220,7 @@ def _range(rows: range, count: int) -> RowNumbers:
 
 
 def _as_range(rows: IntArray) -> RowNumbers:
-    """Rows that ascend in equal steps as a range, which is built faster."""
+    """Return rows that ascend in equal steps as a range, whose matrix is built faster; other rows unchanged."""
     if rows.size < 2 or rows[1] <= rows[0]:
         return rows
     step = int(rows[1] - rows[0])

@@ -1,4 +1,4 @@
-"""What every form shares: where an axis stands in the flattened vector, and the entries of a run."""
+"""Strides of axes in the flattened vector, the order of channels, and the types of indices, for every form."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import numpy as np
 from convmtx.geometry import Geometry, Layout, Run, most_runs
 from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
 
-#: Runs that are not worth a turn, and entries that are turned in the time that a run takes besides them.
-_FEW_RUNS, _RUN = 64, 1 << 13
+#: Number of runs that must be saved before a matrix is written by columns and converted.
+_FEW_RUNS = 64
+#: Number of entries that are converted from columns to rows in the time that one run takes.
+_RUN = 1 << 13
 
 
 class Strides(NamedTuple):
-    """How far apart neighbours along each axis lie in the flattened array, in elements."""
+    """Distance of neighbours along each axis in the flattened array, in elements."""
 
     channel: int
     spatial: tuple[int, ...]
 
     def times(self, size: int) -> Strides:
-        """Return the strides where each element takes the place of so many."""
+        """Return the strides in an array in which each element takes ``size`` places."""
         return Strides(self.channel * size, tuple(step * size for step in self.spatial))
 
 
 def strides(geometry: Geometry, shape: Shape, order: Order) -> Strides:
-    """Strides of an input or output of this geometry, flattened row-major (C) or column-major (F)."""
+    """Return the strides of an input or output of this geometry, flattened row-major (C) or column-major (F)."""
     if order == "C":
         steps = tuple(prod(shape[j + 1 :]) for j in range(len(shape)))
     else:
@@ -39,27 +41,32 @@ def strides(geometry: Geometry, shape: Shape, order: Order) -> Strides:
 
 
 def channel_leads(geometry: Geometry, order: Order) -> bool:
-    """Whether the channel is the slowest axis of the flattened vector (else it is the fastest)."""
+    """Whether the channel is the slowest axis of the flattened vector; otherwise it is the fastest."""
     return (geometry.layout is Layout.FIRST) is (order == "C")
 
 
 def block_shape(geometry: Geometry, order: Order, rows: range | None = None) -> tuple[int, int]:
-    """Channel matrices (F/groups, C/groups) where channels flatten fastest and rows are whole; else single entries."""
-    apart = channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1
+    """Return the shape of the blocks of a BSR matrix.
+
+    They are channel matrices (F/groups, C/groups) if channels flatten fastest and the rows are whole blocks. Otherwise
+    they are single entries.
+    """
+    is_scattered = channel_leads(geometry, order) and geometry.in_channels * geometry.out_channels > 1
     per_f, per_c = geometry.channels_per_group
-    whole = rows is None or (rows.step == 1 and rows.start % per_f == len(rows) % per_f == 0)
-    return (1, 1) if apart or not whole else (per_f, per_c)
+    is_whole = rows is None or (rows.step == 1 and rows.start % per_f == len(rows) % per_f == 0)
+    return (per_f, per_c) if is_whole and not is_scattered else (1, 1)
 
 
 def by_columns(columns: Geometry | None) -> Geometry | None:
-    """Return the convolution whose rows are a matrix's columns where writing these is quicker; None where it is not.
+    """Return ``columns``, the convolution whose rows are a matrix's columns, if writing these is faster; else None.
 
-    So it is for a kernel much longer than its input: each row is a run of its own, and the columns are one.
+    It is for a kernel much longer than its input: then each row of the matrix is a run of its own, while all columns
+    are one run.
     """
-    own = None if columns is None else columns.T
-    if columns is None or own is None:
+    rows = None if columns is None else columns.T
+    if columns is None or rows is None:
         return None
-    saved = prod(map(most_runs, own.axes)) - prod(map(most_runs, columns.axes))
+    saved = prod(map(most_runs, rows.axes)) - prod(map(most_runs, columns.axes))
     return columns if saved > max(_FEW_RUNS, columns.nnz // _RUN) else None
 
 
@@ -69,12 +76,12 @@ def row_array(rows: RowNumbers) -> IntArray:
 
 
 def picked(entries: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:
-    """Entries (F, C/groups, e1..ed) at these runs' columns, (F, C/groups, slots1..slotsd)."""
+    """Return the entries at the columns of these runs: (F, C/groups, e1..ed) becomes (F, C/groups, slots1..slotsd)."""
     for j, run in enumerate(chosen):
         entries = entries.take(run.entries, j + 2)
     return entries
 
 
 def index_dtype(*largest: int) -> type[np.int32] | type[np.int64]:
-    """int32 where every count and index fits, else int64; decided on Python integers, which cannot overflow."""
+    """Return int32 if these largest counts and indices fit, otherwise int64. Python integers cannot overflow here."""
     return np.int32 if max(largest) <= np.iinfo(np.int32).max else np.int64

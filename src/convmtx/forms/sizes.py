@@ -1,4 +1,4 @@
-"""What each form weighs, in bytes, before any is made: Python integers from the geometry alone."""
+"""Sizes of all forms in bytes, from the geometry alone, before any of them is built."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import itemsize
-from convmtx.forms.filled import cut_rows
 from convmtx.forms.layout import block_shape, by_columns, index_dtype
+from convmtx.forms.row_ranges import cut_rows
 from convmtx.forms.sparse import whole_columns
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
@@ -17,10 +17,13 @@ from convmtx.typing import Order
 
 
 def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
-    """Bytes of each form by name, largest first as a rule; ``dia`` is not among them, for it needs the diagonals."""
+    """Return the bytes of each form by name, roughly largest first.
+
+    ``dia`` is left out, because its size depends on how many diagonals the matrix has.
+    """
     item = itemsize(dtype)
     rows, columns = geometry.shape
-    found = {
+    bytes_by_form = {
         "tensor": rows * columns * item,
         "dense": rows * columns * item,
         **_stored(geometry, item, geometry.nnz, rows, block_shape(geometry, "C")),
@@ -28,19 +31,19 @@ def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
         "operator": prod(geometry.kernel_shape) * item,
     }
     if not geometry.toeplitz:
-        del found["view"]
-    return found
+        del bytes_by_form["view"]
+    return bytes_by_form
 
 
 def size_of_rows(geometry: Geometry, dtype: Any, format: str, order: Order, rows: range) -> int:
-    """Bytes of a range of rows that `can_cut`, in a sparse format."""
+    """Return the bytes of a range of rows in a sparse format; `can_cut` must be True for the range."""
     nnz = sum(piece.nnz for piece in cut_rows(geometry, order, rows))
     block = block_shape(geometry, order, rows)
     return _stored(geometry, itemsize(dtype), nnz, len(rows), block)[format]
 
 
 def _stored(geometry: Geometry, item: int, nnz: int, rows: int, block: tuple[int, int]) -> dict[str, int]:
-    """Bytes of each sparse form of so many rows and entries."""
+    """Return the bytes of each sparse form of a matrix with this number of rows and stored entries."""
     columns = geometry.shape[1]
     index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
     return {
@@ -52,14 +55,18 @@ def _stored(geometry: Geometry, item: int, nnz: int, rows: int, block: tuple[int
 
 
 def working(geometry: Geometry, format: str, order: Order, rows: range | None = None) -> int:
-    """Bytes that making a sparse form takes beside the form: row pointers twice, and what coordinates start from."""
+    """Return the bytes that are needed while a sparse form is built, besides the form itself.
+
+    They are two arrays of row pointers, the pointers that become coordinates, and a copy of the matrix if it is
+    converted between CSR and CSC.
+    """
     pieces = cut_rows(geometry, order, rows)
     count, nnz = sum(piece.size for piece in pieces), sum(piece.nnz for piece in pieces)
     pointers = 2 * 8 * (geometry.shape[1] if format == "csc" else count)
     if format == "coo":
         return pointers + 8 * count
     columns = whole_columns(pieces)
-    turned = by_columns(columns.T if columns and format == "csc" else columns)
-    if turned or (format == "csc" and columns is None):  # converted from the other of csr and csc
+    is_faster_converted = by_columns(columns.T if columns and format == "csc" else columns) is not None
+    if is_faster_converted or (format == "csc" and columns is None):
         return pointers + nnz * 16
     return pointers

@@ -1,4 +1,7 @@
-"""Geometry and kernel to SciPy sparse arrays: the matrix, or a range of its rows, in every format."""
+"""SciPy sparse arrays of the matrix, or of a range of its rows, in every format; kernels of NumPy only.
+
+`libraries` has sparse arrays of PyTorch, JAX and CuPy, whose values keep their gradients.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from convmtx.forms.filled import Arrays, Rows, bsr_arrays, csr_arrays, cut_rows
 from convmtx.forms.layout import block_shape, by_columns
+from convmtx.forms.row_ranges import Arrays, Rows, bsr_arrays, csr_arrays, cut_rows
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of
 from convmtx.typing import AnyArray, IntArray, Order
@@ -20,7 +23,10 @@ M = TypeVar("M")
 
 
 def compressed(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
-    """Return data, indices, indptr of rows of a kernel's matrix; by its columns where these are far fewer runs."""
+    """Return data, indices, indptr of rows of a kernel's matrix.
+
+    If the columns are far fewer runs than the rows, the columns are written and converted by SciPy.
+    """
     if (columns := by_columns(whole_columns(pieces))) is not None:
         from scipy.sparse import csc_array
 
@@ -35,7 +41,7 @@ def compressed(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arra
 
 
 def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csr_array:
-    """Rows, compressed."""
+    """Return rows as a CSR array."""
     from scipy.sparse import csr_array
 
     arrays = compressed(geometry, kernel, cut_rows(geometry, order, rows))
@@ -43,7 +49,10 @@ def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
 
 def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csc_array:
-    """Closed form where the transpose is a convolution (its rows are these columns), else by SciPy's conversion."""
+    """Return rows as a CSC array.
+
+    In closed form if the transpose is a convolution, whose rows are these columns; otherwise by SciPy's conversion.
+    """
     from scipy.sparse import csc_array
 
     transposed = whole_columns(cut_rows(geometry, order, rows))
@@ -54,13 +63,13 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
 
 def whole_columns(pieces: list[Rows]) -> Geometry | None:
-    """Return the convolution whose rows are the columns of these rows; None where there is none."""
-    one = len(pieces) == 1 and len(pieces[0].filters) == pieces[0].geometry.out_channels
-    return pieces[0].geometry.T if one else None
+    """Return the convolution whose rows are the columns of these rows; None if there is none."""
+    is_whole = len(pieces) == 1 and len(pieces[0].filters) == pieces[0].geometry.out_channels
+    return pieces[0].geometry.T if is_whole else None
 
 
 def coo(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.coo_array:
-    """Coordinates, in row order."""
+    """Return rows as a COO array, in row order."""
     from scipy.sparse import coo_array
 
     data, indices, pointers = compressed(geometry, kernel, cut_rows(geometry, order, rows))
@@ -69,7 +78,7 @@ def coo(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
 
 def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.bsr_array:
-    """Blocks of `block_shape`."""
+    """Return rows as a BSR array with blocks of `block_shape`."""
     from scipy.sparse import bsr_array
 
     block = per_f, _ = block_shape(geometry, order, rows)
@@ -77,6 +86,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
         data, indices, pointers = compressed(geometry, kernel, cut_rows(geometry, order, rows))
         data = data.reshape(-1, 1, 1)
     else:
+        # A block is one entry of the map between groups, which has a single channel for each group.
         groups = replace(geometry, in_channels=geometry.groups, out_channels=geometry.groups)
         wanted = None if rows is None else range(rows.start // per_f, rows.stop // per_f)
 
@@ -89,33 +99,36 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
 
 def dia_size(matrix: scipy.sparse.csr_array) -> int:
-    """Bytes of the matrix by diagonals: each is stored from end to end."""
-    _, met = _diagonals(matrix)
-    return int(np.count_nonzero(met)) * (matrix.shape[1] * matrix.dtype.itemsize + matrix.indices.itemsize)
+    """Return the bytes of the matrix as a DIA array, in which each diagonal that has an entry is stored in full."""
+    _, is_met = _diagonals(matrix)
+    return int(np.count_nonzero(is_met)) * (matrix.shape[1] * matrix.dtype.itemsize + matrix.indices.itemsize)
 
 
 def dia(matrix: scipy.sparse.csr_array) -> scipy.sparse.dia_array:
-    """The same matrix by diagonals; entry (i, j) stands in column j of the diagonal j - i."""
+    """Return the matrix as a DIA array: entry (i, j) stands in column j of the diagonal j - i."""
     from scipy.sparse import dia_array
 
-    diagonal, met = _diagonals(matrix)
-    offsets = np.flatnonzero(met) - matrix.shape[0]
+    diagonal, is_met = _diagonals(matrix)
+    offsets = np.flatnonzero(is_met) - matrix.shape[0]
     data = np.zeros((offsets.size, matrix.shape[1]), matrix.dtype)
-    data[(np.cumsum(met) - 1)[diagonal], matrix.indices] = matrix.data
+    data[(np.cumsum(is_met) - 1)[diagonal], matrix.indices] = matrix.data
     return dia_array((data, offsets.astype(matrix.indices.dtype)), shape=matrix.shape)
 
 
 def _diagonals(matrix: scipy.sparse.csr_array) -> tuple[IntArray, AnyArray]:
-    """Number of each entry's diagonal, counted from the one below the last row; and which numbers are met."""
+    """Return the number of each entry's diagonal, and for each number whether an entry has it.
+
+    Diagonal j - i of a matrix with M rows has number j - i + M, so that the numbers are positive.
+    """
     rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     diagonal = matrix.indices - rows + matrix.shape[0]
-    met = np.zeros(sum(matrix.shape), bool)
-    met[diagonal] = True
-    return diagonal, met
+    is_met = np.zeros(sum(matrix.shape), bool)
+    is_met[diagonal] = True
+    return diagonal, is_met
 
 
 def canonical(matrix: M) -> M:
-    """Say what is true by construction, so that SciPy does not check it entry by entry."""
-    for claim in ("has_sorted_indices", "has_canonical_format"):
-        setattr(matrix, claim, True)
+    """Mark a matrix as sorted and without duplicates, as it was built, so that SciPy does not check every entry."""
+    for attribute in ("has_sorted_indices", "has_canonical_format"):
+        setattr(matrix, attribute, True)
     return matrix

@@ -1,4 +1,4 @@
-"""The tensor as a strided view of the zero-embedded kernel: no entry is copied."""
+"""The tensor as a strided view of the kernel among zeros, in which no entry is copied."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from convmtx.typing import AnyArray, IntArray, Shape
 
 
 def view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
-    """Read-only tensor ``out_shape + in_shape`` over one array of about kernel + input size per channel pair.
+    """Return the read-only tensor ``out_shape + in_shape``.
 
-    Along an axis, entry (o, i) depends on ``i*e - o*s`` only; so the kernel is embedded once, from the
-    least such difference to the greatest, and read backwards in o and forwards in i.
+    Behind it is one array of about kernel + input size for each pair of filter and channel. Along an axis, entry (o, i)
+    depends on ``i*e - o*s`` only. So the kernel is embedded once, from the least such difference to the greatest, and
+    read backwards in o and forwards in i. With 3 inputs, 3 outputs, taps a b c and pads of 1, the array is 0 a b c 0:
+    row 0 of the matrix is b c 0, from place 2 on, row 1 is a b c, from place 1, and row 2 is 0 a b, from place 0.
     """
     embedded = embed(geometry, kernel)
-    size = embedded.itemsize
     step_f, step_c, *steps = embedded.strides
-    start = sum(step * ((a.out - 1) * a.stride) for step, a in zip(steps, geometry.axes, strict=True))
-    out = geometry.layout.join(step_f, tuple(-step * a.stride for step, a in zip(steps, geometry.axes, strict=True)))
-    into = geometry.layout.join(
-        step_c, tuple(step * a.input_dilation for step, a in zip(steps, geometry.axes, strict=True))
-    )
-    flat = embedded.transpose(*range(2, embedded.ndim), 0, 1).reshape(-1)[start // size :]
+    axes = geometry.axes
+    start = sum(step * (a.out - 1) * a.stride for step, a in zip(steps, axes, strict=True))
+    output_strides = geometry.layout.join(step_f, tuple(-step * a.stride for step, a in zip(steps, axes, strict=True)))
+    input_steps = tuple(step * a.input_dilation for step, a in zip(steps, axes, strict=True))
+    input_strides = geometry.layout.join(step_c, input_steps)
+    flat = embedded.transpose(*range(2, embedded.ndim), 0, 1).reshape(-1)[start // embedded.itemsize :]
     shape = geometry.out_shape + geometry.in_shape
-    return np.lib.stride_tricks.as_strided(flat, shape, out + into, writeable=False)
+    return np.lib.stride_tricks.as_strided(flat, shape, output_strides + input_strides, writeable=False)
 
 
 def embedded_shape(geometry: Geometry) -> Shape:
-    """Shape of the array behind the view."""
+    """Return the shape of the array behind the view: (filters, channels, lengths)."""
     return (geometry.out_channels, geometry.in_channels, *(_length(a) for a in geometry.axes))
 
 
 def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
-    """The kernel among zeros, periodic along wrapped axes, its groups on the channels' diagonal."""
+    """Return the kernel among zeros, periodic along wrapped axes, with groups on the diagonal of the channels."""
     for j, axis in enumerate(geometry.axes):
         if not axis.toeplitz:
             raise NotToeplitzError(
@@ -53,7 +54,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
         if taps.dtype != dtype:
             entries_of(geometry, kernel)  # refuses entries that the type does not hold
     channels, space = embedded_shape(geometry)[:2], embedded_shape(geometry)[2:]
-    # Channels inside: the taps lie together, and few pages of the zeros are ever touched.
+    # Channels are the fastest axes: then the taps lie together, and few pages of the zeros are ever touched.
     embedded = np.zeros((*space, *channels), dtype).transpose(len(space), len(space) + 1, *range(len(space)))
     per_f, per_c = geometry.channels_per_group
     places = []
@@ -73,24 +74,27 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
 
 
 def _evenly(places: IntArray) -> slice | None:
-    """The places as a slice, which is written faster; None where they are not evenly spaced."""
+    """Return places as a slice, which is written faster; None if they are not evenly spaced."""
     if not places.size:
         return slice(0)
     step = int(places[1] - places[0]) if places.size > 1 else 1
-    even = bool((np.diff(places) == step).all())
-    return slice(int(places[0]), int(places[-1]) + 1, step) if even and step > 0 else None
+    is_even = bool((np.diff(places) == step).all())
+    return slice(int(places[0]), int(places[-1]) + 1, step) if is_even and step > 0 else None
 
 
 def _length(axis: Axis) -> int:
+    """Return the number of different values of ``i*e - o*s``, and those between them."""
     return (axis.size - 1) * axis.input_dilation + (axis.out - 1) * axis.stride + 1
 
 
 def _spread(geometry: Geometry, axis: Axis, taps: AnyArray, at: int) -> tuple[AnyArray, IntArray]:
-    """Taps along axis ``at`` and the places in the embedded axis where they stand."""
+    """Return the taps along axis ``at``, and their places along the axis of the embedded array."""
     length = _length(axis)
-    # Place of difference i*e - o*s = q is q + (out-1)*s; tap p is met where q = p*t - lo.
+    # The difference q = i*e - o*s has place q + (out-1)*s, from 0 on. Tap p is read where q = p*t - lo.
     place = np.arange(axis.kernel) * axis.dilation - axis.lo + (axis.out - 1) * axis.stride
-    if not axis.zero_outside:  # wrap: taps whose places differ by whole turns add up, and repeat every turn
+    if not axis.zero_outside:
+        # A circle: taps whose places differ by whole turns add up, and repeat in every turn. With 4 inputs, taps at
+        # places 1 and 5 are one sum, at 1, 5, 9 and so on.
         residues, slots = np.unique(place % axis.stretched, return_inverse=True)
         turns = np.arange(0, length, axis.stretched)
         place = (residues + turns[:, None]).ravel()

@@ -1,4 +1,4 @@
-"""Sizes and indices of a convolution: integers only, no kernel values."""
+"""Sizes and indices of a convolution: integers only, without kernel values."""
 
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout

@@ -8,19 +8,22 @@ from math import gcd
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, ZERO, Boundary
+from convmtx.boundary import NOTHING, WRAP, ZERO, Boundary
 from convmtx.typing import IntArray
 
-_CHUNK = 1 << 20  # table entries looked at together where only their count is wanted
+#: Table entries that are held at once while they are counted: 8 MiB of 64-bit integers.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The integers of one spatial axis.
+    """Sizes of one spatial axis, and the table of what its outputs read.
 
-    Output ``o`` reads, through tap ``p``, position ``o*stride - lo + p*dilation`` of the *stretched*
-    input: the input with ``input_dilation - 1`` zeros between neighbours, continued past its ends
-    by ``boundary``.
+    Output ``o`` reads, through tap ``p``, position ``o*stride - lo + p*dilation`` of the *stretched* input: the input
+    with ``input_dilation - 1`` zeros between neighbours, continued past its ends by ``boundary``.
+
+    For example, 5 inputs, 3 taps, stride 2 and pads lo = hi = 1 make 3 outputs, which read positions -1 0 1, 1 2 3 and
+    3 4 5. Under the zero boundary -1 and 5 hold nothing.
     """
 
     size: int
@@ -34,12 +37,12 @@ class Axis:
 
     @property
     def span(self) -> int:
-        """Stretched positions from a window's first tap to its last, both counted."""
+        """Number of stretched positions from a window's first tap to its last, both included."""
         return self.dilation * (self.kernel - 1) + 1
 
     @property
     def stretched(self) -> int:
-        """Size of the input with zeros between its neighbours."""
+        """Size of the stretched input: 3 inputs with input dilation 2 are ``x 0 x 0 x``, 5 positions."""
         return (self.size - 1) * self.input_dilation + 1
 
     @property
@@ -49,21 +52,25 @@ class Axis:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """First and last stretched position that any tap asks for."""
+        """First and last stretched position that any tap reads, inside or outside."""
         return -self.lo, (self.out - 1) * self.stride - self.lo + self.span - 1
 
     @property
     def continued(self) -> Axis:
-        """The axis whose input is all that this one reaches over: the same windows, nothing outside."""
+        """Axis with the same windows, whose input is everything that this one reaches: it reads nothing outside."""
         first, last = self.reach
         return Axis(last - first + 1, self.kernel, self.stride, self.dilation)
 
     def with_outputs(self, count: int) -> Axis:
-        """The axis padded or cropped at its end so that it has ``count`` outputs."""
+        """Return the axis padded or cropped at its end so that it has ``count`` outputs."""
         return replace(self, hi=(count - 1) * self.stride + self.span - self.stretched - self.lo)
 
     def restricted(self, outputs: range) -> Axis:
-        """Return the axis whose outputs are these alone: the same windows, so its pads shift and its stride grows."""
+        """Return the axis that has these outputs alone.
+
+        Their windows stay where they are: outputs 4, 6, 8 of an axis of stride 3 and lo = 1 start at 11, 17, 23, which
+        is an axis of stride 6 and lo = -11.
+        """
         first = replace(self, stride=self.stride * outputs.step, lo=self.lo - outputs.start * self.stride)
         return first.with_outputs(len(outputs))
 
@@ -75,43 +82,56 @@ class Axis:
 
     @property
     def zero_outside(self) -> bool:
-        """Whether the axis is one of the zero boundary, by name or because nothing is read outside."""
+        """Whether only zeros are read outside: by the boundary rule, or because nothing is read outside at all."""
         return self.boundary is ZERO or not self.reads_outside
 
     @property
     def toeplitz(self) -> bool:
-        """Whether entries depend on the difference of output and input position only."""
+        """Whether an entry of the matrix depends on the difference of output and input position only."""
         return self.boundary.toeplitz or not self.reads_outside
 
     @property
     def circular(self) -> bool:
-        """Whether this is a full turn of a circle: as many outputs as inputs, one apart."""
-        return self.boundary.name == "wrap" and self.stride == self.input_dilation == 1 and self.out == self.size
+        """Whether outputs and inputs are the same circle: it wraps, moves by one, and has as many outputs as inputs."""
+        return self.boundary is WRAP and self.stride == self.input_dilation == 1 and self.out == self.size
 
     @property
     def interior(self) -> tuple[int, int]:
-        """Half-open range of outputs whose every tap falls inside the stretched input."""
+        """Half-open range of outputs whose taps all fall inside the stretched input.
+
+        The window of output o starts at ``o*stride - lo``, so o is at least ``ceil(lo/stride)`` and at most
+        ``floor((stretched - span + lo)/stride)``. Here ceil(a/b) is written ``-(-a // b)``.
+        """
         first = min(max(-(-self.lo // self.stride), 0), self.out)
         last = (self.stretched - self.span + self.lo) // self.stride + 1
         return first, min(max(last, first), self.out)
 
     def read(self, outputs: IntArray, taps: IntArray) -> IntArray:
-        """The table at ``outputs`` x ``taps`` (broadcast together): input positions, -1 for nothing."""
+        """Return the input position that each output reads through each tap, -1 for nothing.
+
+        ``outputs`` and ``taps`` are broadcast together.
+        """
         return self.source(outputs * self.stride - self.lo + taps * self.dilation)
 
     def source(self, position: IntArray) -> IntArray:
-        """The input behind each position of the stretched, continued input; -1 for nothing."""
+        """Return the input that stands at each position of the stretched, continued input; -1 for nothing."""
         inside = self.boundary.inside(position, self.stretched)
         if self.input_dilation == 1:
             return inside
+        # With input dilation 3, stretched positions 0 3 6 hold inputs 0 1 2, and those between hold zeros.
         on_input = (inside != NOTHING) & (inside % self.input_dilation == 0)
         return np.where(on_input, inside // self.input_dilation, NOTHING)
 
     def reading(self, outputs: IntArray) -> tuple[IntArray, IntArray, int]:
-        """First and number of the taps through which each output reads, and the step from one of them to the next.
+        """Return the taps through which each output can read: the first, their number, and the step between them.
 
-        Under the zero boundary these taps alone, in closed form: a window much longer than the array costs what it
-        meets. Other boundaries continue the array, so every tap may read.
+        Under the zero boundary they are exactly the taps that read an input, in closed form, so that a window much
+        longer than the array costs only what it meets. Under the other boundaries every tap can read.
+
+        Closed form: with low the start of the window, t the dilation and e the input dilation, tap p reads an input
+        where ``0 <= low + p*t < stretched`` and e divides ``low + p*t``. With g = gcd(t, e) the second has solutions
+        only if g divides low; then p is ``-(low/g) * (t/g)^-1`` modulo e/g. For low = -4, t = 3 and e = 2: p is even,
+        at least 2, and the taps are 2, 4, 6, ..., at positions 2, 8, 14.
         """
         low = outputs * self.stride - self.lo
         if self.boundary is not ZERO:
@@ -119,21 +139,23 @@ class Axis:
         shared = gcd(self.dilation, self.input_dilation)
         step = self.input_dilation // shared
         inverse = pow(self.dilation // shared, -1, step) if step > 1 else 0
+        # The least p with low + p*t >= 0, then the next one in the right residue class.
         first = np.maximum(-(low // self.dilation), 0)
         first += (-(low // shared) % step * inverse - first) % step
         stop = np.minimum((self.stretched - 1 - low) // self.dilation + 1, self.kernel)
-        return first, np.where(low % shared == 0, np.maximum(-((first - stop) // step), 0), 0), step
+        count = np.maximum(-((first - stop) // step), 0)
+        return first, np.where(low % shared == 0, count, 0), step
 
     def table(self) -> IntArray:
-        """The whole table, (out, kernel)."""
+        """Return the whole table, (out, kernel): input positions, -1 for nothing."""
         return self.read(np.arange(self.out)[:, None], np.arange(self.kernel))
 
     @property
     def transposed(self) -> Axis | None:
-        """The axis of the transposed map, its kernel reversed; None where that is no convolution.
+        """Axis of the transposed map, whose kernel is reversed; None if the transpose is not a convolution.
 
         Stride and input dilation trade places. From ``i*e = o*s - lo + p*t`` follows
-        ``o*s = i*e - (t*(k-1) - lo) + (k-1-p)*t``.
+        ``o*s = i*e - (t*(k-1) - lo) + (k-1-p)*t``, in which ``k-1-p`` is the tap of the reversed kernel.
         """
         if not (self.zero_outside or self.circular):
             return None
@@ -151,26 +173,32 @@ class Axis:
 
     @property
     def entries(self) -> int:
-        """Number of (output, input) pairs that are joined by at least one tap.
+        """Number of (output, input) pairs that at least one tap joins.
 
-        In closed form, O(kernel), for the zero boundary; otherwise interior outputs are counted
-        in closed form and the others by their tables.
+        For the zero boundary in closed form, O(kernel). For others the interior outputs are counted in closed form, and
+        the rest by their rows of the table.
         """
         return _entries(self)
 
     @property
     def turn(self) -> int:
-        """Outputs after which windows outside the array repeat themselves; 0 where they never do."""
+        """Number of outputs after which windows outside the array repeat themselves; 0 if they never do.
+
+        Output o + turn reads what o reads, ``turn*stride`` positions further, a multiple of the rule's period: period 6
+        and stride 4 make a turn of 3 outputs, 12 positions.
+        """
         period = self.boundary.period(self.stretched)
         return period // gcd(period, self.stride)
 
     def beyond(self, start: int, stop: int) -> tuple[range, int]:
-        """Outputs of [start, stop) whose reading has to be looked up, and how many of the others read one input.
+        """Return the outputs of [start, stop) that need their row of the table, and how many others read one input.
 
-        The others lie wholly before or after the array, and read nothing there or the one end that "edge" repeats.
+        The others are windows wholly before or wholly after the array, under a rule without a period. Such a window
+        reads nothing under "zero", and the repeated end under "edge".
         """
         if self.boundary.period(self.stretched):
             return range(start, stop), 0
+        # First output whose last tap is at position 0 or later, and first whose first tap is behind the array.
         touching = max(-((self.span - 1 - self.lo) // self.stride), 0)
         leaving = (self.stretched - 1 + self.lo) // self.stride + 1
         begin = min(max(start, touching), stop)
@@ -178,16 +206,18 @@ class Axis:
         return near, 0 if self.boundary is ZERO else stop - start - len(near)
 
     def entries_zero(self, first: int = 0, last: int | None = None) -> int:
-        """Count, tap by tap, the outputs in [first, last) that read an input under the zero boundary.
+        """Return the number of pairs of a tap and an output in [first, last) that read an input, under zeros outside.
 
-        Tap p of output o reads an input where ``0 <= o*s + c < stretched`` and ``o*s + c = 0 (mod e)``,
-        with ``c = p*t - lo``: an arithmetic progression of outputs, counted without listing it.
+        Tap p of output o reads an input where ``0 <= o*s + c < stretched`` and ``o*s + c = 0 (mod e)``, with
+        ``c = p*t - lo``. For each tap these outputs are an arithmetic progression, which is counted without listing it.
+        For s = 2, e = 3 and c = 1: o = 1, 4, 7, ..., at positions 3, 9, 15.
         """
         last = self.out if last is None else last
         offset = np.arange(self.kernel) * self.dilation - self.lo
         shared = gcd(self.stride, self.input_dilation)
         period = self.input_dilation // shared
         inverse = pow(self.stride // shared, -1, period) if period > 1 else 0
+        # Outputs whose position is inside, [begin, end), then the first of them in the right residue class.
         begin = np.maximum(-(offset // self.stride), first)
         end = np.minimum((self.stretched - 1 - offset) // self.stride + 1, last)
         start = begin + (-(offset // shared) % period * inverse - begin) % period
@@ -197,51 +227,59 @@ class Axis:
 
 @lru_cache(maxsize=512)
 def _entries(axis: Axis) -> int:
+    """Count the pairs of an output and an input that at least one tap joins."""
     if axis.zero_outside:
         return axis.entries_zero()
     first, last = axis.interior
     entries = replace(axis, boundary=ZERO).entries_zero(first, last)
     for start, stop in ((0, first), (last, axis.out)):
-        near, far = axis.beyond(start, stop)
-        entries += far
-        period = axis.turn
-        rounds, rest = divmod(len(near), period) if period else (0, len(near))
+        near, single = axis.beyond(start, stop)
+        entries += single
+        # Outputs a turn apart read the same, so one turn is counted and multiplied.
+        turn = axis.turn
+        rounds, rest = divmod(len(near), turn) if turn else (0, len(near))
         if rounds:
-            entries += rounds * _distinct(axis, range(near.start, near.start + period))
+            entries += rounds * _distinct(axis, range(near.start, near.start + turn))
         entries += _distinct(axis, range(near.stop - rest, near.stop))
     return entries
 
 
 def _distinct(axis: Axis, outputs: range) -> int:
-    """Inputs that each of these outputs reads, counted once for each output; the table is looked at in chunks."""
+    """Count the different inputs that each of these outputs reads, and add up the counts."""
     count = 0
     taps = np.arange(axis.kernel)
+    has_no_gaps = axis.dilation == axis.input_dilation == 1
     step = max(1, _CHUNK // axis.kernel)
     for start in range(outputs.start, outputs.stop, step):
-        these = np.arange(start, min(start + step, outputs.stop))
-        if axis.dilation == axis.input_dilation == 1:
-            count += _reached(axis, these)
+        chunk = np.arange(start, min(start + step, outputs.stop))
+        if has_no_gaps and axis.boundary is WRAP:
+            count += chunk.size * min(axis.kernel, axis.size)
             continue
-        row = np.sort(axis.read(these[:, None], taps), axis=1)
-        count += int(np.count_nonzero(row[:, 0] != NOTHING))
-        count += int(np.count_nonzero((row[:, 1:] != row[:, :-1]) & (row[:, 1:] != NOTHING)))
+        if has_no_gaps and axis.boundary.is_continuous:
+            count += _distinct_in_intervals(axis, chunk)
+            continue
+        # Sorted, the row -1 0 1 1 2 has three entries: its first is nothing, and three entries begin a new input.
+        rows = np.sort(axis.read(chunk[:, None], taps), axis=1)
+        count += int(np.count_nonzero(rows[:, 0] != NOTHING))
+        count += int(np.count_nonzero((rows[:, 1:] != rows[:, :-1]) & (rows[:, 1:] != NOTHING)))
     return count
 
 
-def _reached(axis: Axis, outputs: IntArray) -> int:
-    """The same without a table where windows have no gaps: a rule maps an interval onto an interval.
+def _distinct_in_intervals(axis: Axis, outputs: IntArray) -> int:
+    """Count the different inputs that each of these outputs reads, for windows without gaps and a continuous rule.
 
-    Its ends are those of the window's two ends and of the turning points inside it, which are the images
-    0 and n-1; so the image is found from the window's ends and the first and last of each turn in it.
+    No table is needed. The rule maps neighbours to neighbours or to the same input, so a window, which is an interval,
+    reads an interval of inputs. Its least input is that of one of the window's ends, or 0 if the window has a position
+    that holds 0; and likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 reads
+    2 1 0 1: its ends read 2 and 1, and position 0 lies in it, so it reads inputs 0 to 2.
     """
     n, k = axis.size, axis.kernel
-    if axis.boundary.name == "wrap":
-        return outputs.size * min(k, n)
     low = outputs * axis.stride - axis.lo
     ends = axis.boundary.inside(np.stack([low, low + k - 1]), n)
     least, most = ends.min(axis=0), ends.max(axis=0)
     period = axis.boundary.period(n)
-    for turn, end in ((0, least), (n - 1, most)):
-        ahead = (turn - low) % period if period else np.where(turn >= low, turn - low, k)
-        end[ahead < k] = turn
+    for turning_point, end in ((0, least), (n - 1, most)):
+        ahead = turning_point - low  # positions from the window's start to the next one that holds the turning point
+        ahead = ahead % period if period else np.where(ahead >= 0, ahead, k)
+        end[ahead < k] = turning_point
     return int((most - least + 1).sum())

@@ -1,4 +1,4 @@
-"""When two convolutions in sum or in succession are one, and which."""
+"""Sums and products of two convolutions: whether each is one convolution, and which."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from convmtx.typing import IntArray
 
 
 def positions(axis: Axis) -> IntArray:
-    """What the taps read for output 0, in stretched positions."""
+    """Return the stretched positions that output 0 reads, one for each tap."""
     return np.arange(axis.kernel) * axis.dilation - axis.lo
 
 
-def _axis_of(axis: Axis, positions: list[IntArray], stride: int, out: int) -> Axis:
-    """The axis over the same input that has taps at all the given positions: their common grid."""
-    every = np.unique(np.concatenate(positions))
-    step = int(np.gcd.reduce(np.diff(every))) if every.size > 1 else 1
-    kernel = int(every[-1] - every[0]) // step + 1
-    lo = -int(every[0])
-    hi = (out - 1) * stride + (kernel - 1) * step + 1 - axis.stretched - lo
-    return replace(axis, kernel=kernel, stride=stride, dilation=step, lo=lo, hi=hi)
+def _with_taps_at(axis: Axis, positions: list[IntArray], stride: int, out: int) -> Axis:
+    """Return the axis over the same input whose taps are the coarsest grid that holds all these positions.
+
+    Positions -1 and 5 of one kernel and 1 of another are taps 0, 3 and 1 of a grid of step 2 from lo = 1 on.
+    """
+    taps = np.unique(np.concatenate(positions))
+    step = int(np.gcd.reduce(np.diff(taps))) if taps.size > 1 else 1
+    kernel = int(taps[-1] - taps[0]) // step + 1
+    grid = replace(axis, kernel=kernel, stride=stride, dilation=step, lo=-int(taps[0]))
+    return grid.with_outputs(out)
 
 
-def _plain(first: Geometry, second: Geometry, axes: tuple[Axis, ...], groups: int) -> Geometry:
+def _from_second_to_first(first: Geometry, second: Geometry, axes: tuple[Axis, ...], groups: int) -> Geometry:
+    """Return the geometry from the channels that ``second`` reads to those that ``first`` writes."""
     return Geometry(axes, second.in_channels, first.out_channels, groups, first.layout)
 
 
 def sum_geometry(a: Geometry, b: Geometry) -> Geometry | None:
-    """The convolution that has the taps of both; None where there is none.
+    """Return the geometry of the sum of two maps; None if the sum is not one convolution.
 
-    Both read the same continued input at ``o*s`` plus tap positions, so the sum does too; the taps lie
-    on the coarsest grid that holds both sets. A grid that would be mostly zeros is refused: two
-    sparse kernels are less work apart.
+    Both read the same continued input at ``o*s`` plus the positions of their taps, so the sum does too. Its taps lie on
+    the coarsest grid that holds both sets. If more than half of that grid would be zeros, the maps stay apart, which is
+    less work.
     """
     if a.layout is not b.layout:
         return None
@@ -45,20 +48,21 @@ def sum_geometry(a: Geometry, b: Geometry) -> Geometry | None:
     for p, q in zip(a.axes, b.axes, strict=True):
         if (p.stride, p.input_dilation) != (q.stride, q.input_dilation):
             return None
-        if p.reads_outside and q.reads_outside and p.boundary != q.boundary:
+        if p.reads_outside and q.reads_outside and p.boundary is not q.boundary:
             return None
-        axes.append(_axis_of(p if p.reads_outside else q, [positions(p), positions(q)], p.stride, p.out))
-    if prod(x.kernel for x in axes) > 2 * sum(prod(x.kernel for x in g.axes) for g in (a, b)):
+        axes.append(_with_taps_at(p if p.reads_outside else q, [positions(p), positions(q)], p.stride, p.out))
+    taps_apart = sum(prod(x.kernel for x in g.axes) for g in (a, b))
+    if prod(x.kernel for x in axes) > 2 * taps_apart:
         return None
-    return _plain(a, b, tuple(axes), gcd(a.groups, b.groups))
+    return _from_second_to_first(a, b, tuple(axes), gcd(a.groups, b.groups))
 
 
 def product_geometry(left: Geometry, right: Geometry) -> Geometry | None:
-    """The convolution that is ``left`` after ``right``; None where there is none.
+    """Return the geometry of ``left`` after ``right``; None if the product is not one convolution.
 
-    ``left`` asks for outputs of ``right`` at ``o*s1 + r``. Writing those as windows of the input is
-    right where they are outputs that exist, or where both agree on what lies outside: on a circle, or
-    where right's windows beyond its ends read nothing, as left's zero boundary has it.
+    ``left`` reads the outputs of ``right`` at ``o*s1 + r``, and these read windows of the input. Putting one into the
+    other is right if all those outputs exist, or if both maps agree on what lies beyond them: both on a circle, or
+    windows of ``right`` beyond its ends that read nothing, as the zero boundary of ``left`` has it.
     """
     if left.layout is not right.layout:
         return None
@@ -67,20 +71,27 @@ def product_geometry(left: Geometry, right: Geometry) -> Geometry | None:
         rule = _continued(outer, inner)
         if outer.input_dilation != 1 or rule is None:
             return None
-        r = positions(outer)[:, None] * inner.stride + positions(inner)
-        axes.append(_axis_of(replace(inner, boundary=rule), [r.ravel()], outer.stride * inner.stride, outer.out))
-    return _plain(left, right, tuple(axes), gcd(left.groups, right.groups))
+        # Every tap of outer at every tap of inner: positions -1 0 1 at stride 2 of inner, with taps at 0 and 1, are
+        # -2 -1, 0 1 and 2 3.
+        taps = (positions(outer)[:, None] * inner.stride + positions(inner)).ravel()
+        stride = outer.stride * inner.stride
+        axes.append(_with_taps_at(replace(inner, boundary=rule), [taps], stride, outer.out))
+    return _from_second_to_first(left, right, tuple(axes), gcd(left.groups, right.groups))
 
 
 def _continued(outer: Axis, inner: Axis) -> Boundary | None:
-    """The boundary under which inner's windows, continued past its ends, are what ``outer`` reads there."""
+    """Return the rule under which inner's windows beyond its ends are what ``outer`` reads there; None if no rule is.
+
+    docs/how/geometry.md proves the four cases, in this order.
+    """
     if not outer.reads_outside:
         return inner.boundary
     if outer.boundary is WRAP and inner.circular:
         return WRAP
     if inner == replace(inner, kernel=1, stride=1, input_dilation=1, lo=0, hi=0):
-        return outer.boundary  # position by position, so it may as well come after the continuation
+        return outer.boundary  # inner acts on each position alone, so it can come after the continuation
     if outer.zero_outside and inner.zero_outside:
+        # The windows of outputs -1 and inner.out, which do not exist, lie outside the input.
         before_ends = -inner.stride - inner.lo + inner.span - 1 < 0
         after_starts = inner.out * inner.stride - inner.lo >= inner.stretched
         return ZERO if before_ends and after_starts else None

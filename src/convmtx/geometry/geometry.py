@@ -1,4 +1,4 @@
-"""The whole map as integers: spatial axes, channels, groups, layout, and how the kernel array is read."""
+"""The sizes of a whole map: spatial axes, channels, groups, layout, and how the kernel array is read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class Layout(Enum):
-    """Where the channel axis stands among the spatial axes."""
+    """Position of the channel axis among the spatial axes."""
 
     PLAIN = "none"
     LAST = "last"
     FIRST = "first"
 
     def join(self, channel: T, spatial: tuple[T, ...]) -> tuple[T, ...]:
-        """What belongs to the channel axis and to each spatial axis, in the order of the array's axes."""
+        """Put what belongs to the channel axis and to each spatial axis into the order of the array's axes."""
         if self is Layout.PLAIN:
             return spatial
         return (*spatial, channel) if self is Layout.LAST else (channel, *spatial)
@@ -29,11 +29,11 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes and indices of a convolution; no values.
+    """Sizes and indices of a convolution, without values.
 
-    Every map here is a convolution in the sense of `Axis`. Two flags say how its kernel *array* is read:
-    ``flip`` reverses it in space; ``transposed`` says that the array is the one of the map whose
-    transpose this is (as for transposed convolution), so that transposing copies no kernel.
+    Every geometry is a correlation along each `Axis`. Two flags say how its kernel *array* is read: ``flip`` reverses
+    the array in space; ``transposed`` says that the array belongs to the map whose transpose this is, as for transposed
+    convolutions, so that transposing does not copy the kernel.
     """
 
     axes: tuple[Axis, ...]
@@ -59,7 +59,7 @@ class Geometry:
 
     @property
     def kernel_shape(self) -> Shape:
-        """Shape of the kernel array, in the layout it was given."""
+        """Shape of the kernel array, in the layout of the user."""
         channels = (self.out_channels, self.in_channels)
         rows, columns = channels[::-1] if self.transposed else channels
         spatial = tuple(a.kernel for a in self.axes)
@@ -70,12 +70,12 @@ class Geometry:
 
     @property
     def channels_per_group(self) -> tuple[int, int]:
-        """Output and input channels of one group."""
+        """Number of output channels and of input channels of one group."""
         return self.out_channels // self.groups, self.in_channels // self.groups
 
     @property
     def nnz(self) -> int:
-        """Stored entries of the sparse matrix: the product of what the axes count, a Python integer of any size."""
+        """Number of stored entries of the sparse matrix: a product over the axes, a Python integer of any size."""
         return self.out_channels * self.channels_per_group[1] * prod(a.entries for a in self.axes)
 
     @property
@@ -83,15 +83,14 @@ class Geometry:
         return all(a.toeplitz for a in self.axes)
 
     def restricted(self, outputs: tuple[range, ...]) -> Geometry:
-        """Return the map to these outputs of each spatial axis alone, for the same kernel array."""
-        axes = tuple(
-            axis if len(own) == axis.out else axis.restricted(own) for axis, own in zip(self.axes, outputs, strict=True)
-        )
+        """Return the geometry of the map to these outputs of each spatial axis alone, for the same kernel array."""
+        pairs = zip(self.axes, outputs, strict=True)
+        axes = tuple(axis if len(wanted) == axis.out else axis.restricted(wanted) for axis, wanted in pairs)
         return replace(self, axes=axes)
 
     @property
     def T(self) -> Geometry | None:
-        """Geometry of the transpose, for the same kernel array; None where that is no convolution."""
+        """Geometry of the transpose, for the same kernel array; None if the transpose is not a convolution."""
         axes = tuple(a.transposed for a in self.axes)
         if any(a is None for a in axes):
             return None

@@ -1,9 +1,9 @@
-"""The pattern of the matrix seen from afar: how many entries each cell of a coarse grid holds, counted, never built.
+"""The pattern of a large matrix on a coarse grid: how many entries each cell holds, counted without the matrix.
 
-Flattened indices are numbers with mixed digits, one for each axis and one for the channel, and the pattern is a
-Kronecker product: a row and a column are joined where each pair of their digits is. So cells are cut along whole
-digits (the slowest kept singly, one cut into runs, the others summed over), and their counts are the Kronecker product
-of what small matrices count, one for each digit.
+A flattened index is a number with mixed digits, one for each axis and one for the channel. Row and column are joined
+exactly if each pair of their digits is, so the pattern is a Kronecker product of small patterns, one for each digit.
+Cells are cut along whole digits: the slowest digits are kept singly, one is cut into ranges, and the others are summed
+over. So the counts are the Kronecker product of the counts of the digits.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from convmtx.geometry.geometry import Geometry
 from convmtx.geometry.runs import most_runs, runs
 from convmtx.typing import AnyArray, IntArray, Shape
 
-_CHUNK = 1 << 20  # numbers held together
-_RUN = 256  # numbers looked at in the time that each run takes besides
+#: Numbers that are held at once while lines are cut: 8 MiB of 64-bit integers.
+_CHUNK = 1 << 20
+#: Numbers that could be looked at in the time that building one run takes.
+_RUN = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """Stored entries in each cell: cell (r, c) spans rows ``row_edges[r:r+2]`` and columns ``column_edges[c:c+2]``.
+    """Number of stored entries in each cell of a grid.
 
-    Counts are int64, or Python integers (dtype object) where all of them together pass 2^63.
+    Cell (r, c) spans rows ``row_edges[r]`` to before ``row_edges[r + 1]``, and columns likewise. Counts are int64, or
+    Python integers (dtype object) if their total is 2^63 or more.
     """
 
     row_edges: IntArray
@@ -36,67 +39,79 @@ class Pattern:
 
 
 def density(row_edges: IntArray, column_edges: IntArray, counts: AnyArray) -> AnyArray:
-    """Part of each cell that is stored, from 0 to 1."""
+    """Return the fraction of each cell that is stored, from 0 to 1."""
     size = np.multiply.outer(np.diff(row_edges).astype(float), np.diff(column_edges))
     return counts.astype(float) / size
 
 
 def pattern(geometry: Geometry, cells: int) -> Pattern:
-    """Stored entries of the matrix (order C) in at most ``cells`` x ``cells`` cells; one entry a cell where that fits.
+    """Count the stored entries of the matrix (order C) in at most ``cells`` x ``cells`` cells.
 
-    O(kernel * cells) for each axis that reads nothing but zeros outside, of any length. Other boundaries take the
-    `runs` of the axis besides, O(kernel) for each output at the edges.
+    A matrix of at most that many rows and columns has one entry in each cell. Takes O(kernel * cells) for each axis
+    that reads only zeros outside, of any length. Other boundaries need the `runs` of the axis in addition, O(kernel)
+    for each output at the ends.
     """
     outs, ins = geometry.out_shape, geometry.in_shape
     digits = geometry.layout.join(None, geometry.axes)
     row_digits, column_digits = _cut(outs, cells), _cut(ins, cells)
-    found = [
-        _channels(geometry, r, c) if digit is None else _binned(digit, r, c)
-        for digit, r, c in zip(digits, row_digits, column_digits, strict=True)
+    counts = [
+        _count_channels(geometry, rows, columns) if axis is None else _count_axis(axis, rows, columns)
+        for axis, rows, columns in zip(digits, row_digits, column_digits, strict=True)
     ]
-    total = prod(int(each.sum()) for each in found)
+    total = prod(int(count.sum()) for count in counts)
     dtype = np.int64 if total < 1 << 63 else object
-    counts = reduce(np.kron, [each.astype(dtype) for each in found])
-    return Pattern(_edges(outs, row_digits), _edges(ins, column_digits), counts)
+    product = reduce(np.kron, [count.astype(dtype) for count in counts])
+    return Pattern(_edges(outs, row_digits), _edges(ins, column_digits), product)
 
 
 def work(geometry: Geometry, cells: int) -> int:
-    """Numbers looked at to count the cells, about, and those that make a run."""
-    return sum(
-        a.kernel * 2 * cells + (0 if a.zero_outside else most_runs(a) * (a.kernel + _RUN)) for a in geometry.axes
-    )
+    """Estimate how many numbers `pattern` looks at, with the time of building runs in the same unit."""
+    total = 0
+    for axis in geometry.axes:
+        total += axis.kernel * 2 * cells
+        if not axis.zero_outside:
+            total += most_runs(axis) * (axis.kernel + _RUN)
+    return total
 
 
 def _cut(sizes: Shape, cells: int) -> list[IntArray]:
-    """Edges along each digit: kept singly while there are cells enough, then one cut, then none."""
-    found, left = [], cells
+    """Return the edges of the cells along each digit, slowest first.
+
+    With 100 cells and sizes 10, 20, 30, the first digit is kept singly (11 edges), the second is cut into the 10 parts
+    that are left, and the third is one part (edges 0 and 30).
+    """
+    edges, remaining = [], cells
     for size in sizes:
-        parts = min(size, left)
-        found.append(np.array([j * size // parts for j in range(parts + 1)]))
-        left = left // size if parts == size else 1
-    return found
+        parts = min(size, remaining)
+        edges.append(np.array([j * size // parts for j in range(parts + 1)]))
+        remaining = remaining // size if parts == size else 1
+    return edges
 
 
 def _edges(sizes: Shape, digits: list[IntArray]) -> IntArray:
-    """Edges of the flattened index, from those of its digits."""
+    """Return the edges of the flattened index, from the edges of its digits."""
     edges = np.zeros(1, np.int64)
-    for size, own in zip(sizes, digits, strict=True):
-        edges = (edges[:, None] * size + own[:-1]).reshape(-1)
+    for size, digit in zip(sizes, digits, strict=True):
+        edges = (edges[:, None] * size + digit[:-1]).reshape(-1)
     return np.append(edges, prod(sizes))
 
 
-def _channels(geometry: Geometry, row_edges: IntArray, column_edges: IntArray) -> AnyArray:
-    """Blocks of ones on a diagonal: counted below and left of every corner, then differenced."""
+def _count_channels(geometry: Geometry, row_edges: IntArray, column_edges: IntArray) -> AnyArray:
+    """Count the ones of the block-diagonal pattern of channels in each cell.
+
+    The ones above and left of each corner (f, c) are counted in closed form: whole blocks, and a part of the next one.
+    A cell's count is the difference of its four corners.
+    """
     per_f, per_c = geometry.channels_per_group
     f, c = row_edges[:, None], column_edges
     whole = np.minimum(f // per_f, c // per_c)
-    below = whole * (per_f * per_c) + np.minimum(f - whole * per_f, per_f) * np.minimum(c - whole * per_c, per_c)
-    return np.diff(np.diff(below, axis=0), axis=1)
+    part = np.minimum(f - whole * per_f, per_f) * np.minimum(c - whole * per_c, per_c)
+    return np.diff(np.diff(whole * (per_f * per_c) + part, axis=0), axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lines:
-    """Straight lines of entries: for j < count[m], output starts[m] + j*step reads input columns[m] + j*shift."""
+    """Lines of entries: for j < count[m], output starts[m] + j*step reads input columns[m] + j*shift."""
 
     starts: IntArray
     columns: IntArray
@@ -105,18 +120,19 @@ class _Lines:
     shift: int
 
 
-def _binned(axis: Axis, row_edges: IntArray, column_edges: IntArray) -> AnyArray:
-    """Pairs of an output and an input that some tap joins, in each cell."""
-    large = axis.out * min(axis.kernel, axis.size) >= 1 << 63
-    counts = np.zeros((row_edges.size - 1, column_edges.size - 1), object if large else np.int64)
+def _count_axis(axis: Axis, row_edges: IntArray, column_edges: IntArray) -> AnyArray:
+    """Count the pairs of an output and an input of an axis that some tap joins, in each cell."""
+    is_large = axis.out * min(axis.kernel, axis.size) >= 1 << 63
+    counts = np.zeros((row_edges.size - 1, column_edges.size - 1), object if is_large else np.int64)
     if axis.zero_outside:
-        _add_lines(counts, row_edges, column_edges, _by_taps(axis))
+        _add_lines(counts, row_edges, column_edges, _lines_of_taps(axis))
         return counts
     for run in runs(axis):
         if run.shift and run.count > 1:
             starts, count = np.full_like(run.columns, run.start), np.full_like(run.columns, run.count)
             _add_lines(counts, row_edges, column_edges, _Lines(starts, run.columns, count, run.step, run.shift))
             continue
+        # All outputs of the run read the same columns: a block, counted by its rows and columns in each cell.
         rows = np.diff(np.clip(-((run.start - row_edges) // run.step), 0, run.count))
         columns = np.bincount(_bin(column_edges, run.columns), minlength=column_edges.size - 1)
         touched = np.flatnonzero(rows)
@@ -124,10 +140,11 @@ def _binned(axis: Axis, row_edges: IntArray, column_edges: IntArray) -> AnyArray
     return counts
 
 
-def _by_taps(axis: Axis) -> _Lines:
-    """A line for each tap, where nothing but zeros is read outside: no two taps of an output meet.
+def _lines_of_taps(axis: Axis) -> _Lines:
+    """Return a line for each tap of an axis with zeros outside, on which no two taps share an entry.
 
-    Tap p of output o reads an input where ``o*s + c = i*e``, with ``c = p*t - lo``: every ``e/gcd(s, e)``-th output.
+    Tap p of output o reads an input i where ``o*s + c = i*e``, with ``c = p*t - lo``: every ``e/gcd(s, e)``-th output,
+    as in `Axis.entries_zero`.
     """
     s, e = axis.stride, axis.input_dilation
     offset = np.arange(axis.kernel) * axis.dilation - axis.lo
@@ -143,11 +160,19 @@ def _by_taps(axis: Axis) -> _Lines:
 
 
 def _add_lines(counts: AnyArray, row_edges: IntArray, column_edges: IntArray, lines: _Lines) -> None:
-    """Cut every line where it enters another cell, and add the lengths of the pieces."""
+    """Cut every line where it enters another cell, and add the lengths of its pieces to the counts of the cells.
+
+    A line from (0, 0) with step 1 and shift 2, over rows cut at 0 3 6 and columns at 0 2 12, enters cells at j = 0, 1
+    (column 2) and 3 (row 3).
+    """
     size = row_edges.size + column_edges.size
-    for at in range(0, lines.starts.size, max(1, _CHUNK // size)):
-        some = slice(at, at + max(1, _CHUNK // size))
-        starts, columns, count = (each[some, None] for each in (lines.starts, lines.columns, lines.count))
+    length = max(1, _CHUNK // size)
+    for at in range(0, lines.starts.size, length):
+        chunk = slice(at, at + length)
+        starts = lines.starts[chunk, None]
+        columns = lines.columns[chunk, None]
+        count = lines.count[chunk, None]
+        # The least j from which the line is at or behind each edge.
         across = -((starts - row_edges) // lines.step)
         if lines.shift > 0:
             down = -((columns - column_edges) // lines.shift)
@@ -164,4 +189,5 @@ def _add_lines(counts: AnyArray, row_edges: IntArray, column_edges: IntArray, li
 
 
 def _bin(edges: IntArray, places: IntArray) -> IntArray:
+    """Return the number of the cell that each place lies in."""
     return np.searchsorted(edges, places, side="right") - 1

@@ -1,7 +1,7 @@
-"""What chosen outputs of an axis read, and which outputs read chosen inputs: lists of them, one after another.
+"""Look-up of single outputs and inputs of an axis: what chosen outputs read, and which outputs read chosen inputs.
 
-`runs` compresses a whole axis. Here any outputs, or inputs, are looked up in any order, and only these: what it takes
-grows with the length of the lists alone.
+`runs` compresses a whole axis. Here chosen places are looked up in any order, in time that grows with the length of the
+answer alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from convmtx.typing import IntArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """Lists of places, each ascending: list m is ``[starts[m]:starts[m + 1]]``, with a number beside each place."""
+    """Lists of places with a number beside each place, one list after another.
+
+    List m is ``places[starts[m]:starts[m + 1]]``, ascending.
+    """
 
     starts: IntArray
     places: IntArray
@@ -29,53 +32,58 @@ class Lists:
         return np.diff(self.starts)
 
 
-#: Sets of taps, two or more and ascending, that share an entry; entries count them after the taps.
+#: Sets of two or more taps that share a matrix entry, each ascending. Numbers of entries count them after the taps.
 Sums = tuple[tuple[int, ...], ...]
 
 
 def reads(axis: Axis, outputs: IntArray) -> tuple[Lists, Sums]:
-    """Return the inputs that each of these outputs reads, each with the number of its entry, and what is summed."""
+    """Return the inputs that each of these outputs reads, with the number of the entry beside each, and the sums."""
     lists, places, taps = _read(axis, outputs)
-    return _listed(axis, outputs.size, lists, places, taps)
+    return _sort_into_lists(axis, outputs.size, lists, places, taps)
 
 
 def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
-    """Return the outputs that read each of these inputs, each with the number of its entry, and what is summed.
+    """Return the outputs that read each of these inputs, with the number of the entry beside each, and the sums.
 
-    Output ``o`` reads stretched position ``q`` through tap ``p`` where ``o*s = q + lo - p*t``. Where nothing but zeros
-    is read outside, they are what the transposed axis reads.
+    Output ``o`` reads stretched position ``q`` through tap ``p`` where ``o*s = q + lo - p*t``. If only zeros are read
+    outside, these outputs are what the transposed axis reads.
     """
-    if axis.zero_outside and (mirrored := axis.transposed):
-        lists, outputs, taps = _read(mirrored, inputs)
-        return _listed(axis, inputs.size, lists, outputs, axis.kernel - 1 - taps)
+    if axis.zero_outside and (transposed := axis.transposed):
+        lists, outputs, taps = _read(transposed, inputs)
+        return _sort_into_lists(axis, inputs.size, lists, outputs, axis.kernel - 1 - taps)
+    # All positions that hold these inputs, inside and outside, and o*s for each tap: o exists if s divides that.
     owners, positions = axis.boundary.images(inputs * axis.input_dilation, axis.stretched, *axis.reach)
     offset = positions[:, None] + axis.lo - np.arange(axis.kernel) * axis.dilation
     outputs, rest = np.divmod(offset, axis.stride)
     image, taps = np.nonzero((rest == 0) & (outputs >= 0) & (outputs < axis.out))
-    return _listed(axis, inputs.size, owners[image], outputs[image, taps], taps)
+    return _sort_into_lists(axis, inputs.size, owners[image], outputs[image, taps], taps)
 
 
 def _read(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return number of the output, input and tap of each reading."""
+    """Return for everything that is read the index of the output in ``outputs``, the input and the tap."""
     first, counts, step = axis.reading(outputs)
     lists, taps = spelled(np.arange(outputs.size), first, counts, step)
     places = axis.read(outputs[lists], taps)
-    there = places != NOTHING
-    return lists[there], places[there], taps[there]
+    is_input = places != NOTHING
+    return lists[is_input], places[is_input], taps[is_input]
 
 
-def _listed(axis: Axis, count: int, lists: IntArray, places: IntArray, taps: IntArray) -> tuple[Lists, Sums]:
-    """Sort places into their lists, taps that share a place as one."""
+def _sort_into_lists(axis: Axis, count: int, lists: IntArray, places: IntArray, taps: IntArray) -> tuple[Lists, Sums]:
+    """Sort places by list, and number their entries; taps that share a place become one entry, a sum.
+
+    Lists [0, 0, 0, 1], places [1, 0, 1, 2] and taps [0, 1, 2, 0] of an axis with 3 taps become starts [0, 2, 3],
+    places [0, 1, 2] and numbers [1, 3, 0], in which 3 is the sum of taps 0 and 2.
+    """
     order = np.lexsort((taps, places, lists))
     lists, places, taps = lists[order], places[order], taps[order]
-    new = np.ones(lists.size, bool)
-    new[1:] = (lists[1:] != lists[:-1]) | (places[1:] != places[:-1])
-    at = np.flatnonzero(new)
-    ends = np.append(at[1:], lists.size)
-    numbers = taps[at]
-    seen: dict[tuple[int, ...], int] = {}
-    for m in np.flatnonzero(ends - at > 1):
-        shared = tuple(taps[at[m] : ends[m]].tolist())
-        numbers[m] = seen.setdefault(shared, axis.kernel + len(seen))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(lists[at], minlength=count))])
-    return Lists(starts, places[at], numbers), tuple(seen)
+    is_first = np.ones(lists.size, bool)  # of those with its list and place
+    is_first[1:] = (lists[1:] != lists[:-1]) | (places[1:] != places[:-1])
+    begins = np.flatnonzero(is_first)
+    ends = np.append(begins[1:], lists.size)
+    numbers = taps[begins]
+    sums: dict[tuple[int, ...], int] = {}
+    for m in np.flatnonzero(ends - begins > 1):
+        shared = tuple(taps[begins[m] : ends[m]].tolist())
+        numbers[m] = sums.setdefault(shared, axis.kernel + len(sums))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(lists[begins], minlength=count))])
+    return Lists(starts, places[begins], numbers), tuple(sums)

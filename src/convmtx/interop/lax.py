@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+from convmtx import arguments
 from convmtx._xp import moved, numeric
 from convmtx.construct import conv
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
@@ -69,8 +70,8 @@ def from_lax(
         got = f"rhs has shape {tuple(kernel.shape)}"
         raise UnsupportedError(got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
     lhs_axes, rhs_axes, out_axes = _layouts(dimension_numbers, d)
-    groups = resolve.integer("feature_group_count", feature_group_count, 1)
-    samples = resolve.integer("batch_group_count", batch_group_count, 1)
+    groups = arguments.integer("feature_group_count", feature_group_count, 1)
+    samples = arguments.integer("batch_group_count", batch_group_count, 1)
     into = _channels_first(resolve.shape("lhs_shape", lhs_shape), lhs_axes, groups, samples)
     strides = _per_axis("window_strides", window_strides, d)
     dilations, stretches = _per_axis("rhs_dilation", rhs_dilation, d), _per_axis("lhs_dilation", lhs_dilation, d)
@@ -128,7 +129,7 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
             wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
             got = f"padding={shown(padding)}"
             raise ArgumentTypeError(got, wanted, "Pass pairs such as [(1, 1)]") from None
-    name = resolve.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
+    name = arguments.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
     # SAME means ceil(n/s) outputs: 10 positions, windows of 3 at stride 2 are 5 outputs, for which 1 position is added.

@@ -25,9 +25,9 @@ from convmtx._xp import (
     reshaped,
 )
 from convmtx._xp.sparse import Coordinates
+from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
 from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
-from convmtx.geometry.resolve import one_of
 from convmtx.maps import exports
 from convmtx.maps.units import unit_images
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
@@ -285,10 +285,10 @@ class BaseMap(metaclass=_Sealing):
         check_format_name(format)
         check_order(order)
         numbers = None if rows is None else row_indices(rows, self.shape[0])
-        with memory.told(format, {}):
+        with memory.refused_as(format, {}):
             if not is_numpy(self._reference_array):
                 check_format(self._reference_array, format)
-                return self._sparse(order, numbers).made(format)
+                return self._sparse(order, numbers).to_library(format)
             check_storable(self.dtype)
             return converted(self._sparse(order, numbers), format, {})
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from convmtx import forms
 from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, together
+from convmtx.arguments import flag
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
-from convmtx.geometry.resolve import flag
 from convmtx.maps.base import check_format_name, check_order
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import halves
+from convmtx._xp import is_half
 from convmtx.typing import AnyArray, IntArray, Order, Shape
 
 #: Bytes of unit vectors and of their images at a time: enough to apply a map to many at once, and little memory.
@@ -41,7 +41,7 @@ def unit_images(
     from scipy.sparse import csr_array, vstack
 
     size, images = prod(in_shape), prod(out_shape)
-    dtype = np.dtype(np.float32) if halves(dtype) else dtype  # SciPy has no sparse array of float16
+    dtype = np.dtype(np.float32) if is_half(dtype) else dtype  # SciPy has no sparse array of float16
     step = max(BLOCK_BYTES // (dtype.itemsize * (size + images) or 1), 1)
     blocks, stored = [csr_array((0, images), dtype=dtype)], 0
     for start in range(0, len(numbers), step):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
+from convmtx.arguments import flag, integer
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, door
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.pattern import density, pattern
-from convmtx.geometry.resolve import flag, integer
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convmtx.arguments import integer
 from convmtx.errors import UnsupportedError, door
-from convmtx.geometry.resolve import integer
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import memory
+from convmtx import arguments, memory
 from convmtx.arguments import listed
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.geometry import resolve
@@ -97,7 +97,7 @@ def _shifts(shift: Any, d: int) -> list[float]:
     entries = [shift] * d if entries is None else entries
     if len(entries) != d:
         raise ArgumentError(f"shift={shown(shift)}", f"Wanted {wanted}", remedy)
-    return [resolve.number("shift", entry, wanted, remedy) for entry in entries]
+    return [arguments.number("shift", entry, wanted, remedy) for entry in entries]
 
 
 @door("smallest_singular_value")
@@ -255,7 +255,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
 def limited(tol: Any) -> float | None:
     """Return a number of at least 0, or None."""
     remedy = "Leave it out for the usual one"
-    return None if tol is None else resolve.number("tol", tol, "a number >= 0", remedy, fits=lambda v: v >= 0)
+    return None if tol is None else arguments.number("tol", tol, "a number >= 0", remedy, fits=lambda v: v >= 0)
 
 
 @door("singular_value_bounds")

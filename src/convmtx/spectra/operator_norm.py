@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from convmtx import arguments
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
@@ -80,8 +81,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     (8.0, 4440.0)
     """
     rtol = _tolerance(rtol)
-    resolve.integer("maxiter", maxiter, 1)
-    resolve.flag("progress", progress)
+    arguments.integer("maxiter", maxiter, 1)
+    arguments.flag("progress", progress)
     order = _order(ord)
     if order == 2 and isinstance(op, ConvOperator) and not is_numpy(op.kernel):
         return _differentiable(op, rtol, maxiter, progress)
@@ -95,7 +96,7 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
 
 def _tolerance(rtol: Any) -> float:
     wanted, remedy = "a number between 0 and 1", "Pass one such as 1e-6"
-    return resolve.number("rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
+    return arguments.number("rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
 
 
 def _order(ord: Any) -> Any:
@@ -216,7 +217,7 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     >>> float(cm.norm_bound(cm.conv(laplacian, (15, 15), padding="same"))).__round__(5)
     7.92314
     """
-    resolve.one_of("method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
+    arguments.one_of("method", method, ("best", "theta", "gram", "sup", "fantastic4", "young"))
     subject, scale = convolution(op)
     if method != "young":
         require_along(*subject.geometry.axes)
@@ -286,16 +287,16 @@ def sup_norm(
         raise ArgumentTypeError(got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
     array = double(numeric("kernel", kernel))
     if channels is not None:
-        resolve.one_of("channels", channels, ("last", "first"))
+        arguments.one_of("channels", channels, ("last", "first"))
     plain = channels is None or array.ndim < 3
     if plain and channels == "first":
         got = f"kernel of shape {array.shape} with channels='first'"
         raise ArgumentError(got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out")
     shape = [1] * (array.ndim - (0 if plain else 1))
     if not plain and channels == "last":
-        shape[-1] = array.shape[-2] * resolve.integer("groups", groups, 1)
+        shape[-1] = array.shape[-2] * arguments.integer("groups", groups, 1)
     elif not plain:
-        shape[0] = array.shape[1] * resolve.integer("groups", groups, 1)
+        shape[0] = array.shape[1] * arguments.integer("groups", groups, 1)
     geometry = resolve.conv(
         array.shape, tuple(shape), stride=stride, dilation=dilation, padding="full", boundary="zero", groups=groups,
         flip=False, channels=None if plain else channels, input_dilation=input_dilation,

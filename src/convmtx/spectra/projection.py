@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import memory
+from convmtx import arguments, memory
 from convmtx._xp import floating, is_numpy, is_traced, like
 from convmtx._xp.gradients import held
 from convmtx.errors import ArgumentTypeError, door
-from convmtx.geometry import resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import show_progress
 from convmtx.spectra.iterated import scaled
@@ -30,7 +29,7 @@ def _checked(op: Any, limit: Any) -> tuple[ConvOperator, float]:
         got = f"op is a {type(op).__name__}"
         raise ArgumentTypeError(got, "Wanted a convolution", "Make one with convmtx.conv")
     wanted, remedy = "a positive number", "Pass one, for example max=1.0"
-    return op, resolve.number("max", limit, wanted, remedy, fits=lambda limit: limit > 0)
+    return op, arguments.number("max", limit, wanted, remedy, fits=lambda limit: limit > 0)
 
 
 @door("spectral_normalize")
@@ -159,8 +158,8 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
     >>> bool(((nearest - op.kernel) ** 2).sum() < ((scaled - op.kernel) ** 2).sum())
     True
     """
-    resolve.integer("maxiter", maxiter, 1)
-    resolve.flag("progress", progress)
+    arguments.integer("maxiter", maxiter, 1)
+    arguments.flag("progress", progress)
     return _within(op, max, maxiter, progress)
 
 

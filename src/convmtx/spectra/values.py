@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from convmtx.arguments import flag, integer, one_of
 from convmtx.errors import ArgumentError, UnsupportedError, door
-from convmtx.geometry.resolve import flag, integer, one_of
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
