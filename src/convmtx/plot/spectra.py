@@ -14,9 +14,9 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.spectra import singular_value_bounds, svdvals
 from convmtx.spectra.bounds import theta_work
-from convmtx.spectra.certified import EPS
-from convmtx.spectra.values import cheapest
+from convmtx.structure import choose_decomposition
 from convmtx.structure.double import direct, doubled
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     if few and isinstance(subject, ConvOperator) and theta_work(subject) <= PATIENT:
         found = singular_value_bounds(subject)
         bounds = found.lower[:k], found.upper[:k]
-    if k is None and not (few and cheapest(direct(subject)).work <= PATIENT):
+    if k is None and not (few and choose_decomposition(direct(subject)).work <= PATIENT):
         if bounds is None:
             got = f"all {min(op.shape)} singular values"
             wanted = "Neither they nor bounds of them can be had in reasonable time"

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     report.say(f"convolution {op.in_shape} -> {op.out_shape}, matrix {op.shape[0]} x {op.shape[1]}")
     which: Which = "smallest" if options.smallest else "largest"
     from convmtx.spectra.certified import times
-    from convmtx.spectra.iterated import scaled
+    from convmtx.structure.precision import scaled
 
     plain, scale = scaled(op)
     found = cm.svdvals(plain, options.k, which, progress=watched())
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
 
 def _derived(values: cm.Certified, shape: tuple[int, int]) -> tuple[cm.Certified, ...]:
     """Norm, condition and rank from all singular values."""
-    from convmtx.spectra.derived import cond_of, rank_of
+    from convmtx.spectra.condition import cond_of, rank_of
 
     norm = cm.Certified(float(values[0]), "exact", values.method, float(values.lower[0]), float(values.upper[0]))
     return norm, cond_of(values), rank_of(values, shape)
