@@ -219,8 +219,8 @@ class Lanczos:
         """Return an upper bound of the largest and a lower bound of the smallest eigenvalue.
 
         Each is wrong with probability of at most `FAILURE`. Let t_j be the Ritz values of a run, b_j the norms of its
-        remainders and ``p(x) = prod (x - t_j)``. Then ``p(G) v = (prod b_j) v'`` for the first vector v and a unit vector
-        v', so for an eigenvector q of eigenvalue x, ``|<q, v>| <= (prod b_j) / |p(x)|``.
+        remainders and ``p(x) = prod (x - t_j)``. Then ``p(G) v = (prod b_j) v'`` for the first vector v and a unit
+        vector v', so for an eigenvector q of eigenvalue x, ``|<q, v>| <= (prod b_j) / |p(x)|``.
 
         For a random v of n real numbers, ``|<q, v>| sqrt(2 n / pi)`` is below u with probability at most u; for complex
         numbers, ``n |<q, v>|^2`` is (van Dorsselaer, Hochstenbach, van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000).
