@@ -10,10 +10,10 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds
 from convmtx.spectra.bracket import bracket
 from convmtx.spectra.certified import Certified, enclosed, rounded, times
-from convmtx.spectra.inverse import bracket_smallest
 from convmtx.spectra.norms import norm
 from convmtx.spectra.operands import convolution, same_values, tolerance_of_zero
 from convmtx.spectra.prices import FACTORIZED_ENTRIES, FACTORIZED_UNKNOWNS, PATIENT_WORK, SMALL_WORK
+from convmtx.spectra.smallest import bracket_smallest
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import all_values
 from convmtx.structure import choose_decomposition, rounding

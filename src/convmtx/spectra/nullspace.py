@@ -93,7 +93,7 @@ def _null_space_of_blocks(op: ConvOperator, all_blocks: list[Blocks], tol: float
         kept = (s > limit).sum(axis=1)
         for block in np.flatnonzero(kept < blocks.columns):
             arrays.append(blocks.inputs(int(block), v[block, kept[block] :].conj().T))
-    vectors = np.concatenate([some.reshape(-1, op.shape[1]) for some in arrays])
+    vectors = np.concatenate([part.reshape(-1, op.shape[1]) for part in arrays])
     if op.dtype.kind != "c" and vectors.dtype.kind == "c":  # real and imaginary parts span what conjugate blocks do
         vectors = np.linalg.svd(np.concatenate([vectors.real, vectors.imag]), full_matrices=False)[2][:count]
     return vectors.reshape(-1, *op.in_shape)

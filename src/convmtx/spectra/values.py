@@ -12,9 +12,9 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import ticking
 from convmtx.spectra.certified import Certified, rounded, times, unmet
-from convmtx.spectra.inverse import smallest_triplets
-from convmtx.spectra.leading import largest_triplets
+from convmtx.spectra.largest import largest_triplets
 from convmtx.spectra.prices import HOUR_OF_WORK, SMALL_WORK
+from convmtx.spectra.smallest import smallest_triplets
 from convmtx.spectra.triplets import Triplets, refine, require_vectors
 from convmtx.structure import Blocks, Decomposition, batched, choose_decomposition, decomposed, rounding
 from convmtx.structure.double import dense, direct, doubled, is_zero, require_along

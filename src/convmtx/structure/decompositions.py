@@ -129,7 +129,10 @@ class Banded(Decomposition):
 
 @dataclass(frozen=True, eq=False)
 class Kronecker(Decomposition):
-    """The products of the singular values of two factors: of one axis, and of the others."""
+    """The products of the singular values of two factors: of one axis, and of the others.
+
+    Their singular vectors are those of the split by `convmtx.structure.splits.factor`.
+    """
 
     geometry: Geometry
     first: Decomposition
@@ -171,28 +174,29 @@ def decompositions(op: LinearMap) -> Iterator[Decomposition]:
 
 def _decompositions(geometry: Geometry, taps: AnyArray) -> Iterator[Decomposition]:
     """Yield those of a convolution: blocks, and if they are larger than one number, bands and Kronecker products."""
-    blocks, size = decomposed(geometry, taps), rounding.magnitude(geometry, taps)
-    yield _by_blocks(geometry, blocks, size)
-    if any(some.rows * some.columns > prod(geometry.channels_per_group) for some in blocks):
-        yield from _by_bands(geometry, blocks, size)
+    all_blocks, size = decomposed(geometry, taps), rounding.magnitude(geometry, taps)
+    yield _by_blocks(geometry, all_blocks, size)
+    if any(blocks.rows * blocks.columns > prod(geometry.channels_per_group) for blocks in all_blocks):
+        yield from _by_bands(geometry, all_blocks, size)
         yield from _by_factors(geometry, taps, size)
 
 
-def _by_blocks(geometry: Geometry, blocks: list[Blocks], size: float) -> Decomposition:
-    work, count = sum(some.work for some in blocks), sum(some.count for some in blocks)
-    method = f"blocks ({describe(blocks)})"
-    return Blockwise(method, work, count, rounding.of_blocks(blocks, size), size, geometry, blocks)
+def _by_blocks(geometry: Geometry, all_blocks: list[Blocks], size: float) -> Decomposition:
+    work, count = sum(blocks.work for blocks in all_blocks), sum(blocks.count for blocks in all_blocks)
+    method = f"blocks ({describe(all_blocks)})"
+    return Blockwise(method, work, count, rounding.of_blocks(all_blocks, size), size, geometry, all_blocks)
 
 
-def _by_bands(geometry: Geometry, blocks: list[Blocks], size: float) -> Iterator[Decomposition]:
+def _by_bands(geometry: Geometry, all_blocks: list[Blocks], size: float) -> Iterator[Decomposition]:
     """Yield band matrices along an axis if the blocks of all other axes are of one number each."""
-    wide = {j for some in blocks for j, split in enumerate(some.splits) if split.per_output * split.per_input > 1}
-    if len(wide) != 1 or any(some.splits[j].table is None for some in blocks for j in wide):
+    splits = [(j, split) for blocks in all_blocks for j, split in enumerate(blocks.splits)]
+    wide = {j for j, split in splits if split.per_output * split.per_input > 1}
+    if len(wide) != 1 or any(split.table is None for j, split in splits if j in wide):
         return
     (j,) = wide
-    matrices = [BandMatrices(some, j) for some in blocks]
-    work, count = sum(some.work for some in matrices), sum(some.count for some in blocks)
-    slack = 2 * rounding.of_blocks(blocks, size)  # of matrices of twice the size
+    matrices = [BandMatrices(blocks, j) for blocks in all_blocks]
+    work, count = sum(band.work for band in matrices), sum(blocks.count for blocks in all_blocks)
+    slack = 2 * rounding.of_blocks(all_blocks, size)  # of matrices of twice the size
     yield Banded(f"band matrices along axis {j}", work, count, slack, size, geometry, matrices)
 
 
@@ -229,7 +233,7 @@ def _left_over(geometry: Geometry, taps: AnyArray, axis: int, vector: AnyArray, 
 def _sort(geometry: Geometry, values: Any) -> AnyArray:
     """Return singular values, and as many zeros as the matrix has besides, descending."""
     count = min(geometry.shape)
-    present = np.concatenate([np.zeros(0), *(some.reshape(-1) for some in values)])
+    present = np.concatenate([np.zeros(0), *(part.reshape(-1) for part in values)])
     present.sort()
     return np.pad(present[::-1][:count], (0, max(count - present.size, 0)))
 
