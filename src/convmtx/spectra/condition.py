@@ -48,7 +48,7 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition up to half a second; above it inverse iteration on a sparse factorization, and above 60,000
+    Cost: a decomposition of less than a second; above it inverse iteration on a sparse factorization, and above 60,000
     unknowns 200 Lanczos steps.
 
     Examples
@@ -107,7 +107,7 @@ def cond(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition up to half a second; above it that of `norm` and `smallest_singular_value`.
+    Cost: a decomposition of less than a second; above it that of `norm` and `smallest_singular_value`.
 
     Examples
     --------

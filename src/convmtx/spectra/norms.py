@@ -83,8 +83,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     Notes
     -----
     `norm_bound` has bounds without random starts, and `sup_norm` the bound for all sizes of the input. Cost: for 1, inf
-    and "fro" of convolutions, sums over entries; for 2, a decomposition up to half a second, above it some 100 products
-    with the map.
+    and "fro" of convolutions, sums over entries; for 2, a decomposition of less than a second, above it Lanczos
+    steps of two products with the map.
 
     Examples
     --------
@@ -283,7 +283,7 @@ def sup_norm(
 
     Notes
     -----
-    Cost: norms of symbols on a grid that is finer near the supremum, some half a second. Source: the
+    Cost: norms of symbols on a grid that is finer near the supremum, less than a second. Source: the
     Bernstein-Szego inequality (Duffin, Schaeffer, Bull. AMS 44, 1938).
 
     Examples

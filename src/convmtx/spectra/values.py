@@ -82,7 +82,7 @@ def svdvals(
     size, any dilation, groups, kernels larger than the image; symmetric boundary with a symmetric kernel; zero boundary
     with 3 symmetric taps), sub-lattices of a dilated kernel, Kronecker products if the kernel is an outer product, band
     matrices along one axis, and the dense matrix. The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of
-    wrap with stride 1. If only k values are requested and a decomposition takes more than half a second, they are
+    wrap with stride 1. If only k values are requested and a decomposition takes more than a second, they are
     iterated: the largest by Lanczos processes, the smallest on a sparse factorization.
 
     Examples
@@ -182,7 +182,7 @@ def svd(
 
     Notes
     -----
-    Cost: a decomposition of the dense matrix or of blocks up to half a second, above it iterations as for `svdvals`.
+    Cost: a decomposition of the dense matrix or of blocks of less than a second, above it iterations as for `svdvals`.
 
     Examples
     --------
