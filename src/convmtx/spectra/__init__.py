@@ -2,7 +2,9 @@
 
 from convmtx.spectra.certified import Certified as Certified
 from convmtx.spectra.condition import cond as cond
+from convmtx.spectra.condition import cond_of as cond_of
 from convmtx.spectra.condition import rank as rank
+from convmtx.spectra.condition import rank_of as rank_of
 from convmtx.spectra.condition import singular_value_bounds as singular_value_bounds
 from convmtx.spectra.condition import smallest_singular_value as smallest_singular_value
 from convmtx.spectra.determinant import logdet as logdet

@@ -34,9 +34,9 @@ def _check(op: Any, limit: Any) -> tuple[ConvOperator, float]:
 
 @door("spectral_normalize")
 def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
-    """Return the convolution divided by its norm and times ``max``, so that its norm is ``max`` or a rounding below.
+    """Return the convolution divided by its norm and multiplied by ``max``, so that its norm is ``max``.
 
-    Law: ``cm.norm(cm.spectral_normalize(op, max)) <= max``.
+    Law: ``cm.norm(cm.spectral_normalize(op, max)) <= max``, up to rounding of the kernel.
 
     Parameters
     ----------
