@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from scipy.optimize import linear_sum_assignment
 
 import convmtx as cm
-from convmtx.spectra import derived, eigenvalues, square
+from convmtx.spectra import condition, determinant, eigenvalues
 from spectra.dense import doubles, rounding, singular_values
 
 RNG = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def test_condition_rank_and_the_smallest(case):
     ({"stride": 2, "padding": 1}, True), ({"padding": "same", "dilation": 2}, True),
 ])  # fmt: skip
 def test_the_smallest_between_bounds(options, tight, monkeypatch):
-    monkeypatch.setattr(derived, "DECOMPOSED", 0)
+    monkeypatch.setattr(condition, "SMALL_WORK", 0)
     K = np.random.default_rng(0).standard_normal((3, 3, 2, 4))
     K[1, 1, :, :2] += 9 * np.eye(2)
     op = cm.conv(K, (8, 9, 2), **options)
@@ -93,7 +93,7 @@ def test_a_condition_that_is_rounding_is_no_exact_one():
 
 
 def test_rank_between_bounds(monkeypatch):
-    monkeypatch.setattr(derived, "PATIENT", 0)
+    monkeypatch.setattr(condition, "PATIENT_WORK", 0)
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (9, 9), padding="full")
     r = cm.rank(op, tol=2.5)
     assert r.kind == "interval"
@@ -168,8 +168,8 @@ def test_block_triangular_maps():
 
 
 def test_sparse_determinant(monkeypatch):
-    monkeypatch.setattr(square, "PATIENT", 0)
-    monkeypatch.setattr(eigenvalues, "PATIENT", 0)
+    monkeypatch.setattr(determinant, "PATIENT_WORK", 0)
+    monkeypatch.setattr(eigenvalues, "PATIENT_WORK", 0)
     op = cm.conv(RNG.standard_normal((3, 3, 2, 2)), (7, 7, 2), padding="same", boundary="edge")
     r = cm.logdet(op)
     expected = np.linalg.slogdet(op.to_dense())[1]
@@ -210,7 +210,7 @@ WRONG = [
     (lambda: cm.svdvals(OP, 2, "last"), "svdvals: which='last'"),
     (lambda: cm.svd(OP, 17), "svd: k=17. The matrix has 16 singular values"),
     (lambda: cm.norm_bound(OP, "magic"), "norm_bound: method='magic'"),
-    (lambda: cm.norm_bound(SUM), "norm_bound: op is a Sum, which is no single convolution"),
+    (lambda: cm.norm_bound(SUM), "norm_bound: op is a Sum, which is not a single convolution"),
     (lambda: cm.norm(cm.conv([np.inf, 1.0], 4).T @ cm.conv([np.inf, 1.0], 4) + cm.conv([1.0], 4)), "contains inf"),
     (lambda: cm.sup_norm(OP), "sup_norm: kernel is a ConvOperator. Wanted a kernel"),
     (lambda: cm.symbol(OP, 4, "x"), "symbol: shift='x'. Wanted a finite number, or 2 of them"),

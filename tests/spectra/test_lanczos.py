@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.spectra import derived, operator_norm, values
+from convmtx.spectra import condition, norms, values
 from convmtx.spectra.lanczos import REFUTED, SEMIORTHOGONAL, Lanczos
 from spectra.dense import singular_values
 
@@ -26,9 +26,9 @@ SPECTRA = {
 @pytest.fixture
 def iterated(monkeypatch):
     """Every decomposition is said to be too much work."""
-    for module in (values, operator_norm, derived):
-        monkeypatch.setattr(module, "DECOMPOSED", 0)
-    monkeypatch.setattr(operator_norm, "BESIDE", 0)
+    for module in (values, norms, condition):
+        monkeypatch.setattr(module, "SMALL_WORK", 0)
+    monkeypatch.setattr(norms, "BESIDE_WORK", 0)
 
 
 def gram(name, kind):

@@ -1,6 +1,7 @@
 """Singular values and tensors, beside a dense decomposition."""
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,9 +10,8 @@ from hypothesis import given, settings
 from scipy.sparse.linalg import svds
 
 import convmtx as cm
-from convmtx.spectra import exact, values
-from convmtx.spectra.exact import _ways
-from convmtx.taps import taps_of
+from convmtx.spectra import values
+from convmtx.structure import choose_decomposition, decompositions
 from spectra.dense import doubles, rounding, singular_values
 
 RNG = np.random.default_rng(0)
@@ -45,11 +45,11 @@ def matrix_of(op):
 
 @given(doubles())
 @settings(max_examples=200)
-def test_every_way_gives_the_singular_values_of_any_map(case):
+def test_every_decomposition_gives_the_singular_values_of_any_map(case):
     expected, near = singular_values(case.matrix), rounding(case.matrix)
-    for way in _ways(case.op.geometry, taps_of(case.op.geometry, case.op.kernel)):
-        assert np.abs(way.values() - expected).max(initial=0) <= near
-        assert abs(way.largest() - expected.max(initial=0)) <= near
+    for decomposition in decompositions(case.op):
+        assert np.abs(decomposition.values() - expected).max(initial=0) <= near
+        assert abs(decomposition.largest() - expected.max(initial=0)) <= near
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -72,7 +72,7 @@ def test_iterated(name, which, monkeypatch):
     """The same where every decomposition is said to be too much work."""
     op = OPS[name]
     expected = singular_values(matrix_of(op))
-    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    monkeypatch.setattr(values, "SMALL_WORK", 0)
     s = cm.svdvals(op, 3, which)
     wanted = expected[:3] if which == "largest" else expected[-3:]
     near = 1e-9 * expected[0]
@@ -116,7 +116,7 @@ def test_products_are_in_double_precision(dtype):
 
 def test_equal_singular_values_are_all_found(monkeypatch):
     """A process from one start sees one vector of each; a kernel that is its own transpose has pairs."""
-    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    monkeypatch.setattr(values, "SMALL_WORK", 0)
     op = cm.conv([[1.0, 2, 1], [2, 7, 2], [1, 2, 1]], (14, 14))
     expected = singular_values(op.to_dense())
 
@@ -137,7 +137,7 @@ def test_what_takes_hours_or_does_not_fit_is_refused_at_once(monkeypatch):
     op = cm.conv(RNG.standard_normal((3, 3, 3, 3)), (512, 512, 3), padding="same")
     with pytest.raises(cm.UnsupportedError, match=r"some 24319 hours. Ask for some of them, as with k=10"):
         cm.svdvals(op)
-    monkeypatch.setattr(values, "LONGEST", np.inf)
+    monkeypatch.setattr(values, "HOUR_OF_WORK", np.inf)
     with pytest.raises(MemoryError, match=r"svdvals|singular values: .* Ask for some of them, as with cm.svdvals"):
         cm.svdvals(op)
     with pytest.raises(MemoryError, match=r"cm\.sup_norm, which do not depend on the size"):
@@ -197,10 +197,11 @@ def test_a_map_that_reads_nothing_has_singular_tensors():
     assert np.allclose(U @ U.T, np.eye(2))
 
 
-def test_chosen_ways():
-    ways = {name: exact.way(OPS[name]).method.partition(" ")[0] for name in ("circle", "factors", "band in blocks")}
-    assert ways == {"circle": "blocks", "factors": "Kronecker", "band in blocks": "blocks"}
-    assert exact.way(cm.conv(np.ones(7), 5000, padding="same")).method.startswith("band")
+def test_chosen_decompositions():
+    names = ("circle", "factors", "band in blocks")
+    methods = {name: choose_decomposition(OPS[name]).method.partition(" ")[0] for name in names}
+    assert methods == {"circle": "blocks", "factors": "Kronecker", "band in blocks": "blocks"}
+    assert choose_decomposition(cm.conv(np.ones(7), 5000, padding="same")).method.startswith("band")
 
 
 def test_results_are_numbers_and_arrays():
@@ -227,7 +228,8 @@ def test_results_are_numbers_and_arrays():
 def test_vectors_that_do_not_fit_end_the_search_and_the_result_says_so(monkeypatch):
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (40, 40), padding="same")
     expected = singular_values(op.to_dense())[:8]
-    monkeypatch.setattr(values, "cheapest", lambda _op: exact.Way("dense", np.inf, None, None))
+    too_much = replace(choose_decomposition(op), work=np.inf)
+    monkeypatch.setattr(values, "choose_decomposition", lambda _op: too_much)
     monkeypatch.setattr("convmtx.memory.available", lambda: 21 * 1600 * 16)
 
     assert_stopped(cm.svdvals(op, 8), "memory", expected)
@@ -245,7 +247,7 @@ def assert_stopped(found, by, expected):
 @pytest.mark.parametrize("maxiter", [1, 10, 40])
 def test_steps_that_run_out_end_the_search_and_the_result_says_so(maxiter, monkeypatch):
     """The k vectors that are asked for take k steps at least."""
-    monkeypatch.setattr(values, "DECOMPOSED", 0)
+    monkeypatch.setattr(values, "SMALL_WORK", 0)
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (20, 20), padding="same")
     expected = singular_values(op.to_dense())[:5]
     found = cm.svdvals(op, 5, maxiter=maxiter)

@@ -14,9 +14,9 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.spectra import singular_value_bounds, svdvals
 from convmtx.spectra.bounds import theta_work
-from convmtx.spectra.certified import EPS
-from convmtx.spectra.values import cheapest
+from convmtx.structure import choose_decomposition
 from convmtx.structure.double import direct, doubled
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     bounds, is_small = None, min(op.shape) <= MOST_VALUES
     if is_small and isinstance(op, ConvOperator) and theta_work(op) <= MOST_WORK:
         bounds = singular_value_bounds(op)
-    if k is None and not (is_small and cheapest(direct(op)).work <= MOST_WORK):
+    if k is None and not (is_small and choose_decomposition(direct(op)).work <= MOST_WORK):
         if bounds is None:
             got = f"all {min(op.shape)} singular values"
             wanted = "Neither they nor bounds of them can be computed in reasonable time"

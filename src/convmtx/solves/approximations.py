@@ -19,8 +19,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, decomposed
-from convmtx.structure.factors import nearest
-from convmtx.structure.splits import centred, fourier
+from convmtx.structure.splits import centred, fourier, nearest
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 

@@ -10,7 +10,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import outcome
 from convmtx.solves.outcome import Asked, Made, Outcome
 from convmtx.solves.problem import Problem, norms
-from convmtx.structure import batched
+from convmtx.structure.precision import unit as unit_near
 from convmtx.typing import AnyArray
 
 
@@ -98,5 +98,5 @@ def scaled(problem: Problem) -> tuple[Problem, float]:
 
 def unit_of(numbers: AnyArray) -> float:
     """1 for numbers of which squares and sums are in range, else a power of two near the largest."""
-    unit = batched.unit(numbers)
+    unit = unit_near(numbers)
     return 1.0 if 1e-60 < unit < 1e60 else unit

@@ -16,8 +16,7 @@ from convmtx.solves.solution import Factors
 from convmtx.solves.way import CALL, Way
 from convmtx.structure import Blocks, decomposed
 from convmtx.structure.double import dense
-from convmtx.structure.factors import separated
-from convmtx.structure.splits import connected, mirrored, transformed
+from convmtx.structure.splits import connected, mirrored, separated, transformed
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 

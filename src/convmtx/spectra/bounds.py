@@ -3,10 +3,10 @@ r"""Upper bounds of the largest singular value, each with its proof.
 ============ ======================================================================================== ===============
 method       why it is a bound                                                                        depends on size
 ============ ======================================================================================== ===============
-theta        the map is part of every twisted circulant that is long enough; the least of several     yes
-gram         the same, each symbol's norm from above: ``|G^(2^t)|_F^(1/2^(t+1))``, G its Gram matrix  yes
+theta        the map is part of every twisted circulant that is long enough; the least norm of some   yes
+gram         as theta, each symbol's norm from above: ``|G^(2^t)|_F^(1/2^(t+1))``, G its Gram matrix  yes
 sup          the symbol's norm at any frequency is at most its supremum, bracketed (`supremum`)       no
-fantastic4   the map is (gather, a reshape of the kernel, scatter); the norms of these multiplied     hardly
+fantastic4   the map is (gather, a reshape of the kernel, scatter); the product of their norms        hardly
 young        Schur's test: ``|A|^2 <= |A|_1 |A|_inf``                                                 borders
 ============ ======================================================================================== ===============
 
@@ -24,56 +24,57 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
+from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.spectra import entrywise, rounding
+from convmtx.spectra import entrywise
 from convmtx.spectra.certified import outward
+from convmtx.spectra.prices import SYMBOL_WORK
 from convmtx.spectra.supremum import coarsest, supremum
-from convmtx.structure import batched, relaxations, size_of
+from convmtx.structure import Blocks, Larger, batched, relaxations, rounding, size_of
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
-#: How far the Gram iteration goes: its factor over the norm of each symbol is at most this.
+#: Largest ratio of the bound by Gram iteration to the norm of a symbol: 1 % more.
 GRAM_FACTOR = 1.01
-#: What each symbol takes besides.
-EACH = 300
 
 
 def theta(op: ConvOperator) -> float:
-    """The least norm among twisted circulants that hold the map."""
-    return _least(op, batched.largest)
+    """Return the least norm among twisted circulants that contain the map."""
+    return _least_norm(op, batched.largest)
 
 
 def gram(op: ConvOperator) -> float:
-    """The same with norms of symbols from above, without any eigenvalue."""
-    return _least(op, gram_iterated)
+    """Return the bound `theta` with norms of symbols from above, without any eigenvalue."""
+    return _least_norm(op, gram_norms)
 
 
-def _least(op: ConvOperator, norms_of: Callable[[AnyArray], AnyArray]) -> float:
+def _least_norm(op: ConvOperator, norms_of: Callable[[AnyArray], AnyArray]) -> float:
+    """Return the largest over all parts of the map of the least norm among the circulants that contain the part."""
     geometry = op.geometry
     worst, taps = 0.0, taps_of(geometry, op.kernel)
     size = rounding.magnitude(geometry, taps)
     for parts, candidates in relaxations(geometry, taps):
         factor = prod(part.factor for part in parts)
-        found = []
+        norms = []
         for blocks in candidates:
-            top = max((float(norms_of(some.matrices()).max(initial=0)) for some in blocks.pieces()), default=0.0)
+            top = max((float(norms_of(piece.matrices()).max(initial=0)) for piece in blocks.pieces()), default=0.0)
             roundings = rounding.of_entries(blocks) + blocks.rows + blocks.columns
-            found.append(outward(factor * top, roundings, factor * size))
-        worst = max(worst, min(found))
+            norms.append(outward(factor * top, roundings, factor * size))
+        worst = max(worst, min(norms))
     return worst
 
 
 def theta_work(op: ConvOperator) -> float:
-    """``rows * columns * min(rows, columns)`` of all blocks that `theta` looks at."""
-    geometry = op.geometry
-    found = relaxations(geometry, taps_of(geometry, op.kernel))
-    return sum(blocks.work + EACH * blocks.count for _, candidates in found for blocks in candidates)
+    """Return the work of the bound `theta`: that of all symbols of all circulants."""
+    larger = relaxations(op.geometry, taps_of(op.geometry, op.kernel))
+    return sum(blocks.work + SYMBOL_WORK * blocks.count for _, candidates in larger for blocks in candidates)
 
 
-def gram_iterated(matrices: AnyArray) -> AnyArray:
-    """Upper bounds of the largest singular values: ``s^(2^t) <= |G^(2^(t-1))|_F`` for the Gram matrix G.
+def gram_norms(matrices: AnyArray) -> AnyArray:
+    """Return upper bounds of the largest singular values: ``s^(2^(t+1)) <= |G^(2^t)|_F`` for the Gram matrix G.
 
-    They are at most ``r^(1/2^(t+1))`` times too large, r the smaller side.
+    They are at most ``r^(1/2^(t+2))`` times too large, r the smaller side: the Frobenius norm of a matrix of rank r is
+    at most ``sqrt(r)`` times its largest singular value. For r = 16 and t = 6 that is 1.011.
     """
     g = batched.gram(matrices)
     side = g.shape[1]
@@ -86,68 +87,73 @@ def gram_iterated(matrices: AnyArray) -> AnyArray:
         logarithm = 2 * (logarithm + np.log(size))
         g = g @ g
     with np.errstate(divide="ignore"):
-        found: AnyArray = np.exp((np.log(np.linalg.norm(g, axis=(1, 2))) + logarithm) / 2 ** (times + 1))
-    return found
+        norms: AnyArray = np.exp((np.log(np.linalg.norm(g, axis=(1, 2))) + logarithm) / 2 ** (times + 1))
+    return norms
 
 
 def sup(op: ConvOperator, rtol: float = 1e-4) -> float:
-    """The supremum of the symbol, times what continuing the input may multiply."""
+    """Return the supremum of the symbol, times the factor by which continuing the input may raise the norm."""
     geometry = op.geometry
     taps = taps_of(geometry, op.kernel)
-    found = {
+    factors = {
         tuple(coarsest(part.axis) for part in parts): prod(part.factor for part in parts)
         for parts, _ in relaxations(geometry, taps)
     }
-    tops = [factor * supremum(taps, geometry.groups, axes, rtol)[1] for axes, factor in found.items()]
+    tops = [factor * supremum(taps, geometry.groups, axes, rtol)[1] for axes, factor in factors.items()]
     return max(tops, default=0.0)
 
 
 def fantastic4(op: ConvOperator) -> float:
-    """The least over all ways to cut the taps' axes in two: gathered before the channels are mixed, or scattered after.
+    """Return the least product of norms of (gather, reshaped kernel, scatter), over all choices for each axis.
 
-    Gathering along an axis has a norm of the root of how often an input is read; scattering, of no more than the root
-    of how many taps an output has times how many outputs read one input through the same tap.
+    Taps of an axis are gathered before channels are mixed, or scattered after. If an input is read at most n times,
+    gathering has a norm of at most sqrt(n). If an output has at most t taps, and at most m outputs read one input
+    through the same tap, scattering has a norm of at most sqrt(t m).
     """
     geometry = op.geometry
     d, taps = len(geometry.axes), taps_of(geometry, op.kernel)
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
     tables = [axis.table() for axis in geometry.axes]
-    gathered, scattered = [_gathers(table) for table in tables], [_scatters(table) for table in tables]
-    size, found = rounding.magnitude(geometry, taps.reshape(-1, *taps.shape[2:])), []
+    gathered, scattered = [_most_reads(table) for table in tables], [_most_scattered(table) for table in tables]
+    size, products = rounding.magnitude(geometry, taps.reshape(-1, *taps.shape[2:])), []
     for chosen in product((False, True), repeat=d):
         outs = [3 + j for j in range(d) if chosen[j]]
         ins = [3 + j for j in range(d) if not chosen[j]]
         matrix = taps.transpose(0, 1, *outs, 2, *ins)
         matrix = matrix.reshape(geometry.groups, prod(matrix.shape[1 : 2 + len(outs)]), -1)
         factor = prod(scattered[j] if chosen[j] else gathered[j] for j in range(d))
-        found.append(float(batched.largest(matrix).max()) * np.sqrt(factor))
-    return outward(min(found), taps[0].size, size)
+        products.append(float(batched.largest(matrix).max()) * np.sqrt(factor))
+    return outward(min(products), taps[0].size, size)
 
 
-def _gathers(table: AnyArray) -> int:
+def _most_reads(table: AnyArray) -> int:
+    """Return the largest number of times that one input is read."""
     return int(np.bincount(table[table != NOTHING], minlength=1).max())
 
 
-def _scatters(table: AnyArray) -> int:
+def _most_scattered(table: AnyArray) -> int:
+    """Return the largest number of taps of an output, times that of outputs that read one input through one tap."""
     taps = int((table != NOTHING).sum(axis=1).max())
     same = max(int(np.bincount(column[column != NOTHING], minlength=1).max()) for column in table.T)
     return taps * same
 
 
 def young(op: ConvOperator) -> float:
-    """The geometric mean of the 1-norm and the infinity norm."""
+    """Return the geometric mean of the 1-norm and the infinity norm."""
+    return outward(_geometric_mean(op), entrywise.roundings(op), _geometric_mean(entrywise.magnitudes(op)))
 
-    def found(of: ConvOperator) -> float:
-        return float(np.sqrt(entrywise.largest_row(of)) * np.sqrt(entrywise.largest_column(of)))
 
-    return outward(found(op), entrywise.roundings(op), found(entrywise.magnitudes(op)))
+def _geometric_mean(op: ConvOperator) -> float:
+    """Return the geometric mean of the 1-norm and the infinity norm, with rounding."""
+    return float(np.sqrt(entrywise.largest_row(op)) * np.sqrt(entrywise.largest_column(op)))
 
 
 def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
-    """Lower and upper bounds of every singular value, descending.
+    """Return lower and upper bounds of every singular value, descending.
 
-    Where q rows and columns are deleted from a matrix C, ``s_(i+q)(C) <= s_i <= s_i(C)`` (Thompson, Linear Algebra
-    Appl. 5, 1972). Several C give the best of their bounds, and those of parts of the map are sorted together.
+    If q rows and columns are deleted from a matrix C, ``s_(i+q)(C) <= s_i <= s_i(C)`` for the rest (Thompson, Linear
+    Algebra Appl. 5, 1972). Of the bounds by all circulants C the best is taken, and those of all parts of the map are
+    sorted together.
     """
     geometry = op.geometry
     count = min(geometry.shape)
@@ -155,21 +161,30 @@ def interlaced(op: ConvOperator) -> tuple[AnyArray, AnyArray]:
     lowers, uppers, taps = [np.zeros(count)], [np.zeros(count)], taps_of(geometry, op.kernel)
     size = rounding.magnitude(geometry, taps)
     for parts, candidates in relaxations(geometry, taps):
-        rows, columns = size_of(parts, geometry)
-        factor, times = prod(part.factor for part in parts), prod(part.times for part in parts)
-        some = min(rows, columns)
-        lower, upper = np.zeros((geometry.groups, some)), np.full((geometry.groups, some), np.inf)
-        for blocks in candidates:
-            of_group = int(blocks.times.sum()) // geometry.groups
-            values = np.repeat(batched.singular_values(blocks.matrices()), blocks.times, axis=0)
-            values = -np.sort(-values.reshape(geometry.groups, -1))
-            slack = rounding.of_blocks([blocks], size)
-            deleted = (blocks.rows + blocks.columns) * of_group - rows - columns
-            upper = np.minimum(upper, factor * (values[:, :some] + slack))
-            if all(part.inside for part in parts):
-                kept = values[:, deleted : deleted + some] - slack
-                lower[:, : kept.shape[1]] = np.maximum(lower[:, : kept.shape[1]], kept)
+        lower, upper = _interlaced_part(geometry, parts, candidates, size)
+        times = prod(part.times for part in parts)
         lowers.append(np.tile(lower.reshape(-1), times))
         uppers.append(np.tile(upper.reshape(-1), times))
-    lower, upper = (-np.sort(-np.concatenate(each))[:count] for each in (lowers, uppers))
+    lower, upper = (-np.sort(-np.concatenate(ends))[:count] for ends in (lowers, uppers))
+    return lower, upper
+
+
+def _interlaced_part(
+    geometry: Geometry, parts: tuple[Larger, ...], candidates: list[Blocks], size: float
+) -> tuple[AnyArray, AnyArray]:
+    """Return the best bounds (groups, values) for a part of the map by the circulants that contain it."""
+    rows, columns = size_of(parts, geometry)
+    factor, few = prod(part.factor for part in parts), min(rows, columns)
+    lower, upper = np.zeros((geometry.groups, few)), np.full((geometry.groups, few), np.inf)
+    for blocks in candidates:
+        blocks_of_group = int(blocks.times.sum()) // geometry.groups
+        values = np.repeat(batched.singular_values(blocks.matrices()), blocks.times, axis=0)
+        values = -np.sort(-values.reshape(geometry.groups, -1))
+        slack = rounding.of_blocks([blocks], size)
+        upper = np.minimum(upper, factor * (values[:, :few] + slack))
+        if all(part.inside for part in parts):
+            # A circle of 12 outputs and 12 inputs that contains 10 x 9 loses 2 rows and 3 columns: q is 5.
+            deleted = (blocks.rows + blocks.columns) * blocks_of_group - rows - columns
+            kept = values[:, deleted : deleted + few] - slack
+            lower[:, : kept.shape[1]] = np.maximum(lower[:, : kept.shape[1]], kept)
     return lower, upper

@@ -1,22 +1,44 @@
-"""Results that say how they know."""
+"""Results with what is certain of them: bounds, a kind, and how they were computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from convmtx.errors import ImmutableError, door
-from convmtx.typing import AnyArray, Array
+from convmtx.structure.precision import EPS
+from convmtx.typing import AnyArray
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
-EPS = float(np.finfo(np.float64).eps)
-#: Relative width of the ends of a number of which half of all digits are certain.
+#: Distance of the ends of a number over its magnitude, up to which half of all digits are certain: about 1.5e-8.
 HALF = EPS**0.5
 
 
-class Certified(np.lib.mixins.NDArrayOperatorsMixin):
+@dataclass(frozen=True, eq=False, repr=False)
+class _Facts:
+    """Fields of a result, with the defaults of `Certified`: ends that are left out are the value."""
+
+    value: Any
+    kind: Kind
+    method: str
+    lower: Any = None
+    upper: Any = None
+    iterations: int = 0
+    converged: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.value)
+        for array in (self.value, self.lower, self.upper):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+
+
+class Certified(_Facts, np.lib.mixins.NDArrayOperatorsMixin):
     """A number, or an array of numbers, with what is known of it.
 
     It computes like its value: ``float(r)``, ``int(r)``, ``2 * r``, ``r < 1``, ``np.asarray(r)``, ``r[0]``.
@@ -24,19 +46,22 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     Attributes
     ----------
     value : float, ndarray, or a scalar of the kernel's library
-        The best that is known; of tensors and JAX arrays it is differentiable in the kernel.
+        The best value that is known. With a kernel of PyTorch or JAX you can differentiate it in the kernel if the
+        function says so.
     lower, upper : float or ndarray
-        The true value lies between them, entry by entry; of complex numbers, both parts do. The true value is that of
-        the map whose entries are the exact sums of kernel values.
+        Bounds of the true value, entry by entry; for complex numbers, of real and imaginary parts. The true value is
+        that of the map whose entries are the exact sums of kernel values.
     kind : {"exact", "upper", "lower", "interval", "estimate"}
-        ``exact``: to rounding. Lower and upper are as far apart as rounding may have moved the value, which is a small
-        multiple of eps times the norm for singular values. They are equal to the value where nothing was rounded.
-        ``upper``, ``lower``: the value is a bound. ``interval``: lower and upper are bounds and the value is in
-        between. ``estimate``: the value has no guarantee; lower and upper still hold.
+        ``exact``: the value is exact to rounding. Lower and upper are as far apart as rounding may have moved it, which
+        for singular values is a small multiple of eps times the norm. They equal the value if nothing was rounded.
+        ``upper``, ``lower``: the value is a bound. ``interval``: the value lies between lower and upper.
+        ``estimate``: the value is not guaranteed, the bounds are.
     method : str
-        How it was found, in words.
+        Words that say how the value was computed.
+    iterations : int
+        Number of steps; 0 if nothing was iterated.
     converged : bool
-        Whether iterations met their tolerance; if they did not, ``method`` says what stopped them.
+        Whether iterations met their tolerance. If not, ``method`` says what stopped them.
 
     Examples
     --------
@@ -45,31 +70,6 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
     >>> float(r), r.kind, bool(r.lower <= 4 <= r.upper), bool(r.upper - r.lower < 1e-13)
     (4.0, 'exact', True, True)
     """
-
-    def __init__(
-        self,
-        value: Array,
-        kind: Kind,
-        method: str,
-        lower: Any = None,
-        upper: Any = None,
-        iterations: int = 0,
-        converged: bool = True,
-    ) -> None:
-        lower, upper = value if lower is None else lower, value if upper is None else upper
-        vars(self).update(value=value, kind=kind, method=method, lower=lower, upper=upper)
-        vars(self).update(iterations=iterations, converged=converged)
-        for array in (self.value, self.lower, self.upper):
-            if isinstance(array, np.ndarray):
-                array.setflags(write=False)
-
-    value: Any
-    kind: Kind
-    method: str
-    lower: Any
-    upper: Any
-    iterations: int
-    converged: bool
 
     @door("Certified")
     def __setattr__(self, name: str, _value: object) -> NoReturn:
@@ -113,7 +113,7 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the value."""
+        """Shape of the value."""
         return tuple(np.shape(self.value))
 
     def __len__(self) -> int:
@@ -129,38 +129,38 @@ class Certified(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def rounded(values: Any, slack: Any, method: str, least: float | None = None) -> Certified:
-    """Values that are exact to rounding, which moved each by at most ``slack``; none is below ``least``."""
+    """Return values that are exact to rounding, which moved each by at most ``slack``; none is below ``least``."""
     around = slack * (1 + 1j) if np.iscomplexobj(values) else slack
     lower = values - around
     return Certified(values, "exact", method, lower if least is None else np.maximum(lower, least), values + around)
 
 
 def enclosed(value: float, lower: float, upper: float, method: str, unit: float = 0.0) -> Certified:
-    """A number between its ends: ``exact`` where these agree in half of all digits of it or of the unit."""
+    """Return a number between its ends: ``exact`` if these agree in half of all digits of it or of the unit."""
     value = min(max(value, lower), upper)
     close = lower == upper or upper - lower <= HALF * max(abs(value), unit) < np.inf
     return Certified(value, "exact" if close else "interval", method, lower, upper)
 
 
 def times(result: Certified, scale: float) -> Certified:
-    """The result for the map multiplied by a power of two; ends that leave the range of floats are rounded outward.
+    """Return the result for the map times a power of two; ends that leave the range of floats are rounded outward.
 
-    An exact value that is too large for a float is an interval up to infinity.
+    An exact value that is too large for a float becomes an interval up to infinity.
     """
     with np.errstate(over="ignore"):
         lower, upper = (_product(end, scale, up) for end, up in ((result.lower, False), (result.upper, True)))
         value = upper if result.value is result.upper and result.kind == "upper" else result.value * scale
     kind = "interval" if result.kind == "exact" and not np.isfinite(value).all() else result.kind
-    return Certified(value, kind, result.method, lower, upper, result.iterations, result.converged)
+    return replace(result, value=value, kind=kind, lower=lower, upper=upper)
 
 
 def unmet(stopped: str, rtol: float) -> str:
-    """Return what to add to a method whose iterations something stopped before they met the tolerance."""
+    """Return words to add to a method whose iterations stopped before they met the tolerance; else nothing."""
     return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped else ""
 
 
 def _product(end: Any, scale: float, up: bool) -> Any:
-    """The product with a power of two, rounded up or down where it is not exact."""
+    """Return the product with a power of two, rounded up or down if it is not exact."""
     if np.iscomplexobj(end):
         parts = np.stack([_product(np.real(end), scale, up), _product(np.imag(end), scale, up)], axis=-1)
         return parts.view(complex)[..., 0]
@@ -171,15 +171,15 @@ def _product(end: Any, scale: float, up: bool) -> Any:
 
 
 def outward(upper: float, terms: float, size: float = 0.0) -> float:
-    """An upper bound that rounding in sums of so many terms cannot have made too small.
+    """Return an upper bound raised by more than rounding in sums of so many terms can have lowered it.
 
-    ``size`` is the bound without any cancellation, of the map of magnitudes.
+    ``size`` is the bound of the map of magnitudes, in which nothing cancels.
     """
     return upper + max(size, upper) * 4 * EPS * (terms + 8)
 
 
 def outward_to(dtype: Any, lower: float, upper: float) -> tuple[float, float]:
-    """Ends that a type of fewer digits holds, rounded outward: a value that is rounded to it lies between them."""
+    """Return ends rounded outward to a type of fewer digits: a value that is rounded to it lies between them."""
     with np.errstate(over="ignore"):
         low, high = np.asarray(lower).astype(dtype), np.asarray(upper).astype(dtype)
     low = np.nextafter(low, dtype.type(0)) if float(low) > lower else low

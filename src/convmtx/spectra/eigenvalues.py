@@ -1,26 +1,26 @@
-"""Eigenvalues of square maps, and how far rounding can have moved them."""
+"""Eigenvalues of square maps, and bounds of how far rounding can have moved them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import REFLECT
 from convmtx.errors import ArgumentError, UnsupportedError, door
+from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.spectra import rounding
-from convmtx.spectra.certified import EPS, HALF, Certified, Kind, times
-from convmtx.spectra.derived import PATIENT
-from convmtx.spectra.iterated import scaled
-from convmtx.spectra.similar import Similar, balanced
-from convmtx.spectra.square import square
-from convmtx.structure import Blocks, Split
+from convmtx.spectra.certified import HALF, Certified, Kind, times
+from convmtx.spectra.operands import square
+from convmtx.spectra.prices import PATIENT_WORK
+from convmtx.spectra.similar import Similar, balance
+from convmtx.structure import Blocks, Split, rounding
 from convmtx.structure.bases import Positions
 from convmtx.structure.double import dense, require_along
+from convmtx.structure.precision import EPS, TINY, scaled
 from convmtx.structure.splits import centred, mirrored, splits, whole_sample
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -28,7 +28,9 @@ from convmtx.typing import AnyArray
 
 @door("eigvals")
 def eigvals(op: LinearMap) -> Certified:
-    """Eigenvalues of a map from arrays of a shape to arrays of the same shape, by descending magnitude.
+    """Return the eigenvalues of a map between arrays of one shape, by descending magnitude.
+
+    Law: they are ``numpy.linalg.eigvals(op.to_dense())``, in another order.
 
     Parameters
     ----------
@@ -38,27 +40,27 @@ def eigvals(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        (N,), float64 where the map is Hermitian, else complex128. In some order, each lower and upper end have a true
-        eigenvalue between them. ``exact`` where they agree in half of all digits of the norm: where blocks are normal,
-        as of one channel, or not far from it. Else ``interval``, or ``estimate`` where rounding can move eigenvalues by
-        the norm itself.
+        Values (N,), float64 if the map is Hermitian, else complex128. In some order, a true eigenvalue lies between
+        each lower and upper end. ``exact`` if these agree in half of all digits of the norm, as they do if blocks are
+        normal (with one channel, for example) or not far from it. Else ``interval``, or ``estimate`` if rounding can
+        move eigenvalues by the norm itself.
 
     Raises
     ------
     UnsupportedError
-        Where no structure is of use and the map is too large for a dense decomposition. A ValueError.
+        If the map has no structure and is too large for a dense decomposition. A ValueError.
     ValueError, TypeError
-        Where the shapes differ, or the kernel is not finite.
+        If the shapes differ, or the kernel is not finite.
     MemoryError
-        Where lists of the positions along an axis, or what is made of them, would not fit.
+        If lists of the positions along an axis, or arrays of that size, do not fit.
 
     Notes
     -----
-    The eigenvalues are those of a similar map in which the taps of both sides of an output are in balance
-    (``convmtx.spectra.similar``): of a map that reads only what lies before (or behind) each output, those are the
-    eigenvalues of the diagonal. They are found from blocks whose bases are the same before and after (wrap, symmetric
-    and reflect boundary with a kernel that is its own mirror image, 3 taps under the zero boundary, sub-lattices), or
-    dense. Eigenvalues of maps far from normal say little of how they act: see `svdvals`.
+    The eigenvalues are those of a similar map in which the taps on both sides of an output are in balance
+    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, they are those of the
+    diagonal. They come from blocks whose bases are the same before and after (wrap; symmetric and reflect with a kernel
+    that is its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Eigenvalues
+    of maps far from normal say little about how the map acts: see `svdvals`.
 
     Examples
     --------
@@ -66,62 +68,69 @@ def eigvals(op: LinearMap) -> Certified:
     >>> cm.eigvals(cm.conv([1.0, 2.0, 1.0], 4, padding="same", boundary="wrap"))[:].round(6)
     array([4., 2., 2., 0.])
     """
-    subject = square(op)
-    if subject.in_shape != subject.out_shape:
-        got = f"op goes from {subject.in_shape} to {subject.out_shape}"
+    operator = square(op)
+    if operator.in_shape != operator.out_shape:
+        got = f"op goes from {operator.in_shape} to {operator.out_shape}"
         raise ArgumentError(got, "Wanted equal shapes", "Use padding='same' and equal channels")
-    memory.require("eigenvalues", {"eigenvalues": 16 * subject.shape[0]}, 2 * 16 * subject.shape[0])
-    subject, scale = scaled(subject)
-    if isinstance(subject, ConvOperator):
-        require_along(*subject.geometry.axes, split=True)
-    similar = balanced(subject)
-    found = _of_blocks(similar)
-    return times(_of_matrix(similar) if found is None else found, scale)
+    memory.require("eigenvalues", {"eigenvalues": 16 * operator.shape[0]}, 2 * 16 * operator.shape[0])
+    operator, scale = scaled(operator)
+    if isinstance(operator, ConvOperator):
+        require_along(*operator.geometry.axes, split=True)
+    similar = balance(operator)
+    result = _decompose_blocks(similar)
+    return times(_decompose_matrix(similar) if result is None else result, scale)
 
 
-def _of_matrix(similar: Similar) -> Certified:
+def _decompose_matrix(similar: Similar) -> Certified:
+    """Return the eigenvalues of the dense matrix."""
     op = similar.op
-    if float(op.shape[0]) ** 3 > PATIENT:
+    if float(op.shape[0]) ** 3 > PATIENT_WORK:
         got = f"a matrix of {op.shape[0]} rows without structure"
         wanted = "Dense eigenvalues of that size take too long"
         raise UnsupportedError(got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
     size = rounding.size_of(op)
     error = EPS * rounding.of_matrix(op) * size + similar.slack
-    return _sorted([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")
+    return _sort([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")
 
 
-def _of_blocks(similar: Similar) -> Certified | None:
-    """From blocks whose outputs and inputs have the same basis, if all have; what is in none of them is zero."""
+def _decompose_blocks(similar: Similar) -> Certified | None:
+    """Return the eigenvalues of blocks, and zeros for what no block covers.
+
+    Return None if the outputs and inputs of some block have different bases, or if the blocks are too large.
+    """
     op = similar.op
     if not isinstance(op, ConvOperator):
         return None
     geometry = op.geometry
     taps = taps_of(geometry, op.kernel)
-    axes: list[tuple[Split, ...]] = []
-    for j, axis in enumerate(geometry.axes):
-        even = mirrored(taps, j)
-        if even and axis.boundary is REFLECT and centred(axis):
-            axes.append((whole_sample(axis),))
-        else:
-            axes.append(splits(axis, even))
-        if not all(_same_basis(split) for split in axes[-1]):
-            return None
-    blocks = [Blocks(geometry, taps, chosen) for chosen in product(*axes)]
-    if sum(some.work for some in blocks) > PATIENT:
+    all_blocks = _split_in_one_basis(geometry, taps)
+    if all_blocks is None or sum(blocks.work for blocks in all_blocks) > PATIENT_WORK:
         return None
     size = rounding.magnitude(geometry, taps)
     parts = []
-    for some in blocks:
-        error = 0.0 if similar.triangular else EPS * rounding.of_entries(some) * size
-        parts.append(_eigenvalues(some.matrices(), error + similar.slack, some.times))
+    for blocks in all_blocks:
+        error = 0.0 if similar.triangular else EPS * rounding.of_entries(blocks) * size
+        parts.append(_eigenvalues(blocks.matrices(), error + similar.slack, blocks.times))
     rest = geometry.shape[0] - sum(part.values.size for part in parts)
     parts.append(_Part(np.zeros(rest), np.zeros(rest)))
-    method = "block triangular" if similar.triangular else f"blocks ({blocks[0].rule if blocks else 'none'})"
-    return _sorted(parts, size, method)
+    method = "block triangular" if similar.triangular else f"blocks ({all_blocks[0].rule if all_blocks else 'none'})"
+    return _sort(parts, size, method)
 
 
-def _same_basis(split: Split) -> bool:
-    """Whether a block's outputs and inputs are numbers of the same vectors."""
+def _split_in_one_basis(geometry: Geometry, taps: AnyArray) -> list[Blocks] | None:
+    """Return the map as blocks that have one basis for outputs and inputs, or None if some block has two."""
+    by_axis: list[tuple[Split, ...]] = []
+    for j, axis in enumerate(geometry.axes):
+        even = mirrored(taps, j)
+        reflects = even and axis.boundary is REFLECT and centred(axis)
+        by_axis.append((whole_sample(axis),) if reflects else splits(axis, even))
+        if not all(_has_one_basis(split) for split in by_axis[-1]):
+            return None
+    return [Blocks(geometry, taps, chosen) for chosen in product(*by_axis)]
+
+
+def _has_one_basis(split: Split) -> bool:
+    """Whether a block's outputs and inputs are coefficients of the same vectors."""
     if split.per_output != split.per_input:
         return False
     outputs, inputs = split.outputs, split.inputs
@@ -130,15 +139,20 @@ def _same_basis(split: Split) -> bool:
     return True
 
 
-class _Part(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Part:
     """Eigenvalues, and how far from each a true one can be."""
 
     values: AnyArray
     slack: AnyArray
 
 
-def _eigenvalues(matrices: AnyArray, error: float, often: AnyArray) -> _Part:
-    """All eigenvalues of blocks (count, r, r) whose error is below ``error`` in norm; real where all are Hermitian."""
+def _eigenvalues(matrices: AnyArray, error: float, times: AnyArray) -> _Part:
+    """Return all eigenvalues of blocks (count, r, r) whose error is below ``error`` in norm.
+
+    They are real if all blocks are Hermitian to rounding. If all are a multiple of the identity plus a matrix that is
+    opposite to its adjoint, its eigenvalues are imaginary and as certain as those of a Hermitian one.
+    """
     side = matrices.shape[1]
     size = float(np.linalg.norm(matrices, axis=(1, 2)).max(initial=0))
     near = error + EPS * rounding.of_decomposition(side, side) * size
@@ -147,24 +161,24 @@ def _eigenvalues(matrices: AnyArray, error: float, often: AnyArray) -> _Part:
         values, beside = matrices[:, :, 0], float(np.abs(matrices.imag).max(initial=0))
         values = values.real if beside <= 64 * error else values
         slack = np.full(values.shape, error + (0.0 if np.iscomplexobj(values) else beside))
-    elif (apart := _apart(matrices, 1)) <= 64 * near:
+    elif (apart := _distance(matrices, 1)) <= 64 * near:
         values, slack = np.linalg.eigvalsh(matrices), np.full(matrices.shape[:2], near + apart)
-    elif (apart := _apart(matrices - mean, -1)) <= 64 * near:
+    elif (apart := _distance(matrices - mean, -1)) <= 64 * near:
         values = mean[:, 0, :1] + 1j * np.linalg.eigvalsh(-1j * (matrices - mean))
         slack = np.full(matrices.shape[:2], near + apart)
     else:
         values, vectors = np.linalg.eig(matrices)
-        slack = np.broadcast_to(_perturbed(matrices, values, vectors, error)[:, None], values.shape)
-    return _Part(np.repeat(values, often, axis=0).reshape(-1), np.repeat(slack, often, axis=0).reshape(-1))
+        slack = np.broadcast_to(_bauer_fike(matrices, values, vectors, error)[:, None], values.shape)
+    return _Part(np.repeat(values, times, axis=0).reshape(-1), np.repeat(slack, times, axis=0).reshape(-1))
 
 
-def _apart(matrices: AnyArray, sign: int) -> float:
-    """How far blocks are from equal, or from opposite, to their adjoints."""
+def _distance(matrices: AnyArray, sign: int) -> float:
+    """Return the largest distance of a block to its adjoint, or with sign -1 to the negative of it."""
     return float(np.linalg.norm(matrices - sign * matrices.conj().swapaxes(1, 2), axis=(1, 2)).max(initial=0))
 
 
-def _perturbed(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: float) -> AnyArray:
-    """How far eigenvalues can be from those that were computed, block by block.
+def _bauer_fike(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: float) -> AnyArray:
+    """Return how far true eigenvalues can be from computed ones, block by block.
 
     With the residual ``R = B V - V D``, B has the eigenvalues of ``D + V^-1 R``, and the discs around those of D with
     radius ``|V^-1| |R|`` hold as many of them as are joined (Bauer, Fike, Numer. Math. 2, 1960).
@@ -176,12 +190,12 @@ def _perturbed(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: f
     residuals = np.linalg.norm(matrices @ vectors - vectors * values[:, None, :], axis=(1, 2))
     residuals += (error + EPS * (2 * side + 4) * norms) * sizes[:, 0] * np.sqrt(side)
     with np.errstate(divide="ignore"):
-        return np.where(least > 0, (2 * side - 1) * residuals / np.maximum(least, np.finfo(float).tiny), np.inf)
+        return np.where(least > 0, (2 * side - 1) * residuals / np.maximum(least, TINY), np.inf)
 
 
-def _sorted(parts: list[_Part], size: float, method: str) -> Certified:
-    """Eigenvalues by descending magnitude, of a map of norm ``size`` at most."""
-    values, slack = (np.concatenate(each) for each in zip(*parts, strict=True))
+def _sort(parts: list[_Part], size: float, method: str) -> Certified:
+    """Return eigenvalues by descending magnitude, of a map whose norm is at most ``size``."""
+    values, slack = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "slack"))
     order = np.argsort(-np.abs(values), kind="stable")
     values, slack = values[order], slack[order]
     worst = float(slack.max(initial=0))

@@ -1,53 +1,54 @@
-"""Extreme singular values by the Lanczos process, and what a random start makes certain of them.
+"""The Lanczos process: extreme eigenvalues, and bounds of them that a random start makes certain.
 
-The process is that of the Gram matrix ``G = A^H A`` (or ``A A^H``, where that is smaller), with partial
-reorthogonalisation (Simon, Math. Comp. 42, 1984): a recurrence estimates the inner products of the vectors, and before
-these are seen in what is computed, two vectors in a row are made orthogonal to all. So the tridiagonal
-matrix is that of orthogonal vectors, to rounding. Where the true inner products refute an estimate, the process goes
-back to the last two vectors that are orthogonal to all, and from there on makes each vector orthogonal to all.
+It runs on the Gram matrix ``G = A^H A`` (or ``A A^H``, if that is smaller) with partial reorthogonalization (Simon,
+Math. Comp. 42, 1984). A recurrence estimates the inner products of the vectors. Before these are large enough to spoil
+the result, two vectors in a row are made orthogonal to all others, so the tridiagonal matrix is that of orthogonal
+vectors, to rounding. If the true inner products refute an estimate, the process goes back to the last two vectors that
+are orthogonal to all, and from there on makes every vector orthogonal to all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from convmtx import memory
-from convmtx.spectra.certified import EPS
+from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
 
-#: Probability that a bound from the random start vector is wrong. Below that, rounding would have the last word.
+#: Probability that a bound from the random start vector is wrong. A smaller one would be below what rounding does.
 FAILURE = 1e-10
-#: Steps after which Ritz values are looked at.
+#: Number of steps after which Ritz values are computed.
 CHECK = 10
-#: Inner product up to which vectors count as orthogonal. The tridiagonal matrix is as exact as rounding allows up to
-#: the root of machine precision, but residuals of Ritz vectors may be as large as this, and 1e-9 is wanted of them.
+#: Inner product up to which vectors count as orthogonal. For the tridiagonal matrix the root of eps, 1.5e-8, would be
+#: enough; but residuals of Ritz vectors may be as large as this, and they are to be below 1e-9.
 SEMIORTHOGONAL = 1e-10
-#: An inner product this many times its estimate refutes it.
+#: Ratio of an inner product to its estimate from which it refutes the estimate.
 REFUTED = 100
-TINY = float(np.finfo(float).tiny)
 
 
 def require(count: int, size: int, item: int) -> None:
-    """Refuse so many vectors if they do not fit into memory."""
+    """Refuse to keep a number of vectors that does not fit in memory."""
     remedy = "Use cm.norm_bound(op, 'sup') or cm.sup_norm, which do not depend on the size"
     memory.require_result(f"keeping {count} vectors of {size} numbers", count * size * item, remedy)
 
 
-class Run(NamedTuple):
-    """Ritz values of the steps from one random vector, and the logarithm of the product of what each step left."""
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Ritz values of the steps from one random vector; ``left`` is the logarithm of the product of their remainders."""
 
     values: AnyArray
     left: float
 
 
 class Lanczos:
-    """Lanczos vectors of a Hermitian positive semidefinite map of vectors, and the tridiagonal matrix they make.
+    """Lanczos vectors of a Hermitian positive semidefinite map, and the tridiagonal matrix of the map in them.
 
-    Where the vectors span an invariant space the process goes on from another random vector, orthogonal to them, and
-    the tridiagonal matrix has a 0 there. So it ends only where the vectors span everything.
+    If the vectors span an invariant space, the process goes on from another random vector orthogonal to them, and the
+    tridiagonal matrix has a 0 there. So it ends only when the vectors span everything.
     """
 
     def __init__(self, gram: Callable[[AnyArray], AnyArray], size: int, dtype: np.dtype[Any], seed: int = 0) -> None:
@@ -57,9 +58,9 @@ class Lanczos:
         self.diagonal: list[float] = []
         self.beside: list[float] = []
         self.finished: list[Run] = []
-        #: How often the map was applied.
+        #: Number of times that the map was applied.
         self.steps = 0
-        #: Whether every vector is made orthogonal to all, whatever is estimated.
+        #: Whether every vector is made orthogonal to all, without estimates.
         self.every = False
         self._start()
 
@@ -70,23 +71,23 @@ class Lanczos:
 
     @property
     def noise(self) -> float:
-        """Size of what rounding may leave of a step; less counts as nothing."""
+        """Size of a step's remainder that may be nothing but rounding."""
         return 10 * EPS * self.size**0.5 * max(self.diagonal, default=0.0)
 
     def fits(self, steps: int) -> bool:
-        """Whether the vectors of so many more steps can be held."""
+        """Whether the vectors of a number of further steps fit in memory."""
         rows = self._rows(steps)
         return rows == len(self.vectors) or rows * self.size * self.dtype.itemsize <= memory.available()
 
     def _rows(self, steps: int) -> int:
-        """Number of vectors that there is room for before so many more steps; it grows by half."""
+        """Return the number of vectors to make room for before a number of further steps; it grows by half."""
         rows = len(self.vectors)
         while rows < min(self.order + steps + 1, self.size):
             rows += rows // 2
         return rows
 
     def advance(self, steps: int) -> None:
-        """Apply the map so many times, or until the vectors span everything."""
+        """Apply the map a number of times, or until the vectors span everything."""
         rows = self._rows(steps)
         if rows > len(self.vectors):
             require(rows, self.size, self.dtype.itemsize)
@@ -97,8 +98,23 @@ class Lanczos:
                 return
             self._step()
 
+    def advance_until(self, steps: int, maxiter: int, bar: Any) -> None:
+        """Make a number of further steps, but at most ``maxiter`` in all, and count them in a progress bar."""
+        before = self.steps
+        self.advance(min(steps, maxiter - before))
+        if bar is not None:
+            bar.update(self.steps - before)
+
+    def stopped(self, steps: int, maxiter: int) -> str:
+        """Return the name of what prevents a number of further steps; nothing if they can be made."""
+        if self.order == self.size:  # the vectors span everything
+            return "rounding"
+        if self.steps >= maxiter:
+            return "maxiter"
+        return "" if self.fits(steps) else "memory"
+
     def _start(self) -> None:
-        """Go on from a vector uniformly distributed on the sphere of all that are orthogonal to those before."""
+        """Go on from a random vector, uniform on the unit sphere of those orthogonal to all before."""
         vector = self.rng.standard_normal(self.size).astype(self.dtype)
         if self.dtype.kind == "c":
             vector += 1j * self.rng.standard_normal(self.size)
@@ -106,18 +122,19 @@ class Lanczos:
             vector -= self._along(vector) @ self.vectors[: self.order]
             vector /= np.linalg.norm(vector)
         self.vectors[self.order] = vector
-        #: The first vector of this run, and the last that is orthogonal to all before it, as is the one before.
+        #: Numbers of the first vector of this run, and of the last that is orthogonal to all, as is the one before it.
         self.first = self.sound = self.order
-        #: Whether the next vector too is made orthogonal to all, whatever is estimated.
+        #: Whether the next vector too is made orthogonal to all, without an estimate.
         self.again = True
         self.before, self.products = np.zeros(self.order), np.append(np.full(self.order, EPS), 1)
 
     def _along(self, w: AnyArray) -> AnyArray:
-        """Inner products of all vectors before with this one."""
+        """Return the inner products of all vectors before with a vector."""
         products: AnyArray = (w.conj() @ self.vectors[: self.order].T).conj()
         return products
 
     def _step(self) -> None:
+        """Apply the map to the last vector, and keep what is orthogonal to all before as the next."""
         v = self.vectors[self.order]
         w = self.gram(v)
         a = float(np.vdot(v, w).real)
@@ -148,7 +165,7 @@ class Lanczos:
         self.vectors[self.order] = w / b
 
     def _estimate(self, b: float) -> AnyArray:
-        """Estimated inner products of what a step leaves, of norm b, with all vectors before."""
+        """Return estimates of the inner products of a step's remainder, of norm b, with all vectors before."""
         diagonal, beside, now = np.array(self.diagonal), np.array(self.beside), self.products
         ahead = (diagonal[:-1] - diagonal[-1]) * now[:-1] + beside * now[1:]
         if beside.size:
@@ -158,7 +175,7 @@ class Lanczos:
         return np.append(ahead / max(b, TINY), EPS)
 
     def _orthogonalise(self, w: AnyArray, b: float) -> tuple[float, float]:
-        """Take from w, of norm b, its parts along the vectors before; return the largest over b, and the norm left."""
+        """Remove from w, of norm b, its parts along the vectors before; return the largest over b, and the new norm."""
         largest = None
         while True:
             along = self._along(w)
@@ -170,7 +187,7 @@ class Lanczos:
                 return largest, b
 
     def _finish(self) -> None:
-        """End a run, whose vectors span an invariant space, and start another if there is anything beyond."""
+        """End a run, whose vectors span an invariant space, and start another unless they span everything."""
         left = float(np.log(np.maximum([*self.beside[self.first :], self.noise], TINY)).sum())
         self.finished.append(Run(self._values(self.first), left))
         self.beside.append(0.0)
@@ -178,14 +195,14 @@ class Lanczos:
             self._start()
 
     def _values(self, first: int = 0) -> AnyArray:
-        """Ritz values, ascending, of the steps from the first on."""
+        """Return the Ritz values, ascending, of the steps from ``first`` on."""
         from scipy.linalg import eigvalsh_tridiagonal
 
         values: AnyArray = eigvalsh_tridiagonal(self.diagonal[first:], self.beside[first : self.order - 1])
         return values
 
     def ritz(self, first: int, last: int) -> tuple[AnyArray, AnyArray, AnyArray]:
-        """Some Ritz values, counted from the smallest, their coefficients and bounds on their residuals."""
+        """Return Ritz values ``first`` to ``last`` from the smallest, their coefficients, and bounds of residuals."""
         from scipy.linalg import eigh_tridiagonal
 
         values, coefficients = eigh_tridiagonal(
@@ -194,19 +211,21 @@ class Lanczos:
         return values, coefficients, self.beside[-1] * np.abs(coefficients[-1])
 
     def combined(self, coefficients: AnyArray) -> AnyArray:
-        """Combinations of Lanczos vectors, a row for each column of the coefficients."""
+        """Return combinations of Lanczos vectors, a row for each column of the coefficients."""
         combined: AnyArray = coefficients.T @ self.vectors[: self.order]
         return combined
 
     def bounds(self) -> tuple[float, float]:
-        """Upper bound of the largest eigenvalue and lower bound of the smallest, each wrong with `FAILURE` at most.
+        """Return an upper bound of the largest and a lower bound of the smallest eigenvalue.
 
-        With Ritz values t_j of a run, ``p(x) = prod (x - t_j)`` and b_j what each step left, ``p(G) v = (prod b_j) v'``
-        for the first vector v and a unit vector v'. So for an eigenvector q of eigenvalue x,
-        ``|<q, v>| <= (prod b_j) / |p(x)|``. For a random v of n numbers, ``|<q, v>| sqrt(2 n / pi)`` is below u with a
-        probability of at most u, and so is ``n |<q, v>|^2`` if they are complex (van Dorsselaer, Hochstenbach, van der
-        Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). Runs are independent: the sum of ``-log u`` over r of them has
-        Gamma's distribution. The r-th may fail in ``1 / (r (r + 1))`` of the cases.
+        Each is wrong with probability of at most `FAILURE`. Let t_j be the Ritz values of a run, b_j the norms of its
+        remainders and ``p(x) = prod (x - t_j)``. Then ``p(G) v = (prod b_j) v'`` for the first vector v and a unit
+        vector v', so for an eigenvector q of eigenvalue x, ``|<q, v>| <= (prod b_j) / |p(x)|``.
+
+        For a random v of n real numbers, ``|<q, v>| sqrt(2 n / pi)`` is below u with probability at most u; for complex
+        numbers, ``n |<q, v>|^2`` is (van Dorsselaer, Hochstenbach, van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000).
+        Runs are independent, so the sum of ``-log u`` over r runs has Gamma's distribution. The r-th run may fail with
+        probability ``FAILURE / (r (r + 1))``, which adds up to `FAILURE`.
         """
         t = self._values()
         slack = self.noise * (1 + len(self.finished)) ** 0.5
@@ -216,7 +235,7 @@ class Lanczos:
         return float(t[-1] + ends[0] + slack), max(float(t[0] - ends[1] - slack), 0.0)
 
     def _distance(self, end: float, direction: int) -> float:
-        """Distance from a Ritz value beyond which there is no eigenvalue, in the direction +1 or -1."""
+        """Return the distance from a Ritz value beyond which there is no eigenvalue, in the direction +1 or -1."""
         from scipy.special import gammainccinv
 
         runs = list(self.finished)
@@ -225,13 +244,13 @@ class Lanczos:
             runs.append(Run(self._values(self.first), left))
         count, n, power = len(runs), self.size, 2 if self.dtype.kind == "c" else 1
         known = np.log(n) if power == 2 else np.log(2 * n / np.pi) / 2
-        wanted = float(gammainccinv(count, FAILURE / (count * (count + 1))))
+        required = float(gammainccinv(count, FAILURE / (count * (count + 1))))
 
         def excess(distance: float) -> float:
-            """Unlikelihood of an eigenvalue there, beyond that which is wanted."""
+            """Return by how much an eigenvalue at this distance is less likely than required."""
             x = end + direction * distance
             sizes = (float(np.log(np.maximum(np.abs(x - run.values), TINY)).sum()) - run.left for run in runs)
-            return sum(max(power * size - known, 0.0) for size in sizes) - wanted
+            return sum(max(power * size - known, 0.0) for size in sizes) - required
 
         near = far = max(self.noise, TINY)
         while excess(far) < 0:

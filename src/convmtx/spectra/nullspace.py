@@ -1,4 +1,4 @@
-"""What a map takes to zero."""
+"""The null space of a map: all arrays that it takes to zero."""
 
 from __future__ import annotations
 
@@ -8,40 +8,46 @@ from convmtx import memory
 from convmtx.errors import UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.spectra.certified import EPS
-from convmtx.spectra.derived import PATIENT, limited
-from convmtx.spectra.iterated import scaled
+from convmtx.spectra.operands import tolerance_of_zero
+from convmtx.spectra.prices import PATIENT_WORK
 from convmtx.structure import Blocks, batched, decomposed
 from convmtx.structure.double import dense, doubled, require_along
+from convmtx.structure.precision import rank_tolerance, scaled
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray
 
 
 @door("null_space")
 def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
-    """Orthonormal arrays that a map takes to zero.
+    """Return orthonormal arrays that a map takes to zero.
 
-    Law: ``op`` of each has a norm of at most ``tol``, and rounding; ``len(null_space(op)) == N - rank(op)`` where
-    the rank is exact.
+    Law: ``norm(op(z)) <= tol`` for each array z, up to rounding. ``len(null_space(op)) == N - rank(op)`` if the rank is
+    exact.
 
     Parameters
     ----------
     op : LinearMap
         Any map.
     tol : float, optional
-        Singular values up to it count as zero; by default as for `rank`.
+        Singular values up to it count as zero. The default is that of `rank`.
 
     Returns
     -------
     ndarray
-        ``(k, *in_shape)``, float64 or, where the map is complex, complex128.
+        Arrays ``(k, *in_shape)``, float64, or complex128 if the map is complex.
 
     Raises
     ------
+    UnsupportedError
+        If a decomposition would take too long. A ValueError.
     ValueError, TypeError
-        Where ``op`` is no map, its kernel is not finite, ``tol`` is negative, or a decomposition would take too long.
+        If ``op`` is not a map, its kernel is not finite, or ``tol`` is negative.
     MemoryError
-        Where the arrays do not fit.
+        If the arrays do not fit.
+
+    Notes
+    -----
+    Cost: a singular value decomposition with vectors of each block, or of the dense matrix.
 
     Examples
     --------
@@ -50,54 +56,54 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     >>> (Z / Z[0, 0]).round(12)
     array([[1., 1., 1., 1.]])
     """
-    tol = limited(tol)
-    subject, scale = scaled(doubled(op))
+    tol = tolerance_of_zero(tol)
+    operator, scale = scaled(doubled(op))
     tol = None if tol is None else tol / scale
-    rows, columns = subject.shape
-    found = []
-    if isinstance(subject, ConvOperator):
-        require_along(*subject.geometry.axes, split=True)
-        taps = taps_of(subject.geometry, subject.kernel)
-        found = decomposed(subject.geometry, taps, merged=False)
-    work = sum(blocks.work for blocks in found) if found else float(rows) * columns * min(rows, columns)
-    if work > PATIENT:
+    rows, columns = operator.shape
+    all_blocks = []
+    if isinstance(operator, ConvOperator):
+        require_along(*operator.geometry.axes, split=True)
+        taps = taps_of(operator.geometry, operator.kernel)
+        all_blocks = decomposed(operator.geometry, taps, merged=False)
+    work = sum(blocks.work for blocks in all_blocks) if all_blocks else float(rows) * columns * min(rows, columns)
+    if work > PATIENT_WORK:
         got = f"op of {rows} x {columns}"
         raise UnsupportedError(got, "Its decomposition takes too long", "Use cm.svd(op, k, 'smallest')")
-    if not found or not isinstance(subject, ConvOperator):
-        return _of_matrix(dense(subject), tol).reshape(-1, *subject.in_shape)
-    return _of_blocks(subject, found, tol)
+    if not all_blocks or not isinstance(operator, ConvOperator):
+        return _null_space_of_matrix(dense(operator), tol).reshape(-1, *operator.in_shape)
+    return _null_space_of_blocks(operator, all_blocks, tol)
 
 
-def _of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
-    """Rows that a matrix takes to zero."""
+def _null_space_of_matrix(matrix: AnyArray, tol: float | None) -> AnyArray:
+    """Return the vectors, as rows, that a matrix takes to zero."""
     _, s, v = np.linalg.svd(matrix)
-    limit = max(matrix.shape) * EPS * s.max(initial=0) if tol is None else tol
+    limit = rank_tolerance(matrix.shape, s.max(initial=0)) if tol is None else tol
     return v[int((s > limit).sum()) :].conj()
 
 
-def _of_blocks(op: ConvOperator, found: list[Blocks], tol: float | None) -> AnyArray:
-    """Of each block what it takes to zero, and the inputs that nobody reads."""
-    parts = [batched.shared_out(np.linalg.svd, blocks.matrices()) for blocks in found]
+def _null_space_of_blocks(op: ConvOperator, all_blocks: list[Blocks], tol: float | None) -> AnyArray:
+    """Return the arrays that each block takes to zero, and those of inputs that no output reads."""
+    parts = [batched.shared_out(np.linalg.svd, blocks.matrices()) for blocks in all_blocks]
     largest = max(float(s.max(initial=0)) for _, s, _ in parts)
-    limit = max(op.shape) * EPS * largest if tol is None else tol
+    limit = rank_tolerance(op.shape, largest) if tol is None else tol
     count = op.shape[1] - sum(int((s > limit).sum()) for _, s, _ in parts)
     memory.require("null space", {"null space": 16 * count * op.shape[1]}, 32 * count * op.shape[1])
-    held = [_unread(op, found).astype(op.dtype)]
-    for blocks, (_, s, v) in zip(found, parts, strict=True):
+    arrays = [_unread_inputs(op, all_blocks).astype(op.dtype)]
+    for blocks, (_, s, v) in zip(all_blocks, parts, strict=True):
         kept = (s > limit).sum(axis=1)
         for block in np.flatnonzero(kept < blocks.columns):
-            held.append(blocks.inputs(int(block), v[block, kept[block] :].conj().T))
-    vectors = np.concatenate([each.reshape(-1, op.shape[1]) for each in held])
-    if op.dtype.kind != "c" and vectors.dtype.kind == "c":  # conjugate blocks together hold real arrays
+            arrays.append(blocks.inputs(int(block), v[block, kept[block] :].conj().T))
+    vectors = np.concatenate([part.reshape(-1, op.shape[1]) for part in arrays])
+    if op.dtype.kind != "c" and vectors.dtype.kind == "c":  # real and imaginary parts span what conjugate blocks do
         vectors = np.linalg.svd(np.concatenate([vectors.real, vectors.imag]), full_matrices=False)[2][:count]
     return vectors.reshape(-1, *op.in_shape)
 
 
-def _unread(op: ConvOperator, found: list[Blocks]) -> AnyArray:
-    """A one for each input that no output reads, as far as blocks leave these out."""
+def _unread_inputs(op: ConvOperator, all_blocks: list[Blocks]) -> AnyArray:
+    """Return a unit vector for each input that no output reads, unless it is in a block."""
     read = np.ones((1, op.geometry.in_channels, *(a.size for a in op.geometry.axes)), bool)
     for j, axis in enumerate(op.geometry.axes):
-        if found[0].splits[j].table is None:
+        if all_blocks[0].splits[j].table is None:
             continue
         along = np.isin(np.arange(axis.size), axis.table())
         read &= along.reshape(-1, *(1 for _ in range(j + 1, len(op.geometry.axes))))

@@ -1,4 +1,4 @@
-"""Kernels whose norm does not exceed a limit: scaled, clipped once, or the nearest of the same support."""
+"""Kernels of bounded norm: scaled, clipped once, or the nearest of the same support."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from convmtx._xp.gradients import held
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import show_progress
-from convmtx.spectra.iterated import scaled
-from convmtx.spectra.operator_norm import norm, norm_bound
-from convmtx.spectra.values import DECOMPOSED, cheapest
-from convmtx.structure import Blocks, circle
-from convmtx.structure.batched import unit
+from convmtx.spectra.norms import norm, norm_bound
+from convmtx.spectra.prices import SMALL_WORK
+from convmtx.structure import Blocks, choose_decomposition, circle
 from convmtx.structure.double import double, doubled
+from convmtx.structure.precision import scaled, unit
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 
-def _checked(op: Any, limit: Any) -> tuple[ConvOperator, float]:
-    """The convolution and the limit of its norm, if they are such."""
+def _check(op: Any, limit: Any) -> tuple[ConvOperator, float]:
+    """Return a convolution and the limit of its norm, if they are valid."""
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
         raise ArgumentTypeError(got, "Wanted a convolution", "Make one with convmtx.conv")
@@ -34,32 +33,34 @@ def _checked(op: Any, limit: Any) -> tuple[ConvOperator, float]:
 
 @door("spectral_normalize")
 def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
-    """The convolution divided by its norm, so that its norm is ``max``, and no more but for rounding of the kernel.
+    """Return the convolution divided by its norm and multiplied by ``max``, so that its norm is ``max``.
+
+    Law: ``cm.norm(cm.spectral_normalize(op, max)) <= max``, up to rounding of the kernel.
 
     Parameters
     ----------
     op : ConvOperator
-        A convolution; of PyTorch or JAX the result is differentiable in its kernel.
+        A convolution. With a kernel of PyTorch or JAX you can differentiate the result in it.
     max : float
-        The norm that is wanted.
+        Norm of the result, a positive number.
 
     Returns
     -------
     ConvOperator
-        ``op * (max / r.upper)`` with ``r = cm.norm(op)``; where the norm is an interval, its width less than ``max``.
-        A map of zeros stays as it is.
+        The map ``op * (max / r.upper)`` with ``r = cm.norm(op)``. If the norm is an interval, the result's norm may be
+        below ``max`` by the relative width of the interval. A map of zeros stays as it is.
 
     Raises
     ------
     ValueError, TypeError
-        Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+        If ``op`` is not a convolution, the kernel is not finite, or ``max`` is not positive.
     MemoryError
-        Where lists of the positions along an axis, or what is made of them, would not fit.
+        If lists of the positions along an axis, or arrays of that size, do not fit.
 
     Notes
     -----
-    The norm is that of the map, with its boundary and size; PyTorch's ``spectral_norm`` divides by that of the kernel
-    reshaped to a matrix, which may be several times smaller.
+    The norm is that of the map, with its boundary and size. PyTorch's ``spectral_norm`` divides by that of the kernel
+    reshaped to a matrix, which may be several times smaller. Cost: that of `norm`.
 
     Examples
     --------
@@ -68,44 +69,50 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     >>> op.kernel
     array([0.25, 0.5 , 0.25])
     """
-    subject, limit = _checked(op, max)
+    operator, limit = _check(op, max)
     if not is_traced(op.kernel):  # for the inverse of a norm may be beyond the kernel's type
-        subject = subject / unit(double(op.kernel))
-    found = norm(subject)
-    if not is_traced(op.kernel) and not float(found.upper):
+        operator = operator / unit(double(op.kernel))
+    result = norm(operator)
+    if not is_traced(op.kernel) and not float(result.upper):
         return op
     less = 1 - 4 * float(np.finfo(floating(op.kernel)).eps)  # for the kernel is rounded
-    top = found.upper
+    top = result.upper
     if not is_numpy(op.kernel):
-        top = found.value - held(found.value) + top  # differentiated as the value is
-    return subject * (limit * less / top)
+        top = result.value - held(result.value) + top  # the upper end, with the derivative of the value
+    return operator * (limit * less / top)
 
 
 @door("clip")
 def clip(op: ConvOperator, max: float) -> ConvOperator:
-    """Singular values clipped at ``max`` on a circle that holds the map, then cut to the kernel's support and scaled.
+    """Return a kernel with singular values clipped at ``max`` on a circle that contains the map.
 
-    One round of the two steps of `project`, as of Sedghi, Gupta and Long (ICLR 2019); unlike theirs the norm of what is
-    returned is certified not to exceed ``max``.
+    Law: ``cm.norm(cm.clip(op, max)) <= max``.
+
+    The clipped kernel is cut to the support of the kernel and scaled. That is one round of the two steps of `project`,
+    as by Sedghi, Gupta and Long (ICLR 2019); unlike theirs, the norm of the result is certified not to exceed ``max``.
 
     Parameters
     ----------
     op : ConvOperator
         A convolution, with any boundary.
     max : float
-        The norm that is not to be exceeded.
+        Largest norm of the result, a positive number.
 
     Returns
     -------
     ConvOperator
-        Of the same geometry and array library, in floating point; ``op`` itself where it is within the limit.
+        A map of the same geometry and array library, in floating point; ``op`` itself if its norm is at most ``max``.
 
     Raises
     ------
     ValueError, TypeError
-        Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+        If ``op`` is not a convolution, the kernel is not finite, or ``max`` is not positive.
     MemoryError
-        Where lists of the positions along an axis, or what is made of them, would not fit.
+        If lists of the positions along an axis, or arrays of that size, do not fit.
+
+    Notes
+    -----
+    Cost: a decomposition of each symbol of the circle, and `norm_bound`.
 
     Examples
     --------
@@ -114,41 +121,43 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
     >>> float(cm.norm(op)) <= 2.0
     True
     """
-    return _within(op, max, 1, progress=False)
+    return _project(op, max, 1, progress=False)
 
 
 @door("project")
 def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool = False) -> ConvOperator:
-    """The nearest kernel of the same support whose norm on a circle that holds the map is at most ``max``.
+    """Return the nearest kernel of the same support whose norm on a circle that contains the map is at most ``max``.
+
+    Law: ``cm.norm(cm.project(op, max)) <= max``. It is nearest in the Frobenius norm of the kernel.
 
     Parameters
     ----------
     op : ConvOperator
         A convolution, with any boundary.
     max : float
-        The norm that is not to be exceeded; what is returned is certified not to.
+        Largest norm of the result, a positive number; the result is certified not to exceed it.
     maxiter : int
-        Rounds at most.
+        Largest number of rounds.
     progress : bool
         Show a bar (extra ``progress``).
 
     Returns
     -------
     ConvOperator
-        Of the same geometry and array library, in floating point; ``op`` itself where it is within the limit.
+        A map of the same geometry and array library, in floating point; ``op`` itself if its norm is at most ``max``.
 
     Raises
     ------
     ValueError, TypeError
-        Where ``op`` is no convolution, the kernel is not finite, or ``max`` is not positive.
+        If ``op`` is not a convolution, the kernel is not finite, or ``max`` is not positive.
     MemoryError
-        Where lists of the positions along an axis, or what is made of them, would not fit.
+        If lists of the positions along an axis, or arrays of that size, do not fit.
 
     Notes
     -----
     Dykstra's alternating projections between symbols whose norm is at most ``max`` everywhere and symbols of kernels of
-    the support (Boyle, Dykstra, 1986), until a round moves the kernel by less than 1e-9; then scaled by what is left to
-    the certified bound. Nearest in the Frobenius norm of the kernel. Cost of a round: a decomposition of each symbol.
+    the support (Boyle, Dykstra, 1986), until a round moves the kernel by less than 1e-9 of its norm. Then the kernel is
+    scaled until the certified bound is at most ``max``. Cost of a round: a decomposition of each symbol.
 
     Examples
     --------
@@ -160,52 +169,56 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
     """
     arguments.integer("maxiter", maxiter, 1)
     arguments.flag("progress", progress)
-    return _within(op, max, maxiter, progress)
+    return _project(op, max, maxiter, progress)
 
 
-def _within(op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
-    op, limit = _checked(op, limit)
-    subject: Any
-    subject, scale = scaled(doubled(op))
+def _project(op: ConvOperator, limit: float, rounds: int, progress: bool) -> ConvOperator:
+    """Return a nearby kernel whose norm is certified to be at most the limit, by rounds of projections."""
+    op, limit = _check(op, limit)
+    operator: Any
+    operator, scale = scaled(doubled(op))
     limit /= scale
-    if _certain(subject) <= limit:
+    if _certain_norm(operator) <= limit:
         return op
-    geometry = subject.geometry
-    blocks = Blocks(geometry, taps_of(geometry, subject.kernel), tuple(circle(axis) for axis in geometry.axes))
+    geometry = operator.geometry
+    blocks = Blocks(geometry, taps_of(geometry, operator.kernel), tuple(circle(axis) for axis in geometry.axes))
     entries = blocks.count * blocks.rows * blocks.columns
     memory.require("circle", {"circle": 16 * entries}, 4 * 16 * entries)  # with the corrections and both bases
     with show_progress(progress, "projections", rounds) as bar:
-        kernel = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
-    # Where the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
-    found = (_scaled(subject, each, limit, floating(op.kernel)) for each in (kernel, subject.kernel))
-    nearest = min(found, key=lambda each: float(np.linalg.norm(each - subject.kernel)))
+        projected = kernel_of(geometry, _dykstra(blocks, limit, rounds, bar))
+    # If the circle is much larger than the map, as under reflect, it may be too strict: scaling can be nearer.
+    candidates = (_shrink(operator, kernel, limit, floating(op.kernel)) for kernel in (projected, operator.kernel))
+    nearest = min(candidates, key=lambda kernel: float(np.linalg.norm(kernel - operator.kernel)))
     return op.with_kernel(like(nearest * scale, op.kernel))
 
 
-def _scaled(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[Any]) -> AnyArray:
-    """The kernel, divided by what it exceeds the limit by; again where rounding to single precision did it."""
+def _shrink(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[Any]) -> AnyArray:
+    """Divide a kernel by the ratio of its norm to the limit, and again if rounding to its type exceeds the limit."""
     kernel = kernel.astype(dtype)
-    while (top := _certain(op.with_kernel(double(kernel)))) > limit:
+    while (top := _certain_norm(op.with_kernel(double(kernel)))) > limit:
         kernel = (kernel * (limit / top * (1 - 2 * float(np.finfo(dtype).eps)))).astype(dtype)
     return kernel
 
 
-def _certain(op: ConvOperator) -> float:
-    """An upper bound of the norm in which nothing is random."""
-    way = cheapest(op)
-    if way.work <= DECOMPOSED:
-        return way.largest() + way.slack
+def _certain_norm(op: ConvOperator) -> float:
+    """Return an upper bound of the norm, without random starts."""
+    decomposition = choose_decomposition(op)
+    if decomposition.work <= SMALL_WORK:
+        return decomposition.largest() + decomposition.slack
     return float(norm_bound(op).upper)
 
 
 def _dykstra(blocks: Blocks, limit: float, rounds: int, bar: Any) -> AnyArray:
-    """Taps; the set of kernels is a subspace, so only the clipping has a correction to remember."""
+    """Return the taps after rounds of Dykstra's projections.
+
+    Kernels of the support are a subspace, so only the projection that clips has a correction to add in the next round.
+    """
     taps, correction = blocks.taps, 0.0
     for _ in range(rounds):
-        wanted = replace(blocks, taps=taps).matrices() + correction
-        u, s, v = np.linalg.svd(wanted, full_matrices=False)
+        corrected = replace(blocks, taps=taps).matrices() + correction
+        u, s, v = np.linalg.svd(corrected, full_matrices=False)
         clipped = (u * np.minimum(s, limit)[:, None, :]) @ v
-        correction = wanted - clipped
+        correction = corrected - clipped
         nearer = blocks.nearest_taps(clipped)
         moved, taps = float(np.linalg.norm(nearer - taps)), nearer
         if bar is not None:

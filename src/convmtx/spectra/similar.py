@@ -1,15 +1,14 @@
-"""A convolution that has the same eigenvalues and determinant, and is less far from normal.
+"""Similar convolutions: a map with the same eigenvalues and determinant that is closer to normal.
 
 Along an axis of the zero boundary on which outputs stand where inputs do, ``D A D^-1`` with ``D = diag(r^o)`` is the
-convolution whose tap at offset q is multiplied by ``r^-q``. Where all offsets are on one side of an output, r can go to
-zero or infinity: only the tap at offset 0 is left, as in every block triangular matrix. Else the r that makes the taps
-smallest brings both sides into balance; a tridiagonal matrix becomes symmetric.
+convolution whose tap at offset q is multiplied by ``r^-q``. If all offsets are on one side of an output, r can go to
+zero or infinity: only the tap at offset 0 is left, as in every block triangular matrix. Otherwise the r that makes the
+taps smallest brings both sides into balance. A tridiagonal matrix becomes symmetric.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,59 +16,63 @@ from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.spectra.certified import EPS
-from convmtx.spectra.rounding import magnitude
+from convmtx.structure.precision import EPS
+from convmtx.structure.rounding import magnitude
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
 
-#: Times that each axis is balanced: those of one depend on those of the others.
+#: Number of times that each axis is balanced; the best numbers r of one axis depend on those of the others.
 ROUNDS = 3
-#: Difference of a tap and its mirror image, relative to the largest tap, that may come from balancing.
+#: Largest difference of a tap and its mirror image, relative to the largest tap, that may be rounding in balancing.
 MIRRORED = 64 * EPS
 
 
-class Similar(NamedTuple):
-    """A map with the eigenvalues of another, and by how much rounding of its taps may have changed it in norm."""
+@dataclass(frozen=True, eq=False)
+class Similar:
+    """A map with the eigenvalues of another, and a bound of how far rounding of its taps moved it in norm."""
 
     op: LinearMap
     slack: float
-    #: Whether nothing but the taps at the outputs themselves is left: the map was block triangular.
+    #: Whether the map was block triangular, so that only the taps at offset 0 are left.
     triangular: bool
 
 
-def balanced(op: LinearMap) -> Similar:
-    """A map with the same eigenvalues; the map itself where it is not a convolution between arrays of one shape."""
+def balance(op: LinearMap) -> Similar:
+    """Return a map with the same eigenvalues: the map itself unless it is a convolution between arrays of one shape."""
     if not isinstance(op, ConvOperator) or op.in_shape != op.out_shape:
         return Similar(op, 0.0, triangular=False)
-    op = _without_one_side(op)
+    op = _remove_one_sides(op)
     geometry = op.geometry
     taps = taps_of(geometry, op.kernel)
-    scaled, exponents = taps, [0.0] * len(geometry.axes)
+    balanced_taps, exponents = taps, [0.0] * len(geometry.axes)
     for _ in range(ROUNDS):
         for j, axis in enumerate(geometry.axes):
             if _aligned(axis) and axis.kernel > 1:
-                exponents[j] += _exponent(np.abs(scaled).sum(axis=_others(scaled, j)), positions(axis))
-                scaled = _scaled(taps, geometry.axes, exponents)
+                sizes = np.abs(balanced_taps).sum(axis=_others(taps, j))
+                exponents[j] += _exponent(sizes, positions(axis))
+                balanced_taps = _scale(taps, geometry.axes, exponents)
     slack = 0.0
-    if scaled is not taps and np.isfinite(scaled).all():
-        mirrored = _mirrored(scaled)
+    if balanced_taps is not taps and np.isfinite(balanced_taps).all():
+        mirrored = _mirror(balanced_taps)
         most = sum(abs(x) * int(np.abs(positions(a)).max()) for x, a in zip(exponents, geometry.axes, strict=True))
-        slack = magnitude(geometry, np.abs(mirrored - scaled) + EPS * (8 + 2 * most) * np.abs(scaled))
+        changes = np.abs(mirrored - balanced_taps) + EPS * (8 + 2 * most) * np.abs(balanced_taps)
+        slack = magnitude(geometry, changes)
         op = op.with_kernel(kernel_of(geometry, mirrored))
     return Similar(op, slack, all(_aligned(axis) and axis.kernel == 1 for axis in geometry.axes))
 
 
 def _aligned(axis: Axis) -> bool:
-    """Whether outputs are as many as inputs, one apart, and nothing but zeros is read outside."""
+    """Whether there are as many outputs as inputs, one apart, and only zeros are read outside."""
     return axis.zero_outside and axis.stride == axis.input_dilation == 1 and axis.out == axis.size
 
 
 def _others(taps: AnyArray, axis: int) -> tuple[int, ...]:
+    """Return the numbers of all other axes of taps (F, C/groups, k1..kd)."""
     return tuple(j for j in range(taps.ndim) if j != axis + 2)
 
 
-def _without_one_side(op: ConvOperator) -> ConvOperator:
-    """The convolution without taps that only make it block triangular; such an axis is left with one tap."""
+def _remove_one_sides(op: ConvOperator) -> ConvOperator:
+    """Return the convolution without taps that only make it block triangular; such an axis keeps one tap."""
     geometry, j = op.geometry, 0
     while j < len(geometry.axes):
         axis, taps = geometry.axes[j], taps_of(geometry, op.kernel)
@@ -90,7 +93,7 @@ def _without_one_side(op: ConvOperator) -> ConvOperator:
 
 
 def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
-    """The x at which the sum of ``sizes * exp(-x * offsets)`` is least."""
+    """Return the x at which the sum of ``sizes * exp(-x * offsets)`` is least."""
     from scipy.optimize import brentq
     from scipy.special import logsumexp
 
@@ -100,6 +103,7 @@ def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
         return 0.0
 
     def excess(x: float) -> float:
+        """Return the logarithm of the derivative's negative part over its positive one: 0 at the least sum."""
         terms = np.log(sizes[used]) + np.log(np.abs(offsets[used])) - x * offsets[used]
         return float(logsumexp(terms[behind]) - logsumexp(terms[~behind]))
 
@@ -111,7 +115,8 @@ def _exponent(sizes: AnyArray, offsets: IntArray) -> float:
     return float(brentq(excess, -far, far, xtol=EPS, rtol=4 * EPS))
 
 
-def _scaled(taps: AnyArray, axes: tuple[Axis, ...], exponents: list[float]) -> AnyArray:
+def _scale(taps: AnyArray, axes: tuple[Axis, ...], exponents: list[float]) -> AnyArray:
+    """Multiply the tap at offset q along each axis by ``exp(-x q)``, x the exponent of the axis."""
     with np.errstate(over="ignore", invalid="ignore"):
         for j, (axis, x) in enumerate(zip(axes, exponents, strict=True)):
             if x:
@@ -119,8 +124,8 @@ def _scaled(taps: AnyArray, axes: tuple[Axis, ...], exponents: list[float]) -> A
     return taps
 
 
-def _mirrored(taps: AnyArray) -> AnyArray:
-    """The taps, symmetric along each axis along which they are that to rounding."""
+def _mirror(taps: AnyArray) -> AnyArray:
+    """Return the taps, made symmetric along each axis along which they are symmetric to rounding."""
     for j in range(2, taps.ndim):
         image = np.flip(taps, j)
         difference = np.abs(taps - image).max()

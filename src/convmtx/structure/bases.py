@@ -1,4 +1,4 @@
-"""Orthonormal vectors of an axis: those of one block, and coefficients in all of them at once, by fast transforms.
+"""Orthonormal vectors of an axis: the vectors of one block, and coefficients in all vectors by fast transforms.
 
 Coefficients stand along the axis in the order (copies, blocks, vectors of a block).
 """
@@ -16,42 +16,43 @@ import numpy as np
 from convmtx.engines.threads import threads
 from convmtx.typing import AnyArray, IntArray
 
-#: Numbers from which on transforms are shared out to threads.
+#: Size of an array, in numbers, from which several threads transform it faster than one.
 PARALLEL = 1 << 16
 
 
 class Basis(ABC):
     """Vectors of an axis' inputs or outputs, sorted into blocks."""
 
-    #: What its transforms take beside those of a size that is a product of small primes.
+    #: Time of its transforms over the time at a size that is a product of small primes.
     slow = 1
 
-    #: How many equal blocks share their matrices.
+    #: Number of equal blocks that share one matrix.
     copies = 1
-    #: Whether of conjugate blocks one is left out: the numbers have to be real then, when this axis is transformed.
+    #: Whether one of each two conjugate blocks is left out. Then only real numbers may be transformed along the axis.
     halved = False
 
     @abstractmethod
     def vectors(self, block: int) -> AnyArray:
-        """Vectors of a block (of its first copy), (size, per_block)."""
+        """Return the vectors of a block (of its first copy), (size, per_block)."""
 
     @abstractmethod
     def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
-        """Coefficients of numbers along an axis: inner products with the vectors, which are conjugated.
+        """Return the coefficients of numbers along an axis: inner products with the conjugated vectors.
 
-        ``own`` says that nobody else needs the memory of the numbers.
+        With ``own``, the memory of the numbers may be written to.
         """
 
     @abstractmethod
     def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
-        """The sum of the vectors times coefficients along an axis."""
+        """Return the sum of the vectors times coefficients along an axis."""
 
 
 @dataclass(frozen=True)
 class Waves(Basis):
-    """``exp(i (2 pi f / length + shift) q) / sqrt(length)`` at the first ``held`` positions q.
+    """Waves ``exp(i (2 pi f / length + shift) q) / sqrt(length)`` at the first ``held`` positions q.
 
-    Of ``length`` frequencies f those equal modulo ``blocks`` are a block; of the blocks the first ``count`` are kept.
+    Frequencies f that are equal modulo ``blocks`` are a block, and the first ``count`` blocks are kept. For example,
+    6 frequencies in 3 blocks are {0, 3}, {1, 4}, {2, 5}; of real numbers the first 2 blocks are enough.
     """
 
     length: int
@@ -71,7 +72,8 @@ class Waves(Basis):
         vectors: AnyArray = np.exp(1j * (angles + self.shift * at)) / np.sqrt(self.length)
         return vectors
 
-    def _shifted(self, x: AnyArray, axis: int, sign: int) -> AnyArray:
+    def _shift(self, x: AnyArray, axis: int, sign: int) -> AnyArray:
+        """Multiply by the waves of the shift, or by their conjugates."""
         if not self.shift:
             return x
         waves = np.exp(sign * 1j * self.shift * np.arange(self.held))
@@ -80,34 +82,37 @@ class Waves(Basis):
     def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
-        several = self.length // self.blocks
-        if self.halved and not self.shift and several == 1:
+        per_block = self.length // self.blocks
+        if self.halved and not self.shift and per_block == 1:
             return fft.rfft(x, self.length, axis, norm="ortho", workers=_workers(x))
-        y = fft.fft(self._shifted(x, axis, -1), self.length, axis, norm="ortho", overwrite_x=own, workers=_workers(x))
-        if several == 1:
+        y = fft.fft(self._shift(x, axis, -1), self.length, axis, norm="ortho", overwrite_x=own, workers=_workers(x))
+        if per_block == 1:
             return y[(slice(None),) * axis + (slice(self.count),)] if self.halved else y
         before, after = y.shape[:axis], y.shape[axis + 1 :]
-        y = y.reshape(*before, several, self.blocks, *after).swapaxes(axis, axis + 1)
+        y = y.reshape(*before, per_block, self.blocks, *after).swapaxes(axis, axis + 1)
         return y[(slice(None),) * axis + (slice(self.count),)].reshape(*before, -1, *after)
 
     def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
-        several = self.length // self.blocks
+        per_block = self.length // self.blocks
         inside = (slice(None),) * axis + (slice(self.held),)
-        if self.halved and not self.shift and several == 1:
+        if self.halved and not self.shift and per_block == 1:
             return fft.irfft(y, self.length, axis, norm="ortho", workers=_workers(y))[inside]
         before, after = y.shape[:axis], y.shape[axis + 1 :]
-        y = y.reshape(*before, self.count, several, *after).swapaxes(axis, axis + 1)
+        y = y.reshape(*before, self.count, per_block, *after).swapaxes(axis, axis + 1)
         if self.halved:
-            y = self._whole(y, axis)
+            y = self._with_conjugates(y, axis)
         y = y.reshape(*before, -1, *after)
         y = fft.ifft(y, self.length, axis, norm="ortho", overwrite_x=own, workers=_workers(y))
-        x = self._shifted(y[inside], axis, 1)
+        x = self._shift(y[inside], axis, 1)
         return x.real if self.halved else x
 
-    def _whole(self, y: AnyArray, axis: int) -> AnyArray:
-        """Coefficients (several, count) of real numbers as (several, blocks): those left out are conjugates."""
+    def _with_conjugates(self, y: AnyArray, axis: int) -> AnyArray:
+        """Complete coefficients (per_block, count) of real numbers to (per_block, blocks).
+
+        The coefficient at frequency -f is the conjugate of that at f; with a shift of half a step, that at -1 - f.
+        """
         f = np.arange(self.blocks) + self.blocks * np.arange(self.length // self.blocks)[:, None]
         partner = (-f if not self.shift else -1 - f) % self.length
         kept = f % self.blocks < self.count
@@ -120,7 +125,7 @@ class Waves(Basis):
 
 @dataclass(frozen=True)
 class Cosines(Basis):
-    """DCT-II or DST-I of n positions, a vector a block."""
+    """Vectors of the DCT-II or DST-I of n positions, one a block."""
 
     n: int
     kind: Literal["cosine", "sine"]
@@ -149,7 +154,10 @@ class Cosines(Basis):
 
 @dataclass(frozen=True)
 class WholeSamples(Basis):
-    """``cos(pi f q / (n - 1))``, which are not orthogonal: coefficients are those that a sum of them has."""
+    """Cosines ``cos(pi f q / (n - 1))``, which are not orthogonal.
+
+    So coefficients are not inner products, but those of the sum of cosines that the numbers are.
+    """
 
     n: int
 
@@ -168,7 +176,7 @@ class WholeSamples(Basis):
         return y if self.n == 1 else fft.dct(y / self._ends(y, axis), 1, axis=axis)
 
     def _ends(self, x: AnyArray, axis: int) -> AnyArray:
-        """A cosine transform counts terms inside twice, and those at the ends once."""
+        """Return how often a cosine transform counts each term: those inside twice, those at the ends once."""
         ends = np.full(self.n, 2.0)
         ends[[0, -1]] = 1
         return ends.reshape(-1, *(1 for _ in range(axis + 1, x.ndim)))
@@ -176,7 +184,7 @@ class WholeSamples(Basis):
 
 @dataclass(frozen=True, eq=False)
 class Positions(Basis):
-    """Some of the positions themselves, (copies, per_block): one block."""
+    """Unit vectors at ``chosen`` positions (copies, per_block): one block, and its copies."""
 
     size: int
     chosen: IntArray
@@ -200,14 +208,14 @@ class Positions(Basis):
 
 
 class Columns(Basis):
-    """The columns of a matrix (size, blocks) that are orthonormal, a vector a block; made when first needed."""
+    """Orthonormal columns of a matrix (size, blocks), one a block; the matrix is computed when first needed."""
 
     def __init__(self, make: Callable[[], AnyArray]) -> None:
         self._make = make
 
     @cached_property
     def matrix(self) -> AnyArray:
-        """The vectors."""
+        """Matrix whose columns are the vectors."""
         return self._make()
 
     def vectors(self, block: int) -> AnyArray:
@@ -222,7 +230,10 @@ class Columns(Basis):
 
 @lru_cache(maxsize=256)
 def _slow(length: int) -> int:
-    """Transforms of sizes with a large prime factor take some ten times as long (Bluestein's algorithm)."""
+    """Return 10 for sizes with a prime factor above 13, whose transforms take some ten times as long, else 1.
+
+    SciPy transforms those by Bluestein's algorithm.
+    """
     for prime in (2, 3, 5, 7, 11, 13):
         while length % prime == 0:
             length //= prime

@@ -1,11 +1,12 @@
 r"""One axis in other bases: orthonormal vectors of its outputs and inputs in which every tap is block-diagonal.
 
-For tap p let ``T_p`` be the (out, size) matrix of zeros and ones with ``T_p[o, i] = 1`` where output o reads input i
-through p. A rule knows unitary ``U`` and ``V`` with ``U^H T_p V`` block-diagonal for all p at once. As the map of a
-kernel K is the sum over p of ``K[p] (x) T_p1 (x) ... (x) T_pd``, it is block-diagonal in the products of these bases.
+For tap p let ``T_p`` be the (out, size) matrix of zeros and ones with ``T_p[o, i] = 1`` if output o reads input i
+through p. A rule knows unitary ``U`` and ``V`` with ``U^H T_p V`` block-diagonal for all p at once. The map of a
+kernel K is the sum over p of ``K[p] (x) T_p1 (x) ... (x) T_pd``, so it is block-diagonal in the products of these
+bases.
 
 =========== ============================================= ==========================================================
-rule        where                                         bases
+rule        where it holds                                bases
 =========== ============================================= ==========================================================
 fourier     wrap, outputs once around the circle          e^{iwq}; stride s couples s frequencies of the input
 cosine      symmetric boundary, kernel even along it      DCT-II (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)
@@ -14,16 +15,18 @@ parts       outputs and inputs that share no tap          the positions themselv
 factor      taps that are multiples of one vector         singular vectors of its matrix (Kronecker products)
 =========== ============================================= ==========================================================
 
-An axis of which no rule knows more is one part.
+An axis for which no rule holds is one part, the whole axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from math import gcd, lcm
+from enum import StrEnum
+from functools import cached_property
+from math import gcd, lcm, prod
 from typing import Any
 
 import numpy as np
@@ -33,103 +36,161 @@ from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
 
-#: Positions from which a decomposition is worth threads.
+#: Positions along an axis from which several threads decompose its matrix faster than one.
 THREADED = 600
+
+
+class Rule(StrEnum):
+    """Rule by which an axis falls apart; the value is the word that results print."""
+
+    FOURIER = "fourier"
+    COSINE = "cosine"
+    SINE = "sine"
+    #: Cosines that are not orthogonal: right for eigenvalues, not for singular values.
+    WHOLE_SAMPLE = "whole sample"
+    PARTS = "parts"
+    #: One part: the axis does not fall apart.
+    WHOLE = "whole"
+    FACTOR = "factor"
+
+
+class Symbols(ABC):
+    """The taps of an axis in the bases of a split, computed on request."""
+
+    @abstractmethod
+    def compute(self) -> AnyArray:
+        """Return each tap in the two bases, (blocks, k, per_output, per_input)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some blocks of an axis, all of one size, or all blocks there are."""
+    """Blocks of an axis that have one size; all of its blocks, or some."""
 
-    rule: str
-    #: How often each block occurs; copies are conjugate, or at other positions.
+    rule: Rule
+    #: Number of times that each block occurs; copies are conjugate, or lie at other positions.
     times: IntArray
-    #: Size of a block.
+    #: Rows and columns of a block.
     per_output: int
     per_input: int
-    make: Callable[[], AnyArray]
+    source: Symbols
     outputs: Basis
     inputs: Basis
-    #: Of a part, which of its inputs each of its outputs reads through each tap, -1 for none.
+    #: For parts: which of its inputs each output of the part reads through each tap, -1 for none.
     table: IntArray | None = None
-    #: Bytes that making the symbols takes.
+    #: Bytes that computing the symbols takes.
     bytes: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the axis does not fall apart."""
+        return self.rule is Rule.WHOLE
+
+    @property
+    def is_fourier(self) -> bool:
+        """Whether the bases are complex waves around a circle."""
+        return self.rule is Rule.FOURIER
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether the bases are singular vectors of a kernel's factor along the axis."""
+        return self.rule is Rule.FACTOR
 
     @cached_property
     def symbols(self) -> AnyArray:
-        """(blocks, k, per_output, per_input): each tap in the two bases."""
-        return self.make()
+        """Each tap in the two bases, (blocks, k, per_output, per_input)."""
+        return self.source.compute()
 
 
 def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) -> tuple[Split, ...]:
-    """The axis by the first rule that holds for it; together the splits hold every output and input that is read.
+    """Split an axis by the first rule that holds for it; together the splits cover every output and input in use.
 
-    ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, frequencies of which the
-    conjugate is there already are left out and counted; with ``merged``, equal parts are counted as copies.
+    ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, one of each two conjugate
+    frequencies is left out and the other counts twice; with ``merged``, equal parts count as copies of one.
     """
-    found = transformed(axis, even, halved)
-    return tuple(_parts(axis, merged)) if found is None else (found,)
+    split = transformed(axis, even, halved)
+    return tuple(_split_into_parts(axis, merged)) if split is None else (split,)
 
 
 def transformed(axis: Axis, even: bool, halved: bool) -> Split | None:
-    """The axis in the basis of a transform that every tap is diagonal in, if there is one."""
+    """Return the axis in the basis of a fast transform that makes every tap diagonal, or None if there is none."""
     if whole_circle(axis):
         return fourier(axis, axis.size, 0.0, halved)
-    if even and _mirrors_evenly(axis):
-        return _cosine(axis)
-    return _sine(axis) if even and _second_difference(axis) else None
+    if even and axis.boundary is SYMMETRIC and centred(axis):
+        return _split_even(axis, Rule.COSINE, np.arange(axis.size), axis.size)
+    if even and _has_second_differences(axis):
+        return _split_even(axis, Rule.SINE, np.arange(1, axis.size + 1), axis.size + 1)
+    return None
 
 
 def whole_circle(axis: Axis) -> bool:
-    """Outputs once around the circle; a dilated input has a seam, where its last zeros are missing."""
+    """Whether the outputs go once around the circle.
+
+    A dilated input has a seam at which its last zeros are missing, so it is not a circle.
+    """
     return axis.boundary is WRAP and axis.input_dilation == 1 and axis.out * axis.stride == axis.size
 
 
+@dataclass(frozen=True)
+class CircleSymbols(Symbols):
+    """Symbols at the first ``count`` of ``blocks`` blocks of frequencies ``2 pi F / size + shift``."""
+
+    axis: Axis
+    size: int
+    shift: float
+    blocks: int
+    count: int
+
+    def compute(self) -> AnyArray:
+        """Return the sums of waves; whole turns are left out of angles before anything is rounded."""
+        reads = positions(self.axis)
+        frequencies = np.arange(self.count)[:, None, None] + self.blocks * np.arange(self.size // self.blocks)[:, None]
+        turns = frequencies * reads % self.size
+        return coupled(self.axis, 2 * np.pi * (turns / self.size) + self.shift * reads)
+
+
 def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
-    r"""The axis on a circle of ``size`` stretched positions, at the frequencies ``2 pi F / size + shift``.
+    r"""Split an axis on a circle of ``size`` stretched positions, at the frequencies ``2 pi F / size + shift``.
 
     With X the unitary transform of the stretched input, an output's is ``Y(F) = K(F) X(F)``. A stretch e repeats the
-    input's transform e times, divided by sqrt(e), and a stride s adds up s frequencies of the output's, divided by
+    input's transform e times, divided by sqrt(e). A stride s adds up s frequencies of the output's, divided by
     sqrt(s). So the entry of output frequency ``m`` (modulo size/s) and input frequency ``l`` (modulo size/e) is the sum
-    of ``K(F) / sqrt(s e)`` over ``F = m, F = l``, and those equal modulo gcd(size/s, size/e) are one block.
+    of ``K(F) / sqrt(s e)`` over all ``F`` with ``F = m`` and ``F = l``. Frequencies that are equal modulo
+    gcd(size/s, size/e) are one block. For example, size 12 with stride 2 has 6 blocks of 1 output and 2 inputs.
 
-    Of a real kernel and a shift of 0 or pi/size, conjugate frequencies belong to conjugate blocks, and ``halved`` takes
-    one of each two.
+    If the kernel is real and the shift is 0 or pi/size, conjugate frequencies belong to conjugate blocks, and
+    ``halved`` takes one of each two.
     """
     s, e = axis.stride, axis.input_dilation
     outs, ins = size // s, size // e
     blocks = gcd(outs, ins)
-    reads = positions(axis)
     count, times = blocks, np.ones(blocks, np.int64)
     if halved:
         count = (blocks + 1) // 2 if shift else blocks // 2 + 1
         partner = blocks - 1 - np.arange(count) if shift else -np.arange(count) % blocks
         times = np.where(partner == np.arange(count), 1, 2)
     per_output, per_input = outs // blocks, ins // blocks
-
-    def make() -> AnyArray:
-        frequencies = np.arange(count)[:, None, None] + blocks * np.arange(size // blocks)[:, None]
-        return coupled(axis, 2 * np.pi * (frequencies * reads % size / size) + shift * reads)
-
     outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
     inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)
     per_tap = 64 * size // blocks + 16 * per_output * per_input  # angles, waves and their sums
-    return Split("fourier", times, per_output, per_input, make, outputs, inputs, bytes=axis.kernel * count * per_tap)
+    source = CircleSymbols(axis, size, shift, blocks, count)
+    bytes_ = axis.kernel * count * per_tap
+    return Split(Rule.FOURIER, times, per_output, per_input, source, outputs, inputs, bytes=bytes_)
 
 
 def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
-    """Symbols of one block for each row of ``angles`` (rows, lcm(s, e), k), which holds w times the taps' positions.
+    """Return the symbols of one block for each row of ``angles`` (rows, lcm(s, e), k): w times the taps' positions.
 
-    Its lcm(s, e) frequencies w lie equally spaced around the circle; number a belongs to output ``a mod lcm/s`` and
-    input ``a mod lcm/e`` of the block.
+    The lcm(s, e) frequencies w of a block lie equally spaced around the circle. Number a belongs to output
+    ``a mod lcm/s`` and input ``a mod lcm/e`` of the block.
     """
     s, e = axis.stride, axis.input_dilation
-    several = lcm(s, e)
-    symbols = np.zeros((len(angles), axis.kernel, several // s, several // e), complex)
-    for a in range(several):
-        symbols[:, :, a % (several // s), a % (several // e)] += np.exp(1j * angles[:, a])
+    n_coupled = lcm(s, e)
+    symbols = np.zeros((len(angles), axis.kernel, n_coupled // s, n_coupled // e), complex)
+    for a in range(n_coupled):
+        symbols[:, :, a % (n_coupled // s), a % (n_coupled // e)] += np.exp(1j * angles[:, a])
     return symbols / np.sqrt(s * e)
 
 
@@ -144,77 +205,111 @@ def centred(axis: Axis) -> bool:
     return plain and axis.kernel % 2 == 1 and 2 * axis.lo == axis.span - 1
 
 
-def _mirrors_evenly(axis: Axis) -> bool:
-    return axis.boundary is SYMMETRIC and centred(axis)
-
-
-def _second_difference(axis: Axis) -> bool:
+def _has_second_differences(axis: Axis) -> bool:
+    """Whether the matrix of an even kernel is tridiagonal Toeplitz."""
     return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
-def _even(axis: Axis, rule: str, frequencies: IntArray, half: int, basis: Basis) -> Split:
-    """A kernel that is its own mirror image: taps p and k-1-p together are ``2 cos``, so each counts one cosine.
+@dataclass(frozen=True, eq=False)
+class EvenSymbols(Symbols):
+    """Cosines of ``pi f q / half`` at taps' positions q, for a kernel that is its own mirror image.
 
-    Of angles ``pi f q / half``, whole turns are left out before anything is rounded.
+    Taps p and k-1-p together are ``2 cos``, so each counts one cosine.
     """
 
-    def make() -> AnyArray:
-        turned = np.multiply.outer(frequencies, positions(axis)) % (2 * half)
-        symbols: AnyArray = np.cos(np.pi * turned / half)[..., None, None]
+    axis: Axis
+    frequencies: IntArray
+    half: int
+
+    def compute(self) -> AnyArray:
+        """Return the cosines; whole turns are left out of angles before anything is rounded."""
+        turns = np.multiply.outer(self.frequencies, positions(self.axis)) % (2 * self.half)
+        symbols: AnyArray = np.cos(np.pi * turns / self.half)[..., None, None]
         return symbols
 
-    size = 24 * axis.size * axis.kernel
-    return Split(rule, np.ones(axis.size, np.int64), 1, 1, make, basis, basis, bytes=size)
 
-
-def _cosine(axis: Axis) -> Split:
-    return _even(axis, "cosine", np.arange(axis.size), axis.size, Cosines(axis.size, "cosine"))
+def _split_even(axis: Axis, rule: Rule, frequencies: IntArray, half: int) -> Split:
+    """Split an axis along which the kernel is its own mirror image by cosines or sines, one vector a block."""
+    basis: Basis
+    if rule is Rule.WHOLE_SAMPLE:
+        basis = WholeSamples(axis.size)
+    else:
+        basis = Cosines(axis.size, "cosine" if rule is Rule.COSINE else "sine")
+    source = EvenSymbols(axis, frequencies, half)
+    return Split(rule, np.ones(axis.size, np.int64), 1, 1, source, basis, basis, bytes=24 * axis.size * axis.kernel)
 
 
 def whole_sample(axis: Axis) -> Split:
-    """The axis under reflect with a kernel that is its own mirror image: cosines that are not orthogonal, DCT-I.
+    """Split an axis under reflect, with a kernel that is its own mirror image, by cosines that are not orthogonal.
 
-    So it tells eigenvalues, and not singular values.
+    These are those of the DCT-I. Blocks have the eigenvalues of the map, and not its singular values.
     """
-    return _even(axis, "whole sample", np.arange(axis.size), max(axis.size - 1, 1), WholeSamples(axis.size))
+    return _split_even(axis, Rule.WHOLE_SAMPLE, np.arange(axis.size), max(axis.size - 1, 1))
 
 
-def _sine(axis: Axis) -> Split:
-    return _even(axis, "sine", np.arange(1, axis.size + 1), axis.size + 1, Cosines(axis.size, "sine"))
+@dataclass(frozen=True, eq=False)
+class PartSymbols(Symbols):
+    """Matrices of zeros and ones from a table of which input each output reads through each tap, -1 for none."""
+
+    table: IntArray
+    inputs: int
+
+    def compute(self) -> AnyArray:
+        """Return one matrix for each tap, (1, k, outputs, inputs)."""
+        matrices: AnyArray = self.table.T[None, :, :, None] == np.arange(self.inputs)
+        return matrices.astype(float)
 
 
-def _parts(axis: Axis, merged: bool) -> Iterator[Split]:
-    """Outputs and inputs that are joined by taps, directly or through others; equal parts are copies of the first."""
+def _split_into_parts(axis: Axis, merged: bool) -> Iterator[Split]:
+    """Yield outputs and inputs that taps join, directly or through others; equal parts are copies of the first."""
     table = axis.table()
     if axis.kernel == 1 and axis.zero_outside and merged:  # no input is read twice
         outputs = np.flatnonzero(table[:, 0] != NOTHING)
         if outputs.size:
-            yield _part("parts", axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
+            yield _part(Rule.PARTS, axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
         return
-    numbers, count = _joined(table, axis.size)
-    outputs_of, inputs_of = _by_number(numbers[: axis.out], count), _by_number(numbers[axis.out :], count)
+    labels, count = _label_parts(table, axis.size)
+    outputs_of, inputs_of = _places_by_label(labels[: axis.out], count), _places_by_label(labels[axis.out :], count)
     local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
-    found: dict[Any, tuple[IntArray, list[IntArray], list[IntArray]]] = {}
+    kinds: dict[Any, tuple[IntArray, list[IntArray], list[IntArray]]] = {}
     for part, (outputs, inputs) in enumerate(zip(outputs_of, inputs_of, strict=True)):
         if outputs.size and inputs.size:
             local[inputs] = np.arange(inputs.size)
             rows = local[table[outputs]]
             key = (rows.tobytes(), inputs.size) if merged else part
-            _, all_outputs, all_inputs = found.setdefault(key, (rows, [], []))
+            _, all_outputs, all_inputs = kinds.setdefault(key, (rows, [], []))
             all_outputs.append(outputs)
             all_inputs.append(inputs)
-    rule = "whole" if count == 1 else "parts"
-    for rows, all_outputs, all_inputs in found.values():
+    rule = Rule.WHOLE if count == 1 else Rule.PARTS
+    for rows, all_outputs, all_inputs in kinds.values():
         yield _part(rule, axis, rows, np.array(all_outputs), np.array(all_inputs))
 
 
-def _part(rule: str, axis: Axis, rows: IntArray, outputs: IntArray, inputs: IntArray) -> Split:
-    """A part and its copies, from the table of the first and the outputs and inputs (copies, of a part) of all."""
-    (often, per_output), per_input = outputs.shape, inputs.shape[1]
-    return Split(
-        rule, np.array([often]), per_output, per_input, partial(_incidence, rows, per_input),
-        Positions(axis.out, outputs), Positions(axis.size, inputs), rows, bytes=9 * rows.size * per_input,
-    )  # fmt: skip
+def _part(rule: Rule, axis: Axis, rows: IntArray, outputs: IntArray, inputs: IntArray) -> Split:
+    """Return a part and its copies, from the table of the first and the places (copies, positions) of all."""
+    (copies, per_output), per_input = outputs.shape, inputs.shape[1]
+    places = Positions(axis.out, outputs), Positions(axis.size, inputs)
+    source = PartSymbols(rows, per_input)
+    bytes_ = 9 * rows.size * per_input
+    return Split(rule, np.array([copies]), per_output, per_input, source, *places, rows, bytes=bytes_)
+
+
+def _label_parts(table: IntArray, size: int) -> tuple[IntArray, int]:
+    """Return the number of the part that each output, then each input, belongs to; and how many parts there are."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    outputs, taps = np.nonzero(table != NOTHING)
+    places = (outputs, len(table) + table[outputs, taps])
+    graph = coo_array((np.ones(outputs.size, np.int8), places), shape=(len(table) + size,) * 2)
+    count, labels = connected_components(graph, directed=False)
+    return labels.astype(np.int64), int(count)
+
+
+def _places_by_label(labels: IntArray, count: int) -> list[IntArray]:
+    """Return the places of each label: those of (1, 0, 1) are [1] and [0, 2]."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
 
 
 def connected(axis: Axis) -> bool:
@@ -222,50 +317,69 @@ def connected(axis: Axis) -> bool:
     return axis.dilation == axis.input_dilation == 1 and axis.stride < axis.kernel
 
 
-def factor(axis: Axis, vector: AnyArray) -> Split:
-    """The axis in the singular vectors of a kernel's factor along it: right for taps that are multiples of it."""
+def separated(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
+    """Return the vector along an axis and the taps of the others whose outer product the taps are, to rounding.
 
-    @cache
-    def svd() -> tuple[AnyArray, AnyArray, AnyArray]:
+    If they are not such a product, return None and the taps themselves.
+    """
+    vector, rest, values = nearest(taps, axis)
+    if not values[0] or values[1:].sum() > 4 * EPS * values[0] * prod(taps.shape) ** 0.5:
+        return None, taps
+    return vector, rest
+
+
+def nearest(taps: AnyArray, axis: int) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Return the vector along an axis and the taps of the others whose outer product is nearest to the taps.
+
+    Third come all singular values of the taps as a matrix (k, rest): those after the first say how far it is.
+    """
+    lines = np.moveaxis(taps, axis + 2, 0)
+    u, s, v = np.linalg.svd(lines.reshape(len(lines), -1), full_matrices=False)
+    return u[:, 0] * s[0], v[0].reshape(lines.shape[1:]), s
+
+
+class FactorSymbols(Symbols):
+    """The matrix (out, size) of a vector along an axis, decomposed when first needed."""
+
+    def __init__(self, axis: Axis, vector: AnyArray) -> None:
+        self.axis, self.vector = axis, vector
+
+    @cached_property
+    def svd(self) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """Singular vectors and values of the matrix; those that may be rounding of zero are zero."""
+        axis, vector = self.axis, self.vector
         matrix, table = np.zeros((axis.out, axis.size), vector.dtype), axis.table()
         outputs, taps = np.nonzero(table != NOTHING)
         np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
-        # At small sizes threads gain little, and wait for each other for long where the machine is busy.
+        # At small sizes threads gain little, and wait for each other for long if the machine is busy.
         with one_blas_thread() if axis.size < THREADED else nullcontext():
             u, s, v = np.linalg.svd(matrix, full_matrices=False)
         # The vector is rounded, and so is what a boundary folds onto one position: taps may cancel.
-        return u, np.where(s > 2 * np.finfo(float).eps * np.abs(vector).sum(), s, 0), v
+        return u, np.where(s > 2 * EPS * np.abs(vector).sum(), s, 0), v
 
-    def make() -> AnyArray:
-        weights = vector.conj() / np.vdot(vector, vector).real
-        symbols: AnyArray = np.multiply.outer(svd()[1], weights)[..., None, None]
+    def left(self) -> AnyArray:
+        """Return the singular vectors of outputs, as columns."""
+        return self.svd[0]
+
+    def right(self) -> AnyArray:
+        """Return the singular vectors of inputs, as columns."""
+        return self.svd[2].conj().T
+
+    def compute(self) -> AnyArray:
+        """Return each singular value times ``conj(vector) / |vector|^2``, (values, k, 1, 1).
+
+        Summed over taps ``a * vector``, that is ``a`` times the singular value.
+        """
+        weights = self.vector.conj() / np.vdot(self.vector, self.vector).real
+        symbols: AnyArray = np.multiply.outer(self.svd[1], weights)[..., None, None]
         return symbols
 
-    outputs, inputs = Columns(lambda: svd()[0]), Columns(lambda: svd()[2].conj().T)
+
+def factor(axis: Axis, vector: AnyArray) -> Split:
+    """Split an axis by the singular vectors of a kernel's factor along it: right for taps that are multiples of it."""
+    source = FactorSymbols(axis, vector)
     few = min(axis.out, axis.size)
     numbers = 2 * axis.out * axis.size + 2 * few * (axis.out + axis.size) + 4 * few**2  # matrix, vectors, LAPACK's own
-    size = vector.dtype.itemsize * (numbers + 3 * few * axis.kernel)
-    return Split("factor", np.ones(few, np.int64), 1, 1, make, outputs, inputs, bytes=size)
-
-
-def _incidence(rows: IntArray, size: int) -> AnyArray:
-    """A table as one matrix of zeros and ones for each tap, (1, k, out, size)."""
-    matrices: AnyArray = rows.T[None, :, :, None] == np.arange(size)
-    return matrices.astype(float)
-
-
-def _by_number(numbers: IntArray, count: int) -> list[IntArray]:
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1])
-
-
-def _joined(table: IntArray, size: int) -> tuple[IntArray, int]:
-    """The number of the part that each output, then each input, belongs to."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    outputs, taps = np.nonzero(table != NOTHING)
-    places = (outputs, len(table) + table[outputs, taps])
-    joined = coo_array((np.ones(outputs.size, np.int8), places), shape=(len(table) + size,) * 2)
-    count, numbers = connected_components(joined, directed=False)
-    return numbers.astype(np.int64), int(count)
+    bytes_ = vector.dtype.itemsize * (numbers + 3 * few * axis.kernel)
+    bases = Columns(source.left), Columns(source.right)
+    return Split(Rule.FACTOR, np.ones(few, np.int64), 1, 1, source, *bases, bytes=bytes_)

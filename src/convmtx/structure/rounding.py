@@ -1,6 +1,6 @@
-r"""How far rounding can move what is computed of a map, in absolute numbers.
+r"""Bounds of how far rounding can move entries, norms and singular values of a map, in absolute numbers.
 
-Rounding is relative to the magnitudes that are summed, not to their sum: where taps cancel, the sum may be all
+Rounding is relative to the magnitudes that are summed, not to their sum: if taps cancel, the sum may be nothing but
 rounding. So every bound here is a number of roundings times eps times a norm of the *map of magnitudes*, whose entries
 are sums of ``|tap|``. A backward stable decomposition adds roundings relative to the norm, which is no larger.
 """
@@ -16,27 +16,29 @@ from convmtx.boundary import WRAP
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.spectra.certified import EPS
-from convmtx.structure import Blocks
+from convmtx.structure.blocks import Blocks
+from convmtx.structure.precision import EPS
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
-#: Roundings of what a transform multiplies a tap with: of an angle up to ``3 pi``, and of its cosine.
+#: Roundings of the number that a transform multiplies a tap by: of an angle up to ``3 pi``, and of its cosine.
 PHASE = 16
-#: Roundings of a decomposition: some, and more for each row and column. LAPACK's ``bdsqr`` takes what lies beside a
-#: bidiagonal's diagonal for 0 up to 49 roundings, so near-multiples of the identity were off by up to 97; all other
-#: errors that were measured are 8, or an eighth of the size for matrices of equal entries, where rounding adds up most.
+#: Roundings of a decomposition: `FEW`, and `FOR_EACH` of a rounding for each row and column. LAPACK's ``bdsqr`` sets
+#: numbers beside a bidiagonal matrix' diagonal to 0 if they are below 49 roundings, so multiples of the identity were
+#: off by up to 97. All other measured errors are at most 8, or an eighth of the size for matrices of equal entries,
+#: where rounding adds up most.
 FEW, FOR_EACH = 128, 0.25
-#: Roundings of fast transforms, forth and back, of any size that fits in memory.
+#: Roundings of a fast transform and its inverse, of any size that fits in memory.
 TRANSFORM = 64
-#: What products of small numbers lose below the range of floats.
-TINY = float(np.finfo(float).smallest_subnormal)
+#: Largest error of a product that is below the range of floats.
+SMALLEST = float(np.finfo(float).smallest_subnormal)
 
 
 def magnitude(geometry: Geometry, taps: AnyArray) -> float:
-    """An upper bound of the norm of the map of magnitudes, and of each of its blocks in other bases.
+    """Return an upper bound of the norm of the map of magnitudes, and of each of its blocks in other bases.
 
-    Schur's test with sums over taps: a row holds each tap once, and a column as often as outputs read it through one.
+    It is Schur's test with sums over taps. A row contains each tap once, and a column contains a tap as often as
+    outputs read the column's input through it.
     """
     sizes = np.abs(taps).reshape(geometry.groups, -1, *taps.shape[1:])
     space = tuple(range(3, sizes.ndim))
@@ -45,7 +47,7 @@ def magnitude(geometry: Geometry, taps: AnyArray) -> float:
 
 
 def _readers(axis: Axis) -> int:
-    """Number of outputs that read one input through one tap, at most."""
+    """Return the largest number of outputs that read one input through one tap, or a bound of it."""
     if axis.zero_outside:
         return 1
     if axis.turn:
@@ -56,18 +58,21 @@ def _readers(axis: Axis) -> int:
 
 
 def of_decomposition(rows: int, columns: int) -> float:
-    """Error of singular values, or of eigenvalues of a Hermitian matrix, in units of eps times the norm."""
+    """Return the error of singular values, or of eigenvalues of a Hermitian matrix, in units of eps times the norm."""
     return FEW + FOR_EACH * (rows + columns) if min(rows, columns) > 1 else 2 + rows + columns
 
 
 def of_entries(blocks: Blocks) -> float:
-    """Error of blocks' entries in units of eps times the magnitudes that are summed: phases, and one for each tap."""
+    """Return the error of blocks' entries in units of eps times the magnitudes that are summed.
+
+    There is one rounding for each tap, and `PHASE` for each axis that is transformed.
+    """
     return sum(blocks.taps.shape[2:]) + PHASE * sum(split.table is None for split in blocks.splits)
 
 
-def of_blocks(found: Iterable[Blocks], size: float) -> float:
-    """Error of every singular value of these blocks; ``size`` is the `magnitude` of the map."""
-    roundings = (of_entries(blocks) + of_decomposition(blocks.rows, blocks.columns) for blocks in found)
+def of_blocks(all_blocks: Iterable[Blocks], size: float) -> float:
+    """Return the error of every singular value of these blocks; ``size`` is the `magnitude` of the map."""
+    roundings = (of_entries(blocks) + of_decomposition(blocks.rows, blocks.columns) for blocks in all_blocks)
     return EPS * max(roundings, default=0.0) * size
 
 
@@ -84,7 +89,7 @@ def sums(op: LinearMap) -> tuple[AnyArray, AnyArray]:
 
 
 def size_of(op: LinearMap) -> float:
-    """An upper bound of the norm of the map of magnitudes, of any map in double precision."""
+    """Return an upper bound of the norm of the map of magnitudes, for any map in double precision."""
     if isinstance(op, ConvOperator):
         return magnitude(op.geometry, taps_of(op.geometry, op.kernel))
     rows, columns = sums(op)
@@ -97,16 +102,16 @@ def of_matrix(op: LinearMap) -> float:
 
 
 def of_dense(op: LinearMap, size: float) -> float:
-    """Error of every singular value of the matrix of any map, which may be below the smallest number."""
-    tiny = 0.0 if isinstance(op, ConvOperator) else max(op.shape) * TINY
+    """Return the error of every singular value of the dense matrix of any map, products below the range included."""
+    tiny = 0.0 if isinstance(op, ConvOperator) else max(op.shape) * SMALLEST
     return EPS * (of_matrix(op) + of_decomposition(*op.shape)) * size + tiny
 
 
 def of_product(op: LinearMap, size: float) -> float:
-    """Error of the length of a unit vector's image, whatever engine applies the map."""
+    """Return the error of the length of a unit vector's image, by any engine."""
     return EPS * (of_matrix(op) + TRANSFORM) * size
 
 
 def of_sum(op: LinearMap, size: float) -> float:
-    """Error of sums of a row, a column or the diagonal of any map, whose magnitudes sum up to ``size``."""
-    return EPS * (of_matrix(op) + max(op.shape)) * size + max(op.shape) * TINY
+    """Return the error of the sum of a row, a column or the diagonal of any map, if magnitudes sum up to ``size``."""
+    return EPS * (of_matrix(op) + max(op.shape)) * size + max(op.shape) * SMALLEST

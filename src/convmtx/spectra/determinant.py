@@ -1,0 +1,204 @@
+"""Determinant and trace of square maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convmtx.errors import UnsupportedError, door
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.spectra import entrywise
+from convmtx.spectra.certified import Certified, Kind, enclosed, rounded, times
+from convmtx.spectra.condition import smallest_of
+from convmtx.spectra.operands import square
+from convmtx.spectra.prices import PATIENT_WORK, SPARSE_LU_WORK
+from convmtx.spectra.similar import Similar, balance
+from convmtx.spectra.values import all_values
+from convmtx.structure import Decomposition, choose_decomposition, decomposed, rounding
+from convmtx.structure.double import dense, require_along, sparse
+from convmtx.structure.precision import EPS, scaled
+from convmtx.taps import taps_of
+from convmtx.typing import AnyArray
+
+
+@door("trace")
+def trace(op: LinearMap) -> Certified:
+    """Return the sum of the diagonal, which is that of the eigenvalues.
+
+    Law: it is ``op.to_dense().trace()``.
+
+    Parameters
+    ----------
+    op : LinearMap
+        A square map.
+
+    Returns
+    -------
+    Certified
+        A float, or a complex number if the map is complex; ``exact``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the map is not square, or its kernel is not finite.
+    MemoryError
+        If lists of the positions along an axis, or arrays of that size, do not fit.
+
+    Notes
+    -----
+    Cost: for convolutions between arrays of one shape a closed form, and no part of the matrix is built; for other maps
+    the sparse matrix.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> float(cm.trace(cm.conv([1.0, 5.0, 1.0], 7, padding="same")))
+    35.0
+    """
+    operator, scale = scaled(square(op))
+    if not (isinstance(operator, ConvOperator) and operator.in_shape == operator.out_shape):
+        slack = rounding.of_sum(operator, float(rounding.sums(operator)[0].sum()))
+        return times(rounded(sparse(operator).diagonal().sum(), slack, "sparse matrix"), scale)
+    require_along(*operator.geometry.axes)
+    slack = EPS * (entrywise.roundings(operator) + operator.geometry.groups)
+    return times(rounded(_trace(operator), slack * _trace(entrywise.magnitudes(operator)), "closed form"), scale)
+
+
+def _trace(op: ConvOperator) -> Any:
+    """Return the sum over taps of the tap times the number of outputs that read their own input through it."""
+    geometry = op.geometry
+    taps = taps_of(geometry, op.kernel)
+    taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
+    total = np.trace(taps, axis1=1, axis2=2).sum(axis=0)
+    for axis in geometry.axes:
+        total = np.tensordot((axis.table() == np.arange(axis.out)[:, None]).sum(axis=0), total, 1)
+    return total[()]
+
+
+@door("logdet")
+def logdet(op: LinearMap) -> Certified:
+    """Return the logarithm of the magnitude of the determinant.
+
+    Law: it is ``numpy.linalg.slogdet(op.to_dense())[1]``.
+
+    Parameters
+    ----------
+    op : LinearMap
+        A square map.
+
+    Returns
+    -------
+    Certified
+        ``exact`` if half of all digits of the determinant are certain. Else the value is that of an LU factorization,
+        as an ``interval``, or as an ``estimate`` if rounding hides whether the map is singular. The lower end of an
+        estimate is minus infinity.
+
+    Raises
+    ------
+    UnsupportedError
+        If the map has no structure and is too large for a sparse factorization. A ValueError.
+    ValueError, TypeError
+        If the map is not square, or its kernel is not finite.
+    MemoryError
+        If lists of the positions along an axis, or arrays of that size, do not fit.
+
+    Notes
+    -----
+    The determinant is that of a similar map in which the taps on both sides of an output are in balance
+    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, that is the determinant of
+    the diagonal. The ends are sums of logarithms of the singular values' ends. Cost: all singular values up to some
+    seconds. For larger maps the value is that of a sparse LU factorization, with ends by its backward error and the
+    smallest singular value.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> causal = cm.conv([3.0, 1.0, 2.0], 5, padding=[(2, 0)])
+    >>> bool(np.isclose(float(cm.logdet(causal)), 5 * np.log(2)))
+    True
+    """
+    operator, scale = scaled(square(op))
+    similar = balance(operator)
+    decomposition = choose_decomposition(similar.op)
+    result = _sum_logarithms(similar, decomposition) if decomposition.work <= PATIENT_WORK else _factorize(similar)
+    # The map is scale times the one that was decomposed, so its determinant is scale^N times as large.
+    shift = operator.shape[0] * float(np.log(scale))
+    slack = 2 * EPS * abs(shift)
+    ends = result.lower + shift - slack, result.upper + shift + slack
+    return Certified(result.value + shift, result.kind, result.method, *ends)
+
+
+def _sum_logarithms(similar: Similar, decomposition: Decomposition) -> Certified:
+    """Return the logarithm by all singular values, or by an LU factorization if rounding hides the small ones."""
+    values = all_values(replace(decomposition, slack=decomposition.slack + similar.slack))
+    method = "block triangular" if similar.triangular else decomposition.method
+    lower, value, upper = (_logarithms(end) for end in (values.lower, values.value, values.upper))
+    result = enclosed(value, lower, upper, method, unit=1.0)
+    if result.kind == "exact":
+        return result
+    value = min(max(_lu_logarithm(similar.op, value), lower), upper)
+    kind: Kind = "estimate" if lower == -np.inf else "interval"
+    return Certified(value, kind, f"LU; ends by {decomposition.method}", lower, upper)
+
+
+def _logarithms(numbers: AnyArray) -> float:
+    """Return the sum of logarithms, minus infinity if a number is 0."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(numbers).sum())
+
+
+def _lu_logarithm(op: LinearMap, otherwise: float) -> float:
+    """Return the logarithm by LU factors of the matrix, of all blocks, or of the sparse matrix; else ``otherwise``."""
+    if not isinstance(op, ConvOperator):
+        return float(np.linalg.slogdet(dense(op))[1])
+    all_blocks = decomposed(op.geometry, taps_of(op.geometry, op.kernel))
+    if any(blocks.rows != blocks.columns for blocks in all_blocks):
+        return -np.inf
+    if sum(blocks.work for blocks in all_blocks) <= PATIENT_WORK:
+        pieces = (piece for blocks in all_blocks for piece in blocks.pieces())
+        return float(sum((np.linalg.slogdet(piece.matrices())[1] * piece.times).sum() for piece in pieces))
+    return _sparse_lu(op)[0] if _sparse_work(op) <= SPARSE_LU_WORK else otherwise
+
+
+def _factorize(similar: Similar) -> Certified:
+    """Return the logarithm by a sparse LU factorization: certain if its backward error is below all singular values."""
+    op = similar.op
+    if _sparse_work(op) > SPARSE_LU_WORK:
+        got = f"a matrix of {op.shape[0]} rows without structure"
+        wanted = "A factorization of that size takes too long"
+        raise UnsupportedError(got, wanted, "Use a smaller map")
+    value, backward = _sparse_lu(op)
+    entries = similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
+    error = backward + entries
+    least = smallest_of(op).lower - error
+    if least > error:
+        slack = op.shape[0] * error / least
+        return enclosed(value, value - slack, value + slack, "sparse LU", unit=1.0)
+    rows = np.abs(sparse(op)).power(2).sum(axis=1) ** 0.5 + entries
+    upper = _logarithms(rows) + op.shape[0] * EPS  # Hadamard's bound
+    return Certified(min(value, upper), "estimate", "sparse LU", -np.inf, upper)
+
+
+def _sparse_work(op: LinearMap) -> float:
+    """Return the work of a sparse LU factorization: rows times bandwidth squared, the longest axis along the band."""
+    return op.shape[0] * (op.shape[0] / max(op.in_shape)) ** 2
+
+
+def _sparse_lu(op: LinearMap) -> tuple[float, float]:
+    """Return the logarithm, and a bound of the norm of the factors' product minus the matrix."""
+    from scipy.sparse import csc_array, csr_array
+    from scipy.sparse.linalg import splu
+
+    matrix = csc_array(sparse(op))
+    try:
+        factors = splu(matrix)
+    except RuntimeError:  # exactly singular, says SuperLU
+        return -np.inf, np.inf
+    lower, upper = (csr_array(abs(triangle)) for triangle in (factors.L, factors.U))
+    ones: AnyArray = np.ones(op.shape[0])
+    row, column = (np.asarray(sums).max() for sums in (lower @ (upper @ ones), upper.T @ (lower.T @ ones)))
+    terms = int(np.diff(lower.indptr).max()) + 1
+    return _logarithms(np.abs(factors.U.diagonal())), EPS * terms * float(np.sqrt(row) * np.sqrt(column))
