@@ -62,6 +62,21 @@ class Split:
         """(blocks, k, per_output, per_input): each tap in the two bases."""
         return self.make()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no rule splits the axis: it is one part."""
+        return self.rule == "whole"
+
+    @property
+    def is_fourier(self) -> bool:
+        """Whether the basis is the complex one of the Fourier transform."""
+        return self.rule == "fourier"
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether the bases are singular vectors of the kernel's factor along the axis."""
+        return self.rule == "factor"
+
 
 def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) -> tuple[Split, ...]:
     """The axis by the first rule that holds for it; together the splits hold every output and input that is read.
