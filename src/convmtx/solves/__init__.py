@@ -1,9 +1,9 @@
-"""Least squares with convolutions: by structure where there is any, by factors where that is quick, or by iteration."""
+"""Least squares with convolutions: by structure, by factors of the matrix, or by iteration."""
 
-from convmtx.solves.choosing import Damping, choose_damp, wiener
+from convmtx.solves.damping import Damping, choose_damp, wiener
+from convmtx.solves.factorize import Factorization, factorize
 from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
-from convmtx.solves.solution import Solution
-from convmtx.solves.solving import Factorization, factorize, solve
+from convmtx.solves.solve import Solution, solve
 
 __all__ = [
     "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",

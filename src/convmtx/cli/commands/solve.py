@@ -101,10 +101,10 @@ def run(options: argparse.Namespace, report: Report) -> None:
         same = {name: given[name] for name in ("boundary", "channels") if name in given}
         numbers = read_kernel(given["regularizer"])
         rough = _convolution(numbers, {"input": op.in_shape, "padding": "same"} | same)
-    from convmtx.solves.solving import foreseen  # here, for other commands do without the room of solves
+    from convmtx.solves.select import predict_seconds  # here, for other commands do without the room of solves
 
     ends = given["rtol"], given.get("maxiter")
-    _forewarn(foreseen(op, b.size // op.shape[0], damp, rough, *ends))
+    _forewarn(predict_seconds(op, b.size // op.shape[0], damp, rough, *ends))
     found = cm.solve(op, b, damp=damp, regularizer=rough, rtol=ends[0], maxiter=ends[1], progress=watched())
     _tell(report, found, b)
     if not found.converged:
