@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from convmtx.arguments import one_of
-from convmtx.errors import SolveError, door
+from convmtx.errors import door
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Callback
-from convmtx.solves.select import Choice, Solver, Solvers, choose_for_reuse
+from convmtx.solves.select import Solver, Solvers
 from convmtx.solves.solve import METHODS, Method, Solution, request_of, solve_arrays
-from convmtx.structure.augmented import Singular
 from convmtx.typing import ArrayLike
 
 
@@ -107,17 +106,7 @@ def factorize(
     """
     one_of("method", method, METHODS)
     problem = problem_of(op, damp, regularizer)
-    prepared = problem.prepared()
-    return Factorization(problem, Solver(prepared, method, chosen_or_raise(prepared, method)))
-
-
-def chosen_or_raise(problem: Problem, method: str) -> Choice:
-    """Return factors for reuse, or raise if the requested factorization finds the map singular."""
-    try:
-        return choose_for_reuse(problem, method)
-    except Singular as error:
-        got = f"op is singular or ill-conditioned (condition about {error.condition:.1e})"
-        raise SolveError(got, "Wanted a map of full rank", "Use method='auto', cm.pinv(op), or damp > 0") from None
+    return Factorization(problem, Solver(problem.prepared(), method))
 
 
 def _restored(problem: Problem, method: str) -> Factorization:

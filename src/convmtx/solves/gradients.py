@@ -25,7 +25,7 @@ from convmtx.typing import AnyArray, Array
 
 
 class Dependence:
-    """What a solution depends on: the caller's problem and b, in any library, and the solvers for their numbers."""
+    """Dependence of a solution on the caller's problem and b, which may be of any library."""
 
     def __init__(self, problem: Problem, b: Array, solvers: Solvers) -> None:
         self.problem, self.op, self.b, self.solvers = problem, problem.op, b, solvers

@@ -16,11 +16,11 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, s
 from convmtx.forms import row_array
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_finite
-from convmtx.solves.factorize import chosen_or_raise
 from convmtx.solves.lu import apply_to_any_dtype
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import KINDS, approximate
 from convmtx.solves.problem import problem_of
+from convmtx.solves.select import Solver
 from convmtx.solves.solve import METHODS, Method
 from convmtx.typing import AnyArray, Order, RowNumbers, Shape
 
@@ -197,7 +197,7 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     True
     """
     one_of("method", method, METHODS)
-    choice = chosen_or_raise(problem_of(op, damp).prepared(), method)
+    choice = Solver(problem_of(op, damp).prepared(), method).chosen()
     return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(pinv, op, damp=damp, method=method))
 
 
@@ -237,7 +237,7 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
         got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(got, "Wanted a square one", "Use cm.pinv(op)")
     one_of("method", method, METHODS)
-    choice = chosen_or_raise(problem, method)
+    choice = Solver(problem, method).chosen()
     if choice.factors.n_zero:
         got = f"op is singular: {choice.factors.n_zero} of {op.shape[0]} singular values are 0 to rounding"
         raise SolveError(got, "Wanted an invertible map", "Use cm.pinv(op)")

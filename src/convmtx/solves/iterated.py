@@ -177,7 +177,7 @@ class Search:
         self.converged = np.zeros(len(b), bool)
 
     def advance(self, maxiter: int) -> Ending:
-        """Take at most so many steps, until all right-hand sides have converged or nobody wants to wait longer."""
+        """Take at most so many steps, until all right-hand sides have converged or the search is given up."""
         request = self.request
         while True:
             self.converged = self.run.converged(request.rtol)

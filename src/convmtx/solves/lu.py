@@ -130,7 +130,7 @@ class Rectangular(LeastSquares):
 
 
 class Stacked(LeastSquares):
-    """A matrix A that a regularizer's is stacked below, ``[A; damp R]``."""
+    """A matrix with a penalty stacked below it, ``[A; damp R]``."""
 
     def __init__(self, matrix: Any, penalty: Any, *, band: bool) -> None:
         from scipy.sparse import vstack

@@ -1,4 +1,4 @@
-"""What every method is: a `Candidate` with a price, and the `Factors` that it builds."""
+"""Methods in general: a `Candidate` has a price, and builds `Factors`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE = 0.8
 
 
 class Factors(ABC):
-    """A problem prepared for many right-hand sides: what is computed once. ``H = A^H A + damp^2 R^H R``."""
+    """Problem prepared for many right-hand sides: all that is computed once. ``H = A^H A + damp^2 R^H R``."""
 
     problem: Problem
     method: str
@@ -75,7 +75,7 @@ class Factors(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A direct method for a problem, before anything is built; building raises `Singular` if the map is that."""
+    """Direct method for a problem, before anything is built; `make` raises `Singular` if the map is singular."""
 
     name: str
     #: Why it applies.

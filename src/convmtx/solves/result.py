@@ -1,4 +1,4 @@
-"""What a solve is asked to do, what came of it, and the words for that."""
+"""Requests and results of solves, and the words for how a solve ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Request:
 
 
 class Verdict(Enum):
-    """How a solve ended; the value is the reason, as a format of the `Result`."""
+    """Ending of a solve; the value is the reason in words, as a format string for the `Result`."""
 
     SOLVED = "{0.why}"
     OUT_OF_STEPS = "{0.why}; iterations ran out"
@@ -65,17 +65,8 @@ class Verdict(Enum):
 
     @property
     def is_singular(self) -> bool:
-        """Whether the map was found singular, so that x, if there is one, is the shortest of many."""
-        return self in _SINGULAR
-
-
-_SINGULAR = {
-    Verdict.SINGULAR,
-    Verdict.SINGULAR_AND_OUT_OF_RANGE,
-    Verdict.FAILED,
-    Verdict.FAILED_DAMPED,
-    Verdict.NEAR_SINGULAR,
-}
+        """Whether the map was found singular, and x is the shortest of many solutions."""
+        return self in (Verdict.SINGULAR, Verdict.SINGULAR_AND_OUT_OF_RANGE, Verdict.NEAR_SINGULAR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +98,13 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A callback that is shown the iterate as its caller has it."""
+    """Callback that is shown iterates as the caller has them."""
 
     callback: Callback
     view: Callable[[AnyArray], Any]
 
     def __call__(self, x: AnyArray) -> Any:
-        """Call it with what the view makes of x."""
+        """Call the callback with the view of x."""
         return self.callback(self.view(x))
 
 

@@ -1,4 +1,4 @@
-"""The choice of a method, and why: the only place of `solves` that chooses between direct methods and iteration.
+"""Choice of a method, with the reason: direct methods are compared with each other, and with iteration.
 
 Direct methods predict their seconds from sizes alone, so that a choice is the same on every machine and at all times.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import ArgumentError, FormTooLargeError
+from convmtx.errors import ArgumentError, FormTooLargeError, SolveError
 from convmtx.maps.composites import Transposed
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -191,9 +191,14 @@ class Solver:
     choice: Choice | None = field(default=None, repr=False)
 
     def chosen(self) -> Choice:
-        """Return the factors for reuse, built at the first call."""
+        """Return the factors for reuse, built at the first call; raise if a requested factorization fails."""
         if self.choice is None:
-            self.choice = choose_for_reuse(self.problem, self.method)
+            try:
+                self.choice = choose_for_reuse(self.problem, self.method)
+            except Singular as error:
+                got = f"op is singular or ill-conditioned (condition about {error.condition:.1e})"
+                remedy = "Use method='auto', cm.pinv(op), or damp > 0"
+                raise SolveError(got, "Wanted a map of full rank", remedy) from None
         return self.choice
 
     def solve(self, b: AnyArray, request: Request) -> Result:
