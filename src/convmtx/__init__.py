@@ -35,17 +35,17 @@ from convmtx.maps.linear_map import LinearMap as LinearMap
 if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
     from convmtx.explorer import explore as explore
-    from convmtx.solves import Damping as Damping
-    from convmtx.solves import Factorization as Factorization
-    from convmtx.solves import Inverse as Inverse
-    from convmtx.solves import Solution as Solution
-    from convmtx.solves import choose_damp as choose_damp
-    from convmtx.solves import factorize as factorize
-    from convmtx.solves import inv as inv
-    from convmtx.solves import pinv as pinv
-    from convmtx.solves import preconditioner as preconditioner
-    from convmtx.solves import solve as solve
-    from convmtx.solves import wiener as wiener
+    from convmtx.solves.damping import Damping as Damping
+    from convmtx.solves.damping import choose_damp as choose_damp
+    from convmtx.solves.damping import wiener as wiener
+    from convmtx.solves.factorize import Factorization as Factorization
+    from convmtx.solves.factorize import factorize as factorize
+    from convmtx.solves.inverses import Inverse as Inverse
+    from convmtx.solves.inverses import inv as inv
+    from convmtx.solves.inverses import pinv as pinv
+    from convmtx.solves.inverses import preconditioner as preconditioner
+    from convmtx.solves.solve import Solution as Solution
+    from convmtx.solves.solve import solve as solve
     from convmtx.spectra import Certified as Certified
     from convmtx.spectra import SingularTensors as SingularTensors
     from convmtx.spectra import clip as clip

@@ -13,7 +13,7 @@ from PIL import Image
 import convmtx as cm
 from convmtx.cli import main
 from convmtx.cli.kernels import read_kernel
-from convmtx.solves import foreseen
+from convmtx.solves import predict_seconds
 
 N, M = 16, 18
 
@@ -192,22 +192,24 @@ def test_what_should_take_long_says_so_first(grey, capsys, monkeypatch):
 
     monkeypatch.setattr("convmtx.solve", told_before)
     for seconds, words in ((30, "about 30 seconds"), (540, "about 9 minutes")):
-        monkeypatch.setattr("convmtx.solves.foreseen", lambda *_, seconds=seconds: seconds)
+        monkeypatch.setattr("convmtx.solves.predict_seconds", lambda *_, seconds=seconds: seconds)
         assert main(["solve", "gaussian:5:1", "seen.npy", "--damp", "0.1", "-o", "x.npy", "--json"]) == 0
         assert f"convmtx: solve: this may take {words}" in begun[-1]
         assert capsys.readouterr().err == ""
 
 
-def test_seconds_are_foreseen():
+def test_seconds_are_predict_seconds():
     """More for less damping, and no more than the iterations that are allowed."""
     op = cm.conv(read_kernel("motion:9:30"), (600, 512), padding="same", boundary="symmetric")
-    damped = [foreseen(op, 1, damp, None, 1e-8, None) for damp in (0.3, 0.03, 0.003)]
+    damped = [predict_seconds(op, 1, damp, None, 1e-8, None) for damp in (0.3, 0.03, 0.003)]
     assert damped[0] < damped[1] / 2 < damped[2] / 4
-    none = foreseen(op, 1, 0.0, None, 1e-8, None)
+    none = predict_seconds(op, 1, 0.0, None, 1e-8, None)
     assert none > 10
-    assert np.isclose(foreseen(op, 1, 0.0, None, 1e-8, 100), 100 / 10_000 * none)
-    assert np.isclose(foreseen(op, 3, 0.0, None, 1e-8, 100), 300 / 10_000 * none)
-    assert foreseen(cm.conv(op.kernel, (600, 512), padding="same", boundary="wrap"), 1, 0.0, None, 1e-8, None) < 2
+    assert np.isclose(predict_seconds(op, 1, 0.0, None, 1e-8, 100), 100 / 10_000 * none)
+    assert np.isclose(predict_seconds(op, 3, 0.0, None, 1e-8, 100), 300 / 10_000 * none)
+    assert (
+        predict_seconds(cm.conv(op.kernel, (600, 512), padding="same", boundary="wrap"), 1, 0.0, None, 1e-8, None) < 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,15 @@ def test_gradients_of_what_was_made_ready(damp, padding):
     assert torch.autograd.gradcheck(lambda b: F.solve(b).x, (b,), atol=1e-6, rtol=1e-5)
 
 
+def test_a_factorization_that_fails_says_so_with_a_gradient_too():
+    K = torch.tensor([1.0, 0, -1], dtype=torch.float64, requires_grad=True)
+    s = cm.solve(cm.conv(K, 9, padding=1), torch.ones(9, dtype=torch.float64), method="band")
+    assert torch.isnan(s.x).all()
+    assert "singular or ill-conditioned" in s.reason
+    with pytest.raises(cm.SolveError, match="op is singular or ill-conditioned"):
+        s.x.sum().backward()
+
+
 def test_what_needs_no_gradient_has_none():
     K, b = torch.tensor([1.0, 3, 1]), torch.ones(2, 6)
     s = cm.solve(cm.conv(K, 6, padding=1), b)

@@ -76,13 +76,13 @@ def test_wiener_refuses():
     circle, square = cm.conv(K1, 12, **WRAP), cm.conv(K1, 12, padding="same")
     lopsided = np.arange(1.0, 13)
     for op, snr, error, text in (
-        (circle, 0, cm.ArgumentError, "snr is no finite real number > 0"),
-        (circle, -1.0, cm.ArgumentError, "snr is no finite"),
-        (circle, np.inf, cm.ArgumentError, "snr is no finite"),
-        (circle, 1j, cm.ArgumentError, "snr is no finite real"),
+        (circle, 0, cm.ArgumentError, "snr is not a finite real number > 0"),
+        (circle, -1.0, cm.ArgumentError, "snr is not a finite"),
+        (circle, np.inf, cm.ArgumentError, "snr is not a finite"),
+        (circle, 1j, cm.ArgumentError, "snr is not a finite real"),
         (circle, np.ones(11), cm.ArgumentError, r"snr has shape \(11,\)\. Wanted \(12,\), as numpy.fft.fftn has"),
         (circle, lopsided, cm.ArgumentError, "snr differs between frequencies and their negatives"),
-        (square, np.ones(12), cm.UnsupportedError, "snr is an array and op no circular convolution"),
+        (square, np.ones(12), cm.UnsupportedError, "snr is an array and op is not a circular convolution"),
     ):
         with pytest.raises(error, match=f"wiener: {text}"):
             cm.wiener(op, np.ones(12), snr)

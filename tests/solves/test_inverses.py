@@ -124,7 +124,7 @@ def test_methods_of_inverses(method, damp):
     P = cm.pinv(op, damp=damp, method=method)
     expected = tikhonov(matrix_of(op), damp)
     assert ("LSMR" if method == "lsmr" else method) in P.method
-    assert P.reason == "asked for"
+    assert P.reason == "requested"
     assert np.abs(P.to_dense() - expected).max() <= 1e-10
     assert np.abs(P.T.to_dense() - expected.T).max() <= 1e-10
 
@@ -141,7 +141,7 @@ def test_inv_refuses_what_has_none():
 def test_an_inverse_says_what_it_is():
     P = cm.pinv(SQUARE["circle"], method="blocks")
     assert P.method in repr(P)
-    assert P.reason == "asked for"
+    assert P.reason == "requested"
     assert np.isclose(P.condition, np.linalg.cond(matrix_of(SQUARE["circle"])), rtol=1e-10)
 
 

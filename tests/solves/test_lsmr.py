@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import lsmr
 
-from convmtx.solves.lsmr import EPS, LSMR
+from convmtx.solves.lsmr import lsmr as ours
+from convmtx.solves.problem import EPS
 
 SHAPES = {"tall": (30, 20, 20), "wide": (20, 30, 20), "square": (24, 24, 24), "singular": (30, 24, 9)}
 SCALES = np.array([1.0, 1e-5, 1e8, 3.0])
@@ -25,7 +26,7 @@ def problem(name, dtype, count=4):
 
 
 def solver(A, b, **kwargs):
-    return LSMR(lambda x: x @ A.T, lambda y: y @ A.conj(), b, **kwargs)
+    return ours(lambda x: x @ A.T, lambda y: y @ A.conj(), b, **kwargs)
 
 
 def run(solving, steps=200):
@@ -264,7 +265,7 @@ def test_shapes_are_kept_and_inputs_left_alone():
 
     expected = np.linalg.pinv(K) @ b
     for start in (None, x0):
-        x = run(LSMR(forward, adjoint, b, x0=start), 60)
+        x = run(ours(forward, adjoint, b, x0=start), 60)
         assert x.shape == (3, 4, 5)
         assert x.dtype == (float if start is None else complex)
         assert np.allclose(x, expected)
@@ -276,7 +277,7 @@ def test_any_order_in_memory(damp):
     A, b = problem("tall", complex)
     x0, expected = np.ones((4, A.shape[1]), complex, order="F"), least(A, b, damp)
     for start in (None, x0):
-        solving = LSMR(
+        solving = ours(
             lambda x: np.asfortranarray(x @ A.T),
             lambda y: np.asfortranarray(y @ A.conj()),
             np.asfortranarray(b),
@@ -295,7 +296,7 @@ def test_a_complex_map_of_real_right_hand_sides():
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
 def test_nothing_to_solve(shape):
-    solving = LSMR(lambda x: x, lambda y: y, np.zeros(shape))
+    solving = ours(lambda x: x, lambda y: y, np.zeros(shape))
     solving.step()
     assert solving.x.shape == shape
     assert solving.converged(1e-6).all()

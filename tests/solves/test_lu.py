@@ -9,7 +9,9 @@ from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_array, eye_array
 
 import convmtx as cm
-from convmtx.solves.lu import Singular, factored, predicted, substituted
+from convmtx.solves import prices
+from convmtx.solves.lu import factorized, substituted
+from convmtx.structure.augmented import Singular
 from spectra.dense import doubles
 
 EPS = np.finfo(float).eps
@@ -57,7 +59,7 @@ def test_any_convolution(case, band, damp, regularized, kind, seed):
         D = np.concatenate([D, damp * (np.eye(D.shape[1]) if R is None else R.toarray())])
     s = np.linalg.svd(D, compute_uv=False)
     assume(s[-1] > 1e-6 * s[0])
-    assert_solves(factored(A, damp, R, band=band), D, np.random.default_rng(seed), len(case.matrix), kind)
+    assert_solves(factorized(A, damp, R, band=band), D, np.random.default_rng(seed), len(case.matrix), kind)
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -71,7 +73,7 @@ def test_larger(band, kind, padding, damp):
     D = op.to_dense()
     if damp:
         D = np.concatenate([D, damp * np.eye(D.shape[1])])
-    assert_solves(factored(op.to_sparse("csr"), damp, band=band), D, rng, op.shape[0], "c")
+    assert_solves(factorized(op.to_sparse("csr"), damp, band=band), D, rng, op.shape[0], "c")
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -83,7 +85,7 @@ def test_condition_is_not_squared(band, powers):
         K = np.convolve(K, [0.5, 0.5])
     op = cm.conv(K, 80, padding="full")
     x = np.random.default_rng(0).standard_normal((1, 80))
-    lu, condition = factored(op.to_sparse("csr"), 0.0, band=band), np.linalg.cond(op.to_dense())
+    lu, condition = factorized(op.to_sparse("csr"), 0.0, band=band), np.linalg.cond(op.to_dense())
     assert np.linalg.norm(lu.solve(x @ op.to_dense().T) - x) <= 100 * EPS * condition * np.linalg.norm(x)
     assert condition / 3 < lu.condition < 3 * condition
 
@@ -95,7 +97,7 @@ def test_little_damping_is_as_none(damp, sizes, band):
     rng = np.random.default_rng(0)
     op = cm.conv([1.0, 5, 2], sizes[0], padding=sizes[1])
     b = rng.standard_normal((1, op.shape[0]))
-    x, expected = factored(op.to_sparse("csr"), damp, band=band).solve(b), b @ np.linalg.pinv(op.to_dense()).T
+    x, expected = factorized(op.to_sparse("csr"), damp, band=band).solve(b), b @ np.linalg.pinv(op.to_dense()).T
     assert np.linalg.norm(x - expected) <= 1e-13 * np.linalg.norm(expected)
 
 
@@ -103,7 +105,7 @@ def test_beside_levinson():
     op = cm.conv(np.exp(-(np.arange(-3, 4) ** 2) / 2.0), 2048, padding="same")
     A, b = op.to_sparse("csr"), np.random.default_rng(0).standard_normal((1, 2048))
     column = op.to_dense()[:, 0]
-    levinson, ours = scipy.linalg.solve_toeplitz(column, b[0]), factored(A, 0.0, band=True).solve(b)[0]
+    levinson, ours = scipy.linalg.solve_toeplitz(column, b[0]), factorized(A, 0.0, band=True).solve(b)[0]
 
     assert np.linalg.norm(A @ ours - b[0]) < np.linalg.norm(A @ levinson - b[0])
 
@@ -115,7 +117,7 @@ def test_where_levinson_fails(band):
     A, b = op.to_sparse("csr"), np.random.default_rng(0).standard_normal((1, 64))
     with pytest.raises(np.linalg.LinAlgError):
         scipy.linalg.solve_toeplitz((A[:, [0]].toarray()[:, 0], A[[0]].toarray()[0]), b[0])
-    assert_solves(factored(A, 0.0, band=band), op.to_dense(), np.random.default_rng(1), 64, "f")
+    assert_solves(factorized(A, 0.0, band=band), op.to_dense(), np.random.default_rng(1), 64, "f")
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -139,9 +141,9 @@ def test_singular(op, band):
     if np.linalg.matrix_rank(op.to_dense()) == min(op.shape):
         pytest.fail("this one is regular")
     with pytest.raises(Singular) as info:
-        factored(op.to_sparse("csr"), 0.0, band=band)
+        factorized(op.to_sparse("csr"), 0.0, band=band)
     assert info.value.condition > 1e8
-    lu = factored(op.to_sparse("csr"), 0.1, band=band)
+    lu = factorized(op.to_sparse("csr"), 0.1, band=band)
     D = np.concatenate([op.to_dense(), 0.1 * np.eye(op.shape[1])])
     assert_solves(lu, D, np.random.default_rng(0), op.shape[0], "f")
 
@@ -172,7 +174,7 @@ def test_singular_triangles():
 def test_the_same_again():
     A = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (9, 9), padding="same").to_sparse("csr")
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - which is to be left alone
-    first, again = (factored(A, 0.0, band=False).condition for _ in range(2))
+    first, again = (factorized(A, 0.0, band=False).condition for _ in range(2))
     assert first == again
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
@@ -198,9 +200,9 @@ def bandwidths(op):
 )
 def test_bytes_are_those_of_the_band(op):
     kl, ku = bandwidths(op)
-    real, complex_ = (predicted(op.geometry, False, np.dtype(t), band=True) for t in (float, complex))
-    assert real.size == len(op.to_dense()) * (2 * kl + ku + 1) * 8
-    assert complex_.size == 2 * real.size
+    real, complex_ = (prices.lu(op.geometry, False, np.dtype(t), band=True) for t in (float, complex))
+    assert real.bytes == len(op.to_dense()) * (2 * kl + ku + 1) * 8
+    assert complex_.bytes == 2 * real.bytes
 
 
 @pytest.mark.parametrize(
@@ -225,21 +227,21 @@ def test_bytes_are_about_those_of_the_augmented_band(op, monkeypatch):
         return lambda band, *args, **kw: made.append(band.nbytes) or gbtrf(band, *args, **kw), gbtrs
 
     monkeypatch.setattr(scipy.linalg, "get_lapack_funcs", watched)
-    factored(op.to_sparse("csr").astype(float), 0.1, band=True)
-    assert made[0] / 1.8 <= predicted(op.geometry, True, np.dtype(float), band=True).size <= 1.5 * made[0]
+    factorized(op.to_sparse("csr").astype(float), 0.1, band=True)
+    assert made[0] / 1.8 <= prices.lu(op.geometry, True, np.dtype(float), band=True).bytes <= 1.5 * made[0]
 
 
 def test_bands_are_for_one_axis_and_small_images_and_not_for_circles():
     def costs(*args, augmented=False, **kw):
         op = cm.conv(*args, padding="same", **kw)
-        return [predicted(op.geometry, augmented, op.dtype, band=band) for band in (True, False)]
+        return [prices.lu(op.geometry, augmented, op.dtype, band=band) for band in (True, False)]
 
     for augmented in (False, True):
         for args in (np.ones(7), 2048), (np.ones(3), 30_000), (np.ones((3, 5)), (32, 32)):
             band, sparse = costs(*args, augmented=augmented)
-            assert band.make < sparse.make < 1
+            assert band.build < sparse.build < 1
         band, sparse = costs(np.ones(7), 20_000, boundary="wrap", augmented=augmented)
-        assert sparse.make < 1 < 100 * sparse.make < band.make
+        assert sparse.build < 1 < 100 * sparse.build < band.build
     band, sparse = costs(np.ones((3, 3)), (1024, 1024))
-    assert sparse.make < 100
-    assert band.size > 2e10
+    assert sparse.build < 100
+    assert band.bytes > 2e10

@@ -206,8 +206,8 @@ def test_any_scale(scale):
         ("tchan", cm.conv(K1, 11, stride=2), r"T\. Chan's circulant: an axis goes from 11 to 4"),
         ("dct", cm.conv([1.0, 2], 11, padding="same"), r"cosine transforms: pads \(0, 1\) of a kernel of 2"),
         ("dct", cm.conv(K1, 11, padding=[(3, 1)]), r"cosine transforms: pads \(3, 1\) of a kernel of 5"),
-        ("embedded", cm.permutation((3, 4), "HW", "WH"), "op is a Rearranged, no single convolution"),
-        ("embedded", cm.conv(K1, 11, padding="same", boundary="edge").T, "op is a Transposed, no single convolution"),
+        ("embedded", cm.permutation((3, 4), "HW", "WH"), "op is a Rearranged, not a single convolution"),
+        ("embedded", cm.conv(K1, 11, padding="same", boundary="edge").T, "op is a Transposed, not a single"),
     ],
 )
 def test_kinds_that_do_not_apply(kind, op, text):
@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_refused_before_it_is_made(name, kind, monkeypatch)
     if (name, kind) == ("long kernel", "kron"):
         shape = 2100  # of which singular vectors take seconds
     op, sizes = cm.conv(K, shape, padding="same"), []
-    monkeypatch.setattr("convmtx.memory.require_result", lambda _call, _thing, size, _remedy: sizes.append(size))
+    monkeypatch.setattr("convmtx.memory.require_result", lambda _thing, size, _remedy: sizes.append(size))
     cm.preconditioner(cm.conv(K2, (8, 9), padding="same"), kind, damp=DAMP)  # what is imported, is so now
     peak = peak_of(lambda: cm.preconditioner(op, kind, damp=DAMP))
     assert peak <= sizes[-1] <= 6 * peak

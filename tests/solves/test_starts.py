@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 from convmtx.solves.iterated import dominance
-from convmtx.solves.solving import METHODS
+from convmtx.solves.solve import METHODS
 from solves.dense import matrix_of, numbers, stacked
 from spectra.dense import doubles
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.solves.solving import METHODS
+from convmtx.solves.solve import METHODS
 from solves.dense import condition, distances, has_full_rank, kept, least, matrix_of, near, numbers, stacked
 from spectra.dense import doubles
 
@@ -102,8 +102,8 @@ def test_the_normal_inverse_of_every_method(case, damp, seed):
         F = factors_by(case.op, method, damp)
         if F is None or condition(D) > 1e4 or not kept(D).size or (method in ITERATED and not has_full_rank(D)):
             continue
-        found = F._solver.ready("factorize").factors.normal(g).reshape(2, -1)
-        found = found / F._solver.scale**2
+        found = F._solver.chosen().factors.normal(g).reshape(2, -1)
+        found = found / F._solver.problem.scale**2
         limit = 64 * sum(D.shape) * np.finfo(float).eps * condition(D) ** 2 / kept(D)[-1] ** 2
         limit *= 5e3 if "LSMR" in F.method else 1  # which stops at a tolerance of 1e-12
         assert (distances(found, expected) <= limit * np.linalg.norm(flat, axis=1)).all(), method
@@ -116,7 +116,7 @@ def test_the_normal_inverse_of_lattices(size, padding, damp):
     op = cm.conv([1.0, 5, 2], size, dilation=4, padding=padding)
     P = np.linalg.pinv(stacked(matrix_of(op), damp), rcond=1e-10)
     F = cm.factorize(op, damp=damp, method="lattices")
-    found = F._solver.ready("factorize").factors.normal(np.eye(size)) / F._solver.scale**2
+    found = F._solver.chosen().factors.normal(np.eye(size)) / F._solver.problem.scale**2
     assert np.abs(found - P @ P.T).max() <= 1e-12 * np.abs(P).max() ** 2 * size
 
 
@@ -339,7 +339,7 @@ def test_what_no_direct_way_is_quick_for_is_iterated():
     x = rng.standard_normal(op.in_shape)
     s = cm.solve(op, op(x))
     assert s.method == "LSMR"
-    assert s.reason == "direct ways would take longer"
+    assert s.reason == "direct methods would be slower"
     assert 0 < s.iterations == len(s.history) < 100
     assert np.linalg.norm(s.x - x) <= 1e-6 * np.linalg.norm(x)
 
@@ -405,7 +405,7 @@ def test_a_singular_map_does_not_end_in_a_dense_matrix(monkeypatch):
         asked.append(op.shape)
         raise AssertionError
 
-    monkeypatch.setattr("convmtx.solves.ways.dense", refused)
+    monkeypatch.setattr("convmtx.solves.by_blocks.dense", refused)
     op = cm.conv([1.0, 6, 2, 1], 20_000, padding="same", dilation=40)
     cm.solve(op, np.random.default_rng(7).standard_normal(20_000), maxiter=50)
     assert all(rows <= 5000 for rows, _ in asked)

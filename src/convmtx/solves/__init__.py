@@ -1,11 +1,22 @@
-"""Least squares with convolutions: by structure where there is any, by factors where that is quick, or by iteration."""
+"""Least squares with convolutions: by structure, by factors of the matrix, or by iteration."""
 
-from convmtx.solves.choosing import Damping, choose_damp, wiener
+from convmtx.solves.damping import Damping, choose_damp, wiener
+from convmtx.solves.factorize import Factorization, factorize
 from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
-from convmtx.solves.solution import Solution
-from convmtx.solves.solving import Factorization, factorize, foreseen, solve
+from convmtx.solves.select import predict_seconds
+from convmtx.solves.solve import Solution, solve
 
 __all__ = [
-    "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "foreseen", "inv", "pinv",
-    "preconditioner", "solve", "wiener",
+    "Damping",
+    "Factorization",
+    "Inverse",
+    "Solution",
+    "choose_damp",
+    "factorize",
+    "inv",
+    "pinv",
+    "preconditioner",
+    "predict_seconds",
+    "solve",
+    "wiener",
 ]  # fmt: skip

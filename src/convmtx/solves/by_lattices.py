@@ -1,90 +1,127 @@
-"""A dilated map of the zero boundary as the maps without dilation that it falls apart into."""
+"""A dilated map of the zero boundary as maps without dilation, one for each sub-lattice of positions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
+from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.prices import Price
 from convmtx.solves.problem import Problem
-from convmtx.solves.solution import Factors
-from convmtx.solves.way import Way
 from convmtx.structure import sublattices
 from convmtx.taps import channels_back, channels_first, taps_of
 from convmtx.typing import AnyArray
 
-#: For each axis where the outputs and the inputs of a sub-lattice lie.
-Places = tuple[tuple[slice, slice], ...]
+
+@dataclass(frozen=True)
+class Place:
+    """A sub-lattice: a slice of every axis, of the outputs and of the inputs."""
+
+    outputs: tuple[slice, ...]
+    inputs: tuple[slice, ...]
 
 
-def by_lattices(problem: Problem, op: ConvOperator, ranked: Callable[[Problem, int], list[Way]]) -> Iterator[Way]:
-    """A dilated map of the zero boundary as maps without dilation, each solved in its best way."""
+class Part(NamedTuple):
+    """Sub-lattices with equal maps, and the candidate that solves one of them."""
+
+    candidate: Candidate
+    places: list[Place]
+
+
+def by_lattices(
+    problem: Problem, op: ConvOperator, candidates: Callable[[Problem], list[Candidate]]
+) -> Iterator[Candidate]:
+    """Yield the candidate by sub-lattices, each of which is solved by the best of its own candidates."""
     geometry = op.geometry
-    each = [sublattices(axis) if axis.zero_outside else {axis: [(slice(None),) * 2]} for axis in geometry.axes]
-    counts = [sum(map(len, parts.values())) for parts in each]
-    if problem.regularizer is not None or prod(counts) < 2:
+    whole = [(slice(None), slice(None))]
+    axes = [sublattices(axis) if axis.zero_outside else {axis: whole} for axis in geometry.axes]
+    count = prod(sum(map(len, lattices.values())) for lattices in axes)
+    if problem.regularizer is not None or count < 2:
         return
     taps = taps_of(geometry, op.kernel)
-    chosen: list[tuple[Way, list[Places]]] = []
-    for axes in product(*each):
-        part = Geometry(axes, geometry.in_channels, geometry.out_channels, geometry.groups, Layout.FIRST)
-        direct = [way for way in ranked(replace(problem, op=ConvOperator(part, taps, "auto")), 1) if way.fits]
-        if not direct:
+    parts: list[Part] = []
+    for chosen in product(*axes):
+        smaller = Geometry(chosen, geometry.in_channels, geometry.out_channels, geometry.groups, Layout.FIRST)
+        smaller_problem = replace(problem, op=ConvOperator(smaller, taps, "auto"))
+        best = next((candidate for candidate in candidates(smaller_problem) if candidate.fits), None)
+        if best is None:
             return
-        chosen.append((direct[0], list(product(*(parts[axis] for parts, axis in zip(each, axes, strict=True))))))
-    make = sum(way.seconds[0] for way, _ in chosen)
-    every = sum(way.seconds[1] * len(places) for way, places in chosen)
-    size = sum(way.bytes for way, _ in chosen)
-    yield Way("lattices", "the kernel is dilated", (make, every), size, lambda: _Lattices(problem, geometry, chosen))
+        slices = product(*(lattices[axis] for lattices, axis in zip(axes, chosen, strict=True)))
+        places = [Place(*zip(*pairs, strict=True)) for pairs in slices]
+        parts.append(Part(best, places))
+    price = Price(
+        sum(part.candidate.price.build for part in parts),
+        sum(part.candidate.price.per_rhs * len(part.places) for part in parts),
+        sum(part.candidate.price.bytes for part in parts),
+    )
+    yield Candidate("lattices", "the kernel is dilated", price, partial(LatticeFactors, problem, geometry, parts))
 
 
-class _Lattices(Factors):
-    """Factors of each sub-lattice, those that are equal made once."""
+class LatticeFactors(Factors):
+    """Factors of each sub-lattice; sub-lattices with equal maps share them."""
 
-    def __init__(self, problem: Problem, geometry: Geometry, chosen: list[tuple[Way, list[Places]]]) -> None:
+    def __init__(self, problem: Problem, geometry: Geometry, parts: list[Part]) -> None:
         self.problem, self.geometry = problem, geometry
-        self.parts = [(way.make(), places) for way, places in chosen]
-        count = sum(len(places) for _, places in chosen)
+        self.parts = [(part.candidate.make(), part.places) for part in parts]
+        count = sum(len(part.places) for part in parts)
         self.method = f"{count} sub-lattices ({self.parts[0][0].method})"
-        self.norm = max(part.norm for part, _ in self.parts)
-        lacking = min(problem.op.shape) - sum(min(part.problem.op.shape) * len(places) for part, places in self.parts)
+        self.norm = max(factors.norm for factors, _ in self.parts)
+        known = sum(min(factors.problem.op.shape) * len(places) for factors, places in self.parts)
+        missing = min(problem.op.shape) - known
         if not problem.damp:
-            self.missing = lacking + sum(part.missing * len(places) for part, places in self.parts)
-        lows = [np.hypot(part.norm, problem.damp) / part.condition for part, _ in self.parts]
-        low = problem.damp if lacking or self.missing else min(lows)
+            self.n_zero = missing + sum(factors.n_zero * len(places) for factors, places in self.parts)
+        lows = [np.hypot(factors.norm, problem.damp) / factors.condition for factors, _ in self.parts]
+        low = problem.damp if missing or self.n_zero else min(lows)
         self.condition = float(np.hypot(self.norm, problem.damp) / low) if low else np.inf
 
-    def _apart(
-        self, arrays: AnyArray, x: AnyArray, sides: tuple[int, int], solve: Callable[[Factors, AnyArray], AnyArray]
-    ) -> AnyArray:
-        """What each part finds of its outputs (side 0) or inputs (side 1), written into x in places of another side."""
-        y = channels_first(self.geometry, arrays)
-        first, second = sides
-        for part, places in self.parts:
-            several = np.concatenate([y[(slice(None), slice(None), *(each[first] for each in p))] for p in places])
-            for p, found in zip(places, np.split(solve(part, several), len(places)), strict=True):
-                x[(slice(None), slice(None), *(each[second] for each in p))] = found
+    def solve(self, b: AnyArray) -> AnyArray:
+        y, x = channels_first(self.geometry, b), self._zero_inputs(b)
+        for factors, places in self.parts:
+            solutions = factors.solve(_gathered(y, [place.outputs for place in places]))
+            _scatter(solutions, x, [place.inputs for place in places])
         return channels_back(self.geometry, x)
 
-    def _zeros(self, arrays: AnyArray, inputs: bool) -> AnyArray:
-        """Zeros for as many inputs or outputs, channels first."""
-        g = self.geometry
-        shape = (g.in_channels, *(a.size for a in g.axes)) if inputs else (g.out_channels, *(a.out for a in g.axes))
-        return np.zeros((len(arrays), *shape), np.result_type(arrays, self.problem.dtype))
-
-    def solve(self, b: AnyArray) -> AnyArray:
-        return self._apart(b, self._zeros(b, True), (0, 1), lambda part, some: part.solve(some))
-
     def image(self, g: AnyArray) -> AnyArray:
-        return self._apart(g, self._zeros(g, False), (1, 0), lambda part, some: part.image(some))
+        x, y = channels_first(self.geometry, g), self._zero_outputs(g)
+        for factors, places in self.parts:
+            images = factors.image(_gathered(x, [place.inputs for place in places]))
+            _scatter(images, y, [place.outputs for place in places])
+        return channels_back(self.geometry, y)
 
     def normal(self, g: AnyArray) -> AnyArray:
-        x = self._zeros(g, True)
-        if self.problem.damp:
-            x += channels_first(self.geometry, g) / self.problem.damp**2  # inputs that nobody reads
-        return self._apart(g, x, (1, 1), lambda part, some: part.normal(some))
+        y, x = channels_first(self.geometry, g), self._zero_inputs(g)
+        if self.problem.damp:  # inputs that no output reads are in no sub-lattice
+            x += y / self.problem.damp**2
+        for factors, places in self.parts:
+            inputs = [place.inputs for place in places]
+            _scatter(factors.normal(_gathered(y, inputs)), x, inputs)
+        return channels_back(self.geometry, x)
+
+    def _zero_inputs(self, arrays: AnyArray) -> AnyArray:
+        """Return zeros for as many inputs as there are arrays, channels first."""
+        shape = (len(arrays), self.geometry.in_channels, *(axis.size for axis in self.geometry.axes))
+        return np.zeros(shape, np.result_type(arrays, self.problem.dtype))
+
+    def _zero_outputs(self, arrays: AnyArray) -> AnyArray:
+        """Return zeros for as many outputs as there are arrays, channels first."""
+        shape = (len(arrays), self.geometry.out_channels, *(axis.out for axis in self.geometry.axes))
+        return np.zeros(shape, np.result_type(arrays, self.problem.dtype))
+
+
+def _gathered(arrays: AnyArray, places: list[tuple[slice, ...]]) -> AnyArray:
+    """Return the arrays at each place, one place after the other along the first axis."""
+    return np.concatenate([arrays[(slice(None), slice(None), *place)] for place in places])
+
+
+def _scatter(parts: AnyArray, arrays: AnyArray, places: list[tuple[slice, ...]]) -> None:
+    """Write what `_gathered` would return into the arrays."""
+    for part, place in zip(np.split(parts, len(places)), places, strict=True):
+        arrays[(slice(None), slice(None), *place)] = part

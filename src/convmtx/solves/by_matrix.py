@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations, product
 from typing import Any
 
@@ -11,97 +12,132 @@ import numpy as np
 
 from convmtx.geometry import Axis, Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves import lu
+from convmtx.solves import lu, prices
+from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem, norms
-from convmtx.solves.solution import Factors
-from convmtx.solves.way import CALL, Way
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
 
-class _Matrix(Factors):
-    """Of the map's matrix, its arrays brought into the order in which that has a narrow band."""
+@dataclass(frozen=True, eq=False)
+class AxisOrder:
+    """The order of a map's axes in which its matrix has a narrow band: long axes first, channels last."""
 
-    def __init__(
-        self, problem: Problem, method: str, matrix: Any, found: lu.LU, axes: tuple[IntArray, IntArray] | None
-    ) -> None:
-        self.problem, self.matrix, self.found, self.axes = problem, matrix, found, axes
-        self.method, self.condition, self.norm = method, found.condition, found.norm
+    #: Where each axis was before, and the permutation back; None if no axis moves.
+    axes: IntArray | None = None
+    back: IntArray | None = None
 
-    def _moved(self, arrays: AnyArray) -> AnyArray:
-        flat = arrays if self.axes is None else arrays.transpose(0, *(1 + self.axes[0]))
-        return flat.reshape(len(arrays), -1)
+    def flat(self, arrays: AnyArray) -> AnyArray:
+        """Return arrays with their axes moved, flattened."""
+        moved = arrays if self.axes is None else arrays.transpose(0, *(1 + self.axes))
+        return moved.reshape(len(arrays), -1)
 
-    def _back(self, flat: AnyArray, shape: Shape) -> AnyArray:
-        if self.axes is None:
+    def shaped(self, flat: AnyArray, shape: Shape) -> AnyArray:
+        """Return arrays with their axes moved back, which gives them a shape."""
+        if self.axes is None or self.back is None:
             return flat.reshape(-1, *shape)
-        return flat.reshape(-1, *(shape[a] for a in self.axes[0])).transpose(0, *(1 + self.axes[1]))
+        return flat.reshape(-1, *(shape[a] for a in self.axes)).transpose(0, *(1 + self.back))
 
-    def solve(self, b: AnyArray) -> AnyArray:
-        return self._back(self.found.solve(self._moved(b)), self.problem.op.in_shape)
-
-    def normal(self, g: AnyArray) -> AnyArray:
-        return self._back(self.found.normal(self._moved(g)), self.problem.op.in_shape)
-
-    def image(self, g: AnyArray) -> AnyArray:
-        return self._back(self.found.image(self._moved(g)), self.problem.op.out_shape)
-
-    def measured(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
-        """By the matrix that is there: a product with it is quick."""
-        right = self._moved(b)
-        found = self.found.solve(right)
-        r = right - (self.matrix @ found.T).T
-        s, x = (self.matrix.T @ r.conj().T).conj().T, self._back(found, self.problem.op.in_shape)
-        if self.problem.damp:
-            s = s - self._moved(self.problem.penalty(x))
-        return x, norms(r), norms(s)
+    def equals(self, other: AxisOrder) -> bool:
+        """Whether two maps have their axes moved alike."""
+        if self.axes is None or other.axes is None:
+            return self.axes is other.axes
+        return np.array_equal(self.axes, other.axes)
 
 
-def _in_order(op: ConvOperator) -> tuple[ConvOperator, tuple[IntArray, IntArray] | None]:
-    """The same map with channels last and axes from long to short; how arrays get there, and back."""
+def narrow_band(op: ConvOperator) -> tuple[ConvOperator, AxisOrder]:
+    """Return the map with its axes moved, and their order."""
     geometry = op.geometry
     d = len(geometry.axes)
     order = sorted(range(d), key=lambda j: -geometry.axes[j].size)
     if geometry.layout is not Layout.FIRST and order == list(range(d)):
-        return op, None
+        return op, AxisOrder()
     layout = Layout.PLAIN if geometry.layout is Layout.PLAIN else Layout.LAST
     moved = replace(geometry, axes=tuple(geometry.axes[j] for j in order), layout=layout, flip=False, transposed=False)
     taps = taps_of(geometry, op.kernel).transpose(0, 1, *(2 + j for j in order))
     spatial = order if geometry.layout is not Layout.FIRST else [1 + j for j in order]
     channel = {Layout.PLAIN: [], Layout.LAST: [d], Layout.FIRST: [0]}[geometry.layout]
     axes = np.array([*spatial, *channel])
-    return ConvOperator(moved, kernel_of(moved, taps), "auto"), (axes, np.argsort(axes))
+    return ConvOperator(moved, kernel_of(moved, taps), "auto"), AxisOrder(axes, np.argsort(axes))
 
 
-def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Way]:
-    """By LU of the matrix as a band, and as a sparse matrix."""
-    ordered, axes = _in_order(op)
-    regularizer = problem.regularizer
-    if isinstance(regularizer, ConvOperator):
-        second, other = _in_order(regularizer)
-        if not np.array_equal(axes or [0], other or [0]):
+class MatrixFactors(Factors):
+    """Factors of the matrix of a map, whose axes may have been moved."""
+
+    def __init__(self, problem: Problem, method: str, matrix: Any, factors: lu.LeastSquares, order: AxisOrder) -> None:
+        self.problem, self.matrix, self.factors, self.order = problem, matrix, factors, order
+        self.method, self.condition, self.norm = method, factors.condition, factors.norm
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self.order.shaped(self.factors.solve(self.order.flat(b)), self.problem.op.in_shape)
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        return self.order.shaped(self.factors.normal(self.order.flat(g)), self.problem.op.in_shape)
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.order.shaped(self.factors.image(self.order.flat(g)), self.problem.op.out_shape)
+
+    def solve_with_residuals(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """Measure residuals with the matrix, which is there: a product with it is fast."""
+        right = self.order.flat(b)
+        solution = self.factors.solve(right)
+        r = right - (self.matrix @ solution.T).T
+        s = (self.matrix.T @ r.conj().T).conj().T
+        x = self.order.shaped(solution, self.problem.op.in_shape)
+        if self.problem.damp:
+            s = s - self.order.flat(self.problem.penalty(x))
+        return x, norms(r), norms(s)
+
+
+def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
+    """Yield the candidates by LU of the matrix, as a band and as a sparse matrix."""
+    moved, order = narrow_band(op)
+    regularizer = None
+    if problem.regularizer is not None:
+        if not isinstance(problem.regularizer, ConvOperator):
             return
-    elif regularizer is not None:
-        return
-    geometry = ordered.geometry
-    augmented = problem.damp > 0 or geometry.shape[0] != geometry.shape[1]
-    for band, name in ((True, "band"), (False, "sparse")):
-        make, each, size = lu.predicted(geometry, augmented, problem.dtype, band=band)
-
-        def factors(band: bool = band, name: str = name) -> Factors:
-            penalty, matrix = None if regularizer is None else sparse(second), sparse(ordered)
-            found = lu.factored(matrix, problem.damp, penalty, band=band)
-            method = f"{name} LU of {found.size} unknowns" + (" (augmented)" if augmented else "")
-            return _Matrix(problem, method, matrix, found, axes)
-
-        if np.isfinite(make):
-            why = "its matrix is a band" if band else "its matrix is sparse"
-            yield Way(name, why, (CALL + make, each), size, factors)
+        regularizer, other = narrow_band(problem.regularizer)
+        if not order.equals(other):
+            return
+    rows, columns = moved.shape
+    augmented = problem.damp > 0 or rows != columns
+    for band, name, why in ((True, "band", "its matrix is a band"), (False, "sparse", "its matrix is sparse")):
+        price = prices.lu(moved.geometry, augmented, problem.dtype, band=band)
+        if np.isfinite(price.build):
+            yield Candidate(name, why, price, partial(_factors_by_lu, problem, moved, order, regularizer, band))
 
 
-def by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Way]:
-    """A causal map: in some order of positions every output reads itself and what comes after."""
+def _factors_by_lu(
+    problem: Problem, moved: ConvOperator, order: AxisOrder, regularizer: ConvOperator | None, band: bool
+) -> MatrixFactors:
+    matrix, penalty = sparse(moved), None if regularizer is None else sparse(regularizer)
+    factors = lu.factorized(matrix, problem.damp, penalty, band=band)
+    method = f"{'band' if band else 'sparse'} LU of {factors.size} unknowns"
+    if problem.damp > 0 or matrix.shape[0] != matrix.shape[1]:
+        method += " (augmented)"
+    return MatrixFactors(problem, method, matrix, factors, order)
+
+
+def by_any_lu(problem: Problem) -> Iterator[Candidate]:
+    """Yield the candidate by sparse LU of a map that is not a single convolution."""
+    price = prices.any_sparse_lu(float(sum(problem.op.shape)))
+    yield Candidate("sparse", "its matrix is sparse", price, partial(_factors_by_any_lu, problem))
+
+
+def _factors_by_any_lu(problem: Problem) -> MatrixFactors:
+    matrix = sparse(problem.op)
+    penalty = None if problem.regularizer is None else sparse(problem.regularizer)
+    factors = lu.factorized(matrix, problem.damp, penalty, band=False)
+    method = f"sparse LU of {factors.size} unknowns"
+    return MatrixFactors(problem, method, matrix, factors, AxisOrder())
+
+
+def by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
+    """Yield the candidate for a causal map: in some order of positions, every output reads itself and later inputs.
+
+    Axes and the directions along them are tried in every order; in that order, no tap may come before the output's own.
+    """
     geometry = op.geometry
     if problem.damp or geometry.channels_per_group != (1, 1) or not all(map(_in_place, geometry.axes)):
         return
@@ -111,11 +147,11 @@ def by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Way]:
         turned = used[tuple(slice(None, None, sign) for sign in signs)]
         at = [p if sign > 0 else k - 1 - p for p, sign, k in zip(own, signs, used.shape, strict=True)]
         for axes in permutations(range(used.ndim)):
-            taps, before = turned.transpose(axes), 0
-            for a in axes:
-                before = before * used.shape[a] + at[a]
+            taps = turned.transpose(axes)
+            before = np.ravel_multi_index([at[a] for a in axes], taps.shape)  # the number of taps before its own
             if taps.flat[before] and not taps.ravel()[:before].any():
-                yield _substitution(problem, op, axes, signs)
+                make = partial(_factors_by_substitution, problem, op, axes, signs)
+                yield Candidate("substitution", "the map is causal", prices.substitution(float(geometry.nnz)), make)
                 return
 
 
@@ -126,31 +162,13 @@ def _in_place(axis: Axis) -> bool:
     return plain and not rest and 0 <= own < axis.kernel
 
 
-def _substitution(problem: Problem, op: ConvOperator, axes: tuple[int, ...], signs: tuple[int, ...]) -> Way:
+def _factors_by_substitution(
+    problem: Problem, op: ConvOperator, axes: tuple[int, ...], signs: tuple[int, ...]
+) -> MatrixFactors:
     geometry = op.geometry
-    natural = axes == tuple(range(len(axes))) and len(set(signs)) == 1 and geometry.layout is not Layout.FIRST
-
-    def factors() -> Factors:
-        places = np.indices([geometry.out_channels, *(a.size for a in geometry.axes)])
-        keys = [signs[a] * channels_back(geometry, places[1 + a][None]).ravel() for a in axes]
-        order = None if natural else np.lexsort(keys[::-1])
-        matrix = sparse(op)
-        found = lu.substituted(matrix, order)
-        return _Matrix(problem, f"substitution of {found.size} unknowns", matrix, found, None)
-
-    entries = float(geometry.nnz)
-    return Way("substitution", "the map is causal", (2e-7 * entries, 1e-8 * entries), 64 * entries, factors)
-
-
-def by_any_lu(problem: Problem) -> Iterator[Way]:
-    """Of the sparse matrix of a map that is no single convolution."""
-    rows, columns = problem.op.shape
-    regularizer = problem.regularizer
-
-    def factors() -> Factors:
-        penalty, matrix = None if regularizer is None else sparse(regularizer), sparse(problem.op)
-        found = lu.factored(matrix, problem.damp, penalty, band=False)
-        return _Matrix(problem, f"sparse LU of {found.size} unknowns", matrix, found, None)
-
-    unknowns = float(rows + columns)
-    yield Way("sparse", "its matrix is sparse", (1e-8 * unknowns**2, 1e-7 * unknowns), 1e3 * unknowns, factors)
+    places = np.indices([geometry.out_channels, *(a.size for a in geometry.axes)])
+    keys = [signs[a] * channels_back(geometry, places[1 + a][None]).ravel() for a in axes]
+    in_order = axes == tuple(range(len(axes))) and len(set(signs)) == 1 and geometry.layout is not Layout.FIRST
+    matrix = sparse(op)
+    factors = lu.substituted(matrix, None if in_order else np.lexsort(keys[::-1]))
+    return MatrixFactors(problem, f"substitution of {factors.size} unknowns", matrix, factors, AxisOrder())

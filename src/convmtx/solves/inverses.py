@@ -1,8 +1,9 @@
-"""Inverses as maps: of the map itself, and of one near it that is easy to invert."""
+"""Inverses as maps: of a map itself, and of one near it that is easy to invert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from typing import Any, Literal
 
@@ -14,74 +15,79 @@ from convmtx.arguments import flag, one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, shown
 from convmtx.forms import row_array
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves import outcome
-from convmtx.solves.answered import finite
-from convmtx.solves.approximations import KINDS, approximated
-from convmtx.solves.lu import Singular, of_any_dtype
-from convmtx.solves.outcome import Made
-from convmtx.solves.problem import Problem, checked
-from convmtx.solves.solution import Factors
-from convmtx.solves.solver import scaled
-from convmtx.solves.solving import METHODS, Method, singular
+from convmtx.solves.arrays import require_finite
+from convmtx.solves.lu import apply_to_any_dtype
+from convmtx.solves.method import Factors
+from convmtx.solves.preconditioners import KINDS, approximate
+from convmtx.solves.problem import problem_of
+from convmtx.solves.select import Solver
+from convmtx.solves.solve import METHODS, Method
 from convmtx.typing import AnyArray, Order, RowNumbers, Shape
 
 
+class Side(Enum):
+    """The map that an `Inverse` is, with ``H = A^H A + damp^2``."""
+
+    #: ``H^+ A^H``, from outputs of A to its inputs.
+    SOLVE = "solve"
+    #: The transpose of that.
+    TRANSPOSE = "transpose"
+    #: ``H^+``, from inputs of A to its inputs.
+    NORMAL = "normal"
+
+
 class Inverse(LinearMap):
-    """A map that solves: what `pinv`, `inv` and `preconditioner` make. Its matrix is dense.
+    """A map that solves: what `pinv`, `inv` and `preconditioner` return. Its matrix is dense.
 
     Attributes
     ----------
     method, reason : str
-        How it solves, and why so.
+        The method, and why it was chosen.
     condition : float
-        Condition number of what it inverts, exact or an estimate; ``nan`` where nothing is known.
+        Condition number of the map that is inverted, exact or an estimate; ``nan`` if nothing is known.
     """
 
-    def __init__(
-        self,
-        factors: Factors,
-        scale: float,
-        reason: str,
-        side: str,
-        again: Callable[[], Inverse],
-        conjugated: bool = False,
-    ) -> None:
-        vars(self).update(
-            factors=factors, scale=scale, reason=reason, side=side, again=again, conjugated=conjugated,
-            dtype=factors.problem.dtype,
-        )  # fmt: skip
-
     factors: Factors
-    scale: float
     reason: str
-    #: Whether it is ``H^+ A^H`` ("solve"), its transpose ("transpose"), or ``H^+`` ("normal").
-    side: str
-    #: Makes it, as it was first made: factors are not pickled.
-    again: Callable[[], Inverse]
-    dtype: np.dtype[Any] = np.dtype(np.float64)
+    side: Side
+    #: Builds the inverse from the caller's arguments: factors are not pickled.
+    rebuild: Callable[[], Inverse]
     conjugated: bool
+
+    def __init__(
+        self, factors: Factors, reason: str, side: Side, rebuild: Callable[[], Inverse], conjugated: bool = False
+    ) -> None:
+        for name, value in (
+            ("factors", factors), ("reason", reason), ("side", side), ("rebuild", rebuild), ("conjugated", conjugated),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)  # maps refuse to be changed
 
     @property
     def method(self) -> str:
-        """How it solves."""
+        """The method of the solves."""
         return self.factors.method
 
     @property
     def condition(self) -> float:
-        """Condition number of what it inverts, exact or an estimate; ``nan`` where nothing is known."""
+        """Condition number of the map that is inverted, exact or an estimate; ``nan`` if nothing is known."""
         return self.factors.condition
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the matrix: float64 or complex128."""
+        return self.factors.problem.dtype
+
+    @property
     def in_shape(self) -> Shape:
-        """Of one input."""
+        """Shape of one input."""
         op = self.factors.problem.op
-        return op.out_shape if self.side == "solve" else op.in_shape
+        return op.out_shape if self.side is Side.SOLVE else op.in_shape
 
     @property
     def out_shape(self) -> Shape:
-        """Of one output."""
+        """Shape of one output."""
         op = self.factors.problem.op
-        return op.out_shape if self.side == "transpose" else op.in_shape
+        return op.out_shape if self.side is Side.TRANSPOSE else op.in_shape
 
     @property
     def _reference_array(self) -> AnyArray:
@@ -94,45 +100,48 @@ class Inverse(LinearMap):
         if not is_numpy(x):
             got = f"x is a {type(x).__name__}"
             raise ArgumentTypeError(got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)")
-        wanted, x = np.result_type(self.dtype, x), finite("x", x)
+        dtype, x = np.result_type(self.dtype, x), require_finite("x", x)
         if not len(x):
-            return np.zeros((0, *self.out_shape), wanted)
-        y = of_any_dtype(self._applied, self.dtype)(x.conj() if self.conjugated else x)
-        return (y.conj() if self.conjugated else y).astype(wanted, copy=False)
+            return np.zeros((0, *self.out_shape), dtype)
+        y = apply_to_any_dtype(self._solve, self.dtype, x.conj() if self.conjugated else x)
+        return (y.conj() if self.conjugated else y).astype(dtype, copy=False)
 
-    def _applied(self, x: AnyArray) -> AnyArray:
-        if self.side == "solve":
-            return self.factors.solve(x) / self.scale
-        if self.side == "normal":
-            return self.factors.normal(x) / self.scale**2
-        return self.factors.image(x.conj()).conj() / self.scale
+    def _solve(self, x: AnyArray) -> AnyArray:
+        """Apply the map that is not conjugated."""
+        scale = self.factors.problem.scale
+        match self.side:
+            case Side.SOLVE:
+                return self.factors.solve(x) / scale
+            case Side.NORMAL:
+                return self.factors.normal(x) / scale**2
+            case Side.TRANSPOSE:
+                return self.factors.image(x.conj()).conj() / scale
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return self.T._apply(y)
 
     @property
     def T(self) -> Inverse:
-        """The transpose: ``(H^+ A^H)^T``, or the conjugate where that is its own adjoint."""
-        if self.side == "normal":
+        """The transpose: ``(H^+ A^H)^T``, or the conjugate of an inverse that is its own adjoint."""
+        if self.side is Side.NORMAL:
             return self.conj()
-        return self._with(side="transpose" if self.side == "solve" else "solve")
+        side = Side.TRANSPOSE if self.side is Side.SOLVE else Side.SOLVE
+        return Inverse(self.factors, self.reason, side, self.rebuild, self.conjugated)
 
     def conj(self) -> Inverse:
         """The map whose matrix entries are conjugated."""
-        return self._with(conjugated=not self.conjugated) if self.dtype.kind == "c" else self
-
-    def _with(self, **changed: Any) -> Inverse:
-        kept = {name: vars(self)[name] for name in ("factors", "scale", "reason", "side", "again", "conjugated")}
-        return Inverse(**{**kept, **changed})
+        if self.dtype.kind != "c":
+            return self
+        return Inverse(self.factors, self.reason, self.side, self.rebuild, not self.conjugated)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.again, self.side, self.conjugated)
+        return _restored, (self.rebuild, self.side, self.conjugated)
 
     def _dense(self, order: Order) -> AnyArray:
         return self._columns_of_matrix(order, range(self.shape[1]))
 
     def _columns_of_matrix(self, order: Order, chosen: RowNumbers) -> AnyArray:
-        """Some columns, dense: the solution for each unit vector."""
+        """Return chosen columns, dense: the solution for each unit vector."""
         rows, columns = self.shape
         count = len(chosen)
         memory.require("dense", {"dense": self.dtype.itemsize * rows * count}, 64 * max(rows, columns) * count)
@@ -154,7 +163,7 @@ class Inverse(LinearMap):
 
 @door("pinv")
 def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Inverse:
-    """The pseudo-inverse as a map, or with damping Tikhonov's: ``(A^H A + damp^2 I)^-1 A^H``.
+    """Return the pseudo-inverse as a map, or with damping Tikhonov's: ``(A^H A + damp^2 I)^-1 A^H``.
 
     Law: ``pinv(op)(b) == solve(op, b, damp=damp).x``; without damping ``pinv(op).to_dense()`` is
     ``numpy.linalg.pinv(op.to_dense())``.
@@ -171,9 +180,9 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     Returns
     -------
     Inverse
-        A map of arrays of NumPy, from ``op.out_shape`` to ``op.in_shape``, with ``T``, ``H`` and the rest of the
-        algebra; ``to_dense()`` where that fits. What `factorize` makes is in it. Where it iterates, each application
-        is a solve to a tolerance of 1e-12.
+        A map of NumPy arrays, from ``op.out_shape`` to ``op.in_shape``, with ``T``, ``H`` and the rest of the algebra,
+        and ``to_dense()`` if that fits in memory. It holds the factors that `factorize` builds. If the method iterates,
+        each application is a solve to a tolerance of 1e-12.
 
     Raises
     ------
@@ -188,15 +197,13 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     True
     """
     one_of("method", method, METHODS)
-    problem, scale = scaled(checked(op, damp, None))
-    found = _made(problem, method)
-    again = partial(pinv, op, damp=damp, method=method)
-    return Inverse(found.factors, scale, found.reason, "solve", again)
+    choice = Solver(problem_of(op, damp).prepared(), method).chosen()
+    return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(pinv, op, damp=damp, method=method))
 
 
 @door("inv")
 def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
-    """The inverse as a map: ``inv(op)(op(x)) == x``.
+    """Return the inverse as a map: ``inv(op)(op(x)) == x``.
 
     Parameters
     ----------
@@ -213,9 +220,9 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     Raises
     ------
     LinAlgError
-        Where it is singular, as far as the method can tell; iterations cannot.
+        If it is singular, as far as the method can tell; iterations cannot.
     ValueError, TypeError, MemoryError
-        Where it is not square, and as for `solve`.
+        If it is not square, and as for `solve`.
 
     Examples
     --------
@@ -225,29 +232,22 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
            [-0.25 ,  0.5  ,  0.   ],
            [ 0.125, -0.25 ,  0.5  ]])
     """
-    problem = checked(op, 0.0, None)
+    problem = problem_of(op).prepared()
     if op.shape[0] != op.shape[1]:
         got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(got, "Wanted a square one", "Use cm.pinv(op)")
     one_of("method", method, METHODS)
-    problem, scale = scaled(problem)
-    found = _made(problem, method)
-    if found.factors.missing:
-        got = f"op is singular: {found.factors.missing} of {op.shape[0]} singular values are 0 to rounding"
+    choice = Solver(problem, method).chosen()
+    if choice.factors.n_zero:
+        got = f"op is singular: {choice.factors.n_zero} of {op.shape[0]} singular values are 0 to rounding"
         raise SolveError(got, "Wanted an invertible map", "Use cm.pinv(op)")
-    return Inverse(found.factors, scale, found.reason, "solve", partial(inv, op, method=method))
+    return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(inv, op, method=method))
 
 
-def _again(make: Callable[[], Inverse], side: str, conjugated: bool) -> Inverse:
-    """An inverse that was pickled, made again."""
-    return make()._with(side=side, conjugated=conjugated)
-
-
-def _made(problem: Problem, method: str) -> Made:
-    try:
-        return outcome.factors_for_many(problem, method)
-    except Singular as error:
-        raise singular(error) from None
+def _restored(rebuild: Callable[[], Inverse], side: Side, conjugated: bool) -> Inverse:
+    """Return an inverse that was pickled, computed again."""
+    inverse = rebuild()
+    return Inverse(inverse.factors, inverse.reason, side, rebuild, conjugated)
 
 
 Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
@@ -255,21 +255,22 @@ Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
 
 @door("preconditioner")
 def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0, normal: bool = True) -> Inverse:
-    """The inverse of a map near ``op.H @ op + damp**2``: what iterative solvers of SciPy take as ``M``.
+    """Return the inverse of a map near ``op.H @ op + damp**2``: the ``M`` of SciPy's iterative solvers.
 
     Parameters
     ----------
     op : ConvOperator
         A convolution.
     kind : {"embedded", "strang", "tchan", "dct", "kron"}
-        The map that is inverted in its place. ``embedded``: the circulant on an image so much larger that windows do
-        not come around, which mostly needs the fewest iterations. ``strang``, ``tchan``: circulants of the image's own
-        size, with the same taps, or with those that are nearest. ``dct``: the even part of the kernel under the
-        symmetric boundary. ``kron``: an outer product near the kernel.
+        The map that is inverted in place of ``op``. ``embedded``: the circulant on an image so much larger that windows
+        do not come around; it usually needs the fewest iterations. ``strang``, ``tchan``: circulants of the image's own
+        size, with the same taps, or with the nearest ones. ``dct``: the even part of the kernel under the symmetric
+        boundary. ``kron``: an outer product near the kernel.
     damp : float
         At least 0.
     normal : bool
-        With False, near the inverse of a square map itself: for `scipy.sparse.linalg.cg` or ``gmres`` on ``op``.
+        If False, the inverse of a map near ``op`` itself, which has to be square: for `scipy.sparse.linalg.cg` or
+        ``gmres`` on ``op``.
 
     Returns
     -------
@@ -279,9 +280,9 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     Raises
     ------
     ValueError, TypeError, MemoryError
-        Where ``kind`` does not apply: all but ``embedded`` need stride 1 and as many outputs as inputs on each axis.
+        If ``kind`` does not apply: all but ``embedded`` need stride 1 and as many outputs as inputs on each axis.
     LinAlgError
-        Where the near map is singular, and ``damp`` is 0.
+        If the near map is singular, and ``damp`` is 0.
 
     Examples
     --------
@@ -296,13 +297,13 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     """
     one_of("kind", kind, tuple(KINDS))
     flag("normal", normal)
-    problem, scale = scaled(checked(op, damp, None))
+    problem = problem_of(op, damp).prepared()
     if not normal and (problem.damp or op.shape[0] != op.shape[1]):
         got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(got, "Wanted a square map without damping", "Leave out normal=False")
-    factors = approximated(problem, kind)
-    if factors.missing:
+    factors = approximate(problem, kind)
+    if factors.n_zero:
         got = f"the {factors.method} is singular"
         raise SolveError(got, "Wanted one with an inverse", "Pass damp > 0")
-    again = partial(preconditioner, op, kind, damp=damp, normal=normal)
-    return Inverse(factors, scale, factors.method, "normal" if normal else "solve", again)
+    rebuild = partial(preconditioner, op, kind, damp=damp, normal=normal)
+    return Inverse(factors, factors.method, Side.NORMAL if normal else Side.SOLVE, rebuild)

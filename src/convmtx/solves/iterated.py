@@ -1,260 +1,355 @@
-"""Solves by iteration: LSMR, with a preconditioner where that earns its place."""
+"""Solves by iteration: LSMR, with a preconditioner if that is worth its time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum, auto
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.errors import UnsupportedError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.applied import LARGE
-from convmtx.solves.approximations import approximated
-from convmtx.solves.lsmr import LSMR
-from convmtx.solves.problem import Problem, norms
-from convmtx.solves.solution import Factors
+from convmtx.progress import show_progress
+from convmtx.solves import prices
+from convmtx.solves.lsmr import LSMR, lsmr
+from convmtx.solves.method import Factors
+from convmtx.solves.preconditioners import approximate
+from convmtx.solves.problem import LARGE, Problem, norms
+from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
 
-#: Steps before the first look, and what a preconditioned step costs beside one without.
-FIRST, DEARER = 12, 2.0
-#: Steps, and seconds of them, that have to be left for a preconditioner to be looked at.
-MANY, SETUP = 60, 2e-2
-#: Seconds of a step beside the map: in all and for each number.
-STEP, NUMBER = 5e-5, 5e-9
-#: How many times what a direct way should take is waited for.
+#: Steps before the first look at how many are left.
+FIRST = 12
+#: Times that a preconditioned step takes of one without.
+DEARER = 2.0
+#: Steps that have to be left before a preconditioner is built.
+MANY = 60
+#: Give up iterating after this many times the predicted seconds of the best direct method.
 PATIENCE = 3.3
-#: Damping of the preconditioner where the problem has none, of the map's norm.
+#: Damping of the preconditioner if the problem has none, as a fraction of the map's norm.
 FLOOR = 1e-2
-#: Room for true residuals beside the estimates that iterations end by.
+#: Factor by which true residuals may be larger than the estimates that iterations end by.
 SLACK = 10
-#: Tolerance where nobody asks for one.
+#: Tolerance of solves for which nobody requested one: inverses, gradients.
 EXACT = 1e-12
-#: Steps of the power method for a norm of which no more than the size matters.
+#: Steps of the power method for a norm that is needed within a factor of about 2.
 POWERS = 4
-Callback = Callable[[AnyArray], Any]
-
-
-class Run(NamedTuple):
-    """What an iteration came to; ``words`` say why it ended before it converged."""
-
-    x: AnyArray
-    converged: AnyArray
-    iterations: int
-    history: tuple[float, ...]
-    condition: float
-    norm: float
-    preconditioner: Factors | None
-    words: str
+#: Iterations if ``maxiter`` is not passed: as many as unknowns, but from this to that.
+FEWEST, MOST = 1000, 10_000
+#: Arrays like all inputs and outputs that iterations keep.
+VECTORS = 6
 
 
 class Stacked:
-    """``[A; damp R]`` as functions of arrays, outputs flattened one behind the other where there are two."""
+    """The map ``[A; damp R]``: outputs are flattened and joined if there is a regularizer; else the map is A."""
 
     def __init__(self, problem: Problem) -> None:
-        self.problem, self.split = problem, problem.op.shape[0]
+        self.problem = problem
 
     def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``[A x; damp R x]``."""
         problem = self.problem
         if problem.regularizer is None:
             return problem.forward(x)
-        below = problem.damp * problem.regularizer(x)
-        return np.concatenate([each.reshape(len(x), -1) for each in (problem.forward(x), below)], axis=1)
+        images = problem.forward(x), problem.damp * problem.regularizer(x)
+        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
 
     def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``A^H y1 + damp R^H y2``."""
         problem = self.problem
         if problem.regularizer is None:
             return problem.adjoint(y)
-        first = y[:, : self.split].reshape(-1, *problem.op.out_shape)
-        below = y[:, self.split :].reshape(-1, *problem.regularizer.out_shape)
-        return problem.adjoint(first) + problem.damp * problem.regularizer.H(below)
+        rows = problem.op.shape[0]
+        above = y[:, :rows].reshape(-1, *problem.op.out_shape)
+        below = y[:, rows:].reshape(-1, *problem.regularizer.out_shape)
+        return problem.adjoint(above) + problem.damp * problem.regularizer.H(below)
 
-    def right(self, b: AnyArray) -> AnyArray:
-        """The right-hand side of the stacked problem."""
+    def right_side(self, b: AnyArray) -> AnyArray:
+        """Return ``[b; 0]``."""
         if self.problem.regularizer is None:
             return b
         return np.pad(b.reshape(len(b), -1), ((0, 0), (0, self.problem.regularizer.shape[0])))
 
-    @property
-    def damp(self) -> float:
-        """What is left of the damping."""
-        return self.problem.damp if self.problem.regularizer is None else 0.0
+
+class WithIdentity:
+    """The map ``[A; damp I]``, with outputs flattened and joined."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``[A x; damp x]``."""
+        images = self.problem.forward(x), self.problem.damp * x
+        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``A^H y1 + damp y2``."""
+        rows = self.problem.op.shape[0]
+        x = self.problem.adjoint(y[:, :rows].reshape(len(y), *self.problem.op.out_shape))
+        return x + self.problem.damp * y[:, rows:].reshape(x.shape)
 
 
-class Iteration:
-    """One run of LSMR that can be looked at, and be given up."""
+class Run:
+    """One run of LSMR, which can be left and taken up again."""
 
     def __init__(self, problem: Problem, b: AnyArray, x0: AnyArray | None, preconditioner: Factors | None) -> None:
         stacked = Stacked(problem)
         self.problem, self.b, self.preconditioner = problem, b, preconditioner
         apply = None if preconditioner is None else preconditioner.normal
-        self.state = LSMR(stacked.forward, stacked.adjoint, stacked.right(b), x0, stacked.damp, apply)
-        self.start = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
+        self.state = lsmr(stacked.forward, stacked.adjoint, stacked.right_side(b), x0, problem.ridge, apply)
+        self._first = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
+        #: The largest normal residual of the batch after each step, over that before the first.
         self.history: list[float] = []
-        self.strict = 1.0
+        self._strictness = 1.0
 
     def step(self) -> None:
-        """One step of all."""
+        """Take one step with all right-hand sides."""
         self.state.step()
-        self.history.append(float((self.state.normal_residual / self.start).max(initial=0)))
+        self.history.append(float((self.state.normal_residual / self._first).max(initial=0)))
 
-    def done(self, rtol: float) -> AnyArray:
-        """Which have converged, or are as exact as rounding lets them be.
+    def converged(self, rtol: float) -> AnyArray:
+        """Return which right-hand sides have converged, or are as exact as rounding lets them be.
 
-        A preconditioner's norms are others. Where those are small enough and the plain ones are not yet, a smaller
-        tolerance is meant from then on: to start again would lose what the steps so far know of the map.
+        A preconditioner's norms are other ones. If those are small enough and the plain ones are not yet, the tolerance
+        is 4 times smaller from then on: to start again would lose what the steps so far know of the map.
         """
-        done = self.state.finished | self.state.converged(self.strict * rtol)
+        done = self.state.finished | self.state.converged(self._strictness * rtol)
         if self.preconditioner is None or not done.all():
             return done
-        x, norm = self.state.x, self.preconditioner.norm
+        x = self.state.x
         residuals = self.problem.residuals(self.b, x)
-        done = self.state.finished | self.problem.accepted(self.b, x, *residuals, norm, SLACK * rtol)
+        done = self.state.finished | self.problem.accepts(self.b, x, *residuals, self.preconditioner.norm, SLACK * rtol)
         if not done.all():
-            self.strict /= 4
+            self._strictness /= 4
         return done
 
     @property
-    def due(self) -> bool:
-        """Whether it is time for a look: after `FIRST` steps and twice, four times, ... as many."""
+    def norm(self) -> float:
+        """Estimate of the norm of the map, or of the preconditioner's map."""
+        return float(self.state.norm.max(initial=0)) if self.preconditioner is None else self.preconditioner.norm
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to look how many steps are left: after `FIRST` steps and twice, four times, ... as many."""
         times, rest = divmod(len(self.history), FIRST)
         return times > 0 and not rest and not times & (times - 1)
 
-    def left(self, rtol: float) -> float:
-        """What is left at the rate of the last half, if not more, in steps without a preconditioner."""
+    def steps_left(self, rtol: float) -> float:
+        """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""
         half = len(self.history) // 2
         rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
         steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
         return float(steps) * (1.0 if self.preconditioner is None else DEARER)
 
 
+class Ending(Enum):
+    """Why a search ended."""
+
+    CONVERGED = auto()
+    OUT_OF_STEPS = auto()
+    STOPPED = auto()
+    #: A direct method should be faster.
+    SLOW = auto()
+
+
+class Search:
+    """Runs with and without a preconditioner that take turns: the one that has less to do goes on.
+
+    ``limit`` is the number of steps in which a direct method would be done.
+    """
+
+    def __init__(
+        self, factors: Iterative, b: AnyArray, request: Request, limit: float = np.inf, bar: Any = None
+    ) -> None:
+        self.factors, self.b, self.request, self.limit, self.bar = factors, b, request, limit, bar
+        self.steps = 0
+        #: Whether a preconditioner may still be built.
+        self.looks = factors.is_open
+        first = None if self.looks else factors.preconditioner
+        self.run = Run(factors.problem, b, request.x0, first)
+        self.waiting: Run | None = None
+        #: Which right-hand sides have converged.
+        self.converged = np.zeros(len(b), bool)
+
+    def advance(self, maxiter: int) -> Ending:
+        """Take at most so many steps, until all right-hand sides have converged or the search is given up."""
+        request = self.request
+        while True:
+            self.converged = self.run.converged(request.rtol)
+            if self.converged.all():
+                return Ending.CONVERGED
+            if self.steps >= maxiter:
+                return Ending.OUT_OF_STEPS
+            if self.steps > PATIENCE * self.limit:
+                return Ending.SLOW
+            self._step()
+            if request.callback is not None and asks_to_stop(request.callback, self.run.state.x):
+                self.converged = self.run.converged(request.rtol)
+                return Ending.STOPPED
+            if self.run.is_due and not self._has_time():
+                return Ending.SLOW
+
+    def _step(self) -> None:
+        self.run.step()
+        self.steps += 1
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def _has_time(self) -> bool:
+        """Choose the run that goes on; return whether it should end before a direct method would."""
+        rtol = self.request.rtol
+        if self.waiting is not None and self.waiting.steps_left(rtol) < self.run.steps_left(rtol):
+            self.run, self.waiting = self.waiting, self.run
+        left = self.run.steps_left(rtol)
+        if left > self.limit:
+            return False
+        is_worth = left > MANY and left * seconds_of_step(self.factors.problem) > prices.SETUP
+        if self.looks and self.waiting is None and is_worth and self.factors.build_preconditioner():
+            new = Run(self.factors.problem, self.b, self.request.x0, self.factors.preconditioner)
+            self.run, self.waiting = new, self.run
+        return True
+
+    def restart(self) -> None:
+        """Begin again at the solution so far, with the preconditioner of the last run."""
+        self.steps, self.looks, self.waiting = 0, False, None
+        self.run = Run(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
+
+
 class Iterative(Factors):
-    """LSMR from any start to any tolerance."""
+    """LSMR, from any start to any tolerance.
+
+    With ``preconditioned=None``, the first steps of a solve show whether a preconditioner is worth its time.
+    """
 
     def __init__(self, problem: Problem, preconditioned: bool | None) -> None:
-        """``preconditioned`` is None where the first steps are to tell."""
         self.problem, self.norm, self.condition = problem, np.nan, np.nan
         self.preconditioner: Factors | None = preconditioner(problem) if preconditioned else None
-        if self.preconditioner is not None:
-            self.norm = self.preconditioner.norm
-        # Without damping it would not find the shortest of several least-squares solutions.
-        self.open = preconditioned is None and problem.damp > 0
-        self.method = "LSMR" if self.preconditioner is None else f"LSMR, {self.preconditioner.method}"
+        #: Whether a preconditioner may be built. Without damping it would lead to another solution than the shortest.
+        self.is_open = preconditioned is None and problem.damp > 0
+        self.method = _method(self.preconditioner)
 
     @cached_property
     def clearance(self) -> float:
-        """The least singular value over the largest, as far as that is known from below at once."""
-        stacked, x = Stacked(self.problem), np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
+        """Lower bound of the least singular value over the largest, as far as one is known without iterating."""
+        stacked, ridge = Stacked(self.problem), self.problem.ridge
+        x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
         for _ in range(POWERS):
             x = stacked.adjoint(stacked.forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
-        square = float(norms(x)[0]) + stacked.damp**2
-        return max(stacked.damp, dominance(self.problem.op)) / square**0.5 if square else 0.0
+        square = float(norms(x)[0]) + ridge**2
+        return max(ridge, dominance(self.problem.op)) / square**0.5 if square else 0.0
 
-    def start(self, x0: AnyArray | None, rtol: float) -> AnyArray | None:
-        """``x0``, if iterations from anywhere end at the same solution.
+    def accepts_start(self, rtol: float) -> bool:
+        """Whether iterations from any start end at the same solution.
 
         They keep what a start has in the null space, and beside small singular values what their tests let through: of
         x no more than ``sqrt(rtol)`` where the least singular value is ``sqrt(rtol)`` of the largest.
         """
-        return x0 if x0 is not None and self.clearance >= rtol**0.5 else None
+        return self.clearance >= rtol**0.5
 
-    def run(
-        self,
-        b: AnyArray,
-        rtol: float,
-        maxiter: int,
-        x0: AnyArray | None = None,
-        callback: Callback | None = None,
-        bar: Any = None,
-        limit: float = np.inf,
-        before: Run | None = None,
-    ) -> Run | None:
-        """Iterate; None where it would take, or has taken, clearly more steps than ``limit``.
-
-        With ``before``, go on as that ended.
-        """
-        looking = self.open and before is None
-        first = None if looking else self.preconditioner if before is None else before.preconditioner
-        now, other = Iteration(self.problem, b, x0, first), None
-        steps, words = 0, ""
-        while not now.done(rtol).all():
-            if steps >= maxiter:
-                words = "iterations ran out"
-                break
-            if steps > PATIENCE * limit:
-                return None
-            now.step()
-            steps += 1
-            if bar is not None:
-                bar.update(1)
-            if callback is not None and stopped(callback, now.state.x):
-                words = "the callback asked to stop"
-                break
-            if now.due:
-                if other is not None and other.left(rtol) < now.left(rtol):  # which waits, as it was left
-                    now, other = other, now
-                left = now.left(rtol)
-                if left > limit:
-                    return None
-                worth = left > MANY and left * seconds_of_step(self.problem) > SETUP
-                if looking and other is None and worth and self._found():
-                    now, other = Iteration(self.problem, b, x0, self.preconditioner), now
-        norm = self.norm if now.preconditioner is not None else float(now.state.norm.max(initial=0))
-        condition = float(now.state.condition.max(initial=1))
-        return Run(now.state.x, now.done(rtol), steps, tuple(now.history), condition, norm, now.preconditioner, words)
-
-    def _found(self) -> bool:
-        """Whether there is a preconditioner."""
+    def build_preconditioner(self) -> bool:
+        """Build the preconditioner, unless it is there; return whether there is one."""
         if self.preconditioner is None:
             try:
                 self.preconditioner = preconditioner(self.problem)
             except (UnsupportedError, MemoryError):
-                self.open = False
+                self.is_open = False
                 return False
-            self.norm = self.preconditioner.norm
         return True
 
+    def run(self, b: AnyArray, request: Request, why: str) -> Result:
+        result = self.run_within(b, request, why, np.inf)
+        assert result is not None  # there was no limit
+        return result
+
+    def run_within(self, b: AnyArray, request: Request, why: str, limit: float) -> Result | None:
+        """Iterate, again from the solution if rounding had misled the estimates.
+
+        Return None if that would take, or has taken, clearly more steps than ``limit``.
+        """
+        problem, rtol = self.problem, request.rtol
+        size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
+        memory.require("vectors", {"vectors": size})
+        maxiter = most_steps(problem) if request.maxiter is None else request.maxiter
+        if request.x0 is not None and not self.accepts_start(rtol):
+            why += "; x0 is not used, for it might change the solution"
+            request = replace(request, x0=None)
+        steps = 0
+        history: list[float] = []
+        with show_progress(request.progress, "iterations", maxiter) as bar:
+            search = Search(self, b, request, limit, bar)
+            while True:
+                ending = search.advance(maxiter - steps)
+                if ending is Ending.SLOW:
+                    return None
+                run, before = search.run, history[-1] if history else 1.0
+                steps += search.steps
+                history += [before * size for size in run.history]
+                x = run.state.x
+                residual, normal = problem.residuals(b, x)
+                accepted = problem.accepts(b, x, residual, normal, run.norm, SLACK * rtol)
+                if accepted.all() or not search.converged.all() or steps >= maxiter or not search.steps:
+                    break
+                search.restart()
+        result = Result(
+            x, residual, normal, accepted & search.converged, _method(run.preconditioner), why,
+            condition=float(run.state.condition.max(initial=1)), iterations=steps, history=tuple(history),
+        )  # fmt: skip
+        return self._judged(b, result, ending, run.norm, rtol)
+
+    def _judged(self, b: AnyArray, result: Result, ending: Ending, norm: float, rtol: float) -> Result:
+        """Return the result with its verdict."""
+        problem = self.problem
+        if ending is Ending.OUT_OF_STEPS:
+            return replace(result, verdict=Verdict.OUT_OF_STEPS)
+        if ending is Ending.STOPPED:
+            return replace(result, verdict=Verdict.STOPPED)
+        if not result.converged.all():
+            return replace(result, verdict=Verdict.STALLED)
+        leaves = result.residual > SLACK * rtol * (norms(b) + norm * norms(result.x))
+        if problem.damp or problem.op.shape[0] > problem.op.shape[1] or not leaves.any():
+            return result
+        return replace(result, converged=~leaves, verdict=Verdict.OUT_OF_RANGE)
+
     def solve(self, b: AnyArray) -> AnyArray:
-        found = self.run(b, EXACT, limit_of(self.problem))
-        assert found is not None  # there was no limit
-        return found.x
+        search = Search(self, b, Request(EXACT))
+        search.advance(most_steps(self.problem))
+        return search.run.state.x
 
     def normal(self, g: AnyArray) -> AnyArray:
-        """The solution for ``[0; g / damp]`` of ``[A; damp I]``, or ``S^+ (S^+)^H g`` of another stacked map S."""
-        problem, stacked = self.problem, Stacked(self.problem)
-        if not stacked.damp:
-            u = self._converged(LSMR(stacked.adjoint, stacked.forward, g))
-            return self._converged(LSMR(stacked.forward, stacked.adjoint, u))
-        damp, m, rows = problem.damp, len(g), problem.op.shape[0]
-
-        def forward(x: AnyArray) -> AnyArray:
-            return np.concatenate([problem.forward(x).reshape(m, -1), damp * x.reshape(m, -1)], axis=1)
-
-        def adjoint(y: AnyArray) -> AnyArray:
-            first = problem.adjoint(y[:, :rows].reshape(m, *problem.op.out_shape))
-            return first + damp * y[:, rows:].reshape(first.shape)
-
-        right = np.pad(g.reshape(m, -1) / damp, ((0, 0), (rows, 0)))
+        """Return the solution for ``[0; g / damp]`` of ``[A; damp I]``, or ``S^+ (S^+)^H g`` of another stacked S."""
+        problem = self.problem
+        if not problem.ridge:
+            stacked = Stacked(problem)
+            u = self._converged(lsmr(stacked.adjoint, stacked.forward, g))
+            return self._converged(lsmr(stacked.forward, stacked.adjoint, u))
+        damped = WithIdentity(problem)
+        right = np.pad(g.reshape(len(g), -1) / problem.ridge, ((0, 0), (problem.op.shape[0], 0)))
         apply = None if self.preconditioner is None else self.preconditioner.normal
-        return self._converged(LSMR(forward, adjoint, right, preconditioner=apply))
+        return self._converged(lsmr(damped.forward, damped.adjoint, right, preconditioner=apply))
 
     def _converged(self, state: LSMR) -> AnyArray:
-        for _ in range(limit_of(self.problem)):
+        for _ in range(most_steps(self.problem)):
             if (state.finished | state.converged(EXACT)).all():
                 break
             state.step()
         return state.x
 
 
-def dominance(op: LinearMap) -> float:
-    """A lower bound of the singular values: 0 unless in each column one entry, in a row of its own, outweighs others.
+def _method(preconditioner: Factors | None) -> str:
+    return "LSMR" if preconditioner is None else f"LSMR, {preconditioner.method}"
 
-    Of these rows, divided by the phases of those entries, the Hermitian part's eigenvalues are in Gershgorin's circles,
-    and no singular value of the rows, or of all, is below the least of them.
+
+def dominance(op: LinearMap) -> float:
+    """Return a lower bound of the singular values: 0 unless in each column one entry outweighs others.
+
+    These entries have to be in rows of their own. Of these rows, divided by the phases of those entries, the Hermitian
+    part's eigenvalues are in Gershgorin's circles, and no singular value of the rows, or of all, is below the least of
+    them.
     """
     if not isinstance(op, ConvOperator) or op.nnz > LARGE or op.shape[0] < op.shape[1]:
         return 0.0
@@ -270,36 +365,27 @@ def dominance(op: LinearMap) -> float:
     return max(float((2 * diagonal - abs(part).sum(axis=1).ravel()).min()), 0.0)
 
 
-def stopped(callback: Callback, x: AnyArray) -> bool:
-    """Whether a callback asks for the end."""
-    try:
-        asked = callback(x)
-        return isinstance(asked, bool | np.bool_) and bool(asked)
-    except StopIteration:
-        return True
-
-
 def seconds_of_step(problem: Problem) -> float:
-    """Predicted time of a step of LSMR for one right-hand side."""
-    return STEP + NUMBER * sum(problem.op.shape) + 2 * problem.applied.seconds
+    """Return the predicted seconds of a step of LSMR for one right-hand side."""
+    return prices.lsmr_step(sum(problem.op.shape), problem.applied.seconds)
 
 
-def limit_of(problem: Problem) -> int:
-    """Iterations where nobody says how many."""
-    return max(min(max(problem.op.shape), 10_000), 1000)
+def most_steps(problem: Problem) -> int:
+    """Return the number of iterations that are taken at most if ``maxiter`` is not passed."""
+    return max(min(max(problem.op.shape), MOST), FEWEST)
 
 
 def preconditioner(problem: Problem) -> Factors:
-    """The embedded circulant's inverse, damped where the problem is not."""
+    """Return the embedded circulant's inverse, damped if the problem is not."""
     op, damp = problem.op, problem.damp
     if not damp and op.shape[0] < op.shape[1]:
         got = "op has more inputs than outputs and damp is 0"
-        raise UnsupportedError(got, "It would not find the shortest solution", "Use method='lsmr'")
+        raise UnsupportedError(got, "A preconditioner would not lead to the shortest solution", "Use method='lsmr'")
     if not damp and isinstance(op, ConvOperator):
-        near = approximated(replace(problem, damp=1.0, regularizer=None), "embedded")
-        damp = FLOOR * near.norm
-    found = approximated(replace(problem, damp=damp), "embedded")
-    if found.missing:
+        undamped = approximate(replace(problem, damp=1.0, regularizer=None), "embedded")
+        damp = FLOOR * undamped.norm
+    factors = approximate(replace(problem, damp=damp), "embedded")
+    if factors.n_zero:
         got = "the circulant is singular"
         raise UnsupportedError(got, "Wanted a preconditioner with an inverse", "Use method='lsmr'")
-    return found
+    return factors

@@ -12,35 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
-EPS = float(np.finfo(np.float64).eps)
 #: Norms below this count as zero, for their squares are about to underflow.
 FLOOR = 1e-150
-#: Vectors with norms from its inverse to this are not scaled to 1, which saves a pass over them.
+#: Vectors with norms from the inverse of this to this are not scaled to 1, which saves a pass over them.
 LOOSE = 2.0**90
 Apply = Callable[[AnyArray], AnyArray]
 
 
-class Arithmetic(NamedTuple):
-    """How to reckon with one number for each right-hand side."""
-
-    number: Callable[[AnyArray], Any]
-    column: Callable[[Any], Any]
-    hypot: Callable[[Any, Any], Any]
-    sqrt: Callable[[Any], Any]
-    larger: Callable[[Any, Any], Any]
-    smaller: Callable[[Any, Any], Any]
-    some: Callable[[Any], bool]
-
-
-MANY = Arithmetic(lambda x: x, lambda x: x[:, None], np.hypot, np.sqrt, np.maximum, np.minimum, np.any)
-#: Of a single one as floats: with arrays of length 1 this would take as long as all that is done to the vectors.
-ONE = Arithmetic(np.ndarray.item, lambda x: x, math.hypot, math.sqrt, max, min, bool)
-
-
 class Rotations(NamedTuple):
-    """What the plane rotations leave to the next step; names are the paper's, and rhod is its rho with two dots."""
+    """Numbers that the plane rotations leave to the next step; names are the paper's, rhod is its rho with two dots."""
 
     alphabar: Any
     zetabar: Any
@@ -71,14 +54,22 @@ class Estimates(NamedTuple):
 
 
 class LSMR:
-    """Iterates that minimise ``||Abar^H rbar||`` towards the least ``||rbar||^2 = ||b - A x||^2 + damp^2 ||x||^2``.
+    """Iterates that minimize ``||Abar^H rbar||`` towards the least ``||rbar||^2 = ||b - A x||^2 + damp^2 ||x||^2``.
 
     ``forward`` maps (m, *in_shape) to (m, *out_shape), ``adjoint`` is its conjugate transpose, and ``preconditioner``
     a Hermitian positive definite P near ``(A^H A + damp^2 I)^-1``. With it norms of ``Abar^H rbar`` are those for P,
     and norms of Abar are from that for ``P^-1``. Right-hand sides that are solved as well as rounding lets them be are
     ``finished``, and stay as they are. From zero and without P, the solution found is that of least norm.
     Singular values may be from 1e-50 to 1e50.
+
+    The recurrences need a dozen numbers for each right-hand side. Here these are arrays (m,); in `SingleLSMR`, which
+    does the same for m = 1, they are floats. `lsmr` takes the one that fits.
     """
+
+    _hypot: Callable[[Any, Any], Any] = staticmethod(np.hypot)
+    _sqrt: Callable[[Any], Any] = staticmethod(np.sqrt)
+    _larger: Callable[[Any, Any], Any] = staticmethod(np.maximum)
+    _smaller: Callable[[Any, Any], Any] = staticmethod(np.minimum)
 
     def __init__(
         self,
@@ -94,7 +85,7 @@ class LSMR:
         # Rotations would damp the distance from x0 in the norm of P^-1. Where that is not ||x||, rows damp * I do it.
         stacked = damp != 0 and (x0 is not None or preconditioner is not None)
         self.damp, self.rows = (0.0, float(damp)) if stacked else (float(damp), 0.0)
-        self.outside, self.do = b.shape, ONE if len(b) == 1 else MANY
+        self.outside = b.shape
         image = None if x0 is None else forward(x0)
         parts = [_flat(b if image is None else b - image)]
         if stacked and x0 is not None:
@@ -105,8 +96,8 @@ class LSMR:
         self.norm_b = self.terms = self._norm(_flat(b) / self.scale)
         if image is not None:
             self.terms = self.norm_b + self._norm(_flat(image) / self.scale)
-        beta = self.do.larger(self._norm(*parts), FLOOR)
-        parts = [part / self.do.column(beta) for part in parts]
+        beta = self._larger(self._norm(*parts), FLOOR)
+        parts = [part / self._column(beta) for part in parts]
         w = adjoint(parts[0].reshape(b.shape))
         self.inside = w.shape
         dtype = np.result_type(parts[0], w, np.float64 if x0 is None else x0)
@@ -157,43 +148,44 @@ class LSMR:
         return np.atleast_1d(self.estimates.condition)
 
     def converged(self, rtol: float) -> AnyArray:
-        """Which have ``||rbar|| <= rtol (||b|| + ||A|| ||x||)`` or ``||Abar^H rbar|| <= rtol ||Abar|| ||rbar||``.
+        """Return which right-hand sides pass a test of LSMR.
 
-        With P, the norm of x would be that for ``P^-1``, of which nothing is known, and is left out.
+        The tests are ``||rbar|| <= rtol (||b|| + ||A|| ||x||)`` and ``||Abar^H rbar|| <= rtol ||Abar|| ||rbar||``. With
+        P, the norm of x would be that for ``P^-1``, of which nothing is known, and is left out.
         """
         reach = self.norm_b if self.preconditioner else self.norm_b + self.estimates.norm * self._norm(self.solution)
         return np.atleast_1d(self._reached(rtol, reach))
 
     def step(self) -> None:
-        """One iteration of those that are not finished, if there are any."""
+        """Take one step with the right-hand sides that are not finished, if there are any."""
         if self.all_finished:
             return
         self.iterations += 1
-        do, s, before = self.do, self.state, self.tau
-        beta, alpha = self._bidiagonalised()
+        hypot, column, s, before = self._hypot, self._column, self.state, self.tau
+        beta, alpha = self._bidiagonalize()
 
         alphahat, betaacute, damped = s.alphabar, s.betadd, s.damped
         if self.damp:
-            alphahat = do.hypot(s.alphabar, self.damp)
+            alphahat = hypot(s.alphabar, self.damp)
             betaacute = s.alphabar / alphahat * s.betadd
             betacheck = self.damp / alphahat * s.betadd
             damped = damped + betacheck * betacheck
-        rho = do.hypot(alphahat, beta)
+        rho = hypot(alphahat, beta)
         cosine, sine = alphahat / rho, beta / rho
         thetanew = sine * alpha
         thetabar, rhotemp = s.sbar * rho, s.cbar * rho
-        rhobar = do.hypot(rhotemp, thetanew)
+        rhobar = hypot(rhotemp, thetanew)
         cbar, sbar = rhotemp / rhobar, thetanew / rhobar
         zeta, zetabar = cbar * s.zetabar, -sbar * s.zetabar
 
-        self.hbar *= do.column(-(thetabar / s.rho) * (rho / s.rhobar) * self.ratio)
+        self.hbar *= column(-(thetabar / s.rho) * (rho / s.rhobar) * self.ratio)
         self.hbar += self.h
-        self.solution += np.multiply(self.hbar, do.column(zeta / rho / rhobar / before), out=self.spare)
+        self.solution += np.multiply(self.hbar, column(zeta / rho / rhobar / before), out=self.spare)
         self.ratio = self.tau / before
-        self.h *= do.column(-(thetanew / rho) * self.ratio)
+        self.h *= column(-(thetanew / rho) * self.ratio)
         self.h += self.v
 
-        rhotilde = do.hypot(s.rhod, thetabar)
+        rhotilde = hypot(s.rhod, thetabar)
         ctilde, stilde = s.rhod / rhotilde, thetabar / rhotilde
         thetatilde, rhod = stilde * rhobar, ctilde * rhobar
         betad = ctilde * (cosine * betaacute) - stilde * s.betad
@@ -205,93 +197,147 @@ class LSMR:
         )
         square = self.square + beta * beta + self.damp * self.damp
         self.square = square + alpha * alpha
-        condition = do.larger(self.highest, rhotemp) / do.smaller(self.lowest, rhotemp)
-        self.highest, self.lowest = do.larger(self.highest, rhobar), do.smaller(self.lowest, rhobar)
-        residual = do.sqrt(damped + misfit * misfit + betadd * betadd)
-        self._estimate(Estimates(residual, abs(zetabar), do.sqrt(square), condition))
+        condition = self._larger(self.highest, rhotemp) / self._smaller(self.lowest, rhotemp)
+        self.highest, self.lowest = self._larger(self.highest, rhobar), self._smaller(self.lowest, rhobar)
+        residual = self._sqrt(damped + misfit * misfit + betadd * betadd)
+        self._estimate(Estimates(residual, abs(zetabar), self._sqrt(square), condition))
 
-    def _bidiagonalised(self) -> tuple[Any, Any]:
-        """Beta and alpha of the next ``beta u = A v - alpha u`` and ``alpha w = A^H u - beta w``."""
-        do, tau = self.do, self.tau
-        coefficient = do.column(-(tau / self.sigma) * (tau / self.sigma))
+    def _bidiagonalize(self) -> tuple[Any, Any]:
+        """Return beta and alpha of the next ``beta u = A v - alpha u`` and ``alpha w = A^H u - beta w``."""
+        tau = self.tau
+        coefficient = self._column(-(tau / self.sigma) * (tau / self.sigma))
         for part in self.u:
             part *= coefficient
         self.u[0] += _flat(self.forward(self.v.reshape(self.inside)))
         if self.rows:
             self.u[1] += np.multiply(self.v, self.rows, out=self.spare)
-        sigma = do.larger(self._norm(*self.u), FLOOR)
-        if do is MANY:
-            sigma[self.finished] = 1.0
+        sigma = self._hold(self._larger(self._norm(*self.u), FLOOR))
         beta = sigma / tau
-        if do.some((sigma < 1 / LOOSE) | (sigma > LOOSE)):
+        if self._any((sigma < 1 / LOOSE) | (sigma > LOOSE)):
             for part in self.u:
-                part /= do.column(sigma)
+                part /= self._column(sigma)
             sigma = sigma - sigma + 1.0
-        self.w *= do.column(-beta * (sigma / tau))
+        self.w *= self._column(-beta * (sigma / tau))
         self.w += _flat(self.adjoint(self.u[0].reshape(self.outside)))
         if self.rows:
             self.w += np.multiply(self.u[1], self.rows, out=self.spare)
-        self.sigma, self.tau = sigma, self._preconditioned()
-        if do is MANY:
-            self.tau[self.finished] = 1.0
+        self.sigma, self.tau = sigma, self._hold(self._preconditioned())
         return beta, self.tau / sigma
 
     def _preconditioned(self) -> Any:
-        """Set ``v = P w``; the norm of w for P."""
+        """Set ``v = P w``; return the norm of w for P."""
         if self.preconditioner is None:
-            return self.do.larger(self._norm(self.w), FLOOR)
+            return self._larger(self._norm(self.w), FLOOR)
         v = _flat(self.preconditioner(self.w.reshape(self.inside)))
         self.v = v.astype(self.w.dtype, copy=False)
-        square = self.do.number(np.vecdot(_real(self.w), _real(self.v)))
-        return self.do.sqrt(self.do.larger(square, FLOOR * FLOOR))
+        square = self._numbers(np.vecdot(_real(self.w), _real(self.v)))
+        return self._sqrt(self._larger(square, FLOOR * FLOOR))
 
     def _norm(self, *parts: AnyArray) -> Any:
-        """Norms of rows, or of rows in parts."""
+        """Return norms of rows, or of rows in parts."""
         squares = [np.vecdot(part, part) for part in map(_real, parts)]
-        return self.do.sqrt(self.do.number(sum(squares[1:], squares[0])))
+        return self._sqrt(self._numbers(sum(squares[1:], squares[0])))
 
     def _reached(self, rtol: float, reach: Any) -> Any:
-        """Which have converged, if so much is to be reached by b and A x."""
+        """Return which have converged, if residuals are measured by ``reach``."""
         residual, normal_residual, norm, _ = self.estimates
         return (residual <= rtol * reach) | (normal_residual <= rtol * norm * residual)
 
     def _estimate(self, estimates: Estimates) -> None:
-        """Renew estimates of those that are not finished, and finish those that rounding keeps from getting on."""
-        if self.do is MANY:
-            fixed = self.finished
-            pairs = zip(self.estimates, estimates, strict=True)
-            estimates = Estimates(*(np.where(fixed, old, new) for old, new in pairs))
-        self.estimates = estimates
+        """Renew the estimates, and finish those that rounding keeps from getting on."""
+        self.estimates = self._unfinished(estimates)
         done = self._reached(EPS, self.terms)
-        if self.do.some(done):
+        if self._any(done):
             self._finish(done)
+
+    # What is left is done for arrays of numbers here, and for floats in SingleLSMR.
+
+    def _numbers(self, squares: AnyArray) -> Any:
+        """Return an array (m,) as the recurrences take it."""
+        return squares
+
+    def _column(self, numbers: Any) -> Any:
+        """Return numbers so that they multiply rows."""
+        return numbers[:, None]
+
+    def _any(self, flags: Any) -> bool:
+        """Whether any right-hand side has a flag."""
+        return bool(flags.any())
+
+    def _hold(self, numbers: Any) -> Any:
+        """Return the numbers with 1 for right-hand sides that are finished."""
+        numbers[self.finished] = 1.0
+        return numbers
+
+    def _unfinished(self, estimates: Estimates) -> Estimates:
+        """Return the new estimates, and the old ones of right-hand sides that are finished."""
+        pairs = zip(self.estimates, estimates, strict=True)
+        return Estimates(*(np.where(self.finished, old, new) for old, new in pairs))
 
     def _finish(self, done: Any) -> None:
         """Leave nothing to be done by further steps, whose numbers become those of a harmless system."""
         self.finished |= done
         self.all_finished = bool(self.finished.all())
-        if self.do is ONE:
-            return
         for vectors in (*self.u, self.w, self.h, self.hbar):
             vectors[self.finished] = 0
-        if self.preconditioner:  # whose own array v may be
+        if self.preconditioner:  # v may be its own array
             self.v = np.where(self.finished[:, None], 0, self.v)
-        for numbers, value in zip(
-            (*self.state, self.sigma, self.tau, self.ratio), (*START, 1.0, 1.0, 1.0), strict=True
-        ):
+        current, harmless = (*self.state, self.sigma, self.tau, self.ratio), (*START, 1.0, 1.0, 1.0)
+        for numbers, value in zip(current, harmless, strict=True):
             numbers[self.finished] = value
 
 
+class SingleLSMR(LSMR):
+    """LSMR for one right-hand side: with arrays of one number, recurrences would take as long as all vectors."""
+
+    _hypot = staticmethod(math.hypot)
+    _sqrt = staticmethod(math.sqrt)
+    _larger = staticmethod(max)
+    _smaller = staticmethod(min)
+
+    def _numbers(self, squares: AnyArray) -> float:
+        return float(squares[0])
+
+    def _column(self, numbers: float) -> float:
+        return numbers
+
+    def _any(self, flags: bool) -> bool:
+        return flags
+
+    def _hold(self, numbers: float) -> float:
+        return numbers
+
+    def _unfinished(self, estimates: Estimates) -> Estimates:
+        return estimates
+
+    def _finish(self, done: bool) -> None:
+        self.finished |= done
+        self.all_finished = bool(self.finished[0])
+
+
+def lsmr(
+    forward: Apply,
+    adjoint: Apply,
+    b: AnyArray,
+    x0: AnyArray | None = None,
+    damp: float = 0.0,
+    preconditioner: Apply | None = None,
+) -> LSMR:
+    """Return the iteration before its first step; the arguments are those of `LSMR`."""
+    kind = SingleLSMR if len(b) == 1 else LSMR
+    return kind(forward, adjoint, b, x0, damp, preconditioner)
+
+
 def _flat(x: AnyArray) -> AnyArray:
-    """One contiguous row for each right-hand side."""
+    """Return one contiguous row for each right-hand side."""
     return np.ascontiguousarray(x.reshape(len(x), math.prod(x.shape[1:])))
 
 
 def _real(rows: AnyArray) -> AnyArray:
-    """Rows as real ones, of which inner products are the real part."""
+    """Return rows as real ones, of which inner products are the real part."""
     return rows.view(np.float64)
 
 
 def _largest(rows: AnyArray) -> AnyArray:
-    """The largest magnitudes of real and imaginary parts."""
+    """Return the largest magnitudes of real and imaginary parts."""
     return np.abs(_real(rows)).max(axis=1, initial=0.0)

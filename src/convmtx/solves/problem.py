@@ -1,86 +1,136 @@
-"""What is to be solved: least squares with a map, a damping and a regularizer."""
+"""The problem that is solved: a map, a penalty, the scale that keeps its numbers in range, and how it is applied."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from convmtx import memory
+from convmtx import costs, memory
 from convmtx.arguments import number
+from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
+from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.applied import Applied, applied
-from convmtx.structure.double import doubled
-from convmtx.typing import AnyArray
+from convmtx.solves import prices
+from convmtx.structure.double import doubled, sparse
+from convmtx.structure.precision import EPS, rank_tolerance, unit
+from convmtx.typing import AnyArray, Shape
 
-EPS = float(np.finfo(np.float64).eps)
 #: Bytes of a number in double precision.
 NUMBER = 8
+#: Entries of a matrix up to which a convolution is applied by its sparse matrix, whatever its engine would take: to
+#: predict that would take longer than the product. Matrices of more than ``LARGE`` entries are not built.
+SMALL, LARGE = 150_000, 5_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Minimize ``|A x - b|^2 + damp^2 |R x|^2``, and of all such x take the shortest; all in double precision."""
+    """Minimize ``|A x - b|^2 + damp^2 |R x|^2``, and of all such x take the shortest; R is the regularizer, or 1.
+
+    As the caller has it, the maps may be of any array library. `prepared` is in double precision of NumPy, and ``op``
+    and ``damp`` are divided by ``scale``.
+    """
 
     op: LinearMap
     damp: float = 0.0
     regularizer: LinearMap | None = None
+    scale: float = 1.0
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """float64, or complex128 where a map is complex."""
+        """Type of the numbers: float64, or complex128 if a map is complex."""
         second = self.op.dtype if self.regularizer is None else self.regularizer.dtype
         return np.dtype(np.result_type(self.op.dtype, second, np.float64))
 
+    @property
+    def ridge(self) -> float:
+        """Weight of the penalty on x itself: ``damp``, or 0 if a regularizer's output is penalized in its place."""
+        return self.damp if self.regularizer is None else 0.0
+
     @cached_property
     def cutoff(self) -> float:
-        """The fraction of the norm at which singular values are taken as zero, as of `numpy.linalg.lstsq`."""
-        return EPS * max(self.op.shape)
+        """Fraction of the norm up to which singular values count as zero, that of `numpy.linalg.lstsq`."""
+        return rank_tolerance(self.op.shape, 1.0)
 
     @cached_property
     def applied(self) -> Applied:
-        """The map and its adjoint as functions, and what they take."""
-        return applied(self.op)
+        """The map in the form that is applied fastest."""
+        return fastest_form(self.op)
 
     def forward(self, x: AnyArray) -> AnyArray:
-        """``A x`` of each."""
+        """Return ``A x``: (m, *in_shape) to (m, *out_shape)."""
         return self.applied.forward(x)
 
     def adjoint(self, y: AnyArray) -> AnyArray:
-        """``A^H y`` of each."""
+        """Return ``A^H y``: (m, *out_shape) to (m, *in_shape)."""
         return self.applied.adjoint(y)
 
     def penalty(self, x: AnyArray) -> AnyArray:
-        """``damp^2 R^H R x``."""
+        """Return ``damp^2 R^H R x``, in the array library of x and the maps."""
         if self.regularizer is not None and self.damp:
             x = self.regularizer.H(self.regularizer(x))
         return x * self.damp**2
 
     def residuals(self, b: AnyArray, x: AnyArray) -> tuple[AnyArray, AnyArray]:
-        """``|b - A x|`` and ``|A^H (b - A x) - damp^2 R^H R x|`` of each."""
+        """Return ``|b - A x|`` and ``|A^H (b - A x) - damp^2 R^H R x|`` of each right-hand side."""
         r = b - self.forward(x)
         s = self.adjoint(r)
         if self.damp:
             s -= self.penalty(x)
         return norms(r), norms(s)
 
-    def accepted(
+    def accepts(
         self, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
     ) -> AnyArray:
-        """Which pass the tests of LSMR, with true residuals, and with room for what rounding leaves of them."""
+        """Return which solutions pass the tests of LSMR with true residuals and room for rounding."""
         sizes = norms(x)
         penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
-        whole = np.hypot(residual, self.damp * penalized)
+        stacked = np.hypot(residual, self.damp * penalized)
         reach = norms(b) + norm * sizes
-        found: AnyArray = (whole <= rtol * reach) | (normal <= norm * (rtol * whole + 64 * EPS * reach))
-        return found
+        passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
+        return passes
+
+    def prepared(self) -> Problem:
+        """Return the problem in double precision of NumPy and in range, if the maps make one."""
+        op = doubled(self.op)
+        rows, columns = op.shape
+        thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
+        memory.require_result(thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
+        regularizer = self._doubled_regularizer(op)
+        kernel = op.kernel if isinstance(op, ConvOperator) else np.ones(0)
+        scale = unit_of(np.array([np.abs(kernel).max(initial=0), self.damp]))
+        if scale == 1:
+            return Problem(op, self.damp, regularizer)
+        return Problem(op / scale, self.damp / scale, regularizer, scale)
+
+    def _doubled_regularizer(self, op: LinearMap) -> LinearMap | None:
+        if self.regularizer is None:
+            return None
+        regularizer = doubled(self.regularizer, "regularizer")
+        if regularizer.in_shape != op.in_shape:
+            got = f"regularizer takes {regularizer.in_shape} and op takes {op.in_shape}"
+            raise ArgumentError(got, "Wanted equal input shapes", "Make it for op.in_shape")
+        if not self.damp:
+            got = "a regularizer with damp=0"
+            raise ArgumentError(got, "It would have no effect", "Pass damp > 0, or leave it out")
+        return regularizer
+
+
+def problem_of(op: LinearMap, damp: Any = 0.0, regularizer: LinearMap | None = None) -> Problem:
+    """Return the problem of a caller's arguments; ``damp`` may be a `Damping`, which has an attribute of that name."""
+    if not isinstance(op, LinearMap):
+        doubled(op)  # raises the error that says so
+    weight = getattr(damp, "damp", damp)
+    remedy = "cm.choose_damp(op, b, 'gcv') finds one"
+    return Problem(op, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), regularizer)
 
 
 def norms(arrays: AnyArray) -> AnyArray:
-    """The 2-norm of each array of a batch."""
+    """Return the 2-norm of each array of a batch."""
     flat = np.ascontiguousarray(arrays).reshape(len(arrays), -1)
     if flat.dtype.kind == "c":
         flat = flat.view(flat.real.dtype)
@@ -88,23 +138,70 @@ def norms(arrays: AnyArray) -> AnyArray:
         return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
 
 
-def checked(op: Any, damp: Any, regularizer: Any) -> Problem:
-    """The problem in double precision, if the arguments make one."""
-    subject = doubled(op)
-    rows, columns = subject.shape
-    thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
-    memory.require_result(thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
-    remedy = "cm.choose_damp(op, b, 'gcv') finds one"
-    weight = number(
-        "damp", getattr(damp, "damp", damp), "a finite number >= 0", remedy, fits=lambda weight: weight >= 0
-    )  # the attribute is that of a `Damping`
-    if regularizer is None:
-        return Problem(subject, weight)
-    second = doubled(regularizer, "regularizer")
-    if second.in_shape != subject.in_shape:
-        got = f"regularizer takes {second.in_shape} and op takes {subject.in_shape}"
-        raise ArgumentError(got, "Wanted equal input shapes", "Make it for op.in_shape")
-    if not weight:
-        got = "a regularizer with damp=0"
-        raise ArgumentError(got, "It would count for nothing", "Pass damp > 0, or leave it out")
-    return Problem(subject, weight, second)
+def unit_of(numbers: AnyArray) -> float:
+    """Return 1 if squares and sums of the numbers are in range, else a power of two near the largest."""
+    nearest = unit(numbers)
+    return 1.0 if 1e-60 < nearest < 1e60 else nearest
+
+
+class Applied(ABC):
+    """A map and its adjoint, applied again and again."""
+
+    #: Predicted seconds of applying one of both to one array.
+    seconds: float
+
+    @abstractmethod
+    def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``A x``: (m, *in_shape) to (m, *out_shape)."""
+
+    @abstractmethod
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``A^H y``: (m, *out_shape) to (m, *in_shape)."""
+
+
+class AppliedByMap(Applied):
+    """A map that is applied as it is, a convolution by its engine."""
+
+    def __init__(self, op: LinearMap, seconds: float) -> None:
+        self.op, self.back, self.seconds = op, op.H, seconds
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        return self.op(x)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        return self.back(y)
+
+
+class AppliedByMatrix(Applied):
+    """A map that is applied by its sparse matrix."""
+
+    def __init__(self, op: LinearMap, seconds: float) -> None:
+        self.in_shape, self.out_shape, self.seconds = op.in_shape, op.out_shape, seconds
+        self.matrix = sparse(op)
+        self.back = self.matrix.T if self.matrix.dtype.kind != "c" else self.matrix.conj().T
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        return _product(self.matrix, self.out_shape, x)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        return _product(self.back, self.in_shape, y)
+
+
+def _product(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
+    """Return a matrix times flattened arrays, each in the given shape."""
+    if len(x) == 1:
+        return (matrix @ x.reshape(-1)).reshape(1, *shape)
+    return (matrix @ x.reshape(len(x), -1).T).T.reshape(-1, *shape)
+
+
+def fastest_form(op: LinearMap) -> Applied:
+    """Choose between a convolution's engine and its sparse matrix, by predicted seconds."""
+    if not isinstance(op, ConvOperator):
+        return AppliedByMap(op, prices.ANY_MAP * sum(op.shape))
+    by_matrix = prices.sparse_product(op.nnz)
+    if op.nnz > SMALL:
+        choice = select("auto", op._plan, np.result_type(op.dtype, np.float64), 1)
+        by_engine = prices.ENGINE + costs.seconds(choice.works[choice.name])
+        if by_engine < by_matrix or op.nnz > LARGE:
+            return AppliedByMap(op, by_engine)
+    return AppliedByMatrix(op, by_matrix)

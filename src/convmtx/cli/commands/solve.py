@@ -180,10 +180,10 @@ def _choose_weight(report: Report, op: ConvOperator, b: AnyArray, options: dict[
 
 def _solve(report: Report, op: ConvOperator, b: AnyArray, damp: float, options: dict[str, Any]) -> cm.Solution:
     """Solve, report the solution, and refuse one that did not converge."""
-    from convmtx.solves import foreseen  # here, because other commands do not need the room of solves
+    from convmtx.solves import predict_seconds  # here, because other commands do not need the room of solves
 
     regularizer, rtol, maxiter = _regularizer(op, options), options["rtol"], options.get("maxiter")
-    _warn_if_long(foreseen(op, b.size // op.shape[0], damp, regularizer, rtol, maxiter))
+    _warn_if_long(predict_seconds(op, b.size // op.shape[0], damp, regularizer, rtol, maxiter))
     solution = cm.solve(
         op, b, damp=damp, regularizer=regularizer, rtol=rtol, maxiter=maxiter, progress=can_show_progress()
     )

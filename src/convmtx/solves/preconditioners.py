@@ -1,4 +1,4 @@
-"""Maps near a convolution that fall apart: their inverses are what preconditioners are made of."""
+"""Maps near a convolution that fall apart into blocks: their inverses are preconditioners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convmtx.errors import UnsupportedError
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves.by_blocks import BlockFactors, Frame, frame_of
+from convmtx.solves.by_blocks import BlockCoefficients, BlockFactors, Coefficients
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, decomposed
 from convmtx.structure.splits import centred, fourier, nearest
@@ -24,43 +24,43 @@ from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 
-def approximated(problem: Problem, kind: str) -> BlockFactors:
-    """The factors of the map near that of a problem, with the problem's damping."""
+def approximate(problem: Problem, kind: str) -> BlockFactors:
+    """Return factors of a map near that of a problem, with the problem's damping; ``kind`` is one of `KINDS`."""
     op = problem.op
     if not isinstance(op, ConvOperator):
-        got = f"op is a {type(op).__name__}, no single convolution"
+        got = f"op is a {type(op).__name__}, not a single convolution"
         raise UnsupportedError(got, "Wanted a convolution", "Use method='lsmr', or another solver")
     return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
 
 
 def embedded(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    """The circulant of a circle so long that windows do not come around, on what the circle holds of the arrays."""
+    """Circulant of a circle so long that windows do not come around; arrays are padded with zeros to its size."""
     regularizer = problem.regularizer
     if regularizer is None:
         blocks = _around(geometry, taps, [_room(axis) for axis in geometry.axes])
         return _factors(problem, "embedded circulant", [blocks])
     if not isinstance(regularizer, ConvOperator) or any(
-        axis.stride * axis.input_dilation > 1 for each in (geometry, regularizer.geometry) for axis in each.axes
+        axis.stride * axis.input_dilation > 1 for g in (geometry, regularizer.geometry) for axis in g.axes
     ):
-        _refuse("embedded circulant", "strides, or a regularizer that is no convolution", "stride 1 in both maps")
+        _refuse("embedded circulant", "strides, or a regularizer that is not a convolution", "stride 1 in both maps")
     other, dtype = regularizer.geometry, problem.dtype
     if len(other.axes) != len(geometry.axes) or geometry.groups != other.groups:
         _refuse("embedded circulant", "maps of other axes or groups", "the same for the regularizer")
     sizes = [max(map(_room, pair)) for pair in zip(geometry.axes, other.axes, strict=True)]
     blocks = _around(geometry, taps.astype(dtype), sizes)
-    second = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
-    return _factors(problem, "embedded circulant", [blocks], [second])
+    penalty = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
+    return _factors(problem, "embedded circulant", [blocks], [penalty])
 
 
 def _around(geometry: Geometry, taps: AnyArray, sizes: list[int]) -> Blocks:
-    """The axes, as if nothing lay outside, on circles of these sizes."""
+    """Return the blocks of the map with its axes on circles of these sizes, and zeros outside of the arrays."""
     halved = [taps.dtype.kind != "c" and j == len(sizes) - 1 for j in range(len(sizes))]
     axes = zip(geometry.axes, sizes, halved, strict=True)
     return Blocks(geometry, taps, tuple(fourier(replace(a, boundary=ZERO), n, 0.0, half) for a, n, half in axes))
 
 
 def _room(axis: Axis) -> int:
-    """A circle that holds inputs and outputs without overlap, of a size that transforms like."""
+    """Return the size of a circle that holds inputs and outputs without overlap, and that has a fast transform."""
     from scipy.fft import next_fast_len
 
     unit = lcm(axis.stride, axis.input_dilation)
@@ -68,12 +68,12 @@ def _room(axis: Axis) -> int:
 
 
 def strang(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    """The same taps around a circle of the input's own size (Strang, Stud. Appl. Math. 74, 1986)."""
+    """Circulant with the same taps, of the input's own size (Strang, Stud. Appl. Math. 74, 1986)."""
     return _wrapped(problem, "Strang's circulant", geometry, taps)
 
 
 def tchan(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    """The circulant nearest in the Frobenius norm (T. Chan, SIAM J. Sci. Stat. Comput. 9, 1988), axis by axis."""
+    """Circulant nearest in the Frobenius norm, axis by axis (T. Chan, SIAM J. Sci. Stat. Comput. 9, 1988)."""
     for j, axis in enumerate(geometry.axes):
         kept = np.maximum(1 - np.abs(positions(axis)) / axis.size, 0)
         taps = taps * kept.reshape(-1, *(1 for _ in range(j + 1, len(geometry.axes))))
@@ -81,14 +81,14 @@ def tchan(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
 
 
 def _wrapped(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    _as_large(geometry, method)
+    _require_equal_sizes(geometry, method)
     return _near(problem, method, replace(geometry, axes=tuple(replace(a, boundary=WRAP) for a in geometry.axes)), taps)
 
 
 def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    """The even part of the kernel with a symmetric boundary (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)."""
+    """Even part of the kernel with a symmetric boundary (Ng, Chan, Tang, SIAM J. Sci. Comput. 21, 1999)."""
     method = "cosine transforms"
-    _as_large(geometry, method)
+    _require_equal_sizes(geometry, method)
     for j, axis in enumerate(geometry.axes):
         if not centred(axis):
             _refuse(method, f"pads ({axis.lo}, {axis.hi}) of a kernel of {axis.kernel}", "odd kernels amid their pads")
@@ -98,9 +98,9 @@ def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors
 
 
 def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
-    """An outer product near the kernel, one axis after the other (Kamm, Nagy, Linear Algebra Appl. 284, 1998)."""
+    """Outer product near the kernel, one axis after the other (Kamm, Nagy, Linear Algebra Appl. 284, 1998)."""
     method = "nearest Kronecker product"
-    _as_large(geometry, method)
+    _require_equal_sizes(geometry, method)
     vectors, rest = [], taps
     for _ in geometry.axes:
         vector, rest, _ = nearest(rest, 0)
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {
 }
 
 
-def _as_large(geometry: Geometry, method: str) -> None:
+def _require_equal_sizes(geometry: Geometry, method: str) -> None:
     for axis in geometry.axes:
         if axis.out != axis.size or axis.stride * axis.input_dilation != 1:
             _refuse(method, f"an axis goes from {axis.size} to {axis.out}", "as many outputs as inputs, with stride 1")
@@ -134,11 +134,13 @@ def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> 
     return _factors(problem, method, decomposed(geometry, taps_of(geometry, near.kernel), factors=True))
 
 
-def _factors(problem: Problem, method: str, found: list[Blocks], second: list[Blocks] | None = None) -> BlockFactors:
-    size = sum(blocks.bytes for blocks in [*found, *(second or ())])
+def _factors(
+    problem: Problem, method: str, blocks: list[Blocks], penalties: list[Blocks] | None = None
+) -> BlockFactors:
+    size = sum(b.bytes for b in [*blocks, *(penalties or ())])
     rows, columns = problem.op.shape
     thing = f"the {method} for a map of {rows} x {columns}"
     memory.require_result(thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
-    frames: list[Frame] = [frame_of(blocks, False)._replace(inputs_complete=True) for blocks in found]
-    penalties = None if second is None else [problem.damp * blocks.matrices() for blocks in second]
-    return BlockFactors(problem, method, frames, [blocks.matrices() for blocks in found], penalties)
+    coefficients: list[Coefficients] = [BlockCoefficients(b, False, True) for b in blocks]
+    stacked = None if penalties is None else [problem.damp * b.matrices() for b in penalties]
+    return BlockFactors(problem, method, coefficients, [b.matrices() for b in blocks], stacked)

@@ -1,0 +1,66 @@
+"""Right-hand sides and solutions as arrays of the caller: their shapes, numbers and types."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx import memory
+from convmtx._xp import as_numpy, numeric
+from convmtx.errors import ArgumentError
+from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.problem import NUMBER, norms
+from convmtx.typing import AnyArray, Array, Shape
+
+#: What to do about entries that are not finite.
+REPLACE = "Replace them by estimates: entries cannot be left out"
+#: Types of which the solution is in single precision.
+SINGLE = "float32", "complex64", "float16", "bfloat16"
+
+
+def require_shape(name: str, value: Any, shape: Shape) -> Array:
+    """Return a numeric array (*batch, *shape), or raise."""
+    array = numeric(name, value)
+    d = len(shape)
+    if array.ndim < d or tuple(array.shape[array.ndim - d :]) != shape:
+        expected = f"Wanted (*batch, {', '.join(map(str, shape))})"
+        is_flat = tuple(array.shape) == (prod(shape),)
+        remedy = "A flattened array has to be reshaped" if is_flat else "Batch axes come first"
+        raise ArgumentError(f"{name} has shape {tuple(array.shape)}", expected, remedy)
+    require_room(f"{name} of shape {tuple(array.shape)} in double precision", prod(array.shape))
+    return array
+
+
+def require_room(thing: str, count: int) -> None:
+    """Refuse to compute with more numbers than fit in memory; an argument may be one number, broadcast."""
+    memory.require_result(thing, 2 * NUMBER * count, "Solve for a part of it")
+
+
+def require_finite(name: str, array: AnyArray) -> AnyArray:
+    """Return an array of NumPy without inf and nan, extended precision as double."""
+    if array.dtype in (np.longdouble, np.clongdouble):
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
+        raise ArgumentError(f"{name} contains inf or nan", "Wanted finite numbers", REPLACE)
+    return array
+
+
+def require_start(x0: Any, op: LinearMap, batch: Shape) -> AnyArray:
+    """Return the start of iterations for each right-hand side, (m, *in_shape)."""
+    array = require_finite("x0", as_numpy(require_shape("x0", x0, op.in_shape)))
+    try:
+        array = np.broadcast_to(array, batch + op.in_shape)
+    except ValueError:
+        expected = f"Wanted {batch + op.in_shape}, as b has"
+        raise ArgumentError(f"x0 has shape {array.shape}", expected, "Pass one start, or one for each") from None
+    return array.reshape(-1, *op.in_shape)
+
+
+def in_single(x: AnyArray, op: LinearMap, b: Array) -> AnyArray:
+    """Return x in single precision if both the map and b are."""
+    if not all(str(array.dtype).rpartition(".")[2] in SINGLE for array in (op, b)):
+        return x
+    return x.astype(np.complex64 if x.dtype.kind == "c" else np.float32)

@@ -1,0 +1,117 @@
+"""Requests and results of solves, and the words for how a solve ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from convmtx.typing import AnyArray
+
+Callback = Callable[[AnyArray], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Options of a solve that do not change the problem: where iterations start and stop, and who watches them."""
+
+    rtol: float
+    maxiter: int | None = None
+    x0: AnyArray | None = None
+    callback: Callback | None = None
+    progress: bool = False
+    throw: bool = False
+
+
+class Verdict(Enum):
+    """Ending of a solve; the value is the reason in words, as a format string for the `Result`."""
+
+    SOLVED = "{0.why}"
+    OUT_OF_STEPS = "{0.why}; iterations ran out"
+    STOPPED = "{0.why}; the callback asked to stop"
+    #: Singular values were taken as zero.
+    SINGULAR = (
+        "singular: {0.n_zero} of {0.n_values} singular values are taken as 0, for they are at most {0.cutoff:.1e} of "
+        "the largest; x is the least-squares solution of least norm"
+    )
+    SINGULAR_AND_OUT_OF_RANGE = (
+        "singular: {0.n_zero} of {0.n_values} singular values are taken as 0, for they are at most {0.cutoff:.1e} of "
+        "the largest; b is not in the range; x is the least-squares solution of least norm"
+    )
+    #: A factorization that was requested by name failed: x is nan.
+    FAILED = (
+        "singular or ill-conditioned (condition about {0.condition:.1e}): method='auto' finds a least-squares "
+        "solution, and damp > 0 makes it one that is well-conditioned"
+    )
+    FAILED_DAMPED = (
+        "singular or ill-conditioned (condition about {0.condition:.1e}): method='auto' finds a least-squares solution"
+    )
+    #: Every direct method failed, and iterations ended.
+    NEAR_SINGULAR = (
+        "singular or ill-conditioned, as direct methods found: x is near the least-squares solution of least norm"
+    )
+    #: A direct method leaves more than the tolerance.
+    ROUNDED = "ill-conditioned (condition about {0.condition:.1e}): rounding leaves a larger normal residual"
+    #: Iterations do not reach the tolerance.
+    STALLED = "ill-conditioned (condition at least {0.condition:.1e}): rounding keeps the normal residual from falling"
+    #: Iterations ended at a solution that leaves a residual, though the map is not tall.
+    OUT_OF_RANGE = (
+        "b is not in the range of op, or op is ill-conditioned (condition at least {0.condition:.1e}): x is near the "
+        "least-squares solution; damp > 0 makes one that is well-conditioned"
+    )
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether the map was found singular, and x is the shortest of many solutions."""
+        return self in (Verdict.SINGULAR, Verdict.SINGULAR_AND_OUT_OF_RANGE, Verdict.NEAR_SINGULAR)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Solutions of m right-hand sides, and the facts about them."""
+
+    #: (m, *in_shape), and numbers (m,).
+    x: AnyArray
+    residual: AnyArray
+    normal_residual: AnyArray
+    converged: AnyArray
+    #: How it was solved, and why so.
+    method: str
+    why: str
+    verdict: Verdict = Verdict.SOLVED
+    condition: float = np.nan
+    iterations: int = 0
+    history: tuple[float, ...] = ()
+    #: Singular values that were taken as zero, of how many, and up to which fraction of the largest.
+    n_zero: int = 0
+    n_values: int = 0
+    cutoff: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why the method was chosen, or what went wrong."""
+        return self.verdict.value.format(self)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Callback that is shown iterates as the caller has them."""
+
+    callback: Callback
+    view: Callable[[AnyArray], Any]
+
+    def __call__(self, x: AnyArray) -> Any:
+        """Call the callback with the view of x."""
+        return self.callback(self.view(x))
+
+
+def asks_to_stop(callback: Callback, x: AnyArray) -> bool:
+    """Call the callback; return whether it asks to stop."""
+    try:
+        answer = callback(x)
+        return isinstance(answer, bool | np.bool_) and bool(answer)
+    except StopIteration:
+        return True

@@ -1,0 +1,188 @@
+"""LU factors of a matrix, and of the augmented system of a least-squares problem.
+
+The augmented system of a matrix A, with two numbers on its diagonal, is::
+
+    [[top I, A], [A^H, bottom I]] [y, x] = [b, g]
+
+With ``top = a``, ``bottom = -damp^2 / a`` and ``g = 0``, x is the least-squares solution of ``A x = b`` with damping,
+and y is its residual over a. With a near the smallest singular value, the condition is that of A; that of ``A^H A``
+would be its square (Bjorck, BIT 7, 1967). Arrays contain one right-hand side in each row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from convmtx.engines.threads import one_blas_thread
+from convmtx.typing import AnyArray, IntArray
+
+#: Block size of LAPACK. Wider bands are factored by matrix products so small that two threads of BLAS wait for each
+#: other most of the time: where other programs work too, that took 1000 times longer. They get one thread.
+BLOCK = 64
+
+
+class Singular(Exception):  # noqa: N818 - caught, and reported in the words of the caller
+    """A matrix is singular, or as good as singular; ``condition`` is at least that large."""
+
+    def __init__(self, condition: float = np.inf) -> None:
+        super().__init__(condition)
+        self.condition = condition
+
+
+class LU(ABC):
+    """Factors of a square matrix."""
+
+    @abstractmethod
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+
+
+class BandLU(LU):
+    """Factors of a band matrix, given by its entries: by LAPACK, with pivoting inside the band."""
+
+    def __init__(self, rows: AnyArray, columns: AnyArray, values: AnyArray, size: int) -> None:
+        from scipy.linalg import get_lapack_funcs
+
+        functions: Any = get_lapack_funcs(("gbtrf", "gbtrs"), dtype=values.dtype)
+        gbtrf, self._gbtrs = functions
+        below = rows - columns
+        kl, ku = max(int(below.max(initial=0)), 0), max(-int(below.min(initial=0)), 0)
+        # LAPACK stores entry (i, j) of the matrix in row kl + ku + i - j of column j; its first kl rows are for pivots.
+        # Here that array is transposed: entry (i, j) lies at j * height + kl + ku + i - j.
+        height = 2 * kl + ku + 1
+        places = columns * np.int64(height - 1)
+        places += rows
+        band = np.zeros((size, height), values.dtype)
+        band.ravel()[kl + ku :][places] = values
+        self._below, self._above = kl, ku
+        with self._threads():
+            self._band, self._pivots, info = gbtrf(band.T, kl, ku, overwrite_ab=1)
+        if info:
+            raise Singular
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return one_blas_thread() if self._below + self._above > BLOCK else nullcontext()
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+        with self._threads():
+            x, _ = self._gbtrs(self._band, self._below, self._above, b.T, self._pivots, trans=2 * adjoint)
+        return x.T
+
+
+class SparseLU(LU):
+    """Factors of a sparse matrix, by SuperLU; ``options`` are those of `scipy.sparse.linalg.splu`."""
+
+    def __init__(self, matrix: Any, **options: Any) -> None:
+        from scipy.sparse.linalg import splu
+
+        try:
+            with one_blas_thread():
+                self._factors: Any = splu(matrix.tocsc(), **options)
+        except RuntimeError as error:
+            raise Singular from error
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+        with one_blas_thread():
+            return self._factors.solve(b.T, "H" if adjoint else "N").T
+
+
+class ReorderedLU(LU):
+    """Factors of a matrix, from those of ``matrix[order][:, order]``."""
+
+    def __init__(self, lu: LU, order: IntArray) -> None:
+        self._lu, self._order, self._rank = lu, order, inverse_permutation(order)
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+        return self._lu.solve(b.take(self._order, 1), adjoint).take(self._rank, 1)
+
+
+class TransposedLU(LU):
+    """Factors of a matrix, from those of its transpose."""
+
+    def __init__(self, lu: LU) -> None:
+        self._lu = lu
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+        return self._lu.solve(b.conj(), not adjoint).conj()
+
+
+class Augmented:
+    """The augmented system of a CSR matrix (M, N), factored as a band or as a sparse matrix."""
+
+    def __init__(self, matrix: Any, top: float, bottom: float, *, band: bool) -> None:
+        self.matrix, self.top, self.bottom = matrix, top, bottom
+        self.adjoint = matrix.conj(copy=False).T
+        self.rows, self.columns = matrix.shape
+        self._lu = self._by_band() if band else self._by_sparse()
+
+    def _by_sparse(self) -> LU:
+        from scipy.sparse import block_array, eye_array
+
+        upper, lower = self.top * eye_array(self.rows), self.bottom * eye_array(self.columns)
+        return SparseLU(block_array([[upper, self.matrix], [self.adjoint, lower]], format="csr"))
+
+    def _by_band(self) -> LU:
+        """Order outputs amid the inputs that they read, which makes the band narrow."""
+        i, j = coordinates(self.matrix)
+        first, last = np.full(self.rows, self.columns), np.zeros(self.rows)
+        filled = np.diff(self.matrix.indptr) > 0
+        starts = self.matrix.indptr[:-1][filled]
+        first[filled], last[filled] = np.minimum.reduceat(j, starts), np.maximum.reduceat(j, starts)
+        rank = interleaved(first, last, self.columns)
+        i, j, data = rank[i], rank[self.rows + j], self.matrix.data
+        values = np.concatenate([data, data.conj(), np.repeat((self.top, self.bottom), self.matrix.shape)])
+        lu = BandLU(np.concatenate([i, j, rank]), np.concatenate([j, i, rank]), values, rank.size)
+        return ReorderedLU(lu, inverse_permutation(rank))
+
+    def solve(self, b: AnyArray, g: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """Return y and x for right-hand sides b (m, M) and g (m, N)."""
+        z = self._lu.solve(np.hstack([b, g]))
+        return z[:, : self.rows], z[:, self.rows :]
+
+    def refined(self, b: AnyArray, g: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """Return y and x, refined once: that makes up for numbers on the diagonal that are far from the best ones."""
+        y, x = self.solve(b, g)
+        left_of_b = b - self.top * y - (self.matrix @ x.T).T
+        left_of_g = g - (self.adjoint @ y.T).T - self.bottom * x
+        dy, dx = self.solve(left_of_b, left_of_g)
+        return y + dy, x + dx
+
+    def x_for(self, g: AnyArray) -> AnyArray:
+        """Return x for ``b = 0``, not refined: ``-top (A^H A - top bottom)^-1 g``."""
+        return self._lu.solve(np.pad(g, ((0, 0), (self.rows, 0))))[:, self.rows :]
+
+    def y_for(self, b: AnyArray) -> AnyArray:
+        """Return y for ``g = 0``, not refined: ``-bottom (A A^H - top bottom)^-1 b``."""
+        return self._lu.solve(np.pad(b, ((0, 0), (0, self.columns))))[:, : self.rows]
+
+
+def interleaved(first: AnyArray, last: AnyArray, inputs: int, per_output: int = 1, per_input: int = 1) -> IntArray:
+    """Return the places of all outputs, then of all inputs, in one order: each output amid the inputs that it reads.
+
+    Output o reads from input ``first[o]`` to ``last[o]``, at whose mean it is put. With two outputs that read inputs
+    0 to 1 and 1 to 2, the order is i0 o0 i1 o1 i2, and the places are ``[1, 3, 0, 2, 4]``. Each output stands for
+    ``per_output`` neighbours (filters), and each input for ``per_input`` (channels).
+    """
+    places = [np.repeat((first + last) / 2, per_output), np.repeat(np.arange(inputs), per_input)]
+    return inverse_permutation(np.argsort(np.concatenate(places), kind="stable"))
+
+
+def inverse_permutation(order: IntArray) -> IntArray:
+    """Return the permutation that undoes one: the place of each number in it."""
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    return rank
+
+
+def coordinates(matrix: Any) -> tuple[AnyArray, AnyArray]:
+    """Return rows and columns of the entries of a CSR matrix, in its own integers: larger ones would take longer."""
+    rows = np.arange(matrix.shape[0], dtype=matrix.indices.dtype)
+    return np.repeat(rows, np.diff(matrix.indptr)), matrix.indices
