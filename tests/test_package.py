@@ -50,3 +50,15 @@ def test_every_optional_library_is_missed_with_the_extra_that_brings_it():
         top = library.partition(".")[0]
         brought = {re.split("[<>=~]", each)[0] for each in extras[extra]}
         assert named.get(top, top) in brought, (library, extra)
+
+
+def test_rooms_are_not_imported_by_name():
+    """The import contracts see imports, also those inside functions, but no names in strings.
+
+    Only the package itself does so, for the modules that are loaded when they are first used.
+    """
+    package = Path(cm.__file__).parent
+    loads = r"""(import_module|__import__)\(f?["']convmtx"""
+    loading = [path for path in package.rglob("*.py") if re.search(loads, path.read_text(encoding="utf-8"))]
+
+    assert loading == [package / "__init__.py"]

@@ -177,7 +177,7 @@ def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool)
 
     shapes = (op.out_shape, op.in_shape, (), (), ())
     dtype = np.result_type(floating(op.kernel), np.float32)
-    held_as = like(np.empty(0, dtype).real, op.kernel).dtype  # JAX has no float64 unless it is told to
+    held_as = like(np.empty(0, dtype).real, op.kernel).dtype  # JAX has no float64 unless it is turned on
     real = np.dtype(f"f{namespace(op.kernel).finfo(held_as).bits // 8}")
     u, v, exact, lower, upper = constants(compute, [op.kernel], shapes, dtype)
     xp = namespace(op.kernel)
