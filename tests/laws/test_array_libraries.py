@@ -360,6 +360,22 @@ def test_sums_multiples_and_products_of_tensors_maps():
         assert np.allclose(as_numpy(op.H.to_dense()), expected.conj().T)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("a", [np.int8(3), np.uint64(2**63), np.float16(0.5), np.float64(0.5), np.complex64(1j)])
+def test_numbers_of_numpy_multiply_tensors_as_pythons_do(dtype, a):
+    """PyTorch itself drops the imaginary part of NumPy's numbers, and makes arrays of NumPy with large integers."""
+    kernel = torch.tensor([1.0, 2.0]).to(dtype)
+    op = cm.conv(kernel, 3)
+    for ours, expected in [(a * op, kernel * a.item()), (op / a, kernel / a.item())]:
+        assert isinstance(ours.kernel, torch.Tensor)
+        assert ours.kernel.dtype == expected.dtype
+        assert torch.equal(ours.kernel, expected)
+    general = cm.conv(kernel, 3, padding="same", boundary="edge").T
+    assert torch.equal((a * general).to_dense(), general.to_dense() * a.item())
+    with pytest.raises(ValueError, match="does not fit in torch.int8"):
+        cm.conv(torch.ones(2, dtype=torch.int8), 3) * np.int64(300)
+
+
 def composites(make, rng):
     """Maps that are no single convolution, of every class, with NumPy's small integers between them."""
     K, L, x = (make(rng.integers(1, 9, shape).astype(float)) for shape in ((3, 3), (2, 2), (5, 6)))

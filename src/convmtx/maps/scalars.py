@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import integer_limits, is_numpy, numeric, together
+from convmtx._xp import integer_limits, is_numpy, library, numeric, together
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.typing import Array
 
@@ -24,14 +24,20 @@ def multiplier(value: Any, like: Array, dtype: Any) -> Any:
         got, wanted = f"a has shape {tuple(array.shape)}", "Wanted a number, which multiplies or divides the whole map"
         raise ArgumentTypeError(got, wanted, "Use op @ v to apply it")
     number = array[()]
-    if is_numpy(number) and not is_numpy(like) and number.dtype.itemsize > 8 * (1 + (number.dtype.kind == "c")):
+    if not is_numpy(number) or is_numpy(like):
+        return number
+    if number.dtype.itemsize > 8 * (1 + (number.dtype.kind == "c")):
         return complex(number) if number.dtype.kind == "c" else float(number)  # others have no long double
+    if library(like) == "torch":
+        # PyTorch drops the imaginary part of NumPy's complex numbers, and leaves those beyond int64 to NumPy.
+        number = number.item()
+        _require_held(number, dtype)
     return number
 
 
 def divisor(value: Any, like: Array, dtype: Any) -> Any:
     """Return the divisor of a map, checked: ``1 / a`` is finite in double precision, as far as the number is known."""
-    number = multiplier(value, like, np.dtype(np.float64) if isinstance(value, int) else dtype)
+    number = multiplier(value, like, np.dtype(np.float64) if isinstance(value, int | np.integer) else dtype)
     if not _is_plain(number):
         return number
     with np.errstate(all="ignore"):
