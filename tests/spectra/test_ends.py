@@ -239,3 +239,16 @@ def test_limits_that_are_not_numbers(call, value):
     with pytest.raises(cm.ArgumentError, match=r"(max|tol)=.*Wanted a (positive )?number") as caught:
         call(cm.conv([1.0, 2.0], 5), value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("stride", [3, 7, 2**39])
+def test_the_supremum_where_no_two_outputs_read_one_input(stride):
+    """The matrix has a row of blocks for each output, so its norm is that of the taps as one matrix."""
+    kernel = np.random.default_rng(0).standard_normal((4, 2, 3, 2))  # filters, channels, taps
+    r = cm.sup_norm(kernel, stride=stride, channels="first", rtol=1e-6)
+    assert r.lower <= np.linalg.norm(kernel.reshape(4, -1), 2) <= r.upper
+
+
+def test_a_supremum_of_endless_symbols_is_refused_before_it_is_computed():
+    with pytest.raises(cm.FormTooLargeError, match="sup_norm: the symbol of 4 taps at one frequency takes"):
+        cm.sup_norm(np.ones((2, 2)), input_dilation=2**40)

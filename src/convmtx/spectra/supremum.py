@@ -134,13 +134,15 @@ def _count_coupled(axes: Sequence[Axis]) -> list[int]:
 def coarsest(axis: Axis) -> Axis:
     """Return the axis with the smallest steps that has the same supremum.
 
-    A common divisor of stride and dilation only skips inputs: stride 2 with dilation 2 is stride 1 with dilation 1.
+    A common divisor of stride and dilation only skips inputs: stride 2 with dilation 2 is stride 1 with dilation 1. A
+    stride of at least the window is that of the window: in either case no two outputs read the same input.
     """
     s, t, e = axis.stride, axis.dilation, axis.input_dilation
     if e > 1:
         return Axis(axis.kernel, axis.kernel, s, t, e, lo=axis.lo % lcm(s, e))  # which taps meet inputs depends on lo
     shared = gcd(s, t) if s > 1 else t
-    return Axis(axis.kernel, axis.kernel, max(s // shared, 1), t // shared)
+    window = (axis.kernel - 1) * (t // shared) + 1
+    return Axis(axis.kernel, axis.kernel, min(max(s // shared, 1), window), t // shared)
 
 
 def symbol_norms(taps: AnyArray, groups: int, axes: Sequence[Axis], points: AnyArray) -> AnyArray:
@@ -149,6 +151,8 @@ def symbol_norms(taps: AnyArray, groups: int, axes: Sequence[Axis], points: AnyA
     total = taps.reshape(groups, 1, per_f, 1, per_c, 1, *taps.shape[2:])  # (G, point, f, outs, c, ins, k1..kd)
     n_coupled = _count_coupled(axes)
     numbers = taps.size * n_coupled[0] + sum(n**2 * axis.kernel for n, axis in zip(n_coupled, axes, strict=True))
+    remedy = "Use cm.norm_bound(op, 'young'), which needs no frequencies"
+    memory.require_result(f"the symbol of {taps.size} taps at one frequency", 16 * numbers, remedy)
     size = max(1, PIECE // numbers)
     by_piece = []
     for first in range(0, len(points), size):
