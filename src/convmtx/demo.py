@@ -16,7 +16,6 @@ from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, d
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.memory import human
-from convmtx.plot import costs
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
@@ -213,6 +212,8 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
 
 def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> Iterator[tuple[str, float]]:
     """Make each form that fits, report its cost, and yield its largest difference from the operator on ``x``."""
+    from convmtx.plot import costs  # late, because the command line knows of the demo before it is wanted
+
     sizes = op.explain().bytes
     if sizes["csr"] <= BUDGET:
         sizes["dia"] = _dia_size(op)
@@ -259,6 +260,8 @@ def _check_adjoint(op: LinearMap, x: AnyArray, output: AnyArray, magnitude: AnyA
 
 def _check_entries(op: ConvOperator, crop: int) -> Check:
     """Compare every form that exists entry by entry; they must be equal, for their entries are not rounded."""
+    from convmtx.plot import costs  # late, because the command line knows of the demo before it is wanted
+
     tensor = op.to_tensor().reshape(op.shape)
     differences, names = [], ["tensor"]
     for form in reversed(_FORMS[:-1]):
