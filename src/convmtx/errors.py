@@ -66,8 +66,11 @@ class door:  # noqa: N801 - used as a decorator
 
         @wraps(function)
         def named(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
-            with self:
+            try:  # which costs nothing if no error comes, as `with self` would
                 return function(*args, **options)
+            except ConvmtxError as error:
+                error.call = self.call
+                raise
 
         return named
 
