@@ -142,6 +142,7 @@ def test_means_are_of_the_type_of_the_data(kind):
     ("kind", "constants", "attributes", "shape", "opset", "reason"),
     [
         ("BatchNormalization", {n: np.ones((2, 3), "f4") for n in "sbmv"}, {"spatial": 0}, (2, 3), 7, "spatial=0"),
+        ("BatchNormalization", {n: -np.ones(2, "f4") for n in "sbmv"}, {}, (2, 3), 15, "a variance of -1"),
         (
             "ConvTranspose",
             {"W": np.ones((1, 1, 1), "f4")},

@@ -227,7 +227,7 @@ def _global_average(layer: Any, shape: Shape) -> Affine:
 def _batch_norm(layer: Any, shape: Shape) -> Affine:
     axis = int(layer.axis) % (len(shape) + 1) - 1
     mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
-    factor = 1 / np.sqrt(variance + variance.dtype.type(layer.epsilon))
+    factor = layers.inverse_deviations(variance, layer.epsilon)
     if layer.scale:
         factor = factor * _array(layer.gamma)
     offset = -mean * factor + (_array(layer.beta) if layer.center else 0)

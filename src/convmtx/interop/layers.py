@@ -17,7 +17,7 @@ from convmtx.geometry.axis import Axis
 from convmtx.maps.affine import Affine
 from convmtx.maps.elementary import AlongAxis, Rearranged
 from convmtx.maps.linear_map import LinearMap
-from convmtx.typing import Array, IntArray, Shape
+from convmtx.typing import AnyArray, Array, IntArray, Shape
 
 #: An empty array of the type of maps that only move numbers of NumPy. It is the smallest type of integers, so that
 #: outputs keep the type of the inputs: int8 times float32 is float32.
@@ -207,3 +207,12 @@ def chain(maps: Sequence[Affine]) -> Affine:
     for op in maps[1:]:
         product = op @ product
     return product
+
+
+def inverse_deviations(variance: AnyArray, epsilon: float) -> AnyArray:
+    """Return ``1 / sqrt(variance + epsilon)`` in the type of the variance, if no number of it is too small."""
+    total = variance + variance.dtype.type(epsilon)
+    if not (total > 0).all():
+        got = f"a variance of {variance.min():.3g} with epsilon={epsilon:.3g}"
+        raise UnsupportedError(got, "Wanted a sum above 0, whose root is divided by", "Leave this layer out")
+    return 1 / np.sqrt(total)

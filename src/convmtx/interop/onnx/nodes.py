@@ -258,7 +258,7 @@ def _batch_norm(node: Node) -> Affine:
         raise UnsupportedError("spatial=0", "Wanted statistics of channels, not of positions", "Leave this layer out")
     node.take("momentum")
     scale, bias, mean, variance = (node.weight(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
-    factor = scale / np.sqrt(variance + scale.dtype.type(node.take("epsilon", 1e-5)))
+    factor = scale * layers.inverse_deviations(variance, node.take("epsilon", 1e-5))
     shape = node.shape
     op = layers.scale_channels(shape, factor)
     return layers.add_bias(op, bias - mean * factor)
