@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from convmtx import __version__
-from convmtx.cli.commands import check, demo, explore, info, layers, matrix, plot, solve, spectrum
-from convmtx.cli.parser import Command, Parser, shorten, suggest
+from convmtx.cli.commands import COMMANDS
+from convmtx.cli.parser import Parser, shorten, suggest
 from convmtx.cli.report import Report, flush_output, print_error
 from convmtx.cli.signals import Stoppable, Stopped, ignore_signals, release_frames
 from convmtx.errors import ConvmtxError, door
@@ -33,13 +33,6 @@ examples:
 exit codes: 0 on success, 2 after an error or a comparison that found a difference,
 130 after an interrupt (Ctrl-C), 143 after SIGTERM, 129 after SIGHUP
 """
-
-#: Commands by name, in the order in which the help lists them.
-COMMANDS: dict[str, Command] = {
-    "matrix": matrix.COMMAND, "info": info.COMMAND, "spectrum": spectrum.COMMAND, "solve": solve.COMMAND,
-    "layers": layers.COMMAND, "plot": plot.COMMAND, "explore": explore.COMMAND, "check": check.COMMAND,
-    "demo": demo.COMMAND,
-}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Exports that maps offer as methods, `op.to_torch()` and `op.to_onnx()`: this file puts them into maps' registry."""
 
-from convmtx.interop.onnx_model import model_of
+from convmtx.interop.onnx.export import model_of
 from convmtx.interop.torch import module_of
 from convmtx.maps.exports import register
 
