@@ -10,13 +10,10 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
+from convmtx.costs import BAND_DIAGONAL_WORK, BAND_ROW_WORK
 from convmtx.structure.blocks import Blocks
 from convmtx.structure.splits import Symbols
 from convmtx.typing import AnyArray, IntArray
-
-#: Work of one eigenvalue of a band matrix, over its size: for every row, and for every diagonal beside the main one. In
-#: the unit of a dense decomposition, ``rows * columns * min(rows, columns)``; fitted to measured times.
-ROW_WORK, DIAGONAL_WORK = 90, 8
 
 
 class BandMatrices:
@@ -43,7 +40,7 @@ class BandMatrices:
     @property
     def work(self) -> float:
         """Work of all eigenvalues, in the unit of a dense decomposition."""
-        return float(self.blocks.count) * self.size**2 * (ROW_WORK + DIAGONAL_WORK * self.width)
+        return float(self.blocks.count) * self.size**2 * (BAND_ROW_WORK + BAND_DIAGONAL_WORK * self.width)
 
     def values(self, bar: Any = None) -> Iterator[AnyArray]:
         """Yield the singular values of one block after the other, as often as the block occurs."""
