@@ -13,20 +13,17 @@ import argparse
 import functools
 import importlib.util
 import itertools
-import math
 import statistics
 
 import numpy as np
 import scipy.optimize
 import scipy.sparse.linalg
-from measuring import medians, optional
+from measuring import medians
 
 import convmtx as cm
 from convmtx import costs
 from convmtx.engines import direct, fft, pytorch
 
-#: Modules that hold the constants.
-HOMES = ("convmtx.costs", "convmtx.solves.prices", "convmtx.spectra.prices")
 #: Seconds after which one way is not timed again.
 BUDGET = 0.5
 
@@ -153,7 +150,7 @@ def sparse_products(quick, repeat):
     matrices = [plain_map((n,), 7).to_sparse() for n in ((100, 1000) if quick else (100, 1000, 10_000, 60_000))]
     seconds = [seconds_of(lambda m=m: m @ np.ones(m.shape[1]), repeat) for m in matrices]
     call, entry = fit_sum([[1, m.nnz] for m in matrices], seconds)
-    return {"PRODUCT": call, "ENTRY": entry}
+    return {"SPARSE_PRODUCT_CALL": call, "SPARSE_PRODUCT_ENTRY": entry}
 
 
 def applied_maps(quick, repeat):
@@ -167,7 +164,10 @@ def applied_maps(quick, repeat):
         beside.append(max(seconds - facts.engines[facts.engine]["predicted"], 1e-7))
     products = [op.H @ op for op in maps]
     seconds = [seconds_of(lambda op=op: op(np.ones(op.in_shape)), repeat) for op in products]
-    return {"ENGINE": statistics.median(beside), "ANY_MAP": fit_rate([sum(op.shape) for op in products], seconds)}
+    return {
+        "ENGINE_CALL": statistics.median(beside),
+        "ANY_MAP_NUMBER": fit_rate([sum(op.shape) for op in products], seconds),
+    }
 
 
 def lsmr_steps(quick, repeat):
@@ -186,7 +186,7 @@ def lsmr_steps(quick, repeat):
         amounts.append([1, sum(op.shape)])
         seconds.append(max(step, 1e-6))
     step, number = fit_sum(amounts, seconds)
-    return {"STEP": step, "STEP_NUMBER": number}
+    return {"LSMR_STEP": step, "LSMR_STEP_NUMBER": number}
 
 
 def dense_matrices(quick, repeat):
@@ -198,7 +198,7 @@ def dense_matrices(quick, repeat):
         work.append(operations * float(n) ** 3)
         seconds.append(real)
         ratios.append(other / real)
-    return {"LARGE": fit_rate(work, seconds), "COMPLEX": statistics.median(ratios)}
+    return {"LARGE_MATRIX_OPERATION": fit_rate(work, seconds), "COMPLEX_PRODUCT": statistics.median(ratios)}
 
 
 def small_matrices(quick, repeat):
@@ -215,7 +215,13 @@ def small_matrices(quick, repeat):
         applied.append(apply)
     call, matrix, small = fit_sum(amounts, built)
     transform, number = fit_sum(numbers, applied)
-    return {"CALL": 2 * call, "MATRIX": matrix, "SMALL": small, "TRANSFORM": transform, "NUMBER": number}
+    return {
+        "FACTORS_CALL": 2 * call,
+        "SMALL_MATRIX": matrix,
+        "SMALL_MATRIX_OPERATION": small,
+        "TRANSFORM_NUMBER": transform,
+        "VECTOR_NUMBER": number,
+    }
 
 
 def band_factors(quick, repeat):
@@ -234,7 +240,7 @@ def band_factors(quick, repeat):
             amounts.append([passes * size, passes * size * half])
             seconds.append(apply)
         table[augmented] = fit_sum(build_amounts, built)
-    return {"BAND": table, "BAND_EACH": fit_sum(amounts, seconds)}
+    return {"BAND_LU": table, "BAND_LU_PER_RHS": fit_sum(amounts, seconds)}
 
 
 def sparse_factors(quick, repeat):
@@ -250,7 +256,7 @@ def sparse_factors(quick, repeat):
             seconds.append(build)
             shares.append(apply / build / (1 + augmented))
         table[d, augmented] = fit_power(factors, seconds)
-    return {"SPARSE": table, "SPARSE_EACH": statistics.median(shares)}
+    return {"SPARSE_LU": table, "SPARSE_LU_PER_RHS": statistics.median(shares)}
 
 
 def sparse_kinds(quick, repeat):
@@ -263,9 +269,12 @@ def sparse_kinds(quick, repeat):
     op = plain_map((n,), 5)
     build, apply = built_and_applied(op.H @ op, "sparse", repeat)
     unknowns = sum(op.shape)
-    present = present_value("ANY_SPARSE")
-    size = present[2] if present else math.nan
-    return {"COMPLEX_LU": other / real, "WRITTEN": written, "ANY_SPARSE": (build / unknowns**2, apply / unknowns, size)}
+    size = costs.ANY_SPARSE_LU[2]  # bytes are not fitted
+    return {
+        "COMPLEX_LU": other / real,
+        "SPARSE_LU_WRITTEN": written,
+        "ANY_SPARSE_LU": (build / unknowns**2, apply / unknowns, size),
+    }
 
 
 def substitutions(quick, repeat):
@@ -278,8 +287,7 @@ def substitutions(quick, repeat):
         built.append(build)
         applied.append(apply)
         entries.append(op.nnz)
-    present = present_value("SUBSTITUTION")
-    size = present[2] if present else math.nan
+    size = costs.SUBSTITUTION[2]  # bytes are not fitted
     return {"SUBSTITUTION": (fit_rate(entries, built), fit_rate(entries, applied), size)}
 
 
@@ -287,8 +295,8 @@ def substitutions(quick, repeat):
 
 #: Seconds that a limit of work is meant to take.
 LIMITS = {
-    "SMALL_WORK": 0.4, "PATIENT_WORK": 6.0, "HOUR_OF_WORK": 3600.0, "BESIDE_WORK": 0.2, "THETA_WORK": 6.0,
-    "SUPREMUM_WORK": 0.4,
+    "SMALL_SPECTRUM_WORK": 0.4, "PATIENT_WORK": 6.0, "HOUR_OF_WORK": 3600.0,
+    "BESIDE_LANCZOS_WORK": 0.2, "THETA_WORK": 6.0, "SUPREMUM_WORK": 0.4,
 }  # fmt: skip
 
 
@@ -318,7 +326,11 @@ def symbols(quick, repeat):
         sums.append(seconds_of(lambda k=kernel, a=angles: np.exp(1j * a) @ k, repeat))
     frequency, tap = fit_sum(summed, sums)
     work = max(work, 1e-15)
-    return {"SYMBOL_WORK": symbol / work, "FREQUENCY_WORK": (symbol + frequency) / work, "TAP_WORK": tap / work}
+    return {
+        "SYMBOL_WORK": symbol / work,
+        "SUPREMUM_FREQUENCY_WORK": (symbol + frequency) / work,
+        "SUPREMUM_TAP_WORK": tap / work,
+    }
 
 
 def band_determinants(quick, repeat):
@@ -339,15 +351,6 @@ GROUPS = {
 }  # fmt: skip
 
 
-def present_value(name):
-    """Return the constant as the package has it; None if no module has it."""
-    for home in HOMES:
-        module = optional(home)
-        if hasattr(module, name):
-            return getattr(module, name)
-    return None
-
-
 def written(value):
     """Python of a constant, with two digits."""
     if isinstance(value, dict):
@@ -359,13 +362,13 @@ def written(value):
 
 def print_constant(name, value):
     """Print a constant to paste, beside the present one; a table has a line for each key."""
-    present = present_value(name)
+    present = getattr(costs, name)
     if not isinstance(value, dict):
         print(f"{name} = {written(value)}  # {written(present)}")
         return
     print(f"{name} = {{")
     for key, entry in value.items():
-        print(f"    {key!r}: {written(entry)},".replace("'", '"') + f"  # {written((present or {}).get(key))}")
+        print(f"    {key!r}: {written(entry)},".replace("'", '"') + f"  # {written(present[key])}")
     print("}")
 
 

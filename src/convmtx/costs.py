@@ -1,13 +1,15 @@
 """Predicted seconds: how much there is to do of each kind of work, times the seconds that one unit of it takes.
 
-Every constant in this file was fitted to measured times by ``benchmarks/calibrate.py``, which prints all of them anew
-for another machine. Choices compare predictions with each other, so only the ratios of the constants matter.
+Every rate in this file was fitted to measured times by ``benchmarks/calibrate.py``, which prints all of them anew for
+another machine. Choices compare predictions with each other, so only the ratios of rates matter. Limits of seconds and
+of work are decisions: how long one may wait for an answer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,3 +98,151 @@ def blas_type(dtype: np.dtype[Any]) -> str:
     """Return the short name of a type that BLAS multiplies, such as "f8"; empty for other types."""
     name = f"{dtype.kind}{dtype.itemsize}"
     return name if name in ("f4", "f8", "c8", "c16") else ""
+
+
+# Solves: limits, and rates with BLAS held to a thread.
+
+#: Seconds below which a direct method is taken without predicting what iterations would take.
+QUICK_SOLVE = 2e-3
+#: Seconds that a direct method may take after quicker ones found the map singular.
+LONGEST_SOLVE = 10.0
+#: Seconds that a decomposition may take whose singular values `choose_damp` needs.
+LONGEST_SPECTRUM = 60.0
+#: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
+PRECONDITIONER_SETUP = 2e-2
+
+#: Seconds of building any factors, however small.
+FACTORS_CALL = 5e-4
+#: Complex arithmetic takes so many times longer than real: in matrix products, and in sparse and band factors.
+COMPLEX_PRODUCT, COMPLEX_LU = 4.0, 3
+
+#: Seconds of an operation in the decomposition of a large matrix, and of a small one. Operations are counted as rows
+#: times columns times the smaller of both.
+LARGE_MATRIX_OPERATION, SMALL_MATRIX_OPERATION = 4e-11, 2e-10
+#: Operations of a decomposition from which a matrix counts as large.
+LARGE_MATRIX = 1e6
+#: Operations of a singular value decomposition: of many small matrices, of one dense matrix, and of an axis' factor.
+SVD_SMALL, SVD_DENSE, SVD_AXIS = 12, 15, 8
+#: Operations of inverting one dense matrix.
+INVERSE_DENSE = 3
+#: Seconds of each small matrix beside its operations, of each number in a transform, and of each number in vectors.
+SMALL_MATRIX, TRANSFORM_NUMBER, VECTOR_NUMBER = 3e-6, 2e-9, 5e-9
+
+#: Band LU, without and with the augmented system: seconds of a call, and seconds per unknown times the powers 0, 1, 2
+#: of half of the bandwidth. Fitted, as is ``SPARSE_LU``, to maps onto outputs like the inputs, of 1 to 3 axes.
+BAND_LU = {False: (4e-5, 1.4e-7, 1.4e-8, 9e-11), True: (8e-5, 3.5e-7, 5.5e-8, 9e-11)}
+#: Solving with band factors: seconds per unknown and right-hand side, times the powers 0, 1 of half of the bandwidth.
+BAND_LU_PER_RHS = 2e-8, 2e-9
+#: Sparse LU by number of axes, without and with the augmented system: seconds, and the exponents with which the numbers
+#: of positions, of taps and of channels multiply them.
+SPARSE_LU = {
+    (1, False): (2.0e-8, 1.18, 1.17, 1.84),
+    (1, True): (2.0e-7, 1.09, 1.13, 1.68),
+    (2, False): (1.0e-8, 1.44, 1.17, 1.60),
+    (2, True): (1.5e-7, 1.33, 1.01, 1.69),
+    (3, False): (1.4e-10, 2.16, 0.97, 2.53),
+    (3, True): (1.6e-9, 2.09, 0.92, 2.26),
+}
+#: Fraction of the seconds of building sparse factors that a right-hand side takes.
+SPARSE_LU_PER_RHS = 0.03
+#: Bytes of factors that SuperLU writes in a second, at most.
+SPARSE_LU_WRITTEN = 5e8
+#: Sparse LU of any map: seconds per unknown squared, seconds per unknown and right-hand side, bytes per unknown.
+ANY_SPARSE_LU = 1e-8, 1e-7, 1e3
+#: Substitution: seconds and seconds per right-hand side, and bytes, of each entry.
+SUBSTITUTION = 2e-7, 1e-8, 64.0
+
+#: Product with a sparse matrix: seconds of a call, and of each entry.
+SPARSE_PRODUCT_CALL, SPARSE_PRODUCT_ENTRY = 1e-5, 5.5e-10
+#: Seconds of applying a convolution by its engine, beside the seconds that are predicted for the engine.
+ENGINE_CALL = 5e-5
+#: Seconds per input and output of applying a map that is not a convolution.
+ANY_MAP_NUMBER = 1e-7
+#: Step of LSMR beside applying the map and its adjoint: seconds, and seconds per input and output.
+LSMR_STEP, LSMR_STEP_NUMBER = 5e-5, 5e-9
+
+
+@dataclass(frozen=True)
+class Price:
+    """Predicted cost of a direct method."""
+
+    #: Seconds of building the factors, and of each right-hand side.
+    build: float
+    per_rhs: float
+    bytes: float
+
+    def seconds(self, n_rhs: int) -> float:
+        """Return the seconds for so many right-hand sides."""
+        return self.build + n_rhs * self.per_rhs
+
+
+def sparse_product_seconds(entries: int) -> float:
+    """Return the seconds of a product with a sparse matrix."""
+    return SPARSE_PRODUCT_CALL + SPARSE_PRODUCT_ENTRY * entries
+
+
+def lsmr_step_seconds(size: int, seconds: float) -> float:
+    """Return the seconds of a step of LSMR with a map of ``size`` inputs and outputs that takes ``seconds``."""
+    return LSMR_STEP + LSMR_STEP_NUMBER * size + 2 * seconds
+
+
+def price_of_dense(rows: int, columns: int, dtype: np.dtype[Any], *, inverted: bool) -> Price:
+    """Price of the singular values of a dense matrix, or of its inverse."""
+    kind = COMPLEX_PRODUCT if dtype.kind == "c" else 1
+    work = float(rows) * columns * min(rows, columns)
+    build = FACTORS_CALL / 2 + kind * LARGE_MATRIX_OPERATION * work * (INVERSE_DENSE if inverted else SVD_DENSE)
+    return Price(build, kind * LARGE_MATRIX_OPERATION * 2 * rows * columns, 16.0 * kind * rows * columns)
+
+
+def price_of_substitution(entries: float) -> Price:
+    """Price of solving a triangular matrix."""
+    build, per_rhs, size = SUBSTITUTION
+    return Price(build * entries, per_rhs * entries, size * entries)
+
+
+def price_of_any_sparse_lu(unknowns: float) -> Price:
+    """Price of sparse LU of a map of which nothing but its size is known."""
+    build, per_rhs, size = ANY_SPARSE_LU
+    return Price(build * unknowns**2, per_rhs * unknowns, size * unknowns)
+
+
+# Spectra: limits of work, which say when to decompose, when to bound or iterate instead, and when to refuse.
+# Work has the unit of a dense decomposition, ``rows * columns * min(rows, columns)``. One core does some 3e9 a second.
+
+#: Work of a decomposition up to which all singular values are computed although few are wanted: less than a second.
+#: Exact values are worth that, even if a few of them could be iterated sooner.
+SMALL_SPECTRUM_WORK = 2e9
+#: Work of a decomposition up to which it is computed for questions that only all singular values answer: some 10 s.
+PATIENT_WORK = 3e10
+#: Work of about one hour. A request for all singular values that takes longer is refused, because a decomposition
+#: cannot be interrupted.
+HOUR_OF_WORK = 2e13
+
+#: Work of a bound up to which it is computed beside the Lanczos process, for a closer upper end: some 0.3 s.
+BESIDE_LANCZOS_WORK = 1e9
+#: Work of the bound ``theta`` up to which `norm_bound` takes it for its best, and ``sup`` above: some 10 s.
+THETA_WORK = 30 * BESIDE_LANCZOS_WORK
+#: Work that a symbol takes besides that of its decomposition: the calls and the sums over taps.
+SYMBOL_WORK = 300
+
+#: Unknowns (rows and columns), and entries of a convolution, up to which inverse iteration factorizes the augmented
+#: matrix for the smallest singular value. Measured for 3 x 3 taps on 170 x 170, which is 57,800 unknowns and 258,064
+#: entries: 2.8 s, and 200 MB of factors.
+FACTORIZED_UNKNOWNS, FACTORIZED_ENTRIES = 60_000, 500_000
+#: Work of a sparse LU factorization, rows times bandwidth squared, up to which it is computed for a determinant.
+SPARSE_LU_WORK = 3e10
+
+#: Work of all symbols after which the bracket of a symbol's supremum is returned as it is: less than a second.
+SUPREMUM_WORK = 2e9
+#: Work that a frequency of the supremum takes besides that of its decomposition, and work of a tap there.
+SUPREMUM_FREQUENCY_WORK, SUPREMUM_TAP_WORK = 4e3, 4
+#: Taps times frequencies that are summed on the first grid of the supremum: some seconds. Above it one transform takes
+#: over, which needs more memory.
+SUPREMUM_SUMMED_WORK = 1e10
+
+# Structure: in the same unit of work.
+
+#: Work of one eigenvalue of a band matrix, over its size: for every row, and for every diagonal beside the main one.
+BAND_ROW_WORK, BAND_DIAGONAL_WORK = 90, 8
+#: Work of many small matrices together from which several threads decompose them faster than one.
+PARALLEL_WORK = 2e4

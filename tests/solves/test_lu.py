@@ -9,7 +9,7 @@ from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_array, eye_array
 
 import convmtx as cm
-from convmtx.solves import prices
+from convmtx.solves.by_matrix import price_of_lu
 from convmtx.solves.lu import factorized, substituted
 from convmtx.structure.augmented import Singular
 from spectra.dense import doubles
@@ -200,7 +200,7 @@ def bandwidths(op):
 )
 def test_bytes_are_those_of_the_band(op):
     kl, ku = bandwidths(op)
-    real, complex_ = (prices.lu(op.geometry, False, np.dtype(t), band=True) for t in (float, complex))
+    real, complex_ = (price_of_lu(op.geometry, False, np.dtype(t), band=True) for t in (float, complex))
     assert real.bytes == len(op.to_dense()) * (2 * kl + ku + 1) * 8
     assert complex_.bytes == 2 * real.bytes
 
@@ -228,13 +228,13 @@ def test_bytes_are_about_those_of_the_augmented_band(op, monkeypatch):
 
     monkeypatch.setattr(scipy.linalg, "get_lapack_funcs", watched)
     factorized(op.to_sparse("csr").astype(float), 0.1, band=True)
-    assert made[0] / 1.8 <= prices.lu(op.geometry, True, np.dtype(float), band=True).bytes <= 1.5 * made[0]
+    assert made[0] / 1.8 <= price_of_lu(op.geometry, True, np.dtype(float), band=True).bytes <= 1.5 * made[0]
 
 
 def test_bands_are_for_one_axis_and_small_images_and_not_for_circles():
     def costs(*args, augmented=False, **kw):
         op = cm.conv(*args, padding="same", **kw)
-        return [prices.lu(op.geometry, augmented, op.dtype, band=band) for band in (True, False)]
+        return [price_of_lu(op.geometry, augmented, op.dtype, band=band) for band in (True, False)]
 
     for augmented in (False, True):
         for args in (np.ones(7), 2048), (np.ones(3), 30_000), (np.ones((3, 5)), (32, 32)):

@@ -87,8 +87,8 @@ def test_norms_of_entries(case):
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", [float, complex])
 def test_interval_of_the_norm(options, kind, monkeypatch):
-    monkeypatch.setattr(norms, "SMALL_WORK", 0)
-    monkeypatch.setattr(norms, "BESIDE_WORK", 0)
+    monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
+    monkeypatch.setattr(norms, "BESIDE_LANCZOS_WORK", 0)
     rng = np.random.default_rng(0)
     K = rng.standard_normal((3, 4, 4 // options.get("groups", 1), 6))
     K = K + 1j * rng.standard_normal(K.shape) if kind is complex else K
@@ -119,7 +119,7 @@ def test_the_interval_is_no_luck():
 
 def test_the_interval_holds_where_few_values_differ(monkeypatch):
     """There the process ends early, and what rounding leaves of a step is orthogonal to nothing."""
-    monkeypatch.setattr(norms, "SMALL_WORK", 0)
+    monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
     rng = np.random.default_rng(1)
     for _ in range(300):
         op = random_map(rng)
@@ -131,8 +131,8 @@ def test_the_interval_holds_where_few_values_differ(monkeypatch):
 @pytest.mark.parametrize("seed", [21, 81, 112])
 def test_the_lower_end_is_true_of_the_map_whatever_rounding_did(seed, monkeypatch):
     """Copies of values converge within few steps here, and the process loses its way before anyone looks."""
-    monkeypatch.setattr(norms, "SMALL_WORK", 0)
-    monkeypatch.setattr(norms, "BESIDE_WORK", 0)
+    monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
+    monkeypatch.setattr(norms, "BESIDE_LANCZOS_WORK", 0)
     rng = np.random.default_rng(seed)
     K = rng.standard_normal((2, 1, 2, 1)) + 1j * rng.standard_normal((2, 1, 2, 1))
     op = cm.conv(K, (2, 4, 5), groups=2, channels="first", padding=[(2, 0), (-1, 3)], boundary="symmetric")
@@ -182,7 +182,7 @@ def test_supremum_of_a_flat_symbol_is_bracketed():
 def test_scales_whose_squares_are_out_of_range(scale, iterated, monkeypatch):
     if iterated:
         for module in (norms, values, condition):
-            monkeypatch.setattr(module, "SMALL_WORK", 0)
+            monkeypatch.setattr(module, "SMALL_SPECTRUM_WORK", 0)
     op = cm.conv(scale * np.array([1.0, 3.0, 0.5]), 40)
     expected = scale * singular_values(op.to_dense() / scale)
     assert np.isclose(float(cm.norm(op)) / expected[0], 1)
@@ -259,7 +259,7 @@ def test_zeros_and_identities(iterated, monkeypatch):
     """Where a process ends at once: one step spans all that there is."""
     if iterated:
         for module in (norms, values, condition):
-            monkeypatch.setattr(module, "SMALL_WORK", 0)
+            monkeypatch.setattr(module, "SMALL_SPECTRUM_WORK", 0)
     for op, expected in ((cm.conv(np.zeros(3), 9), 0), (cm.conv([2.0], 7), 2), (cm.conv(np.eye(3)[None], (4, 3)), 1)):
         assert np.isclose(float(cm.norm(op)), expected)
         assert cm.norm(op).upper <= expected * (1 + 1e-12)

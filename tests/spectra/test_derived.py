@@ -57,7 +57,7 @@ def test_condition_rank_and_the_smallest(case):
     ({"stride": 2, "padding": 1}, True), ({"padding": "same", "dilation": 2}, True),
 ])  # fmt: skip
 def test_the_smallest_between_bounds(options, tight, monkeypatch):
-    monkeypatch.setattr(condition, "SMALL_WORK", 0)
+    monkeypatch.setattr(condition, "SMALL_SPECTRUM_WORK", 0)
     K = np.random.default_rng(0).standard_normal((3, 3, 2, 4))
     K[1, 1, :, :2] += 9 * np.eye(2)
     op = cm.conv(K, (8, 9, 2), **options)

@@ -27,8 +27,8 @@ SPECTRA = {
 def iterated(monkeypatch):
     """Every decomposition is said to be too much work."""
     for module in (values, norms, condition):
-        monkeypatch.setattr(module, "SMALL_WORK", 0)
-    monkeypatch.setattr(norms, "BESIDE_WORK", 0)
+        monkeypatch.setattr(module, "SMALL_SPECTRUM_WORK", 0)
+    monkeypatch.setattr(norms, "BESIDE_LANCZOS_WORK", 0)
 
 
 def gram(name, kind):

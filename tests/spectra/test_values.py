@@ -72,7 +72,7 @@ def test_iterated(name, which, monkeypatch):
     """The same where every decomposition is said to be too much work."""
     op = OPS[name]
     expected = singular_values(matrix_of(op))
-    monkeypatch.setattr(values, "SMALL_WORK", 0)
+    monkeypatch.setattr(values, "SMALL_SPECTRUM_WORK", 0)
     s = cm.svdvals(op, 3, which)
     wanted = expected[:3] if which == "largest" else expected[-3:]
     near = 1e-9 * expected[0]
@@ -116,7 +116,7 @@ def test_products_are_in_double_precision(dtype):
 
 def test_equal_singular_values_are_all_found(monkeypatch):
     """A process from one start sees one vector of each; a kernel that is its own transpose has pairs."""
-    monkeypatch.setattr(values, "SMALL_WORK", 0)
+    monkeypatch.setattr(values, "SMALL_SPECTRUM_WORK", 0)
     op = cm.conv([[1.0, 2, 1], [2, 7, 2], [1, 2, 1]], (14, 14))
     expected = singular_values(op.to_dense())
 
@@ -247,7 +247,7 @@ def assert_stopped(found, by, expected):
 @pytest.mark.parametrize("maxiter", [1, 10, 40])
 def test_steps_that_run_out_end_the_search_and_the_result_says_so(maxiter, monkeypatch):
     """The k vectors that are asked for take k steps at least."""
-    monkeypatch.setattr(values, "SMALL_WORK", 0)
+    monkeypatch.setattr(values, "SMALL_SPECTRUM_WORK", 0)
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (20, 20), padding="same")
     expected = singular_values(op.to_dense())[:5]
     found = cm.svdvals(op, 5, maxiter=maxiter)

@@ -6,19 +6,20 @@ A dense matrix is a block too, the only one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from math import prod
 from operator import add
+from typing import Any
 
 import numpy as np
 
+from convmtx import costs
 from convmtx.engines.threads import one_blas_thread
-from convmtx.geometry import Axis
+from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves import prices
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepared
@@ -220,12 +221,37 @@ def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     penalties = _regularizer_blocks(problem, blocks)
     if penalties is None:
         return
-    price = prices.blocks(geometry, blocks, problem.dtype, damped=problem.damp > 0)
+    price = _price_of_blocks(geometry, blocks, problem.dtype, problem.damp > 0)
     make = partial(_factors_of_blocks, problem, blocks, penalties)
     if any(split.is_factor for split in blocks[0].splits):
         yield Candidate("kronecker", "the kernel is an outer product", price, make)
     else:
         yield Candidate("blocks", "the map falls apart into blocks", price, make)
+
+
+def _price_of_blocks(geometry: Geometry, stacks: Sequence[Blocks], dtype: np.dtype[Any], damped: bool) -> costs.Price:
+    """Price of a map that falls apart into stacks of equal blocks; axes are split alike in all of them."""
+    splits = stacks[0].splits
+    kind = costs.COMPLEX_PRODUCT if dtype.kind == "c" or any(split.is_fourier for split in splits) else 1.0
+    build = costs.FACTORS_CALL / 2 + sum(kind * _stack_seconds(stack, damped) for stack in stacks)
+    per_rhs = max(split.inputs.slow for split in splits) * costs.TRANSFORM_NUMBER * sum(geometry.shape) * len(stacks)
+    per_rhs += costs.VECTOR_NUMBER * sum(kind * stack.count * stack.rows * stack.columns for stack in stacks)
+    for split, axis in zip(splits, geometry.axes, strict=True):
+        if split.is_factor:
+            work = costs.SVD_AXIS * max(axis.size, axis.out) * min(axis.size, axis.out) ** 2
+            build += costs.LARGE_MATRIX_OPERATION * work
+            per_rhs += costs.LARGE_MATRIX_OPERATION * 2 * sum(geometry.shape) * axis.size
+    return costs.Price(build, per_rhs, float(sum(stack.bytes for stack in stacks)))
+
+
+def _stack_seconds(stack: Blocks, damped: bool) -> float:
+    """Return the seconds of decomposing equal blocks, or of inverting them."""
+    rows, columns = stack.rows, stack.columns
+    if min(rows, columns) == 1:
+        return costs.VECTOR_NUMBER * stack.count * rows * columns
+    work = rows * columns * min(rows, columns) * (1 if rows == columns and not damped else costs.SVD_SMALL)
+    operation = costs.SMALL_MATRIX_OPERATION if work < costs.LARGE_MATRIX else costs.LARGE_MATRIX_OPERATION
+    return stack.count * (costs.SMALL_MATRIX + work * operation)
 
 
 def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
@@ -263,7 +289,7 @@ def by_dense(problem: Problem) -> Candidate:
     rows, columns = problem.op.shape
     height = rows + (0 if problem.regularizer is None else problem.regularizer.shape[0])
     inverted = rows == columns and not problem.damp
-    price = prices.dense(height, columns, problem.dtype, inverted=inverted)
+    price = costs.price_of_dense(height, columns, problem.dtype, inverted=inverted)
     return Candidate("dense", "the matrix is small", price, partial(_factors_of_dense, problem))
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convmtx import costs
 from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.prices import Price
 from convmtx.solves.problem import Problem
 from convmtx.structure import sublattices
 from convmtx.taps import channels_back, channels_first, taps_of
@@ -57,7 +57,7 @@ def by_lattices(
         slices = product(*(lattices[axis] for lattices, axis in zip(axes, chosen, strict=True)))
         places = [Place(*zip(*pairs, strict=True)) for pairs in slices]
         parts.append(Part(best, places))
-    price = Price(
+    price = costs.Price(
         sum(part.candidate.price.build for part in parts),
         sum(part.candidate.price.per_rhs * len(part.places) for part in parts),
         sum(part.candidate.price.bytes for part in parts),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 
-from convmtx.geometry import Axis, Layout
+from convmtx import costs
+from convmtx.boundary import NOTHING
+from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves import lu, prices
+from convmtx.solves import lu
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem, norms
 from convmtx.structure.double import sparse
@@ -103,9 +106,69 @@ def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     rows, columns = moved.shape
     augmented = problem.damp > 0 or rows != columns
     for band, name, why in ((True, "band", "its matrix is a band"), (False, "sparse", "its matrix is sparse")):
-        price = prices.lu(moved.geometry, augmented, problem.dtype, band=band)
+        price = price_of_lu(moved.geometry, augmented, problem.dtype, band=band)
         if np.isfinite(price.build):
             yield Candidate(name, why, price, partial(_factors_by_lu, problem, moved, order, regularizer, band))
+
+
+@lru_cache(maxsize=256)
+def price_of_lu(geometry: Geometry, augmented: bool, dtype: np.dtype[Any], *, band: bool) -> costs.Price:
+    """Price of LU of a convolution's matrix, or of its augmented system, from the geometry alone."""
+    passes, kind = 1 + augmented, costs.COMPLEX_LU if dtype.kind == "c" else 1
+    if not band:
+        positions = max(math.prod(a.size for a in geometry.axes), math.prod(a.out for a in geometry.axes))
+        channels = math.sqrt(math.prod(geometry.channels_per_group))
+        taps = math.prod(a.kernel for a in geometry.axes)
+        rate, *powers = costs.SPARSE_LU[min(len(geometry.axes), 3), augmented]
+        build = kind * geometry.groups * rate * math.prod(np.power((positions, taps, channels), powers))
+        per_rhs = passes * costs.SPARSE_LU_PER_RHS * build
+        return costs.Price(costs.FACTORS_CALL + build, per_rhs, costs.SPARSE_LU_WRITTEN * build)
+    kl, ku = _bandwidths(geometry, augmented)
+    size, half = sum(geometry.shape) if augmented else geometry.shape[1], math.sqrt(kl * (kl + ku) / 2)
+    call, *rates = costs.BAND_LU[augmented]
+    build = kind * (call + size * sum(rate * half**power for power, rate in enumerate(rates)))
+    per_rhs = kind * passes * size * (costs.BAND_LU_PER_RHS[0] + costs.BAND_LU_PER_RHS[1] * half)
+    return costs.Price(costs.FACTORS_CALL + build, per_rhs, float(size * (2 * kl + ku + 1) * dtype.itemsize))
+
+
+def _bandwidths(geometry: Geometry, augmented: bool) -> tuple[int, int]:
+    """Return how far entries lie below and above the diagonal.
+
+    Of the augmented system that is an estimate: outputs crowd a little at the ends of an axis.
+    """
+    rows, columns = geometry.shape
+    below = above = width = 0
+    for axis in geometry.axes:
+        lower, upper, reach = _reach(axis)
+        below, above, width = below * axis.size + lower, above * axis.size + upper, width * axis.size + reach
+    per = max(geometry.channels_per_group) - 1
+    if augmented:
+        half = (width * geometry.in_channels + per) * (rows + columns) // (2 * columns) + per + 1
+        return (min(half, rows + columns - 1),) * 2
+    if any(axis.out != axis.size for axis in geometry.axes):
+        return rows - 1, rows - 1
+    low, high = (min(max(side * geometry.in_channels + per, 0), rows - 1) for side in (below, above))
+    return low, high
+
+
+def _reach(axis: Axis) -> tuple[int, int, int]:
+    """Return how far outputs read before and after their own place, and from the first to the last input at most."""
+    outputs = _typical_outputs(axis)
+    read = axis.read(outputs[:, None], np.arange(axis.kernel))
+    high = read.max(axis=1)
+    low = np.where(read == NOTHING, axis.size, read).min(axis=1)
+    reading = high != NOTHING
+    outputs, low, high = outputs[reading], low[reading], high[reading]
+    if not outputs.size:
+        return 0, 0, 0
+    return int((outputs - low).max()), int((high - outputs).max()), int((high - low).max())
+
+
+def _typical_outputs(axis: Axis) -> IntArray:
+    """Return the outputs near the border, and a few of those inside, which are all alike."""
+    first, last = axis.interior
+    outputs = np.arange(axis.out)
+    return outputs[(outputs < first + axis.input_dilation) | (outputs >= last - axis.input_dilation)]
 
 
 def _factors_by_lu(
@@ -121,7 +184,7 @@ def _factors_by_lu(
 
 def by_any_lu(problem: Problem) -> Iterator[Candidate]:
     """Yield the candidate by sparse LU of a map that is not a single convolution."""
-    price = prices.any_sparse_lu(float(sum(problem.op.shape)))
+    price = costs.price_of_any_sparse_lu(float(sum(problem.op.shape)))
     yield Candidate("sparse", "its matrix is sparse", price, partial(_factors_by_any_lu, problem))
 
 
@@ -150,8 +213,9 @@ def by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
             taps = turned.transpose(axes)
             before = np.ravel_multi_index([at[a] for a in axes], taps.shape)  # the number of taps before its own
             if taps.flat[before] and not taps.ravel()[:before].any():
+                price = costs.price_of_substitution(float(geometry.nnz))
                 make = partial(_factors_by_substitution, problem, op, axes, signs)
-                yield Candidate("substitution", "the map is causal", prices.substitution(float(geometry.nnz)), make)
+                yield Candidate("substitution", "the map is causal", price, make)
                 return
 
 

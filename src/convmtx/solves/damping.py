@@ -11,13 +11,13 @@ import numpy as np
 
 from convmtx._xp import as_numpy, numeric
 from convmtx.arguments import number, one_of
+from convmtx.costs import LONGEST_SPECTRUM
 from convmtx.errors import ArgumentError, UnsupportedError, door, shown
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
 from convmtx.solves.by_blocks import BlockFactors, by_dense, coefficients_of
 from convmtx.solves.factorize import Factorization
-from convmtx.solves.prices import LONGEST_SPECTRUM
 from convmtx.solves.problem import Problem, problem_of, unit_of
 from convmtx.solves.scaling import comes_apart, parts
 from convmtx.solves.select import Choice, Solver, candidates

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import memory
+from convmtx import costs, memory
 from convmtx.errors import UnsupportedError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
-from convmtx.solves import prices
 from convmtx.solves.lsmr import LSMR, lsmr
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import approximate
@@ -208,7 +207,7 @@ class Search:
         left = self.run.steps_left(rtol)
         if left > self.limit:
             return False
-        is_worth = left > MANY and left * seconds_of_step(self.factors.problem) > prices.SETUP
+        is_worth = left > MANY and left * seconds_of_step(self.factors.problem) > costs.PRECONDITIONER_SETUP
         if self.looks and self.waiting is None and is_worth and self.factors.build_preconditioner():
             new = Run(self.factors.problem, self.b, self.request.x0, self.factors.preconditioner)
             self.run, self.waiting = new, self.run
@@ -367,7 +366,7 @@ def dominance(op: LinearMap) -> float:
 
 def seconds_of_step(problem: Problem) -> float:
     """Return the predicted seconds of a step of LSMR for one right-hand side."""
-    return prices.lsmr_step(sum(problem.op.shape), problem.applied.seconds)
+    return costs.lsmr_step_seconds(sum(problem.op.shape), problem.applied.seconds)
 
 
 def most_steps(problem: Problem) -> int:

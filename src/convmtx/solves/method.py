@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from convmtx import memory
-from convmtx.solves.prices import Price
+from convmtx.costs import Price
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.typing import AnyArray

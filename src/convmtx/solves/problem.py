@@ -15,7 +15,6 @@ from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves import prices
 from convmtx.structure.double import doubled, sparse
 from convmtx.structure.precision import EPS, rank_tolerance, unit
 from convmtx.typing import AnyArray, Shape
@@ -197,11 +196,11 @@ def _product(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
 def fastest_form(op: LinearMap) -> Applied:
     """Choose between a convolution's engine and its sparse matrix, by predicted seconds."""
     if not isinstance(op, ConvOperator):
-        return AppliedByMap(op, prices.ANY_MAP * sum(op.shape))
-    by_matrix = prices.sparse_product(op.nnz)
+        return AppliedByMap(op, costs.ANY_MAP_NUMBER * sum(op.shape))
+    by_matrix = costs.sparse_product_seconds(op.nnz)
     if op.nnz > SMALL:
         choice = select("auto", op._plan, np.result_type(op.dtype, np.float64), 1)
-        by_engine = prices.ENGINE + costs.seconds(choice.works[choice.name])
+        by_engine = costs.ENGINE_CALL + costs.seconds(choice.works[choice.name])
         if by_engine < by_matrix or op.nnz > LARGE:
             return AppliedByMap(op, by_engine)
     return AppliedByMatrix(op, by_matrix)

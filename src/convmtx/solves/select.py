@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from convmtx import memory
+from convmtx.costs import LONGEST_SOLVE, QUICK_SOLVE
 from convmtx.errors import ArgumentError, FormTooLargeError, SolveError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap, Transposed
@@ -18,7 +19,6 @@ from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
 from convmtx.solves.iterated import PATIENCE, Iterative, most_steps, seconds_of_step
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.prices import LONGEST, QUICK
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Request, Result, Verdict
 from convmtx.solves.scaling import Batch
@@ -116,7 +116,7 @@ def choose_for_reuse(problem: Problem, method: str) -> Choice:
     """Return factors for right-hand sides that are to come."""
     if method != "auto":
         return choose_by_name(problem, method, MANY)
-    limit = max(QUICK, REUSED * seconds_of_step(problem))
+    limit = max(QUICK_SOLVE, REUSED * seconds_of_step(problem))
     direct = choose_direct(ranked(problem, MANY), MANY, limit)
     return direct or Choice(Iterative(problem, None), "direct methods would be slower")
 
@@ -129,8 +129,8 @@ def solve_once(problem: Problem, b: AnyArray, method: str, request: Request) -> 
         except Singular as error:
             return _failed(problem, b, method, error.condition)
     applicable = ranked(problem, len(b))
-    is_quick = applicable[0].price.seconds(len(b)) <= QUICK
-    limit = QUICK if is_quick else max(QUICK, STEPS * seconds_of_step(problem) * len(b))
+    is_quick = applicable[0].price.seconds(len(b)) <= QUICK_SOLVE
+    limit = QUICK_SOLVE if is_quick else max(QUICK_SOLVE, STEPS * seconds_of_step(problem) * len(b))
     direct = choose_direct(applicable, len(b), limit)
     return _iterate_first(problem, b, request, applicable) if direct is None else direct.run(b, request)
 
@@ -144,7 +144,7 @@ def _iterate_first(problem: Problem, b: AnyArray, request: Request, applicable: 
     result = Iterative(problem, None).run_within(b, request, why, limit)
     if result is not None:
         return result
-    direct = choose_direct(applicable, n_rhs, max(SLOWER * seconds, LONGEST))
+    direct = choose_direct(applicable, n_rhs, max(SLOWER * seconds, LONGEST_SOLVE))
     if direct is not None:
         return direct.factors.run(b, request, f"iterations would be slower; {direct.reason}")
     result = Iterative(problem, None).run(b, request, "direct methods failed")
@@ -173,7 +173,7 @@ def predict_seconds(
     problem = problem_of(op, damp, regularizer).prepared()
     direct = _fastest(ranked(problem, n_rhs), n_rhs)
     step = seconds_of_step(problem) * n_rhs
-    if direct <= max(QUICK, STEPS * step):
+    if direct <= max(QUICK_SOLVE, STEPS * step):
         return direct
     steps = most_steps(problem) if maxiter is None else maxiter
     if clearance := Iterative(problem, None).clearance:  # the rate of convergence is that of conjugate gradients

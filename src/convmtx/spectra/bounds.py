@@ -24,11 +24,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
+from convmtx.costs import SYMBOL_WORK
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra import entrywise
 from convmtx.spectra.certified import outward
-from convmtx.spectra.prices import SYMBOL_WORK
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.structure import Blocks, Larger, batched, relaxations, rounding, size_of
 from convmtx.taps import taps_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from convmtx.costs import FACTORIZED_ENTRIES, FACTORIZED_UNKNOWNS, PATIENT_WORK, SMALL_SPECTRUM_WORK
 from convmtx.errors import door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -12,7 +13,6 @@ from convmtx.spectra.bracket import bracket
 from convmtx.spectra.certified import Certified, enclosed, rounded, times
 from convmtx.spectra.norms import norm
 from convmtx.spectra.operands import convolution, same_values, tolerance_of_zero
-from convmtx.spectra.prices import FACTORIZED_ENTRIES, FACTORIZED_UNKNOWNS, PATIENT_WORK, SMALL_WORK
 from convmtx.spectra.smallest import bracket_smallest
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import all_values
@@ -66,7 +66,7 @@ def smallest_of(op: LinearMap) -> Certified:
     if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     decomposition = choose_decomposition(op)
-    if decomposition.work <= SMALL_WORK:
+    if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.values()[-1], decomposition.slack, decomposition.method, 0.0)
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT_WORK:
@@ -117,7 +117,7 @@ def cond(op: LinearMap) -> Certified:
     """
     operator, _ = same_values(op)
     decomposition = choose_decomposition(operator)
-    if decomposition.work <= SMALL_WORK:
+    if decomposition.work <= SMALL_SPECTRUM_WORK:
         return cond_of(all_values(decomposition))
     top, bottom = norm(operator), smallest_of(operator)
     method = f"largest by {top.method}; smallest by {bottom.method}"
@@ -231,7 +231,7 @@ def singular_value_bounds(op: ConvOperator) -> Certified:
     """
     operator, scale = convolution(op)
     decomposition = choose_decomposition(operator)
-    if decomposition.work <= SMALL_WORK and decomposition.is_apart:
+    if decomposition.work <= SMALL_SPECTRUM_WORK and decomposition.is_apart:
         return times(all_values(decomposition), scale)
     lower, upper = bounds.interlaced(operator)
     return times(Certified(upper, "interval", "interlacing with circulants", np.maximum(lower, 0), upper), scale)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.costs import PATIENT_WORK, SPARSE_LU_WORK
 from convmtx.errors import UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -14,7 +15,6 @@ from convmtx.spectra import entrywise
 from convmtx.spectra.certified import Certified, Kind, enclosed, rounded, times
 from convmtx.spectra.condition import smallest_of
 from convmtx.spectra.operands import square
-from convmtx.spectra.prices import PATIENT_WORK, SPARSE_LU_WORK
 from convmtx.spectra.similar import Similar, balance
 from convmtx.spectra.values import all_values
 from convmtx.structure import Decomposition, choose_decomposition, decomposed, rounding

@@ -9,13 +9,13 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import REFLECT
+from convmtx.costs import PATIENT_WORK
 from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import HALF, Certified, Kind, times
 from convmtx.spectra.operands import square
-from convmtx.spectra.prices import PATIENT_WORK
 from convmtx.spectra.similar import Similar, balance
 from convmtx.structure import Blocks, Split, rounding
 from convmtx.structure.bases import Positions

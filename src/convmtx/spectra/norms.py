@@ -11,6 +11,7 @@ import numpy as np
 from convmtx import arguments
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
+from convmtx.costs import BESIDE_LANCZOS_WORK, SMALL_SPECTRUM_WORK, THETA_WORK
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.geometry import Geometry, resolve
 from convmtx.maps.convolution import ConvOperator
@@ -20,7 +21,6 @@ from convmtx.spectra.bracket import bracket
 from convmtx.spectra.certified import Certified, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.operands import convolution, relative_tolerance
-from convmtx.spectra.prices import BESIDE_WORK, SMALL_WORK, THETA_WORK
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import svd
@@ -141,11 +141,11 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     if is_zero(op):
         return Certified(0.0, "exact", "a kernel of zeros")
     decomposition = choose_decomposition(op)
-    if decomposition.work <= SMALL_WORK:
+    if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
     if isinstance(op, ConvOperator):
         ceiling = bounds.young(op)
-        if bounds.theta_work(op) <= BESIDE_WORK:
+        if bounds.theta_work(op) <= BESIDE_LANCZOS_WORK:
             ceiling = min(ceiling, bounds.theta(op))
     else:
         ceiling = np.inf

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from convmtx import memory
+from convmtx.costs import PATIENT_WORK
 from convmtx.errors import UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.operands import tolerance_of_zero
-from convmtx.spectra.prices import PATIENT_WORK
 from convmtx.structure import Blocks, batched, decomposed
 from convmtx.structure.double import dense, doubled, require_along
 from convmtx.structure.precision import rank_tolerance, scaled

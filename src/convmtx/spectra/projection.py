@@ -10,11 +10,11 @@ import numpy as np
 from convmtx import arguments, memory
 from convmtx._xp import floating, is_numpy, is_traced, like
 from convmtx._xp.gradients import held
+from convmtx.costs import SMALL_SPECTRUM_WORK
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import show_progress
 from convmtx.spectra.norms import norm, norm_bound
-from convmtx.spectra.prices import SMALL_WORK
 from convmtx.structure import Blocks, choose_decomposition, circle
 from convmtx.structure.double import double, doubled
 from convmtx.structure.precision import scaled, unit
@@ -203,7 +203,7 @@ def _shrink(op: ConvOperator, kernel: AnyArray, limit: float, dtype: np.dtype[An
 def _certain_norm(op: ConvOperator) -> float:
     """Return an upper bound of the norm, without random starts."""
     decomposition = choose_decomposition(op)
-    if decomposition.work <= SMALL_WORK:
+    if decomposition.work <= SMALL_SPECTRUM_WORK:
         return decomposition.largest() + decomposition.slack
     return float(norm_bound(op).upper)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.triplets import Apply, Triplets, dtype_of, taller
+from convmtx.structure.augmented import Augmented
 from convmtx.structure.double import sparse
 from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
@@ -37,7 +35,7 @@ def smallest_triplets(op: LinearMap, k: int, norm: float, first: _Inverse | None
     rng, width = np.random.default_rng(0), min(k + EXTRA, columns)
     space = _Space(tall, np.linalg.qr(rng.standard_normal((columns, width)).astype(tall.dtype))[0])
     for floor in FLOORS:
-        inverse = _invert(tall, norm, floor) if first is None else first
+        inverse = _Inverse(tall, norm, floor) if first is None else first
         settled = space.grow(inverse.solve, k, norm)
         first = None
         if space.values[-k:].min() > 100 * floor * norm:
@@ -55,7 +53,7 @@ def bracket_smallest(op: LinearMap, norm: float) -> tuple[float, float]:
     The lower bound is 0 if rounding in the solves hides the value.
     """
     tall = taller(op)
-    inverse = _invert(tall, norm, FLOORS[0])
+    inverse = _Inverse(tall, norm, FLOORS[0])
     above = float(smallest_triplets(op, 1, norm, inverse).values[0])
     if above < 100 * FLOORS[0] * norm:
         return above, 0.0
@@ -110,31 +108,18 @@ class _Space:
         return False
 
 
-@dataclass(frozen=True, eq=False)
 class _Inverse:
-    """The map ``v -> (A^H A / scale + scale I)^-1 v``, by factors of an augmented matrix with ``rows`` rows of A."""
+    """The map ``v -> (A^H A / a + a I)^-1 v``, by the augmented system of A with a and -a on its diagonal.
 
-    factors: Any
-    rows: int
-    scale: float
+    Its condition is that of A, down to the floor ``a``, and not its square.
+    """
+
+    def __init__(self, tall: LinearMap, norm: float, floor: float) -> None:
+        """Factorize the augmented system with ``a = floor * norm``."""
+        self.scale = floor * (norm or 1.0)
+        self._system = Augmented(sparse(tall), self.scale, -self.scale, band=False)
 
     def solve(self, v: AnyArray) -> AnyArray:
         """Return the image of a vector, or of columns."""
-        zeros = np.zeros((self.rows, *v.shape[1:]), v.dtype)
-        solution: AnyArray = self.factors.solve(np.concatenate([zeros, v]))[self.rows :]
-        return -solution
-
-
-def _invert(tall: LinearMap, norm: float, floor: float) -> _Inverse:
-    """Factorize the sparse matrix ``[[a I, A], [A^H, -a I]]`` with ``a = floor * norm``.
-
-    Its condition is that of A, down to the floor, and not its square (Bjorck, BIT 7, 1967).
-    """
-    from scipy.sparse import block_array, csc_array, eye_array
-    from scipy.sparse.linalg import splu
-
-    rows, columns = tall.shape
-    scale = floor * (norm or 1.0)
-    matrix = sparse(tall).tocsc()
-    augmented = block_array([[scale * eye_array(rows), matrix], [matrix.conj().T, -scale * eye_array(columns)]])
-    return _Inverse(splu(csc_array(augmented)), rows, scale)
+        images = self._system.x_for(np.atleast_2d(v.T)).T
+        return -images.reshape(v.shape)

@@ -16,9 +16,9 @@ from math import ceil, gcd, lcm, pi, prod
 import numpy as np
 
 from convmtx import memory
+from convmtx.costs import SUPREMUM_FREQUENCY_WORK, SUPREMUM_SUMMED_WORK, SUPREMUM_TAP_WORK, SUPREMUM_WORK
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
-from convmtx.spectra.prices import FREQUENCY_WORK, SUMMED_WORK, SUPREMUM_WORK, TAP_WORK
 from convmtx.structure import batched, coupled
 from convmtx.structure.precision import EPS
 from convmtx.structure.rounding import of_decomposition
@@ -43,8 +43,8 @@ def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> 
     types = np.array([(axis.span - 1) / (2 * n) for axis, n in zip(axes, n_coupled, strict=True)])
     counts = [next_fast_len(max(ceil(pi * d * kind / FIRST_ANGLE), 1)) for kind in types]
     half = np.array([pi / n for n in counts])
-    work = FREQUENCY_WORK + prod(taps.shape[:2]) * min(taps.shape[0] // groups, taps.shape[1]) * prod(n_coupled)
-    work += TAP_WORK * taps.size * prod(n_coupled)
+    of_symbol = prod(taps.shape[:2]) * min(taps.shape[0] // groups, taps.shape[1])
+    work = SUPREMUM_FREQUENCY_WORK + (of_symbol + SUPREMUM_TAP_WORK * taps.size) * prod(n_coupled)
     values = _norms_on_grid(taps, groups, axes, counts)
     cells = None
     lower, upper, spent = 0.0, np.inf, 0.0
@@ -85,7 +85,7 @@ def _norms_on_grid(taps: AnyArray, groups: int, axes: Sequence[Axis], counts: Se
     count = first * prod(counts[1:])
     lengths = [n * turns for n, turns in zip(counts, _count_coupled(axes), strict=True)]
     size = 16 * prod(taps.shape[:2]) * prod(lengths)
-    if size > TRANSFORM_BYTES and float(count) * taps.size <= SUMMED_WORK:
+    if size > TRANSFORM_BYTES and float(count) * taps.size <= SUPREMUM_SUMMED_WORK:
         return symbol_norms(taps, groups, axes, _centres(np.arange(count), counts))
     remedy = "Use cm.norm_bound(op, 'young'), which needs no frequencies"
     memory.require_result(f"the symbol of {taps.size} taps", 4 * size, remedy)

@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from convmtx.arguments import flag, integer, one_of
+from convmtx.costs import HOUR_OF_WORK, SMALL_SPECTRUM_WORK
 from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.spectra.certified import Certified, rounded, times, unmet
 from convmtx.spectra.largest import largest_triplets
-from convmtx.spectra.prices import HOUR_OF_WORK, SMALL_WORK
 from convmtx.spectra.smallest import smallest_triplets
 from convmtx.spectra.triplets import Triplets, refine, require_vectors
 from convmtx.structure import Blocks, Decomposition, batched, choose_decomposition, decomposed, rounding
@@ -97,7 +97,7 @@ def svdvals(
         got = f"all {min(operator.shape)} singular values by {decomposition.method}"
         wanted = f"That would take some {decomposition.work / HOUR_OF_WORK:.0f} hours"
         raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
-    if k is None or decomposition.work <= SMALL_WORK:
+    if k is None or decomposition.work <= SMALL_SPECTRUM_WORK:
         with show_progress(progress, "blocks", decomposition.n_blocks) as bar:
             values = decomposition.values(bar)
         chosen = values if k is None else values[:k] if which == "largest" else values[-k:]
@@ -207,7 +207,7 @@ def svd(
 def _decompose(op: LinearMap, k: int, which: Which) -> tuple[Triplets, float] | None:
     """Return triplets by a dense decomposition, or by those of blocks, and their error; None if both take too long."""
     rows, columns = op.shape
-    if float(rows) * columns * min(rows, columns) <= SMALL_WORK:
+    if float(rows) * columns * min(rows, columns) <= SMALL_SPECTRUM_WORK:
         u, s, v = np.linalg.svd(dense(op), full_matrices=False)
         chosen = slice(k) if which == "largest" else slice(len(s) - k, None)
         slack = rounding.of_dense(op, rounding.size_of(op))
@@ -216,7 +216,7 @@ def _decompose(op: LinearMap, k: int, which: Which) -> tuple[Triplets, float] | 
         return None
     require_along(*op.geometry.axes, split=True)
     all_blocks = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
-    if not all_blocks or sum(blocks.work for blocks in all_blocks) > SMALL_WORK:
+    if not all_blocks or sum(blocks.work for blocks in all_blocks) > SMALL_SPECTRUM_WORK:
         return None
     vectors = np.concatenate([_leading_tensors(blocks, k) for blocks in all_blocks])
     triplets, size = refine(op, vectors.reshape(len(vectors), -1), k), rounding.size_of(op)

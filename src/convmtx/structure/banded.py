@@ -10,13 +10,11 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
+from convmtx.costs import BAND_DIAGONAL_WORK, BAND_ROW_WORK
+from convmtx.structure.augmented import interleaved
 from convmtx.structure.blocks import Blocks
 from convmtx.structure.splits import Symbols
 from convmtx.typing import AnyArray, IntArray
-
-#: Work of one eigenvalue of a band matrix, over its size: for every row, and for every diagonal beside the main one. In
-#: the unit of a dense decomposition, ``rows * columns * min(rows, columns)``; fitted to measured times.
-ROW_WORK, DIAGONAL_WORK = 90, 8
 
 
 class BandMatrices:
@@ -43,7 +41,7 @@ class BandMatrices:
     @property
     def work(self) -> float:
         """Work of all eigenvalues, in the unit of a dense decomposition."""
-        return float(self.blocks.count) * self.size**2 * (ROW_WORK + DIAGONAL_WORK * self.width)
+        return float(self.blocks.count) * self.size**2 * (BAND_ROW_WORK + BAND_DIAGONAL_WORK * self.width)
 
     def values(self, bar: Any = None) -> Iterator[AnyArray]:
         """Yield the singular values of one block after the other, as often as the block occurs."""
@@ -65,17 +63,11 @@ class BandMatrices:
 def _ranks(
     outputs: IntArray, inputs: IntArray, outs: int, ins: int, per_f: int, per_c: int
 ) -> tuple[IntArray, IntArray]:
-    """Return ranks of outputs and filters (outs, f), and of inputs and channels (ins, c), sorted by place.
-
-    The place of an output is the middle of the inputs that it reads. For example, 3 outputs of 2 taps lie between their
-    inputs, and the order is i0 o0 i1 o1 i2 o2 i3.
-    """
+    """Return ranks of outputs and filters (outs, f), and of inputs and channels (ins, c), sorted by place."""
     first, last = np.full(outs, ins), np.zeros(outs)
     np.minimum.at(first, outputs, inputs)
     np.maximum.at(last, outputs, inputs)
-    places = np.concatenate([np.repeat((first + last) / 2, per_f), np.repeat(np.arange(ins), per_c)])
-    rank = np.empty(places.size, np.int64)
-    rank[np.argsort(places, kind="stable")] = np.arange(places.size)
+    rank = interleaved(first, last, ins, per_f, per_c)
     return rank[: outs * per_f].reshape(outs, per_f), rank[outs * per_f :].reshape(ins, per_c)
 
 

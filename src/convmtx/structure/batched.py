@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from convmtx.costs import PARALLEL_WORK
 from convmtx.engines.threads import one_blas_thread, spread, threads
 from convmtx.structure.precision import unit
 from convmtx.typing import AnyArray
 
-#: Work, ``rows * columns * min(rows, columns)`` of all matrices, from which several threads are faster than one.
-PARALLEL = 2e4
 #: Pieces of work for each thread: more than one, so that a thread that is done early takes over from others.
 PIECES = 4
 
@@ -51,7 +50,7 @@ def shared_out(function: Callable[[AnyArray], tuple[AnyArray, ...]], matrices: A
     """
     count, rows, columns = matrices.shape
     work = count * rows * columns * min(rows, columns)
-    if count < 2 or work < PARALLEL:
+    if count < 2 or work < PARALLEL_WORK:
         return function(matrices)
     size = -(-count // min(count, PIECES * threads()))
     pieces = [slice(first, first + size) for first in range(0, count, size)]
