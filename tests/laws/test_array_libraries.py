@@ -376,6 +376,11 @@ def test_numbers_of_numpy_multiply_tensors_as_pythons_do(dtype, a):
         cm.conv(torch.ones(2, dtype=torch.int8), 3) * np.int64(300)
 
 
+@pytest.mark.parametrize("kernel", [np.float32([4]), np.int8([4]), torch.tensor([4.0]), jax.numpy.asarray([4.0])])
+def test_maps_are_divided_by_integers_of_any_size(kernel):
+    assert float((cm.conv(kernel, 3) / 2**70).kernel[0]) == 2.0**-68
+
+
 def composites(make, rng):
     """Maps that are no single convolution, of every class, with NumPy's small integers between them."""
     K, L, x = (make(rng.integers(1, 9, shape).astype(float)) for shape in ((3, 3), (2, 2), (5, 6)))

@@ -44,7 +44,8 @@ def divisor(value: Any, like: Array, dtype: Any) -> Any:
         if number == 0 or np.isinf(1 / np.result_type(number, np.float64).type(number)):
             wanted = "Wanted a number whose reciprocal is finite" if number else "A map cannot be divided by zero"
             raise ArgumentError(f"a={shown(number)}", wanted, "Check the number")
-    return number
+    # The quotient is a float in any case, and no library has integers beyond 64 bits.
+    return float(number) if isinstance(number, int) and abs(number) >= 1 << 63 else number
 
 
 def beside(array: Array, number: Any) -> tuple[Array, Any]:
