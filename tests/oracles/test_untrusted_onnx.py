@@ -158,3 +158,21 @@ def test_names_and_reasons_are_of_bounded_length():
     report = cm.from_onnx(model)
     assert len(report.skipped["z"]) < 400
     assert len(str(report)) < 3000
+
+
+@pytest.mark.parametrize("axis", [10**12, -65])
+@pytest.mark.parametrize("inside", [False, True])
+def test_axes_that_no_array_has_are_refused(axis, inside):
+    """ONNX's inference of shapes crashes the process at such an axis of LayerNormalization."""
+    node = onnx.helper.make_node("LayerNormalization", ["x", "x"], ["y"], axis=axis)
+    if inside:
+        y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+        branch = onnx.helper.make_graph([node], "branch", [], [y])
+        node = onnx.helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch)
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("x", onnx.TensorProto.FLOAT, [2]), value("c", onnx.TensorProto.BOOL, [])]
+    outputs = [value(node.output[0], onnx.TensorProto.FLOAT, [2])]
+    graph = onnx.helper.make_graph([node], "graph", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
+    with pytest.raises(cm.ModelFileError, match=rf"LayerNormalization.* with axis={axis}"):
+        cm.from_onnx(model)

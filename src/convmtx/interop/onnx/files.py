@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from convmtx.interop.onnx.protobuf import first_line, quoted
 
 #: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
 _LONGEST_FILE = (1 << 31) - 1
+#: Most axes of an array of NumPy. ONNX's inference of shapes reads memory that it does not own at axes far beyond.
+_MOST_AXES = 64
 
 
 def load_model(onnx: Any, model: Any) -> Any:
@@ -50,8 +53,24 @@ def _check(onnx: Any, model: Any) -> None:
     for value in shapeless:  # an empty shape satisfies the checker, and is taken away after it
         value.type.tensor_type.shape.SetInParent()
     onnx.checker.check_model(model)
+    for node in _all_nodes(model):
+        for attribute in node.attribute:
+            if attribute.name == "axis" and not -_MOST_AXES <= attribute.i < _MOST_AXES:
+                got = f"a {quoted(node.op_type)} with axis={attribute.i}"
+                raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
     for value in shapeless:
         value.type.tensor_type.ClearField("shape")
+
+
+def _all_nodes(model: Any) -> Iterator[Any]:
+    """Yield every node of a model, also those of graphs inside nodes and of functions."""
+    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
 
 
 def _refuse_endless(path: Path) -> None:
