@@ -46,11 +46,11 @@ def conv(
 ) -> ConvOperator:
     """Build a convolution as a linear map, for any number of spatial axes.
 
-    Per axis with stride s, dilation t, pads (lo, hi) and input dilation e::
+    Along each axis with stride s, dilation t, pads (lo, hi) and input dilation e::
 
         y[o, f] = sum over p, c of  K[p, c, f] * x~[o*s - lo + p*t, c]
 
-    where ``x~`` is x with e-1 zeros between neighbours, continued past its ends by ``boundary``. This is
+    where ``x~`` is x with e-1 zeros between neighbours, and with the values that ``boundary`` gives outside. This is
     correlation, as in neural networks. With ``flip=True`` the kernel is reversed in space first, which makes it
     convolution, as in signal processing. Complex kernels are not conjugated.
 
@@ -58,18 +58,18 @@ def conv(
     ----------
     kernel : array_like
         Integers, floats or complex numbers; it is copied. It can be an array of another library, such as PyTorch or
-        JAX. Then outputs and forms are arrays of that library, and differentiable. Without channels it has the axes of
-        ``input_shape``, ``(k1..kd)``. With channels it has one more: ``(k1..kd, C/groups, F)`` with channels last,
-        ``(F, C/groups, k1..kd)`` with channels first.
+        JAX. Then outputs and forms are arrays of that library, and can be differentiated. Without channels it has the
+        axes of ``input_shape``, ``(k1..kd)``. With channels it has one more: ``(k1..kd, C/groups, F)`` with channels
+        last, ``(F, C/groups, k1..kd)`` with channels first.
     input_shape : tuple of int
         Shape of one input, without batch: ``(n1..nd)``, ``(n1..nd, C)`` or ``(C, n1..nd)``.
     stride, dilation, input_dilation : int or sequence of int
-        Distance of neighbouring windows, of neighbouring taps, and of neighbouring inputs in ``x~``. One number for all
-        axes, or one for each.
+        Distance between neighbouring windows, between neighbouring taps, and between neighbouring inputs in ``x~``. One
+        number for all axes, or one for each.
     padding : str, int or sequence
         ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (ceil(n/s) outputs, an odd pad at the end) or
-        ``"same_lower"`` (an odd pad at the start). Or an int, or for each axis an int or a pair (lo, hi). Negative pads
-        crop.
+        ``"same_lower"`` (an odd pad at the start). It can also be an int, or a sequence with an int or a pair (lo, hi)
+        for each axis. Negative pads crop.
     boundary : str or sequence of str
         ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"``, named as in `numpy.pad`. PyTorch's names
         ``"zeros"``, ``"circular"`` and ``"replicate"`` are accepted too. Pads can be of any width. One name for all
@@ -79,15 +79,16 @@ def conv(
     flip : bool
         Reverse the kernel along its spatial axes.
     channels : {"last", "first"}, optional
-        Position of the channel axis. If it is passed, there must be channels. By default there are channels, last, if
-        the kernel has one axis more than the input.
+        Position of the channel axis. If it is passed, there must be channels. By default, channels are last if the
+        kernel has one axis more than the input; otherwise there are none.
     engine : {"auto", "direct", "fft", "separable", "torch"}
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
-        ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of
-        channels. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"`` chooses the engine
-        that should be fastest, and considers PyTorch if it is imported already. `ConvOperator.explain` says which one
-        and why. Integers are never transformed, and NaN and infinity reach only the outputs whose windows contain them.
-        Applying the map raises a ValueError if the engine cannot do it, and an ImportError if its extra is missing.
+        ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
+        input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"``
+        chooses the engine that should be fastest, and considers PyTorch only if it is already imported.
+        `ConvOperator.explain` says which one and why. Integers are never transformed, and NaN and infinity reach only
+        the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do it, and an
+        ImportError if its extra is missing.
 
     Returns
     -------

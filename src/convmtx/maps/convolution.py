@@ -92,7 +92,7 @@ class ConvOperator(LinearMap):
 
     @property
     def kernel(self) -> AnyArray:
-        """The kernel array that the map was made of, read-only."""
+        """The kernel array from which the map was built, read-only."""
         return self._kernel
 
     @property
@@ -179,10 +179,10 @@ class ConvOperator(LinearMap):
 
     @property
     def T(self) -> LinearMap:
-        """The transpose; a ConvOperator with the same kernel array if it is a convolution.
+        """The transpose; if it is a convolution, it is a ConvOperator with the same kernel array.
 
-        It is one if only zeros are read outside the input (stride and input dilation trade places and the kernel is
-        reversed), and on a circle with stride 1.
+        It is a convolution in two cases: if only zeros are read outside the input (stride and input dilation trade
+        places and the kernel is reversed), and on a circle with stride 1.
         """
         return super().T if self._transposed is None else self._transposed
 
@@ -251,13 +251,13 @@ class ConvOperator(LinearMap):
     def tensor_view(self) -> AnyArray:
         """Return the tensor of `to_tensor` as a read-only strided view: O(kernel + input) memory a channel pair.
 
-        Entry (o, i) depends on the difference of positions alone, so one array holds all of them: the kernel among
-        zeros.
+        Entry (o, i) depends only on the difference between the two positions, so one array holds all of them: the
+        kernel among zeros.
 
         Raises
         ------
         NotToeplitzError
-            If a boundary other than zero or wrap is read, for which there is no such view. A ValueError.
+            If a boundary other than zero or wrap is read, for which there is no such view. This is a ValueError.
         MemoryError
             If the array behind the view does not fit in memory.
 

@@ -55,12 +55,12 @@ class Damping:
     damps : ndarray
         All dampings that were tried, ascending.
     residuals, sizes : ndarray
-        ``norm(b - op(x))`` and ``norm(x)`` of the solution for each: the L-curve.
+        ``norm(b - op(x))`` and ``norm(x)`` of the solution for each damping. Together they are the L-curve.
     scores : ndarray
-        Score of each by the rule: the function of generalized cross-validation (the least is best), the curvature of
-        the L-curve (the largest is best), or the residual minus that of the noise (0 is best).
+        Score of each damping by the rule: the function of generalized cross-validation (the least is best), the
+        curvature of the L-curve (the largest is best), or the residual minus that of the noise (0 is best).
     at_end : bool
-        Whether the choice is an end of the curve. It should not be trusted then.
+        Whether the choice is an end of the curve. If it is, do not trust it.
     reason : str
         Why this damping was chosen.
     """

@@ -39,23 +39,23 @@ class _Facts:
 
 
 class Certified(_Facts, np.lib.mixins.NDArrayOperatorsMixin):
-    """A number, or an array of numbers, with what is known of it.
+    """A number or an array of numbers, with bounds and a statement of how certain it is.
 
     It computes like its value: ``float(r)``, ``int(r)``, ``2 * r``, ``r < 1``, ``np.asarray(r)``, ``r[0]``.
 
     Attributes
     ----------
     value : float, ndarray, or a scalar of the kernel's library
-        The best value that is known. With a kernel of PyTorch or JAX you can differentiate it in the kernel if the
-        function says so.
+        The best value that is known. With a kernel of PyTorch or JAX, you can differentiate it with respect to the
+        kernel if the documentation of the function says so.
     lower, upper : float or ndarray
         Bounds of the true value, entry by entry; for complex numbers, of real and imaginary parts. The true value is
         that of the map whose entries are the exact sums of kernel values.
     kind : {"exact", "upper", "lower", "interval", "estimate"}
-        ``exact``: the value is exact to rounding. Lower and upper are as far apart as rounding may have moved it, which
-        for singular values is a small multiple of eps times the norm. They equal the value if nothing was rounded.
-        ``upper``, ``lower``: the value is a bound. ``interval``: the value lies between lower and upper.
-        ``estimate``: the value is not guaranteed, the bounds are.
+        ``exact``: the value is exact up to rounding. ``lower`` and ``upper`` show how far rounding may have moved it.
+        For singular values, this is a small multiple of eps times the norm. They equal the value if nothing was
+        rounded. ``upper``, ``lower``: the value is a bound. ``interval``: the value lies between lower and upper.
+        ``estimate``: the value is not guaranteed, but the bounds are.
     method : str
         Words that say how the value was computed.
     iterations : int

@@ -255,7 +255,7 @@ def sup_norm(
     input_dilation: PerAxis = 1,
     rtol: float = 1e-6,
 ) -> Certified:
-    """Return the norm that no size of the input exceeds and large sizes tend to: the supremum of the symbol.
+    """Return the supremum of the symbol: a bound of the norm for inputs of every size, and its limit for large ones.
 
     Law: ``cm.norm(cm.conv(kernel, shape, ...)) <= r.upper`` for every shape, under the zero boundary with any pads and
     under wrap with outputs once around the circle.
@@ -267,15 +267,16 @@ def sup_norm(
     stride, dilation, groups, input_dilation
         As for `conv`.
     channels : {"last", "first", None}
-        Position of the kernel's channel axes. A kernel of one or two axes has none; None says that others have none.
+        Position of the kernel's channel axes. A kernel of one or two axes has none. With None, a kernel of more axes
+        has none either.
     rtol : float
         Relative width of the bracket at which the search ends, between 0 and 1.
 
     Returns
     -------
     Certified
-        Kind ``upper``: the value is the upper end, and ``r.lower`` a value that the symbol takes. The bracket is wider
-        than ``rtol`` if the symbol's norm is much the same at all frequencies.
+        Kind ``upper``: the value is the upper end, and ``r.lower`` is a value that the symbol takes. The bracket
+        between the two is wider than ``rtol`` if the symbol's norm is much the same at all frequencies.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     op : LinearMap
         Any map.
     tol : float, optional
-        Singular values up to it count as zero. The default is that of `rank`.
+        Singular values up to this value count as zero. The default is that of `rank`.
 
     Returns
     -------
@@ -39,11 +39,11 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     Raises
     ------
     UnsupportedError
-        If a decomposition would take too long. A ValueError.
+        If a decomposition would take too long. This is a ValueError.
     ValueError, TypeError
         If ``op`` is not a map, its kernel is not finite, or ``tol`` is negative.
     MemoryError
-        If the arrays do not fit.
+        If the arrays do not fit in memory.
 
     Notes
     -----

@@ -88,8 +88,9 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
 
     Law: ``cm.norm(cm.clip(op, max)) <= max``.
 
-    The clipped kernel is cut to the support of the kernel and scaled. That is one round of the two steps of `project`,
-    as by Sedghi, Gupta and Long (ICLR 2019); unlike theirs, the norm of the result is certified not to exceed ``max``.
+    The clipped kernel is cut to the support of the original kernel and scaled. That is one round of the two steps of
+    `project`, as in Sedghi, Gupta and Long (ICLR 2019). Unlike there, the norm of the result is certified to be at most
+    ``max``.
 
     Parameters
     ----------

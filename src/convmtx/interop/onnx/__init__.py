@@ -79,14 +79,15 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     -------
     OnnxLayers
         ``.layers`` maps the name of a node's first output to its `Affine` map, which has ``.name``, ``.op_type``,
-        ``.input_name``, ``.weight_bytes`` and ``.widened``: Conv, ConvTranspose, AveragePool, GlobalAveragePool, Gemm
-        and MatMul by a constant, Pad and BatchNormalization. ``.skipped`` maps the names of all other nodes to the
-        reason, ``.other_nodes`` the names of those that are never converted to their operator. It prints as a table.
+        ``.input_name``, ``.weight_bytes`` and ``.widened``. These nodes are Conv, ConvTranspose, AveragePool,
+        GlobalAveragePool, Gemm and MatMul by a constant, Pad and BatchNormalization. ``.skipped`` maps the names of all
+        other nodes to the reason. ``.other_nodes`` maps the names of nodes that are never converted to their operator.
+        It prints as a table.
 
     Raises
     ------
     ModelFileError
-        If the file is damaged, is not an ONNX model, or points outside its folder. A ValueError.
+        If the file is damaged, is not an ONNX model, or refers to data outside its folder. This is a ValueError.
     ValueError, TypeError
         If ``input_shapes`` has a name that is not an input's, or a shape that does not fit.
     OSError
@@ -96,14 +97,14 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
 
     Notes
     -----
-    A map acts on one input: the first axis of a node's tensor is taken for the batch and left out.
+    A map acts on one input: the first axis of a node's tensor is taken as the batch axis and left out.
 
     Weights, pads and sizes are constants if they follow from constants and from sizes of tensors. The reference
     evaluator of onnx computes them, except random numbers and graphs inside nodes. What it may compute is limited to 64
     MiB and 32 bytes for each byte of the model. The default value of an input of the graph counts as a constant.
 
-    Weights of types that NumPy does not have become float32 (bfloat16, float8) or int8 (int4) without rounding. The map
-    is exact, while a runtime rounds its outputs to the stored type.
+    Weights whose type NumPy does not have are converted without rounding: bfloat16 and float8 to float32, int4 to int8.
+    The map is exact, while a runtime rounds its outputs to the stored type.
     """
     onnx = needed("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
