@@ -249,7 +249,7 @@ class ConvOperator(LinearMap):
 
     @door("tensor_view")
     def tensor_view(self) -> AnyArray:
-        """Return the tensor of `to_tensor` as a read-only strided view: O(kernel + input) memory a channel pair.
+        """Return the tensor of ``to_tensor`` as a read-only strided view: O(kernel + input) memory a channel pair.
 
         Entry (o, i) depends only on the difference between the two positions, so one array holds all of them: the
         kernel among zeros.
