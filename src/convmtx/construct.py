@@ -233,8 +233,8 @@ def kernel_operator(
     Returns
     -------
     KernelOperator
-        From arrays of ``kernel_shape`` to arrays of ``(*batch, *out_shape)``, with all forms. Its adjoint ``.H``
-        needs none of them: it convolves ``x`` with its argument.
+        From arrays of ``kernel_shape`` to arrays of ``(*batch, *out_shape)``, with all forms. Its adjoint ``.H`` builds
+        no form: it convolves ``x`` with its argument.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
         Conv1D to 3D (causal too), DepthwiseConv1D and 2D, SeparableConv1D and 2D, Conv1DTranspose to 3DTranspose,
         AveragePooling1D to 3D, GlobalAveragePooling1D to 3D, BatchNormalization, ZeroPadding1D to 3D, UpSampling1D to
         3D of interpolation nearest, Flatten, Dense, Dropout, Identity, Activation of linear, or a Sequential of these.
-        ``data_format`` may be either. Layers with weights must have been built, or called once.
+        Both values of ``data_format`` are accepted. Layers with weights must have been built, or called once.
     input_shape : tuple of int
         Shape of one input without the batch.
 
@@ -44,8 +44,8 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     Raises
     ------
     UnsupportedError
-        If the layer, or one of its options such as its activation, is not such a map. Quantized layers and layers with
-        LoRA are not. The message names it. A ValueError.
+        If the layer is not such a map, or if one of its options, such as its activation, is not linear. Quantized
+        layers and layers with LoRA are refused too. The message names the layer. This is a ValueError.
     ValueError
         If the input shape does not fit.
     ImportError

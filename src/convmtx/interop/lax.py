@@ -53,7 +53,8 @@ def from_lax(
     Raises
     ------
     UnsupportedError
-        If the kernel has no spatial axis, or if ``batch_group_count`` is not the size of the batch. A ValueError.
+        If the kernel has no spatial axis, or if ``batch_group_count`` is not the size of the batch. This is a
+        ValueError.
     ValueError, TypeError
         If an argument is invalid, or the arguments contradict each other.
 

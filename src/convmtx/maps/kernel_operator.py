@@ -38,8 +38,8 @@ from convmtx.typing import Array, ArrayLike, EngineName, Order, RowNumbers, Shap
 class KernelOperator(LinearMap):
     """A convolution with a fixed input as a linear map of its kernel.
 
-    `convmtx.kernel_operator` returns it. Law: ``kernel_operator(x, K.shape, ...)(K) == conv(K, x.shape, ...)(x)``.
-    The adjoint takes the gradient of a loss in the outputs to its gradient in the kernel.
+    `convmtx.kernel_operator` returns it. Law: ``kernel_operator(x, K.shape, ...)(K) == conv(K, x.shape, ...)(x)``. The
+    adjoint maps the gradient of a loss with respect to the outputs to its gradient with respect to the kernel.
     """
 
     _takes_every_library = True

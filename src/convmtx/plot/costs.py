@@ -54,7 +54,7 @@ def cost_data(op: ConvOperator) -> CostData:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution. A ValueError.
+        If the map is not a convolution. This is a ValueError.
     TypeError
         If ``op`` is not a map.
 
@@ -130,9 +130,9 @@ def cost(op: ConvOperator, ax: Axes | None = None) -> Axes:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution. A ValueError.
+        If the map is not a convolution. This is a ValueError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     TypeError
         If ``op`` is not a map.
 

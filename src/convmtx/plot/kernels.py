@@ -57,7 +57,7 @@ def kernel_data(op: ConvOperator) -> KernelData:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution. A ValueError.
+        If the map is not a convolution. This is a ValueError.
     TypeError
         If ``op`` is not a map.
 
@@ -105,9 +105,9 @@ def kernel(op: ConvOperator, ax: Axes | None = None) -> Axes:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution. A ValueError.
+        If the map is not a convolution. This is a ValueError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     ValueError
         If taps are larger than 1e306, for which matplotlib has no scale.
     TypeError

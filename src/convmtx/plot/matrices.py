@@ -78,9 +78,9 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution and larger than that. A ValueError.
+        If the map is not a convolution and larger than that. This is a ValueError.
     FormTooLargeError
-        If so many cells do not fit in memory. A MemoryError.
+        If so many cells do not fit in memory. This is a MemoryError.
     ValueError, TypeError
         If an argument is invalid.
 
@@ -184,11 +184,11 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution and larger than that. A ValueError.
+        If the map is not a convolution and larger than that. This is a ValueError.
     FormTooLargeError
-        If so many cells do not fit in memory. A MemoryError.
+        If so many cells do not fit in memory. This is a MemoryError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     ValueError, TypeError
         If an argument is invalid, or the entries of a map that is not a convolution are larger than 1e306, for which
         matplotlib has no scale.

@@ -74,7 +74,7 @@ def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
     Raises
     ------
     RowIndexError
-        If there is no such output. An IndexError.
+        If there is no such output. This is an IndexError.
     TypeError
         If an argument is invalid.
 
@@ -156,9 +156,9 @@ def row(op: LinearMap, o: int | Shape | IntArray, ax: Axes | None = None) -> Axe
     Raises
     ------
     RowIndexError
-        If there is no such output. An IndexError.
+        If there is no such output. This is an IndexError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     ValueError
         If weights are larger than 1e306, for which matplotlib has no scale.
     TypeError

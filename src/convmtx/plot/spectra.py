@@ -65,7 +65,7 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     Raises
     ------
     UnsupportedError
-        If all are requested, and neither values nor bounds can be computed in reasonable time. A ValueError.
+        If all are requested, and neither values nor bounds can be computed in reasonable time. This is a ValueError.
     ValueError, TypeError
         If an argument is invalid, or the kernel is not finite.
 
@@ -125,9 +125,9 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     Raises
     ------
     UnsupportedError
-        If all are requested, and neither values nor bounds can be computed in reasonable time. A ValueError.
+        If all are requested, and neither values nor bounds can be computed in reasonable time. This is a ValueError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     ValueError, TypeError
         If an argument is invalid, the kernel is not finite, or values are larger than 1e306, for which matplotlib has
         no scale.

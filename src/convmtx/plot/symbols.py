@@ -55,7 +55,7 @@ def symbol_data(op: ConvOperator) -> SymbolData:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution, or one along more than two axes. A ValueError.
+        If the map is not a convolution, or one along more than two axes. This is a ValueError.
     ValueError, TypeError
         If the kernel is not finite, or ``op`` is not a map.
 
@@ -114,9 +114,9 @@ def symbol(op: ConvOperator, ax: Axes | None = None) -> Axes:
     Raises
     ------
     UnsupportedError
-        If the map is not a convolution, or one along more than two axes. A ValueError.
+        If the map is not a convolution, or one along more than two axes. This is a ValueError.
     MissingExtraError
-        If matplotlib is not installed. An ImportError.
+        If matplotlib is not installed. This is an ImportError.
     ValueError, TypeError
         If the kernel is not finite, ``op`` is not a map, or magnitudes are larger than 1e306, for which matplotlib has
         no scale.

@@ -329,7 +329,8 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     Parameters
     ----------
     op : LinearMap
-        Any map with any boundary, if ``snr`` is a number; if it is an array, a convolution once around the circle.
+        If ``snr`` is a number, any map with any boundary. If ``snr`` is an array, a convolution under wrap with stride
+        1 and as many outputs as inputs along each axis.
     b : array_like
         Data, ``(*batch, *out_shape)``.
     snr : float or array_like
@@ -344,7 +345,7 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     Raises
     ------
     ValueError, TypeError, MemoryError
-        If an argument is invalid, or ``snr`` is an array and the map does not multiply frequencies.
+        If an argument is invalid, or ``snr`` is an array and the map is not such a convolution.
 
     Examples
     --------

@@ -35,9 +35,9 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if structure or size allow. Else ``interval``: the value is the upper end, the length of the image of
-        a unit array from inverse iteration. The lower end comes from interlacing with a circulant, or from a random
-        start (wrong with a probability of at most 1e-10), or is 0.
+        ``exact`` if structure or size allow. Else ``interval``: the value is the length of the image of a unit array,
+        which inverse iteration or Lanczos steps chose. ``upper`` is this length plus rounding errors. ``lower`` comes
+        from interlacing with a circulant, or from a random start (wrong with a probability of at most 1e-10), or is 0.
 
     Raises
     ------
@@ -48,8 +48,8 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition of less than a second; above it inverse iteration on a sparse factorization, and above 60,000
-    unknowns 200 Lanczos steps.
+    Cost: a decomposition if it takes less than a second, else inverse iteration on a sparse factorization. Maps with
+    more than 60,000 unknowns take at most 200 Lanczos steps instead of the factorization.
 
     Examples
     --------
@@ -95,8 +95,9 @@ def cond(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if rounding leaves half of all digits. Else an ``interval`` from those of `norm` and
-        `smallest_singular_value`, up to infinity if the smallest value may be rounding.
+        ``exact`` if all singular values are computed, and the distance between the ends is at most sqrt(eps) times the
+        value. Else an ``interval``, up to infinity if the smallest singular value may consist of rounding errors. For
+        large maps, it comes from `norm` and `smallest_singular_value`.
 
     Raises
     ------

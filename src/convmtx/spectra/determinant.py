@@ -99,7 +99,7 @@ def logdet(op: LinearMap) -> Certified:
     Raises
     ------
     UnsupportedError
-        If the map has no structure and is too large for a sparse factorization. A ValueError.
+        If the map has no structure and is too large for a sparse factorization. This is a ValueError.
     ValueError, TypeError
         If the map is not square, or its kernel is not finite.
     MemoryError

@@ -40,15 +40,15 @@ def eigvals(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        Values (N,), float64 if the map is Hermitian, else complex128. In some order, a true eigenvalue lies between
-        each lower and upper end. ``exact`` if these agree in half of all digits of the norm, as they do if blocks are
-        normal (with one channel, for example) or not far from it. Else ``interval``, or ``estimate`` if rounding can
-        move eigenvalues by the norm itself.
+        Values (N,), float64 if the map is Hermitian, else complex128. The true eigenvalues, in some order, lie between
+        the lower and upper ends. ``exact`` if rounding can move no eigenvalue by more than sqrt(eps) times a bound of
+        the norm. This is so if blocks are normal (with one channel, for example) or not far from it. Else ``interval``,
+        or ``estimate`` if rounding can move eigenvalues by the norm itself.
 
     Raises
     ------
     UnsupportedError
-        If the map has no structure and is too large for a dense decomposition. A ValueError.
+        If the map has no structure and is too large for a dense decomposition. This is a ValueError.
     ValueError, TypeError
         If the shapes differ, or the kernel is not finite.
     MemoryError
@@ -56,11 +56,12 @@ def eigvals(op: LinearMap) -> Certified:
 
     Notes
     -----
-    The eigenvalues are those of a similar map in which the taps on both sides of an output are in balance
-    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, they are those of the
-    diagonal. They come from blocks whose bases are the same before and after (wrap; symmetric and reflect with a kernel
-    that is its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Eigenvalues
-    of maps far from normal say little about how the map acts: see `svdvals`.
+    They are computed for a map with the same eigenvalues in which the taps on both sides of an output are in balance
+    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, only the taps at the
+    output's own position matter. The eigenvalues come from blocks that have the same basis for outputs and inputs
+    (wrap; symmetric and reflect with a kernel that is its own mirror image; 3 taps under the zero boundary;
+    sub-lattices), or from the dense matrix. Eigenvalues of maps far from normal say little about how the map acts: see
+    `svdvals`.
 
     Examples
     --------

@@ -22,17 +22,17 @@ from convmtx.typing import AnyArray, PerAxis
 
 @door("symbol")
 def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0) -> AnyArray:
-    r"""Return the matrix of channels that a convolution multiplies each frequency by.
+    r"""Return the matrices by which a convolution multiplies the channels: one for each frequency.
 
-    It is ``F(w) = sum_p K[p] exp(i w.(p t - lo))`` with dilation t and pads lo.
+    At the frequency w it is ``F(w) = sum_p K[p] exp(i w.(p t - lo))`` with dilation t and pads lo.
 
-    Law: the singular values of the same kernel under wrap, on an input of the grid's shape with outputs once around
-    it, are those of ``symbol(op, grid)`` over all frequencies.
+    Law, without input dilation: take the same kernel under wrap with ``padding="same"``, on an input of the grid's
+    shape. The singular values of this map are those of ``symbol(op, grid)`` over all frequencies.
 
     Parameters
     ----------
     op : ConvOperator
-        A convolution with any boundary and size, which do not matter.
+        A convolution. Its boundary and its size do not matter.
     grid : int or tuple of int
         Number of positions around the circle along each axis, a multiple of stride and input dilation.
     shift : float or sequence of float
@@ -48,7 +48,8 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     Raises
     ------
     ValueError, TypeError
-        If ``op`` is not a convolution, its kernel is not finite, or the grid is not a multiple.
+        If ``op`` is not a convolution, its kernel is not finite, or the grid is not a multiple of stride and input
+        dilation.
     MemoryError
         If the array does not fit.
 

@@ -55,8 +55,8 @@ def svdvals(
     which : {"largest", "smallest"}
         End from which the k values are taken. The smallest too are in descending order.
     maxiter : int
-        Largest number of steps if values are iterated, but at least k. If they are not enough, ``r.converged`` is
-        False and ``r.method`` says so.
+        Largest number of steps if values are iterated. A number below k counts as k. If the steps are not enough,
+        ``r.converged`` is False and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
 
@@ -64,15 +64,16 @@ def svdvals(
     -------
     Certified
         Values (k,) in float64, which ``np.asarray`` returns. Kind ``exact``, or ``estimate`` if they were iterated.
-        Iterated largest values are at most the true ones, smallest values at least; between each ``lower`` and
-        ``upper`` lies some singular value, and a search from another start found no other.
+        Iterated values may be wrong in one direction: the largest values may be too small, and the smallest may be too
+        large. Some singular value of the map lies between each ``lower`` and ``upper``. If a search for the largest
+        values has converged, a second search from another start found no larger one.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is invalid, or the kernel is not finite.
     UnsupportedError
-        If all values would take more than an hour. A ValueError.
+        If all values would take more than an hour. This is a ValueError.
     MemoryError
         If the decomposition that all values need does not fit.
 
