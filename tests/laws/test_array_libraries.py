@@ -376,6 +376,14 @@ def test_numbers_of_numpy_multiply_tensors_as_pythons_do(dtype, a):
         cm.conv(torch.ones(2, dtype=torch.int8), 3) * np.int64(300)
 
 
+@pytest.mark.parametrize("make", [torch.tensor, jax.numpy.asarray])
+def test_the_transpose_of_a_map_that_reads_nothing_gives_zeros(make):
+    """Stride 3 on inputs that are 3 apart, moved by 2: the two taps fall on the gaps between them."""
+    op = cm.conv(make(np.float32([1, 1])), 2, stride=3, input_dilation=3, padding=[(2, -2)], boundary="reflect")
+    assert as_numpy(op.to_dense()).tolist() == [[0, 0]]
+    assert as_numpy(op.T(make(np.float32([5])))).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("kernel", [np.float32([4]), np.int8([4]), torch.tensor([4.0]), jax.numpy.asarray([4.0])])
 def test_maps_are_divided_by_integers_of_any_size(kernel):
     assert float((cm.conv(kernel, 3) / 2**70).kernel[0]) == 2.0**-68

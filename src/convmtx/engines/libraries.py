@@ -76,7 +76,7 @@ def _readers(axis: Axis) -> list[IntArray]:
     counts = np.bincount(source[order], minlength=axis.size)
     starts = np.cumsum(counts) - counts
     arrays = []
-    for turn in range(int(counts.max(initial=0))):
+    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
         places = np.full(axis.size, NOTHING)
         places[counts > turn] = order[starts[counts > turn] + turn]
         arrays.append(places)
