@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import convmtx as cm
+
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted((ROOT / "src" / "convmtx").rglob("*.py"))
+PACKAGE = Path(cm.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted(ROOT.glob("docs/**/*.md"))
 #: Names that say nothing of what they hold.
@@ -74,7 +77,7 @@ def phrases(lines):
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_sources_are_in_plain_words(path):
     text = path.read_text()
     tree = ast.parse(text)
