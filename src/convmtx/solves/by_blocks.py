@@ -23,7 +23,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepared
-from convmtx.structure import Blocks, decomposed
+from convmtx.structure import Blocks, decomposed, describe
 from convmtx.structure.double import dense
 from convmtx.structure.splits import connected, mirrored, separated, transformed
 from convmtx.taps import taps_of
@@ -216,14 +216,14 @@ def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     if not any(_may_split(taps, j, axis) for j, axis in enumerate(geometry.axes)):
         return
     blocks = decomposed(geometry, taps, factors=True)
-    if not blocks or all(split.is_whole for split in blocks[0].splits):
+    if not blocks or blocks[0].is_whole:
         return
     penalties = _regularizer_blocks(problem, blocks)
     if penalties is None:
         return
     price = _price_of_blocks(geometry, blocks, problem.dtype, problem.damp > 0)
     make = partial(_factors_of_blocks, problem, blocks, penalties)
-    if any(split.is_factor for split in blocks[0].splits):
+    if blocks[0].has_factor:
         yield Candidate("kronecker", "the kernel is an outer product", price, make)
     else:
         yield Candidate("blocks", "the map falls apart into blocks", price, make)
@@ -232,7 +232,7 @@ def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
 def _price_of_blocks(geometry: Geometry, stacks: Sequence[Blocks], dtype: np.dtype[Any], damped: bool) -> costs.Price:
     """Price of a map that falls apart into stacks of equal blocks; axes are split alike in all of them."""
     splits = stacks[0].splits
-    kind = costs.COMPLEX_PRODUCT if dtype.kind == "c" or any(split.is_fourier for split in splits) else 1.0
+    kind = costs.COMPLEX_PRODUCT if dtype.kind == "c" or stacks[0].has_fourier else 1.0
     build = costs.FACTORS_CALL / 2 + sum(kind * _stack_seconds(stack, damped) for stack in stacks)
     per_rhs = max(split.inputs.slow for split in splits) * costs.TRANSFORM_NUMBER * sum(geometry.shape) * len(stacks)
     per_rhs += costs.VECTOR_NUMBER * sum(kind * stack.count * stack.rows * stack.columns for stack in stacks)
@@ -255,7 +255,10 @@ def _stack_seconds(stack: Blocks, damped: bool) -> float:
 
 
 def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
-    """Whether an axis may fall apart. A single axis is always an outer product: that is the dense matrix, and no."""
+    """Whether an axis may fall apart.
+
+    The kernel of a map with a single axis is always an outer product. That does not count: it gives the dense matrix.
+    """
     if not connected(axis) or transformed(axis, mirrored(taps, j), False) is not None:
         return True
     return taps.ndim > 3 and separated(taps, j)[0] is not None
@@ -277,11 +280,9 @@ def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] 
 
 
 def _factors_of_blocks(problem: Problem, blocks: list[Blocks], penalties: list[Blocks]) -> BlockFactors:
-    sizes = ", ".join(f"{b.count} of {b.rows} x {b.columns}" for b in blocks[:2]) + (", ..." if blocks[2:] else "")
     coefficients: list[Coefficients] = [coefficients_of(b, len(blocks) == 1) for b in blocks]
     stacked = [problem.damp * b.matrices() for b in penalties] if penalties else None
-    method = f"blocks ({blocks[0].rule}: {sizes})"
-    return BlockFactors(problem, method, coefficients, [b.matrices() for b in blocks], stacked)
+    return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, [b.matrices() for b in blocks], stacked)
 
 
 def by_dense(problem: Problem) -> Candidate:
