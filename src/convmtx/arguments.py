@@ -27,14 +27,14 @@ Name = TypeVar("Name", bound=str)
 def integer(name: str, value: Any, least: int | None) -> int:
     """Return an argument as an int; refuse a bool, a float, and a number below ``least``."""
     number = _exact(value)
-    wanted = "Wanted an integer" if least is None else f"Wanted an integer >= {least}"
+    expected = "Expected an integer" if least is None else f"Expected an integer >= {least}"
     if number is None:
-        raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass an int")
+        raise ArgumentTypeError(f"{name}={shown(value)}", expected, "Pass an int")
     if least is not None and number < least:
-        raise ArgumentError(f"{name}={shown(number)}", wanted, f"Pass {name}={least} or more")
+        raise ArgumentError(f"{name}={shown(number)}", expected, f"Pass {name}={least} or more")
     if abs(number) > LARGEST:
-        wanted = "Wanted a size that 64-bit positions can be counted with"
-        raise ArgumentError(f"{name}={shown(number)}", wanted, f"Pass {LARGEST} or less")
+        expected = "Expected a size that 64-bit positions can be counted with"
+        raise ArgumentError(f"{name}={shown(number)}", expected, f"Pass {LARGEST} or less")
     return number
 
 
@@ -51,21 +51,21 @@ def _exact(value: Any) -> int | None:
 def number(
     name: str,
     value: Any,
-    wanted: str = "a finite number",
+    expected: str = "a finite number",
     remedy: str = "Pass a float",
     *,
     fits: Callable[[float], bool] = lambda _: True,
 ) -> float:
     """Return a finite real number of any library as a float; refuse those for which ``fits`` is False.
 
-    ``wanted`` and ``remedy`` go into the message. A tensor that requires grad is refused, because its gradient would
+    ``expected`` and ``remedy`` go into the message. A tensor that requires grad is refused, because its gradient would
     be lost.
     """
     real = _real(value)
     if real is None or not np.isfinite(real) or not fits(real):
         if getattr(value, "requires_grad", False) is True:
             remedy = f"No gradient flows through it: pass float({name}.detach())"
-        raise ArgumentError(f"{name}={shown(value)}", f"Wanted {wanted}", remedy)
+        raise ArgumentError(f"{name}={shown(value)}", f"Expected {expected}", remedy)
     return real
 
 
@@ -85,7 +85,7 @@ def _real(value: Any) -> float | None:
 def flag(name: str, value: Any) -> bool:
     """Return an argument that must be True or False, of Python or NumPy, as a bool."""
     if not isinstance(value, bool | np.bool_):
-        raise ArgumentTypeError(f"{name}={shown(value)}", "Wanted True or False", f"Pass {name}=True")
+        raise ArgumentTypeError(f"{name}={shown(value)}", "Expected True or False", f"Pass {name}=True")
     return bool(value)
 
 
@@ -101,11 +101,11 @@ def one_of(
     """
     if type(value) is str and value in known:
         return known[known.index(value)]
-    wanted = f"Wanted one of {', '.join(map(repr, known))}"
+    expected = f"Expected one of {', '.join(map(repr, known))}"
     if not isinstance(value, str):
-        raise ArgumentTypeError(f"{name}={shown(value)}", wanted, "Pass a string")
+        raise ArgumentTypeError(f"{name}={shown(value)}", expected, "Pass a string")
     remedy = _meaning(name, str(value[:MOST_ENTRIES]).strip().lower(), known, meanings)
-    raise ArgumentError(f"{name}={shown(value)}", wanted, remedy)
+    raise ArgumentError(f"{name}={shown(value)}", expected, remedy)
 
 
 def _meaning(name: str, word: str, known: Sequence[str], meanings: Mapping[str, str]) -> str:
@@ -140,10 +140,10 @@ def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | N
         count = MOST_ENTRIES + 1
     if count > MOST_ENTRIES:
         got = f"{name} is an array of shape {tuple(value.shape)}" if is_array(value) else f"{name}={shown(value)}"
-        wanted = f"Wanted at most {MOST_ENTRIES} entries, one for each axis"
-        raise ArgumentError(got, wanted, remedy)
+        expected = f"Expected at most {MOST_ENTRIES} entries, one for each axis"
+        raise ArgumentError(got, expected, remedy)
     try:
         return [value[j] for j in range(count)]
     except Exception as error:
         got = f"{name}={shown(value)} cannot be read ({type(error).__name__})"
-        raise ArgumentTypeError(got, "Wanted an integer, or a tuple of them", remedy) from None
+        raise ArgumentTypeError(got, "Expected an integer, or a tuple of them", remedy) from None

@@ -264,7 +264,7 @@ def _batch(x: Array, shape: Shape) -> Shape:
     count = x.ndim - len(shape)
     if count < 0 or tuple(x.shape[count:]) != shape:
         got = f"x has shape {tuple(x.shape)}"
-        raise ArgumentError(got, f"Wanted (*batch, {', '.join(map(str, shape))})", "Check input_shape")
+        raise ArgumentError(got, f"Expected (*batch, {', '.join(map(str, shape))})", "Check input_shape")
     return tuple(x.shape[:count])
 
 

@@ -209,7 +209,7 @@ def price_of_any_sparse_lu(unknowns: float) -> Price:
 # Spectra: limits of work, which say when to decompose, when to bound or iterate instead, and when to refuse.
 # Work has the unit of a dense decomposition, ``rows * columns * min(rows, columns)``. One core does some 3e9 a second.
 
-#: Work of a decomposition up to which all singular values are computed although few are wanted: less than a second.
+#: Work of a decomposition up to which all singular values are computed although few are expected: less than a second.
 #: Exact values are worth that, even if a few of them could be iterated sooner.
 SMALL_SPECTRUM_WORK = 2e9
 #: Work of a decomposition up to which it is computed for questions that only all singular values answer: some 10 s.

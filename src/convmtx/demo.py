@@ -154,7 +154,7 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
 def photograph(size: int) -> AnyArray:
     """Return the upper square of matplotlib's sample photograph, (size, size, 3), scaled down, from 0 to 1."""
     if not _SIDES[0] <= size <= _SIDES[1]:
-        wanted = f"Wanted {_SIDES[0]} to {_SIDES[1]} pixels"
+        wanted = f"Expected {_SIDES[0]} to {_SIDES[1]} pixels"
         raise ArgumentError(f"size={size}", wanted, "Pass a size in that range")
     try:
         from matplotlib.cbook import get_sample_data

@@ -1,4 +1,4 @@
-"""Errors of convmtx: the public call, what it got, what it wanted, and what to do."""
+"""Errors of convmtx: the public call, what it got, what it expected, and what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 class ConvmtxError(Exception):
     """Base class of all errors that convmtx raises itself.
 
-    The message has four parts, ``call: got. wanted. remedy.``, all on one line and each of bounded length.
+    The message has four parts, ``call: got. expected. remedy.``, all on one line and each of bounded length.
 
     Attributes
     ----------
@@ -36,10 +36,10 @@ class ConvmtxError(Exception):
         Message without the call.
     """
 
-    def __init__(self, got: str, wanted: str, remedy: str) -> None:
-        super().__init__(got, wanted, remedy)
+    def __init__(self, got: str, expected: str, remedy: str) -> None:
+        super().__init__(got, expected, remedy)
         self.call = ""
-        self.reason = ". ".join(_clipped(part, LONGEST_PART) for part in (got, wanted, remedy)) + "."
+        self.reason = ". ".join(_clipped(part, LONGEST_PART) for part in (got, expected, remedy)) + "."
 
     def __str__(self) -> str:
         return f"{self.call}: {self.reason}" if self.call else self.reason

@@ -23,8 +23,8 @@ def check_target(path: Path, suffixes: tuple[str, ...]) -> Path:
     except (OSError, ValueError) as error:  # the name is too long, or has a character that names cannot have
         target, reason = path, getattr(error, "strerror", None) or str(error)
     if reason is None and path.suffix.lower() not in suffixes:
-        got, wanted = f"{path} has the suffix {path.suffix!r}", f"Wanted {' or '.join(suffixes)}"
-        raise ArgumentError(got, wanted, "Rename it")
+        got, expected = f"{path} has the suffix {path.suffix!r}", f"Expected {' or '.join(suffixes)}"
+        raise ArgumentError(got, expected, "Rename it")
     if reason is None and (refusal := _try_to_create(target)):
         reason = f"No file can be made in {target.parent} ({refusal})"
     if reason is not None:
@@ -88,6 +88,6 @@ def replace_file(target: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            got, wanted = f"{target} cannot be written", error.strerror or str(error)
-            raise ArgumentError(got, wanted, "Nothing was changed") from None
+            got, expected = f"{target} cannot be written", error.strerror or str(error)
+            raise ArgumentError(got, expected, "Nothing was changed") from None
         raise

@@ -94,12 +94,12 @@ def fit_kernel(
     inputs, outputs = together(op.input, numeric("y", y))
     if tuple(outputs.shape) != op.out_shape:
         got = f"y has shape {tuple(outputs.shape)}"
-        raise ArgumentError(got, f"Wanted {op.out_shape}, the outputs of x", "Check the options")
+        raise ArgumentError(got, f"Expected {op.out_shape}, the outputs of x", "Check the options")
     if 0 in op.out_shape:
-        raise ArgumentError("y is empty", "Wanted at least one output", "Pass samples to fit to")
+        raise ArgumentError("y is empty", "Expected at least one output", "Pass samples to fit to")
     for name, array in (("x", inputs), ("y", outputs)):
         if not all_finite(array):
-            raise ArgumentError(f"{name} contains inf or nan", "Wanted finite numbers", "Leave such samples out")
+            raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", "Leave such samples out")
     g, dtype = op._geometry, _type_of_fit(inputs, outputs)
     xp = namespace(outputs)
     double = xp.complex128 if is_complex(dtype) else xp.float64

@@ -106,7 +106,7 @@ def _overflow(total: Any, dtype: Any) -> ArgumentError:
     """Return the error of a sum of taps that the kernel's type does not hold."""
     got = f"a boundary folds taps onto one position, and their sum {total} does not fit in {dtype}"
     remedy = "Use op.with_kernel(op.kernel.astype(np.int64))"
-    return ArgumentError(got, "Wanted a type that holds the sums", remedy)
+    return ArgumentError(got, "Expected a type that holds the sums", remedy)
 
 
 def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntArray], axis: int) -> Array:

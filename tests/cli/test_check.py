@@ -271,7 +271,7 @@ def test_symmetric_market_files(here, said, capsys, symmetry, dense):
 
 def test_files_that_cannot_be_read(W, refusal):
     os.mkdir("W.zarr")
-    assert "Wanted .npz or .npy" in refusal("check", "W.zarr", "k.npy", *SHAPE)
+    assert "Expected .npz or .npy" in refusal("check", "W.zarr", "k.npy", *SHAPE)
     assert "none.npz: No such file" in refusal("check", "none.npz", "k.npy", *SHAPE)
     np.save("W.npy", np.array(["a"]))
     assert "contains <U1" in refusal("check", "W.npy", "k.npy", *SHAPE)
@@ -288,7 +288,7 @@ def test_indices_that_are_no_integers_are_not_cut_to_some(here, refusal):
     np.save("k.npy", np.ones((1, 1)))
     np.savez("W.npz", format=b"csr", shape=S.shape, data=S.data, indices=S.indices + 0.5, indptr=S.indptr)
 
-    assert "Wanted integers" in refusal("check", "W.npz", "k.npy", "--input", "3,3")
+    assert "Expected integers" in refusal("check", "W.npz", "k.npy", "--input", "3,3")
 
 
 def test_halves_are_compared_too(here, said, facts, capsys):

@@ -297,7 +297,7 @@ def test_numbers_are_read_strictly(folder, capsys, option, text):
         (["--input", "5,6,3,2"], "kernel of shape (3, 2)"),
         (["--input", "5,0"], "input_shape"),
         (["--input=-5,6"], "input_shape"),
-        (["-o", "W"], "Wanted .npz or .npy or .mtx"),
+        (["-o", "W"], "Expected .npz or .npy or .mtx"),
         (["-o", "W.txt"], "'.txt'"),
         (["-o", ""], "It is a folder"),
         (["-o", "k.npy"], "the kernel itself"),

@@ -177,7 +177,7 @@ def test_options_of_another_kind_of_picture(here, refusal):
     assert "-k for a cost" in refusal("plot", "cost", "sobel", *base, "-k", "3")
     assert "KIND" in refusal("plot", "painting", "sobel", *base)
     assert "Outputs have shape (3, 3)" in refusal("plot", "row", "sobel", *base, "--at", "3,3")
-    assert "Wanted .png or .svg or .pdf" in refusal("plot", "row", "sobel", "--input", "5,5", "-o", "a.jpg")
+    assert "Expected .png or .svg or .pdf" in refusal("plot", "row", "sobel", "--input", "5,5", "-o", "a.jpg")
     assert os.listdir() == []
 
 

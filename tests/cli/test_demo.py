@@ -175,14 +175,14 @@ def test_forms_above_memory_are_named_too(monkeypatch, undrawn):
 @pytest.mark.parametrize("size", ["15", "513", "-1"])
 def test_sizes_out_of_range(tmp_path, capsys, size):
     assert main(["demo", f"--size={size}", "--picture", str(tmp_path / "a.png")]) == 2
-    assert capsys.readouterr().err.startswith(f"convmtx: demo: size={size}. Wanted 16 to 512 pixels")
+    assert capsys.readouterr().err.startswith(f"convmtx: demo: size={size}. Expected 16 to 512 pixels")
 
 
 def test_pictures_are_png(tmp_path, capsys):
     assert main(["demo", "--picture", str(tmp_path / "a.jpg")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "Wanted .png" in said.err
+    assert "Expected .png" in said.err
 
 
 @pytest.mark.parametrize(("error", "code"), [(MemoryError, 2), (KeyboardInterrupt, 130)])

@@ -79,7 +79,7 @@ def test_motion_falls_off_with_the_distance_from_the_line(length, angle):
 def test_names_that_are_wrong_tell_how_they_are_written(here, refusal, name):
     told = refusal("info", name, "--input", "9,9")
     kind = name.partition(":")[0]
-    assert f"Wanted {kind}" in told
+    assert f"Expected {kind}" in told
 
 
 def test_names_that_are_close_are_told(here, refusal):
@@ -90,7 +90,7 @@ def test_names_that_are_close_are_told(here, refusal):
 
 def test_kernels_of_any_size_are_refused_before_they_are_made(here, refusal):
     for name in ("gaussian:99999999:1", "box:999999999", "motion:999999999:45"):
-        assert "Wanted at most an eighth of the memory" in refusal("info", name, "--input", "9,9")
+        assert "Expected at most an eighth of the memory" in refusal("info", name, "--input", "9,9")
 
 
 def test_numbers_of_names_are_written_in_any_way(here, said):
@@ -210,8 +210,8 @@ def test_csv_as_spreadsheets_of_every_language_write_it(here, content):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a,b\n1,2\n", "'a' in line 1. Wanted only numbers. Remove the line of names"),
-        (b"1,x\n1,2\n", "'x' in line 1. Wanted only numbers. Correct the line"),
+        (b"a,b\n1,2\n", "'a' in line 1. Expected only numbers. Remove the line of names"),
+        (b"1,x\n1,2\n", "'x' in line 1. Expected only numbers. Correct the line"),
         (b"1;2\n1;2;3\n", "2 columns, and 3 in line 2"),
         (b"1,2,\n3,4,\n", "nothing between two separators in line 1"),
         (b"1.000,5;2\n", "commas and points in its numbers"),
@@ -287,7 +287,7 @@ def test_pictures_in_colour_and_turned(here):
 
 def test_which_of_several(here, refusal):
     np.savez("k.npz", a=K, b=K)
-    assert "k.npz contains a, b. Wanted one of them. Write k.npz:NAME" in refusal("info", "k.npz", "--input", "5,6")
+    assert "k.npz contains a, b. Expected one of them. Write k.npz:NAME" in refusal("info", "k.npz", "--input", "5,6")
     assert "c is not among them" in refusal("info", "k.npz:c", "--input", "5,6")
 
 

@@ -120,14 +120,14 @@ def test_norms_that_cannot_be_had_are_told(model, facts, said, monkeypatch):
     from convmtx.errors import UnsupportedError
 
     def fail(*_, **__):
-        raise UnsupportedError("too much", "Wanted less", "Wait")
+        raise UnsupportedError("too much", "Expected less", "Wait")
 
     monkeypatch.setattr("convmtx.norm_bound", fail, raising=False)
     conv = facts("layers", "model.onnx", *SHAPE)["layers"][0]
-    assert (conv["norm"], conv["no_norm"]) == (None, "too much. Wanted less. Wait.")
+    assert (conv["norm"], conv["no_norm"]) == (None, "too much. Expected less. Wait.")
     text = said("layers", "model.onnx", *SHAPE)
     assert text.splitlines()[1].split()[4:6] == ["-", "-"]
-    assert f"\n  {conv['output']}: no norm (too much. Wanted less. Wait.)\n" in text
+    assert f"\n  {conv['output']}: no norm (too much. Expected less. Wait.)\n" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 50])

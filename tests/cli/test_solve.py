@@ -215,9 +215,9 @@ def test_seconds_are_predict_seconds():
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (["--rtol", "0"], "--rtol 0.0. Wanted a number between 0 and 1"),
-        (["--rtol", "1"], "--rtol 1.0. Wanted a number between 0 and 1"),
-        (["--maxiter", "0"], "--maxiter 0. Wanted at least 1"),
+        (["--rtol", "0"], "--rtol 0.0. Expected a number between 0 and 1"),
+        (["--rtol", "1"], "--rtol 1.0. Expected a number between 0 and 1"),
+        (["--maxiter", "0"], "--maxiter 0. Expected at least 1"),
         (["--maxiter", "1.5"], "--maxiter"),
         (["--damp", "0.1", "--choose", "gcv"], "--damp and --choose"),
         (["--damp", "0.1", "--noise", "0.1"], "--damp and --noise"),
@@ -229,9 +229,9 @@ def test_seconds_are_predict_seconds():
         (["--damp=-1"], "damp"),
         (["--damp", "nan"], "--damp"),
         (["--damp", "0.1", "--regularizer", "nonsense"], "neither a file nor a built-in kernel"),
-        (["--input", "9,9"], "Wanted the same"),
+        (["--input", "9,9"], "Expected the same"),
         (["--boundary", "mirror"], "'reflect'"),
-        (["-o", "x.jpg"], "Wanted .png or .tif or .tiff or .npy"),
+        (["-o", "x.jpg"], "Expected .png or .tif or .tiff or .npy"),
         (["-o", "seen.npy"], "the picture itself"),
     ],
 )

@@ -234,8 +234,8 @@ def test_products_of_lazy_maps_apply_in_order():
         (lambda op: True * op, TypeError, "a * op: a has dtype bool"),
         (lambda op: op * "2", TypeError, "a * op: a has dtype <U1"),
         (lambda op: op + 1, TypeError, "unsupported operand"),
-        (lambda op: op @ np.ones(7), ValueError, "op @ v: v has shape (7,). Wanted (9,) or (9, k)"),
-        (lambda op: op.rmatvec(np.ones(9)), ValueError, "rmatvec: v has shape (9,). Wanted (7,) or (7, k)"),
+        (lambda op: op @ np.ones(7), ValueError, "op @ v: v has shape (7,). Expected (9,) or (9, k)"),
+        (lambda op: op.rmatvec(np.ones(9)), ValueError, "rmatvec: v has shape (9,). Expected (7,) or (7, k)"),
         (lambda op: np.ones((2, 3)) @ op, ValueError, "v @ op"),
     ],
 )
@@ -279,7 +279,9 @@ def test_multiples_of_a_map_that_folds_its_border_are_right_or_refused():
     check(op - 3 * op, op.to_dense() - 3 * op.to_dense())
     with pytest.raises(cm.ArgumentError, match="their sum 144 does not fit in int8"):
         (100 * op).to_dense()
-    with pytest.raises(cm.ArgumentError, match=r"a \* op: 300 does not fit in int8\. Wanted a number of the kernel's"):
+    with pytest.raises(
+        cm.ArgumentError, match=r"a \* op: 300 does not fit in int8\. Expected a number of the kernel's"
+    ):
         300 * op
     check(np.int64(300) * op, 300 * op.to_dense().astype(np.int64))
     unsigned = cm.conv(np.array([3, 1, 2], "u1"), 6, **EDGE).T
@@ -300,7 +302,7 @@ def test_sums_of_unsigned_maps_have_no_negative():
     a, b = cm.conv(np.array([1, 2], "u2"), 5, **EDGE), cm.conv(np.array([1, 2], "u2"), 5, padding=1, boundary="reflect")
     images = cm.kernel_operator(np.arange(6, dtype="u2"), 3)
     for make in (lambda: -(a + b), lambda: -(a.T @ a), lambda: a - b, lambda: a.T - b.T, lambda: images - images):
-        with pytest.raises(cm.ArgumentTypeError, match=r"of uint16\. Wanted .* negative numbers\. Use .*int64"):
+        with pytest.raises(cm.ArgumentTypeError, match=r"of uint16\. Expected .* negative numbers\. Use .*int64"):
             make()
     check(np.int64(-1) * (a + b), -(a.to_dense().astype(int) + b.to_dense()))
     check(a + np.int64(-1) * b, a.to_dense() - b.to_dense().astype(int))
@@ -316,8 +318,8 @@ def test_quotients(divisor):
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "a=0. A map cannot be divided by zero"), (0.0, "a=0.0."), (np.int8(0), "A map cannot be divided by zero"),
-     (0j, "A map cannot be divided by zero"), (1e-320, "Wanted a number whose reciprocal is finite"),
-     (10**400, "a=<integer of 1329 bits>. Wanted a number that fits in a float")],
+     (0j, "A map cannot be divided by zero"), (1e-320, "Expected a number whose reciprocal is finite"),
+     (10**400, "a=<integer of 1329 bits>. Expected a number that fits in a float")],
 )  # fmt: skip
 def test_numbers_that_divide_nothing(number, text):
     op = cm.conv([1, 2, 3], 9, **EDGE)

@@ -188,7 +188,7 @@ for call in (lambda: put(one), lambda: cm.solve(put, one, damp=0.5), lambda: put
     try:
         call()
     except cm.ArgumentTypeError as error:
-        assert "Wanted both on the same devices. Move one of them, as with jax.device_put" in str(error), error
+        assert "Expected both on the same devices. Move one of them, as with jax.device_put" in str(error), error
     else:
         raise AssertionError
 """
@@ -291,7 +291,9 @@ def numpy_zeros(size, name):
 @pytest.mark.filterwarnings("ignore:ComplexHalf support:UserWarning", "ignore:.*quantized:UserWarning")
 def test_types_of_numbers_that_numpy_lacks_are_refused(make, name):
     array = make(3, name)
-    wanted = re.escape(f"has dtype {array.dtype}. Wanted integers, floats or complex numbers of a type that NumPy has.")
+    wanted = re.escape(
+        f"has dtype {array.dtype}. Expected integers, floats or complex numbers of a type that NumPy has."
+    )
     with pytest.raises(cm.ArgumentTypeError, match=rf"^conv: kernel {wanted} Cast it first.*\.$"):
         cm.conv(array, 3)
     with pytest.raises(cm.ArgumentTypeError, match=rf"^op\(x\): x {wanted} Cast it first.*\.$"):
@@ -301,7 +303,7 @@ def test_types_of_numbers_that_numpy_lacks_are_refused(make, name):
 def test_tensors_without_numbers_say_so():
     empty = torch.ones(3, 3, device="meta")
     op = cm.conv(empty, (6, 6), padding=1)
-    message = r"^{}: a tensor is on the meta device and has no numbers\. Wanted its numbers\. Pass one on a device"
+    message = r"^{}: a tensor is on the meta device and has no numbers\. Expected its numbers\. Pass one on a device"
     for name, call in (
         ("norm", lambda: cm.norm(op)),
         ("solve", lambda: cm.solve(op, np.ones((6, 6)), damp=0.5)),

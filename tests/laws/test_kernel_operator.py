@@ -175,17 +175,17 @@ def test_kernels_of_torch_and_jax():
 
 
 def test_what_does_not_belong_together_is_refused():
-    with pytest.raises(ValueError, match=r"x has shape \(5,\)\. Wanted \(\*batch, 4\)"):
+    with pytest.raises(ValueError, match=r"x has shape \(5,\)\. Expected \(\*batch, 4\)"):
         cm.kernel_operator(np.ones(5), 2, input_shape=4)
-    with pytest.raises(ValueError, match=r"y has shape \(3,\)\. Wanted \(4,\), the outputs of x"):
+    with pytest.raises(ValueError, match=r"y has shape \(3,\)\. Expected \(4,\), the outputs of x"):
         cm.fit_kernel(np.ones(5), np.ones(3), 2)
-    with pytest.raises(ValueError, match="Wanted at least one output"):
+    with pytest.raises(ValueError, match="Expected at least one output"):
         cm.fit_kernel(np.ones((0, 5)), np.ones((0, 4)), 2, input_shape=5)
     with pytest.raises(
         ValueError, match=r"^fit_kernel: kernel of shape \(8, 3, 3, 3\) .* pass input_shape=\(3, 8, 8\)\.$"
     ):
         cm.fit_kernel(np.ones((16, 3, 8, 8)), np.ones((16, 8, 6, 6)), (8, 3, 3, 3), channels="first")
-    with pytest.raises(ValueError, match=r"^fit_kernel: x has shape \(5,\)\. Wanted \(\*batch, 6\)"):
+    with pytest.raises(ValueError, match=r"^fit_kernel: x has shape \(5,\)\. Expected \(\*batch, 6\)"):
         cm.fit_kernel(np.ones(5), np.ones(4), 2, input_shape=6)
     with pytest.raises(TypeError, match=r"^fit_kernel: x has dtype bool"):
         cm.fit_kernel(np.ones(5, bool), np.ones(4), 2)

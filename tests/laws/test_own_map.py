@@ -248,9 +248,9 @@ def test_bounds_hold_what_cancels():
 @pytest.mark.parametrize("name", ["norm_bound", "singular_value_bounds", "sup_norm", "clip", "project", "symbol"])
 def test_what_is_for_convolutions_says_so(name):
     options = {"clip": (1.0,), "project": (1.0,), "symbol": (4,)}.get(name, ())
-    with pytest.raises(cm.ConvmtxError, match=f"{name}: .*Own.*Wanted a (convolution|kernel)"):
+    with pytest.raises(cm.ConvmtxError, match=f"{name}: .*Own.*Expected a (convolution|kernel)"):
         getattr(cm, name)(Own(SQUARE), *options)
-    with pytest.raises(cm.ConvmtxError, match=r"spectral_normalize: .*Own.*Wanted a convolution"):
+    with pytest.raises(cm.ConvmtxError, match=r"spectral_normalize: .*Own.*Expected a convolution"):
         cm.spectral_normalize(Own(SQUARE))
 
 
@@ -303,7 +303,7 @@ def test_wiener_filter_and_choice_of_damping(tall):
 
 
 def test_no_preconditioner():
-    with pytest.raises(cm.UnsupportedError, match=r"preconditioner: .*Wanted a convolution"):
+    with pytest.raises(cm.UnsupportedError, match=r"preconditioner: .*Expected a convolution"):
         cm.preconditioner(Own(SQUARE))
 
 
@@ -369,7 +369,7 @@ def test_pictures(tall):
     assert np.array_equal(data.values, A[2][A[2] != 0])
     for name in ("cost", "kernel", "symbol"):
         for function in (getattr(plot, name), getattr(plot, f"{name}_data")):
-            with pytest.raises(cm.UnsupportedError, match=rf"plot.{name}: op is a Own. Wanted a convolution"):
+            with pytest.raises(cm.UnsupportedError, match=rf"plot.{name}: op is a Own. Expected a convolution"):
                 function(tall)
     with pytest.raises(cm.ConvmtxError, match=r"explore: op is a Own"):
         cm.explore(tall)

@@ -56,27 +56,27 @@ def test_every_parameter(d, numbers, options, as_numbers, with_batch):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((1, 4, 6), {}, "Wanted 4 sizes, or 3 without the batch"),
+        ((1, 4, 6), {}, "Expected 4 sizes, or 3 without the batch"),
         ((4, 2, 6, 6), {"batch_group_count": 2}, "One output takes 2 inputs"),
-        ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW", "NCHX")}, "Wanted NC and the same letters"),
-        ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW")}, "Wanted three layouts of 4 axes"),
+        ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW", "NCHX")}, "Expected NC and the same letters"),
+        ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW")}, "Expected three layouts of 4 axes"),
         ((1, 2, 6, 6), {"padding": "FULL"}, "padding='FULL'"),
         ((1, 2, 6, 6), {"padding": "SAME", "lhs_dilation": (1, 2)}, "padding='SAME' with lhs_dilation"),
         ((1, 2, 6, 6), {"window_strides": (1,)}, "window_strides"),
-        ((1, 2, 6, 6), {"padding": None}, "padding=None. Wanted 'SAME'"),
-        ((1, 2, 6, 6), {"padding": [(1, 1), 2]}, "Wanted 'SAME'"),
-        ((1, 2, 6, 6), {"padding": [(1, 1), (1, 0.5)]}, "Wanted 'SAME'"),
+        ((1, 2, 6, 6), {"padding": None}, "padding=None. Expected 'SAME'"),
+        ((1, 2, 6, 6), {"padding": [(1, 1), 2]}, "Expected 'SAME'"),
+        ((1, 2, 6, 6), {"padding": [(1, 1), (1, 0.5)]}, "Expected 'SAME'"),
         ((1, 2, 6, 6), {"padding": [(1, 1)]}, "padding"),
-        ((1, 2, 6, 6), {"dimension_numbers": 5}, "Wanted three layouts"),
-        ((1, 2, 6, 6), {"dimension_numbers": "NHWC"}, "Wanted three layouts"),
-        ((1, 2, 6, 6), {"dimension_numbers": (1, 2, 3)}, "Wanted three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": 5}, "Expected three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": "NHWC"}, "Expected three layouts"),
+        ((1, 2, 6, 6), {"dimension_numbers": (1, 2, 3)}, "Expected three layouts"),
         ((1, 2, 6, 6), {"dimension_numbers": ((0, 1, 2, 2), (0, 1, 2, 3), (0, 1, 2, 3))}, "the same letters"),
         ((1, 2, 6, 6), {"dimension_numbers": ("NCHW", "OIHW", (0, 1, 2, 3))}, "the same letters"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(shape, options, message):
     with pytest.raises(cm.ConvmtxError, match=message):
-        cm.from_lax(np.ones((2, 2, 3, 3)), shape if message[:8] != "Wanted 4" else (1, 4), **options)
+        cm.from_lax(np.ones((2, 2, 3, 3)), shape if message[:8] != "Expected 4" else (1, 4), **options)
 
 
 def test_kernels_without_space_are_refused():

@@ -44,11 +44,11 @@ NO_MAPS = {
     "test_gemm_all_attributes": "transA=1",
     "test_gemm_transposeA": "transA=1",
     "test_gemm_default_matrix_bias": "different numbers to different samples",
-    "test_matmul_3d": "Wanted one matrix",
-    "test_matmul_4d": "Wanted one matrix",
-    "test_matmul_1d_3d": "Wanted one matrix",
-    "test_matmul_1d_1d": "Wanted one matrix",
-    "test_matmul_bcast": "Wanted one matrix",
+    "test_matmul_3d": "Expected one matrix",
+    "test_matmul_4d": "Expected one matrix",
+    "test_matmul_1d_3d": "Expected one matrix",
+    "test_matmul_1d_1d": "Expected one matrix",
+    "test_matmul_bcast": "Expected one matrix",
 }
 
 

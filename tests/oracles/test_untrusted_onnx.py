@@ -54,13 +54,13 @@ def test_constants_that_double_again_and_again_are_not_worked_out():
 @pytest.mark.parametrize(
     ("kind", "constants", "attributes", "shape", "reason"),
     [
-        ("Conv", {"W": np.ones((4, 3, 1), np.float32), "B": np.ones(3, np.float32)}, {}, (3, 5), "Wanted (4,)"),
-        ("Conv", {"W": np.ones((4, 3, 1), np.float32), "B": np.ones(1, np.float32)}, {}, (3, 5), "Wanted (4,)"),
+        ("Conv", {"W": np.ones((4, 3, 1), np.float32), "B": np.ones(3, np.float32)}, {}, (3, 5), "Expected (4,)"),
+        ("Conv", {"W": np.ones((4, 3, 1), np.float32), "B": np.ones(1, np.float32)}, {}, (3, 5), "Expected (4,)"),
         ("Conv", {"W": np.ones((4, 3, 1), np.float32)}, {"pads": [1, 0, 0]}, (3, 5), "contradict each other"),
         ("Conv", {"W": np.ones((4, 3, 1), np.float32)}, {"strides": [1, 1]}, (3, 5), "stride"),
         ("AveragePool", {}, {"kernel_shape": [9]}, (3, 5), "windows of 9 on 5"),
         ("Gemm", {"B": np.ones((3, 4), np.float32)}, {}, (5,), "shape (4, 3) on an axis of 5"),
-        ("Gemm", {"B": np.ones((5, 4), np.float32), "C": np.ones(3, np.float32)}, {}, (5,), "Wanted (4,)"),
+        ("Gemm", {"B": np.ones((5, 4), np.float32), "C": np.ones(3, np.float32)}, {}, (5,), "Expected (4,)"),
         ("MatMul", {"B": np.ones((3, 4), np.float32)}, {}, (5,), "shape (4, 3) on an axis of 5"),
         ("BatchNormalization", {name: np.ones(2, np.float32) for name in "sbmv"}, {}, (3, 5), "BatchNormalization: "),
         ("BatchNormalization", {name: np.ones(2, np.float32) for name in "sbmv"}, {}, (3,), "BatchNormalization: "),

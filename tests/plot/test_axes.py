@@ -75,7 +75,7 @@ def test_a_picture_fits_among_others(picture):
 
 
 def test_what_is_no_axes_is_refused(picture):
-    with pytest.raises(cm.ArgumentTypeError, match=r"plot\.\w+: ax is a builtins.int. Wanted Axes of matplotlib"):
+    with pytest.raises(cm.ArgumentTypeError, match=r"plot\.\w+: ax is a builtins.int. Expected Axes of matplotlib"):
         picture(OP, 3)
 
 
@@ -86,14 +86,14 @@ def test_axes_without_straight_sides_are_refused(picture, projection, name):
     ax = Figure().add_subplot(projection=projection)
     with pytest.raises(
         cm.ArgumentTypeError,
-        match=rf"plot\.\w+: ax is a \S+\.{name}. Wanted Axes of matplotlib with straight sides. Leave it out",
+        match=rf"plot\.\w+: ax is a \S+\.{name}. Expected Axes of matplotlib with straight sides. Leave it out",
     ):
         picture(OP, ax)
     assert not ax.has_data()
 
 
 def test_what_is_no_map_is_refused(picture):
-    with pytest.raises(cm.ArgumentTypeError, match="Wanted a map of convmtx"):
+    with pytest.raises(cm.ArgumentTypeError, match="Expected a map of convmtx"):
         picture(np.eye(3))
 
 
@@ -101,7 +101,7 @@ def test_what_is_no_map_is_refused(picture):
 def test_a_map_that_is_no_convolution_has_no_kernel(name):
     product = OP @ cm.conv([[1.0, 2.0]], (6, 5), padding="same", boundary="edge")
 
-    with pytest.raises(cm.UnsupportedError, match=rf"plot.{name}: op is a Product. Wanted a convolution"):
+    with pytest.raises(cm.UnsupportedError, match=rf"plot.{name}: op is a Product. Expected a convolution"):
         PICTURES[name](product)
 
 
@@ -178,5 +178,5 @@ def test_axes_that_were_removed_are_refused(picture, figures):
     ax = figures.subplots()[1]
     ax.remove()
 
-    with pytest.raises(cm.ArgumentError, match=r"ax was removed. Wanted Axes of a figure. Leave it out"):
+    with pytest.raises(cm.ArgumentError, match=r"ax was removed. Expected Axes of a figure. Leave it out"):
         picture(OP, ax)

@@ -238,11 +238,11 @@ def test_what_cannot_be_drawn_is_refused():
     op = cm.conv([1.0, 2.0], 50)
     other = cm.conv([1.0, 2.0], 50, padding="same") @ cm.conv([1.0, 2.0], 50, padding="same", boundary="edge")
 
-    with pytest.raises(cm.ArgumentError, match=r"cells=0. Wanted an integer >= 1"):
+    with pytest.raises(cm.ArgumentError, match=r"cells=0. Expected an integer >= 1"):
         cm.plot.matrix(op, cells=0)
     with pytest.raises(cm.ArgumentTypeError, match=r"cells=1.5"):
         cm.plot.matrix_data(op, cells=1.5)
-    with pytest.raises(cm.ArgumentTypeError, match=r"values=1. Wanted True or False"):
+    with pytest.raises(cm.ArgumentTypeError, match=r"values=1. Expected True or False"):
         cm.plot.matrix(op, values=1)
     with pytest.raises(cm.ArgumentError, match=r"values=True for a matrix of 49 x 50. Numbers are written up to 40"):
         cm.plot.matrix(op, values=True)

@@ -80,7 +80,7 @@ def test_wiener_refuses():
         (circle, -1.0, cm.ArgumentError, "snr is not a finite"),
         (circle, np.inf, cm.ArgumentError, "snr is not a finite"),
         (circle, 1j, cm.ArgumentError, "snr is not a finite real"),
-        (circle, np.ones(11), cm.ArgumentError, r"snr has shape \(11,\)\. Wanted \(12,\), as numpy.fft.fftn has"),
+        (circle, np.ones(11), cm.ArgumentError, r"snr has shape \(11,\)\. Expected \(12,\), as numpy.fft.fftn has"),
         (circle, lopsided, cm.ArgumentError, "snr differs between frequencies and their negatives"),
         (square, np.ones(12), cm.UnsupportedError, "snr is an array and op is not a circular convolution"),
     ):
@@ -291,10 +291,10 @@ def test_choices_that_cannot_be_made():
     for call, error, text in (
         (lambda: cm.choose_damp(op, b, "discrepancy"), cm.ArgumentError, "rule='discrepancy' with noise=None"),
         (lambda: cm.choose_damp(op, b, "gcv", noise=1.0), cm.ArgumentError, "rule='gcv' with noise=1.0"),
-        (lambda: cm.choose_damp(op, b, "discrepancy", noise=-1.0), cm.ArgumentError, r"noise=-1.0. Wanted a finite"),
+        (lambda: cm.choose_damp(op, b, "discrepancy", noise=-1.0), cm.ArgumentError, r"noise=-1.0. Expected a finite"),
         (lambda: cm.choose_damp(op, b, "discrepancy", noise=1e3), cm.ArgumentError, "the noise makes a residual of"),
         (lambda: cm.choose_damp(op, 0 * b), cm.ArgumentError, "op or b is zero"),
-        (lambda: cm.choose_damp(op, b, "best"), cm.ArgumentError, "rule='best'. Wanted one of 'gcv'"),
+        (lambda: cm.choose_damp(op, b, "best"), cm.ArgumentError, "rule='best'. Expected one of 'gcv'"),
         (lambda: cm.choose_damp(cm.conv(K2 + np.eye(7, 5), (80, 80), padding="same"), np.ones((80, 80))),
          cm.UnsupportedError, "has no fast spectrum"),
     ):  # fmt: skip

@@ -130,7 +130,7 @@ def test_methods_of_inverses(method, damp):
 
 
 def test_inv_refuses_what_has_none():
-    with pytest.raises(cm.ArgumentError, match=r"inv: op has a matrix of 20 x 42. Wanted a square one. Use cm.pinv"):
+    with pytest.raises(cm.ArgumentError, match=r"inv: op has a matrix of 20 x 42. Expected a square one. Use cm.pinv"):
         cm.inv(OPS["wide"])
     with pytest.raises(cm.SolveError, match=r"inv: op is singular: 1 of 8 singular values are 0 to rounding"):
         cm.inv(OPS["singular"])

@@ -61,7 +61,7 @@ def test_tolerance():
         assert len(Z) == (s <= tol).sum()
         assert np.linalg.norm(op(Z), axis=1).max() <= tol * (1 + 1e-12)
         assert np.abs(Z @ Z.T - np.eye(len(Z))).max() <= 1e-12
-    with pytest.raises(cm.ArgumentError, match=r"null_space: tol=-1. Wanted a number >= 0"):
+    with pytest.raises(cm.ArgumentError, match=r"null_space: tol=-1. Expected a number >= 0"):
         cm.null_space(op, -1)
 
 

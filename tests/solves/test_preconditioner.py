@@ -202,7 +202,7 @@ def test_any_scale(scale):
 @pytest.mark.parametrize(
     ("kind", "op", "text"),
     [
-        ("strang", cm.conv(K1, 11), r"Strang's circulant: an axis goes from 11 to 7\. Wanted as many outputs"),
+        ("strang", cm.conv(K1, 11), r"Strang's circulant: an axis goes from 11 to 7\. Expected as many outputs"),
         ("tchan", cm.conv(K1, 11, stride=2), r"T\. Chan's circulant: an axis goes from 11 to 4"),
         ("dct", cm.conv([1.0, 2], 11, padding="same"), r"cosine transforms: pads \(0, 1\) of a kernel of 2"),
         ("dct", cm.conv(K1, 11, padding=[(3, 1)]), r"cosine transforms: pads \(3, 1\) of a kernel of 5"),

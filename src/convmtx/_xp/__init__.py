@@ -35,7 +35,9 @@ def numeric(name: str, value: Any) -> Array:
     read them now.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise ArgumentTypeError(f"{name} is a masked array", "Wanted every entry", "Pass x.filled(0) if that is meant")
+        raise ArgumentTypeError(
+            f"{name} is a masked array", "Expected every entry", "Pass x.filled(0) if that is meant"
+        )
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(name, value)
@@ -52,14 +54,14 @@ def _foreign(name: str, value: Any) -> Array:
     """Return an array of a library other than NumPy; refuse those that are not dense arrays of numbers."""
     if type(value) not in _NAMESPACES and not _is_array(value):
         got = f"{name} is a {type(value).__module__}.{type(value).__qualname__}"
-        wanted = "Wanted an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
-        raise ArgumentTypeError(got, wanted, "Convert it, as with numpy.asarray(x)")
+        expected = "Expected an array of NumPy, PyTorch, JAX, CuPy or another library of the array API standard"
+        raise ArgumentTypeError(got, expected, "Convert it, as with numpy.asarray(x)")
     if getattr(value, "is_nested", False):
-        wanted, remedy = "Wanted one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
-        raise ArgumentTypeError(f"{name} is a nested tensor", wanted, remedy)
+        expected, remedy = "Expected one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
+        raise ArgumentTypeError(f"{name} is a nested tensor", expected, remedy)
     if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
         got = f"{name} is a tensor of layout {value.layout}"
-        raise ArgumentTypeError(got, "Wanted a dense one", "Pass x.to_dense()")
+        raise ArgumentTypeError(got, "Expected a dense one", "Pass x.to_dense()")
     if str(value.dtype).rpartition(".")[2] not in _TYPES:
         raise _not_numeric(name, value.dtype, "Cast it first")
     return value
@@ -75,7 +77,7 @@ def _is_array(value: Any) -> bool:
 def _not_numeric(name: str, dtype: Any, remedy: str) -> ArgumentTypeError:
     """Return the error of an array whose type of numbers is not accepted."""
     got = f"{name} has dtype {dtype}"
-    return ArgumentTypeError(got, "Wanted integers, floats or complex numbers of a type that NumPy has", remedy)
+    return ArgumentTypeError(got, "Expected integers, floats or complex numbers of a type that NumPy has", remedy)
 
 
 def namespace(array: Any) -> Any:
@@ -141,15 +143,15 @@ def require_together(first: Array, second: Array) -> None:
     name = library(first)
     if name != library(second):
         got = f"one array is of {name} and the other of {library(second)}"
-        raise ArgumentTypeError(got, "Wanted both of one library", "Convert one of them")
+        raise ArgumentTypeError(got, "Expected both of one library", "Convert one of them")
     # PyTorch has one device for each tensor, JAX a set of them.
     if name == "torch" and first.device != second.device:
         got = f"one tensor is on {first.device} and the other on {second.device}"
-        raise ArgumentTypeError(got, "Wanted both on one device", "Move one of them, as with x.to(...)")
+        raise ArgumentTypeError(got, "Expected both on one device", "Move one of them, as with x.to(...)")
     if name == "jax" and _is_committed(first) and _is_committed(second) and first.devices() != second.devices():
         got = f"one array is on {_device_names(first)} and the other on {_device_names(second)}"
         remedy = "Move one of them, as with jax.device_put(x, y.sharding)"
-        raise ArgumentTypeError(got, "Wanted both on the same devices", remedy)
+        raise ArgumentTypeError(got, "Expected both on the same devices", remedy)
 
 
 def _is_committed(array: Array) -> bool:
@@ -171,8 +173,11 @@ def like(array: Array, other: Array) -> Array:
     try:
         return namespace(other).asarray(array, device=_device(other))
     except TypeError:
-        got, wanted = f"an array of {array.dtype} beside one of {library(other)}", f"{library(other)} has no such type"
-        raise ArgumentTypeError(got, wanted, "Cast it first, as with x.astype(float)") from None
+        got, expected = (
+            f"an array of {array.dtype} beside one of {library(other)}",
+            f"{library(other)} has no such type",
+        )
+        raise ArgumentTypeError(got, expected, "Cast it first, as with x.astype(float)") from None
 
 
 def _device(array: Array) -> Any:
@@ -318,19 +323,19 @@ def as_numpy(array: Array) -> Any:
     if is_numpy(array):
         return array
     if is_traced(array):
-        got, wanted = "an array is traced by JAX", "Wanted its numbers"
-        raise ArgumentTypeError(got, wanted, "Call it outside jit and grad")
+        got, expected = "an array is traced by JAX", "Expected its numbers"
+        raise ArgumentTypeError(got, expected, "Call it outside jit and grad")
     if library(array) != "torch":
         return np.asarray(array)
     if array.device.type == "meta":
-        got, wanted = "a tensor is on the meta device and has no numbers", "Wanted its numbers"
-        raise ArgumentTypeError(got, wanted, "Pass one on a device that holds them")
+        got, expected = "a tensor is on the meta device and has no numbers", "Expected its numbers"
+        raise ArgumentTypeError(got, expected, "Pass one on a device that holds them")
     try:
         array = array.detach().cpu().resolve_conj()
         return np.asarray(array.float() if str(array.dtype) == "torch.bfloat16" else array)  # NumPy has no bfloat16
     except (RuntimeError, NotImplementedError):
-        got, wanted = "a tensor has no numbers, for PyTorch transforms or traces it", "Wanted its numbers"
-        raise ArgumentTypeError(got, wanted, "Call it outside torch.func and torch.compile") from None
+        got, expected = "a tensor has no numbers, for PyTorch transforms or traces it", "Expected its numbers"
+        raise ArgumentTypeError(got, expected, "Call it outside torch.func and torch.compile") from None
 
 
 def floating(array: Array) -> np.dtype[Any]:

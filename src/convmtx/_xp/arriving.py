@@ -24,7 +24,7 @@ def converted(name: str, value: Any) -> AnyArray:
     kind = type(value)
     if hasattr(kind, "matvec") or hasattr(kind, "nnz"):
         remedy = "Pass its dense matrix if that is meant, op.to_dense() or S.toarray()"
-        raise ArgumentTypeError(f"{name} is a {kind.__name__}", "Wanted an array", remedy)
+        raise ArgumentTypeError(f"{name} is a {kind.__name__}", "Expected an array", remedy)
     try:
         require_small(name, value)
         return np.asarray(value)
@@ -33,7 +33,7 @@ def converted(name: str, value: Any) -> AnyArray:
     except Exception as error:  # the value's own __array__ or __len__ can raise anything
         why = str(error) or type(error).__name__
         got = f"{name} of type {kind.__name__} is not an array ({why})"
-        raise ArgumentTypeError(got, "Wanted a numeric array", "Pass an ndarray") from None
+        raise ArgumentTypeError(got, "Expected a numeric array", "Pass an ndarray") from None
 
 
 def require_small(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
@@ -45,12 +45,12 @@ def require_small(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
     if lazy > LAZY_BYTES:
         kind = type(value)
         got = f"{name} is a {kind.__module__}.{kind.__qualname__} of {lazy >> 20} MiB"
-        wanted = f"Wanted an array in memory: beyond {LAZY_BYTES >> 20} MiB nothing is computed or read unasked"
+        expected = f"Expected an array in memory: beyond {LAZY_BYTES >> 20} MiB nothing is computed or read unasked"
         whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"
-        raise ArgumentTypeError(got, wanted, f"Pass {whole}, or a part at a time, as with {name}[:100]")
+        raise ArgumentTypeError(got, expected, f"Pass {whole}, or a part at a time, as with {name}[:100]")
     if entries > most:
         got = f"{name}={shown(value)} has {shown(entries)} entries"
-        raise ArgumentError(got, f"Wanted at most {most}", "Pass an ndarray")
+        raise ArgumentError(got, f"Expected at most {most}", "Pass an ndarray")
 
 
 def _count(value: Any) -> tuple[int, int]:

@@ -33,17 +33,17 @@ def _torch(format: str, values: Array, places: list[Any], shape: tuple[int, int]
 
     functorch = torch._C._functorch
     if functorch.is_batchedtensor(values):
-        wanted = "PyTorch maps no sparse tensors"
-        raise ArgumentTypeError("torch.func.vmap", wanted, "Use to_dense(), or apply the map")
+        expected = "PyTorch maps no sparse tensors"
+        raise ArgumentTypeError("torch.func.vmap", expected, "Use to_dense(), or apply the map")
     try:
         return _sparse_tensor(format, values, places, shape)
     except RuntimeError as error:  # PyTorch differentiates few sparse tensors, and has many messages for that
         if not (values.requires_grad or functorch.is_functorch_wrapped_tensor(values)):
             raise
         got = f"format={format!r} of {values.dtype} with gradients"
-        wanted = f"PyTorch has no such tensor ({str(error).splitlines()[0][:200]})"
+        expected = f"PyTorch has no such tensor ({str(error).splitlines()[0][:200]})"
         remedy = "Use to_dense(), or apply the map" if format == "coo" else "Use format='coo' or to_dense()"
-        raise ArgumentTypeError(got, wanted, remedy) from None
+        raise ArgumentTypeError(got, expected, remedy) from None
 
 
 #: Whether PyTorch has already warned in this process that compressed tensors are in beta state. It does so once.

@@ -91,9 +91,9 @@ def build_convolution(kernel: AnyArray, options: dict[str, Any]) -> ConvOperator
     for name in forward if transpose else backward:
         if name in options:
             got = f"--{name.replace('_', '-')} came {'with' if transpose else 'without'} --transpose"
-            wanted = f"It belongs to {'forward' if transpose else 'transposed'} convolution"
+            expected = f"It belongs to {'forward' if transpose else 'transposed'} convolution"
             remedy = "Leave one of the two out" if transpose else "Add --transpose or leave it out"
-            raise CommandError(got, wanted, remedy)
+            raise CommandError(got, expected, remedy)
     settings = {name: options[name] for name in (*shared, *(backward if transpose else forward)) if name in options}
     shape = options["input"]
     if kernel.ndim == 2 and len(shape) == 1 and 1 in kernel.shape:  # a vector, from a file that only has matrices
@@ -112,6 +112,6 @@ def _for_each_channel(kernel: AnyArray, settings: dict[str, Any], shape: Shape) 
         raise CommandError(got, "Each channel is a group", "Leave --groups out, or give the kernel axes for channels")
     if not 0 < kernel.size * count < 1 << 40:
         got = f"a kernel of shape {kernel.shape} on an input of {shape}"
-        raise CommandError(got, "Wanted at least one channel, and fewer", "Check --input and --channels")
+        raise CommandError(got, "Expected at least one channel, and fewer", "Check --input and --channels")
     settings["groups"] = count
     return kernel[None, None].repeat(count, 0) if first else kernel[..., None, None].repeat(count, -1)

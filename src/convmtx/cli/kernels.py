@@ -50,8 +50,8 @@ def _locate(text: str) -> Source:
         return source
     close = get_close_matches(text.partition(":")[0], [spelling.partition(":")[0] for spelling in SPELLINGS], 1)
     near = [spelling for spelling in SPELLINGS if close and spelling.startswith(close[0])] or SPELLINGS
-    got, wanted = f"{text!r} is neither a file nor a built-in kernel", f"Names are {', '.join(near)}"
-    raise CommandError(got, wanted, "Files have one of the suffixes " + " ".join(SUFFIXES))
+    got, expected = f"{text!r} is neither a file nor a built-in kernel", f"Names are {', '.join(near)}"
+    raise CommandError(got, expected, "Files have one of the suffixes " + " ".join(SUFFIXES))
 
 
 # Built-in kernels
@@ -71,8 +71,8 @@ def built_in_kernel(text: str) -> AnyArray | None:
 def _misspelled(text: str) -> CommandError:
     """Return the error for a built-in name with wrong parameters."""
     name = text.partition(":")[0]
-    wanted = " or ".join(spelling for spelling in SPELLINGS if spelling.partition(":")[0] == name)
-    return CommandError(f"KERNEL {text!r}", f"Wanted {wanted}", _PARAMETERS.get(name, "Write it like that"))
+    expected = " or ".join(spelling for spelling in SPELLINGS if spelling.partition(":")[0] == name)
+    return CommandError(f"KERNEL {text!r}", f"Expected {expected}", _PARAMETERS.get(name, "Write it like that"))
 
 
 def _gaussian(text: str, size: str, sigma: str) -> AnyArray:
@@ -133,7 +133,7 @@ def _pixels(text: str, size: str) -> int:
     bytes_ = 8 * int(size) ** 2
     if 8 * bytes_ > memory.available():
         got = f"KERNEL {text!r} takes {memory.human(bytes_)}"
-        raise CommandError(got, "Wanted at most an eighth of the memory", "Use a smaller one")
+        raise CommandError(got, "Expected at most an eighth of the memory", "Use a smaller one")
     return int(size)
 
 

@@ -105,10 +105,10 @@ def integer(text: str) -> int:
 
 def number(text: str) -> float:
     """Read a number, such as 0.05 or 1e-3."""
-    wanted = "a number such as 0.05 or 1e-3"
-    value = float(_matching(text, NUMBER, wanted))
+    expected = "a number such as 0.05 or 1e-3"
+    value = float(_matching(text, NUMBER, expected))
     if isinf(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is too large for {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is too large for {expected}")
     return value
 
 
@@ -145,11 +145,11 @@ def names(text: str, known: Iterable[str]) -> str | list[str]:
     return [read(name) for name in text.split(",")] if "," in text else read(text)
 
 
-def _matching(text: str, pattern: str, wanted: str) -> str:
+def _matching(text: str, pattern: str, expected: str) -> str:
     """Return a text that matches the pattern; refuse others, and numbers that are too long first."""
     if longest := max(map(len, re.findall("[0-9]{19,}", text)), default=0):
         message = f"{shorten(text)!r} has a number of {longest} digits, and at most 18 are read"
         raise argparse.ArgumentTypeError(message)
     if not re.fullmatch(pattern, text):
-        raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not {expected}")
     return text

@@ -57,8 +57,8 @@ def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Ar
     kernel, x = together(kernel, x)
     if engine not in ("auto", library(x)):
         got = f"engine={engine!r} on an array of {library(x)}"
-        wanted = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
-        raise ArgumentError(got, wanted, "Use engine='auto', or pass NumPy arrays")
+        expected = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
+        raise ArgumentError(got, expected, "Use engine='auto', or pass NumPy arrays")
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
 

@@ -71,7 +71,7 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
-        raise MissingExtraError("engine='torch'", "Wanted the library torch", remedy)
+        raise MissingExtraError("engine='torch'", "Expected the library torch", remedy)
     candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
@@ -82,12 +82,12 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
-        wanted = (
-            f"Wanted an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
+        expected = (
+            f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
             if name == "separable"
-            else "Wanted float32 and at most three axes"
+            else "Expected float32 and at most three axes"
         )
-        raise ArgumentError(got, wanted, "Use engine='auto'")
+        raise ArgumentError(got, expected, "Use engine='auto'")
     return Choice(name, ENGINES[name].correlate, "requested", works)
 
 

@@ -79,10 +79,10 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     """
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise ArgumentTypeError(got, "Wanted a ConvOperator", "Make one with convmtx.conv")
+        raise ArgumentTypeError(got, "Expected a ConvOperator", "Make one with convmtx.conv")
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"
-        raise ArgumentTypeError(got, "Wanted a file name", 'Pass a str, for example "conv.html"')
+        raise ArgumentTypeError(got, "Expected a file name", 'Pass a str, for example "conv.html"')
     target = check_target(Path(path), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
@@ -94,8 +94,8 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
 def _check(g: Geometry) -> None:
     """Refuse a convolution that cannot be drawn, or is too large for the page."""
     if len(g.axes) > 2:
-        got, wanted = f"op has {len(g.axes)} spatial axes", "Wanted one or two, which can be drawn"
-        raise UnsupportedError(got, wanted, "Explore one slice, for example cm.conv(K[0], shape[1:])")
+        got, expected = f"op has {len(g.axes)} spatial axes", "Expected one or two, which can be drawn"
+        raise UnsupportedError(got, expected, "Explore one slice, for example cm.conv(K[0], shape[1:])")
     excess = _excess(g)
     if excess is not None:
         smaller = _smaller(g)
@@ -108,12 +108,12 @@ def _excess(g: Geometry) -> tuple[str, str] | None:
     rows, columns = g.shape
     if max(rows, columns) > SIDE:
         got = f"the matrix has {rows} rows and {columns} columns"
-        return got, f"Wanted at most {SIDE} of each, which can be pointed at"
+        return got, f"Expected at most {SIDE} of each, which can be pointed at"
     if (kernel := prod(g.kernel_shape)) > KERNEL:
-        return f"the kernel has {kernel} values", f"Wanted at most {KERNEL}, which can be told apart"
+        return f"the kernel has {kernel} values", f"Expected at most {KERNEL}, which can be told apart"
     reads = prod(int(np.count_nonzero(a.table() != NOTHING)) for a in g.axes)
     if (products := g.out_channels * g.channels_per_group[1] * reads) > PRODUCTS:
-        return f"the matrix joins {products} pairs", f"Wanted at most {PRODUCTS}, which can be drawn at once"
+        return f"the matrix joins {products} pairs", f"Expected at most {PRODUCTS}, which can be drawn at once"
     return None
 
 
@@ -152,9 +152,9 @@ def _hash(text: str) -> str:
 def _data(op: ConvOperator) -> dict[str, Any]:
     """Return the data that the page starts from: kernel, channels, and arguments of `conv` or `conv_transpose`."""
     if is_complex(op.dtype):
-        got, wanted = f"the kernel is {op.dtype}", "Wanted real values, one for each cell"
+        got, expected = f"the kernel is {op.dtype}", "Expected real values, one for each cell"
         remedy = "Explore its parts, for example op.with_kernel(op.kernel.real)"
-        raise UnsupportedError(got, wanted, remedy)
+        raise UnsupportedError(got, expected, remedy)
     g, kernel = op.geometry, as_numpy(op.kernel)
     # The transpose of a convolution on a circle is a convolution on a circle, of the kernel in reverse order. No call
     # makes it from the array that the map was made with, so the page has this kernel of its own.

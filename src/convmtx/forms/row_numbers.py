@@ -19,7 +19,7 @@ def row_indices(rows: RowsLike, count: int) -> RowNumbers:
 
     They are a range if they ascend in equal steps.
     """
-    wanted = f"Wanted a slice, a one-dimensional array of integers or a mask of {count} entries"
+    wanted = f"Expected a slice, a one-dimensional array of integers or a mask of {count} entries"
     remedy = "Pass for example rows=slice(0, 10)"
     try:
         if isinstance(rows, slice):

@@ -44,7 +44,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
         if not axis.toeplitz:
             raise NotToeplitzError(
                 f"axis {j} has boundary {axis.boundary.name!r}",
-                "Wanted 'zero' or 'wrap': others fold taps onto border pixels, which no strided view can hold",
+                "Expected 'zero' or 'wrap': others fold taps onto border pixels, which no strided view can hold",
                 "Use to_tensor()",
             )
     taps = taps_of(geometry, kernel)

@@ -85,7 +85,7 @@ class Geometry:
     def restricted(self, outputs: tuple[range, ...]) -> Geometry:
         """Return the geometry of the map to these outputs of each spatial axis alone, for the same kernel array."""
         pairs = zip(self.axes, outputs, strict=True)
-        axes = tuple(axis if len(wanted) == axis.out else axis.restricted(wanted) for axis, wanted in pairs)
+        axes = tuple(axis if len(expected) == axis.out else axis.restricted(expected) for axis, expected in pairs)
         return replace(self, axes=axes)
 
     @property

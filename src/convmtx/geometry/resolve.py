@@ -51,9 +51,9 @@ def shape(name: str, value: Any) -> Shape:
     sizes = tuple(integer(f"{name}[{j}]", n, 1) for j, n in enumerate(entries))
     if len(sizes) > MOST_AXES + 1:
         got = f"{name} has {len(sizes)} axes"
-        raise ArgumentError(got, f"Wanted at most {MOST_AXES} spatial ones", "Merge some axes")
+        raise ArgumentError(got, f"Expected at most {MOST_AXES} spatial ones", "Merge some axes")
     if not sizes:
-        raise ArgumentError(f"{name}=()", "Wanted at least one spatial axis", "Pass the shape of one input")
+        raise ArgumentError(f"{name}=()", "Expected at least one spatial axis", "Pass the shape of one input")
     return sizes
 
 
@@ -71,7 +71,7 @@ def _refuse_array_as_shape(name: str, value: Any) -> None:
         got, remedy = f"{name}={shown(value)}", "Pass x.shape"
     else:
         return
-    raise ArgumentTypeError(got, "Wanted a tuple of sizes", remedy)
+    raise ArgumentTypeError(got, "Expected a tuple of sizes", remedy)
 
 
 def not_swapped(kernel: Any, input_shape: Any) -> None:
@@ -86,7 +86,7 @@ def not_swapped(kernel: Any, input_shape: Any) -> None:
         return
     if axes == 1 or all(type(size) is int for size in kernel[:MOST_AXES]):
         got = f"kernel={shown(kernel)} and input_shape={shown(input_shape)}"
-        raise ArgumentTypeError(got, "Wanted the kernel first, then the shape", "Swap them")
+        raise ArgumentTypeError(got, "Expected the kernel first, then the shape", "Swap them")
 
 
 def per_axis(name: str, value: Any, d: int, least: int) -> Shape:
@@ -106,7 +106,7 @@ def _require_one_for_each(name: str, entries: list[Any], d: int) -> None:
     if name == "padding" and len(entries) == 2 and d == 1:
         remedy = f"For (lo, hi) of the one axis pass padding=[({shown(entries[0])}, {shown(entries[1])})]"
     got = f"{name}={shown(entries)} has {len(entries)} entries"
-    raise ArgumentError(got, f"Wanted one for each of the {d} spatial axes", remedy)
+    raise ArgumentError(got, f"Expected one for each of the {d} spatial axes", remedy)
 
 
 def engine(value: Any) -> EngineName:
@@ -126,8 +126,8 @@ def _boundary(name: Any) -> Boundary:
     """Return the boundary rule of a name."""
     if type(name) is int and 0 <= name < len(OPENCV_NUMBERS):
         constant = OPENCV_NUMBERS[name]
-        got, wanted = f"boundary={name}", f"Wanted a name; OpenCV's cv2.{constant} has this number"
-        raise ArgumentTypeError(got, wanted, _BOUNDARY_MEANINGS[constant.lower()])
+        got, expected = f"boundary={name}", f"Expected a name; OpenCV's cv2.{constant} has this number"
+        raise ArgumentTypeError(got, expected, _BOUNDARY_MEANINGS[constant.lower()])
     return BY_NAME[one_of("boundary", name, tuple(BY_NAME), _BOUNDARY_MEANINGS)]
 
 
@@ -171,7 +171,7 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
         return (integer(name, value, None),) * 2
     if len(pair) != 2:
         got = f"{name}={shown(value)} has {len(pair)} entries"
-        raise ArgumentError(got, "Wanted an integer or a pair (lo, hi)", "Pass (lo, hi)")
+        raise ArgumentError(got, "Expected an integer or a pair (lo, hi)", "Pass (lo, hi)")
     return integer(f"{name}[0]", pair[0], None), integer(f"{name}[1]", pair[1], None)
 
 
@@ -193,8 +193,8 @@ def _channels(
     _refuse_empty_axis(kernel, None if is_plain else layout)
     if is_plain:
         if groups != 1:
-            wanted = "Groups need channel axes, and this kernel has none"
-            raise ArgumentError(f"{got}, groups={groups}", wanted, "Add the channel axes or pass groups=1")
+            expected = "Groups need channel axes, and this kernel has none"
+            raise ArgumentError(f"{got}, groups={groups}", expected, "Add the channel axes or pass groups=1")
         return Layout.PLAIN, input_shape, kernel, 1, 1, 1
     other = Layout.FIRST if layout is Layout.LAST else Layout.LAST
     remedy = _how_it_fits(kernel, input_shape, groups, (layout, other), transposed)
@@ -204,15 +204,15 @@ def _channels(
         remedy = remedy or "Leave the batch out of input_shape; it is free at the call"
         raise ArgumentError(got, _wanted_axes(layout, is_named, transposed), remedy)
     in_channels, per_group, rows, sizes, space = _split(kernel, input_shape, layout)
-    expected = rows if transposed else per_group * groups
-    if in_channels != expected:
+    needed = rows if transposed else per_group * groups
+    if in_channels != needed:
         axis = "C_in" if transposed else "C/groups"
-        wanted = f"The kernel's {axis} axis wants {expected} input channels for groups={groups}, not {in_channels}"
+        expected = f"The kernel's {axis} axis wants {needed} input channels for groups={groups}, not {in_channels}"
         remedy = remedy or f"Check channels={layout.value!r} and the order of the kernel's axes"
-        raise ArgumentError(got, wanted, remedy)
+        raise ArgumentError(got, expected, remedy)
     if rows % groups:
-        wanted = f"Wanted a number of {'input' if transposed else 'output'} channels divisible by groups={groups}"
-        raise ArgumentError(f"{got}: {rows} of them", wanted, "Change groups or the kernel")
+        expected = f"Expected a number of {'input' if transposed else 'output'} channels divisible by groups={groups}"
+        raise ArgumentError(f"{got}: {rows} of them", expected, "Change groups or the kernel")
     out_channels = per_group * groups if transposed else rows
     return layout, sizes, space, in_channels, out_channels, groups
 
@@ -222,8 +222,8 @@ def _wanted_axes(layout: Layout, is_named: bool, transposed: bool) -> str:
     last, first = ("C_out/groups, C_in", "C_in, C_out/groups") if transposed else ("C/groups, F", "F, C/groups")
     axes = f"(*k, {last})" if layout is Layout.LAST else f"({first}, *k)"
     if is_named:
-        return f"Wanted one kernel axis more than input axes: {axes} for channels={layout.value!r}"
-    return f"Wanted as many kernel axes as input axes (no channels), or one more: {axes}"
+        return f"Expected one kernel axis more than input axes: {axes} for channels={layout.value!r}"
+    return f"Expected as many kernel axes as input axes (no channels), or one more: {axes}"
 
 
 def _split(kernel: Shape, input_shape: Shape, layout: Layout) -> tuple[int, int, int, Shape, Shape]:
@@ -237,15 +237,15 @@ def _refuse_empty_axis(kernel: Shape, layout: Layout | None) -> None:
     """Refuse a kernel without axes, taps, channels or filters; ``layout`` is None if it has no channel axes."""
     if kernel and 0 not in kernel:
         return
-    wanted, remedy = "Wanted at least one axis and one tap", "Pass a kernel"
+    expected, remedy = "Expected at least one axis and one tap", "Pass a kernel"
     if layout and len(kernel) > 2:
         empty, count = kernel.index(0), len(kernel)
         filter_axis, channel_axis = (count - 1, count - 2) if layout is Layout.LAST else (0, 1)
         if empty in (filter_axis, channel_axis):
             thing = "filter" if empty == filter_axis else "channel"
-            wanted = f"Wanted at least one {thing}, and axis {empty} has none"
+            expected = f"Expected at least one {thing}, and axis {empty} has none"
             remedy = "Leave this convolution out: there is nothing in its matrix"
-    raise ArgumentError(f"kernel of shape {kernel}", wanted, remedy)
+    raise ArgumentError(f"kernel of shape {kernel}", expected, remedy)
 
 
 def _how_it_fits(
@@ -261,8 +261,8 @@ def _how_it_fits(
         return ""
     for layout in layouts:
         in_channels, per_group, rows, _, _ = _split(kernel, single, layout)
-        expected = rows if transposed else per_group * groups
-        if in_channels != expected or rows % groups:
+        needed = rows if transposed else per_group * groups
+        if in_channels != needed or rows % groups:
             continue
         other = f"channels={layout.value!r}" if layout is layouts[1] else ""
         if batch:
@@ -288,14 +288,14 @@ def _no_outputs(geometry: Geometry, j: int, axis: Axis) -> ArgumentError:
     """Return the error of an axis, number j, that has no outputs."""
     if geometry.transposed:
         got = f"axis {j} would have {axis.out} outputs after cutting"
-        return ArgumentError(got, "Wanted at least one", "Cut less with padding")
+        return ArgumentError(got, "Expected at least one", "Cut less with padding")
     padded = axis.stretched + axis.lo + axis.hi
     got = f"axis {j} has {padded} positions after padding ({axis.lo}, {axis.hi}) and the kernel spans {axis.span}"
     remedy = "Pad more ('same', 'full') or use a smaller kernel"
     if geometry.layout is Layout.PLAIN:  # its axes may have been meant as a batch or as channels
         kernel = tuple(a.kernel for a in geometry.axes)
         remedy = _how_it_fits(kernel, geometry.in_shape, 1, (Layout.LAST, Layout.FIRST), False) or remedy
-    return ArgumentError(got, "Wanted a kernel that fits", remedy)
+    return ArgumentError(got, "Expected a kernel that fits", remedy)
 
 
 def conv(
@@ -392,9 +392,9 @@ def _explicit_cuts(
         least = size - lo - hi
         most = least + axis.input_dilation - 1
         if not least <= out <= most:
-            wanted = f"With padding={shown(padding)} axis {j} can have {least} to {most} outputs"
+            expected = f"With padding={shown(padding)} axis {j} can have {least} to {most} outputs"
             remedy = "Leave output_shape or padding out"
-            raise ArgumentError(f"output_shape[{j}]={out}", wanted, remedy)
+            raise ArgumentError(f"output_shape[{j}]={out}", expected, remedy)
     return [(lo, size - out - lo) for (lo, _), size, out in zip(cuts, full, outs, strict=True)]
 
 
@@ -404,8 +404,8 @@ def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:
     sizes = shape("n", n)
     if len(sizes) != len(kernel) or not kernel or 0 in kernel:
         got = f"h of shape {kernel} with n={shown(n)}"
-        wanted = "Wanted a kernel that is not empty and one size for each of its axes"
-        raise ArgumentError(got, wanted, "Pass n=x.shape")
+        expected = "Expected a kernel that is not empty and one size for each of its axes"
+        raise ArgumentError(got, expected, "Pass n=x.shape")
     axes = []
     for size, k in zip(sizes, kernel, strict=True):
         # The full output has size + k - 1 values. "valid" drops min(size, k) - 1 at both ends, "same" half of that.

@@ -55,7 +55,7 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     shape = resolve.shape("input_shape", input_shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
-        raise UnsupportedError(f"a {name}", "Wanted a keras layer", "Pass the layer itself")
+        raise UnsupportedError(f"a {name}", "Expected a keras layer", "Pass the layer itself")
     if type(layer) is keras.Sequential:
         maps: list[Affine] = []
         for part in layer.layers:
@@ -64,12 +64,12 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     convert = _CONVERTERS.get(name)
     # A user's subclass may compute anything, so the class must be Keras's own and not only have its name.
     if convert is None or type(layer) is not getattr(keras.layers, name, None):
-        raise UnsupportedError(f"layer {name}", "Wanted a linear layer that from_keras lists", "Convert its parts")
+        raise UnsupportedError(f"layer {name}", "Expected a linear layer that from_keras lists", "Convert its parts")
     _refuse_replaced_weights(layer, name)
     activation = getattr(layer, "activation", None)
     if activation is not None and activation is not keras.activations.linear:
         got = f"{name} with activation={getattr(activation, '__name__', activation)!r}"
-        raise UnsupportedError(got, "Wanted none, for it is not linear", "Make it a layer of its own")
+        raise UnsupportedError(got, "Expected none, for it is not linear", "Make it a layer of its own")
     if convert in _WEIGHTED and not layer.built:
         raise UnsupportedError(f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
     return convert(layer, shape)
@@ -169,8 +169,10 @@ def _add_bias(layer: Any, op: LinearMap, bias: Any) -> Affine:
         total = ops.add(ops.zeros((1, n_channels, *[1] * (d - 1), n_channels)), numbers)
         if not np.array_equal(ops.convert_to_numpy(total)[..., :1], numbers):
             got = f"{type(layer).__name__} with data_format='channels_first' and outputs of shape {op.out_shape}"
-            wanted = "This backend of Keras adds the bias along the last axis, for it has as many positions as channels"
-            raise UnsupportedError(got, wanted, "Use channels_last, or inputs of another size")
+            expected = (
+                "This backend of Keras adds the bias along the last axis, for it has as many positions as channels"
+            )
+            raise UnsupportedError(got, expected, "Use channels_last, or inputs of another size")
     return layers.add_bias(op, bias, _channel_axis(layer))
 
 
@@ -206,8 +208,8 @@ def _repeats_edges() -> bool:
     last = float(ops.convert_to_numpy(mean)[0, -1, 0])
     if last not in (0.5, 0.75):
         got = "AveragePooling with padding='same' and pads that differ"
-        wanted = "This backend of Keras pads in a way that from_keras does not know"
-        raise UnsupportedError(got, wanted, "Leave this layer out")
+        expected = "This backend of Keras pads in a way that from_keras does not know"
+        raise UnsupportedError(got, expected, "Leave this layer out")
     return last == 0.75
 
 
@@ -247,7 +249,7 @@ def _padding(layer: Any, shape: Shape) -> Affine:
 def _upsample(layer: Any, shape: Shape) -> Affine:
     if getattr(layer, "interpolation", "nearest") != "nearest":
         got = f"{type(layer).__name__} with interpolation={layer.interpolation!r}"
-        raise UnsupportedError(got, "Wanted 'nearest'", "Leave this layer out")
+        raise UnsupportedError(got, "Expected 'nearest'", "Leave this layer out")
     first_axis = 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else 0
     factors = layer.size if isinstance(layer.size, Sequence) else [layer.size]
     op: LinearMap = layers.identity(shape)

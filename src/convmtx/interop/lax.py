@@ -69,7 +69,7 @@ def from_lax(
     d = kernel.ndim - 2
     if d < 1:
         got = f"rhs has shape {tuple(kernel.shape)}"
-        raise UnsupportedError(got, "Wanted at least one spatial axis", "Add one of size 1, or use a matrix")
+        raise UnsupportedError(got, "Expected at least one spatial axis", "Add one of size 1, or use a matrix")
     lhs_axes, rhs_axes, out_axes = _layouts(dimension_numbers, d)
     groups = arguments.integer("feature_group_count", feature_group_count, 1)
     samples = arguments.integer("batch_group_count", batch_group_count, 1)
@@ -102,8 +102,8 @@ def _channels_first(shape: Shape, axes: Sequence[int], groups: int, samples: int
     d = len(axes) - 2
     if len(shape) not in (d + 1, d + 2) or (samples > 1 and (len(shape) == d + 1 or groups > 1)):
         got = f"lhs_shape={shape}, feature_group_count={groups}, batch_group_count={samples}"
-        wanted = f"Wanted {d + 2} sizes, or {d + 1} without the batch, and one group count alone above 1"
-        raise UnsupportedError(got, wanted, "Check rhs and its dimension_numbers")
+        expected = f"Expected {d + 2} sizes, or {d + 1} without the batch, and one group count alone above 1"
+        raise UnsupportedError(got, expected, "Check rhs and its dimension_numbers")
     batch, *others = axes
     if samples > 1:
         if shape[batch] != samples:
@@ -127,9 +127,9 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
         try:
             return [(index(lo), index(hi)) for lo, hi in padding]
         except (TypeError, ValueError):
-            wanted = "Wanted 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
+            expected = "Expected 'SAME', 'SAME_LOWER', 'VALID' or a pair of integers for each spatial axis"
             got = f"padding={shown(padding)}"
-            raise ArgumentTypeError(got, wanted, "Pass pairs such as [(1, 1)]") from None
+            raise ArgumentTypeError(got, expected, "Pass pairs such as [(1, 1)]") from None
     name = arguments.one_of("padding", padding.upper(), ("VALID", "SAME", "SAME_LOWER"))
     if name == "VALID":
         return [(0, 0)] * len(sizes)
@@ -152,7 +152,7 @@ def _layouts(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     specs = list(numbers) if isinstance(numbers, Sequence) and not isinstance(numbers, str) else []
     if len(specs) != 3 or any(not isinstance(spec, Sequence) or len(spec) != d + 2 for spec in specs):
         got = f"dimension_numbers={shown(numbers)}"
-        raise UnsupportedError(got, f"Wanted three layouts of {d + 2} axes", "Check rhs")
+        raise UnsupportedError(got, f"Expected three layouts of {d + 2} axes", "Check rhs")
     if all(set(spec) == set(range(d + 2)) for spec in specs):
         return [*specs[0]], [*specs[1]], [*specs[2]]
     spatial = [letter for letter in specs[1] if letter not in ("O", "I")]  # in the order of the kernel's axes
@@ -160,7 +160,7 @@ def _layouts(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:
     for spec, head in zip(specs, heads, strict=True):
         if not are_strings or sorted(spec) != sorted([*head, *spatial]):
             got = f"dimension_numbers={shown(numbers)}"
-            raise UnsupportedError(got, f"Wanted {head} and the same letters for space in each", "Check the letters")
+            raise UnsupportedError(got, f"Expected {head} and the same letters for space in each", "Check the letters")
     lhs, rhs, out = (
         [spec.index(letter) for letter in (*head, *spatial)] for spec, head in zip(specs, heads, strict=True)
     )

@@ -40,7 +40,7 @@ def add_bias(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
     else:
         if tuple(bias.shape) != (op.out_shape[axis],):
             got = f"the bias has shape {tuple(bias.shape)}"
-            raise ArgumentError(got, f"Wanted ({op.out_shape[axis]},), one for each channel", "Check the layer")
+            raise ArgumentError(got, f"Expected ({op.out_shape[axis]},), one for each channel", "Check the layer")
         shape = [1] * len(op.out_shape)
         shape[axis] = -1
     if prod(op.out_shape) * itemsize(bias.dtype) > _MOST_COUNTED_BYTES:
@@ -53,8 +53,8 @@ def add_bias(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
 def require_small(what: str, size: int) -> None:
     """Refuse an array of more than `MOST_BYTES`, or of more than the free memory, before it is made."""
     if size > MOST_BYTES:
-        wanted = f"Arrays that are made of sizes alone have at most {memory.human(MOST_BYTES)}"
-        raise UnsupportedError(f"{what} would take {memory.human(size)}", wanted, "Apply the layer to smaller inputs")
+        expected = f"Arrays that are made of sizes alone have at most {memory.human(MOST_BYTES)}"
+        raise UnsupportedError(f"{what} would take {memory.human(size)}", expected, "Apply the layer to smaller inputs")
     memory.require(what, {what: size})
 
 
@@ -72,7 +72,7 @@ def multiply_along(matrix: Array, shape: Shape, axis: int) -> LinearMap:
     """Return the map that applies a layer's matrix, of shape (outputs, inputs), along one axis."""
     if matrix.ndim != 2 or matrix.shape[1] != shape[axis]:
         got = f"a matrix (outputs, inputs) of shape {tuple(matrix.shape)} on an axis of {shape[axis]}, of {shape}"
-        raise UnsupportedError(got, "Wanted as many inputs", "Check the shape of the input")
+        raise UnsupportedError(got, "Expected as many inputs", "Check the shape of the input")
     return AlongAxis(matrix, shape, axis)
 
 
@@ -152,7 +152,7 @@ def average(
     for axis in axes:
         if axis.out < 1:
             got = f"windows of {axis.span} on {axis.size}"
-            raise UnsupportedError(got, "Wanted at least one that fits", "Check kernel and pads")
+            raise UnsupportedError(got, "Expected at least one that fits", "Check kernel and pads")
     kernel, first_axis = tuple(a.kernel for a in axes), 1 if channels == "first" else 0
     n_channels = shape[0] if channels == "first" else shape[-1]
     size = n_channels * prod(kernel) * itemsize(like.dtype)
@@ -214,5 +214,5 @@ def inverse_deviations(variance: AnyArray, epsilon: float) -> AnyArray:
     total = variance + variance.dtype.type(epsilon)
     if not (total > 0).all():
         got = f"a variance of {variance.min():.3g} with epsilon={epsilon:.3g}"
-        raise UnsupportedError(got, "Wanted a sum above 0, whose root is divided by", "Leave this layer out")
+        raise UnsupportedError(got, "Expected a sum above 0, whose root is divided by", "Leave this layer out")
     return 1 / np.sqrt(total)

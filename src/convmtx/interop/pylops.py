@@ -36,10 +36,10 @@ def to_pylops(op: LinearMap) -> Any:
     """
     if not isinstance(op, LinearMap):
         got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv returns, or, for an affine map, its .op"
-        raise ArgumentTypeError(got, "Wanted a map of convmtx", remedy)
+        raise ArgumentTypeError(got, "Expected a map of convmtx", remedy)
     if not is_numpy(op._reference_array):
         got = f"a map of {library(op._reference_array)}"
-        raise ArgumentTypeError(got, "Wanted numbers of NumPy", "Make it with NumPy's kernel")
+        raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
     pylops = needed("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]

@@ -69,7 +69,7 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     """
     nn = needed("torch", "torch").nn
     if not isinstance(module, nn.Module):
-        raise UnsupportedError(f"a {type(module).__name__}", "Wanted a torch.nn.Module", "Pass the layer itself")
+        raise UnsupportedError(f"a {type(module).__name__}", "Expected a torch.nn.Module", "Pass the layer itself")
     return _convert(nn, module, resolve.shape("input_shape", input_shape), _empty_like(module))
 
 
@@ -95,7 +95,7 @@ def _convert(nn: Any, module: Any, shape: Shape, like: Any) -> Affine:
     convert = _CONVERTERS.get(kind.__name__)
     # A user's subclass may compute anything, so the class must be PyTorch's own and not only have its name.
     if convert is None or kind is not getattr(nn, kind.__name__, None):
-        raise UnsupportedError(f"module {name}", "Wanted a linear layer that from_torch lists", "Convert its parts")
+        raise UnsupportedError(f"module {name}", "Expected a linear layer that from_torch lists", "Convert its parts")
     return convert(module, shape, like)
 
 
@@ -176,7 +176,7 @@ def _conv(module: Any, shape: Shape, _like: Any) -> Affine:
     _require_axes(module, shape, len(module.kernel_size))
     if module.padding_mode not in _BOUNDARIES:
         got = f"{type(module).__name__} with padding_mode={module.padding_mode!r}"
-        raise UnsupportedError(got, f"Wanted one of {', '.join(map(repr, _BOUNDARIES))}", "Leave this layer out")
+        raise UnsupportedError(got, f"Expected one of {', '.join(map(repr, _BOUNDARIES))}", "Leave this layer out")
     pads: Any = module.padding if isinstance(module.padding, str) else [(p, p) for p in module.padding]
     rule: Any = _BOUNDARIES[module.padding_mode].name
     op = conv(
@@ -214,20 +214,20 @@ def _average(module: Any, shape: Shape, like: Any, *, d: int) -> Affine:
 def _require_axes(module: Any, shape: Shape, d: int) -> None:
     if len(shape) != d + 1:
         got = f"{type(module).__name__} with input_shape={shape}"
-        raise UnsupportedError(got, f"Wanted (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
+        raise UnsupportedError(got, f"Expected (C, *sizes) with {d} sizes", "Leave the batch out of input_shape")
 
 
 def _batch_norm(module: Any, shape: Shape, _like: Any, *, d: int) -> Affine:
     torch = needed("torch", "torch")
     if module.training or module.running_mean is None:
         got = f"{type(module).__name__} with training={module.training}, running_mean {module.running_mean is not None}"
-        wanted = "A map has fixed numbers, not the statistics of each batch"
-        raise UnsupportedError(got, wanted, "Call module.eval() first")
+        expected = "A map has fixed numbers, not the statistics of each batch"
+        raise UnsupportedError(got, expected, "Call module.eval() first")
     if d != 1 or len(shape) != 1:  # BatchNorm1d takes inputs of one number for each channel too
         _require_axes(module, shape, d)
     if shape[0] != module.num_features:
         got = f"{module.num_features} features with input_shape={shape}"
-        raise UnsupportedError(got, "Wanted as many channels", "Check input_shape")
+        raise UnsupportedError(got, "Expected as many channels", "Check input_shape")
     scale = torch.rsqrt(module.running_var + module.eps)
     if module.weight is not None:
         scale = scale * module.weight
@@ -240,8 +240,8 @@ def _batch_norm(module: Any, shape: Shape, _like: Any, *, d: int) -> Affine:
 def _dropout(module: Any, shape: Shape, like: Any) -> Affine:
     if getattr(module, "training", False) and getattr(module, "p", 0):
         got = f"{type(module).__name__} with training=True"
-        wanted = "A map has fixed numbers, and this layer drops some at random"
-        raise UnsupportedError(got, wanted, "Call module.eval() first")
+        expected = "A map has fixed numbers, and this layer drops some at random"
+        raise UnsupportedError(got, expected, "Call module.eval() first")
     return _identity(module, shape, like)
 
 
@@ -253,7 +253,7 @@ def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
     torch = needed("torch", "torch")
     if module.mode not in ("nearest", "nearest-exact"):
         got = f"Upsample with mode={module.mode!r}"
-        raise UnsupportedError(got, "Wanted mode 'nearest' or 'nearest-exact'", "Leave this layer out")
+        raise UnsupportedError(got, "Expected mode 'nearest' or 'nearest-exact'", "Leave this layer out")
     op: LinearMap = layers.identity(shape, like)
     for j in range(len(shape) - 1):
         size, factor = (
@@ -275,7 +275,7 @@ def _flatten(module: Any, shape: Shape, like: Any) -> Affine:
     start, end = module.start_dim % rank, module.end_dim % rank
     if start < 1 or end < start:
         got = f"Flatten with start_dim={module.start_dim}, end_dim={module.end_dim}"
-        raise UnsupportedError(got, "Wanted the batch left as it is", "Leave this layer out")
+        raise UnsupportedError(got, "Expected the batch left as it is", "Leave this layer out")
     sizes = (*shape[: start - 1], int(np.prod(shape[start - 1 : end])), *shape[end:])
     return layers.add_bias(layers.reshape(shape, sizes, like), None)
 
@@ -291,7 +291,7 @@ def _pad(module: Any, shape: Shape, like: Any, *, boundary: Boundary) -> Affine:
 def _linear(module: Any, shape: Shape, _like: Any) -> Affine:
     if shape[-1] != module.in_features:
         got = f"Linear of {module.in_features} features with input_shape={shape}"
-        raise UnsupportedError(got, "Wanted them along the last axis", "Check input_shape, or flatten first")
+        raise UnsupportedError(got, "Expected them along the last axis", "Check input_shape, or flatten first")
     return layers.add_bias(layers.multiply_along(module.weight, shape, len(shape) - 1), module.bias, -1)
 
 

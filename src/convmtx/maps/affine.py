@@ -34,11 +34,11 @@ class Affine:
     def __init__(self, op: LinearMap, offset: ArrayLike) -> None:
         if not isinstance(op, LinearMap):
             remedy = "Pass A.op, and the offset of both" if isinstance(op, Affine) else "Make one, as with convmtx.conv"
-            raise ArgumentTypeError(f"op is {shown(op)}", "Wanted a linear map of convmtx", remedy)
+            raise ArgumentTypeError(f"op is {shown(op)}", "Expected a linear map of convmtx", remedy)
         array = numeric("offset", offset)
         if tuple(array.shape) != op.out_shape:
             got = f"offset has shape {tuple(array.shape)}"
-            raise ArgumentError(got, f"Wanted {op.out_shape}, the outputs", "Broadcast it first")
+            raise ArgumentError(got, f"Expected {op.out_shape}, the outputs", "Broadcast it first")
         self.op, self.offset = op, array
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Affine:
         """Return the affine map that applies the other map first, then this one."""
         if not isinstance(other, Affine):
             got, remedy = f"the right one is {shown(other)}", "Use cm.Affine(op, 0 * offset) for a linear map, or A(x)"
-            raise ArgumentTypeError(got, "Wanted two affine maps", remedy)
+            raise ArgumentTypeError(got, "Expected two affine maps", remedy)
         return Affine(self.op @ other.op, self(other.offset))
 
     def augmented(self) -> LinearMap:

@@ -79,7 +79,7 @@ class Algebra(BaseMap):
         self._require_together(other)
         if self.in_shape != other.out_shape:
             got = f"the right map makes {other.out_shape} and the left one takes {self.in_shape}"
-            raise ArgumentError(got, "Wanted equal shapes", "Swap them, or match the shapes")
+            raise ArgumentError(got, "Expected equal shapes", "Swap them, or match the shapes")
         return self._after(other)
 
     @door("a * op")
@@ -106,8 +106,8 @@ class Algebra(BaseMap):
         which are other numbers when the map is applied to a larger type.
         """
         if is_unsigned(dtype):
-            got, wanted = f"a {type(self).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(got, wanted, "Use np.int64(-1) * op for -op")
+            got, expected = f"a {type(self).__name__} of {dtype}", "Expected a type that has negative numbers"
+            raise ArgumentTypeError(got, expected, "Use np.int64(-1) * op for -op")
         wider = is_numpy(self._reference_array) and dtype != self.dtype
         return self._scaled(counterpart(dtype, self._reference_array).type(-1) if wider else -1)
 
@@ -131,8 +131,8 @@ class Algebra(BaseMap):
         dtype = promoted(self.dtype, other.dtype)
         difference = self + other._negative(dtype)
         if is_unsigned(dtype) and not difference._holds_entries:
-            got, wanted = f"a {type(difference).__name__} of {dtype}", "Wanted a type that has negative numbers"
-            raise ArgumentTypeError(got, wanted, "Use op1 + np.int64(-1) * op2")
+            got, expected = f"a {type(difference).__name__} of {dtype}", "Expected a type that has negative numbers"
+            raise ArgumentTypeError(got, expected, "Use op1 + np.int64(-1) * op2")
         return difference
 
     def _require_same_shapes(self, other: Algebra) -> None:
@@ -140,7 +140,7 @@ class Algebra(BaseMap):
         self._require_together(other)
         if (self.in_shape, self.out_shape) != (other.in_shape, other.out_shape):
             got = f"{self.in_shape} -> {self.out_shape} and {other.in_shape} -> {other.out_shape}"
-            raise ArgumentError(got, "Wanted maps between the same shapes", "Match padding and stride")
+            raise ArgumentError(got, "Expected maps between the same shapes", "Match padding and stride")
 
     def _require_together(self, other: Algebra) -> None:
         """Refuse maps of two libraries; NumPy's join any other if they take its arrays."""
@@ -149,5 +149,5 @@ class Algebra(BaseMap):
         for op in (self, other):
             if libraries[0] != libraries[1] and not op._takes_every_library:
                 got = f"maps of {libraries[0]} and of {libraries[1]}"
-                wanted = f"A {type(op).__name__} takes arrays of {library(op._reference_array)}"
-                raise ArgumentTypeError(got, wanted, "Make both of one library")
+                expected = f"A {type(op).__name__} takes arrays of {library(op._reference_array)}"
+                raise ArgumentTypeError(got, expected, "Make both of one library")

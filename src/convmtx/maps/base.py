@@ -148,8 +148,8 @@ class BaseMap(metaclass=_Sealing):
             remedy = "Batch axes come first"
             if tuple(array.shape) == (self.shape[1],):
                 remedy = "For a flattened array use op @ v"
-            wanted = f"Wanted (*batch, {', '.join(map(str, self.in_shape))})"
-            raise ArgumentError(f"x has shape {tuple(array.shape)}", wanted, remedy)
+            expected = f"Expected (*batch, {', '.join(map(str, self.in_shape))})"
+            raise ArgumentError(f"x has shape {tuple(array.shape)}", expected, remedy)
         batch = tuple(array.shape[: array.ndim - d])
         y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
         return reshaped(y, batch + self.out_shape)
@@ -179,13 +179,13 @@ class BaseMap(metaclass=_Sealing):
         if hasattr(v, "nnz") or hasattr(v, "matvec"):
             got = f"v is a {type(v).__name__}"
             remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
-            raise ArgumentTypeError(got, "Wanted an array or another map of convmtx", remedy)
+            raise ArgumentTypeError(got, "Expected an array or another map of convmtx", remedy)
         array = self._in_own_library("v", numeric("v", v))
         rows, length = self.shape[::-1] if adjoint else self.shape
         if array.ndim not in (1, 2) or array.shape[0] != length:
             got = f"v has shape {tuple(array.shape)}"
             remedy = "For an array that is not flattened call op(x)"
-            raise ArgumentError(got, f"Wanted ({length},) or ({length}, k)", remedy)
+            raise ArgumentError(got, f"Expected ({length},) or ({length}, k)", remedy)
         batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
         if adjoint:
             result = conjugate(self._apply_transposed(reshaped(conjugate(batch), (-1, *self.out_shape))))
@@ -201,9 +201,9 @@ class BaseMap(metaclass=_Sealing):
         if self._takes_every_library:
             return array
         if is_numpy(self._reference_array) and not is_numpy(array):
-            wanted = f"A {type(self).__name__} takes arrays of NumPy"
+            expected = f"A {type(self).__name__} takes arrays of NumPy"
             remedy = "Convert it first, or use op.to_torch() for a torch.nn.Module"
-            raise ArgumentTypeError(f"{name} is an array of {library(array)}", wanted, remedy)
+            raise ArgumentTypeError(f"{name} is an array of {library(array)}", expected, remedy)
         return like(array, self._reference_array)
 
     # The matrix, as subclasses make it
@@ -326,8 +326,8 @@ class BaseMap(metaclass=_Sealing):
         matrix = self.to_dense()
         if getattr(matrix, "requires_grad", False):
             got = "the matrix of a map whose kernel requires grad"
-            wanted = "NumPy would lose the gradients"
-            raise ArgumentTypeError(got, wanted, "Use op.to_dense().detach().numpy()")
+            expected = "NumPy would lose the gradients"
+            raise ArgumentTypeError(got, expected, "Use op.to_dense().detach().numpy()")
         return np.asarray(matrix, dtype=dtype)
 
 

@@ -172,9 +172,9 @@ class ConvOperator(LinearMap):
         """
         array = numeric("kernel", kernel)
         if tuple(array.shape) != tuple(self._kernel.shape):
-            wanted = f"Wanted {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
+            expected = f"Expected {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
             got = f"kernel has shape {tuple(array.shape)}"
-            raise ArgumentError(got, wanted, "Make a new operator with convmtx.conv")
+            raise ArgumentError(got, expected, "Make a new operator with convmtx.conv")
         return ConvOperator(self._geometry, frozen(array), self._requested_engine)
 
     @property

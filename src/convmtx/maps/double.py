@@ -45,4 +45,4 @@ def double_type(dtype: Any) -> np.dtype[Any]:
 def require_finite(numbers: AnyArray, owner: str) -> None:
     """Refuse an array of NumPy that contains inf or nan."""
     if not np.isfinite(numbers).all():
-        raise ArgumentError(f"{owner} contains inf or nan", "Wanted finite numbers", "Check where they come from")
+        raise ArgumentError(f"{owner} contains inf or nan", "Expected finite numbers", "Check where they come from")

@@ -294,15 +294,15 @@ def permutation(shape: PerAxis, source: str, target: str) -> LinearMap:
     """
     for name, letters in (("source", source), ("target", target)):
         if not isinstance(letters, str) or len(set(letters)) != len(letters):
-            wanted = "Wanted a string with one letter for each axis"
-            raise ArgumentError(f"{name}={shown(letters)}", wanted, "Pass a name such as 'NCHW'")
+            expected = "Expected a string with one letter for each axis"
+            raise ArgumentError(f"{name}={shown(letters)}", expected, "Pass a name such as 'NCHW'")
     if set(source) != set(target):
         got = f"source={shown(source)} and target={shown(target)}"
-        raise ArgumentError(got, "Wanted the same letters", "Check the spelling")
+        raise ArgumentError(got, "Expected the same letters", "Check the spelling")
     sizes = resolve.shape("shape", shape)
     if len(sizes) == len(source) - 1 and "N" in source:
         source, target = source.replace("N", ""), target.replace("N", "")
     if len(sizes) != len(source):
         got = f"shape={sizes} for {shown(source)}"
-        raise ArgumentError(got, "Wanted a size for each letter", "Only N may be left out")
+        raise ArgumentError(got, "Expected a size for each letter", "Only N may be left out")
     return Rearranged(sizes, [source.index(letter) for letter in target])

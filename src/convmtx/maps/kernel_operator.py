@@ -84,8 +84,8 @@ class KernelOperator(LinearMap):
         """
         array = numeric("x", x)
         if tuple(array.shape) != tuple(self._x.shape):
-            got, wanted = f"x has shape {tuple(array.shape)}", f"Wanted {tuple(self._x.shape)}"
-            raise ArgumentError(got, wanted, "Make a new map with convmtx.kernel_operator")
+            got, expected = f"x has shape {tuple(array.shape)}", f"Expected {tuple(self._x.shape)}"
+            raise ArgumentError(got, expected, "Make a new map with convmtx.kernel_operator")
         return KernelOperator(self._geometry, frozen(array), self._batch, self._requested_engine)
 
     # Integers wrap around in the input, so in every form and application alike.

@@ -345,8 +345,8 @@ class Doubled(Wrapper, LinearMap):
         """Return the image of ``x`` in double precision, if it was computed in that and is finite."""
         name, y = type(self.op).__name__, as_numpy(image)
         if not np.can_cast(x.dtype, y.dtype):  # float32 of float64, which no bound of the results allows for
-            got, wanted = f"a {name} takes {x.dtype} to {y.dtype}", "Wanted np.result_type(op.dtype, x)"
-            raise ArgumentTypeError(got, wanted, f"Mend {name}._apply and its transpose")
+            got, expected = f"a {name} takes {x.dtype} to {y.dtype}", "Expected np.result_type(op.dtype, x)"
+            raise ArgumentTypeError(got, expected, f"Mend {name}._apply and its transpose")
         if np.isfinite(x).all():
             require_finite(y, f"an output of a {name}")
         return y.astype(np.result_type(self.dtype, x), copy=False)

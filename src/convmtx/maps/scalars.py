@@ -21,8 +21,11 @@ def multiplier(value: Any, like: Array, dtype: Any) -> Any:
         return value
     array = numeric("a", value)
     if array.ndim:
-        got, wanted = f"a has shape {tuple(array.shape)}", "Wanted a number, which multiplies or divides the whole map"
-        raise ArgumentTypeError(got, wanted, "Use op @ v to apply it")
+        got, expected = (
+            f"a has shape {tuple(array.shape)}",
+            "Expected a number, which multiplies or divides the whole map",
+        )
+        raise ArgumentTypeError(got, expected, "Use op @ v to apply it")
     number = array[()]
     if not is_numpy(number) or is_numpy(like):
         return number
@@ -42,8 +45,8 @@ def divisor(value: Any, like: Array, dtype: Any) -> Any:
         return number
     with np.errstate(all="ignore"):
         if number == 0 or np.isinf(1 / np.result_type(number, np.float64).type(number)):
-            wanted = "Wanted a number whose reciprocal is finite" if number else "A map cannot be divided by zero"
-            raise ArgumentError(f"a={shown(number)}", wanted, "Check the number")
+            expected = "Expected a number whose reciprocal is finite" if number else "A map cannot be divided by zero"
+            raise ArgumentError(f"a={shown(number)}", expected, "Check the number")
     # The quotient is a float in any case, and no library has integers beyond 64 bits.
     return float(number) if isinstance(number, int) and abs(number) >= 1 << 63 else number
 
@@ -61,8 +64,8 @@ def _is_plain(number: Any) -> bool:
 def own_library(array: Array, number: Any) -> Any:
     """Return a number that leaves the arrays of a map in their library; refuse others."""
     if is_numpy(array) and not _is_plain(number):
-        got, wanted = f"a is {shown(number)} and the map is NumPy's", "Wanted both of one library"
-        raise ArgumentTypeError(got, wanted, "Pass a.item(), or make the map of tensors")
+        got, expected = f"a is {shown(number)} and the map is NumPy's", "Expected both of one library"
+        raise ArgumentTypeError(got, expected, "Pass a.item(), or make the map of tensors")
     return number
 
 
@@ -70,10 +73,10 @@ def _require_held(number: Any, dtype: Any) -> None:
     """Refuse a number of Python that the type, or any type of floats, does not hold."""
     limits = integer_limits(dtype) if isinstance(number, int) else None
     if limits is not None and not limits[0] <= number <= limits[1]:
-        got, wanted = f"{shown(number)} does not fit in {dtype}", "Wanted a number of the kernel's type"
-        raise ArgumentError(got, wanted, "Use a kernel of a larger type, or np.int64(a)")
+        got, expected = f"{shown(number)} does not fit in {dtype}", "Expected a number of the kernel's type"
+        raise ArgumentError(got, expected, "Use a kernel of a larger type, or np.int64(a)")
     try:
         complex(number)
     except OverflowError:
-        got, wanted = f"a={shown(number)}", "Wanted a number that fits in a float"
-        raise ArgumentError(got, wanted, "Pass a smaller one") from None
+        got, expected = f"a={shown(number)}", "Expected a number that fits in a float"
+        raise ArgumentError(got, expected, "Pass a smaller one") from None

@@ -111,8 +111,8 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
         return MatrixData(cell_counts.row_edges, cell_counts.column_edges, cell_counts.counts, taps, values)
     if not is_small:
         got = f"the matrix of a {type(op).__name__} is {op.shape[0]} x {op.shape[1]}"
-        wanted = f"Patterns of maps that are not convolutions are drawn up to cells={cells}"
-        raise UnsupportedError(got, wanted, "Draw its factors, or a smaller map")
+        expected = f"Patterns of maps that are not convolutions are drawn up to cells={cells}"
+        raise UnsupportedError(got, expected, "Draw its factors, or a smaller map")
     stored: Any = numpy_op.to_sparse("coo")
     counts = np.zeros(op.shape, np.int64)
     counts[stored.row, stored.col] = 1
@@ -204,8 +204,8 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     data = matrix_data(op, cells)
     if values and max(op.shape) > min(WRITTEN, cells):
         got = f"values=True for a matrix of {op.shape[0]} x {op.shape[1]}"
-        wanted = f"Numbers are written up to {min(WRITTEN, cells)} rows and columns"
-        raise ArgumentError(got, wanted, "Leave values out, or draw a smaller map")
+        expected = f"Numbers are written up to {min(WRITTEN, cells)} rows and columns"
+        raise ArgumentError(got, expected, "Leave values out, or draw a smaller map")
     if not isinstance(op, ConvOperator) and data.values is not None:
         style.require_drawable(data.values)
     is_new = ax is None

@@ -33,5 +33,5 @@ def to_numpy_convolution(op: Any) -> ConvOperator:
     convolution = to_numpy(op)
     if not isinstance(convolution, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise UnsupportedError(got, "Wanted a convolution", "Make one, for example with convmtx.conv")
+        raise UnsupportedError(got, "Expected a convolution", "Make one, for example with convmtx.conv")
     return convolution

@@ -106,12 +106,12 @@ def _output_coordinates(shape: Shape, o: Any) -> Shape:
     is_number = indices is None
     indices = [o.item() if isinstance(o, np.ndarray) else o] if indices is None else indices
     if not all(isinstance(index, int | np.integer) and not isinstance(index, bool) for index in indices):
-        wanted = f"Wanted the number of an output or its {len(shape)} coordinates"
-        raise ArgumentTypeError(f"o={shown(o)}", wanted, "Pass whole numbers, for example o=0")
+        expected = f"Expected the number of an output or its {len(shape)} coordinates"
+        raise ArgumentTypeError(f"o={shown(o)}", expected, "Pass whole numbers, for example o=0")
     sizes = (prod(shape),) if is_number else shape
     if len(indices) != len(sizes) or not all(-n <= index < n for index, n in zip(indices, sizes, strict=True)):
-        wanted = f"Outputs have shape {shape}, {prod(shape)} of them"
-        raise RowIndexError(f"o={shown(o)}", wanted, "Pass one of them; they count from 0")
+        expected = f"Outputs have shape {shape}, {prod(shape)} of them"
+        raise RowIndexError(f"o={shown(o)}", expected, "Pass one of them; they count from 0")
     positive = tuple(int(index) % n for index, n in zip(indices, sizes, strict=True))
     return tuple(int(j) for j in np.unravel_index(positive[0], shape)) if is_number else positive
 

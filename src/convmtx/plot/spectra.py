@@ -91,8 +91,8 @@ def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     if k is None and not (is_small and choose_decomposition(direct(op)).work <= MOST_WORK):
         if bounds is None:
             got = f"all {min(op.shape)} singular values"
-            wanted = "Neither they nor bounds of them can be computed in reasonable time"
-            raise UnsupportedError(got, wanted, "Request some of them, as with k=10")
+            expected = "Neither they nor bounds of them can be computed in reasonable time"
+            raise UnsupportedError(got, expected, "Request some of them, as with k=10")
         return SpectrumData(None, bounds.lower, bounds.upper, bounds.kind, bounds.method)
     values = svdvals(op, k)
     source = values if bounds is None else bounds

@@ -49,9 +49,9 @@ def prepare_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axe
     remedy = "Leave it out for a new figure"
     if not isinstance(ax, Axes) or ax.name != "rectilinear":  # polar and 3-D Axes are Axes too
         got = f"ax is a {type(ax).__module__}.{type(ax).__qualname__}"
-        raise ArgumentTypeError(got, "Wanted Axes of matplotlib with straight sides", remedy)
+        raise ArgumentTypeError(got, "Expected Axes of matplotlib with straight sides", remedy)
     if ax.figure is None:
-        raise ArgumentError("ax was removed", "Wanted Axes of a figure", remedy)
+        raise ArgumentError("ax was removed", "Expected Axes of a figure", remedy)
     return ax
 
 
@@ -72,8 +72,8 @@ def require_drawable(values: AnyArray) -> None:
     with np.errstate(over="ignore"):
         top = float(np.abs(values).max(initial=0))
     if top > LARGEST:
-        got, wanted = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {LARGEST:g}"
-        raise ArgumentError(got, wanted, "Scale the kernel")
+        got, expected = f"there are numbers of up to {top:.3g}", f"Pictures have scales of up to {LARGEST:g}"
+        raise ArgumentError(got, expected, "Scale the kernel")
 
 
 def set_title(ax: Axes, text: str) -> None:

@@ -25,7 +25,7 @@ def require_shape(name: str, value: Any, shape: Shape) -> Array:
     array = numeric(name, value)
     d = len(shape)
     if array.ndim < d or tuple(array.shape[array.ndim - d :]) != shape:
-        expected = f"Wanted (*batch, {', '.join(map(str, shape))})"
+        expected = f"Expected (*batch, {', '.join(map(str, shape))})"
         is_flat = tuple(array.shape) == (prod(shape),)
         remedy = "A flattened array has to be reshaped" if is_flat else "Batch axes come first"
         raise ArgumentError(f"{name} has shape {tuple(array.shape)}", expected, remedy)
@@ -44,7 +44,7 @@ def require_finite(name: str, array: AnyArray) -> AnyArray:
         with np.errstate(over="ignore"):
             array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
-        raise ArgumentError(f"{name} contains inf or nan", "Wanted finite numbers", REPLACE)
+        raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", REPLACE)
     return array
 
 
@@ -54,7 +54,7 @@ def require_start(x0: Any, op: LinearMap, batch: Shape) -> AnyArray:
     try:
         array = np.broadcast_to(array, batch + op.in_shape)
     except ValueError:
-        expected = f"Wanted {batch + op.in_shape}, as b has"
+        expected = f"Expected {batch + op.in_shape}, as b has"
         raise ArgumentError(f"x0 has shape {array.shape}", expected, "Pass one start, or one for each") from None
     return array.reshape(-1, *op.in_shape)
 

@@ -125,12 +125,12 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     """
     one_of("rule", rule, ("gcv", "lcurve", "discrepancy"))
     if (noise is None) is (rule == "discrepancy"):
-        wanted = "The discrepancy principle needs the noise, and the others do not take it"
-        raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", wanted, "Pass its standard deviation")
+        expected = "The discrepancy principle needs the noise, and the others do not take it"
+        raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", expected, "Pass its standard deviation")
     problem = problem_of(op).prepared()
     right = require_finite("b", as_numpy(require_shape("b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
-        raise ArgumentError("b is an empty batch", "Wanted data", "Pass at least one array")
+        raise ArgumentError("b is an empty batch", "Expected data", "Pass at least one array")
     size, unit = right.size, unit_of(right)
     right = (right / unit).astype(np.result_type(right, problem.dtype, np.float64))
     if comes_apart(problem, right):  # residuals and sizes of the parts add up in squares
@@ -151,9 +151,9 @@ def _curve(problem: Problem, right: AnyArray) -> _Curve:
     curve = _Curve(_spectral(problem), right)
     remedy = "Check the kernel and b"
     if not curve.values.any() or not right.any():
-        raise ArgumentError("op or b is zero", "Wanted something to solve", remedy)
+        raise ArgumentError("op or b is zero", "Expected something to solve", remedy)
     if not curve.is_reached:
-        raise ArgumentError("b has no part in the range of op", "Wanted something to solve", remedy)
+        raise ArgumentError("b has no part in the range of op", "Expected something to solve", remedy)
     return curve
 
 
@@ -169,7 +169,7 @@ def _spectral(problem: Problem) -> BlockFactors:
             return factors
     got = f"op of {problem.op.shape[0]} x {problem.op.shape[1]} has no fast spectrum"
     remedy = "Use boundary='wrap' for choosing, or compare a few dampings"
-    raise UnsupportedError(got, "Wanted one by transforms, factors or a small matrix", remedy)
+    raise UnsupportedError(got, "Expected one by transforms, factors or a small matrix", remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,7 +315,7 @@ def _crossing(curve: _Curve, damps: AnyArray, level: float) -> float:
         residuals = curve.residuals(np.exp(ends))
         got = f"the noise makes a residual of {level / residuals[1]:.3g} of norm(b), and solutions leave more than "
         got += f"{residuals[0] / residuals[1]:.3g} and less than 1"
-        raise ArgumentError(got, "Wanted a noise between", "Check noise, the standard deviation in an entry")
+        raise ArgumentError(got, "Expected a noise between", "Check noise, the standard deviation in an entry")
     return float(np.exp(brentq(above, *ends)))
 
 
@@ -358,7 +358,7 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     ratio = np.asarray(as_numpy(numeric("snr", snr)))
     require_room(f"snr of shape {ratio.shape}", ratio.size)
     if ratio.dtype.kind not in "iuf" or not np.isfinite(ratio).all() or not (ratio > 0).all():
-        raise ArgumentError("snr is not a finite real number > 0", "Wanted a ratio of powers", "For example 1e3")
+        raise ArgumentError("snr is not a finite real number > 0", "Expected a ratio of powers", "For example 1e3")
     if not ratio.ndim:
         return solve(op, b, damp=float(1 / np.sqrt(ratio))).x
     problem = problem_of(op)
@@ -375,11 +375,11 @@ def _by_frequency(problem: Problem, ratio: AnyArray) -> BlockFactors:
         sizes = tuple(axis.size for axis in op.geometry.axes)
         if ratio.shape != sizes:
             got = f"snr has shape {ratio.shape}"
-            raise ArgumentError(got, f"Wanted {sizes}, as numpy.fft.fftn has", "Or pass one number")
+            raise ArgumentError(got, f"Expected {sizes}, as numpy.fft.fftn has", "Or pass one number")
         mirrored = np.roll(np.flip(ratio), 1, axis=tuple(range(ratio.ndim)))
         if problem.dtype.kind != "c" and not np.allclose(ratio, mirrored, rtol=1e-6):
             got = "snr differs between frequencies and their negatives"
-            raise ArgumentError(got, "Wanted equal ones, for the map is real", "Take the mean of both")
+            raise ArgumentError(got, "Expected equal ones, for the map is real", "Take the mean of both")
         kept = ratio[tuple(slice(split.times.size) for split in blocks.splits)].reshape(1, -1)
         of_blocks = np.repeat(kept, op.geometry.groups, axis=0).reshape(-1, 1, 1)
         penalties = np.eye(blocks.columns) / np.sqrt(of_blocks)
@@ -387,4 +387,4 @@ def _by_frequency(problem: Problem, ratio: AnyArray) -> BlockFactors:
         return BlockFactors(problem, method, [coefficients], [blocks.matrices()], [penalties])
     got = "snr is an array and op is not a circular convolution"
     remedy = "Use boundary='wrap' and padding='same', or one number"
-    raise UnsupportedError(got, "Wanted a map that multiplies frequencies", remedy)
+    raise UnsupportedError(got, "Expected a map that multiplies frequencies", remedy)

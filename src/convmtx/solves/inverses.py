@@ -235,12 +235,12 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     problem = problem_of(op).prepared()
     if op.shape[0] != op.shape[1]:
         got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
-        raise ArgumentError(got, "Wanted a square one", "Use cm.pinv(op)")
+        raise ArgumentError(got, "Expected a square one", "Use cm.pinv(op)")
     one_of("method", method, METHODS)
     choice = Solver(problem, method).chosen()
     if choice.factors.n_zero:
         got = f"op is singular: {choice.factors.n_zero} of {op.shape[0]} singular values are 0 to rounding"
-        raise SolveError(got, "Wanted an invertible map", "Use cm.pinv(op)")
+        raise SolveError(got, "Expected an invertible map", "Use cm.pinv(op)")
     return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(inv, op, method=method))
 
 
@@ -300,10 +300,10 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     problem = problem_of(op, damp).prepared()
     if not normal and (problem.damp or op.shape[0] != op.shape[1]):
         got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
-        raise ArgumentError(got, "Wanted a square map without damping", "Leave out normal=False")
+        raise ArgumentError(got, "Expected a square map without damping", "Leave out normal=False")
     factors = approximate(problem, kind)
     if factors.n_zero:
         got = f"the {factors.method} is singular"
-        raise SolveError(got, "Wanted one with an inverse", "Pass damp > 0")
+        raise SolveError(got, "Expected one with an inverse", "Pass damp > 0")
     rebuild = partial(preconditioner, op, kind, damp=damp, normal=normal)
     return Inverse(factors, factors.method, Side.NORMAL if normal else Side.SOLVE, rebuild)

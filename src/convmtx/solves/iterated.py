@@ -386,5 +386,5 @@ def preconditioner(problem: Problem) -> Factors:
     factors = approximate(replace(problem, damp=damp), "embedded")
     if factors.n_zero:
         got = "the circulant is singular"
-        raise UnsupportedError(got, "Wanted a preconditioner with an inverse", "Use method='lsmr'")
+        raise UnsupportedError(got, "Expected a preconditioner with an inverse", "Use method='lsmr'")
     return factors

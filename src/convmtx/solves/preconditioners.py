@@ -29,7 +29,7 @@ def approximate(problem: Problem, kind: str) -> BlockFactors:
     op = problem.op
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}, not a single convolution"
-        raise UnsupportedError(got, "Wanted a convolution", "Use method='lsmr', or another solver")
+        raise UnsupportedError(got, "Expected a convolution", "Use method='lsmr', or another solver")
     return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
 
 
@@ -124,8 +124,8 @@ def _require_equal_sizes(geometry: Geometry, method: str) -> None:
             _refuse(method, f"an axis goes from {axis.size} to {axis.out}", "as many outputs as inputs, with stride 1")
 
 
-def _refuse(method: str, got: str, wanted: str) -> NoReturn:
-    raise UnsupportedError(f"{method}: {got}", f"Wanted {wanted}", "Use kind='embedded'")
+def _refuse(method: str, got: str, expected: str) -> NoReturn:
+    raise UnsupportedError(f"{method}: {got}", f"Expected {expected}", "Use kind='embedded'")
 
 
 def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:

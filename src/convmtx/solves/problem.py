@@ -112,7 +112,7 @@ class Problem:
         regularizer = doubled(self.regularizer, "regularizer")
         if regularizer.in_shape != op.in_shape:
             got = f"regularizer takes {regularizer.in_shape} and op takes {op.in_shape}"
-            raise ArgumentError(got, "Wanted equal input shapes", "Make it for op.in_shape")
+            raise ArgumentError(got, "Expected equal input shapes", "Make it for op.in_shape")
         if not self.damp:
             got = "a regularizer with damp=0"
             raise ArgumentError(got, "It would have no effect", "Pass damp > 0, or leave it out")

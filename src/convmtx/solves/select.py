@@ -197,7 +197,7 @@ class Solver:
             except Singular as error:
                 got = f"op is singular or ill-conditioned (condition about {error.condition:.1e})"
                 remedy = "Use method='auto', cm.pinv(op), or damp > 0"
-                raise SolveError(got, "Wanted a map of full rank", remedy) from None
+                raise SolveError(got, "Expected a map of full rank", remedy) from None
         return self.choice
 
     def solve(self, b: AnyArray, request: Request) -> Result:

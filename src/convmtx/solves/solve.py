@@ -184,7 +184,7 @@ def request_of(rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any
         integer("maxiter", maxiter, 1)
     if callback is not None and not callable(callback):
         got = f"callback is a {type(callback).__name__}"
-        raise ArgumentError(got, "Wanted a function of the iterate", "For example callback=print")
+        raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
     flag("progress", progress)
     flag("throw", throw)
     return Request(rtol, maxiter, None, callback, progress, throw)
@@ -245,7 +245,7 @@ class _Call:
         flat = require_finite("b", b).reshape(prod(self.batch), *self.op.out_shape)
         result = self.solvers.of(op).solve(flat, request)
         if request.throw and not result.converged.all():
-            raise SolveError(result.reason, "Wanted a solution", "Without throw=True x is the best so far")
+            raise SolveError(result.reason, "Expected a solution", "Without throw=True x is the best so far")
         return result
 
     def _is_shortest(self, is_singular: bool) -> bool:

@@ -168,8 +168,8 @@ def _factorize(similar: Similar) -> Certified:
     op = similar.op
     if _sparse_work(op) > SPARSE_LU_WORK:
         got = f"a matrix of {op.shape[0]} rows without structure"
-        wanted = "A factorization of that size takes too long"
-        raise UnsupportedError(got, wanted, "Use a smaller map")
+        expected = "A factorization of that size takes too long"
+        raise UnsupportedError(got, expected, "Use a smaller map")
     value, backward = _sparse_lu(op)
     entries = similar.slack + EPS * rounding.of_matrix(op) * rounding.size_of(op)
     error = backward + entries

@@ -72,7 +72,7 @@ def eigvals(op: LinearMap) -> Certified:
     operator = square(op)
     if operator.in_shape != operator.out_shape:
         got = f"op goes from {operator.in_shape} to {operator.out_shape}"
-        raise ArgumentError(got, "Wanted equal shapes", "Use padding='same' and equal channels")
+        raise ArgumentError(got, "Expected equal shapes", "Use padding='same' and equal channels")
     memory.require("eigenvalues", {"eigenvalues": 16 * operator.shape[0]}, 2 * 16 * operator.shape[0])
     operator, scale = scaled(operator)
     if isinstance(operator, ConvOperator):
@@ -87,8 +87,8 @@ def _decompose_matrix(similar: Similar) -> Certified:
     op = similar.op
     if float(op.shape[0]) ** 3 > PATIENT_WORK:
         got = f"a matrix of {op.shape[0]} rows without structure"
-        wanted = "Dense eigenvalues of that size take too long"
-        raise UnsupportedError(got, wanted, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
+        expected = "Dense eigenvalues of that size take too long"
+        raise UnsupportedError(got, expected, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
     size = rounding.size_of(op)
     error = EPS * rounding.of_matrix(op) * size + similar.slack
     return _sort([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")

@@ -116,7 +116,7 @@ def _order(ord: Any) -> Any:
     known = isinstance(ord, int | float | np.number) and not isinstance(ord, bool) and ord in (1, 2, np.inf)
     if not known and not (isinstance(ord, str) and ord == "fro"):
         remedy = "For others use numpy.linalg.norm(op.to_dense(), ord)"
-        raise ArgumentError(f"ord={shown(ord)}", "Wanted 2, 1, inf or 'fro'", remedy)
+        raise ArgumentError(f"ord={shown(ord)}", "Expected 2, 1, inf or 'fro'", remedy)
     return ord
 
 
@@ -297,7 +297,7 @@ def sup_norm(
     rtol = relative_tolerance(rtol)
     if isinstance(kernel, LinearMap):
         got = f"kernel is a {type(kernel).__name__}"
-        raise ArgumentTypeError(got, "Wanted a kernel, for it has no size", "Pass op.kernel and its options")
+        raise ArgumentTypeError(got, "Expected a kernel, for it has no size", "Pass op.kernel and its options")
     array = double(numeric("kernel", kernel))
     geometry = _geometry_of_any_size(
         array.shape, channels, stride=stride, dilation=dilation, groups=groups, input_dilation=input_dilation
@@ -315,7 +315,7 @@ def _geometry_of_any_size(shape: Shape, channels: Channels | None, groups: int, 
     plain = channels is None or len(shape) < 3
     if plain and channels == "first":
         got = f"kernel of shape {shape} with channels='first'"
-        raise ArgumentError(got, "Wanted channel axes (F, C/groups, *k)", "Leave channels out")
+        raise ArgumentError(got, "Expected channel axes (F, C/groups, *k)", "Leave channels out")
     in_shape = [1] * (len(shape) - (0 if plain else 1))
     if not plain and channels == "last":
         in_shape[-1] = shape[-2] * arguments.integer("groups", groups, 1)

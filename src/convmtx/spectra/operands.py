@@ -22,7 +22,7 @@ def convolution(op: Any) -> tuple[ConvOperator, float]:
     operator, scale = same_values(op)
     if not isinstance(operator, ConvOperator):
         got = f"op is a {type(op).__name__}, which is not a single convolution"
-        raise ArgumentTypeError(got, "Wanted a convolution", "Use cm.norm, or bound the factors")
+        raise ArgumentTypeError(got, "Expected a convolution", "Use cm.norm, or bound the factors")
     return operator, scale
 
 
@@ -32,7 +32,7 @@ def square(op: Any) -> LinearMap:
     rows, columns = operator.shape
     if rows != columns:
         got = f"op has {rows} rows and {columns} columns"
-        raise ArgumentError(got, "Wanted a square map", "Use padding='same' and equal channels")
+        raise ArgumentError(got, "Expected a square map", "Use padding='same' and equal channels")
     return operator
 
 
@@ -44,5 +44,5 @@ def tolerance_of_zero(tol: Any) -> float | None:
 
 def relative_tolerance(rtol: Any) -> float:
     """Return a number between 0 and 1."""
-    wanted, remedy = "a number between 0 and 1", "Pass one such as 1e-6"
-    return arguments.number("rtol", rtol, wanted, remedy, fits=lambda v: 0 < v < 1)
+    expected, remedy = "a number between 0 and 1", "Pass one such as 1e-6"
+    return arguments.number("rtol", rtol, expected, remedy, fits=lambda v: 0 < v < 1)

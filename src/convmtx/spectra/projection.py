@@ -26,9 +26,9 @@ def _check(op: Any, limit: Any) -> tuple[ConvOperator, float]:
     """Return a convolution and the limit of its norm, if they are valid."""
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}"
-        raise ArgumentTypeError(got, "Wanted a convolution", "Make one with convmtx.conv")
-    wanted, remedy = "a positive number", "Pass one, for example max=1.0"
-    return op, arguments.number("max", limit, wanted, remedy, fits=lambda limit: limit > 0)
+        raise ArgumentTypeError(got, "Expected a convolution", "Make one with convmtx.conv")
+    expected, remedy = "a positive number", "Pass one, for example max=1.0"
+    return op, arguments.number("max", limit, expected, remedy, fits=lambda limit: limit > 0)
 
 
 @door("spectral_normalize")

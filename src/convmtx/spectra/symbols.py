@@ -69,7 +69,7 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     for n, axis in zip(sizes, geometry.axes, strict=True):
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
-            raise ArgumentError(got, "Wanted multiples of both", "Choose another grid")
+            raise ArgumentError(got, "Expected multiples of both", "Choose another grid")
     shifts = _shifts(shift, len(sizes))
     entries = prod(sizes) * geometry.out_channels * geometry.in_channels
     memory.require("symbol", {"symbol": 16 * entries}, 16 * entries)
@@ -87,9 +87,9 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
 
 def _shifts(shift: Any, d: int) -> list[float]:
     """Return the radians for each of d axes."""
-    wanted, remedy = f"a finite number, or {d} of them", "Pass radians"
+    expected, remedy = f"a finite number, or {d} of them", "Pass radians"
     entries = listed("shift", shift)
     entries = [shift] * d if entries is None else entries
     if len(entries) != d:
-        raise ArgumentError(f"shift={shown(shift)}", f"Wanted {wanted}", remedy)
-    return [arguments.number("shift", entry, wanted, remedy) for entry in entries]
+        raise ArgumentError(f"shift={shown(shift)}", f"Expected {expected}", remedy)
+    return [arguments.number("shift", entry, expected, remedy) for entry in entries]

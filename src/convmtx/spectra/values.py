@@ -96,8 +96,8 @@ def svdvals(
     decomposition = choose_decomposition(operator)
     if k is None and decomposition.work > HOUR_OF_WORK:
         got = f"all {min(operator.shape)} singular values by {decomposition.method}"
-        wanted = f"That would take some {decomposition.work / HOUR_OF_WORK:.0f} hours"
-        raise UnsupportedError(got, wanted, "Ask for some of them, as with k=10")
+        expected = f"That would take some {decomposition.work / HOUR_OF_WORK:.0f} hours"
+        raise UnsupportedError(got, expected, "Ask for some of them, as with k=10")
     if k is None or decomposition.work <= SMALL_SPECTRUM_WORK:
         with show_progress(progress, "blocks", decomposition.n_blocks) as bar:
             values = decomposition.values(bar)

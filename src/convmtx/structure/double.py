@@ -31,7 +31,7 @@ def doubled(op: Any, name: str = "op") -> LinearMap:
     """
     if not isinstance(op, LinearMap):
         remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
-        raise ArgumentTypeError(f"{name} is a {type(op).__name__}", "Wanted a map of convmtx", remedy)
+        raise ArgumentTypeError(f"{name} is a {type(op).__name__}", "Expected a map of convmtx", remedy)
     return op._in_double()
 
 

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, report: Report) -> str | None:
     """Compare shapes, then entries; report the first difference and what would explain it."""
     if options.tolerance < 0:
-        raise CommandError(f"--tolerance {options.tolerance}", "Wanted at least 0", "Leave it out for 0")
+        raise CommandError(f"--tolerance {options.tolerance}", "Expected at least 0", "Leave it out for 0")
     source = locate(options.file, READ_SUFFIXES, "matrix")
     op = read_convolution(options, report)
     if op.dtype == np.float16:  # SciPy has no sparse arrays of them

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
     op = read_convolution(options, report)
     if is_read_from(options.kernel, target):
         got = f"{path} is the kernel itself"
-        raise CommandError(got, "Wanted another file for the matrix", "Choose another name")
+        raise CommandError(got, "Expected another file for the matrix", "Choose another name")
     check_storable(op.dtype, suffix, op.nnz)
     explanation = op.explain()
     report.say(str(explanation))
@@ -93,8 +93,8 @@ def _form(options: dict[str, Any], suffix: str) -> Any:
     """Return the form that is built for this file; refuse an option that would have no effect."""
     if "format" in options and suffix != ".npz":
         kind = {".npy": "dense", ".mtx": "always by coordinates"}.get(suffix, f"always {FORMS[suffix]}")
-        wanted = f"A {suffix} file is {kind}, and --format is for .npz files"
-        raise CommandError(f"--format with {options['output']}", wanted, "Leave --format out, or use .npz")
+        expected = f"A {suffix} file is {kind}, and --format is for .npz files"
+        raise CommandError(f"--format with {options['output']}", expected, "Leave --format out, or use .npz")
     return FORMS.get(suffix) or options.get("format", "csr")
 
 

@@ -65,8 +65,8 @@ def run(options: argparse.Namespace, report: Report) -> None:
     target = check_target(path, (".png", ".svg", ".pdf"))
     for name, kind in _KIND_OF_OPTION.items():
         if name in options and options.kind != kind:
-            got, wanted = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
-            raise CommandError(got, wanted, "Leave it out")
+            got, expected = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
+            raise CommandError(got, expected, "Leave it out")
     needed("matplotlib", "plot")
     op = read_convolution(options, report)
     from matplotlib import style

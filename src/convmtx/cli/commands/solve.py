@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     _check_options(options)
     kernel, seen = read_kernel(arguments.kernel), _read_picture(arguments.picture)
     if is_read_from(arguments.picture, target):
-        raise CommandError(f"{path} is the picture itself", "Wanted another file", "Choose another name")
+        raise CommandError(f"{path} is the picture itself", "Expected another file", "Choose another name")
     op, axis = _convolution_of(kernel, seen, options)
     b = seen.values if axis is None else np.moveaxis(seen.values, axis, 0)
     report.say(f"kernel {arguments.kernel}, {kernel.shape} {kernel.dtype}; "
@@ -104,21 +104,21 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
 def _check_options(options: dict[str, Any]) -> None:
     """Refuse options that would have no effect, or no meaning."""
     if not 0 < options["rtol"] < 1:
-        raise CommandError(f"--rtol {options['rtol']}", "Wanted a number between 0 and 1", "Give 1e-6, for example")
+        raise CommandError(f"--rtol {options['rtol']}", "Expected a number between 0 and 1", "Give 1e-6, for example")
     if options.get("maxiter", 1) < 1:
-        raise CommandError(f"--maxiter {options['maxiter']}", "Wanted at least 1", "Give 1000, for example")
+        raise CommandError(f"--maxiter {options['maxiter']}", "Expected at least 1", "Give 1000, for example")
     for name in ("choose", "noise"):
         if "damp" in options and name in options:
-            wanted = "D is either --damp or chosen"
-            raise CommandError(f"--damp and --{name}", wanted, "Leave one of the two out")
+            expected = "D is either --damp or chosen"
+            raise CommandError(f"--damp and --{name}", expected, "Leave one of the two out")
     if ("noise" in options) is not (options.get("choose") == "discrepancy"):
         is_rule_missing = "noise" in options
         got = "--noise without --choose discrepancy" if is_rule_missing else "--choose discrepancy without --noise"
-        wanted = "The discrepancy rule needs the noise, and no other rule uses it"
-        raise CommandError(got, wanted, "Give both, as with --choose discrepancy --noise 0.01, or neither")
+        expected = "The discrepancy rule needs the noise, and no other rule uses it"
+        raise CommandError(got, expected, "Give both, as with --choose discrepancy --noise 0.01, or neither")
     if "regularizer" in options and "damp" not in options:
-        wanted = "D can only be chosen if the penalty is on x itself"
-        raise CommandError("--regularizer without --damp", wanted, "Give --damp, such as 0.05")
+        expected = "D can only be chosen if the penalty is on x itself"
+        raise CommandError("--regularizer without --damp", expected, "Give --damp, such as 0.05")
 
 
 def _read_picture(text: str) -> Picture:
@@ -152,7 +152,7 @@ def _convolution_of(kernel: AnyArray, seen: Picture, options: dict[str, Any]) ->
     op = _convolution(kernel, options)
     if op.out_shape not in (shape, one_colour):
         got = f"a picture of shape {shape}, but the convolution of {op.in_shape} makes {op.out_shape}"
-        raise CommandError(got, "Wanted the same", "Give --input, the shape of the result, or change --padding")
+        raise CommandError(got, "Expected the same", "Give --input, the shape of the result, or change --padding")
     return op, None if op.out_shape == shape else colour_axis
 
 
@@ -190,7 +190,7 @@ def _solve(report: Report, op: ConvOperator, b: AnyArray, damp: float, options: 
     _report_solution(report, solution, b)
     if not solution.converged:
         got = f"not converged: {solution.reason}"
-        raise CommandError(got, "Wanted a result that can be trusted", "Give a larger --damp, --maxiter or --rtol")
+        raise CommandError(got, "Expected a result that can be trusted", "Give a larger --damp, --maxiter or --rtol")
     return solution
 
 
@@ -227,7 +227,7 @@ def _write(target: Path, suffix: str, x: AnyArray, axis: int | None, seen: Pictu
     values = x if axis is None else np.moveaxis(x, 0, axis)
     if suffix != ".npy" and (values.dtype.kind == "c" or values.shape[2:] not in ((), (3,)) or values.ndim < 2):
         got = f"a result of shape {values.shape} and {values.dtype} in a {suffix} file"
-        raise CommandError(got, "Wanted grey or three colours, and real numbers", "Write a .npy file")
+        raise CommandError(got, "Expected grey or three colours, and real numbers", "Write a .npy file")
     with replace_file(target) as file:
         if suffix != ".npy":
             return write_picture(file, suffix, replace(seen, values=values))

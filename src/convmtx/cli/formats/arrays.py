@@ -58,7 +58,7 @@ def _read_point_spread(source: Source) -> AnyArray:
     grey = values @ [0.299, 0.587, 0.114] if values.ndim == 3 else values
     total = grey.sum()
     if not 0 < total < np.inf:
-        raise CommandError(f"{source.path} has the sum {total}", "Wanted a sum above 0", "Check it")
+        raise CommandError(f"{source.path} has the sum {total}", "Expected a sum above 0", "Check it")
     return np.asarray(grey / total)
 
 

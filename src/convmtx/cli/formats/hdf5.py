@@ -92,7 +92,7 @@ def _stored(source: Source, dataset: Any) -> AnyArray:
     """Return the content of a dataset, if it lies in this file and fits in memory."""
     if dataset.is_virtual or dataset.external:
         got = f"{source.path} has its numbers in other files"
-        raise CommandError(got, "Wanted them inside", "Write it again")
+        raise CommandError(got, "Expected them inside", "Write it again")
     source.require_memory(dataset.shape or (), dataset.dtype.itemsize)
     claimed, stored = dataset.nbytes, source.size()
     if claimed > _PACKING * stored:

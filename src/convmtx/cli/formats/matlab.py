@@ -87,8 +87,11 @@ def _variables(source: Source, content: memoryview, order: str, name: str) -> It
                 continue
             size = 8 + int(np.frombuffer(start[4:8], order + "u4")[0])
             if size > memory.available() // 4:
-                got, wanted = f"{name} in {source.path} grows to {memory.human(size)}", "Wanted a quarter of the memory"
-                raise CommandError(got, wanted, f"Use a smaller {source.role}")
+                got, expected = (
+                    f"{name} in {source.path} grows to {memory.human(size)}",
+                    "Expected a quarter of the memory",
+                )
+                raise CommandError(got, expected, f"Use a smaller {source.role}")
             yield _variable(memoryview(zlib.decompressobj().decompress(data, size))[8:], order)
 
 

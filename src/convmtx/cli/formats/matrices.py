@@ -70,7 +70,7 @@ def _as_csr(source: Source, matrix: Any) -> Any:
     import scipy.sparse
 
     if len(matrix.shape) != 2:
-        raise CommandError(f"{source.path} has shape {matrix.shape}", "Wanted a matrix", "Pass another file")
+        raise CommandError(f"{source.path} has shape {matrix.shape}", "Expected a matrix", "Pass another file")
     source.require_memory([sum(matrix.shape)], 8)
     if matrix.format in ("csr", "csc", "bsr"):
         matrix.check_format(full_check=True)
@@ -179,8 +179,8 @@ def _write_mat(file: BinaryIO, matrix: Any) -> None:
     import scipy.io
 
     if matrix.dtype.kind in "iu" and ((matrix.data > 1 << 53) | (matrix.data < -(1 << 53))).any():
-        got, wanted = "entries above 2**53", "Sparse matrices of MATLAB contain doubles, which lose digits of them"
-        raise CommandError(got, wanted, "Use .npy")
+        got, expected = "entries above 2**53", "Sparse matrices of MATLAB contain doubles, which lose digits of them"
+        raise CommandError(got, expected, "Use .npy")
     doubles = matrix.astype(complex if matrix.dtype.kind == "c" else float)
     doubles.eliminate_zeros()  # which MATLAB's sparse matrices must not store
     scipy.io.savemat(cast("Any", file), {"W": doubles}, do_compression=True)
@@ -260,8 +260,8 @@ def _new_folder(target: Path) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
-            got, wanted = f"{target} cannot be written", error.strerror or str(error)
-            raise CommandError(got, wanted, "Nothing was left behind") from None
+            got, expected = f"{target} cannot be written", error.strerror or str(error)
+            raise CommandError(got, expected, "Nothing was left behind") from None
         raise
 
 

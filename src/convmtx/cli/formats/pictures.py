@@ -53,7 +53,7 @@ def pixels_of(source: Source) -> Answer:
     if image.mode.startswith("I") and values.ndim == 2 and values.min() >= 0 and values.max() <= 65535:
         return {"depth": 16}, [values]
     got = f"{source.path} has pixels of mode {image.mode}"
-    raise CommandError(got, "Wanted grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
+    raise CommandError(got, "Expected grey or colour of 8 bits, or grey of 16 bits or floats", "Convert it first")
 
 
 def write_picture(file: BinaryIO, suffix: str, picture: Picture) -> int:

@@ -51,7 +51,7 @@ class Source:
         size = self.path.stat().st_size
         if not self.path.is_file():
             kind = "a folder" if self.path.is_dir() else "not an ordinary file"
-            raise CommandError(f"{self.path} is {kind}", f"Wanted a {self.suffix} file", "Pass another path")
+            raise CommandError(f"{self.path} is {kind}", f"Expected a {self.suffix} file", "Pass another path")
         return size
 
     def damaged(self, contradiction: str) -> CommandError:
@@ -61,7 +61,7 @@ class Source:
     def not_numbers(self, content: Any) -> CommandError:
         """Return the error for a file that contains something else than numbers."""
         remedy = "Cast it first, as with K.astype(float)"
-        return CommandError(f"{self.path} contains {content}", "Wanted integers, floats or complex numbers", remedy)
+        return CommandError(f"{self.path} contains {content}", "Expected integers, floats or complex numbers", remedy)
 
     def require_memory(self, shape: Iterable[int], item: int) -> None:
         """Refuse an array that does not fit in memory twice: the operator keeps a copy. ``item`` is bytes an entry."""
@@ -78,11 +78,11 @@ class Source:
         if self.member is None and len(members) == 1:
             return members[0]
         if not members:
-            raise CommandError(f"{self.path} contains no array of numbers", f"Wanted a {self.role}", "Write it again")
+            raise CommandError(f"{self.path} contains no array of numbers", f"Expected a {self.role}", "Write it again")
         more = len(members) - _LISTED_NAMES
         listed = ", ".join(members[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
-        wanted = f"{self.member} is not among them" if self.member else "Wanted one of them"
-        raise CommandError(f"{self.path} contains {listed}", wanted, f"Write {self.path}:NAME")
+        expected = f"{self.member} is not among them" if self.member else "Expected one of them"
+        raise CommandError(f"{self.path} contains {listed}", expected, f"Write {self.path}:NAME")
 
     def select_numeric(self, numeric: list[str], names: list[str], matrices: bool) -> str:
         """Return the requested member, or the only one that is numeric; of matrices the one that is called W."""
@@ -111,7 +111,7 @@ class Source:
     def _unreadable(self, reason: str) -> CommandError:
         """Return the error for a file that is not of the format that its suffix names."""
         got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-        return CommandError(got, f"Wanted a {self.role}", self._suggest_suffix())
+        return CommandError(got, f"Expected a {self.role}", self._suggest_suffix())
 
     def _suggest_suffix(self) -> str:
         """Return what to do: rename the file if it begins like one of another format."""
@@ -134,12 +134,12 @@ def find_source(text: str, suffixes: tuple[str, ...], role: str) -> Source | Non
         if path.suffix.lower() in suffixes:
             member = text[end + 1 :] or None
             if member and path.suffix.lower() not in _WITH_MEMBERS:
-                got, wanted = f"{member} in {path}", f"A {path.suffix} file has one array, and no names"
-                raise CommandError(got, wanted, f"Write {path}")
+                got, expected = f"{member} in {path}", f"A {path.suffix} file has one array, and no names"
+                raise CommandError(got, expected, f"Write {path}")
             return Source(path, member, role)
     if text and Path(text).exists():
         what = "is a folder" if Path(text).is_dir() else f"has the suffix {Path(text).suffix!r}"
-        raise CommandError(f"{text} {what}", f"Wanted {' or '.join(suffixes)}", "Name such a file")
+        raise CommandError(f"{text} {what}", f"Expected {' or '.join(suffixes)}", "Name such a file")
     return None
 
 
@@ -147,5 +147,5 @@ def locate(text: str, suffixes: tuple[str, ...], role: str) -> Source:
     """Read ``FILE`` or ``FILE:NAME``; refuse a file that has none of the suffixes."""
     source = find_source(text, suffixes, role)
     if source is None:
-        raise CommandError(f"{text!r} is not a file", f"Wanted {' or '.join(suffixes)}", "Name such a file")
+        raise CommandError(f"{text!r} is not a file", f"Expected {' or '.join(suffixes)}", "Name such a file")
     return source

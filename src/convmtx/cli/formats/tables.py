@@ -50,7 +50,7 @@ def _replace_decimal_commas(source: Source, text: str) -> str:
         return text
     if "." in text:
         got = f"{source.path} has commas and points in its numbers"
-        raise CommandError(got, "Wanted one of them, as decimal points", "Remove separators of thousands")
+        raise CommandError(got, "Expected one of them, as decimal points", "Remove separators of thousands")
     return text.replace(",", ".")
 
 
@@ -64,12 +64,12 @@ def _first_fault(source: Source, text: str, separator: str | None) -> CommandErr
             got = f"{source.path} has {content} in line {number}"
             is_heading = width is None and len(wrong) == len(cells)
             remedy = "Remove the line of names" if is_heading else "Correct the line"
-            return CommandError(got, "Wanted only numbers", remedy)
+            return CommandError(got, "Expected only numbers", remedy)
         if width not in (None, len(cells)):
             got = f"{source.path} has {width} columns, and {len(cells)} in line {number}"
-            return CommandError(got, "Wanted as many numbers in each line", "Correct the line")
+            return CommandError(got, "Expected as many numbers in each line", "Correct the line")
         width = len(cells)
-    return CommandError(f"{source.path} cannot be read as .csv", "Wanted only numbers", "Write it again")
+    return CommandError(f"{source.path} cannot be read as .csv", "Expected only numbers", "Write it again")
 
 
 def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:

@@ -109,7 +109,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     onnx = needed("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         got = f"model is a {type(model).__name__}"
-        raise ArgumentTypeError(got, "Wanted a path or an onnx.ModelProto", "Pass one of these")
+        raise ArgumentTypeError(got, "Expected a path or an onnx.ModelProto", "Pass one of these")
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, str] = {}
@@ -136,8 +136,8 @@ def _layer(graph: Graph, node: Any) -> OnnxLayer:
     """Return the map of a node, or raise the error that says why it has none."""
     convert = _converter(node)
     if convert is None:
-        got, wanted = "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}"
-        raise UnsupportedError(got, wanted, "Leave this layer out")
+        got, expected = "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}"
+        raise UnsupportedError(got, expected, "Leave this layer out")
     if all(graph.is_computed(name) for name in node.output if name):
         raise UnsupportedError(
             "it is computed from constants alone", "Its output is a constant", "Leave this layer out"

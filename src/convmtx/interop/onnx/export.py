@@ -30,7 +30,7 @@ def model_of(op: LinearMap) -> Any:
     if all(isinstance(factor, Rearranged) for factor in factors):
         name = "float32"  # they have no numbers of their own
     if name not in ("float16", "float32", "float64"):
-        raise UnsupportedError(f"a map of {name}", "Wanted floats of 16 to 64 bits", "Convert the kernel")
+        raise UnsupportedError(f"a map of {name}", "Expected floats of 16 to 64 bits", "Convert the kernel")
     build = _Builder(onnx, np.dtype(name))
     for factor in reversed(factors):
         _add(build, factor)

@@ -38,7 +38,7 @@ def load_model(onnx: Any, model: Any) -> Any:
     except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
         name = "the model" if isinstance(model, onnx.ModelProto) else model
         got = f"{name} is not a valid ONNX model ({first_line(error)})"
-        raise ModelFileError(got, "Wanted a whole and valid file", "Export it again") from None
+        raise ModelFileError(got, "Expected a whole and valid file", "Export it again") from None
     return loaded
 
 
@@ -76,11 +76,11 @@ def _all_nodes(model: Any) -> Iterator[Any]:
 def _refuse_endless(path: Path) -> None:
     """Refuse, before it is opened, a file that has no end, such as a pipe, or that is too long to be a model."""
     if path.exists() and not path.is_file():
-        raise ModelFileError(f"{path} is not an ordinary file", "Wanted one", "Pass the path of a model")
+        raise ModelFileError(f"{path} is not an ordinary file", "Expected one", "Pass the path of a model")
     if path.is_file() and path.stat().st_size > _LONGEST_FILE:
         got = f"{path} has {path.stat().st_size} bytes"
-        wanted = f"An ONNX model has at most {_LONGEST_FILE}"
-        raise ModelFileError(got, wanted, "Export it with its data in a file beside it")
+        expected = f"An ONNX model has at most {_LONGEST_FILE}"
+        raise ModelFileError(got, expected, "Export it with its data in a file beside it")
 
 
 def _require_inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
@@ -91,10 +91,10 @@ def _require_inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
         raise ModelFileError(got, "A ModelProto has no folder to look in", "Pass the path of the model")
     path = (folder / info.location).resolve()  # links are followed, so that none leads out of the folder
     if not path.is_relative_to(folder) or not path.is_file():
-        raise ModelFileError(got, "Wanted a file inside the model's folder", "Move it there")
-    expected = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    start, size, file_size = int(info.offset or 0), int(info.length or expected), path.stat().st_size
-    if size != expected or start < 0 or start + size > file_size:
+        raise ModelFileError(got, "Expected a file inside the model's folder", "Move it there")
+    full_size = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    start, size, file_size = int(info.offset or 0), int(info.length or full_size), path.stat().st_size
+    if size != full_size or start < 0 or start + size > file_size:
         got = f"tensor {quoted(tensor.name)} of shape {tuple(tensor.dims)} has {file_size} bytes of data"
-        raise ModelFileError(got, "Wanted all of it, and no more", "Export the model again")
+        raise ModelFileError(got, "Expected all of it, and no more", "Export the model again")
     memory.require("tensor", {"tensor": size})

@@ -67,7 +67,7 @@ class Graph:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that ONNX does not have
             got = f"constant {quoted(name)} cannot be read ({first_line(error)})"
-            raise ModelFileError(got, "Wanted all its numbers", "Export it again") from None
+            raise ModelFileError(got, "Expected all its numbers", "Export it again") from None
         if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
             self._arrays[name] = array
         return array
@@ -95,7 +95,7 @@ class Graph:
         types = self._types.by_name
         code = types[name].tensor_type.elem_type if name in types else 0
         if not code:
-            raise UnsupportedError(f"{quoted(name)} is of unknown type", "Wanted numbers", "Leave this layer out")
+            raise UnsupportedError(f"{quoted(name)} is of unknown type", "Expected numbers", "Leave this layer out")
         return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
 
     def attributes(self, node: Any) -> dict[str, Any]:
@@ -152,8 +152,8 @@ class Graph:
 
     def _fold(self, node: Any, arrays: Sequence[AnyArray | None]) -> list[AnyArray | None]:
         """Return the outputs of a node; None for an output behind the first that no node reads."""
-        wanted = [*node.output[:1], *(name if self._readers[name] else "" for name in node.output[1:])]
-        return self._folding.outputs(node, wanted, arrays, self._types.by_name)
+        expected = [*node.output[:1], *(name if self._readers[name] else "" for name in node.output[1:])]
+        return self._folding.outputs(node, expected, arrays, self._types.by_name)
 
     def _measure(self, node: Any) -> Sequence[AnyArray | Sizes]:
         """Return the output of a node Shape or Size, which needs no numbers of its input."""

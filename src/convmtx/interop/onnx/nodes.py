@@ -55,7 +55,9 @@ class Node:
         array = self.optional_weight(position, name)
         if array is None:
             raise UnsupportedError(
-                f"{name} is not a constant", "Wanted one, for otherwise the node is not linear", "Leave this layer out"
+                f"{name} is not a constant",
+                "Expected one, for otherwise the node is not linear",
+                "Leave this layer out",
             )
         return array
 
@@ -83,12 +85,12 @@ class Node:
             reason = self._graph.why_unknown(source)
             if reason is not None:
                 got = f"{name} is {quoted(source)}, not known: {reason}"
-                raise UnsupportedError(got, "Wanted its numbers", "Fold the constants of the model first")
-            got, wanted = (
+                raise UnsupportedError(got, "Expected its numbers", "Fold the constants of the model first")
+            got, expected = (
                 f"{name} is {quoted(source)}, not a constant",
-                "Wanted one, for otherwise the node is not linear",
+                "Expected one, for otherwise the node is not linear",
             )
-            raise UnsupportedError(got, wanted, "Leave this layer out")
+            raise UnsupportedError(got, expected, "Leave this layer out")
         return array
 
     def is_constant(self, position: int) -> bool:
@@ -110,7 +112,7 @@ class Node:
         dtype = _native(self._graph.dtype(self.data))
         if dtype.kind not in "iuf":
             got = f"{quoted(self.data)} is of {dtype}"
-            raise UnsupportedError(got, "Wanted integers or floats of NumPy", "Cast the model")
+            raise UnsupportedError(got, "Expected integers or floats of NumPy", "Cast the model")
         return np.empty(0, dtype)
 
     @property
@@ -130,7 +132,7 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     """Return strides, dilations and padding as `conv` takes them."""
     d = len(kernel)
     if list(node.take("kernel_shape", list(kernel))) != list(kernel):
-        raise UnsupportedError("kernel_shape is not that of W", "Wanted the same", "Leave this layer out")
+        raise UnsupportedError("kernel_shape is not that of W", "Expected the same", "Leave this layer out")
     strides, dilations = tuple(node.take("strides", [1] * d)), tuple(node.take("dilations", [1] * d))
     name, pads = node.take("auto_pad", "NOTSET"), list(node.take("pads", [0] * (2 * d)))
     if name != "NOTSET":
@@ -224,7 +226,7 @@ def _matmul(node: Node) -> Affine:
     axis = len(shape) - (2 if is_left else 1)
     if axis < 0 or (is_vector and len(shape) == 1) or prod(constant.shape[:-2]) != 1 or constant.ndim > len(shape) + 1:
         got = f"a constant of shape {constant.shape} and a tensor of shape (batch, {', '.join(map(str, shape))})"
-        raise UnsupportedError(got, "Wanted one matrix, which leaves the batch as it is", "Leave this layer out")
+        raise UnsupportedError(got, "Expected one matrix, which leaves the batch as it is", "Leave this layer out")
     matrix = constant[None] if is_vector else constant.reshape(constant.shape[-2:])
     op = layers.multiply_along(matrix if is_left or is_vector else matrix.T, shape, axis)
     if is_vector:  # the product has no axis where the vector was
@@ -255,7 +257,7 @@ def _batch_norm(node: Node) -> Affine:
             "training_mode=1", "A map has fixed numbers, not the statistics of each batch", "Leave this layer out"
         )
     if node.take("spatial", 1) != 1:
-        raise UnsupportedError("spatial=0", "Wanted statistics of channels, not of positions", "Leave this layer out")
+        raise UnsupportedError("spatial=0", "Expected statistics of channels, not of positions", "Leave this layer out")
     node.take("momentum")
     scale, bias, mean, variance = (node.weight(j, name) for j, name in enumerate(("scale", "B", "mean", "var"), 1))
     factor = scale * layers.inverse_deviations(variance, node.take("epsilon", 1e-5))

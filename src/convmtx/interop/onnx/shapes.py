@@ -26,7 +26,7 @@ def request_shapes(model: Any, input_shapes: Mapping[str, Any]) -> None:
     """Write the requested shapes into the graph's inputs, and drop the shapes that were inferred without them."""
     if not isinstance(input_shapes, Mapping):
         got = f"input_shapes is a {type(input_shapes).__name__}"
-        raise ArgumentTypeError(got, "Wanted names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
+        raise ArgumentTypeError(got, "Expected names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.HasField("dim_value") and dim.dim_value < 1:  # exporters write 0 and -1 for sizes that are open
