@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
+from convmtx.typing import Shape
 
 #: Largest size, step or pad, about 10^12: far below 2^63, so that sums of a few of them are 64-bit integers. Products
 #: of two of them can be larger; `geometry.resolve` checks these by themselves.
@@ -125,7 +126,7 @@ def is_array(value: Any) -> bool:
     return is_any_array and getattr(value, "shape", ()) != ()
 
 
-def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | None:
+def as_list(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | None:
     """Return the entries of a list, tuple or small array; None if the value is a single one, such as a string.
 
     A list of more entries than an array can have axes is refused unread.
@@ -147,3 +148,23 @@ def listed(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | N
     except Exception as error:
         got = f"{name}={shown(value)} cannot be read ({type(error).__name__})"
         raise ArgumentTypeError(got, "Expected an integer, or a tuple of them", remedy) from None
+
+
+def per_axis(name: str, value: Any, d: int, least: int) -> Shape:
+    """Return an integer for each of d axes, from one for all or one each; refuse those below ``least``."""
+    entries = as_list(name, value)
+    if entries is None:
+        return (integer(name, value, least),) * d
+    require_one_for_each(name, entries, d)
+    return tuple(integer(f"{name}[{j}]", v, least) for j, v in enumerate(entries))
+
+
+def require_one_for_each(name: str, entries: list[Any], d: int) -> None:
+    """Refuse a list that does not have one entry for each of d axes."""
+    if len(entries) == d:
+        return
+    remedy = f"Pass {name} with {d} entries"
+    if name == "padding" and len(entries) == 2 and d == 1:
+        remedy = f"For (lo, hi) of the one axis pass padding=[({shown(entries[0])}, {shown(entries[1])})]"
+    got = f"{name}={shown(entries)} has {len(entries)} entries"
+    raise ArgumentError(got, f"Expected one for each of the {d} spatial axes", remedy)

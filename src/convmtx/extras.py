@@ -9,7 +9,7 @@ from types import ModuleType
 from convmtx.errors import MissingExtraError
 
 
-def needed(name: str, extra: str) -> ModuleType:
+def import_extra(name: str, extra: str) -> ModuleType:
     """Import a library that an extra installs, or raise an error that says how to install it."""
     try:
         return import_module(name)

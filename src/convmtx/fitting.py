@@ -15,10 +15,10 @@ from convmtx._xp import (
     gather,
     is_complex,
     itemsize,
-    moved,
+    move_axes,
     namespace,
     numeric,
-    reshaped,
+    reshape,
     together,
 )
 from convmtx._xp.gradients import in_double_precision
@@ -129,8 +129,8 @@ def _least_squares(g: Geometry, x: Array, y: Array) -> Array:
     xp, size = namespace(y), itemsize(y.dtype)
     per_f, per_c = g.channels_per_group
     taps, outs = per_c * prod(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
-    x = channels_first(g, reshaped(x, (-1, *g.in_shape)))
-    y = reshaped(channels_first(g, reshaped(y, (-1, *g.out_shape))), (-1, g.groups, per_f, *outs))
+    x = channels_first(g, reshape(x, (-1, *g.in_shape)))
+    y = reshape(channels_first(g, reshape(y, (-1, *g.out_shape))), (-1, g.groups, per_f, *outs))
     bytes_of_row = taps * g.groups * prod(outs[1:]) * size  # of all windows at one output of the first axis
     step = min(max(BLOCK_BYTES // bytes_of_row, 1), outs[0])
     needed = 3 * (step * bytes_of_row + size * g.groups * taps**2)
@@ -142,17 +142,17 @@ def _least_squares(g: Geometry, x: Array, y: Array) -> Array:
     for n in range(x.shape[0]):
         for o in range(0, outs[0], step):
             block = slice(o, min(o + step, outs[0]))
-            rows = moved(_windows(g, x[n : n + 1, ...], block), *_groups_first(len(outs)))
-            rows = reshaped(rows, (g.groups, -1, taps))
+            rows = move_axes(_windows(g, x[n : n + 1, ...], block), *_groups_first(len(outs)))
+            rows = reshape(rows, (g.groups, -1, taps))
             target = y[n, :, :, block, ...]
-            target = reshaped(moved(target, 0, *range(2, 2 + len(outs)), 1), (g.groups, -1, per_f))
+            target = reshape(move_axes(target, 0, *range(2, 2 + len(outs)), 1), (g.groups, -1, per_f))
             if triangle is not None:
                 rows, target = xp.concat([triangle, rows], axis=1), xp.concat([right, target], axis=1)
             q, triangle = xp.linalg.qr(rows)
-            right = xp.matmul(moved(conjugate(q), 0, 2, 1), target)
+            right = xp.matmul(move_axes(conjugate(q), 0, 2, 1), target)
     rtol = max(x.shape[0] * prod(outs), taps) * float(np.finfo(float).eps)
     solution = xp.matmul(xp.linalg.pinv(triangle, rtol=rtol), right)
-    return reshaped(moved(solution, 0, 2, 1), (g.out_channels, per_c, *(a.kernel for a in g.axes)))
+    return reshape(move_axes(solution, 0, 2, 1), (g.out_channels, per_c, *(a.kernel for a in g.axes)))
 
 
 def _groups_first(d: int) -> tuple[int, ...]:
@@ -171,6 +171,6 @@ def _windows(geometry: Geometry, x: Array, outputs: slice) -> Array:
     d = len(geometry.axes)
     for j, axis in enumerate(geometry.axes):
         x = gather(x, axis.table()[outputs] if j == 0 else axis.table(), 2 + 2 * j)
-    x = moved(x, 0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
-    x = reshaped(x, (x.shape[0], geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:]))
-    return moved(x, 0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))
+    x = move_axes(x, 0, 1, *range(2, 2 + 2 * d, 2), *range(3, 3 + 2 * d, 2))
+    x = reshape(x, (x.shape[0], geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:]))
+    return move_axes(x, 0, 1, *range(3, 3 + d), 2, *range(3 + d, 3 + 2 * d))

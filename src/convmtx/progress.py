@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 
 
 def show_progress(visible: bool, label: str, total: int) -> AbstractContextManager[Any]:
     """Return a bar with ``update(n)`` as a context; the context gives None if the bar is not visible."""
     if not visible:
         return nullcontext()
-    bar: AbstractContextManager[Any] = needed("tqdm", "progress").tqdm(total=total, desc=label, leave=False)
+    bar: AbstractContextManager[Any] = import_extra("tqdm", "progress").tqdm(total=total, desc=label, leave=False)
     return bar

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, is_half, is_numpy, moved, namespace, together, widened
+from convmtx._xp import cast, gather, is_half, is_numpy, move_axes, namespace, together, widen
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Geometry, Layout, Sums, met, sums
@@ -22,33 +22,33 @@ def taps_of(geometry: Geometry, kernel: Array) -> Array:
     if geometry.layout is Layout.PLAIN:
         kernel = kernel[None, None, ...]
     elif geometry.layout is Layout.LAST:
-        kernel = moved(kernel, d + 1, d, *range(d))
+        kernel = move_axes(kernel, d + 1, d, *range(d))
     if geometry.flip is not geometry.transposed:
         flipped: Array = namespace(kernel).flip(kernel, axis=tuple(range(2, d + 2)))
         kernel = flipped
-    return swapped(kernel, geometry.groups) if geometry.transposed else kernel
+    return swap_channels(kernel, geometry.groups) if geometry.transposed else kernel
 
 
 def kernel_of(geometry: Geometry, taps: Array) -> Array:
     """Return the kernel array that has these correlation taps: the inverse of `taps_of`."""
     d = len(geometry.axes)
     if geometry.transposed:
-        taps = swapped(taps, geometry.groups)
+        taps = swap_channels(taps, geometry.groups)
     if geometry.flip is not geometry.transposed:
         taps = namespace(taps).flip(taps, axis=tuple(range(2, d + 2)))
     if geometry.layout is Layout.PLAIN:
         return taps[0, 0, ...]
-    return moved(taps, *range(2, d + 2), 1, 0) if geometry.layout is Layout.LAST else taps
+    return move_axes(taps, *range(2, d + 2), 1, 0) if geometry.layout is Layout.LAST else taps
 
 
-def swapped(taps: Array, groups: int) -> Array:
+def swap_channels(taps: Array, groups: int) -> Array:
     """Transpose the channel matrix of each group: an array (groups*a, b, ...) becomes (groups*b, a, ...)."""
     rows, columns, *space = taps.shape
     behind = range(3, 3 + len(space))
     xp = namespace(taps)
     if groups == 1:
-        return moved(taps, 1, 0, *range(2, taps.ndim))
-    blocks = moved(xp.reshape(taps, (groups, rows // groups, columns, *space)), 0, 2, 1, *behind)
+        return move_axes(taps, 1, 0, *range(2, taps.ndim))
+    blocks = move_axes(xp.reshape(taps, (groups, rows // groups, columns, *space)), 0, 2, 1, *behind)
     return xp.reshape(blocks, (groups * columns, rows // groups, *space))
 
 
@@ -56,14 +56,14 @@ def channels_first(geometry: Geometry, x: Array) -> Array:
     """Return inputs or outputs of shape (B, *shape) as (B, C, n1..nd)."""
     if geometry.layout is Layout.PLAIN:
         return x[:, None, ...]
-    return moved(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
+    return move_axes(x, 0, x.ndim - 1, *range(1, x.ndim - 1)) if geometry.layout is Layout.LAST else x
 
 
 def channels_back(geometry: Geometry, y: Array) -> Array:
     """Return inputs or outputs of shape (B, C, n1..nd) as (B, *shape): the inverse of `channels_first`."""
     if geometry.layout is Layout.PLAIN:
         return y[:, 0, ...]
-    return moved(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
+    return move_axes(y, 0, *range(2, y.ndim), 1) if geometry.layout is Layout.LAST else y
 
 
 def entries_of(geometry: Geometry, kernel: Array, filters: range | None = None) -> Array:
@@ -90,7 +90,7 @@ def with_sums(
     """
     if not any(groups):
         return taps
-    wide = widened(taps)
+    wide = widen(taps)
     for j, axis_sums in enumerate(groups):
         if axis_sums:
             wide = namespace(wide).concat([wide, added(geometry, wide, axis_sums, j + 2)], axis=j + 2)
@@ -170,7 +170,7 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)
     dtype = xp.result_type(a, b)
-    a, b = (widened(cast(taps, dtype)) if is_half(dtype) else cast(taps, dtype) for taps in (a, b))
+    a, b = (widen(cast(taps, dtype)) if is_half(dtype) else cast(taps, dtype) for taps in (a, b))
     a = xp.reshape(a, (groups, outer.out_channels // groups, -1, *a.shape[2:]))
     space = tuple(b.shape[2:])
     b = xp.reshape(b, (groups, inner.out_channels // groups, -1))

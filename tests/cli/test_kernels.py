@@ -330,7 +330,7 @@ def mat5(*elements):
     return b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"".join(elements)
 
 
-def compressed(data):
+def compress(data):
     packed = zlib.compress(data)
     return struct.pack("<II", 15, len(packed)) + packed
 
@@ -402,7 +402,7 @@ def test_hostile_files_are_refused_in_one_line(here, refusal, name):
 
 
 def test_a_compressed_bomb_of_matlab_is_not_inflated(here, refusal, monkeypatch):
-    (here / "bad.mat").write_bytes(mat5(compressed(numbers((3, 2), 1 << 22))))
+    (here / "bad.mat").write_bytes(mat5(compress(numbers((3, 2), 1 << 22))))
     monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 22)
     assert "grows to 4.19 MB" in refusal("info", "bad.mat", "--input", "5,6")
 

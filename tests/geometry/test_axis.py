@@ -8,7 +8,7 @@ import pytest
 import reference
 from convmtx.boundary import BY_NAME, NOTHING
 from convmtx.geometry import Axis, runs
-from convmtx.geometry.resolve import pads
+from convmtx.geometry.padding import pads
 
 SMALL = [
     (n, k, s, t, e, lo, hi)

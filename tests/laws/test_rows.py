@@ -60,7 +60,7 @@ def loop(K, n, boundary, padding):
     return W.reshape(-1, np.prod(n))
 
 
-def combined(make, library_of):
+def combine(make, library_of):
     """Maps of every class, with their matrices from loops and NumPy alone."""
     rng = np.random.default_rng(0)
     K, L = rng.integers(1, 9, (2, 3, 3)).astype(float)
@@ -97,7 +97,7 @@ def test_rows_of_maps_made_of_maps(number, name):
     if name != "numpy":
         module = pytest.importorskip(name)
         make = module.tensor if name == "torch" else module.numpy.asarray
-    op, matrix = combined(make, make([1.0]))[number]
+    op, matrix = combine(make, make([1.0]))[number]
     M = len(matrix)
     keys = [slice(3, M - 2), [2, 0, -1, 2], slice(None, None, -3), slice(1, None, 2), slice(0, 0)]
     for key in keys[: 2 if name == "jax" else None]:  # JAX compiles anew for every number of rows

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, eye_array
 
 import convmtx as cm
 from convmtx.solves.by_matrix import price_of_lu
-from convmtx.solves.lu import factorized, substituted
+from convmtx.solves.lu import factorize_matrix, prepare_substitution
 from convmtx.structure.augmented import Singular
 from spectra.dense import doubles
 
@@ -59,7 +59,7 @@ def test_any_convolution(case, band, damp, regularized, kind, seed):
         D = np.concatenate([D, damp * (np.eye(D.shape[1]) if R is None else R.toarray())])
     s = np.linalg.svd(D, compute_uv=False)
     assume(s[-1] > 1e-6 * s[0])
-    assert_solves(factorized(A, damp, R, band=band), D, np.random.default_rng(seed), len(case.matrix), kind)
+    assert_solves(factorize_matrix(A, damp, R, band=band), D, np.random.default_rng(seed), len(case.matrix), kind)
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -73,7 +73,7 @@ def test_larger(band, kind, padding, damp):
     D = op.to_dense()
     if damp:
         D = np.concatenate([D, damp * np.eye(D.shape[1])])
-    assert_solves(factorized(op.to_sparse("csr"), damp, band=band), D, rng, op.shape[0], "c")
+    assert_solves(factorize_matrix(op.to_sparse("csr"), damp, band=band), D, rng, op.shape[0], "c")
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -85,7 +85,7 @@ def test_condition_is_not_squared(band, powers):
         K = np.convolve(K, [0.5, 0.5])
     op = cm.conv(K, 80, padding="full")
     x = np.random.default_rng(0).standard_normal((1, 80))
-    lu, condition = factorized(op.to_sparse("csr"), 0.0, band=band), np.linalg.cond(op.to_dense())
+    lu, condition = factorize_matrix(op.to_sparse("csr"), 0.0, band=band), np.linalg.cond(op.to_dense())
     assert np.linalg.norm(lu.solve(x @ op.to_dense().T) - x) <= 100 * EPS * condition * np.linalg.norm(x)
     assert condition / 3 < lu.condition < 3 * condition
 
@@ -97,7 +97,7 @@ def test_little_damping_is_as_none(damp, sizes, band):
     rng = np.random.default_rng(0)
     op = cm.conv([1.0, 5, 2], sizes[0], padding=sizes[1])
     b = rng.standard_normal((1, op.shape[0]))
-    x, expected = factorized(op.to_sparse("csr"), damp, band=band).solve(b), b @ np.linalg.pinv(op.to_dense()).T
+    x, expected = factorize_matrix(op.to_sparse("csr"), damp, band=band).solve(b), b @ np.linalg.pinv(op.to_dense()).T
     assert np.linalg.norm(x - expected) <= 1e-13 * np.linalg.norm(expected)
 
 
@@ -105,7 +105,7 @@ def test_beside_levinson():
     op = cm.conv(np.exp(-(np.arange(-3, 4) ** 2) / 2.0), 2048, padding="same")
     A, b = op.to_sparse("csr"), np.random.default_rng(0).standard_normal((1, 2048))
     column = op.to_dense()[:, 0]
-    levinson, ours = scipy.linalg.solve_toeplitz(column, b[0]), factorized(A, 0.0, band=True).solve(b)[0]
+    levinson, ours = scipy.linalg.solve_toeplitz(column, b[0]), factorize_matrix(A, 0.0, band=True).solve(b)[0]
 
     assert np.linalg.norm(A @ ours - b[0]) < np.linalg.norm(A @ levinson - b[0])
 
@@ -117,7 +117,7 @@ def test_where_levinson_fails(band):
     A, b = op.to_sparse("csr"), np.random.default_rng(0).standard_normal((1, 64))
     with pytest.raises(np.linalg.LinAlgError):
         scipy.linalg.solve_toeplitz((A[:, [0]].toarray()[:, 0], A[[0]].toarray()[0]), b[0])
-    assert_solves(factorized(A, 0.0, band=band), op.to_dense(), np.random.default_rng(1), 64, "f")
+    assert_solves(factorize_matrix(A, 0.0, band=band), op.to_dense(), np.random.default_rng(1), 64, "f")
 
 
 @pytest.mark.parametrize("band", [False, True])
@@ -141,9 +141,9 @@ def test_singular(op, band):
     if np.linalg.matrix_rank(op.to_dense()) == min(op.shape):
         pytest.fail("this one is regular")
     with pytest.raises(Singular) as info:
-        factorized(op.to_sparse("csr"), 0.0, band=band)
+        factorize_matrix(op.to_sparse("csr"), 0.0, band=band)
     assert info.value.condition > 1e8
-    lu = factorized(op.to_sparse("csr"), 0.1, band=band)
+    lu = factorize_matrix(op.to_sparse("csr"), 0.1, band=band)
     D = np.concatenate([op.to_dense(), 0.1 * np.eye(op.shape[1])])
     assert_solves(lu, D, np.random.default_rng(0), op.shape[0], "f")
 
@@ -160,7 +160,7 @@ def test_triangular(kind, padding, ordered):
         order = rng.permutation(72)
         A = A[np.argsort(order)][:, np.argsort(order)]
     for kind_b in "fc":
-        assert_solves(substituted(csr_array(A), order), A.toarray(), rng, 72, kind_b)
+        assert_solves(prepare_substitution(csr_array(A), order), A.toarray(), rng, 72, kind_b)
 
 
 def test_singular_triangles():
@@ -168,13 +168,13 @@ def test_singular_triangles():
         for padding in (0, 1), (1, 0):
             A = cm.conv(K if padding[1] else K[::-1], 100, padding=[padding], flip=False).to_sparse("csr")
             with pytest.raises(Singular):
-                substituted(A)
+                prepare_substitution(A)
 
 
 def test_the_same_again():
     A = cm.conv(np.random.default_rng(0).standard_normal((3, 3)), (9, 9), padding="same").to_sparse("csr")
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - which is to be left alone
-    first, again = (factorized(A, 0.0, band=False).condition for _ in range(2))
+    first, again = (factorize_matrix(A, 0.0, band=False).condition for _ in range(2))
     assert first == again
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
@@ -227,7 +227,7 @@ def test_bytes_are_about_those_of_the_augmented_band(op, monkeypatch):
         return lambda band, *args, **kw: made.append(band.nbytes) or gbtrf(band, *args, **kw), gbtrs
 
     monkeypatch.setattr(scipy.linalg, "get_lapack_funcs", watched)
-    factorized(op.to_sparse("csr").astype(float), 0.1, band=True)
+    factorize_matrix(op.to_sparse("csr").astype(float), 0.1, band=True)
     assert made[0] / 1.8 <= price_of_lu(op.geometry, True, np.dtype(float), band=True).bytes <= 1.5 * made[0]
 
 

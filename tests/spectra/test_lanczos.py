@@ -56,7 +56,7 @@ def test_the_process_keeps_its_promise_on_any_spectrum(name, kind):
     assert np.abs(found - expected).max() <= near
     assert upper - expected[-1] <= 10 * near
     assert not residuals.any()
-    vectors = process.combined(coefficients)
+    vectors = process.combine(coefficients)
     assert np.abs(G @ vectors.T - vectors.T * found).max() <= 10 * SEMIORTHOGONAL * expected[-1]
 
 

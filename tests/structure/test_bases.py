@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.structure import decomposed
+from convmtx.structure import find_blocks
 from convmtx.structure.bases import Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.taps import taps_of
 from spectra.dense import doubles, rounding
@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 def applied(blocks, x):
     """``x`` taken to the coefficients, through the matrices and back."""
-    return blocks.synthesized(blocks.matrices() @ blocks.analysed(x, True), False)
+    return blocks.synthesize(blocks.matrices() @ blocks.analyse(x, True), False)
 
 
 @given(doubles(dims=(1, 2, 3, 4)), st.booleans(), st.booleans(), st.integers(0, 99))
@@ -26,7 +26,7 @@ def test_blocks_together_are_any_map(case, factors, merged, seed):
     x = rng.standard_normal((3, *op.in_shape))
     if op.dtype.kind == "c" or not merged:  # of real numbers alone conjugate blocks are left out
         x = x + 1j * rng.standard_normal(x.shape)
-    found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged, factors)
+    found = find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged, factors)
     y = sum((applied(blocks, x) for blocks in found), np.zeros((3, *op.out_shape)))
     expected = x.reshape(3, -1) @ case.matrix.T
     assert np.abs(y.reshape(3, -1) - expected).max(initial=0) <= rounding(case.matrix) * np.abs(x).max()
@@ -38,13 +38,13 @@ def test_lengths_are_kept(case, factors, seed):
     """Of what the bases hold; each occurrence of a block counts."""
     op = case.op
     x = np.random.default_rng(seed).standard_normal((2, *op.in_shape))
-    for blocks in decomposed(op.geometry, taps_of(op.geometry, op.kernel), True, factors):
-        y = blocks.analysed(x, True)
-        held = blocks.synthesized(y, True)
+    for blocks in find_blocks(op.geometry, taps_of(op.geometry, op.kernel), True, factors):
+        y = blocks.analyse(x, True)
+        held = blocks.synthesize(y, True)
         copies = np.prod([split.inputs.copies for split in blocks.splits])
         energy = (np.abs(y) ** 2).sum(axis=(1, 2)) @ (blocks.times / copies)
         assert np.isclose(energy, (np.abs(held) ** 2).sum(), rtol=1e-12, atol=1e-14)
-        again = blocks.synthesized(blocks.analysed(held, True), True)
+        again = blocks.synthesize(blocks.analyse(held, True), True)
         assert np.abs(again - held).max(initial=0) <= 1e-13 * max(np.abs(x).max(), 1)  # a projection
 
 
@@ -57,7 +57,7 @@ def test_waves(length, held, several, shift):
     basis = Waves(length, blocks, blocks, held, shift, False)
     q = np.arange(held)
     x = RNG.standard_normal((2, held, 3)) + 1j * RNG.standard_normal((2, held, 3))
-    y = basis.analysed(x, 1)
+    y = basis.analyse(x, 1)
     assert y.shape == (2, length, 3)
     gathered = np.zeros_like(x)
     for block in range(blocks):
@@ -67,7 +67,7 @@ def test_waves(length, held, several, shift):
         inside = np.einsum("qv,aqb->avb", vectors.conj(), x)
         assert np.abs(y.reshape(2, blocks, several, 3)[:, block] - inside).max() <= 1e-13
         gathered += np.einsum("qv,avb->aqb", vectors, inside)
-    assert np.abs(basis.synthesized(y, 1) - gathered).max() <= 1e-13
+    assert np.abs(basis.synthesize(y, 1) - gathered).max() <= 1e-13
     assert np.abs(gathered - x).max() <= 1e-13  # frequencies all around are a tight frame
 
 
@@ -82,10 +82,10 @@ def test_halved_waves_hold_real_numbers(several, blocks, shifted, short):
     held = max(length - short, 1)
     whole, half = (Waves(length, blocks, n, held, shift, h) for n, h in ((blocks, False), (count, True)))
     x = RNG.standard_normal((2, held, 3))
-    y = half.analysed(x, 1)
-    kept = whole.analysed(x + 0j, 1).reshape(2, blocks, several, 3)[:, :count].reshape(2, -1, 3)
+    y = half.analyse(x, 1)
+    kept = whole.analyse(x + 0j, 1).reshape(2, blocks, several, 3)[:, :count].reshape(2, -1, 3)
     assert np.abs(y - kept).max() <= 1e-14
-    back = half.synthesized(y, 1)
+    back = half.synthesize(y, 1)
     assert back.dtype == np.float64
     assert np.abs(back - x).max() <= 1e-14
 
@@ -109,12 +109,12 @@ def test_orthonormal_bases(name):
     size = len(vectors)
     assert np.abs(vectors.conj().T @ vectors - np.eye(vectors.shape[1])).max() <= 1e-14
     x = RNG.standard_normal((2, size, 3)) + 1j * RNG.standard_normal((2, size, 3))
-    y = basis.analysed(x, 1)
+    y = basis.analyse(x, 1)
     inside = np.einsum("qv,aqb->avb", vectors.conj(), x)
     assert np.abs(y[:, : vectors.shape[1]] - inside).max() <= 1e-13
-    assert np.abs(basis.analysed(basis.synthesized(y, 1), 1) - y).max() <= 1e-13
+    assert np.abs(basis.analyse(basis.synthesize(y, 1), 1) - y).max() <= 1e-13
     units = np.eye(y.shape[1])[: vectors.shape[1]]
-    assert np.abs(basis.synthesized(units, 1) - vectors.T).max() <= 1e-14
+    assert np.abs(basis.synthesize(units, 1) - vectors.T).max() <= 1e-14
 
 
 def test_cosines_and_sines_are_those_of_their_formulas():
@@ -133,8 +133,8 @@ def test_whole_samples_are_taken_back(n):
     y = RNG.standard_normal((2, n, 3))
     x = np.einsum("qv,avb->aqb", V, y)
     assert np.abs(np.concatenate([basis.vectors(f) for f in range(n)], axis=1) - V).max() <= 1e-14
-    assert np.abs(basis.synthesized(y, 1) - x).max() <= 1e-13
-    assert np.abs(basis.analysed(x, 1) - y).max() <= 1e-13
+    assert np.abs(basis.synthesize(y, 1) - x).max() <= 1e-13
+    assert np.abs(basis.analyse(x, 1) - y).max() <= 1e-13
 
 
 def test_copies_of_positions():
@@ -142,13 +142,13 @@ def test_copies_of_positions():
     basis = Positions(8, chosen)
     x = RNG.standard_normal((2, 8))
     assert basis.copies == 2
-    assert (basis.analysed(x, 1) == x[:, [1, 3, 0, 6]]).all()
-    back = basis.synthesized(basis.analysed(x, 1), 1)
+    assert (basis.analyse(x, 1) == x[:, [1, 3, 0, 6]]).all()
+    back = basis.synthesize(basis.analyse(x, 1), 1)
     assert (back == np.where(np.isin(np.arange(8), chosen), x, 0)).all()
 
 
 def test_large_arrays_by_threads_are_the_same():
     op = cm.conv(RNG.standard_normal((3, 3)), (300, 280), padding="same", boundary="wrap")
-    (blocks,) = decomposed(op.geometry, taps_of(op.geometry, op.kernel))
+    (blocks,) = find_blocks(op.geometry, taps_of(op.geometry, op.kernel))
     x = RNG.standard_normal((2, 300, 280))
     assert np.abs(applied(blocks, x) - op(x)).max() <= 1e-12

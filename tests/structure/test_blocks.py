@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 import convmtx as cm
-from convmtx.structure import decomposed, relaxations, size_of
+from convmtx.structure import find_blocks, relaxations, size_of
 from convmtx.taps import taps_of
 from spectra.dense import doubles, rounding, singular_values
 
@@ -45,7 +45,7 @@ CASES = {
 def all_values(op, merged):
     """Singular values of all blocks, and zeros besides."""
     found = [np.zeros(min(op.shape))]
-    for blocks in decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged):
+    for blocks in find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged):
         found.append(np.repeat(singular_values(blocks.matrices()), blocks.times, axis=0).ravel())
     return -np.sort(-np.concatenate(found))
 
@@ -55,7 +55,7 @@ def all_values(op, merged):
 def test_rules_and_singular_values(name, merged):
     K, shape, options, rule = CASES[name]
     op = cm.conv(K, (*shape, 2), **options)
-    found = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged)
+    found = find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged)
     expected = singular_values(op.to_dense())
     values = all_values(op, merged)
 
@@ -69,7 +69,7 @@ def test_bases_are_orthonormal_and_take_blocks_to_the_map(name):
     K, shape, options, _ = CASES[name]
     op = cm.conv(K, (*shape, 2), **options)
     matrix, total = op.to_dense(), np.zeros(op.shape, complex)
-    for blocks in decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False):
+    for blocks in find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged=False):
         for j, block in enumerate(blocks.matrices()):
             U = blocks.outputs(j, np.eye(blocks.rows)).reshape(blocks.rows, -1).T
             V = blocks.inputs(j, np.eye(blocks.columns)).reshape(blocks.columns, -1).T

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.structure import Rule, choose_decomposition, decomposed, decompositions
+from convmtx.structure import Rule, choose_decomposition, decompositions, find_blocks
 from convmtx.structure.precision import EPS, rank_tolerance, scaled, unit
 from convmtx.taps import taps_of
 
@@ -25,7 +25,7 @@ HALF_CIRCLE = {"padding": "same", "boundary": ("wrap", "reflect")}
 ])  # fmt: skip
 def test_rules_are_facts_and_words(kernel, options, rules):
     op = cm.conv(kernel, (7, 8), **options)
-    for blocks in decomposed(op.geometry, taps_of(op.geometry, op.kernel), factors=kernel is OUTER):
+    for blocks in find_blocks(op.geometry, taps_of(op.geometry, op.kernel), factors=kernel is OUTER):
         assert tuple(split.rule for split in blocks.splits) == rules
         assert blocks.rule == " x ".join(rules)
         assert [split.is_whole for split in blocks.splits] == [rule is Rule.WHOLE for rule in rules]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp.arriving import converted
+from convmtx._xp.arriving import convert
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray
@@ -40,7 +40,7 @@ def numeric(name: str, value: Any) -> Array:
         )
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(name, value)
-    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else converted(name, value)
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else convert(name, value)
     kind = array.dtype.kind
     is_extension = array.dtype.isbuiltin == 2  # a type that another package adds to NumPy: float8, bfloat16, int4
     if kind not in _KINDS or is_extension:
@@ -220,7 +220,7 @@ def frozen(array: Array, name: str = "kernel") -> Array:
     return array.clone() if library(array) == "torch" else namespace(array).asarray(array, copy=True)
 
 
-def promoted(*dtypes: Any) -> Any:
+def promote(*dtypes: Any) -> Any:
     """Return the type of a sum of numbers of these types, by the rules of their library.
 
     Types of NumPy stand for the other library's types of the same name.
@@ -259,7 +259,7 @@ def is_half(dtype: Any) -> bool:
     return "float16" in str(dtype)
 
 
-def widened(array: Array) -> Array:
+def widen(array: Array) -> Array:
     """Return the array in a type to sum its numbers in: 16-bit floats in float32, NumPy's integers in 64 bits."""
     if is_half(array.dtype):
         return cast(array, namespace(array).float32)
@@ -303,12 +303,12 @@ def gather(array: Array, index: IntArray, axis: int) -> Array:
     return xp.reshape(entries, (*entries.shape[:axis], *index.shape, *entries.shape[axis + 1 :]))
 
 
-def moved(array: Array, *axes: int) -> Array:
+def move_axes(array: Array, *axes: int) -> Array:
     """Return the array with its axes in another order."""
     return namespace(array).permute_dims(array, axes)
 
 
-def scattered(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> Any:
+def scatter(shape: tuple[int, ...], fill: int, places: Any, values: Any) -> Any:
     """Return a flat array, ``fill`` but for ``values`` at these places; in NumPy or JAX, as the places are."""
     size = prod(shape)
     if is_numpy(places):
@@ -355,7 +355,7 @@ def summed_at(size: int, places: Any, values: Array) -> Array:
     return zeros
 
 
-def reshaped(array: Array, shape: Sequence[int]) -> Array:
+def reshape(array: Array, shape: Sequence[int]) -> Array:
     """Return the array in another shape."""
     return array.reshape(shape) if is_numpy(array) else namespace(array).reshape(array, tuple(shape))
 

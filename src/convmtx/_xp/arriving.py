@@ -19,7 +19,7 @@ LAZY_BYTES = 1 << 26
 LISTED_ENTRIES = 1 << 27
 
 
-def converted(name: str, value: Any) -> AnyArray:
+def convert(name: str, value: Any) -> AnyArray:
     """Return a value as a NumPy array; refuse one that is too large or cannot be read."""
     kind = type(value)
     if hasattr(kind, "matvec") or hasattr(kind, "nnz"):

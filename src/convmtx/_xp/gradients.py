@@ -40,7 +40,7 @@ def constants(
     return traced
 
 
-def attached(
+def attach(
     x: Array, parts: Sequence[Array], pull: Callable[..., Sequence[AnyArray]], numbers: Sequence[Array]
 ) -> Array:
     """Return x with a derivative with respect to each part: a linear map whose adjoint NumPy computes.
@@ -95,7 +95,7 @@ def attachable(parts: Sequence[Array]) -> bool:
 
 @cache
 def _torch_function() -> Any:
-    """Return the autograd function of `attached`, defined on first use because its base class is PyTorch's."""
+    """Return the autograd function of `attach`, defined on first use because its base class is PyTorch's."""
     import torch
 
     class Pulled(torch.autograd.Function):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import cast, library, like, namespace, promoted, summed_at
+from convmtx._xp import cast, library, like, namespace, promote, summed_at
 from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray
 
@@ -140,7 +140,7 @@ class Coordinates:
         return cls(_rows(matrix), matrix.indices.astype(np.int64), data, matrix.shape)
 
     @classmethod
-    def compressed(cls, values: Array, columns: IntArray, pointers: IntArray, width: int) -> Coordinates:
+    def compress(cls, values: Array, columns: IntArray, pointers: IntArray, width: int) -> Coordinates:
         """Return the matrix of compressed rows, whose columns ascend in each row."""
         rows = np.repeat(np.arange(pointers.size - 1), np.diff(pointers))
         return cls(rows, columns.astype(np.int64, copy=False), values, (pointers.size - 1, width))
@@ -158,7 +158,7 @@ class Coordinates:
         """Do nothing, because no place occurs twice."""
 
     def __add__(self, other: Coordinates) -> Coordinates:
-        xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
+        xp, dtype = namespace(self.data), promote(self.data.dtype, other.data.dtype)
         values = xp.concat([cast(self.data, dtype), cast(other.data, dtype)])
         rows, columns = (np.concatenate(pair) for pair in ((self.rows, other.rows), (self.columns, other.columns)))
         return self._sorted(rows, columns, values, self.shape)
@@ -172,7 +172,7 @@ class Coordinates:
         starts = (np.cumsum(counts) - counts)[self.columns]
         left = np.repeat(np.arange(partners.size), partners)
         right = np.arange(left.size) + np.repeat(starts - (np.cumsum(partners) - partners), partners)
-        xp, dtype = namespace(self.data), promoted(self.data.dtype, other.data.dtype)
+        xp, dtype = namespace(self.data), promote(self.data.dtype, other.data.dtype)
         pairs = ((self.data, left), (other.data, right))
         first, second = (xp.take(cast(values, dtype), like(at, values), axis=0) for values, at in pairs)
         return self._sorted(self.rows[left], other.columns[right], first * second, (self.shape[0], other.shape[1]))
@@ -207,7 +207,7 @@ class Coordinates:
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
-def narrowed(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:
+def narrow(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:
     """Return the matrix without its empty columns, and the numbers of the columns that are left."""
     if isinstance(matrix, Coordinates):
         kept, columns = np.unique(matrix.columns, return_inverse=True)

@@ -19,7 +19,7 @@ import numpy as np
 from convmtx.boundary import WRAP
 from convmtx.costs import Work
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, mended, reach, wide
+from convmtx.engines.parts import Part, mend, reach, wide
 from convmtx.engines.threads import spread, threads
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
@@ -67,7 +67,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
             _transformed(part, x.imag, y.imag)
         else:
             _transformed(part, x, y)
-    mended(part, x, y, direct.correlate)
+    mend(part, x, y, direct.correlate)
 
 
 def lines(part: Part, itemsize: int) -> tuple[Line, ...]:

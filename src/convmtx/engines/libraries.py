@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import cast, gather, itemsize, library, namespace, on_host, together, widened
+from convmtx._xp import cast, gather, itemsize, library, namespace, on_host, together, widen
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
 from convmtx.engines.parts import inside
@@ -40,7 +40,7 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     """
     kernel, y = _in_one_type(kernel, y, engine)
     dtype = y.dtype
-    kernel, y = widened(kernel), widened(y)  # float16 is rounded once, when all are added
+    kernel, y = widen(kernel), widen(y)  # float16 is rounded once, when all are added
     inner = inside(geometry)
     mirrored = inner.T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
@@ -99,7 +99,7 @@ def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
         axes.append(axis if plain else axis.continued)
         if not plain:
             x = continued(axis, x, j + 2)
-    convolved = pytorch.convolved if name == "torch" else _by_lax
+    convolved = pytorch.convolve if name == "torch" else _by_lax
     return convolved(axes, geometry.groups, taps, x)
 
 
@@ -121,7 +121,7 @@ def _by_lax(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
     xp, groups, dtype = namespace(x), geometry.groups, x.dtype
-    taps, x = widened(taps), widened(x)
+    taps, x = widen(taps), widen(x)
     per_f, per_c = geometry.channels_per_group
     for j, axis in enumerate(geometry.axes):
         x = continued(axis, x, j + 2)

@@ -218,7 +218,7 @@ def finite(y: AnyArray) -> bool:
     return bool(np.isfinite(total) or np.isfinite(y).all())
 
 
-def mended(part: Part, x: AnyArray, y: AnyArray, correlate: Correlate) -> None:
+def mend(part: Part, x: AnyArray, y: AnyArray, correlate: Correlate) -> None:
     """Fill again each image of y that is not finite, by an engine that keeps nan and inf to their own windows."""
     if not finite(y):
         for b in range(len(y)):

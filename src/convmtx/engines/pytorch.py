@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, widened
+from convmtx._xp import cast, widen
 from convmtx.costs import Work
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, mended, reach
+from convmtx.engines.parts import Part, mend, reach
 from convmtx.geometry import Axis
-from convmtx.taps import swapped
+from convmtx.taps import swap_channels
 from convmtx.typing import AnyArray, Array
 
 
@@ -37,7 +37,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     with torch.no_grad():
         result: Any = _convolution(axes, groups, kernel, torch.from_numpy(inputs))
     y[...] = result.numpy().reshape(y.shape)
-    mended(part, x, y, direct.correlate)
+    mend(part, x, y, direct.correlate)
 
 
 def can_convolve(x: Any) -> bool:
@@ -45,12 +45,12 @@ def can_convolve(x: Any) -> bool:
     return bool(x.ndim <= 5 and (x.is_floating_point() or x.is_complex()))
 
 
-def convolved(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
+def convolve(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
     """Apply taps to a tensor (B, C, n1..nd) along axes with zeros outside; differentiable and traceable."""
     if any(axis.input_dilation > 1 for axis in axes):
         dtype = x.dtype
         if x.device.type == "cpu":  # where PyTorch adds float16 in float16
-            taps, x = widened(taps), widened(x)
+            taps, x = widen(taps), widen(x)
         return cast(_transposed(axes, groups, taps, x), dtype)
     ends = [(0, 0) if _padding(a) is not None else (a.lo, a.reach[1] + 1 - a.size) for a in axes]
     x = _padded(x, ends)
@@ -82,7 +82,7 @@ def _transposed(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
         more.append(extra if fits else 0)
         ends.append((0, 0) if fits else (-pad, pad + length - (axis.stretched - 1 + axis.span)))
     convolution = getattr(functional, f"conv_transpose{len(axes)}d")
-    kernel = swapped(taps.flip(*range(2, taps.ndim)), groups)
+    kernel = swap_channels(taps.flip(*range(2, taps.ndim)), groups)
     stretch, dilations = [a.input_dilation for a in axes], [a.dilation for a in axes]
     y = _padded(convolution(x, kernel, None, stretch, pads, more, groups, dilations), ends)
     return y[(..., *(slice(None, None, axis.stride) for axis in axes))]

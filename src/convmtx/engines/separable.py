@@ -14,7 +14,7 @@ import numpy as np
 
 from convmtx.costs import Work, total
 from convmtx.engines import direct
-from convmtx.engines.parts import Part, mended
+from convmtx.engines.parts import Part, mend
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
@@ -36,7 +36,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         for b in range(0, x.shape[0], step):
             _one_after_another(part, x[b : b + step], y[b : b + step])
-    mended(part, x, y, direct.correlate)
+    mend(part, x, y, direct.correlate)
 
 
 def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:

@@ -25,7 +25,7 @@ from convmtx.costs import Work
 from convmtx.engines.gemms import Copies, Products, Windows, common_step, count_windows, gemm_size
 from convmtx.engines.parts import Part
 from convmtx.engines.threads import scratch
-from convmtx.engines.tiles import Dim, dims, joinable, multiply_into, packed, store, strided
+from convmtx.engines.tiles import Dim, dims, joinable, multiply_into, pack, store, strided
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
@@ -112,7 +112,7 @@ class RowByRow(TileKind):
 
     def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
         head, channels, taps, outs, y = _cut(x, band, y)
-        columns = packed(x, band.matrix.dtype, (*head, *outs[:-1], channels, *taps, outs[-1]))
+        columns = pack(x, band.matrix.dtype, (*head, *outs[:-1], channels, *taps, outs[-1]))
         columns = columns.reshape(*columns.shape[: 1 + len(outs)], 1, -1, columns.shape[-1])
         multiply_into(_beside(band.matrix, len(outs) - 1), columns, y)
 
@@ -149,7 +149,7 @@ class RowsShared(RowByRow):
         rows = ((blocks - 1) * advance + size, taps[at][1])
         lead = [*outs[:at], *outs[at + 1 : -1]]
         order = (*head, *lead, rows, channels, *taps[:at], *taps[at + 1 :], outs[-1])
-        columns = packed(x, band.matrix.dtype, order)
+        columns = pack(x, band.matrix.dtype, order)
         columns = columns.reshape(*columns.shape[: 2 + len(lead)], rows[0], -1, columns.shape[-1])
         count, width = columns.shape[-2:]
         *outer, row, _, step = columns.strides
@@ -187,7 +187,7 @@ class AtOnce(TileKind):
 
     def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
         images, groups, channels, taps, outs = dims(x, band.axes, y)
-        columns = packed(x, band.matrix.dtype, (groups, channels, *taps, images, *outs))
+        columns = pack(x, band.matrix.dtype, (groups, channels, *taps, images, *outs))
         result = band.matrix @ columns.reshape(len(band.matrix), band.matrix.shape[-1], -1)
         y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
         store(result.reshape(y.shape), y)
@@ -210,7 +210,7 @@ class WindowRows(TileKind):
 
     def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
         images, groups, channels, taps, outs = dims(x, band.axes, y)
-        columns = packed(x, band.matrix.dtype, (images, groups, *outs, *taps, channels))
+        columns = pack(x, band.matrix.dtype, (images, groups, *outs, *taps, channels))
         y = y.transpose(0, 1, 2, *range(4, y.ndim), 3)
         size, together = band.matrix.shape[2:]
         if y.shape[1] == y.shape[2] == 1 and joinable(y, y.ndim - 1):  # images lie side by side too
@@ -242,7 +242,7 @@ class WindowRowsChannelsLast(WindowRows):
 
     def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
         images, _, channels, taps, outs = dims(x, band.axes, y)
-        columns = packed(x, band.matrix.dtype, (images, *outs, *taps, channels)).reshape(-1, len(band.matrix))
+        columns = pack(x, band.matrix.dtype, (images, *outs, *taps, channels)).reshape(-1, len(band.matrix))
         y = y[:, 0].transpose(0, *range(3, y.ndim - 1), 2, 1)
         if joinable(y, y.ndim - 2) and joinable(y[(0,) * (y.ndim - 2)], 2):
             multiply_into(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))

@@ -32,7 +32,7 @@ def dims(x: AnyArray, axes: Sequence[Axis], y: AnyArray) -> tuple[Dim, Dim, Dim,
     return images, groups, channels, taps, outs
 
 
-def packed(x: AnyArray, dtype: np.dtype[Any], order: tuple[Dim, ...]) -> AnyArray:
+def pack(x: AnyArray, dtype: np.dtype[Any], order: tuple[Dim, ...]) -> AnyArray:
     """Copy the view of x with these axes, side by side in memory, in the type that the product takes."""
     view = strided(x, tuple(n for n, _ in order), tuple(step for _, step in order))
     copied = scratch("windows", view.shape, dtype)

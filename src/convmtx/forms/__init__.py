@@ -10,7 +10,7 @@ from convmtx._xp import is_numpy, library
 from convmtx.errors import ArgumentTypeError
 from convmtx.forms import libraries
 from convmtx.forms.dense import dense
-from convmtx.forms.formats import FORMATS, check_format, check_storable, converted, csr_of_rows, sparse_matrix
+from convmtx.forms.formats import FORMATS, check_format, check_storable, convert, csr_of_rows, sparse_matrix
 from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.row_numbers import row_indices
@@ -26,7 +26,7 @@ __all__ = [
     "by_coordinates",
     "check_format",
     "check_storable",
-    "converted",
+    "convert",
     "csr_of_rows",
     "dense_matrix",
     "row_array",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.forms.layout import Strides, picked, strides
+from convmtx.forms.layout import Strides, pick, strides
 from convmtx.geometry import Geometry, Run, runs
 from convmtx.typing import AnyArray, Order
 
@@ -30,7 +30,7 @@ def dense(geometry: Geometry, entries: AnyArray, order: Order, transposed: bool 
     flat = matrix.reshape(-1)
     for rectangle in product(*(runs(a) for a in geometry.axes)):
         if all(run.columns.size for run in rectangle):
-            _write(flat, geometry, rectangle, picked(entries, rectangle), row_steps, column_steps)
+            _write(flat, geometry, rectangle, pick(entries, rectangle), row_steps, column_steps)
     return matrix
 
 

@@ -14,7 +14,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.forms import libraries, sparse
 from convmtx.forms.layout import block_shape, row_array
 from convmtx.forms.libraries import by_coordinates
-from convmtx.forms.row_lookup import compressed
+from convmtx.forms.row_lookup import compress
 from convmtx.forms.row_ranges import can_cut
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.geometry import Geometry
@@ -53,7 +53,7 @@ def sparse_matrix(
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
     with memory.refused_as(form, known):
         matrix: Any = builders[built](geometry, kernel, order, rows)
-    return converted(matrix, "dia", known) if format == "dia" else matrix
+    return convert(matrix, "dia", known) if format == "dia" else matrix
 
 
 def check_format(array: Array, format: SparseFormat) -> None:
@@ -81,7 +81,7 @@ def _some_rows(
     if format == "bsr":
         block = block_shape(geometry, order)
         return matrix.tobsr(block if _whole(rows, block[0]) else (1, 1))
-    return converted(matrix, format, {})
+    return convert(matrix, format, {})
 
 
 def csr_of_rows(
@@ -91,7 +91,7 @@ def csr_of_rows(
     from scipy.sparse import csr_array
 
     with memory.refused_as("rows", {}):
-        arrays = compressed(geometry, kernel, order, rows, transposed)
+        arrays = compress(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
 
 
@@ -104,7 +104,7 @@ def _whole(rows: RowNumbers, size: int) -> bool:
     return bool((blocks == blocks[:, :1] // size * size + np.arange(size)).all())
 
 
-def converted(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]) -> scipy.sparse.sparray:
+def convert(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]) -> scipy.sparse.sparray:
     """Return a CSR matrix in another format, if it fits in memory; ``known`` are the sizes of other forms."""
     if format == "dia":
         beside = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # the diagonal of each entry, and which have entries

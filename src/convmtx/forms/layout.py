@@ -75,7 +75,7 @@ def row_array(rows: RowNumbers) -> IntArray:
     return np.arange(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
 
 
-def picked(entries: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:
+def pick(entries: AnyArray, chosen: tuple[Run, ...]) -> AnyArray:
     """Return the entries at the columns of these runs: (F, C/groups, e1..ed) becomes (F, C/groups, slots1..slotsd)."""
     for j, run in enumerate(chosen):
         entries = entries.take(run.entries, j + 2)

@@ -15,10 +15,10 @@ import numpy as np
 
 import convmtx.forms.dense as numpy_forms
 from convmtx import memory
-from convmtx._xp import itemsize, library, like, moved, namespace, reshaped, scattered
+from convmtx._xp import itemsize, library, like, move_axes, namespace, reshape, scatter
 from convmtx._xp.sparse import Coordinates, build
 from convmtx.forms.layout import index_dtype, strides
-from convmtx.forms.row_lookup import compressed
+from convmtx.forms.row_lookup import compress
 from convmtx.forms.row_ranges import Rows, can_cut, csr_arrays, cut_rows
 from convmtx.geometry import Axis, Geometry, runs
 from convmtx.taps import entries_of, wider
@@ -46,7 +46,7 @@ def table(axis: Axis, xp: Any) -> Table:
         columns.append(xp.reshape(np.asarray(run.columns) + step * run.shift, (-1,)))
         entries.append(xp.reshape(np.asarray(run.entries) + 0 * step, (-1,)))
     at, shape = xp.concat(places), (axis.out, width)
-    return Table(*(xp.reshape(scattered(shape, -1, at, xp.concat(part)), shape) for part in (columns, entries)))
+    return Table(*(xp.reshape(scatter(shape, -1, at, xp.concat(part)), shape) for part in (columns, entries)))
 
 
 def integers(array: Array) -> Any:
@@ -100,7 +100,7 @@ def _look_up_every_place(geometry: Geometry, entries: Array, order: Order) -> Ar
         # The table's -1 are written to one place more, which is cut off.
         end = axis.out * axis.size
         places = xi.where(columns < 0, end, rows + columns)
-        lookup = scattered((end + 1,), zero_number, xi.reshape(places, (-1,)), xi.reshape(numbers, (-1,)))[:end]
+        lookup = scatter((end + 1,), zero_number, xi.reshape(places, (-1,)), xi.reshape(numbers, (-1,)))[:end]
         tensor = xp.take(tensor, like(lookup, entries), axis=at)
         tensor = xp.reshape(tensor, (*tensor.shape[:at], axis.out, axis.size, *tensor.shape[at + 1 :]))
     # The axes are now filter, channel, o1, i1, ..., od, id.
@@ -110,7 +110,7 @@ def _look_up_every_place(geometry: Geometry, entries: Array, order: Order) -> Ar
         tensor, outs, ins = tensor[0, 0, ...], tuple(a - 2 for a in outs), tuple(a - 2 for a in ins)
     if order == "F":
         outs, ins = outs[::-1], ins[::-1]
-    return xp.reshape(moved(tensor, *outs, *ins), geometry.shape)
+    return xp.reshape(move_axes(tensor, *outs, *ins), geometry.shape)
 
 
 def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: Any) -> tuple[Any, Any, Any]:
@@ -181,8 +181,8 @@ def by_coordinates(
     """
     if transposed or not can_cut(wanted, geometry, order):
         assert wanted is not None
-        arrays = compressed(geometry, kernel, order, wanted, transposed)
-        return Coordinates.compressed(*arrays, geometry.shape[0 if transposed else 1])
+        arrays = compress(geometry, kernel, order, wanted, transposed)
+        return Coordinates.compress(*arrays, geometry.shape[0 if transposed else 1])
     pieces = cut_rows(geometry, order, wanted)
     nnz = sum(rows.nnz for rows in pieces)
     form = "coo" if wanted is None else "rows"
@@ -192,10 +192,10 @@ def by_coordinates(
     def numbers(rows: Rows) -> AnyArray:
         entries = entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
         first = sum(prod(part.shape) for part in parts)
-        parts.append(reshaped(entries, (-1,)))
+        parts.append(reshape(entries, (-1,)))
         return np.arange(first, first + prod(entries.shape)).reshape(entries.shape)
 
     places, columns, pointers = csr_arrays(pieces, numbers, np.dtype(np.int64))
     xp = namespace(kernel)
-    values = xp.take(xp.concat(parts) if parts else reshaped(kernel, (-1,)), like(places, kernel), axis=0)
-    return Coordinates.compressed(values, columns, pointers, geometry.shape[1])
+    values = xp.take(xp.concat(parts) if parts else reshape(kernel, (-1,)), like(places, kernel), axis=0)
+    return Coordinates.compress(values, columns, pointers, geometry.shape[1])

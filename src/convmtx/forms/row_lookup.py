@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import is_numpy, itemsize, like, namespace, reshaped
+from convmtx._xp import is_numpy, itemsize, like, namespace, reshape
 from convmtx.forms.layout import index_dtype, row_array, strides
 from convmtx.geometry import Axis, Geometry, Layout, Lists, Sums, readers, reads
 from convmtx.taps import taps_of, with_sums
@@ -91,7 +91,7 @@ class LookedUpRows:
         for axis, wanted in enumerate((self.filters, self.channels)):
             if wanted.size < taps.shape[axis]:
                 taps = namespace(taps).take(taps, like(wanted, taps), axis=axis)
-        return reshaped(with_sums(geometry, taps, self.sums, lambda: self.met), (-1,))
+        return reshape(with_sums(geometry, taps, self.sums, lambda: self.met), (-1,))
 
 
 def _look_up(geometry: Geometry, order: Order, wanted: RowNumbers, transposed: bool) -> LookedUpRows:
@@ -154,7 +154,7 @@ def _channels(
     return filters, np.arange(per_column_group), at * (per_column_group * size), digit
 
 
-def compressed(
+def compress(
     geometry: Geometry, kernel: Array, order: Order, wanted: RowNumbers, transposed: bool = False
 ) -> tuple[Array, AnyArray, AnyArray]:
     """Return data, indices, indptr of these rows, if they fit; the data are in the kernel's library.
@@ -204,7 +204,7 @@ def _write(pieces: Iterator[LookedUpRows], geometry: Geometry, kernel: Array, in
             at = span.stop
     if is_numpy(kernel):
         return data
-    return xp.concat(data) if data else xp.zeros_like(reshaped(kernel, (-1,))[:0])
+    return xp.concat(data) if data else xp.zeros_like(reshape(kernel, (-1,))[:0])
 
 
 def _entries_per_row(geometry: Geometry, transposed: bool) -> int:

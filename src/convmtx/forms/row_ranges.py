@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 
 from convmtx.forms.boxes import boxes
-from convmtx.forms.layout import channel_leads, index_dtype, picked, strides
+from convmtx.forms.layout import channel_leads, index_dtype, pick, strides
 from convmtx.geometry import Geometry, Run, runs
 from convmtx.typing import AnyArray, IntArray, Order, RowNumbers
 
@@ -136,7 +136,7 @@ def csr_arrays(pieces: list[Rows], entries: Entries, dtype: np.dtype[Any]) -> Ar
 
     def values(rows: Rows) -> Leaf:
         all_entries = entries(rows)
-        return lambda chosen: rows.in_order(picked(all_entries, chosen))
+        return lambda chosen: rows.in_order(pick(all_entries, chosen))
 
     return _compressed(pieces, values, dtype)
 
@@ -154,7 +154,7 @@ def bsr_arrays(pieces: list[Rows], entries: Entries, dtype: np.dtype[Any], block
 
         def leaf(chosen: tuple[Run, ...]) -> AnyArray:
             # (F, C/groups, slots...) to (groups, F/groups, C/groups, slots...) to (groups, slots..., block).
-            blocks = picked(all_entries, chosen)
+            blocks = pick(all_entries, chosen)
             blocks = blocks.reshape(-1, *block, *blocks.shape[2:]).transpose(axes)
             return blocks.reshape(len(rows.filters), -1)
 

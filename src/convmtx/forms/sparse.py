@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-def compressed(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
+def compress(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
     """Return data, indices, indptr of rows of a kernel's matrix.
 
     If the columns are far fewer runs than the rows, the columns are written and converted by SciPy.
@@ -30,7 +30,7 @@ def compressed(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arra
     if (columns := by_columns(whole_columns(pieces))) is not None:
         from scipy.sparse import csc_array
 
-        arrays = compressed(columns, kernel, cut_rows(columns, pieces[0].order, None))
+        arrays = compress(columns, kernel, cut_rows(columns, pieces[0].order, None))
         matrix = canonical(csc_array(arrays, shape=columns.shape[::-1])).tocsr()
         return matrix.data, matrix.indices, matrix.indptr
 
@@ -44,7 +44,7 @@ def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     """Return rows as a CSR array."""
     from scipy.sparse import csr_array
 
-    arrays = compressed(geometry, kernel, cut_rows(geometry, order, rows))
+    arrays = compress(geometry, kernel, cut_rows(geometry, order, rows))
     return canonical(csr_array(arrays, shape=(arrays[2].size - 1, geometry.shape[1])))
 
 
@@ -58,7 +58,7 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     transposed = whole_columns(cut_rows(geometry, order, rows))
     if transposed is None:
         return canonical(csr(geometry, kernel, order, rows).tocsc())
-    arrays = compressed(transposed, kernel, cut_rows(transposed, order, None))
+    arrays = compress(transposed, kernel, cut_rows(transposed, order, None))
     return canonical(csc_array(arrays, shape=transposed.shape[::-1]))
 
 
@@ -72,7 +72,7 @@ def coo(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     """Return rows as a COO array, in row order."""
     from scipy.sparse import coo_array
 
-    data, indices, pointers = compressed(geometry, kernel, cut_rows(geometry, order, rows))
+    data, indices, pointers = compress(geometry, kernel, cut_rows(geometry, order, rows))
     row = np.repeat(np.arange(pointers.size - 1, dtype=indices.dtype), np.diff(pointers))
     return canonical(coo_array((data, (row, indices)), shape=(pointers.size - 1, geometry.shape[1])))
 
@@ -83,7 +83,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
     block = per_f, _ = block_shape(geometry, order, rows)
     if block == (1, 1):
-        data, indices, pointers = compressed(geometry, kernel, cut_rows(geometry, order, rows))
+        data, indices, pointers = compress(geometry, kernel, cut_rows(geometry, order, rows))
         data = data.reshape(-1, 1, 1)
     else:
         # A block is one entry of the map between groups, which has a single channel for each group.

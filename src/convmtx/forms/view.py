@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import widened
+from convmtx._xp import widen
 from convmtx.errors import NotToeplitzError
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import added, entries_of, taps_of
@@ -50,7 +50,7 @@ def embed(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     taps = taps_of(geometry, kernel)
     dtype = taps.dtype
     if any(not axis.zero_outside for axis in geometry.axes):
-        taps = widened(taps)
+        taps = widen(taps)
         if taps.dtype != dtype:
             entries_of(geometry, kernel)  # refuses entries that the type does not hold
     channels, space = embedded_shape(geometry)[:2], embedded_shape(geometry)[2:]

@@ -5,31 +5,19 @@ Names such as "same" and "wrap" are read here and nowhere below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from convmtx.arguments import flag, integer, is_array, listed, one_of
+from convmtx.arguments import as_list, flag, integer, is_array, one_of, per_axis, require_one_for_each
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, OPENCV_NUMBERS, OTHER_NAMES, Boundary
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
+from convmtx.geometry.padding import cuts, pads
 from convmtx.typing import EngineName, Shape
 
-_PADDING_NAMES = ("valid", "same", "same_lower", "full")
 _BOUNDARY_MEANINGS = OTHER_NAMES | {
     word: f"numpy.pad and convmtx call it {name!r}: pass boundary={name!r}" for word, name in FOREIGN_NAMES.items()
-}
-_PADDING_MEANINGS = {
-    "same_upper": "Pass padding='same'",
-    "half": "Pass half the kernel, as with padding=k//2",
-    "none": "Pass padding='valid'",
-    "notset": "Pass the pads, (lo, hi) for each axis",
-    "explicit": "Pass the pads, (lo, hi) for each axis",
-    **{
-        word: f"That is a boundary: pass boundary={rule.name!r}, and padding for how far it reaches"
-        for word, rule in (BY_NAME | {word: BY_NAME[name] for word, name in FOREIGN_NAMES.items()}).items()
-    },
 }
 _CHANNELS_MEANINGS = {
     **dict.fromkeys(("channels_last", "nwc", "nhwc", "ndhwc", "hwc"), "Pass channels='last'"),
@@ -45,7 +33,7 @@ MOST_AXES = 24
 def shape(name: str, value: Any) -> Shape:
     """Return a tuple of sizes, each at least 1; a single integer is one axis."""
     _refuse_array_as_shape(name, value)
-    entries = listed(name, value, "Pass its shape, as with x.shape")
+    entries = as_list(name, value, "Pass its shape, as with x.shape")
     if entries is None:
         return (integer(name, value, 1),)
     sizes = tuple(integer(f"{name}[{j}]", n, 1) for j, n in enumerate(entries))
@@ -89,26 +77,6 @@ def not_swapped(kernel: Any, input_shape: Any) -> None:
         raise ArgumentTypeError(got, "Expected the kernel first, then the shape", "Swap them")
 
 
-def per_axis(name: str, value: Any, d: int, least: int) -> Shape:
-    """Return an integer for each of d axes, from one for all or one each; refuse those below ``least``."""
-    entries = listed(name, value)
-    if entries is None:
-        return (integer(name, value, least),) * d
-    _require_one_for_each(name, entries, d)
-    return tuple(integer(f"{name}[{j}]", v, least) for j, v in enumerate(entries))
-
-
-def _require_one_for_each(name: str, entries: list[Any], d: int) -> None:
-    """Refuse a list that does not have one entry for each of d axes."""
-    if len(entries) == d:
-        return
-    remedy = f"Pass {name} with {d} entries"
-    if name == "padding" and len(entries) == 2 and d == 1:
-        remedy = f"For (lo, hi) of the one axis pass padding=[({shown(entries[0])}, {shown(entries[1])})]"
-    got = f"{name}={shown(entries)} has {len(entries)} entries"
-    raise ArgumentError(got, f"Expected one for each of the {d} spatial axes", remedy)
-
-
 def engine(value: Any) -> EngineName:
     """Return the name of an engine, or "auto"."""
     return one_of("engine", value, get_args(EngineName), {"pytorch": "Pass engine='torch'"})
@@ -116,9 +84,9 @@ def engine(value: Any) -> EngineName:
 
 def boundaries(value: Any, d: int) -> tuple[Boundary, ...]:
     """Return a boundary rule for each of d axes, from one name for all or one each."""
-    names = listed("boundary", value)
+    names = as_list("boundary", value)
     names = [value] * d if names is None else names
-    _require_one_for_each("boundary", names, d)
+    require_one_for_each("boundary", names, d)
     return tuple(_boundary(name) for name in names)
 
 
@@ -129,50 +97,6 @@ def _boundary(name: Any) -> Boundary:
         got, expected = f"boundary={name}", f"Expected a name; OpenCV's cv2.{constant} has this number"
         raise ArgumentTypeError(got, expected, _BOUNDARY_MEANINGS[constant.lower()])
     return BY_NAME[one_of("boundary", name, tuple(BY_NAME), _BOUNDARY_MEANINGS)]
-
-
-def split(total: int, name: str) -> tuple[int, int]:
-    """Split a total pad into (lo, hi): 3 into (1, 2) for 'same', and into (2, 1) for 'same_lower'."""
-    small, large = total // 2, total - total // 2
-    return (large, small) if name == "same_lower" else (small, large)
-
-
-def pads(padding: Any, axes: Sequence[Axis], *, transposed: bool = False) -> list[tuple[int, int]]:
-    """Return (lo, hi) for each axis; ``axes`` are the axes without pads."""
-    if isinstance(padding, str):
-        return _pads_by_name(padding, axes, transposed)
-    entries = listed("padding", padding)
-    if entries is None:
-        pad = integer("padding", padding, None)
-        return [(pad, pad)] * len(axes)
-    _require_one_for_each("padding", entries, len(axes))
-    return [_pair(f"padding[{j}]", p) for j, p in enumerate(entries)]
-
-
-def _pads_by_name(padding: str, axes: Sequence[Axis], transposed: bool) -> list[tuple[int, int]]:
-    """Return (lo, hi) for each axis, for padding that is a name."""
-    causal = [(0, a.span - 1) if transposed else (a.span - 1, 0) for a in axes]
-    meanings = _PADDING_MEANINGS | {"causal": f"Pass padding={shown(causal)}"}
-    name = one_of("padding", padding, _PADDING_NAMES, meanings)
-    if name == "valid":
-        return [(0, 0)] * len(axes)
-    if name == "full":
-        return [(a.span - 1, a.span - 1) for a in axes]
-    # 'same' makes ceil(n/s) outputs: for n = 5, s = 2 and a span of 3 these are 3, whose windows take
-    # (3 - 1)*2 + 3 = 7 positions, so the total pad is 2.
-    totals = [(-(-a.stretched // a.stride) - 1) * a.stride + a.span - a.stretched for a in axes]
-    return [split(max(total, 0), name) for total in totals]
-
-
-def _pair(name: str, value: Any) -> tuple[int, int]:
-    """Return (lo, hi) of one axis, from a pair or from one integer for both."""
-    pair = listed(name, value)
-    if pair is None:
-        return (integer(name, value, None),) * 2
-    if len(pair) != 2:
-        got = f"{name}={shown(value)} has {len(pair)} entries"
-        raise ArgumentError(got, "Expected an integer or a pair (lo, hi)", "Pass (lo, hi)")
-    return integer(f"{name}[0]", pair[0], None), integer(f"{name}[1]", pair[1], None)
 
 
 def _channels(
@@ -348,54 +272,12 @@ def conv_transpose(
     ]  # fmt: skip
     extra = per_axis("output_padding", output_padding, d, 0)
     outs = None if output_shape is None else per_axis("output_shape", output_shape, d, 1)
-    cuts = _cuts(without_pads, padding, extra, outs)
     axes = tuple(
         replace(axis, lo=axis.span - 1 - lo, hi=axis.span - 1 - hi)
-        for axis, (lo, hi) in zip(without_pads, cuts, strict=True)
+        for axis, (lo, hi) in zip(without_pads, cuts(without_pads, padding, extra, outs), strict=True)
     )
     geometry = Geometry(axes, in_channels, out_channels, groups, layout, flag("flip", flip), transposed=True)
     return _checked(geometry)
-
-
-def _cuts(axes: Sequence[Axis], padding: Any, extra: Shape, outs: Shape | None) -> list[tuple[int, int]]:
-    """Return what is cut from both ends of the full output of each axis; negative where zeros are added.
-
-    The full output has ``(n-1)*s + t*(k-1) + 1`` values. 'same' and 'same_lower' make ``n*s`` outputs. The total to cut
-    is split as in ONNX: the odd one at the end for 'same', otherwise at the start. What is missing is added at the end,
-    as in TensorFlow and PyTorch.
-    """
-    full = [a.stretched + a.span - 1 for a in axes]
-    is_same = isinstance(padding, str) and padding in ("same", "same_lower")
-    if is_same and outs is None:
-        outs = tuple(a.size * a.input_dilation for a in axes)
-    if outs is None or not (is_same or padding == "valid"):
-        return _explicit_cuts(axes, padding, extra, outs, full)
-    side = "same" if padding == "same" else "same_lower"
-    cuts = []
-    for size, added, out in zip(full, extra, outs, strict=True):
-        lo, _ = split(max(size + added - out, 0), side)
-        cuts.append((lo, size - out - lo))
-    return cuts
-
-
-def _explicit_cuts(
-    axes: Sequence[Axis], padding: Any, extra: Shape, outs: Shape | None, full: list[int]
-) -> list[tuple[int, int]]:
-    """Return the cuts that the pads of the user make, with output padding or output sizes, as in PyTorch.
-
-    Output sizes must be in reach of the pads: a stride of s leaves s choices.
-    """
-    cuts = pads(padding, axes, transposed=True)
-    if outs is None:
-        return [(lo, hi - added) for (lo, hi), added in zip(cuts, extra, strict=True)]
-    for j, ((lo, hi), size, out, axis) in enumerate(zip(cuts, full, outs, axes, strict=True)):
-        least = size - lo - hi
-        most = least + axis.input_dilation - 1
-        if not least <= out <= most:
-            expected = f"With padding={shown(padding)} axis {j} can have {least} to {most} outputs"
-            remedy = "Leave output_shape or padding out"
-            raise ArgumentError(f"output_shape[{j}]={out}", expected, remedy)
-    return [(lo, size - out - lo) for (lo, _), size, out in zip(cuts, full, outs, strict=True)]
 
 
 def convmtx(kernel: Shape, n: Any, mode: Any) -> Geometry:

@@ -12,8 +12,8 @@ import numpy as np
 from convmtx.boundary import ZERO
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError, door
-from convmtx.extras import needed
-from convmtx.geometry import resolve
+from convmtx.extras import import_extra
+from convmtx.geometry import padding, resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
 from convmtx.maps.affine import Affine
@@ -51,7 +51,7 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     ImportError
         Without the extra ``keras``.
     """
-    keras = needed("keras", "keras")
+    keras = import_extra("keras", "keras")
     shape = resolve.shape("input_shape", input_shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
@@ -162,7 +162,7 @@ def _add_bias(layer: Any, op: LinearMap, bias: Any) -> Affine:
     With channels first, TensorFlow's backend takes the last axis for the channels if it has as many positions.
     """
     if bias is not None and _channels(layer) == "first" and op.out_shape[-1] == op.out_shape[0]:
-        ops, n_channels, d = needed("keras", "keras").ops, len(bias), len(op.out_shape) - 1
+        ops, n_channels, d = import_extra("keras", "keras").ops, len(bias), len(op.out_shape) - 1
         # Zeros of shape (1, 3, 3) plus a bias of 0, 1, 2: the first column is 0 1 2 where the backend adds it along the
         # channels, and 0 0 0 where it adds it along the last axis.
         numbers = np.arange(n_channels, dtype=np.float32).reshape(1, n_channels, *[1] * d)
@@ -184,7 +184,7 @@ def _sizes(layer: Any, shape: Shape) -> Shape:
 def _average(layer: Any, shape: Shape) -> Affine:
     sizes = _sizes(layer, shape)
     unpadded = [Axis(n, k, s) for n, k, s in zip(sizes, layer.pool_size, layer.strides, strict=True)]
-    pads = resolve.pads(layer.padding, unpadded)
+    pads = padding.pads(layer.padding, unpadded)
     axes = [Axis(a.size, a.kernel, a.stride, lo=lo, hi=hi) for a, (lo, hi) in zip(unpadded, pads, strict=True)]
     if any(lo != hi for lo, hi in pads) and _repeats_edges():
         channels, like = _channels(layer), np.empty(0, layer.variable_dtype)
@@ -201,7 +201,7 @@ def _repeats_edges() -> bool:
     PyTorch's backend does, along every axis if the pads differ along one. Other backends leave out what lies outside
     the array, and so does PyTorch's where the pads are equal.
     """
-    ops = needed("keras", "keras").ops
+    ops = import_extra("keras", "keras").ops
     # Windows of 4 on 0, 0, 1 have pads of 1 and 2. The last window reads 0, 1 and the pads: its mean is 1/2 where they
     # are left out, and (0 + 1 + 1 + 1)/4 = 3/4 where the edge is repeated.
     mean = ops.average_pool(np.array([[[0], [0], [1]]], np.float32), 4, 1, "same", "channels_last")
@@ -222,7 +222,7 @@ def _average_inside(layer: Any, shape: Shape, axes: list[Axis]) -> LinearMap:
 def _global_average(layer: Any, shape: Shape) -> Affine:
     op = _average_inside(layer, shape, [Axis(n, n) for n in _sizes(layer, shape)])
     if not layer.keepdims:
-        op = layers.reshape(op.out_shape, (prod(op.out_shape),)) @ op
+        op = layers.reshaping(op.out_shape, (prod(op.out_shape),)) @ op
     return layers.add_bias(op, None)
 
 
@@ -259,10 +259,10 @@ def _upsample(layer: Any, shape: Shape) -> Affine:
 
 
 def _flatten(layer: Any, shape: Shape) -> Affine:
-    op: LinearMap = layers.reshape(shape, (prod(shape),))
+    op: LinearMap = layers.reshaping(shape, (prod(shape),))
     if layer.data_format == "channels_first" and len(shape) > 1:  # Keras flattens with the channels last
         letters = "CDHW"[: len(shape)]
-        op = layers.reshape(shape[1:] + shape[:1], (prod(shape),)) @ permutation(shape, letters, letters[1:] + "C")
+        op = layers.reshaping(shape[1:] + shape[:1], (prod(shape),)) @ permutation(shape, letters, letters[1:] + "C")
     return layers.add_bias(op, None)
 
 

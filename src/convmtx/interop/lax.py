@@ -7,10 +7,11 @@ from operator import index
 from typing import Any
 
 from convmtx import arguments
-from convmtx._xp import moved, numeric
+from convmtx._xp import move_axes, numeric
 from convmtx.construct import conv
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
 from convmtx.geometry import resolve
+from convmtx.geometry.padding import split
 from convmtx.interop import layers
 from convmtx.maps.affine import Affine
 from convmtx.maps.elementary import Rearranged
@@ -76,7 +77,7 @@ def from_lax(
     into = _channels_first(resolve.shape("lhs_shape", lhs_shape), lhs_axes, groups, samples)
     strides = _per_axis("window_strides", window_strides, d)
     dilations, stretches = _per_axis("rhs_dilation", rhs_dilation, d), _per_axis("lhs_dilation", lhs_dilation, d)
-    kernel = moved(kernel, *rhs_axes)
+    kernel = move_axes(kernel, *rhs_axes)
     if isinstance(padding, str) and max(stretches) > 1:
         got = f"padding={shown(padding)} with lhs_dilation={stretches}"
         raise UnsupportedError(got, "JAX takes no such names for stretched inputs", "Pass pairs")
@@ -118,7 +119,7 @@ def _channels_first(shape: Shape, axes: Sequence[int], groups: int, samples: int
 
 
 def _per_axis(name: str, value: Any, d: int) -> Shape:
-    return resolve.per_axis(name, 1 if value is None else value, d, 1)
+    return arguments.per_axis(name, 1 if value is None else value, d, 1)
 
 
 def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
@@ -135,7 +136,7 @@ def _pads(padding: Any, sizes: Sequence[int], spans: Sequence[int], strides: Seq
         return [(0, 0)] * len(sizes)
     # SAME means ceil(n/s) outputs: 10 positions, windows of 3 at stride 2 are 5 outputs, for which 1 position is added.
     totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sizes, spans, strides, strict=True)]
-    return [resolve.split(total, name.lower()) for total in totals]
+    return [split(total, name.lower()) for total in totals]
 
 
 def _layouts(numbers: Any, d: int) -> tuple[list[int], list[int], list[int]]:

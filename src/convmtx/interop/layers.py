@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_like, itemsize, namespace, reshaped, zeros_beside
+from convmtx._xp import as_like, itemsize, namespace, reshape, zeros_beside
 from convmtx.boundary import WRAP, ZERO, Boundary
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
@@ -47,7 +47,7 @@ def add_bias(op: LinearMap, bias: Array | None, axis: int = 0) -> Affine:
         got = f"outputs of shape {op.out_shape}"
         raise UnsupportedError(got, "No array is that large", "Apply the layer to smaller inputs")
     copied = bias + 0  # so that the map keeps these numbers when the layer is trained on
-    return Affine(op, namespace(copied).broadcast_to(reshaped(copied, shape), op.out_shape))
+    return Affine(op, namespace(copied).broadcast_to(reshape(copied, shape), op.out_shape))
 
 
 def require_small(what: str, size: int) -> None:
@@ -63,7 +63,7 @@ def identity(shape: Shape, like: Array = INTEGERS) -> LinearMap:
     return Rearranged(shape, range(len(shape)), like=like)
 
 
-def reshape(shape: Shape, out_shape: Shape, like: Array = INTEGERS) -> LinearMap:
+def reshaping(shape: Shape, out_shape: Shape, like: Array = INTEGERS) -> LinearMap:
     """Return the map that gives an array another shape and keeps the order of its numbers."""
     return Rearranged(shape, range(len(shape)), out_shape, like)
 
@@ -110,9 +110,9 @@ def fill_pads(op: LinearMap, pads: Sequence[tuple[int, int]], value: float, like
 def scale_channels(shape: Shape, factors: Array) -> LinearMap:
     """Return the map that multiplies each channel by its factor; the first axis has the channels."""
     if len(shape) == 1:
-        there, back = reshape(shape, (*shape, 1), factors[:0]), reshape((*shape, 1), shape, factors[:0])
+        there, back = reshaping(shape, (*shape, 1), factors[:0]), reshaping((*shape, 1), shape, factors[:0])
         return back @ scale_channels((*shape, 1), factors) @ there
-    kernel = reshaped(factors, (-1, *(1 for _ in shape)))
+    kernel = reshape(factors, (-1, *(1 for _ in shape)))
     return conv(kernel, shape, channels="first", groups=shape[0])
 
 

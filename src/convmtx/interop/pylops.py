@@ -8,7 +8,7 @@ import numpy as np
 
 from convmtx._xp import is_numpy, library
 from convmtx.errors import ArgumentTypeError, door
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.maps.linear_map import LinearMap
 
 
@@ -40,7 +40,7 @@ def to_pylops(op: LinearMap) -> Any:
     if not is_numpy(op._reference_array):
         got = f"a map of {library(op._reference_array)}"
         raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
-    pylops = needed("pylops", "pylops")
+    pylops = import_extra("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]
         """Operator of PyLops that applies a map of convmtx."""

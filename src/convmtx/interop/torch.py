@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convmtx._xp import as_numpy, library
+from convmtx.arguments import per_axis
 from convmtx.boundary import EDGE, REFLECT, WRAP, ZERO, Boundary
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError, door
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
@@ -67,7 +68,7 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     Gradients flow through the map to the module's parameters, but the map keeps the numbers that they have now. After a
     step of an optimizer, convert the module again.
     """
-    nn = needed("torch", "torch").nn
+    nn = import_extra("torch", "torch").nn
     if not isinstance(module, nn.Module):
         raise UnsupportedError(f"a {type(module).__name__}", "Expected a torch.nn.Module", "Pass the layer itself")
     return _convert(nn, module, resolve.shape("input_shape", input_shape), _empty_like(module))
@@ -75,7 +76,7 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
 
 def _empty_like(module: Any) -> Any:
     """Return an empty tensor of the device and type of a module's first weight or statistic."""
-    torch = needed("torch", "torch")
+    torch = import_extra("torch", "torch")
     for tensor in (*module.parameters(), *module.buffers()):
         if (tensor.is_floating_point() or tensor.is_complex()) and not torch.nn.parameter.is_lazy(tensor):
             return tensor.detach().new_empty(0)
@@ -123,7 +124,7 @@ def module_of(op: LinearMap) -> Any:
 @cache
 def _module_class() -> Any:
     """Return the class of these modules; it is made at the first call, for its base class is PyTorch's."""
-    torch = needed("torch", "torch")
+    torch = import_extra("torch", "torch")
 
     class Map(torch.nn.Module):  # type: ignore[misc, name-defined]
         """Module that applies a map of convmtx."""
@@ -165,7 +166,7 @@ def _copy_kernel(torch: Any, kernel: Any) -> Any:
 
 
 def _sequential(module: Any, shape: Shape, like: Any) -> Affine:
-    nn = needed("torch", "torch").nn
+    nn = import_extra("torch", "torch").nn
     maps: list[Affine] = []
     for part in module:
         maps.append(_convert(nn, part, maps[-1].out_shape if maps else shape, like))
@@ -198,7 +199,7 @@ def _conv_transpose(module: Any, shape: Shape, _like: Any) -> Affine:
 def _average(module: Any, shape: Shape, like: Any, *, d: int) -> Affine:
     _require_axes(module, shape, d)
     kernel, stride, padding = (
-        resolve.per_axis(name, getattr(module, name), d, least)
+        per_axis(name, getattr(module, name), d, least)
         for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0))
     )
     axes = [
@@ -218,7 +219,7 @@ def _require_axes(module: Any, shape: Shape, d: int) -> None:
 
 
 def _batch_norm(module: Any, shape: Shape, _like: Any, *, d: int) -> Affine:
-    torch = needed("torch", "torch")
+    torch = import_extra("torch", "torch")
     if module.training or module.running_mean is None:
         got = f"{type(module).__name__} with training={module.training}, running_mean {module.running_mean is not None}"
         expected = "A map has fixed numbers, not the statistics of each batch"
@@ -250,7 +251,7 @@ def _identity(_module: Any, shape: Shape, like: Any) -> Affine:
 
 
 def _upsample(module: Any, shape: Shape, like: Any) -> Affine:
-    torch = needed("torch", "torch")
+    torch = import_extra("torch", "torch")
     if module.mode not in ("nearest", "nearest-exact"):
         got = f"Upsample with mode={module.mode!r}"
         raise UnsupportedError(got, "Expected mode 'nearest' or 'nearest-exact'", "Leave this layer out")
@@ -277,7 +278,7 @@ def _flatten(module: Any, shape: Shape, like: Any) -> Affine:
         got = f"Flatten with start_dim={module.start_dim}, end_dim={module.end_dim}"
         raise UnsupportedError(got, "Expected the batch left as it is", "Leave this layer out")
     sizes = (*shape[: start - 1], int(np.prod(shape[start - 1 : end])), *shape[end:])
-    return layers.add_bias(layers.reshape(shape, sizes, like), None)
+    return layers.add_bias(layers.reshaping(shape, sizes, like), None)
 
 
 def _pad(module: Any, shape: Shape, like: Any, *, boundary: Boundary) -> Affine:

@@ -11,9 +11,9 @@ from convmtx._xp import (
     is_numpy,
     is_unsigned,
     library,
-    moved,
+    move_axes,
     numeric,
-    promoted,
+    promote,
     require_together,
 )
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
@@ -72,7 +72,7 @@ class Algebra(BaseMap):
         array = numeric("v", other)
         if array.ndim != 2:
             return self.T._columns(array)
-        return moved(self.T._columns(moved(array, 1, 0)), 1, 0)
+        return move_axes(self.T._columns(move_axes(array, 1, 0)), 1, 0)
 
     def _compose(self, other: Any) -> LinearMap:
         """Return ``op @ other``, checked."""
@@ -128,7 +128,7 @@ class Algebra(BaseMap):
         if not isinstance(other, Algebra):
             return NotImplemented
         self._require_same_shapes(other)
-        dtype = promoted(self.dtype, other.dtype)
+        dtype = promote(self.dtype, other.dtype)
         difference = self + other._negative(dtype)
         if is_unsigned(dtype) and not difference._holds_entries:
             got, expected = f"a {type(difference).__name__} of {dtype}", "Expected a type that has negative numbers"

@@ -18,16 +18,16 @@ from convmtx._xp import (
     itemsize,
     library,
     like,
-    moved,
+    move_axes,
     numeric,
     one_of_theirs,
-    promoted,
-    reshaped,
+    promote,
+    reshape,
 )
 from convmtx._xp.sparse import Coordinates
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
-from convmtx.forms import FORMATS, check_format, check_storable, converted, row_array, row_indices
+from convmtx.forms import FORMATS, check_format, check_storable, convert, row_array, row_indices
 from convmtx.maps import exports
 from convmtx.maps.units import unit_images
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
@@ -151,8 +151,8 @@ class BaseMap(metaclass=_Sealing):
             expected = f"Expected (*batch, {', '.join(map(str, self.in_shape))})"
             raise ArgumentError(f"x has shape {tuple(array.shape)}", expected, remedy)
         batch = tuple(array.shape[: array.ndim - d])
-        y = self._apply(reshaped(array, (prod(batch), *self.in_shape)))
-        return reshaped(y, batch + self.out_shape)
+        y = self._apply(reshape(array, (prod(batch), *self.in_shape)))
+        return reshape(y, batch + self.out_shape)
 
     @door("matvec")
     def matvec(self, v: ArrayLike) -> AnyArray:
@@ -186,15 +186,15 @@ class BaseMap(metaclass=_Sealing):
             got = f"v has shape {tuple(array.shape)}"
             remedy = "For an array that is not flattened call op(x)"
             raise ArgumentError(got, f"Expected ({length},) or ({length}, k)", remedy)
-        batch = array[None, ...] if array.ndim == 1 else moved(array, 1, 0)
+        batch = array[None, ...] if array.ndim == 1 else move_axes(array, 1, 0)
         if adjoint:
-            result = conjugate(self._apply_transposed(reshaped(conjugate(batch), (-1, *self.out_shape))))
+            result = conjugate(self._apply_transposed(reshape(conjugate(batch), (-1, *self.out_shape))))
         else:
-            result = self._apply(reshaped(batch, (-1, *self.in_shape)))
-        result = reshaped(result, (batch.shape[0], rows))
+            result = self._apply(reshape(batch, (-1, *self.in_shape)))
+        result = reshape(result, (batch.shape[0], rows))
         if array.ndim == 1:
             return result[0, ...]
-        return np.ascontiguousarray(result.T) if is_numpy(result) else moved(result, 1, 0)
+        return np.ascontiguousarray(result.T) if is_numpy(result) else move_axes(result, 1, 0)
 
     def _in_own_library(self, name: str, array: Array) -> Array:
         """Return an argument in the library that `_apply` takes; refuse one of another library."""
@@ -238,10 +238,10 @@ class BaseMap(metaclass=_Sealing):
             return self._sparse(order, None).toarray()
         n = len(self.in_shape)
         identity = identity_like(self._reference_array, self.shape[1], self.dtype)
-        columns = reshaped(self._apply(reshaped(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
+        columns = reshape(self._apply(reshape(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
         ins, outs = tuple(range(n)), tuple(range(n, columns.ndim))
         axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
-        return reshaped(moved(columns, *axes), self.shape)
+        return reshape(move_axes(columns, *axes), self.shape)
 
     # The matrix, as users see it
 
@@ -275,7 +275,7 @@ class BaseMap(metaclass=_Sealing):
                [1, 2, 0],
                [3, 4, 0]])
         """
-        return reshaped(self.to_dense(), self.out_shape + self.in_shape)
+        return reshape(self.to_dense(), self.out_shape + self.in_shape)
 
     @door("to_sparse")
     def to_sparse(
@@ -290,7 +290,7 @@ class BaseMap(metaclass=_Sealing):
                 check_format(self._reference_array, format)
                 return self._sparse(order, numbers).to_library(format)
             check_storable(self.dtype)
-            return converted(self._sparse(order, numbers), format, {})
+            return convert(self._sparse(order, numbers), format, {})
 
     @door("to_torch")
     def to_torch(self) -> Any:
@@ -379,7 +379,7 @@ class Combination(BaseMap):
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return promoted(*(part.dtype for part in self._parts))
+        return promote(*(part.dtype for part in self._parts))
 
     def _count_roundings(self) -> float:
         return sum(1 + part._count_roundings() for part in self._parts)

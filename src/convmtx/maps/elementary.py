@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, conjugate, frozen, is_numpy, like, moved, namespace, promoted, reshaped, together
+from convmtx._xp import cast, conjugate, frozen, is_numpy, like, move_axes, namespace, promote, reshape, together
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.forms import row_array
@@ -53,11 +53,11 @@ class Rearranged(LinearMap):
         return self._like.dtype
 
     def _apply(self, x: Array) -> Array:
-        return reshaped(moved(x, 0, *(1 + a for a in self.axes)), (x.shape[0], *self.out_shape))
+        return reshape(move_axes(x, 0, *(1 + a for a in self.axes)), (x.shape[0], *self.out_shape))
 
     def _apply_transposed(self, y: Array) -> Array:
         back = [1 + self.axes.index(a) for a in range(len(self.axes))]
-        return moved(reshaped(y, (y.shape[0], *self.between)), 0, *back)
+        return move_axes(reshape(y, (y.shape[0], *self.between)), 0, *back)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array
@@ -121,7 +121,7 @@ class AlongAxis(LinearMap):
         return self.matrix.dtype
 
     def _apply(self, x: Array) -> Array:
-        return _times(x, moved(self.matrix, 1, 0), 1 + self.axis)
+        return _times(x, move_axes(self.matrix, 1, 0), 1 + self.axis)
 
     def _apply_transposed(self, y: Array) -> Array:
         return _times(y, self.matrix, 1 + self.axis)
@@ -144,7 +144,7 @@ class AlongAxis(LinearMap):
 
     @property
     def T(self) -> AlongAxis:
-        return AlongAxis(moved(self.matrix, 1, 0), self.out_shape, self.axis)
+        return AlongAxis(move_axes(self.matrix, 1, 0), self.out_shape, self.axis)
 
     def conj(self) -> AlongAxis:
         return AlongAxis(conjugate(self.matrix), self.in_shape, self.axis)
@@ -162,11 +162,11 @@ class AlongAxis(LinearMap):
 def _times(x: Array, matrix: Array, axis: int) -> Array:
     """Return the vectors along an axis times a matrix from the right."""
     matrix, x = together(matrix, x)
-    dtype = promoted(matrix.dtype, x.dtype) if is_numpy(x) else namespace(x).result_type(matrix, x)
+    dtype = promote(matrix.dtype, x.dtype) if is_numpy(x) else namespace(x).result_type(matrix, x)
     others = [a for a in range(x.ndim) if a != axis]
-    y = namespace(x).matmul(moved(cast(x, dtype), *others, axis), cast(matrix, dtype))
+    y = namespace(x).matmul(move_axes(cast(x, dtype), *others, axis), cast(matrix, dtype))
     back = [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)]
-    return moved(y, *back)
+    return move_axes(y, *back)
 
 
 class Augmented(LinearMap):
@@ -193,25 +193,25 @@ class Augmented(LinearMap):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return promoted(self.op.dtype, self.offset.dtype)
+        return promote(self.op.dtype, self.offset.dtype)
 
     def _apply(self, x: Array) -> Array:
         offset, x = together(self.offset, x)
-        ones = reshaped(x[:, -1:], (-1, *(1 for _ in self.out_shape)))
-        return self.op._apply(reshaped(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
+        ones = reshape(x[:, -1:], (-1, *(1 for _ in self.out_shape)))
+        return self.op._apply(reshape(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
 
     def _apply_transposed(self, y: Array) -> Array:
         offset, y = together(self.offset, y)
         xp = namespace(y)
-        last = xp.sum(reshaped(y * offset, (y.shape[0], -1)), axis=1, keepdims=True)
-        first = reshaped(self.op._apply_transposed(y), (y.shape[0], -1))
+        last = xp.sum(reshape(y * offset, (y.shape[0], -1)), axis=1, keepdims=True)
+        first = reshape(self.op._apply_transposed(y), (y.shape[0], -1))
         dtype = xp.result_type(first, last)
         return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
 
     def _column(self, order: Order) -> Array:
         """Return the offset, flattened."""
-        offset = self.offset if order == "C" else moved(self.offset, *reversed(range(self.offset.ndim)))
-        return like(reshaped(offset, (-1,)), self._reference_array)
+        offset = self.offset if order == "C" else move_axes(self.offset, *reversed(range(self.offset.ndim)))
+        return like(reshape(offset, (-1,)), self._reference_array)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix, column = self.op._sparse(order, rows), self._column(order)

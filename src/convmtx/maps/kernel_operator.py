@@ -16,11 +16,11 @@ from convmtx._xp import (
     counterpart,
     frozen,
     is_numpy,
-    moved,
+    move_axes,
     namespace,
     numeric,
-    promoted,
-    reshaped,
+    promote,
+    reshape,
     together,
     zeros_beside,
 )
@@ -110,7 +110,7 @@ class KernelOperator(LinearMap):
     @cached_property
     def _inputs(self) -> Array:
         """The inputs in one batch with channels first, (N, C, n1..nd)."""
-        return channels_first(self._geometry, reshaped(self._x, (prod(self._batch), *self._geometry.in_shape)))
+        return channels_first(self._geometry, reshape(self._x, (prod(self._batch), *self._geometry.in_shape)))
 
     def _apply(self, x: Array) -> Array:
         """Return the outputs of a batch of kernels, which become more filters of every group of one convolution."""
@@ -119,13 +119,13 @@ class KernelOperator(LinearMap):
         space, outs = tuple(a.kernel for a in g.axes), tuple(a.out for a in g.axes)
         xp = namespace(x)
         taps = xp.stack([taps_of(g, x[b, ...]) for b in range(count)], axis=0)
-        taps = moved(reshaped(taps, (count, g.groups, per_f, per_c, *space)), 1, 0, *range(2, 4 + len(space)))
+        taps = move_axes(reshape(taps, (count, g.groups, per_f, per_c, *space)), 1, 0, *range(2, 4 + len(space)))
         wide = replace(g, out_channels=count * g.out_channels, layout=Layout.FIRST, flip=False)
-        y = ConvOperator(wide, reshaped(taps, wide.kernel_shape), self._requested_engine)(self._inputs)
+        y = ConvOperator(wide, reshape(taps, wide.kernel_shape), self._requested_engine)(self._inputs)
         samples = prod(self._batch)
-        y = moved(reshaped(y, (samples, g.groups, count, per_f, *outs)), 2, 0, 1, 3, *range(4, 4 + len(outs)))
-        y = reshaped(y, (count * samples, g.out_channels, *outs))
-        return reshaped(channels_back(g, y), (count, *self.out_shape))
+        y = move_axes(reshape(y, (samples, g.groups, count, per_f, *outs)), 2, 0, 1, 3, *range(4, 4 + len(outs)))
+        y = reshape(y, (count * samples, g.out_channels, *outs))
+        return reshape(channels_back(g, y), (count, *self.out_shape))
 
     def _apply_transposed(self, y: Array) -> Array:
         """Return the transpose of ``y``, which is a convolution whose kernel is ``y``.
@@ -137,20 +137,20 @@ class KernelOperator(LinearMap):
         samples, d = prod(self._batch), len(g.axes)
         if not (samples and count):  # convolutions of no channels are refused
             first, second = together(self._x, y)
-            return zeros_beside(first, (count, *self.in_shape), promoted(first.dtype, second.dtype))
+            return zeros_beside(first, (count, *self.in_shape), promote(first.dtype, second.dtype))
         outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
         axes = tuple(
             replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_pad_for(a.kernel, a)) for a in g.axes
         )
-        y = channels_first(g, reshaped(y, (-1, *g.out_shape)))
-        y = reshaped(y, (count, samples, g.groups, per_f, *outs))
-        kernel = reshaped(moved(y, 2, 0, 3, 1, *range(4, 4 + d)), (g.groups * count * per_f, samples, *outs))
-        x = reshaped(self._inputs, (samples, g.groups, per_c, *sizes))
-        x = reshaped(moved(x, 2, 1, 0, *range(3, 3 + d)), (per_c, g.groups * samples, *sizes))
+        y = channels_first(g, reshape(y, (-1, *g.out_shape)))
+        y = reshape(y, (count, samples, g.groups, per_f, *outs))
+        kernel = reshape(move_axes(y, 2, 0, 3, 1, *range(4, 4 + d)), (g.groups * count * per_f, samples, *outs))
+        x = reshape(self._inputs, (samples, g.groups, per_c, *sizes))
+        x = reshape(move_axes(x, 2, 1, 0, *range(3, 3 + d)), (per_c, g.groups * samples, *sizes))
         swapped = Geometry(axes, g.groups * samples, g.groups * count * per_f, g.groups, Layout.FIRST)
         taps = ConvOperator(swapped, kernel, self._requested_engine)(x)
-        taps = reshaped(taps, (per_c, g.groups, count, per_f, *space))
-        taps = reshaped(moved(taps, 2, 1, 3, 0, *range(4, 4 + d)), (count, g.out_channels, per_c, *space))
+        taps = reshape(taps, (per_c, g.groups, count, per_f, *space))
+        taps = reshape(move_axes(taps, 2, 1, 3, 0, *range(4, 4 + d)), (count, g.out_channels, per_c, *space))
         xp = namespace(taps)
         return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, moved, together
-from convmtx._xp.sparse import Coordinates, narrowed
+from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, move_axes, together
+from convmtx._xp.sparse import Coordinates, narrow
 from convmtx.errors import ArgumentTypeError, door
 from convmtx.maps.algebra import Algebra
 from convmtx.maps.base import Combination, Wrapper
@@ -207,7 +207,7 @@ class Product(Combination, LinearMap):
         for factor in rest:
             taking_part = None  # rows of the factor, of which a few rows of the product need few
             if rows is not None:
-                matrix, taking_part = narrowed(matrix)
+                matrix, taking_part = narrow(matrix)
             matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, taking_part))
         matrix.sum_duplicates()
         return matrix
@@ -247,7 +247,7 @@ class Transposed(Wrapper, LinearMap):
         return self.op._sparse_transposed(order, rows)
 
     def _dense(self, order: Order) -> AnyArray:
-        return moved(self.op._dense(order), 1, 0)
+        return move_axes(self.op._dense(order), 1, 0)
 
     def _coarse_pattern(self) -> Pattern | None:
         pattern = self.op._coarse_pattern()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.arguments import listed
+from convmtx.arguments import as_list
 from convmtx.errors import ArgumentTypeError, RowIndexError, door, shown
 from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
@@ -102,7 +102,7 @@ def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
 
 def _output_coordinates(shape: Shape, o: Any) -> Shape:
     """Return the coordinates of an output from the argument ``o``, its number or its coordinates."""
-    indices = listed("o", o)
+    indices = as_list("o", o)
     is_number = indices is None
     indices = [o.item() if isinstance(o, np.ndarray) else o] if indices is None else indices
     if not all(isinstance(index, int | np.integer) and not isinstance(index, bool) for index in indices):

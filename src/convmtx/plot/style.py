@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx.errors import ArgumentError, ArgumentTypeError
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LARGEST = 1e306
 
 def prepare_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.8)) -> Axes:
     """Return the axes if they can be drawn on, or for None those of a new figure of pyplot, of a size in inches."""
-    needed("matplotlib", "plot")
+    import_extra("matplotlib", "plot")
     from matplotlib.axes import Axes
 
     if ax is None:

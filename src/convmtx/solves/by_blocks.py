@@ -17,15 +17,14 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.engines.threads import one_blas_thread
-from convmtx.geometry import Axis, Geometry
+from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
-from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepared
-from convmtx.structure import Blocks, decomposed, describe
+from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepare
+from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
 from convmtx.structure.double import dense
-from convmtx.structure.splits import connected, mirrored, separated, transformed
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -41,11 +40,11 @@ class Coefficients(ABC):
     inputs_complete: bool
 
     @abstractmethod
-    def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:
+    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
         """Return the coefficients of inputs, (count, columns, R), or of outputs, (count, rows, R)."""
 
     @abstractmethod
-    def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
+    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
         """Return inputs, or outputs, from their coefficients, whose memory may be written to."""
 
 
@@ -57,11 +56,11 @@ class BlockCoefficients(Coefficients):
         self.copies = prod(split.inputs.copies for split in blocks.splits)
         self.outputs_complete, self.inputs_complete = outputs_complete, inputs_complete
 
-    def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:
-        return self.blocks.analysed(arrays, inputs)
+    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
+        return self.blocks.analyse(arrays, inputs)
 
-    def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
-        return self.blocks.synthesized(y, inputs)
+    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
+        return self.blocks.synthesize(y, inputs)
 
 
 def coefficients_of(blocks: Blocks, alone: bool) -> BlockCoefficients:
@@ -77,10 +76,10 @@ class Entries(Coefficients):
         self.op, self.times, self.copies = op, np.ones(1, int), 1
         self.outputs_complete = self.inputs_complete = True
 
-    def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
+    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
         return arrays.reshape(1, len(arrays), -1).swapaxes(1, 2)
 
-    def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
+    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
         return y[0].T.reshape(-1, *(self.op.in_shape if inputs else self.op.out_shape))
 
 
@@ -100,7 +99,7 @@ class BlockFactors(Factors):
         self.rows = [stack.shape[1] for stack in matrices]
         if penalties is not None:
             matrices = [np.concatenate(pair, axis=1) for pair in zip(matrices, penalties, strict=True)]
-        self.stacks = [prepared(stack, problem.ridge) for stack in matrices]
+        self.stacks = [prepare(stack, problem.ridge) for stack in matrices]
         self.norm = max((stack.high for stack in self.stacks), default=0.0)
         n_zero = self._truncate() + (self._missing_values() if penalties is None else 0)
         self.n_zero = 0 if problem.ridge else n_zero
@@ -132,7 +131,7 @@ class BlockFactors(Factors):
         parts = []
         with self._threads:
             for c, stack, rows in zip(self.coefficients, self.stacks, self.rows, strict=True):
-                parts.append(c.synthesized(stack.image(c.analysed(g, True))[:, :rows], False))
+                parts.append(c.synthesize(stack.image(c.analyse(g, True))[:, :rows], False))
             return reduce(add, parts)
 
     def conormal(self, g: AnyArray) -> AnyArray:
@@ -140,22 +139,22 @@ class BlockFactors(Factors):
             return super().conormal(g)
         (c,), (stack,) = self.coefficients, self.stacks
         assert isinstance(stack, Triplets)
-        return c.synthesized(stack.conormal(c.analysed(g, False)), False)
+        return c.synthesize(stack.conormal(c.analyse(g, False)), False)
 
     def _right_side(self, j: int, b: AnyArray) -> AnyArray:
         """Return the coefficients of b, with zeros in the rows of a regularizer."""
-        y = self.coefficients[j].analysed(b, False)
+        y = self.coefficients[j].analyse(b, False)
         below = self.stacks[j].matrices.shape[1] - self.rows[j]
         return np.pad(y, ((0, 0), (0, below), (0, 0))) if below else y
 
     def _sum(self, coefficients: Iterable[AnyArray]) -> AnyArray:
         """Return the inputs that all coefficients make together."""
         pairs = zip(self.coefficients, coefficients, strict=True)
-        return reduce(add, (c.synthesized(y, True) for c, y in pairs))
+        return reduce(add, (c.synthesize(y, True) for c, y in pairs))
 
     def normal(self, g: AnyArray) -> AnyArray:
         with self._threads:
-            inside = [c.analysed(g, True) for c in self.coefficients]
+            inside = [c.analyse(g, True) for c in self.coefficients]
             x = self._sum(stack.normal(y) for stack, y in zip(self.stacks, inside, strict=True))
         if self.problem.ridge and not all(c.inputs_complete for c in self.coefficients):
             x = x + (g - self._sum(inside)) / self.problem.ridge**2
@@ -207,16 +206,14 @@ class BlockFactors(Factors):
 
         squares = reduce(add, in_pieces(share, stack.matrices))
         residual, normal = np.sqrt(squares.reshape(2, len(b), -1).sum(axis=2))
-        return c.synthesized(x, True), residual, normal
+        return c.synthesize(x, True), residual, normal
 
 
 def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     """Yield the candidate by fast transforms, sub-lattices of positions, and singular vectors along axes."""
     geometry, taps = op.geometry, taps_of(op.geometry, op.kernel).astype(problem.dtype)
-    if not any(_may_split(taps, j, axis) for j, axis in enumerate(geometry.axes)):
-        return
-    blocks = decomposed(geometry, taps, factors=True)
-    if not blocks or blocks[0].is_whole:
+    blocks = blocks_with_vectors(geometry, taps)
+    if not blocks:
         return
     penalties = _regularizer_blocks(problem, blocks)
     if penalties is None:
@@ -254,16 +251,6 @@ def _stack_seconds(stack: Blocks, damped: bool) -> float:
     return stack.count * (costs.SMALL_MATRIX + work * operation)
 
 
-def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
-    """Whether an axis may fall apart.
-
-    The kernel of a map with a single axis is always an outer product. That does not count: it gives the dense matrix.
-    """
-    if not connected(axis) or transformed(axis, mirrored(taps, j), False) is not None:
-        return True
-    return taps.ndim > 3 and separated(taps, j)[0] is not None
-
-
 def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] | None:
     """Return the regularizer's blocks in the same vectors of the input; [] without one, None if there are none."""
     regularizer = problem.regularizer
@@ -272,7 +259,7 @@ def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] 
     if not isinstance(regularizer, ConvOperator) or regularizer.geometry.groups != blocks[0].geometry.groups:
         return None
     taps = taps_of(regularizer.geometry, regularizer.kernel).astype(problem.dtype)
-    penalties = decomposed(regularizer.geometry, taps)
+    penalties = find_blocks(regularizer.geometry, taps)
     if len(blocks) != 1 or len(penalties) != 1:
         return None
     alike = [split.inputs for split in blocks[0].splits] == [split.inputs for split in penalties[0].splits]

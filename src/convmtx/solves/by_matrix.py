@@ -175,7 +175,7 @@ def _factors_by_lu(
     problem: Problem, moved: ConvOperator, order: AxisOrder, regularizer: ConvOperator | None, band: bool
 ) -> MatrixFactors:
     matrix, penalty = sparse(moved), None if regularizer is None else sparse(regularizer)
-    factors = lu.factorized(matrix, problem.damp, penalty, band=band)
+    factors = lu.factorize_matrix(matrix, problem.damp, penalty, band=band)
     method = f"{'band' if band else 'sparse'} LU of {factors.size} unknowns"
     if problem.damp > 0 or matrix.shape[0] != matrix.shape[1]:
         method += " (augmented)"
@@ -191,7 +191,7 @@ def by_any_lu(problem: Problem) -> Iterator[Candidate]:
 def _factors_by_any_lu(problem: Problem) -> MatrixFactors:
     matrix = sparse(problem.op)
     penalty = None if problem.regularizer is None else sparse(problem.regularizer)
-    factors = lu.factorized(matrix, problem.damp, penalty, band=False)
+    factors = lu.factorize_matrix(matrix, problem.damp, penalty, band=False)
     method = f"sparse LU of {factors.size} unknowns"
     return MatrixFactors(problem, method, matrix, factors, AxisOrder())
 
@@ -234,5 +234,5 @@ def _factors_by_substitution(
     keys = [signs[a] * channels_back(geometry, places[1 + a][None]).ravel() for a in axes]
     in_order = axes == tuple(range(len(axes))) and len(set(signs)) == 1 and geometry.layout is not Layout.FIRST
     matrix = sparse(op)
-    factors = lu.substituted(matrix, None if in_order else np.lexsort(keys[::-1]))
+    factors = lu.prepare_substitution(matrix, None if in_order else np.lexsort(keys[::-1]))
     return MatrixFactors(problem, f"substitution of {factors.size} unknowns", matrix, factors, AxisOrder())

@@ -22,7 +22,7 @@ from convmtx.solves.problem import Problem, problem_of, unit_of
 from convmtx.solves.scaling import comes_apart, parts
 from convmtx.solves.select import Choice, Solver, candidates
 from convmtx.solves.solve import solve
-from convmtx.structure import decomposed
+from convmtx.structure import find_blocks
 from convmtx.structure.precision import EPS
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike
@@ -127,7 +127,7 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     if (noise is None) is (rule == "discrepancy"):
         expected = "The discrepancy principle needs the noise, and the others do not take it"
         raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", expected, "Pass its standard deviation")
-    problem = problem_of(op).prepared()
+    problem = problem_of(op).prepare()
     right = require_finite("b", as_numpy(require_shape("b", b, op.out_shape))).reshape(-1, *op.out_shape)
     if not right.size:
         raise ArgumentError("b is an empty batch", "Expected data", "Pass at least one array")
@@ -362,7 +362,7 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     if not ratio.ndim:
         return solve(op, b, damp=float(1 / np.sqrt(ratio))).x
     problem = problem_of(op)
-    prepared = problem.prepared()
+    prepared = problem.prepare()
     choice = Choice(_by_frequency(prepared, ratio * prepared.scale**2), "each frequency by itself")
     return Factorization(problem, Solver(prepared, "blocks", choice)).solve(b).x
 
@@ -371,7 +371,7 @@ def _by_frequency(problem: Problem, ratio: AnyArray) -> BlockFactors:
     """Return the factors of a circular convolution with a penalty for each frequency, ``1 / ratio``."""
     op = problem.op
     if isinstance(op, ConvOperator) and all(axis.circular for axis in op.geometry.axes):
-        (blocks,) = decomposed(op.geometry, taps_of(op.geometry, op.kernel))
+        (blocks,) = find_blocks(op.geometry, taps_of(op.geometry, op.kernel))
         sizes = tuple(axis.size for axis in op.geometry.axes)
         if ratio.shape != sizes:
             got = f"snr has shape {ratio.shape}"

@@ -106,9 +106,9 @@ def factorize(
     """
     one_of("method", method, METHODS)
     problem = problem_of(op, damp, regularizer)
-    return Factorization(problem, Solver(problem.prepared(), method))
+    return Factorization(problem, Solver(problem.prepare(), method))
 
 
 def _restored(problem: Problem, method: str) -> Factorization:
     """Return a factorization that was pickled, computed again: factors are not pickled."""
-    return Factorization(problem, Solver(problem.prepared(), method))
+    return Factorization(problem, Solver(problem.prepare(), method))

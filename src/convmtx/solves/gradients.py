@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from convmtx._xp import floating, is_numpy
-from convmtx._xp.gradients import attachable, attached, constants, held
+from convmtx._xp.gradients import attach, attachable, constants, held
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Factors
@@ -45,7 +45,7 @@ class Dependence:
         assert isinstance(self.op, ConvOperator)
         return self.op.with_kernel(kernel[0]), b
 
-    def attached(self, x: Array, is_shortest: bool) -> Array:
+    def attach(self, x: Array, is_shortest: bool) -> Array:
         """Return the solution x with its derivatives; ``is_shortest`` says that it is the shortest of many."""
         p = self.b - self.op(x)
         q = self.op.H(held(p))
@@ -57,7 +57,7 @@ class Dependence:
         if is_shortest:
             (y,) = constants(self._left_inverse, (*self.numbers, x), [tuple(p.shape)], floating(p))
             parts.append(self.op.H(held(y)))
-        return attached(x, parts, lambda g, *numbers: self._pull(g, *numbers)[: len(parts)], self.numbers)
+        return attach(x, parts, lambda g, *numbers: self._pull(g, *numbers)[: len(parts)], self.numbers)
 
     def _factors(self, *numbers: AnyArray) -> Factors:
         op, _ = self.with_numbers(*numbers)

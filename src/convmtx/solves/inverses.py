@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_finite
 from convmtx.solves.lu import apply_to_any_dtype
 from convmtx.solves.method import Factors
-from convmtx.solves.preconditioners import KINDS, approximate
+from convmtx.solves.preconditioners import KINDS, Kind, approximate
 from convmtx.solves.problem import problem_of
 from convmtx.solves.select import Solver
 from convmtx.solves.solve import METHODS, Method
@@ -197,7 +197,7 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     True
     """
     one_of("method", method, METHODS)
-    choice = Solver(problem_of(op, damp).prepared(), method).chosen()
+    choice = Solver(problem_of(op, damp).prepare(), method).chosen()
     return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(pinv, op, damp=damp, method=method))
 
 
@@ -232,7 +232,7 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
            [-0.25 ,  0.5  ,  0.   ],
            [ 0.125, -0.25 ,  0.5  ]])
     """
-    problem = problem_of(op).prepared()
+    problem = problem_of(op).prepare()
     if op.shape[0] != op.shape[1]:
         got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(got, "Expected a square one", "Use cm.pinv(op)")
@@ -248,9 +248,6 @@ def _restored(rebuild: Callable[[], Inverse], side: Side, conjugated: bool) -> I
     """Return an inverse that was pickled, computed again."""
     inverse = rebuild()
     return Inverse(inverse.factors, inverse.reason, side, rebuild, conjugated)
-
-
-Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
 
 
 @door("preconditioner")
@@ -297,7 +294,7 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     """
     one_of("kind", kind, tuple(KINDS))
     flag("normal", normal)
-    problem = problem_of(op, damp).prepared()
+    problem = problem_of(op, damp).prepare()
     if not normal and (problem.damp or op.shape[0] != op.shape[1]):
         got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
         raise ArgumentError(got, "Expected a square map without damping", "Leave out normal=False")

@@ -227,7 +227,7 @@ class Iterative(Factors):
 
     def __init__(self, problem: Problem, preconditioned: bool | None) -> None:
         self.problem, self.norm, self.condition = problem, np.nan, np.nan
-        self.preconditioner: Factors | None = preconditioner(problem) if preconditioned else None
+        self.preconditioner: Factors | None = choose_preconditioner(problem) if preconditioned else None
         #: Whether a preconditioner may be built. Without damping it would lead to another solution than the shortest.
         self.is_open = preconditioned is None and problem.damp > 0
         self.method = _method(self.preconditioner)
@@ -254,7 +254,7 @@ class Iterative(Factors):
         """Build the preconditioner, unless it is there; return whether there is one."""
         if self.preconditioner is None:
             try:
-                self.preconditioner = preconditioner(self.problem)
+                self.preconditioner = choose_preconditioner(self.problem)
             except (UnsupportedError, MemoryError):
                 self.is_open = False
                 return False
@@ -374,7 +374,7 @@ def most_steps(problem: Problem) -> int:
     return max(min(max(problem.op.shape), MOST), FEWEST)
 
 
-def preconditioner(problem: Problem) -> Factors:
+def choose_preconditioner(problem: Problem) -> Factors:
     """Return the embedded circulant's inverse, damped if the problem is not."""
     op, damp = problem.op, problem.damp
     if not damp and op.shape[0] < op.shape[1]:

@@ -108,7 +108,7 @@ class Rectangular(LeastSquares):
             raise Singular(self.condition)
 
     def _solve(self, b: AnyArray) -> AnyArray:
-        return self.system.refined(b, np.zeros((len(b), self.system.columns), b.dtype))[1]
+        return self.system.refine(b, np.zeros((len(b), self.system.columns), b.dtype))[1]
 
     def _normal(self, g: AnyArray) -> AnyArray:
         return self._image_and_normal(g)[1]
@@ -120,12 +120,12 @@ class Rectangular(LeastSquares):
         """Return ``A H^+ g`` and ``H^+ g``."""
         zeros = np.zeros((len(g), self.system.rows), g.dtype)
         if self.tall:
-            y, x = self.system.refined(zeros, -g / self.unit)
+            y, x = self.system.refine(zeros, -g / self.unit)
             return -self.unit * y, x
         if self.damp:
-            y, x = self.system.refined(zeros, g * (self.unit / self.damp / self.damp))
+            y, x = self.system.refine(zeros, g * (self.unit / self.damp / self.damp))
             return -self.other * y, x
-        y, _ = self.system.refined(zeros, g)
+        y, _ = self.system.refine(zeros, g)
         return y, self._solve(y)
 
 
@@ -150,7 +150,7 @@ class Stacked(LeastSquares):
         return self.whole.image(g)[:, : self.rows]
 
 
-def factorized(matrix: Any, damp: float, regularizer: Any = None, *, band: bool) -> LeastSquares:
+def factorize_matrix(matrix: Any, damp: float, regularizer: Any = None, *, band: bool) -> LeastSquares:
     """Return the solver for a CSR matrix in double precision, by LU of a band matrix or of a sparse one."""
     rows, columns = matrix.shape
     if damp and regularizer is not None:
@@ -160,7 +160,7 @@ def factorized(matrix: Any, damp: float, regularizer: Any = None, *, band: bool)
     return Square(matrix, BandLU(*coordinates(matrix), matrix.data, rows) if band else SparseLU(matrix))
 
 
-def substituted(matrix: Any, order: IntArray | None = None) -> LeastSquares:
+def prepare_substitution(matrix: Any, order: IntArray | None = None) -> LeastSquares:
     """Return the solver for a CSR matrix that is triangular, or ``matrix[order][:, order]`` is, without fill."""
     if order is not None:
         matrix = matrix[order][:, order]

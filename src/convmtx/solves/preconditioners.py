@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from math import lcm
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -18,13 +18,15 @@ from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.by_blocks import BlockCoefficients, BlockFactors, Coefficients
 from convmtx.solves.problem import Problem
-from convmtx.structure import Blocks, around, decomposed
-from convmtx.structure.splits import centred, fourier, nearest
+from convmtx.structure import Blocks, around, find_blocks
+from convmtx.structure.splits import fourier, is_centred, nearest
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
+Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
 
-def approximate(problem: Problem, kind: str) -> BlockFactors:
+
+def approximate(problem: Problem, kind: Kind) -> BlockFactors:
     """Return factors of a map near that of a problem, with the problem's damping; ``kind`` is one of `KINDS`."""
     op = problem.op
     if not isinstance(op, ConvOperator):
@@ -90,7 +92,7 @@ def cosine(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors
     method = "cosine transforms"
     _require_equal_sizes(geometry, method)
     for j, axis in enumerate(geometry.axes):
-        if not centred(axis):
+        if not is_centred(axis):
             _refuse(method, f"pads ({axis.lo}, {axis.hi}) of a kernel of {axis.kernel}", "odd kernels amid their pads")
         taps = (taps + np.flip(taps, j + 2)) / 2
     axes = tuple(replace(a, boundary=SYMMETRIC) for a in geometry.axes)
@@ -109,7 +111,7 @@ def kronecker(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFact
     return _near(problem, method, geometry, near)
 
 
-KINDS: dict[str, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {
+KINDS: dict[Kind, Callable[[Problem, Geometry, AnyArray], BlockFactors]] = {
     "embedded": embedded,
     "strang": strang,
     "tchan": tchan,
@@ -131,7 +133,7 @@ def _refuse(method: str, got: str, expected: str) -> NoReturn:
 def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> BlockFactors:
     near = ConvOperator(geometry, kernel_of(geometry, taps), "auto")
     problem = replace(problem, op=near)
-    return _factors(problem, method, decomposed(geometry, taps_of(geometry, near.kernel), factors=True))
+    return _factors(problem, method, find_blocks(geometry, taps_of(geometry, near.kernel), factors=True))
 
 
 def _factors(

@@ -30,7 +30,7 @@ SMALL, LARGE = 150_000, 5_000_000
 class Problem:
     """Minimize ``|A x - b|^2 + damp^2 |R x|^2``, and of all such x take the shortest; R is the regularizer, or 1.
 
-    As the caller has it, the maps may be of any array library. `prepared` is in double precision of NumPy, and ``op``
+    As the caller has it, the maps may be of any array library. `prepare` is in double precision of NumPy, and ``op``
     and ``damp`` are divided by ``scale``.
     """
 
@@ -93,7 +93,7 @@ class Problem:
         passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
         return passes
 
-    def prepared(self) -> Problem:
+    def prepare(self) -> Problem:
         """Return the problem in double precision of NumPy and in range, if the maps make one."""
         op = doubled(self.op)
         rows, columns = op.shape

@@ -170,7 +170,7 @@ def predict_seconds(
     op: LinearMap, n_rhs: int, damp: float, regularizer: LinearMap | None, rtol: float, maxiter: int | None
 ) -> float:
     """Return the seconds that `solve` with ``method="auto"`` should take at most for so many right-hand sides."""
-    problem = problem_of(op, damp, regularizer).prepared()
+    problem = problem_of(op, damp, regularizer).prepare()
     direct = _fastest(ranked(problem, n_rhs), n_rhs)
     step = seconds_of_step(problem) * n_rhs
     if direct <= max(QUICK_SOLVE, STEPS * step):
@@ -232,7 +232,7 @@ class Solvers:
         if self.solver is not None:
             return self.solver
         if self._last is None or not _same_map(self._last[0], op):
-            self._last = op, Solver(replace(self.problem, op=op).prepared(), self.method)
+            self._last = op, Solver(replace(self.problem, op=op).prepare(), self.method)
         return self._last[1]
 
 

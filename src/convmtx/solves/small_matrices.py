@@ -187,7 +187,7 @@ class Inverses(Stack):
         return y + inverse @ (g - adjoint @ y)
 
 
-def prepared(matrices: AnyArray, damp: float) -> Stack:
+def prepare(matrices: AnyArray, damp: float) -> Stack:
     """Return the matrices in the form that solves fastest."""
     _, rows, columns = matrices.shape
     if min(rows, columns) == 1:

@@ -233,7 +233,7 @@ class _Call:
         result = self._solve(request, *(as_numpy(array) for array in numbers))
         x = self.outside(result.x)
         if not is_numpy(x):
-            x = self.dependence.attached(x, self._is_shortest(result.verdict.is_singular))
+            x = self.dependence.attach(x, self._is_shortest(result.verdict.is_singular))
         residual, normal = (lengths.reshape(self.batch)[()] for lengths in (result.residual, result.normal_residual))
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, result.iterations,
@@ -261,6 +261,6 @@ class _Call:
         dtype = np.result_type(*(floating(array) for array in numbers if not is_numpy(array)))
         shapes = [self.shape, self.batch, self.batch, self.batch]
         x, residual, normal, converged = constants(computed, numbers, shapes, dtype)
-        x = self.dependence.attached(x, self._is_shortest(False))
+        x = self.dependence.attach(x, self._is_shortest(False))
         later = "computed when the program runs"
         return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan)

@@ -45,7 +45,7 @@ def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: 
             if met or stopped:
                 # The lengths of these two images are true of the map, whatever rounding did to the process.
                 coefficients = np.concatenate([first, process.ritz(0, 0)[1]], axis=1)
-                low, last = (_stretch(tall, v) for v in process.combined(coefficients))
+                low, last = (_stretch(tall, v) for v in process.combine(coefficients))
                 return Bracket((low, max(low, high)), (float(np.sqrt(below)), last), process.steps, stopped)
 
 

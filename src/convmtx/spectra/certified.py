@@ -13,7 +13,7 @@ from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
-#: Distance of the ends of a number over its magnitude, up to which half of all digits are certain: about 1.5e-8.
+#: Distance of the ends of a number over its magnitude up to which they agree in 8 digits, half of a float's 16.
 HALF = EPS**0.5
 
 
@@ -136,7 +136,7 @@ def rounded(values: Any, slack: Any, method: str, least: float | None = None) ->
 
 
 def enclosed(value: float, lower: float, upper: float, method: str, unit: float = 0.0) -> Certified:
-    """Return a number between its ends: ``exact`` if these agree in half of all digits of it or of the unit."""
+    """Return a number between its ends: ``exact`` if these agree in 8 digits of it or of the unit."""
     value = min(max(value, lower), upper)
     close = lower == upper or upper - lower <= HALF * max(abs(value), unit) < np.inf
     return Certified(value, "exact" if close else "interval", method, lower, upper)

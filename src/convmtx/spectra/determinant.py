@@ -17,7 +17,7 @@ from convmtx.spectra.condition import smallest_of
 from convmtx.spectra.operands import square
 from convmtx.spectra.similar import Similar, balance
 from convmtx.spectra.values import all_values
-from convmtx.structure import Decomposition, choose_decomposition, decomposed, rounding
+from convmtx.structure import Decomposition, choose_decomposition, find_blocks, rounding
 from convmtx.structure.double import dense, require_along, sparse
 from convmtx.structure.precision import EPS, scaled
 from convmtx.taps import taps_of
@@ -92,7 +92,7 @@ def logdet(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if half of all digits of the determinant are certain. Else the value is that of an LU factorization,
+        ``exact`` if its ends agree in 8 digits, which is half of a float's 16. Else the value is that of an LU factorization,
         as an ``interval``, or as an ``estimate`` if rounding hides whether the map is singular. The lower end of an
         estimate is minus infinity.
 
@@ -154,7 +154,7 @@ def _lu_logarithm(op: LinearMap, otherwise: float) -> float:
     """Return the logarithm by LU factors of the matrix, of all blocks, or of the sparse matrix; else ``otherwise``."""
     if not isinstance(op, ConvOperator):
         return float(np.linalg.slogdet(dense(op))[1])
-    all_blocks = decomposed(op.geometry, taps_of(op.geometry, op.kernel))
+    all_blocks = find_blocks(op.geometry, taps_of(op.geometry, op.kernel))
     if any(blocks.rows != blocks.columns for blocks in all_blocks):
         return -np.inf
     if sum(blocks.work for blocks in all_blocks) <= PATIENT_WORK:

@@ -21,7 +21,7 @@ from convmtx.structure import Blocks, Split, rounding
 from convmtx.structure.bases import Positions
 from convmtx.structure.double import dense, require_along
 from convmtx.structure.precision import EPS, TINY, scaled
-from convmtx.structure.splits import centred, mirrored, splits, whole_sample
+from convmtx.structure.splits import is_centred, is_mirrored, splits, whole_sample
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -122,8 +122,8 @@ def _split_in_one_basis(geometry: Geometry, taps: AnyArray) -> list[Blocks] | No
     """Return the map as blocks that have one basis for outputs and inputs, or None if some block has two."""
     by_axis: list[tuple[Split, ...]] = []
     for j, axis in enumerate(geometry.axes):
-        even = mirrored(taps, j)
-        reflects = even and axis.boundary is REFLECT and centred(axis)
+        even = is_mirrored(taps, j)
+        reflects = even and axis.boundary is REFLECT and is_centred(axis)
         by_axis.append((whole_sample(axis),) if reflects else splits(axis, even))
         if not all(_has_one_basis(split) for split in by_axis[-1]):
             return None

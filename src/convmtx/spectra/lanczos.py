@@ -210,7 +210,7 @@ class Lanczos:
         )
         return values, coefficients, self.beside[-1] * np.abs(coefficients[-1])
 
-    def combined(self, coefficients: AnyArray) -> AnyArray:
+    def combine(self, coefficients: AnyArray) -> AnyArray:
         """Return combinations of Lanczos vectors, a row for each column of the coefficients."""
         combined: AnyArray = coefficients.T @ self.vectors[: self.order]
         return combined

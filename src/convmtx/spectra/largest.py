@@ -58,7 +58,7 @@ def find_leading(
         ritz, coefficients, _ = process.ritz(max(process.order - k, 0), process.order - 1)
         if values.size == k and not stopped and ritz[-1] <= values[-1] * (1 + rtol) + _rounding(values[0]):
             break
-        values, best, residuals = _rayleigh_ritz(gram, np.concatenate([best, process.combined(coefficients)]), k)
+        values, best, residuals = _rayleigh_ritz(gram, np.concatenate([best, process.combine(coefficients)]), k)
         small = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture of vectors would hide its parts
         values, certain = values[small], best[small]
         if stopped or steps >= max(maxiter, k):

@@ -10,7 +10,7 @@ from convmtx.errors import UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.operands import tolerance_of_zero
-from convmtx.structure import Blocks, batched, decomposed
+from convmtx.structure import Blocks, batched, find_blocks
 from convmtx.structure.double import dense, doubled, require_along
 from convmtx.structure.precision import rank_tolerance, scaled
 from convmtx.taps import channels_back, taps_of
@@ -64,7 +64,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     if isinstance(operator, ConvOperator):
         require_along(*operator.geometry.axes, split=True)
         taps = taps_of(operator.geometry, operator.kernel)
-        all_blocks = decomposed(operator.geometry, taps, merged=False)
+        all_blocks = find_blocks(operator.geometry, taps, merged=False)
     work = sum(blocks.work for blocks in all_blocks) if all_blocks else float(rows) * columns * min(rows, columns)
     if work > PATIENT_WORK:
         got = f"op of {rows} x {columns}"

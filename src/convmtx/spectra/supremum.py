@@ -19,7 +19,7 @@ from convmtx import memory
 from convmtx.costs import SUPREMUM_FREQUENCY_WORK, SUPREMUM_SUMMED_WORK, SUPREMUM_TAP_WORK, SUPREMUM_WORK
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
-from convmtx.structure import batched, coupled
+from convmtx.structure import batched, couple_frequencies
 from convmtx.structure.precision import EPS
 from convmtx.structure.rounding import of_decomposition
 from convmtx.typing import AnyArray
@@ -169,7 +169,7 @@ def _symbols(axis: Axis, w: AnyArray) -> AnyArray:
     """Return the symbols of an axis at frequencies w, (points, k, outputs, inputs)."""
     n_coupled = lcm(axis.stride, axis.input_dilation)
     frequencies = (w[:, None] + 2 * pi * np.arange(n_coupled)) / n_coupled
-    return coupled(axis, frequencies[..., None] * positions(axis))
+    return couple_frequencies(axis, frequencies[..., None] * positions(axis))
 
 
 def _contract(total: AnyArray, symbols: AnyArray) -> AnyArray:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from convmtx import arguments, memory
-from convmtx.arguments import listed
+from convmtx.arguments import as_list
 from convmtx.errors import ArgumentError, door, shown
-from convmtx.geometry import resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra.operands import convolution
 from convmtx.structure import Blocks
@@ -65,7 +64,7 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
     """
     operator, scale = convolution(op)
     geometry = operator.geometry
-    sizes = resolve.per_axis("grid", grid, len(geometry.axes), 1)
+    sizes = arguments.per_axis("grid", grid, len(geometry.axes), 1)
     for n, axis in zip(sizes, geometry.axes, strict=True):
         if n % axis.stride or n % axis.input_dilation:
             got = f"grid={sizes} with stride {axis.stride} and input dilation {axis.input_dilation}"
@@ -88,7 +87,7 @@ def symbol(op: ConvOperator, grid: PerAxis, shift: float | Sequence[float] = 0.0
 def _shifts(shift: Any, d: int) -> list[float]:
     """Return the radians for each of d axes."""
     expected, remedy = f"a finite number, or {d} of them", "Pass radians"
-    entries = listed("shift", shift)
+    entries = as_list("shift", shift)
     entries = [shift] * d if entries is None else entries
     if len(entries) != d:
         raise ArgumentError(f"shift={shown(shift)}", f"Expected {expected}", remedy)

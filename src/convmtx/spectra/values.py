@@ -16,7 +16,7 @@ from convmtx.spectra.certified import Certified, rounded, times, unmet
 from convmtx.spectra.largest import largest_triplets
 from convmtx.spectra.smallest import smallest_triplets
 from convmtx.spectra.triplets import Triplets, refine, require_vectors
-from convmtx.structure import Blocks, Decomposition, batched, choose_decomposition, decomposed, rounding
+from convmtx.structure import Blocks, Decomposition, batched, choose_decomposition, find_blocks, rounding
 from convmtx.structure.double import dense, direct, doubled, is_zero, require_along
 from convmtx.structure.precision import EPS, scaled
 from convmtx.taps import taps_of
@@ -216,7 +216,7 @@ def _decompose(op: LinearMap, k: int, which: Which) -> tuple[Triplets, float] | 
     if which == "smallest" or not isinstance(op, ConvOperator):
         return None
     require_along(*op.geometry.axes, split=True)
-    all_blocks = decomposed(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
+    all_blocks = find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
     if not all_blocks or sum(blocks.work for blocks in all_blocks) > SMALL_SPECTRUM_WORK:
         return None
     vectors = np.concatenate([_leading_tensors(blocks, k) for blocks in all_blocks])

@@ -5,10 +5,10 @@ If a map does not fall apart, `relaxations` are larger maps that do. A `Decompos
 of a map, and `choose_decomposition` takes the one of least work.
 """
 
-from convmtx.structure.blocks import Blocks, decomposed, describe
-from convmtx.structure.decompositions import Decomposition, choose_decomposition, decompositions
+from convmtx.structure.blocks import Blocks, describe, find_blocks
+from convmtx.structure.decompositions import Decomposition, blocks_with_vectors, choose_decomposition, decompositions
 from convmtx.structure.embeddings import Larger, around, circle, relaxations, size_of, sublattices
-from convmtx.structure.splits import Rule, Split, coupled
+from convmtx.structure.splits import Rule, Split, couple_frequencies
 
 __all__ = [
     "Blocks",
@@ -17,12 +17,13 @@ __all__ = [
     "Rule",
     "Split",
     "around",
+    "blocks_with_vectors",
     "choose_decomposition",
     "circle",
-    "coupled",
-    "decomposed",
+    "couple_frequencies",
     "decompositions",
     "describe",
+    "find_blocks",
     "relaxations",
     "size_of",
     "sublattices",

@@ -136,7 +136,7 @@ class Augmented:
         filled = np.diff(self.matrix.indptr) > 0
         starts = self.matrix.indptr[:-1][filled]
         first[filled], last[filled] = np.minimum.reduceat(j, starts), np.maximum.reduceat(j, starts)
-        rank = interleaved(first, last, self.columns)
+        rank = interleave(first, last, self.columns)
         i, j, data = rank[i], rank[self.rows + j], self.matrix.data
         values = np.concatenate([data, data.conj(), np.repeat((self.top, self.bottom), self.matrix.shape)])
         lu = BandLU(np.concatenate([i, j, rank]), np.concatenate([j, i, rank]), values, rank.size)
@@ -147,7 +147,7 @@ class Augmented:
         z = self._lu.solve(np.hstack([b, g]))
         return z[:, : self.rows], z[:, self.rows :]
 
-    def refined(self, b: AnyArray, g: AnyArray) -> tuple[AnyArray, AnyArray]:
+    def refine(self, b: AnyArray, g: AnyArray) -> tuple[AnyArray, AnyArray]:
         """Return y and x, refined once: that makes up for numbers on the diagonal that are far from the best ones."""
         y, x = self.solve(b, g)
         left_of_b = b - self.top * y - (self.matrix @ x.T).T
@@ -164,7 +164,7 @@ class Augmented:
         return self._lu.solve(np.pad(b, ((0, 0), (0, self.columns))))[:, : self.rows]
 
 
-def interleaved(first: AnyArray, last: AnyArray, inputs: int, per_output: int = 1, per_input: int = 1) -> IntArray:
+def interleave(first: AnyArray, last: AnyArray, inputs: int, per_output: int = 1, per_input: int = 1) -> IntArray:
     """Return the places of all outputs, then of all inputs, in one order: each output amid the inputs that it reads.
 
     Output o reads from input ``first[o]`` to ``last[o]``, at whose mean it is put. With two outputs that read inputs

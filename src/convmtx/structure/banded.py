@@ -11,7 +11,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.boundary import NOTHING
 from convmtx.costs import BAND_DIAGONAL_WORK, BAND_ROW_WORK
-from convmtx.structure.augmented import interleaved
+from convmtx.structure.augmented import interleave
 from convmtx.structure.blocks import Blocks
 from convmtx.structure.splits import Symbols
 from convmtx.typing import AnyArray, IntArray
@@ -67,7 +67,7 @@ def _ranks(
     first, last = np.full(outs, ins), np.zeros(outs)
     np.minimum.at(first, outputs, inputs)
     np.maximum.at(last, outputs, inputs)
-    rank = interleaved(first, last, ins, per_f, per_c)
+    rank = interleave(first, last, ins, per_f, per_c)
     return rank[: outs * per_f].reshape(outs, per_f), rank[outs * per_f :].reshape(ins, per_c)
 
 

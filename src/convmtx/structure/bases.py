@@ -36,14 +36,14 @@ class Basis(ABC):
         """Return the vectors of a block (of its first copy), (size, per_block)."""
 
     @abstractmethod
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         """Return the coefficients of numbers along an axis: inner products with the conjugated vectors.
 
         With ``own``, the memory of the numbers may be written to.
         """
 
     @abstractmethod
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         """Return the sum of the vectors times coefficients along an axis."""
 
 
@@ -79,7 +79,7 @@ class Waves(Basis):
         waves = np.exp(sign * 1j * self.shift * np.arange(self.held))
         return x * waves.reshape(-1, *(1 for _ in range(axis + 1, x.ndim)))
 
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         per_block = self.length // self.blocks
@@ -92,7 +92,7 @@ class Waves(Basis):
         y = y.reshape(*before, per_block, self.blocks, *after).swapaxes(axis, axis + 1)
         return y[(slice(None),) * axis + (slice(self.count),)].reshape(*before, -1, *after)
 
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         per_block = self.length // self.blocks
@@ -135,16 +135,16 @@ class Cosines(Basis):
         return _slow(self.n if self.kind == "cosine" else self.n + 1)
 
     def vectors(self, block: int) -> AnyArray:
-        return self.synthesized(np.eye(1, self.n, block), 1).T
+        return self.synthesize(np.eye(1, self.n, block), 1).T
 
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         if self.kind == "cosine":
             return fft.dct(x, 2, axis=axis, norm="ortho", workers=_workers(x))
         return fft.dst(x, 1, axis=axis, norm="ortho", workers=_workers(x))
 
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         if self.kind == "cosine":
@@ -165,12 +165,12 @@ class WholeSamples(Basis):
         vectors: AnyArray = np.cos(np.pi * block * np.arange(self.n) / max(self.n - 1, 1))[:, None]
         return vectors
 
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         return x if self.n == 1 else fft.idct(x, 1, axis=axis) * self._ends(x, axis)
 
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         from scipy import fft
 
         return y if self.n == 1 else fft.dct(y / self._ends(y, axis), 1, axis=axis)
@@ -198,10 +198,10 @@ class Positions(Basis):
         vectors[self.chosen[0], np.arange(self.chosen.shape[1])] = 1
         return vectors
 
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.take(x, self.chosen.reshape(-1), axis)
 
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         x = np.zeros((*y.shape[:axis], self.size, *y.shape[axis + 1 :]), y.dtype)
         x[(slice(None),) * axis + (self.chosen.reshape(-1),)] = y
         return x
@@ -221,10 +221,10 @@ class Columns(Basis):
     def vectors(self, block: int) -> AnyArray:
         return self.matrix[:, block : block + 1]
 
-    def analysed(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def analyse(self, x: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.moveaxis(np.moveaxis(x, axis, -1) @ self.matrix.conj(), -1, axis)
 
-    def synthesized(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
+    def synthesize(self, y: AnyArray, axis: int, own: bool = False) -> AnyArray:
         return np.moveaxis(np.moveaxis(y, axis, -1) @ self.matrix.T, -1, axis)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
-from convmtx.structure.splits import Split, Symbols, factor, mirrored, separated, splits, transformed
+from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, split_by_transform, splits
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
@@ -150,7 +150,7 @@ class Blocks:
         placed[:, group * channels : (group + 1) * channels] = whole
         return channels_back(self.geometry, placed)
 
-    def analysed(self, arrays: AnyArray, inputs: bool) -> AnyArray:
+    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
         """Return the coefficients (count, columns, R) of inputs (m, *in_shape); of outputs, (count, rows, R).
 
         R counts the m arrays and, for each, the copies of blocks.
@@ -158,15 +158,15 @@ class Blocks:
         y, bases = channels_first(self.geometry, arrays), self._bases(inputs)
         order = sorted(range(len(bases)), key=lambda j: not bases[j].halved)
         for j in order:
-            y = bases[j].analysed(y, j + 2, own=j != order[0])
+            y = bases[j].analyse(y, j + 2, own=j != order[0])
         m, d = len(arrays), len(bases)
         y = y.reshape(m, self.geometry.groups, -1, *self._coefficients(inputs))
         copies, blocks, vectors = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
         y = y.transpose(1, *blocks, 2, *vectors, 0, *copies)
         return y.reshape(self.count, self.columns if inputs else self.rows, -1)
 
-    def synthesized(self, y: AnyArray, inputs: bool) -> AnyArray:
-        """Return arrays from coefficients in the order of `analysed`: its inverse if the bases are complete.
+    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
+        """Return arrays from coefficients in the order of `analyse`: its inverse if the bases are complete.
 
         The memory of the coefficients may be written to.
         """
@@ -178,7 +178,7 @@ class Blocks:
         y = y.transpose(2 + 2 * d, 0, 1 + d, *by_axis)
         y = y.reshape(len(y), -1, *(prod(sizes[3 * j : 3 * j + 3]) for j in range(d)))
         for j in sorted(range(d), key=lambda j: bases[j].halved):
-            y = bases[j].synthesized(y, j + 2, own=True)
+            y = bases[j].synthesize(y, j + 2, own=True)
         return channels_back(self.geometry, y)
 
     def _bases(self, inputs: bool) -> list[Basis]:
@@ -211,7 +211,7 @@ def describe(blocks: list[Blocks]) -> str:
     return f"{blocks[0].rule if blocks else 'none'}: {sizes}"
 
 
-def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True, factors: bool = False) -> list[Blocks]:
+def find_blocks(geometry: Geometry, taps: AnyArray, merged: bool = True, factors: bool = False) -> list[Blocks]:
     """Return the map as blocks, by the rules of its axes; what no block covers is zero.
 
     Blocks of one size are one entry of the list. With ``merged``, equal and conjugate blocks are counted as copies.
@@ -221,8 +221,8 @@ def decomposed(geometry: Geometry, taps: AnyArray, merged: bool = True, factors:
     halved = merged and taps.dtype.kind != "c"
     by_axis: list[tuple[Split, ...]] = []
     for j, axis in reversed(list(enumerate(geometry.axes))):  # transforms of real numbers like the last axis best
-        even = mirrored(taps, j)
-        vector = separated(taps, j)[0] if factors and transformed(axis, even, halved) is None else None
+        even = is_mirrored(taps, j)
+        vector = separate(taps, j)[0] if factors and split_by_transform(axis, even, halved) is None else None
         along = splits(axis, even, halved, merged) if vector is None else (factor(axis, vector),)
         # Conjugate frequencies of one axis are conjugate blocks of all.
         halved = halved and not any(split.is_fourier for split in along)

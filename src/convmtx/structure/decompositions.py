@@ -1,7 +1,9 @@
-"""Decompositions of a map that give all its singular values, exact to rounding, and what each costs.
+"""The one list of ways to take a map apart, with what each costs: for singular values, and for solvers.
 
 A convolution falls apart into blocks, is a Kronecker product if its kernel is an outer product, and is banded along an
-axis for which no rule holds. Any map has a dense matrix. `choose_decomposition` takes the one of least work.
+axis for which no rule holds. Any map has a dense matrix. All of them give the singular values, exact to rounding, and
+`choose_decomposition` takes the one of least work. Solvers and preconditioners need singular vectors too, in bases with
+fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker product is an axis split by vectors.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.geometry import Geometry, Layout
+from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.structure import batched, rounding
 from convmtx.structure.banded import BandMatrices
-from convmtx.structure.blocks import Blocks, decomposed, describe
+from convmtx.structure.blocks import Blocks, describe, find_blocks
 from convmtx.structure.double import dense, require_along
 from convmtx.structure.precision import EPS
-from convmtx.structure.splits import separated
+from convmtx.structure.splits import is_connected, is_mirrored, separate, split_by_transform
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -77,7 +79,7 @@ class Dense(Decomposition):
 
 @dataclass(frozen=True, eq=False)
 class Blockwise(Decomposition):
-    """The singular values of all blocks."""
+    """The singular values of all blocks; their vectors are those of the blocks, placed by `Blocks.outputs`."""
 
     geometry: Geometry
     blocks: list[Blocks]
@@ -172,9 +174,30 @@ def decompositions(op: LinearMap) -> Iterator[Decomposition]:
         yield Dense("dense", work, 1, rounding.of_dense(op, size), size, op)
 
 
+def blocks_with_vectors(geometry: Geometry, taps: AnyArray) -> list[Blocks]:
+    """Return the blocks of a convolution for solvers, or none if it does not fall apart.
+
+    An axis that no transform splits, and along which the kernel is an outer product, is split by singular vectors.
+    """
+    if not any(_may_split(taps, j, axis) for j, axis in enumerate(geometry.axes)):
+        return []
+    blocks = find_blocks(geometry, taps, factors=True)
+    return [] if blocks and blocks[0].is_whole else blocks
+
+
+def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
+    """Whether an axis may fall apart.
+
+    The kernel of a map with a single axis is always an outer product. That does not count: it gives the dense matrix.
+    """
+    if not is_connected(axis) or split_by_transform(axis, is_mirrored(taps, j), False) is not None:
+        return True
+    return taps.ndim > 3 and separate(taps, j)[0] is not None
+
+
 def _decompositions(geometry: Geometry, taps: AnyArray) -> Iterator[Decomposition]:
     """Yield those of a convolution: blocks, and if they are larger than one number, bands and Kronecker products."""
-    all_blocks, size = decomposed(geometry, taps), rounding.magnitude(geometry, taps)
+    all_blocks, size = find_blocks(geometry, taps), rounding.magnitude(geometry, taps)
     yield _by_blocks(geometry, all_blocks, size)
     if any(blocks.rows * blocks.columns > prod(geometry.channels_per_group) for blocks in all_blocks):
         yield from _by_bands(geometry, all_blocks, size)
@@ -208,7 +231,7 @@ def _by_factors(geometry: Geometry, taps: AnyArray, size: float) -> Iterator[Dec
     if len(geometry.axes) == 1:
         return
     for j, axis in enumerate(geometry.axes):
-        vector, rest = separated(taps, j)
+        vector, rest = separate(taps, j)
         if vector is None:
             continue
         axes = geometry.axes[:j] + geometry.axes[j + 1 :]

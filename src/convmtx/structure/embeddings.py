@@ -18,7 +18,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, WRAP
 from convmtx.geometry import Axis, Geometry
 from convmtx.structure.blocks import Blocks
-from convmtx.structure.splits import Split, fourier, mirrored, transformed, whole_circle
+from convmtx.structure.splits import Split, fourier, is_mirrored, split_by_transform, whole_circle
 from convmtx.typing import AnyArray
 
 
@@ -45,7 +45,7 @@ def relaxations(geometry: Geometry, taps: AnyArray) -> Iterator[tuple[tuple[Larg
     halved = taps.dtype.kind != "c"
     axes: list[list[Larger]] = []
     for j, axis in enumerate(geometry.axes):
-        parts_of_axis = _enlarge(axis, mirrored(taps, j), halved)
+        parts_of_axis = _enlarge(axis, is_mirrored(taps, j), halved)
         halved = halved and not any(split.is_fourier for part in parts_of_axis for split in part.choices)
         axes.append(parts_of_axis)
     for parts in product(*axes):
@@ -54,7 +54,7 @@ def relaxations(geometry: Geometry, taps: AnyArray) -> Iterator[tuple[tuple[Larg
 
 def _enlarge(axis: Axis, even: bool, halved: bool) -> list[Larger]:
     """Return the parts of an axis inside larger axes; the axis itself if a transform makes it diagonal."""
-    exact = transformed(axis, even, halved)
+    exact = split_by_transform(axis, even, halved)
     if exact is not None:
         return [Larger((exact,), axis, axis.out, axis.size)]
     if axis.zero_outside:

@@ -110,15 +110,15 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
     ``even`` says that the kernel is its own mirror image along the axis. With ``halved``, one of each two conjugate
     frequencies is left out and the other counts twice; with ``merged``, equal parts count as copies of one.
     """
-    split = transformed(axis, even, halved)
+    split = split_by_transform(axis, even, halved)
     return tuple(_split_into_parts(axis, merged)) if split is None else (split,)
 
 
-def transformed(axis: Axis, even: bool, halved: bool) -> Split | None:
+def split_by_transform(axis: Axis, even: bool, halved: bool) -> Split | None:
     """Return the axis in the basis of a fast transform that makes every tap diagonal, or None if there is none."""
     if whole_circle(axis):
         return fourier(axis, axis.size, 0.0, halved)
-    if even and axis.boundary is SYMMETRIC and centred(axis):
+    if even and axis.boundary is SYMMETRIC and is_centred(axis):
         return _split_even(axis, Rule.COSINE, np.arange(axis.size), axis.size)
     if even and _has_second_differences(axis):
         return _split_even(axis, Rule.SINE, np.arange(1, axis.size + 1), axis.size + 1)
@@ -148,7 +148,7 @@ class CircleSymbols(Symbols):
         reads = positions(self.axis)
         frequencies = np.arange(self.count)[:, None, None] + self.blocks * np.arange(self.size // self.blocks)[:, None]
         turns = frequencies * reads % self.size
-        return coupled(self.axis, 2 * np.pi * (turns / self.size) + self.shift * reads)
+        return couple_frequencies(self.axis, 2 * np.pi * (turns / self.size) + self.shift * reads)
 
 
 def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
@@ -180,7 +180,7 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
     return Split(Rule.FOURIER, times, per_output, per_input, source, outputs, inputs, bytes=bytes_)
 
 
-def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
+def couple_frequencies(axis: Axis, angles: AnyArray) -> AnyArray:
     """Return the symbols of one block for each row of ``angles`` (rows, lcm(s, e), k): w times the taps' positions.
 
     The lcm(s, e) frequencies w of a block lie equally spaced around the circle. Number a belongs to output
@@ -194,12 +194,12 @@ def coupled(axis: Axis, angles: AnyArray) -> AnyArray:
     return symbols / np.sqrt(s * e)
 
 
-def mirrored(taps: AnyArray, axis: int) -> bool:
+def is_mirrored(taps: AnyArray, axis: int) -> bool:
     """Whether taps (F, C/groups, k1..kd) are their own mirror image along an axis."""
     return bool(np.array_equal(taps, np.flip(taps, axis + 2)))
 
 
-def centred(axis: Axis) -> bool:
+def is_centred(axis: Axis) -> bool:
     """Whether outputs stand where inputs do, each in the middle of its window."""
     plain = axis.stride == axis.input_dilation == 1 and axis.out == axis.size
     return plain and axis.kernel % 2 == 1 and 2 * axis.lo == axis.span - 1
@@ -207,7 +207,7 @@ def centred(axis: Axis) -> bool:
 
 def _has_second_differences(axis: Axis) -> bool:
     """Whether the matrix of an even kernel is tridiagonal Toeplitz."""
-    return axis.zero_outside and centred(axis) and axis.kernel == 3 and axis.dilation == 1
+    return axis.zero_outside and is_centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,12 +312,12 @@ def _places_by_label(labels: IntArray, count: int) -> list[IntArray]:
     return np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
 
 
-def connected(axis: Axis) -> bool:
+def is_connected(axis: Axis) -> bool:
     """Whether neighbouring windows overlap without gaps, so that an axis is surely one part."""
     return axis.dilation == axis.input_dilation == 1 and axis.stride < axis.kernel
 
 
-def separated(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
+def separate(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
     """Return the vector along an axis and the taps of the others whose outer product the taps are, to rounding.
 
     If they are not such a product, return None and the taps themselves.

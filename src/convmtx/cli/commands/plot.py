@@ -10,7 +10,7 @@ import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
 from convmtx.cli.parser import Command, Parser, integer, integers
 from convmtx.cli.report import CommandError, Report
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.files import check_target, replace_file
 from convmtx.maps.convolution import ConvOperator
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
         if name in options and options.kind != kind:
             got, expected = f"{'-k' if name == 'k' else '--' + name} for a {options.kind}", f"It is for a {kind}"
             raise CommandError(got, expected, "Leave it out")
-    needed("matplotlib", "plot")
+    import_extra("matplotlib", "plot")
     op = read_convolution(options, report)
     from matplotlib import style
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from convmtx.cli.formats.pictures import FORMATS, read_picture
 from convmtx.cli.formats.source import Source
 from convmtx.cli.formats.tables import read_csv
 from convmtx.cli.report import CommandError
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.typing import AnyArray
 
 
@@ -32,7 +32,7 @@ def _read_mat(source: Source) -> AnyArray:
 
 def _read_safetensors(source: Source) -> AnyArray:
     """Read one tensor; the library checks that the file is as long as its header claims."""
-    library = needed("safetensors", "files")
+    library = import_extra("safetensors", "files")
     with source.parsing(), library.safe_open(source.path, framework="numpy") as file:
         name = source.select(file.keys())
         part = file.get_slice(name)
@@ -44,7 +44,7 @@ def _read_safetensors(source: Source) -> AnyArray:
 
 def _read_bfloat16(source: Source, name: str) -> AnyArray:
     """Read numbers of bfloat16, which NumPy does not have, as float32: they are its upper 16 bits."""
-    library = needed("safetensors", "files")
+    library = import_extra("safetensors", "files")
     source.require_memory([source.size()], 4)
     tensors = dict(library.deserialize(source.path.read_bytes()))
     shape, raw = tensors[name]["shape"], tensors[name]["data"]

@@ -13,7 +13,7 @@ from convmtx import memory
 from convmtx.cli.formats.sandbox import Answer, allow_time, read_in_sandbox
 from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.extras import needed, require_installed
+from convmtx.extras import import_extra, require_installed
 from convmtx.typing import AnyArray
 
 #: MATLAB's numeric classes by name.
@@ -37,7 +37,7 @@ def read_hdf5(source: Source, matrices: bool = False) -> Any:
 
 def parts_of(source: Source, matrices: bool) -> Answer:
     """Return the form, the shape and the arrays of the requested member."""
-    h5py = needed("h5py", "files")
+    h5py = import_extra("h5py", "files")
     with h5py.File(source.path, locking=False) as file:
         if matrices and "encoding-type" in file.attrs:
             return _csr(source, file)

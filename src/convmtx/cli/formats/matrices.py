@@ -22,7 +22,7 @@ from convmtx.cli.formats.matrix_market import read_mtx
 from convmtx.cli.formats.npy import check_member, map_npy, members_of, read_npz
 from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.files import announce_complete, check_target, replace_file, temporary_path
 from convmtx.typing import AnyArray
 
@@ -93,7 +93,7 @@ def check_matrix_target(path: Path) -> Path:
     """Return where a matrix can be written; a folder, such as zarr makes, is never replaced."""
     if path.suffix.lower() != ".zarr":
         return check_target(path, WRITTEN_SUFFIXES)
-    needed("zarr", "files")
+    import_extra("zarr", "files")
     if os.path.lexists(path):
         raise CommandError(f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
     return Path(os.path.realpath(path.parent)) / check_target(path, WRITTEN_SUFFIXES).name
@@ -114,7 +114,7 @@ def check_storable(dtype: np.dtype[Any], suffix: str, nnz: int) -> None:
         got = f"a matrix with {nnz} entries in a .mat file"
         raise CommandError(got, f"A variable there has at most {_MAT_LIMIT} bytes", "Use .h5, which MATLAB reads too")
     if suffix in (".h5", ".hdf5"):
-        needed("h5py", "files")
+        import_extra("h5py", "files")
 
 
 def require_space(target: Path, suffix: str, sizes: Mapping[str, int], nnz: int) -> None:
@@ -188,7 +188,7 @@ def _write_mat(file: BinaryIO, matrix: Any) -> None:
 
 def _write_h5(file: BinaryIO, matrix: Any) -> None:
     """Write CSR as HDF5."""
-    h5py = needed("h5py", "files")
+    h5py = import_extra("h5py", "files")
     try:
         with h5py.File(file.name, "w") as root:  # by name, because HDF5 also reads the file while it writes
             _fill(root, matrix, root.__setitem__)
@@ -203,7 +203,7 @@ def _write_zarr(folder: Path, matrix: Any) -> None:
     Zarr itself writes in threads. If an interrupt stops it while it waits for them, they go on writing into a folder
     that is being removed.
     """
-    zarr = needed("zarr", "files")
+    zarr = import_extra("zarr", "files")
     given_up = Event()
     with ThreadPoolExecutor(1) as pool:
         try:

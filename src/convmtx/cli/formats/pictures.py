@@ -10,7 +10,7 @@ import numpy as np
 from convmtx.cli.formats.sandbox import Answer, allow_time, read_in_sandbox
 from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
-from convmtx.extras import needed, require_installed
+from convmtx.extras import import_extra, require_installed
 from convmtx.typing import AnyArray
 
 #: Formats by suffix. Only the one that the suffix names is tried: some that Pillow knows run programs.
@@ -62,7 +62,7 @@ def write_picture(file: BinaryIO, suffix: str, picture: Picture) -> int:
     Integers are clipped and keep the depth of the picture, but colour has 8 bits: Pillow writes no more. Grey floats
     are written to TIFF as they are.
     """
-    needed("PIL", "files")
+    import_extra("PIL", "files")
     from PIL import Image
 
     values, form = picture.values, FORMATS[suffix]

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.interop.onnx.files import load_model
 from convmtx.interop.onnx.graph import Graph
 from convmtx.interop.onnx.nodes import CONVERTERS, Node
@@ -106,7 +106,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     Weights whose type NumPy does not have are converted without rounding: bfloat16 and float8 to float32, int4 to int8.
     The map is exact, while a runtime rounds its outputs to the stored type.
     """
-    onnx = needed("onnx", "onnx")
+    onnx = import_extra("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         got = f"model is a {type(model).__name__}"
         raise ArgumentTypeError(got, "Expected a path or an onnx.ModelProto", "Pass one of these")

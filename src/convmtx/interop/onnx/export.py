@@ -9,12 +9,12 @@ import numpy as np
 from convmtx._xp import as_numpy
 from convmtx.boundary import EDGE, REFLECT, WRAP
 from convmtx.errors import UnsupportedError
-from convmtx.extras import needed
+from convmtx.extras import import_extra
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import Rearranged
 from convmtx.maps.linear_map import LinearMap, Product
-from convmtx.taps import swapped, taps_of
+from convmtx.taps import swap_channels, taps_of
 
 #: Opset and version of the format that models are written in. Pad has the mode wrap since opset 19.
 _OPSET, _IR = 21, 10
@@ -24,7 +24,7 @@ _PAD_MODES = {REFLECT: "reflect", EDGE: "edge", WRAP: "wrap"}
 
 def model_of(op: LinearMap) -> Any:
     """Return a map as a ModelProto with input x (N, *in_shape) and output y (N, *out_shape)."""
-    onnx = needed("onnx", "onnx")
+    onnx = import_extra("onnx", "onnx")
     factors = op.factors if isinstance(op, Product) else (op,)
     name = str(op.dtype).rpartition(".")[2]
     if all(isinstance(factor, Rearranged) for factor in factors):
@@ -104,7 +104,7 @@ def _add_conv_transpose(build: _Builder, geometry: Geometry, taps: Any) -> None:
     axes = geometry.axes
     pads = [_transposed_pads(axis) for axis in axes]
     build.add(
-        "ConvTranspose", "W", swapped(np.flip(taps, tuple(range(2, len(axes) + 2))), geometry.groups),
+        "ConvTranspose", "W", swap_channels(np.flip(taps, tuple(range(2, len(axes) + 2))), geometry.groups),
         strides=[a.input_dilation for a in axes], dilations=[a.dilation for a in axes],
         pads=[lo for lo, _ in pads] + [hi for _, hi in pads], group=geometry.groups,
     )  # fmt: skip

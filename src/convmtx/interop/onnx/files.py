@@ -9,7 +9,7 @@ from typing import Any
 
 from convmtx import memory
 from convmtx.errors import ConvmtxError, ModelFileError
-from convmtx.interop.onnx.protobuf import first_line, quoted
+from convmtx.interop.onnx.protobuf import first_line, quote
 
 #: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
 _LONGEST_FILE = (1 << 31) - 1
@@ -56,7 +56,7 @@ def _check(onnx: Any, model: Any) -> None:
     for node in _all_nodes(model):
         for attribute in node.attribute:
             if attribute.name == "axis" and not -_MOST_AXES <= attribute.i < _MOST_AXES:
-                got = f"a {quoted(node.op_type)} with axis={attribute.i}"
+                got = f"a {quote(node.op_type)} with axis={attribute.i}"
                 raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
     for value in shapeless:
         value.type.tensor_type.ClearField("shape")
@@ -86,7 +86,7 @@ def _refuse_endless(path: Path) -> None:
 def _require_inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
     """Refuse external data that is not a file inside the model's folder, or not of the size of the tensor."""
     info = onnx.external_data_helper.ExternalDataInfo(tensor)
-    got = f"tensor {quoted(tensor.name)} has its data in {quoted(info.location)}"
+    got = f"tensor {quote(tensor.name)} has its data in {quote(info.location)}"
     if folder is None:
         raise ModelFileError(got, "A ModelProto has no folder to look in", "Pass the path of the model")
     path = (folder / info.location).resolve()  # links are followed, so that none leads out of the folder
@@ -95,6 +95,6 @@ def _require_inside(onnx: Any, tensor: Any, folder: Path | None) -> None:
     full_size = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     start, size, file_size = int(info.offset or 0), int(info.length or full_size), path.stat().st_size
     if size != full_size or start < 0 or start + size > file_size:
-        got = f"tensor {quoted(tensor.name)} of shape {tuple(tensor.dims)} has {file_size} bytes of data"
+        got = f"tensor {quote(tensor.name)} of shape {tuple(tensor.dims)} has {file_size} bytes of data"
         raise ModelFileError(got, "Expected all of it, and no more", "Export the model again")
     memory.require("tensor", {"tensor": size})

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
-from convmtx.interop.onnx.protobuf import UnknownError, first_line, is_closed, quoted, readable
+from convmtx.interop.onnx.protobuf import UnknownError, first_line, is_closed, quote, readable
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray, Shape
@@ -66,7 +66,7 @@ class Graph:
         try:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that ONNX does not have
-            got = f"constant {quoted(name)} cannot be read ({first_line(error)})"
+            got = f"constant {quote(name)} cannot be read ({first_line(error)})"
             raise ModelFileError(got, "Expected all its numbers", "Export it again") from None
         if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
             self._arrays[name] = array
@@ -84,9 +84,9 @@ class Graph:
         """Return the shape of a tensor without its batch axis."""
         dims = self._types.dims(name)
         if dims is None or not all(isinstance(size, int) for size in dims[1:]):
-            inputs = ", ".join(map(quoted, self._open_inputs[:3]))
+            inputs = ", ".join(map(quote, self._open_inputs[:3]))
             remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
-            got = f"{quoted(name)} has shape {str(readable(dims))[:200]}"
+            got = f"{quote(name)} has shape {str(readable(dims))[:200]}"
             raise UnsupportedError(got, "The sizes after the batch must be known", remedy)
         return tuple(int(size) for size in (dims[1:] if len(dims) > 1 else dims))  # type: ignore[arg-type]
 
@@ -95,7 +95,7 @@ class Graph:
         types = self._types.by_name
         code = types[name].tensor_type.elem_type if name in types else 0
         if not code:
-            raise UnsupportedError(f"{quoted(name)} is of unknown type", "Expected numbers", "Leave this layer out")
+            raise UnsupportedError(f"{quote(name)} is of unknown type", "Expected numbers", "Leave this layer out")
         return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
 
     def attributes(self, node: Any) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Graph:
         """Return the output of a node Shape or Size, which needs no numbers of its input."""
         dims = self._types.dims(node.input[0])
         if dims is None:
-            raise UnknownError(f"the shape of {quoted(node.input[0])} is not known")
+            raise UnknownError(f"the shape of {quote(node.input[0])} is not known")
         if node.op_type == "Size":
             if not all(isinstance(size, int) for size in dims):
                 raise UnknownError(_OPEN)

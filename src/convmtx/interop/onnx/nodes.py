@@ -11,11 +11,11 @@ import numpy as np
 from convmtx.boundary import EDGE, REFLECT, WRAP, ZERO
 from convmtx.construct import conv, conv_transpose
 from convmtx.errors import UnsupportedError
-from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
+from convmtx.geometry.padding import pads as resolve_pads
 from convmtx.interop import layers
 from convmtx.interop.onnx.graph import Graph
-from convmtx.interop.onnx.protobuf import quoted
+from convmtx.interop.onnx.protobuf import quote
 from convmtx.maps.affine import Affine
 from convmtx.typing import AnyArray, Shape
 
@@ -84,10 +84,10 @@ class Node:
         if array is None:
             reason = self._graph.why_unknown(source)
             if reason is not None:
-                got = f"{name} is {quoted(source)}, not known: {reason}"
+                got = f"{name} is {quote(source)}, not known: {reason}"
                 raise UnsupportedError(got, "Expected its numbers", "Fold the constants of the model first")
             got, expected = (
-                f"{name} is {quoted(source)}, not a constant",
+                f"{name} is {quote(source)}, not a constant",
                 "Expected one, for otherwise the node is not linear",
             )
             raise UnsupportedError(got, expected, "Leave this layer out")
@@ -111,7 +111,7 @@ class Node:
         """Empty array of the data's type, for maps that have no weights."""
         dtype = _native(self._graph.dtype(self.data))
         if dtype.kind not in "iuf":
-            got = f"{quoted(self.data)} is of {dtype}"
+            got = f"{quote(self.data)} is of {dtype}"
             raise UnsupportedError(got, "Expected integers or floats of NumPy", "Cast the model")
         return np.empty(0, dtype)
 
@@ -184,7 +184,7 @@ def _average(node: Node) -> Affine:
         raise UnsupportedError(got, "Runtimes disagree on its pads", "Leave this layer out")
     ceil_mode, counts_pads = bool(node.take("ceil_mode", 0)), node.take("count_include_pad", 0)
     unpadded = [Axis(n, k, s, t) for n, k, s, t in zip(shape[1:], kernel, strides, dilations, strict=True)]
-    pads = resolve.pads(padding, unpadded)
+    pads = resolve_pads(padding, unpadded)
     axes = [
         layers.pooling_axis(axis, lo, hi, ceil_mode=ceil_mode) for axis, (lo, hi) in zip(unpadded, pads, strict=True)
     ]
@@ -230,7 +230,7 @@ def _matmul(node: Node) -> Affine:
     matrix = constant[None] if is_vector else constant.reshape(constant.shape[-2:])
     op = layers.multiply_along(matrix if is_left or is_vector else matrix.T, shape, axis)
     if is_vector:  # the product has no axis where the vector was
-        op = layers.reshape(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
+        op = layers.reshaping(op.out_shape, (*op.out_shape[:axis], *op.out_shape[axis + 1 :])) @ op
     return layers.add_bias(op, None)
 
 

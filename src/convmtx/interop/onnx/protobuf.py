@@ -48,7 +48,7 @@ def opset_of(node: Any, opset: int) -> int:
     return max(opset, _FIRST_OPSET.get(node.op_type, 0))
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """Return a name between quotes, shortened."""
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}...")
 

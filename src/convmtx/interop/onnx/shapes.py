@@ -10,7 +10,7 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, UnsupportedError
 from convmtx.geometry import resolve
-from convmtx.interop.onnx.protobuf import Size, dims_of, is_closed, opset_of, quoted, readable
+from convmtx.interop.onnx.protobuf import Size, dims_of, is_closed, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
 
@@ -33,10 +33,10 @@ def request_shapes(model: Any, input_shapes: Mapping[str, Any]) -> None:
                 dim.ClearField("dim_value")
     inputs = {value.name: value.type for value in model.graph.input}
     for name, shape in input_shapes.items():
-        sizes = resolve.shape(f"input_shapes[{quoted(str(name))}]", shape)
+        sizes = resolve.shape(f"input_shapes[{quote(str(name))}]", shape)
         if name not in inputs or not _fits(inputs[name], sizes):
-            known = ", ".join(f"{quoted(other)}: {readable(dims_of(kind))}" for other, kind in inputs.items())
-            got = f"input_shapes[{quoted(str(name))}]={sizes}"
+            known = ", ".join(f"{quote(other)}: {readable(dims_of(kind))}" for other, kind in inputs.items())
+            got = f"input_shapes[{quote(str(name))}]={sizes}"
             raise UnsupportedError(got, f"The model's inputs are {{{known[:400]}}}", "Fill in what is open")
         dims = inputs[name].tensor_type.shape
         del dims.dim[:]
