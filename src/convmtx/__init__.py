@@ -20,11 +20,6 @@ from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.fitting import fit_kernel as fit_kernel
 from convmtx.interop import exports as _exports  # noqa: F401 - fills the registry of to_torch and to_onnx
-from convmtx.interop.keras import from_keras as from_keras
-from convmtx.interop.lax import from_lax as from_lax
-from convmtx.interop.onnx import from_onnx as from_onnx
-from convmtx.interop.pylops import to_pylops as to_pylops
-from convmtx.interop.torch import from_torch as from_torch
 from convmtx.maps.affine import Affine as Affine
 from convmtx.maps.convolution import ConvOperator as ConvOperator
 from convmtx.maps.elementary import permutation as permutation
@@ -35,6 +30,11 @@ from convmtx.maps.linear_map import LinearMap as LinearMap
 if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
     from convmtx.explorer import explore as explore
+    from convmtx.interop.keras import from_keras as from_keras
+    from convmtx.interop.lax import from_lax as from_lax
+    from convmtx.interop.onnx import from_onnx as from_onnx
+    from convmtx.interop.pylops import to_pylops as to_pylops
+    from convmtx.interop.torch import from_torch as from_torch
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.damping import wiener as wiener
@@ -130,10 +130,20 @@ __all__ = [
     "wiener",
 ]
 
-#: Names of the room solves; `explore` is the explorer's, and all other late names are those of spectra.
-_SOLVES = (
-    "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",
-    "solve", "wiener",
+#: Module of each name that is imported on first use; those that are not listed are of spectra.
+_MODULES = {
+    "explore": "explorer",
+    "from_keras": "interop.keras",
+    "from_lax": "interop.lax",
+    "from_onnx": "interop.onnx",
+    "from_torch": "interop.torch",
+    "to_pylops": "interop.pylops",
+} | dict.fromkeys(
+    (
+        "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",
+        "solve", "wiener",
+    ),
+    "solves",
 )  # fmt: skip
 
 
@@ -144,12 +154,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(message)
     if name == "plot":
         return import_module("convmtx.plot")
-    room = "spectra"
-    if name in _SOLVES:
-        room = "solves"
-    elif name == "explore":
-        room = "explorer"
-    value = getattr(import_module(f"convmtx.{room}"), name)
+    value = getattr(import_module(f"convmtx.{_MODULES.get(name, 'spectra')}"), name)
     globals()[name] = value
     return value
 

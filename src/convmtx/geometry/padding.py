@@ -45,8 +45,10 @@ def pads(padding: Any, axes: Sequence[Axis], *, transposed: bool = False) -> lis
 
 def _pads_by_name(padding: str, axes: Sequence[Axis], transposed: bool) -> list[tuple[int, int]]:
     """Return (lo, hi) for each axis, for padding that is a name."""
-    causal = [(0, a.span - 1) if transposed else (a.span - 1, 0) for a in axes]
-    meanings = _PADDING_MEANINGS | {"causal": f"Pass padding={shown(causal)}"}
+    meanings = _PADDING_MEANINGS
+    if padding not in _PADDING_NAMES:
+        causal = [(0, a.span - 1) if transposed else (a.span - 1, 0) for a in axes]
+        meanings = meanings | {"causal": f"Pass padding={shown(causal)}"}
     name = one_of("padding", padding, _PADDING_NAMES, meanings)
     if name == "valid":
         return [(0, 0)] * len(axes)

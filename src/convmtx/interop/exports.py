@@ -1,8 +1,26 @@
-"""Exports that maps offer as methods, `op.to_torch()` and `op.to_onnx()`: this file puts them into maps' registry."""
+"""Exports that maps offer as methods, `op.to_torch()` and `op.to_onnx()`: this file puts them into maps' registry.
 
-from convmtx.interop.onnx.export import model_of
-from convmtx.interop.torch import module_of
+Their modules are imported on first use, because most programs never export a map.
+"""
+
+from typing import Any
+
 from convmtx.maps.exports import register
 
-register("to_torch", module_of)
-register("to_onnx", model_of)
+
+def to_torch(op: Any) -> Any:
+    """Return a map as a `torch.nn.Module`."""
+    from convmtx.interop.torch import module_of
+
+    return module_of(op)
+
+
+def to_onnx(op: Any) -> Any:
+    """Return a map as a model of ONNX."""
+    from convmtx.interop.onnx.export import model_of
+
+    return model_of(op)
+
+
+register("to_torch", to_torch)
+register("to_onnx", to_onnx)

@@ -92,7 +92,7 @@ def logdet(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if its ends agree in 8 digits, which is half of a float's 16. Else the value is that of an LU factorization,
+        ``exact`` if its ends agree in 8 digits, half of a float's 16. Else the value is that of an LU factorization,
         as an ``interval``, or as an ``estimate`` if rounding hides whether the map is singular. The lower end of an
         estimate is minus infinity.
 
