@@ -215,14 +215,14 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     Returns
     -------
     Inverse
-        As of `pinv`.
+        As for `pinv`.
 
     Raises
     ------
     LinAlgError
-        If it is singular, as far as the method can tell; iterations cannot.
+        If ``op`` is singular, and the method can detect it; iterations cannot.
     ValueError, TypeError, MemoryError
-        If it is not square, and as for `solve`.
+        If ``op`` is not square, and as for `solve`.
 
     Examples
     --------
