@@ -26,7 +26,7 @@ from convmtx.typing import AnyArray
 
 @door("trace")
 def trace(op: LinearMap) -> Certified:
-    """Return the sum of the diagonal, which is that of the eigenvalues.
+    """Return the sum of the diagonal, which equals the sum of the eigenvalues.
 
     Law: it is ``op.to_dense().trace()``.
 
@@ -49,8 +49,8 @@ def trace(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: for convolutions between arrays of one shape a closed form, and no part of the matrix is built; for other maps
-    the sparse matrix.
+    Cost: for convolutions between arrays of one shape, a closed form that builds no part of the matrix. Other maps
+    build the sparse matrix.
 
     Examples
     --------

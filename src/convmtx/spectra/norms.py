@@ -202,10 +202,10 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     op : ConvOperator
         A convolution, with any boundary, stride, dilation and groups.
     method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
-        ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same with each symbol's
-        norm by Gram iteration, at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``: norms of reshaped
-        kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young`` and ``theta``,
-        with ``sup`` in place of ``theta`` if that takes more than some seconds.
+        ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same, but each symbol's
+        norm is bounded by Gram iteration, which gives at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``:
+        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young``
+        and ``theta``, with ``sup`` in place of ``theta`` if that takes more than some seconds.
 
     Returns
     -------
@@ -223,8 +223,8 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     Notes
     -----
     Proofs are in the documentation's page on spectra. The norm of a kernel reshaped to a matrix is not a bound, and
-    neither is, under the zero boundary, the norm on a circle of the input's own size. Cost: a decomposition of the
-    smaller Gram matrix of each symbol for ``theta``, for ``young`` sums over entries.
+    neither is, under the zero boundary, the norm on a circle of the input's own size. Cost: for ``theta`` a
+    decomposition of the smaller Gram matrix of each symbol, for ``young`` sums over entries.
 
     Examples
     --------
