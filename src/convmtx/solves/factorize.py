@@ -85,8 +85,8 @@ def factorize(
     Returns
     -------
     Factorization
-        ``F.solve(b)`` returns the same as ``cm.solve(op, b)``, up to rounding and ``rtol``. With a direct method it takes a
-        fraction of the time. The fields are ``F.method``, ``F.reason`` and ``F.condition``.
+        ``F.solve(b)`` returns the same as ``cm.solve(op, b)``, up to rounding and ``rtol``. With a direct method it
+        takes a fraction of the time. The fields are ``F.method``, ``F.reason`` and ``F.condition``.
 
     Raises
     ------
