@@ -64,16 +64,16 @@ def conv(
     input_shape : tuple of int
         Shape of one input, without batch: ``(n1..nd)``, ``(n1..nd, C)`` or ``(C, n1..nd)``.
     stride, dilation, input_dilation : int or sequence of int
-        Distance between neighbouring windows, between neighbouring taps, and between neighbouring inputs in ``x~``. One
-        number for all axes, or one for each.
+        Distance between neighbouring windows, between neighbouring taps, and between neighbouring inputs in ``x~``.
+        Pass one number for all axes, or one for each.
     padding : str, int or sequence
-        ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (ceil(n/s) outputs, an odd pad at the end) or
-        ``"same_lower"`` (an odd pad at the start). It can also be an int, or a sequence with an int or a pair (lo, hi)
-        for each axis. Negative pads crop.
+        ``"valid"`` (none), ``"full"`` (every overlap), ``"same"`` (ceil(n/s) outputs; if the number of pads is odd,
+        the extra pad is at the end) or ``"same_lower"`` (the extra pad is at the start). It can also be an int, or a
+        sequence with an int or a pair (lo, hi) for each axis. Negative pads crop.
     boundary : str or sequence of str
-        ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"``, named as in `numpy.pad`. PyTorch's names
-        ``"zeros"``, ``"circular"`` and ``"replicate"`` are accepted too. Pads can be of any width. One name for all
-        axes, or one for each.
+        ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"``, named as in `numpy.pad`, except that
+        its ``"constant"`` is ``"zero"`` here. PyTorch's names ``"zeros"``, ``"circular"`` and ``"replicate"`` are
+        accepted too. Pads can be of any width. Pass one name for all axes, or one for each.
     groups : int
         Number of independent parts into which channels and filters are split. ``groups=C`` is depthwise.
     flip : bool
@@ -85,16 +85,17 @@ def conv(
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
         ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
         input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"``
-        chooses the engine that should be fastest, and considers PyTorch only if it is already imported.
-        `ConvOperator.explain` says which one and why. Integers are never transformed, and NaN and infinity reach only
-        the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do it, and an
-        ImportError if its extra is missing.
+        chooses the engine that is predicted to be fastest, but keeps ``"direct"`` if no other is at least 1.25 times as
+        fast. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which engine is used, and
+        why. Integers are always computed by ``"direct"``, and NaN and infinity reach only the outputs whose windows
+        contain them. Applying the map raises a ValueError if the engine cannot do it, and an ImportError if its extra
+        is missing.
 
     Returns
     -------
     ConvOperator
-        Map with output shape ``(o1..od)``, ``(o1..od, F)`` or ``(F, o1..od)``. Along each axis
-        ``o = floor((n' + lo + hi - t*(k-1) - 1)/s) + 1`` with ``n' = (n-1)*e + 1``.
+        Map with output shape ``(o1..od)``, ``(o1..od, F)`` or ``(F, o1..od)``. The size of the output along an axis is
+        ``floor((n' + lo + hi - t*(k-1) - 1)/s) + 1`` with ``n' = (n-1)*e + 1``.
 
     Raises
     ------
@@ -234,7 +235,7 @@ def kernel_operator(
     -------
     KernelOperator
         From arrays of ``kernel_shape`` to arrays of ``(*batch, *out_shape)``, with all forms. Its adjoint ``.H`` builds
-        no form: it convolves ``x`` with its argument.
+        no matrix: it convolves ``x`` with its argument.
 
     Raises
     ------

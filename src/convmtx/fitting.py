@@ -48,7 +48,9 @@ def fit_kernel(
     channels: Channels | None = None,
     input_dilation: PerAxis = 1,
 ) -> Array:
-    """Return the kernel that takes ``x`` to ``y`` best, by least squares; of equally good ones that of minimum norm.
+    """Return the kernel that maps ``x`` to ``y`` with the least squared error.
+
+    If more than one kernel has the least error, return the one of least norm.
 
     Parameters
     ----------
@@ -70,15 +72,16 @@ def fit_kernel(
     Raises
     ------
     ValueError, TypeError
-        As for `conv`, and if the shapes of ``x`` and ``y`` do not belong together, or they contain inf or nan.
+        As for `conv`, and if the shapes of ``x`` and ``y`` do not fit together, or ``x`` or ``y`` contains inf or nan.
     MemoryError
         If the kernel has so many taps that the factorization does not fit in memory.
 
     Notes
     -----
-    All filters of a group share one matrix of windows. Its QR factorization goes block by block of rows, so at most
-    64 MiB of windows exist at a time. It costs ``O(outputs * (C/groups * taps)^2)``. Singular values below
-    ``eps * max(rows, columns)`` of the largest count as zero, with the eps of double precision for every type.
+    All filters of a group share one matrix of windows. Its QR factorization is computed from blocks of rows, one after
+    the other, so that about 64 MiB of windows are in memory at a time. The factorization costs
+    ``O(outputs * (C/groups * taps)^2)``. Singular values below ``eps * max(rows, columns)`` times the largest count as
+    zero, with the eps of double precision for every type.
 
     Examples
     --------

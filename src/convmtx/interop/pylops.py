@@ -19,7 +19,7 @@ def to_pylops(op: LinearMap) -> Any:
     Parameters
     ----------
     op : LinearMap
-        Any map whose numbers are NumPy's.
+        Any map with a NumPy kernel.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def to_pylops(op: LinearMap) -> Any:
     Raises
     ------
     TypeError
-        If ``op`` is not a map, or if its numbers are another library's.
+        If ``op`` is not a map, or if its kernel is an array of another library.
     ImportError
         Without the extra ``pylops``.
     """

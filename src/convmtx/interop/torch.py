@@ -56,8 +56,8 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     Raises
     ------
     UnsupportedError
-        If the module is not such a map, or if one of its options or a hook changes what it computes. The message names
-        the module, option or hook. This is a ValueError.
+        If the module is not one of those listed, or if one of its options or a hook changes what it computes. The
+        message names the module, option or hook. This is a ValueError.
     ValueError
         If the input shape does not fit.
     ImportError

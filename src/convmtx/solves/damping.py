@@ -88,9 +88,10 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     Parameters
     ----------
     op : LinearMap
-        A map that falls apart (`solve`, methods ``blocks`` and ``kronecker``) or is small: up to about 2500 unknowns.
+        A map that falls apart (methods ``blocks`` and ``kronecker`` of `solve`), or a small map of up to about 2500
+        unknowns.
     b : array_like
-        Data, ``(*batch, *out_shape)``. One damping is chosen for the whole batch.
+        Data, ``(*batch, *out_shape)``. The whole batch gets one damping.
     rule : {"gcv", "lcurve", "discrepancy"}
         ``gcv``: generalized cross-validation, for white noise of unknown size. ``lcurve``: the corner of the curve of
         ``log norm(x)`` over ``log norm(b - op(x))``. ``discrepancy``: the residual is as large as the noise.

@@ -60,12 +60,12 @@ class Factorization:
         Returns
         -------
         Solution
-            As of `convmtx.solve`.
+            As for `convmtx.solve`.
 
         Raises
         ------
         ValueError, TypeError, LinAlgError
-            As of `convmtx.solve`.
+            As for `convmtx.solve`.
         """
         request = request_of(rtol, maxiter, callback, progress, throw)
         return solve_arrays(self._problem, b, x0, request, Solvers(self._problem, self._solver.method, self._solver))
@@ -80,13 +80,13 @@ def factorize(
     Parameters
     ----------
     op, damp, regularizer, method
-        As for `solve`. ``auto`` takes a direct method even if that takes longer than one iterative solve.
+        As for `solve`. ``auto`` may take a direct method although a single solve would be faster by iteration.
 
     Returns
     -------
     Factorization
-        ``F.solve(b)`` returns what ``cm.solve(op, b)`` does, in a fraction of the time; ``F.method``, ``F.reason``,
-        ``F.condition``.
+        ``F.solve(b)`` returns the same as ``cm.solve(op, b)``, up to rounding and ``rtol``. With a direct method it
+        takes a fraction of the time. The fields are ``F.method``, ``F.reason`` and ``F.condition``.
 
     Raises
     ------

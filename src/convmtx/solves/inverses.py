@@ -215,14 +215,14 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     Returns
     -------
     Inverse
-        As of `pinv`.
+        As for `pinv`.
 
     Raises
     ------
     LinAlgError
-        If it is singular, as far as the method can tell; iterations cannot.
+        If ``op`` is singular, and the method can detect it; iterations cannot.
     ValueError, TypeError, MemoryError
-        If it is not square, and as for `solve`.
+        If ``op`` is not square, and as for `solve`.
 
     Examples
     --------
@@ -260,26 +260,27 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
         A convolution.
     kind : {"embedded", "strang", "tchan", "dct", "kron"}
         The map that is inverted in place of ``op``. ``embedded``: the circulant on an image so much larger that windows
-        do not come around; it usually needs the fewest iterations. ``strang``, ``tchan``: circulants of the image's own
-        size, with the same taps, or with the nearest ones. ``dct``: the even part of the kernel under the symmetric
-        boundary. ``kron``: an outer product near the kernel.
+        do not wrap around; with it, iterations usually need the fewest steps. ``strang``, ``tchan``: circulants of the
+        image's own size, with the same taps, or with the nearest ones. ``dct``: the even part of the kernel under the
+        symmetric boundary. ``kron``: an outer product near the kernel.
     damp : float
         At least 0.
     normal : bool
-        If False, the inverse of a map near ``op`` itself, which has to be square: for `scipy.sparse.linalg.cg` or
-        ``gmres`` on ``op``.
+        If False, return the inverse of a map near ``op`` itself, which has to be square: for `scipy.sparse.linalg.cg`
+        or ``gmres`` on ``op``.
 
     Returns
     -------
     Inverse
-        From ``op.in_shape`` to itself, Hermitian positive definite (with ``normal=False`` from ``op.out_shape``).
+        A map from ``op.in_shape`` to itself, Hermitian positive definite. With ``normal=False``, a map from
+        ``op.out_shape`` to ``op.in_shape``.
 
     Raises
     ------
     ValueError, TypeError, MemoryError
-        If ``kind`` does not apply: all but ``embedded`` need stride 1 and as many outputs as inputs on each axis.
+        If ``kind`` does not apply: all kinds but ``embedded`` need stride 1 and as many outputs as inputs on each axis.
     LinAlgError
-        If the near map is singular, and ``damp`` is 0.
+        If the map that is inverted is singular, and ``damp`` is 0.
 
     Examples
     --------

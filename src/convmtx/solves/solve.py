@@ -35,10 +35,10 @@ class Solution:
     x : array
         ``(*batch, *in_shape)``, in the array library of ``b`` and of the map.
     converged : bool
-        Whether the minimum was reached for every array of the batch. If not, ``reason`` says why, and ``x`` is the best
-        solution that was reached.
+        Whether the minimum was reached for every array of the batch, and the solution can be trusted. If not,
+        ``reason`` says why, and ``x`` is the best solution that was reached.
     method, reason : str
-        The method, and why it was chosen; or what went wrong.
+        The method, and why it was chosen. If ``converged`` is False, ``reason`` says what went wrong.
     residual : float or ndarray
         ``norm(b - op(x))``, of each array of the batch.
     normal_residual : float or ndarray
@@ -84,10 +84,10 @@ def solve(
     progress: bool = False,
     throw: bool = False,
 ) -> Solution:
-    """Solve ``op(x) = b`` by least squares, with the shortest solution or with a penalty.
+    """Solve ``op(x) = b`` in the least-squares sense, with or without a penalty on x.
 
     Law: x minimizes ``norm(op(x) - b)**2 + damp**2 * norm(R(x))**2``. If more than one x does, it is the shortest.
-    ``damp`` is that of SciPy's lsmr; R is the identity unless ``regularizer`` is given.
+    ``damp`` means the same as in SciPy's lsmr. R is the identity unless you pass a ``regularizer``.
 
     Parameters
     ----------
@@ -100,34 +100,40 @@ def solve(
     regularizer : LinearMap, optional
         R, a map with the inputs of ``op``, for example ``cm.conv`` of a Laplacian.
     method : str
-        ``auto`` takes the method that should be fastest; ``Solution.method`` and ``reason`` report it. By name:
+        ``auto`` takes the method that is predicted to be fastest. ``Solution.method`` and ``reason`` report it. You can
+        also request a method by name:
 
         ================= ==============================================================================================
-        blocks            fast transforms and small matrices: wrap (channels, strides), symmetric boundary with
-                          symmetric kernels, zeros with three symmetric taps; sub-lattices
-        kronecker         singular vectors along each axis along which the kernel is an outer product
-        lattices          a dilated kernel of the zero boundary, as problems without dilation
-        band              LU of the matrix as a band; if it is not square or is damped, of its augmented system
-        sparse            LU of the sparse matrix; if it is not square or is damped, of its augmented system
-        substitution      causal kernels, undamped
+        blocks            fast transforms and small matrices: wrap (also with channels and strides), symmetric boundary
+                          with symmetric kernels, zero boundary with three symmetric taps; sub-lattices
+        kronecker         singular vectors of one axis after another, for kernels that are outer products of one vector
+                          for each axis
+        lattices          problems without dilation, for a dilated kernel under the zero boundary
+        band              band LU of the matrix if it is square and ``damp`` is 0, else of the augmented system
+        sparse            sparse LU of the matrix if it is square and ``damp`` is 0, else of the augmented system
+        substitution      substitution in a triangular matrix, for causal kernels without channels, if ``damp`` is 0
         dense             singular values of the matrix, or its inverse
-        lsmr              LSMR, which needs nothing but the map
+        lsmr              LSMR, which needs only products with the map and its adjoint
         preconditioned    LSMR with an embedded circulant as preconditioner; if ``op`` is singular and ``damp`` is 0,
                           its solution is not the shortest
         ================= ==============================================================================================
     rtol : float
         Tolerance of iterations, between 0 and 1: they stop by the tests of SciPy's lsmr with ``atol = btol = rtol``.
-        These bound residuals; x is within ``normal_residual / damp**2`` of the solution.
+        These tests bound residuals, not the error of x. With ``damp > 0`` and without a regularizer, x is within
+        ``normal_residual / damp**2`` of the solution.
     maxiter : int, optional
-        Iterations at most. The default is the number of unknowns, but at least 1000 and at most 10000.
+        Largest number of iterations. The default is the number of rows or of columns of the matrix, whichever is
+        larger, but at least 1000 and at most 10000.
     x0 : array_like, optional
-        Start of iterations, ``in_shape`` or with the batch. It changes when they stop, but not the solution: it is used
-        only if the solution is known to be unique. That is so with a ``damp`` of at least ``sqrt(rtol)`` of the norm of
-        ``op`` and no regularizer, or if one tap outweighs the others. Otherwise iterations would keep the part of x0 in
-        the null space, and ``reason`` says that x0 is not used. Direct methods do not use it.
+        Where iterations start: an array of shape ``in_shape`` or ``(*batch, *in_shape)``. A start changes the number of
+        iterations, but not the solution. It is used only if the solution is known to be unique; if not, iterations
+        would keep the part of x0 in the null space, and ``reason`` says that x0 is not used. The solution is known to
+        be unique in two cases: there is no regularizer and ``damp`` is at least ``sqrt(rtol)`` times the norm of
+        ``op``; or one tap of a kernel without channels is clearly larger than all others together. Direct methods do
+        not use x0.
     callback : callable, optional
-        Called after each iteration (of a direct method, once) with a copy of x. If it returns True or raises
-        StopIteration, the solution so far is returned. Other exceptions pass through.
+        Function that is called with a copy of x after each iteration, or once after a direct method. If it returns True
+        or raises StopIteration, the solution so far is returned. Other exceptions reach the caller of `solve`.
     progress : bool
         Show a bar while iterating (extra ``progress``).
     throw : bool
@@ -136,15 +142,18 @@ def solve(
     Returns
     -------
     Solution
-        ``x``, of the shape ``(*batch, *in_shape)`` and the array library of ``op`` and ``b``, in single precision if
-        both are; ``converged``, ``method``, ``reason``, ``residual``, ``normal_residual``, ``iterations``, ``history``,
-        ``condition``.
+        Its ``x`` has the shape ``(*batch, *in_shape)`` and the array library of ``op`` and ``b``. x is in single
+        precision if both of them are. The other fields are ``converged``, ``method``, ``reason``, ``residual``,
+        ``normal_residual``, ``iterations``, ``history`` and ``condition``.
 
-        With ``damp=0``, a map without full rank gives the shortest least-squares solution and ``converged=False``, for
-        ``op(x) = b`` has no solution, or more than one. Singular values count as 0 up to ``max(M, N) * eps`` of the
-        largest; iterations cannot always tell. If a factorization that was requested by name finds the map singular, x
-        is nan. With PyTorch and JAX, x has first derivatives in b and in kernels, from the solution alone (by the
-        implicit function theorem). JAX may trace it, if ``op`` is a convolution.
+        With ``damp=0`` and a map that is not of full rank, x is the shortest least-squares solution, and ``converged``
+        is False as a warning: small changes of the kernel could change x completely. Singular values count as 0 if they
+        are at most ``max(M, N) * eps`` times the largest; iterations cannot always detect this. If a factorization that
+        was requested by name finds the map singular, x is nan.
+
+        With PyTorch and JAX, x can be differentiated once with respect to b and the kernels. The derivatives are
+        computed from the solution (by the implicit function theorem), and not through the steps of the solver. JAX can
+        trace `solve` if ``op`` is a convolution.
 
     Raises
     ------
@@ -157,11 +166,13 @@ def solve(
 
     Notes
     -----
-    Transforms cost O(N log N), and c^3 for each of N blocks of c channels; a band LU of half-width w, O(N w^2); a
-    Kronecker product, O(n^3) for each axis. ``auto`` iterates if every direct method should take longer than 8 steps,
-    and changes to a direct method if the steps take longer than that should. Steps with a preconditioner and steps
-    without one alternate: the iteration that has less to do goes on. LSMR: Fong, Saunders, SIAM J. Sci. Comput. 33,
-    2011.
+    Cost, for N unknowns: O(N log N) for fast transforms, and c^3 for each block of c channels; O(N w^2) for a band LU
+    of half-width w; O(n^3) for each axis of n positions of a Kronecker product.
+
+    ``auto`` iterates if every direct method is predicted to take longer than 8 steps of LSMR. If the iteration then is
+    predicted to take longer than the fastest direct method, ``auto`` changes to that method. With damping, two
+    iterations, with and without a preconditioner, may run in turn. The one that is predicted to finish first continues.
+    LSMR: Fong, Saunders, SIAM J. Sci. Comput. 33, 2011.
 
     Examples
     --------

@@ -50,12 +50,13 @@ class Certified(_Facts, np.lib.mixins.NDArrayOperatorsMixin):
         kernel if the documentation of the function says so.
     lower, upper : float or ndarray
         Bounds of the true value, entry by entry; for complex numbers, of real and imaginary parts. The true value is
-        that of the map whose entries are the exact sums of kernel values.
+        that of the map whose entries are the exact sums of kernel values. Bounds that come from a random start are
+        wrong with a probability of at most 1e-10; the documentation of the function says so.
     kind : {"exact", "upper", "lower", "interval", "estimate"}
         ``exact``: the value is exact up to rounding. ``lower`` and ``upper`` show how far rounding may have moved it.
         For singular values, this is a small multiple of eps times the norm. They equal the value if nothing was
         rounded. ``upper``, ``lower``: the value is a bound. ``interval``: the value lies between lower and upper.
-        ``estimate``: the value is not guaranteed, but the bounds are.
+        ``estimate``: the value is not guaranteed; the documentation of the function says what its bounds mean.
     method : str
         Words that say how the value was computed.
     iterations : int

@@ -23,9 +23,11 @@ from convmtx.structure.precision import EPS, rank_tolerance
 
 @door("smallest_singular_value")
 def smallest_singular_value(op: LinearMap) -> Certified:
-    """Return the last of the min(M, N) singular values: how much the map shortens an array at worst.
+    """Return the smallest of the min(M, N) singular values.
 
-    Law: ``norm(op(x)) >= r * norm(x)`` for every x if the matrix has at least as many rows as columns.
+    Law: if the matrix has at least as many rows as columns, ``norm(op(x)) >= r * norm(x)`` for every x. So r is the
+    smallest factor by which the map changes the length of an array. A map with more columns than rows maps some arrays
+    to 0, whatever r is.
 
     Parameters
     ----------
@@ -35,9 +37,10 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if structure or size allow. Else ``interval``: the value is the length of the image of a unit array,
-        which inverse iteration or Lanczos steps chose. ``upper`` is this length plus rounding errors. ``lower`` comes
-        from interlacing with a circulant, or from a random start (wrong with a probability of at most 1e-10), or is 0.
+        ``exact`` if structure or size allow it. Else ``interval``: the value is the length of the image of a unit
+        array, which inverse iteration or Lanczos steps chose. ``upper`` is this length plus rounding errors. ``lower``
+        comes from interlacing with a circulant, or from a random start (wrong with a probability of at most 1e-10), or
+        is 0.
 
     Raises
     ------
@@ -48,8 +51,9 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition if it takes less than a second, else inverse iteration on a sparse factorization. Maps with
-    more than 60,000 unknowns take at most 200 Lanczos steps instead of the factorization.
+    Cost: a decomposition if it takes less than a second, else inverse iteration with a sparse factorization. For maps
+    with more than 60,000 rows and columns together, or convolutions with more than 500,000 stored entries, at most 200
+    Lanczos steps take the place of inverse iteration.
 
     Examples
     --------
@@ -96,8 +100,8 @@ def cond(op: LinearMap) -> Certified:
     -------
     Certified
         ``exact`` if all singular values are computed, and the distance between the ends is at most sqrt(eps) times the
-        value. Else an ``interval``, up to infinity if the smallest singular value may consist of rounding errors. For
-        large maps, it comes from `norm` and `smallest_singular_value`.
+        value. Else an ``interval``, whose upper end is infinity if the smallest singular value may consist of rounding
+        errors. For large maps, the interval comes from `norm` and `smallest_singular_value`.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def cond(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition of less than a second; above it that of `norm` and `smallest_singular_value`.
+    Cost: a decomposition if it takes less than a second, else that of `norm` and `smallest_singular_value`.
 
     Examples
     --------
@@ -147,7 +151,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     op : LinearMap
         Any map.
     tol : float, optional
-        Singular values up to it count as zero. The default is ``max(M, N) * eps`` of the largest, as for
+        Singular values of at most ``tol`` count as zero. The default is ``max(M, N) * eps`` times the largest, as for
         `numpy.linalg.matrix_rank` in double precision.
 
     Returns
@@ -165,8 +169,8 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
 
     Notes
     -----
-    Cost: a decomposition up to some seconds; above it, for convolutions, bounds by interlacing with circulants
-    (`singular_value_bounds`).
+    Cost: a decomposition if it takes at most some seconds, or if the map is not a convolution. Else bounds by
+    interlacing with circulants (`singular_value_bounds`).
 
     Examples
     --------
@@ -197,7 +201,8 @@ def rank_of(values: Certified, shape: tuple[int, int], tol: float | None = None)
 def singular_value_bounds(op: ConvOperator) -> Certified:
     """Return an interval for every singular value of a convolution, from circulants that contain it.
 
-    Law: if q rows and columns are deleted from a matrix C, ``s_(i+q)(C) <= s_i <= s_i(C)`` for what is left.
+    Law: if q rows and columns are deleted from a matrix C, the matrix A that is left has
+    ``s_(i+q)(C) <= s_i(A) <= s_i(C)``.
 
     Parameters
     ----------
@@ -208,7 +213,8 @@ def singular_value_bounds(op: ConvOperator) -> Certified:
     -------
     Certified
         Arrays ``r.lower`` and ``r.upper`` (min(M, N),), descending; the value is the upper end. ``exact`` if structure
-        allows.
+        allows it. Otherwise the lower end is 0 for some of the smallest values with padding "same", and for all values
+        under the boundaries reflect, symmetric and edge.
 
     Raises
     ------

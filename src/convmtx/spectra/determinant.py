@@ -26,7 +26,7 @@ from convmtx.typing import AnyArray
 
 @door("trace")
 def trace(op: LinearMap) -> Certified:
-    """Return the sum of the diagonal, which is that of the eigenvalues.
+    """Return the sum of the diagonal, which equals the sum of the eigenvalues.
 
     Law: it is ``op.to_dense().trace()``.
 
@@ -49,8 +49,8 @@ def trace(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: for convolutions between arrays of one shape a closed form, and no part of the matrix is built; for other maps
-    the sparse matrix.
+    Cost: for convolutions between arrays of one shape, a closed form that builds no part of the matrix. Other maps
+    build the sparse matrix.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def logdet(op: LinearMap) -> Certified:
     Returns
     -------
     Certified
-        ``exact`` if its ends agree in 8 digits, half of a float's 16. Else the value is that of an LU factorization,
-        as an ``interval``, or as an ``estimate`` if rounding hides whether the map is singular. The lower end of an
+        ``exact`` if its ends agree in 8 digits, half of a float's 16. Else the value comes from an LU factorization. It
+        is an ``interval``, or an ``estimate`` if rounding hides whether the map is singular. The lower end of an
         estimate is minus infinity.
 
     Raises
@@ -107,11 +107,13 @@ def logdet(op: LinearMap) -> Certified:
 
     Notes
     -----
-    The determinant is that of a similar map in which the taps on both sides of an output are in balance
-    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, that is the determinant of
-    the diagonal. The ends are sums of logarithms of the singular values' ends. Cost: all singular values up to some
-    seconds. For larger maps the value is that of a sparse LU factorization, with ends by its backward error and the
-    smallest singular value.
+    The determinant is computed for a similar map ``D A D^-1``, which has the same determinant. In this map, the taps
+    before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
+    its own position, or if none reads one before it, the determinant is that of the diagonal blocks.
+
+    Cost: that of all singular values, if this takes at most some seconds. The ends are then the sums of the logarithms
+    of the lower and of the upper ends of the singular values. For larger maps the value comes from a sparse LU
+    factorization, and the ends come from its backward error and the smallest singular value.
 
     Examples
     --------

@@ -56,12 +56,12 @@ def eigvals(op: LinearMap) -> Certified:
 
     Notes
     -----
-    They are computed for a map with the same eigenvalues in which the taps on both sides of an output are in balance
-    (``convmtx.spectra.similar``). If a map reads only inputs before (or behind) each output, only the taps at the
-    output's own position matter. The eigenvalues come from blocks that have the same basis for outputs and inputs
-    (wrap; symmetric and reflect with a kernel that is its own mirror image; 3 taps under the zero boundary;
-    sub-lattices), or from the dense matrix. Eigenvalues of maps far from normal say little about how the map acts: see
-    `svdvals`.
+    The eigenvalues are computed for a similar map ``D A D^-1``, which has the same eigenvalues. In this map, the taps
+    before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
+    its own position, or if none reads one before it, only the taps at the output's own position matter. The eigenvalues
+    come from blocks that have the same basis for outputs and inputs (wrap; symmetric and reflect with a kernel that is
+    its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Eigenvalues of maps
+    far from normal say little about how the map acts: see `svdvals`.
 
     Examples
     --------

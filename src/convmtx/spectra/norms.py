@@ -67,12 +67,12 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     -------
     Certified
         ``float(r)``, ``r.lower``, ``r.upper``. Kind ``exact`` if structure or size allow, and always for 1, inf and
-        "fro" of convolutions, which have a closed form with the borders; no part of the matrix is built. Else
+        "fro": for convolutions in closed form, borders included, and for other maps from the sparse matrix. Else
         ``interval``: the value is the lower end, a Rayleigh quotient. The upper end is the smaller of two bounds: one
         by structure, and one by the random start of the Lanczos process that is wrong with a probability of at most
         1e-10.
-        With a kernel of PyTorch or JAX and ``ord=2``, ``r.value`` is a scalar of that library that you can
-        differentiate in the kernel, once; under ``jax.jit`` the bounds are traced too.
+        With a kernel of PyTorch or JAX and ``ord=2``, ``r.value`` is a scalar of that library. You can differentiate it
+        once with respect to the kernel. Under ``jax.jit`` the bounds are traced too.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     Notes
     -----
     `norm_bound` has bounds without random starts, and `sup_norm` the bound for all sizes of the input. Cost: for 1, inf
-    and "fro" of convolutions, sums over entries; for 2, a decomposition of less than a second, above it Lanczos
+    and "fro" of convolutions, sums over entries; for 2, a decomposition if it takes less than a second, else Lanczos
     steps of two products with the map.
 
     Examples
@@ -202,10 +202,10 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     op : ConvOperator
         A convolution, with any boundary, stride, dilation and groups.
     method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
-        ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same with each symbol's
-        norm by Gram iteration, at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``: norms of reshaped
-        kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young`` and ``theta``,
-        with ``sup`` in place of ``theta`` if that takes more than some seconds.
+        ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same, but each symbol's
+        norm is bounded by Gram iteration, which gives at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``:
+        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young``
+        and ``theta``, with ``sup`` in place of ``theta`` if that takes more than some seconds.
 
     Returns
     -------
@@ -223,8 +223,8 @@ def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
     Notes
     -----
     Proofs are in the documentation's page on spectra. The norm of a kernel reshaped to a matrix is not a bound, and
-    neither is, under the zero boundary, the norm on a circle of the input's own size. Cost: a decomposition of the
-    smaller Gram matrix of each symbol for ``theta``, for ``young`` sums over entries.
+    neither is, under the zero boundary, the norm on a circle of the input's own size. Cost: for ``theta`` a
+    decomposition of the smaller Gram matrix of each symbol, for ``young`` sums over entries.
 
     Examples
     --------

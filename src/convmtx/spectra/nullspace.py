@@ -34,7 +34,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     Returns
     -------
     ndarray
-        Arrays ``(k, *in_shape)``, float64, or complex128 if the map is complex.
+        k arrays, ``(k, *in_shape)``, in float64, or in complex128 if the map is complex.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def spectral_normalize(op: ConvOperator, max: float = 1.0) -> ConvOperator:
     Parameters
     ----------
     op : ConvOperator
-        A convolution. With a kernel of PyTorch or JAX you can differentiate the result in it.
+        A convolution. With a kernel of PyTorch or JAX, you can differentiate the result with respect to it.
     max : float
         Norm of the result, a positive number.
 
@@ -88,9 +88,9 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
 
     Law: ``cm.norm(cm.clip(op, max)) <= max``.
 
-    The clipped kernel is cut to the support of the original kernel and scaled. That is one round of the two steps of
-    `project`, as in Sedghi, Gupta and Long (ICLR 2019). Unlike there, the norm of the result is certified to be at most
-    ``max``.
+    The clipped kernel is cut to the support of the original kernel and scaled. This is one round of the two steps of
+    `project`, as in Sedghi, Gupta and Long (ICLR 2019). In contrast to their method, the norm of the result is
+    certified to be at most ``max``.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
 
     Notes
     -----
-    Cost: a decomposition of each symbol of the circle, and `norm_bound`.
+    Cost: a decomposition of the symbol at each frequency of the circle, and `norm_bound`.
 
     Examples
     --------
@@ -127,9 +127,14 @@ def clip(op: ConvOperator, max: float) -> ConvOperator:
 
 @door("project")
 def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool = False) -> ConvOperator:
-    """Return the nearest kernel of the same support whose norm on a circle that contains the map is at most ``max``.
+    """Return a convolution with a norm of at most ``max`` whose kernel has the same support and is as near as possible.
 
-    Law: ``cm.norm(cm.project(op, max)) <= max``. It is nearest in the Frobenius norm of the kernel.
+    Law: ``cm.norm(cm.project(op, max)) <= max``.
+
+    The method projects to the nearest kernel for which a circulant that contains the map has a norm of at most ``max``.
+    (Under the boundaries reflect, symmetric and edge, it contains the map of the continued input.) Distance is measured
+    in the Frobenius norm of the kernel. Then the kernel is scaled until the norm is certain, which may move it slightly
+    away from the nearest one. If the scaled original kernel is nearer, it is returned instead.
 
     Parameters
     ----------
@@ -156,9 +161,10 @@ def project(op: ConvOperator, max: float, *, maxiter: int = 100, progress: bool 
 
     Notes
     -----
-    Dykstra's alternating projections between symbols whose norm is at most ``max`` everywhere and symbols of kernels of
-    the support (Boyle, Dykstra, 1986), until a round moves the kernel by less than 1e-9 of its norm. Then the kernel is
-    scaled until the certified bound is at most ``max``. Cost of a round: a decomposition of each symbol.
+    The method is Dykstra's alternating projections (Boyle, Dykstra, 1986). They alternate between symbols whose norm is
+    at most ``max`` everywhere, and symbols of kernels of the support. They stop when a round moves the kernel by less
+    than 1e-9 of its norm, or after ``maxiter`` rounds. Cost of a round: a decomposition of the symbol at each
+    frequency.
 
     Examples
     --------

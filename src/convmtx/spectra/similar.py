@@ -3,7 +3,8 @@
 Along an axis of the zero boundary on which outputs stand where inputs do, ``D A D^-1`` with ``D = diag(r^o)`` is the
 convolution whose tap at offset q is multiplied by ``r^-q``. If all offsets are on one side of an output, r can go to
 zero or infinity: only the tap at offset 0 is left, as in every block triangular matrix. Otherwise the r that makes the
-taps smallest brings both sides into balance. A tridiagonal matrix becomes symmetric.
+sum of the taps' magnitudes smallest brings both sides into balance. A real tridiagonal matrix becomes symmetric if its
+two side taps have the same sign.
 """
 
 from __future__ import annotations

@@ -44,29 +44,30 @@ def svdvals(
 ) -> Certified:
     """Return singular values of a map, descending.
 
-    Law: they are those of ``op.to_dense()``, ``numpy.linalg.svd(op.to_dense(), compute_uv=False)``.
+    Law: they equal ``numpy.linalg.svd(op.to_dense(), compute_uv=False)``.
 
     Parameters
     ----------
     op : LinearMap
-        Any map; kernels of other libraries are read as numbers.
+        Any map. Kernels of other libraries are copied to NumPy, without gradients.
     k : int, optional
         Number of values, from 1 to min(M, N); all min(M, N) of them by default.
     which : {"largest", "smallest"}
-        End from which the k values are taken. The smallest too are in descending order.
+        End from which the k values are taken. The smallest values are in descending order too.
     maxiter : int
-        Largest number of steps if values are iterated. A number below k counts as k. If the steps are not enough,
-        ``r.converged`` is False and ``r.method`` says so.
+        Largest number of steps if values are computed by iteration. A number below k counts as k. If the steps are not
+        enough, ``r.converged`` is False and ``r.method`` says so.
     progress : bool
         Show a bar (extra ``progress``).
 
     Returns
     -------
     Certified
-        Values (k,) in float64, which ``np.asarray`` returns. Kind ``exact``, or ``estimate`` if they were iterated.
-        Iterated values may be wrong in one direction: the largest values may be too small, and the smallest may be too
-        large. Some singular value of the map lies between each ``lower`` and ``upper``. If a search for the largest
-        values has converged, a second search from another start found no larger one.
+        Values (k,) in float64, which ``np.asarray`` returns. Kind ``exact``, or ``estimate`` if they were computed by
+        iteration. Such values may be wrong in one direction: the largest may be too small, and the smallest may be too
+        large. Each interval from ``lower`` to ``upper`` holds a singular value of the map, but not always the one of
+        that rank. If the search for the largest values has converged, a second search from another start has reached
+        no larger value.
 
     Raises
     ------
@@ -79,12 +80,19 @@ def svdvals(
 
     Notes
     -----
-    The cheapest exact decomposition is taken. There are blocks of a transform (wrap with any stride that divides the
-    size, any dilation, groups, kernels larger than the image; symmetric boundary with a symmetric kernel; zero boundary
-    with 3 symmetric taps), sub-lattices of a dilated kernel, Kronecker products if the kernel is an outer product, band
-    matrices along one axis, and the dense matrix. The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of
-    wrap with stride 1. If only k values are requested and a decomposition takes more than a second, they are
-    iterated: the largest by Lanczos processes, the smallest on a sparse factorization.
+    The cheapest exact decomposition is taken. The decompositions are:
+
+    - blocks of a fast transform, for padding "same" without input dilation: wrap (with any stride that divides the
+      size, any dilation, groups, and kernels larger than the image); symmetric boundary at stride 1 with an odd kernel
+      that is its own mirror image; zero boundary at stride 1 with 3 taps without dilation, the first equal to the last;
+    - sub-lattices of a dilated kernel;
+    - Kronecker products, if the kernel is an outer product;
+    - band matrices along one axis;
+    - the dense matrix.
+
+    The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of wrap with stride 1. If only k values are
+    requested, and a decomposition would take more than a second, the values are computed by iteration: the largest by
+    Lanczos processes, the smallest with a sparse factorization.
 
     Examples
     --------
@@ -183,7 +191,8 @@ def svd(
 
     Notes
     -----
-    Cost: a decomposition of the dense matrix or of blocks of less than a second, above it iterations as for `svdvals`.
+    Cost: a decomposition of the dense matrix or of blocks if it takes less than a second, else iterations as for
+    `svdvals`.
 
     Examples
     --------
