@@ -130,21 +130,26 @@ __all__ = [
     "wiener",
 ]
 
-#: Module of each name that is imported on first use; those that are not listed are of spectra.
+#: Module of each name that is imported on first use; names that are not listed are of spectra.
 _MODULES = {
+    "Damping": "solves.damping",
+    "Factorization": "solves.factorize",
+    "Inverse": "solves.inverses",
+    "Solution": "solves.solve",
+    "choose_damp": "solves.damping",
     "explore": "explorer",
+    "factorize": "solves.factorize",
     "from_keras": "interop.keras",
     "from_lax": "interop.lax",
     "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
+    "inv": "solves.inverses",
+    "pinv": "solves.inverses",
+    "preconditioner": "solves.inverses",
+    "solve": "solves.solve",
     "to_pylops": "interop.pylops",
-} | dict.fromkeys(
-    (
-        "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",
-        "solve", "wiener",
-    ),
-    "solves",
-)  # fmt: skip
+    "wiener": "solves.damping",
+}
 
 
 def __getattr__(name: str) -> Any:
