@@ -37,7 +37,7 @@ AXES = 3
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """How the outputs of one axis read inputs, by phases: positions with the same remainder by the stride.
+    """Inputs that the outputs of one axis read, by phases: positions with the same remainder by the stride.
 
     With stride 2, 5 inputs and taps 0, 1 and 2, the phases have the inputs 0, 2, 4 and 1, 3. Tap 2 reads phase 0, one
     place further than tap 0.
