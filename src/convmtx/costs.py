@@ -54,9 +54,9 @@ SECONDS = {
     "thin torch flop f4": 2.4e-10,
     "torch call": 3.3e-04,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
-    "compiled byte": 8.0e-12,
-    "compiled block": 5.0e-07,
-    "compiled call": 1.0e-05,
+    "compiled byte": 9.0e-12,
+    "compiled block": 7.0e-07,
+    "compiled call": 2.5e-05,
 }
 
 #: Multiply-adds of one matrix product up to which BLAS keeps to one thread, so that every core may have its own.

@@ -59,24 +59,17 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Loops:
-    """Arguments of the compiled loops that depend on the part alone."""
+    """What the compiled loops need to know of a part, and how large a block is."""
 
-    outs: IntArray
-    counts: IntArray
-    sizes: IntArray
-    shifts: IntArray
-    sources: tuple[IntArray, ...]
-    runs: IntArray
-    phases: IntArray
-    offsets: IntArray
+    #: Outputs along each of three axes, blocks, outputs of a block, places that taps read further at most; phases of
+    #: each axis, number of taps; runs of the last axis (phases, 4); phase and offset of each tap (taps, 3) along
+    #: each axis; the table of each axis (phases, places).
+    layout: IntArray
+    #: Number of blocks of one image and group.
+    count: int
     #: Numbers in the inputs of a block for one channel, and sums of a block.
     places: int
     sums: int
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Arrays that `fill_blocks` takes, in its order."""
-        return (self.outs, self.counts, self.sizes, self.shifts, self.sources, self.runs, self.phases, self.offsets)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -96,8 +89,8 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     if min(x.strides) < 0 or any(step % x.itemsize for step in x.strides):
         x = np.ascontiguousarray(x)
     steps = np.array([_steps(x), _steps(y)])
-    arrays = (_flat(x, False), _flat(y, True), kernel, steps, *loops.arguments)
-    n_blocks = len(x) * groups * prod(loops.counts.tolist())
+    arrays = (_flat(x, False), _flat(y, True), kernel, steps, loops.layout)
+    n_blocks = len(x) * groups * loops.count
 
     def fill(share: Iterable[tuple[int, int]]) -> None:
         memory = scratch("block", (loops.sums + channels * loops.places,), y.dtype)
@@ -117,9 +110,15 @@ def _steps(a: AnyArray) -> list[int]:
 
 def _flat(a: AnyArray, writeable: bool) -> AnyArray:
     """View the memory of an array, whose strides are not negative, from its first entry to its last."""
-    reached = sum((n - 1) * step for n, step in zip(a.shape, a.strides, strict=True)) // a.itemsize + 1
+    if a.flags.c_contiguous:
+        flat = a.reshape(-1)
+    else:
+        reached = sum((n - 1) * step for n, step in zip(a.shape, a.strides, strict=True)) // a.itemsize + 1
+        flat = np.lib.stride_tricks.as_strided(a, (reached,), (a.itemsize,))
     # Of one type in every call, so that Numba compiles once: not every x may be written to, and so none is.
-    return np.lib.stride_tricks.as_strided(a, (reached,), (a.itemsize,), writeable=writeable)
+    if not writeable:
+        flat.flags.writeable = False
+    return flat
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
@@ -138,7 +137,7 @@ def _amounts(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     """Multiply-adds of blocks, with the sums between their rows; bytes that blocks are filled with; blocks; a call."""
     loops: Loops = part.keep("loops", lambda: _loops(part.axes))
     groups, filters, channels, *taps = part.kernel.shape
-    blocks = images * groups * prod(loops.counts.tolist())
+    blocks = images * groups * loops.count
     products = float(blocks * filters * channels * prod(taps)) * loops.sums
     # A complex product is four real ones. Processors have no product of 64-bit integers for whole registers.
     planes = 4 if dtype.kind == "c" else 2 if dtype.kind in "iu" and dtype.itemsize == 8 else 1
@@ -166,12 +165,13 @@ def _loops(axes: tuple[Axis, ...]) -> Loops:
     phases = np.stack([line.phases[grid] for line, grid in zip(lines, grids, strict=True)], axis=1)
     offsets = np.stack([line.offsets[grid] for line, grid in zip(lines, grids, strict=True)], axis=1)
     counts = [-(-out // size) for out, size in zip(outs, sizes, strict=True)]
-    places = prod(lengths) * prod(len(line.table) for line in lines)
+    n_phases = [len(line.table) for line in lines]
+    layout = np.concatenate([
+        outs, counts, sizes, shifts, n_phases, [len(phases)], lines[2].runs.ravel(), phases.ravel(), offsets.ravel(),
+        *(line.table.ravel() for line in lines),
+    ]).astype(np.int64)  # fmt: skip
     sums = (first - 1) * lengths[1] * lengths[2] + (middle - 1) * lengths[2] + last
-    return Loops(
-        np.array(outs), np.array(counts), np.array(sizes), np.array(shifts), tuple(line.table for line in lines),
-        lines[2].runs, phases, offsets, places, sums,
-    )  # fmt: skip
+    return Loops(layout, prod(counts), prod(lengths) * prod(n_phases), sums)
 
 
 def _line(axis: Axis) -> Line:

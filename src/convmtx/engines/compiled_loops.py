@@ -140,17 +140,30 @@ def place_taps(places, channels, of_channel, sources, phases, offsets, lengths):
 
 
 @njit(**OPTIONS)
-def fill_blocks(first, last, x, y, kernel, steps, outs, counts, sizes, shifts, sources, runs, phases, offsets, memory):
+def take_table(layout, at, n_phases, width):
+    """Return the table of one axis, (phases, places), and where the next one begins."""
+    end = at + n_phases * width
+    return layout[at:end].reshape((n_phases, width)), end
+
+
+@njit(**OPTIONS)
+def fill_blocks(first, last, x, y, kernel, steps, layout, memory):
     """Fill the outputs of blocks ``first`` to ``last`` of y (B, G, F, o1, o2, o3) from x (B, G, C, n1, n2, n3).
 
     x and y are flat, and ``steps`` (2, 6) says how far apart their entries are along each axis; the kernel is
-    (G, F, C * taps). A block is some outputs of one image and group: ``outs`` are the outputs along each axis,
-    ``sizes`` those of a block, ``counts`` the number of blocks. Along axis j the phase of position r is
-    ``r mod stride``. ``sources[j][phase, i]`` is the input that is read at position ``i*stride + phase``, -1 for none,
-    and taps read at most ``shifts[j]`` places further. ``runs[phase]`` says which places of the last axis read inputs
-    that follow each other (see `fill_line`). ``phases`` and ``offsets`` (taps, 3) say which phase each tap reads, and
-    how many places further. ``memory`` takes the sums of a block, and then its inputs.
+    (G, F, C * taps). A block is some outputs of one image and group. ``layout`` is `compiled.Loops.layout`, all arrays
+    of integers in one, because each argument of a compiled function takes a microsecond. ``memory`` takes the sums of
+    a block, and then its inputs.
     """
+    outs, counts, sizes, shifts, n_phases = layout[0:3], layout[3:6], layout[6:9], layout[9:12], layout[12:15]
+    at, taps = 16, layout[15]
+    runs, at = layout[at : at + 4 * n_phases[2]].reshape((n_phases[2], 4)), at + 4 * n_phases[2]
+    phases, at = layout[at : at + 3 * taps].reshape((taps, 3)), at + 3 * taps
+    offsets, at = layout[at : at + 3 * taps].reshape((taps, 3)), at + 3 * taps
+    table0, at = take_table(layout, at, n_phases[0], outs[0] + shifts[0])
+    table1, at = take_table(layout, at, n_phases[1], outs[1] + shifts[1])
+    table2, at = take_table(layout, at, n_phases[2], outs[2] + shifts[2])
+    sources = table0, table1, table2
     groups, filters = kernel.shape[0], kernel.shape[1]
     channels = kernel.shape[2] // offsets.shape[0]
     blocks = counts[0] * counts[1] * counts[2]
