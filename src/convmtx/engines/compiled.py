@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Loops:
-    """What the compiled loops need to know of a part, and how large a block is."""
+    """Integers that the compiled loops read of a part, and the size of a block."""
 
     #: Outputs along each of three axes, blocks, outputs of a block, places that taps read further at most; phases of
     #: each axis, number of taps; runs of the last axis (phases, 4); phase and offset of each tap (taps, 3) along
