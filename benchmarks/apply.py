@@ -22,7 +22,7 @@ MODES = {"zero": "constant", "wrap": "wrap", "reflect": "mirror", "symmetric": "
 TORCH_MODES = {"wrap": "circular", "reflect": "reflect", "edge": "replicate"}
 
 
-torch, jax, pylops = optional("torch"), optional("jax"), optional("pylops")
+torch, jax, pylops, numba = (optional(name) for name in ("torch", "jax", "pylops", "numba"))
 if jax:
     jax.config.update("jax_enable_x64", True)
 
@@ -71,7 +71,10 @@ class Case:
 
 def engines(case):
     """Our engines that can do the case; PyTorch's convolutions are among the peers, not ours."""
-    return ["auto", "direct", *(["fft"] if case.dtype != "i8" else []), *(["separable"] if case.separable else [])]
+    names = ["auto", "direct"]
+    if case.dtype != "i8":
+        names += ["fft", *(["separable"] if case.separable else [])]
+    return names + ["compiled"] * ("compiled" in select.ENGINES and numba is not None)
 
 
 def values(rng, shape, dtype):

@@ -53,6 +53,10 @@ SECONDS = {
     "torch flop f4": 1.3e-12,
     "thin torch flop f4": 2.4e-10,
     "torch call": 3.3e-04,
+    # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
+    "compiled byte": 9.0e-12,
+    "compiled block": 7.0e-07,
+    "compiled call": 2.5e-05,
 }
 
 #: Multiply-adds of one matrix product up to which BLAS keeps to one thread, so that every core may have its own.

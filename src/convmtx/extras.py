@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -17,8 +18,14 @@ def import_extra(name: str, extra: str) -> ModuleType:
         raise _missing(name, extra) from None
 
 
+@cache
+def is_installed(name: str) -> bool:
+    """Whether a library is installed, without importing it, which can take seconds."""
+    return find_spec(name) is not None
+
+
 def require_installed(name: str, extra: str) -> None:
-    """Raise an error if a library that an extra installs is missing, without importing it, which can take seconds."""
+    """Raise an error if a library that an extra installs is missing."""
     if find_spec(name) is None:
         raise _missing(name, extra)
 

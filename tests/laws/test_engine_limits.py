@@ -15,6 +15,8 @@ from convmtx.engines import direct, fft, parts, threads, tile_kinds, tiles
 from convmtx.structure import batched
 
 RNG = np.random.default_rng(0)
+#: Libraries that engines need.
+LIBRARIES = {"torch": "torch", "compiled": "numba"}
 
 
 def extra_memory(op, x):
@@ -32,7 +34,8 @@ def extra_memory(op, x):
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
 @pytest.mark.parametrize("bits", [4, 10, 14, 22, 24, 26, 31, 50, 53, 61])
-def test_integers_are_exact_up_to_their_own_wrap_around(dtype, bits):
+@pytest.mark.parametrize("engine", ["direct", "compiled"])
+def test_integers_are_exact_up_to_their_own_wrap_around(engine, dtype, bits):
     """Python's integers are the oracle; the sizes go past what float32, float64 and int64 hold."""
     info = np.iinfo(dtype)
     least, most = max(-(2**bits), info.min), min(2**bits, info.max)
@@ -41,7 +44,9 @@ def test_integers_are_exact_up_to_their_own_wrap_around(dtype, bits):
     exact = sum(int(K[p, q]) * x[p : p + 4, q : q + 6].astype(object) for p in range(3) for q in range(2))
     wrapped = (exact - info.min) % (info.max - info.min + 1) + info.min
 
-    assert np.array_equal(cm.conv(K, (6, 7))(x), wrapped.astype(dtype))
+    if engine in LIBRARIES:
+        pytest.importorskip(LIBRARIES[engine])
+    assert np.array_equal(cm.conv(K, (6, 7), engine=engine)(x), wrapped.astype(dtype))
 
 
 def test_sums_at_the_edge_of_each_float_are_exact():
@@ -51,13 +56,13 @@ def test_sums_at_the_edge_of_each_float_are_exact():
         assert cm.conv([3, -1], 3)(-x).tolist() == [-3 * 2**bits + 4, 2**bits - 2]
 
 
-@pytest.mark.parametrize("engine", ["direct", "fft", "separable", "torch"])
+@pytest.mark.parametrize("engine", ["direct", "fft", "separable", "torch", "compiled"])
 @pytest.mark.parametrize("make", [np.float32, np.complex64], ids=["float32", "complex64"])
 def test_single_precision_stays_so_within_the_stated_bound(engine, make):
-    if engine == "torch":
-        pytest.importorskip("torch")
-        if make is np.complex64:
-            return
+    if engine in LIBRARIES:
+        pytest.importorskip(LIBRARIES[engine])
+    if engine == "torch" and make is np.complex64:
+        return
     K = np.multiply.outer(RNG.standard_normal((2, 3, 7)), RNG.standard_normal(9)).astype(make)
     x = RNG.standard_normal((3, 90, 70)).astype(make)
     op = cm.conv(K, x.shape, channels="first", padding="same", boundary="reflect", engine=engine)
@@ -116,10 +121,10 @@ def test_half_precision_is_rounded_once():
 
 @pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable", "torch"])
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable", "torch", "compiled"])
 def test_what_is_not_finite_reaches_its_windows_alone_in_every_engine(engine, poison, boundary):
-    if engine == "torch":
-        pytest.importorskip("torch")
+    if engine in LIBRARIES:
+        pytest.importorskip(LIBRARIES[engine])
     K = np.ones((5, 3), np.float32)
     K[1], K[:, 1] = 0, 0  # taps, so what stands under them is reached too
     op = cm.conv(K, (40, 60), stride=(1, 2), padding=2, boundary=boundary, engine=engine)
@@ -305,7 +310,7 @@ def test_explanations_measure_on_demand():
     op = cm.conv(np.outer([1.0, 2, 1], [1.0, 2, 1]), (40, 50))
     plain, timed = op.explain(), op.explain(measure=True)
 
-    assert set(plain.engines) - {"torch"} == {"direct", "fft", "separable"}
+    assert set(plain.engines) - {"torch", "compiled"} == {"direct", "fft", "separable"}
     assert plain.engines["direct"].keys() == {"flops", "bytes", "predicted"}
     assert plain.engine in plain.engines
     for name, each in timed.engines.items():

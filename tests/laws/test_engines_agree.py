@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 from convmtx import costs
-from convmtx.engines import direct, fft, gemms, pytorch, separable, tapwise, tile_kinds
+from convmtx.engines import compiled, direct, fft, gemms, pytorch, separable, tapwise, tile_kinds
 from convmtx.engines.parts import Plan
 from convmtx.taps import kernel_of, taps_of
 from strategies import cases
 
 
 @given(cases(dtypes=[np.float64, np.complex128, np.float32]))
-@pytest.mark.parametrize("engine", [direct, fft, tapwise], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("engine", [compiled, direct, fft, tapwise], ids=lambda e: e.__name__)
 def test_every_engine_is_the_matrix_product(engine, case):
+    if engine is compiled:
+        pytest.importorskip("numba")
+        assume(len(case.op.geometry.axes) <= 3)
     rng = np.random.default_rng(0)
     plan = Plan(case.op.geometry, taps_of(case.op.geometry, case.op.kernel))
     for kind in (np.float32, np.complex128):
@@ -97,3 +100,41 @@ def test_torch_is_the_matrix_product(case):
     assume(case.op.geometry.axes[3:] == ())
     y = plan.forward(x, pytorch.correlate)
     assert np.array_equal(y.reshape(2, -1), x.reshape(2, -1) @ case.matrix.T)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int8, np.complex64])
+@pytest.mark.parametrize(
+    ("kernel", "shape", "options"),
+    [
+        ((5,), (30_000,), {"padding": "same", "boundary": "symmetric", "stride": 3}),
+        ((3, 4), (700, 90), {"padding": "full", "boundary": "wrap", "dilation": (1, 2)}),
+        ((2, 1, 5, 3), (4, 700, 41), {"channels": "first", "groups": 4, "padding": 3, "stride": (2, 1)}),
+        ((3, 3, 3, 1, 2), (9, 30, 50, 2), {"channels": "last", "groups": 2, "padding": "same", "boundary": "edge"}),
+    ],
+    ids=["long", "circle", "depthwise first", "depthwise last"],
+)
+def test_compiled_loops_cut_outputs_into_blocks(kernel, shape, options, dtype):
+    """All sizes are larger than a block, and the last block along each axis is smaller than the others."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    if options.get("groups") == 4:
+        kernel = (4, *kernel[1:])
+    op = cm.conv(rng.integers(-4, 5, kernel).astype(dtype), shape, engine="compiled", **options)
+    blocks = [compiled._loops(part.axes).count for part in op._plan.parts]
+    assert max(blocks) > 1
+    for applied in (op, op.T):
+        x = rng.integers(-4, 5, (2, *applied.in_shape)).astype(dtype)
+        strided = np.repeat(x, 2, axis=-1)[..., ::2]
+        y = applied(x)
+        assert y.dtype == dtype
+        for b in range(2):
+            assert np.array_equal(y[b].ravel(), applied.to_sparse() @ x[b].ravel())
+        assert np.array_equal(applied(strided), y)
+        assert np.array_equal(applied(x[..., ::-1].copy()[..., ::-1]), y)
+
+
+def test_compiled_loops_say_what_they_cannot_do():
+    pytest.importorskip("numba")
+    for kernel in (np.ones((2, 2), np.float16), np.ones((2, 2), np.longdouble), np.ones((1, 2, 1, 2))):
+        with pytest.raises(ValueError, match="at most three axes"):
+            cm.conv(kernel, (3,) * kernel.ndim, engine="compiled")(np.ones((3,) * kernel.ndim, kernel.dtype))

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.costs import Work
-from convmtx.engines import direct, fft, pytorch, separable, tapwise
+from convmtx.engines import compiled, direct, fft, pytorch, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
 from convmtx.errors import ArgumentError, MissingExtraError
 from convmtx.typing import EngineName
@@ -24,15 +24,38 @@ class Engine(NamedTuple):
     correlate: Correlate
     #: Work for results of a type and a number of images; None for a part that the engine cannot fill.
     work: Callable[[Part, np.dtype[Any], int], Work | None]
+    #: What the engine can apply, for errors.
+    limits: str = "any map"
+    #: Whether integers are exact.
+    is_exact: bool = False
+    #: Library that the engine needs, and the extra that installs it.
+    library: str | None = None
+    extra: str = ""
 
 
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("direct", direct.correlate, direct.work),
+        Engine("direct", direct.correlate, direct.work, is_exact=True),
         Engine("fft", fft.correlate, fft.work),
-        Engine("separable", separable.correlate, separable.work),
-        Engine("torch", pytorch.correlate, pytorch.work),
+        Engine(
+            "separable",
+            separable.correlate,
+            separable.work,
+            f"an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16",
+        ),
+        Engine(
+            "torch", pytorch.correlate, pytorch.work, "float32 and at most three axes", library="torch", extra="torch"
+        ),
+        Engine(
+            "compiled",
+            compiled.correlate,
+            compiled.work,
+            "at most three axes, and numbers of at most 8 bytes (complex: 16) but not float16",
+            is_exact=True,
+            library="numba",
+            extra="fast",
+        ),
     )
 }
 
@@ -66,13 +89,15 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return Choice("tapwise", tapwise.correlate, reason, {})
-    if dtype.kind not in "fc":
-        works = {"direct": _total_work(ENGINES["direct"], plan, dtype, images) or {}}
-        return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
-    if name == "torch" and find_spec("torch") is None:
-        remedy = 'Install it, as with pip install "convmtx[torch]"'
-        raise MissingExtraError("engine='torch'", "Expected the library torch", remedy)
+    is_exact = dtype.kind not in "fc"  # integers, which transforms would round
+    if is_exact and name != "auto" and not ENGINES[name].is_exact:
+        name = "auto"
+    requested = ENGINES.get(name)
+    if requested and requested.library and find_spec(requested.library) is None:
+        remedy = f'Install it, as with pip install "convmtx[{requested.extra}]"'
+        raise MissingExtraError(f"engine={name!r}", f"Expected the library {requested.library}", remedy)
     candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
+    candidates = [engine for engine in candidates if ENGINES[engine].is_exact or not is_exact]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
@@ -82,12 +107,7 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
-        expected = (
-            f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
-            if name == "separable"
-            else "Expected float32 and at most three axes"
-        )
-        raise ArgumentError(got, expected, "Use engine='auto'")
+        raise ArgumentError(got, f"Expected {ENGINES[name].limits}", "Use engine='auto'")
     return Choice(name, ENGINES[name].correlate, "requested", works)
 
 
