@@ -84,21 +84,13 @@ def conv(
     engine : {"auto", "direct", "fft", "separable", "torch", "compiled"}
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
         ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
-<<<<<<< HEAD
-        input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"``
-        chooses the engine that is predicted to be fastest, but keeps ``"direct"`` if no other is at least 1.25 times as
-        fast. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which engine is used, and
-        why. Integers are always computed by ``"direct"``, and NaN and infinity reach only the outputs whose windows
-        contain them. Applying the map raises a ValueError if the engine cannot do it, and an ImportError if its extra
-        is missing.
-=======
         input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``).
         ``"compiled"`` runs loops that Numba compiles, in some seconds at the first use of a type (extra ``fast``).
-        ``"auto"`` chooses the engine that should be fastest, and considers PyTorch only if it is already imported.
-        `ConvOperator.explain` says which one and why. Integers are never transformed, and NaN and infinity reach only
-        the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do it, and an
-        ImportError if its extra is missing.
->>>>>>> i19-compiled
+        ``"auto"`` chooses the engine that is predicted to be fastest, but keeps ``"direct"`` if no other is at least
+        1.25 times as fast. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which
+        engine is used, and why. Integers are always computed by ``"direct"`` or ``"compiled"``, and NaN and infinity
+        reach only the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do
+        it, and an ImportError if its extra is missing.
 
     Returns
     -------
