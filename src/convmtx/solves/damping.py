@@ -16,7 +16,7 @@ from convmtx.errors import ArgumentError, UnsupportedError, door, shown
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
-from convmtx.solves.by_blocks import BlockFactors, by_dense, coefficients_of
+from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense, coefficients_of
 from convmtx.solves.factorize import Factorization
 from convmtx.solves.problem import Problem, problem_of, unit_of
 from convmtx.solves.scaling import comes_apart, parts
@@ -32,8 +32,6 @@ Rule = Literal["gcv", "lcurve", "discrepancy"]
 POINTS, LEAST = 200, 1e-8
 #: Fraction of the length of the L-curve that counts as an end of it.
 END = 0.01
-#: Methods that compute singular values and vectors.
-SPECTRAL = "blocks", "kronecker", "dense"
 #: Why a rule chooses a damping.
 WHY: dict[Rule, str] = {
     "gcv": "the least cross-validation",
@@ -164,10 +162,9 @@ def _spectral(problem: Problem) -> BlockFactors:
     # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
     applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
     for candidate in applicable:
-        if candidate.name in SPECTRAL and candidate.price.build <= LONGEST_SPECTRUM and candidate.fits:
-            factors = candidate.make()
-            assert isinstance(factors, BlockFactors)
-            return factors
+        is_quick = candidate.price.build <= LONGEST_SPECTRUM
+        if isinstance(candidate, SpectralCandidate) and is_quick and candidate.fits:
+            return candidate.make()
     got = f"op of {problem.op.shape[0]} x {problem.op.shape[1]} has no fast spectrum"
     remedy = "Use boundary='wrap' for choosing, or compare a few dampings"
     raise UnsupportedError(got, "Expected one by transforms, factors or a small matrix", remedy)
