@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
+from convmtx.spectra.certified import Stop
 from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
 
@@ -105,13 +106,13 @@ class Lanczos:
         if bar is not None:
             bar.update(self.steps - before)
 
-    def stopped(self, steps: int, maxiter: int) -> str:
-        """Return the name of what prevents a number of further steps; nothing if they can be made."""
-        if self.order == self.size:  # the vectors span everything
-            return "rounding"
+    def obstacle(self, steps: int, maxiter: int) -> Stop | None:
+        """Return what prevents a number of further steps; None if they can be made."""
+        if self.order == self.size:
+            return Stop.ROUNDING
         if self.steps >= maxiter:
-            return "maxiter"
-        return "" if self.fits(steps) else "memory"
+            return Stop.MAXITER
+        return None if self.fits(steps) else Stop.MEMORY
 
     def _start(self) -> None:
         """Go on from a random vector, uniform on the unit sphere of those orthogonal to all before."""

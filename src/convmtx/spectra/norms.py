@@ -157,7 +157,7 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
-    return Certified(low, "interval", method, low, outward(high, 8), steps, not both.stopped)
+    return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
 
 
 def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
