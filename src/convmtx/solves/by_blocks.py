@@ -22,7 +22,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
-from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepare
+from convmtx.solves.small_matrices import Spectral, StackTriplets, energies, in_pieces, prepare
 from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
@@ -135,10 +135,13 @@ class BlockFactors(Factors):
             return reduce(add, parts)
 
     def conormal(self, g: AnyArray) -> AnyArray:
-        if not all(isinstance(stack, Triplets) for stack in self.stacks) or not self.coefficients[0].outputs_complete:
+        if (
+            not all(isinstance(stack, StackTriplets) for stack in self.stacks)
+            or not self.coefficients[0].outputs_complete
+        ):
             return super().conormal(g)
         (c,), (stack,) = self.coefficients, self.stacks
-        assert isinstance(stack, Triplets)
+        assert isinstance(stack, StackTriplets)
         return c.synthesize(stack.conormal(c.analyse(g, False)), False)
 
     def _right_side(self, j: int, b: AnyArray) -> AnyArray:

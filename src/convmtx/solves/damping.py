@@ -171,7 +171,7 @@ def _spectral(problem: Problem) -> BlockFactors:
 
 
 @dataclass(frozen=True, eq=False)
-class _Choice:
+class _DampingChoice:
     """A damping on the curve, with the scores of all; ``at_end`` says that it is an end of the curve."""
 
     damp: float
@@ -193,21 +193,21 @@ class _Curve:
         """Dampings that are tried, ascending."""
         return self.values.max() * np.geomspace(LEAST, 1, POINTS)
 
-    def choose(self, rule: Rule, level: float) -> _Choice:
+    def choose(self, rule: Rule, level: float) -> _DampingChoice:
         """Choose a damping; ``level`` is the residual that the noise leaves."""
         damps = self.damps
         if rule == "gcv":
             scores = self.validation(damps)
             at = int(scores.argmin())
-            return _Choice(_minimum(self.validation, damps, at), scores, at in (0, POINTS - 1))
+            return _DampingChoice(_minimum(self.validation, damps, at), scores, at in (0, POINTS - 1))
         if rule == "lcurve":
             scores = self.curvature(damps)
-            at, at_end = _corner(scores, _travelled(self.residuals(damps), self.sizes(damps)))
-            return _Choice(float(damps[at]), scores, at_end)
+            at, at_end = _corner(scores, _fractions_of_length(self.residuals(damps), self.sizes(damps)))
+            return _DampingChoice(float(damps[at]), scores, at_end)
         damp = _crossing(self, damps, level)
-        return _Choice(damp, self.residuals(damps) - level, not damps[0] < damp < damps[-1])
+        return _DampingChoice(damp, self.residuals(damps) - level, not damps[0] < damp < damps[-1])
 
-    def reason(self, rule: Rule, choice: _Choice) -> str:
+    def reason(self, rule: Rule, choice: _DampingChoice) -> str:
         """Return why a damping was chosen, in words."""
         if not choice.at_end:
             return WHY[rule]
@@ -262,7 +262,7 @@ class _Curve:
         return scores
 
 
-def _travelled(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
+def _fractions_of_length(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
     """Return the fraction of the L-curve's length that lies before each point, from the least damping on."""
     logarithms = np.log(np.maximum([residuals, sizes], np.finfo(float).tiny))
     steps = np.hypot(*np.diff(logarithms))
@@ -313,7 +313,9 @@ def _crossing(curve: _Curve, damps: AnyArray, level: float) -> float:
         residuals = curve.residuals(np.exp(ends))
         got = f"the noise makes a residual of {level / residuals[1]:.3g} of norm(b), and solutions leave more than "
         got += f"{residuals[0] / residuals[1]:.3g} and less than 1"
-        raise ArgumentError(got, "Expected a noise between", "Check noise, the standard deviation in an entry")
+        raise ArgumentError(
+            got, "Expected a residual between these two", "Check noise, the standard deviation in an entry"
+        )
     return float(np.exp(brentq(above, *ends)))
 
 

@@ -115,7 +115,7 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class ViewCallback:
     """Callback that is shown iterates as the caller has them."""
 
     callback: Callback

@@ -16,7 +16,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import in_single, require_finite, require_room, require_shape, require_start
 from convmtx.solves.gradients import Dependence
 from convmtx.solves.problem import Problem, problem_of
-from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, View
+from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, ViewCallback
 from convmtx.solves.select import Solvers
 from convmtx.typing import AnyArray, Array, ArrayLike
 
@@ -224,7 +224,7 @@ def solve_arrays(problem: Problem, b: Any, x0: Any, request: Request, solvers: S
     if x0 is not None:
         request = replace(request, x0=require_start(x0, problem.op, call.batch))
     if request.callback is not None:
-        request = replace(request, callback=View(request.callback, call.copied))
+        request = replace(request, callback=ViewCallback(request.callback, call.copied))
     return call.solution(request)
 
 

@@ -38,7 +38,7 @@ def require(count: int, size: int, item: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class LanczosRun:
     """Ritz values of the steps from one random vector; ``left`` is the logarithm of the product of their remainders."""
 
     values: AnyArray
@@ -58,7 +58,7 @@ class Lanczos:
         self.vectors = np.empty((min(2 * CHECK, size), size), dtype)
         self.diagonal: list[float] = []
         self.beside: list[float] = []
-        self.finished: list[Run] = []
+        self.finished: list[LanczosRun] = []
         #: Number of times that the map was applied.
         self.steps = 0
         #: Whether every vector is made orthogonal to all, without estimates.
@@ -190,7 +190,7 @@ class Lanczos:
     def _finish(self) -> None:
         """End a run, whose vectors span an invariant space, and start another unless they span everything."""
         left = float(np.log(np.maximum([*self.beside[self.first :], self.noise], TINY)).sum())
-        self.finished.append(Run(self._values(self.first), left))
+        self.finished.append(LanczosRun(self._values(self.first), left))
         self.beside.append(0.0)
         if self.order < self.size:
             self._start()
@@ -242,7 +242,7 @@ class Lanczos:
         runs = list(self.finished)
         if self.order > self.first:
             left = float(np.log(np.maximum(self.beside[self.first :], TINY)).sum())
-            runs.append(Run(self._values(self.first), left))
+            runs.append(LanczosRun(self._values(self.first), left))
         count, n, power = len(runs), self.size, 2 if self.dtype.kind == "c" else 1
         known = np.log(n) if power == 2 else np.log(2 * n / np.pi) / 2
         required = float(gammainccinv(count, FAILURE / (count * (count + 1))))

@@ -31,7 +31,7 @@ from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis, Shape
 
 Ord = Literal[1, 2, "fro"] | float
-Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
+BoundMethod = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
 #: Upper bounds of the norm of a convolution by name.
 BOUNDS: dict[str, Callable[[ConvOperator], float]] = {
     "theta": bounds.theta,
@@ -192,7 +192,7 @@ def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool)
 
 
 @door("norm_bound")
-def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
+def norm_bound(op: ConvOperator, method: BoundMethod = "best") -> Certified:
     """Return an upper bound of the largest singular value, without random starts and without iterations.
 
     Law: ``cm.norm(op) <= cm.norm_bound(op, method).upper`` for every method, rounding included.

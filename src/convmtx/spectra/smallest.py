@@ -8,7 +8,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.triplets import Apply, Triplets, dtype_of, taller
-from convmtx.structure.augmented import Augmented
+from convmtx.structure.augmented import AugmentedSystem
 from convmtx.structure.double import sparse
 from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
@@ -118,7 +118,7 @@ class _Inverse:
     def __init__(self, tall: LinearMap, norm: float, floor: float) -> None:
         """Factorize the augmented system with ``a = floor * norm``."""
         self.scale = floor * (norm or 1.0)
-        self._system = Augmented(sparse(tall), self.scale, -self.scale, band=False)
+        self._system = AugmentedSystem(sparse(tall), self.scale, -self.scale, band=False)
 
     def solve(self, v: AnyArray) -> AnyArray:
         """Return the image of a vector, or of columns."""
