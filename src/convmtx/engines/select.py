@@ -41,7 +41,7 @@ ENGINES = {
 MARGIN = 1.25
 
 
-class Choice(NamedTuple):
+class EngineChoice(NamedTuple):
     """An engine, the reason for it, and the work of each engine that can apply the map."""
 
     name: str
@@ -50,7 +50,7 @@ class Choice(NamedTuple):
     works: dict[str, Work]
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
     PyTorch is a candidate only if it is imported already. The plan keeps the choice.
@@ -58,17 +58,17 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> C
     key = (name, dtype, images)
     if key not in plan.choices:
         plan.choices[key] = _choose(name, plan, dtype, images)
-    choice: Choice = plan.choices[key]
+    choice: EngineChoice = plan.choices[key]
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
-        return Choice("tapwise", tapwise.correlate, reason, {})
+        return EngineChoice("tapwise", tapwise.correlate, reason, {})
     if dtype.kind not in "fc":
         works = {"direct": _total_work(ENGINES["direct"], plan, dtype, images) or {}}
-        return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
+        return EngineChoice("direct", direct.correlate, "integers are exact, and transforms round", works)
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
         raise MissingExtraError("engine='torch'", "Expected the library torch", remedy)
@@ -79,16 +79,16 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         predicted = {engine: costs.seconds(work) for engine, work in works.items()}
         best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
         times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
-        return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
+        return EngineChoice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         expected = (
-            f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
+            f"Expected an outer product for each of at most {costs.SEPARABLE_PAIRS} pairs of channels, no float16"
             if name == "separable"
             else "Expected float32 and at most three axes"
         )
         raise ArgumentError(got, expected, "Use engine='auto'")
-    return Choice(name, ENGINES[name].correlate, "requested", works)
+    return EngineChoice(name, ENGINES[name].correlate, "requested", works)
 
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:

@@ -131,7 +131,7 @@ def _channels(
     needed = rows if transposed else per_group * groups
     if in_channels != needed:
         axis = "C_in" if transposed else "C/groups"
-        expected = f"The kernel's {axis} axis wants {needed} input channels for groups={groups}, not {in_channels}"
+        expected = f"The kernel's {axis} axis needs {needed} input channels for groups={groups}, not {in_channels}"
         remedy = remedy or f"Check channels={layout.value!r} and the order of the kernel's axes"
         raise ArgumentError(got, expected, remedy)
     if rows % groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -72,8 +73,7 @@ class Rearranged(LinearMap):
         if is_numpy(self._like):
             return matrix.astype(self.dtype)
         coordinates = Coordinates.of(matrix, self._like)
-        coordinates.data = cast(coordinates.data, self.dtype)
-        return coordinates
+        return replace(coordinates, data=cast(coordinates.data, self.dtype))
 
     def conj(self) -> Rearranged:
         return self

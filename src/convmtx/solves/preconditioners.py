@@ -31,7 +31,7 @@ def approximate(problem: Problem, kind: Kind) -> BlockFactors:
     op = problem.op
     if not isinstance(op, ConvOperator):
         got = f"op is a {type(op).__name__}, not a single convolution"
-        raise UnsupportedError(got, "Expected a convolution", "Use method='lsmr', or another solver")
+        raise UnsupportedError(got, "Expected a convolution", "Leave the preconditioner out, as method='lsmr' does")
     return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
 
 

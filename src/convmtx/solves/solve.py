@@ -16,7 +16,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import in_single, require_finite, require_room, require_shape, require_start
 from convmtx.solves.gradients import Dependence
 from convmtx.solves.problem import Problem, problem_of
-from convmtx.solves.result import Callback, Request, Result, View
+from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, ViewCallback
 from convmtx.solves.select import Solvers
 from convmtx.typing import AnyArray, Array, ArrayLike
 
@@ -50,6 +50,22 @@ class Solution:
         iteration that ended. Empty for direct methods.
     condition : float
         Condition number of the map with its penalty, exact or an estimate; ``nan`` if nothing is known.
+    verdict : str
+        How the solve ended, for programs to compare: ``reason`` without numbers.
+
+        ========================= ======================================================================================
+        solved                    the minimum was reached
+        singular                  singular values were taken as zero; b is in the range of the map
+        singular and out of range singular values were taken as zero; b is not in the range of the map
+        near singular             direct methods found the map singular, and iterations came near the shortest solution
+        failed, failed damped     the factorization of the requested method failed, without or with ``damp``; x is nan
+        rounded                   rounding errors of a direct method leave more than ``rtol`` allows
+        stalled                   rounding errors keep iterations from reaching ``rtol``
+        out of range              iterations ended at a residual, though the map is not tall
+        out of steps              iterations reached ``maxiter``
+        stopped                   the callback asked to stop
+        unknown                   JAX solves when its program runs
+        ========================= ======================================================================================
     """
 
     x: Array
@@ -61,6 +77,7 @@ class Solution:
     iterations: int
     history: tuple[float, ...]
     condition: float
+    verdict: Verdict
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
@@ -207,7 +224,7 @@ def solve_arrays(problem: Problem, b: Any, x0: Any, request: Request, solvers: S
     if x0 is not None:
         request = replace(request, x0=require_start(x0, problem.op, call.batch))
     if request.callback is not None:
-        request = replace(request, callback=View(request.callback, call.copied))
+        request = replace(request, callback=ViewCallback(request.callback, call.copied))
     return call.solution(request)
 
 
@@ -248,7 +265,7 @@ class _Call:
         residual, normal = (lengths.reshape(self.batch)[()] for lengths in (result.residual, result.normal_residual))
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, result.iterations,
-            result.history, result.condition,
+            result.history, result.condition, result.verdict,
         )  # fmt: skip
 
     def _solve(self, request: Request, *numbers: AnyArray) -> Result:
@@ -273,5 +290,5 @@ class _Call:
         shapes = [self.shape, self.batch, self.batch, self.batch]
         x, residual, normal, converged = constants(computed, numbers, shapes, dtype)
         x = self.dependence.attach(x, self._is_shortest(False))
-        later = "computed when the program runs"
-        return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan)
+        later = WORDS[Verdict.UNKNOWN]
+        return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan, Verdict.UNKNOWN)

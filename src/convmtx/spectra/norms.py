@@ -31,7 +31,7 @@ from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis, Shape
 
 Ord = Literal[1, 2, "fro"] | float
-Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
+BoundMethod = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
 #: Upper bounds of the norm of a convolution by name.
 BOUNDS: dict[str, Callable[[ConvOperator], float]] = {
     "theta": bounds.theta,
@@ -157,7 +157,7 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
-    return Certified(low, "interval", method, low, outward(high, 8), steps, not both.stopped)
+    return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
 
 
 def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -192,7 +192,7 @@ def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool)
 
 
 @door("norm_bound")
-def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
+def norm_bound(op: ConvOperator, method: BoundMethod = "best") -> Certified:
     """Return an upper bound of the largest singular value, without random starts and without iterations.
 
     Law: ``cm.norm(op) <= cm.norm_bound(op, method).upper`` for every method, rounding included.
