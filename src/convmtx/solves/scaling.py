@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from convmtx.solves.problem import Problem, norms, unit_of
+from convmtx.solves.problem import Problem, norms
 from convmtx.solves.result import Request, Result, View
+from convmtx.structure.precision import unit_of
 from convmtx.typing import AnyArray
 
 #: Lengths of which squares and sums are far from overflow and underflow.
