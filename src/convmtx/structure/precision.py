@@ -45,7 +45,8 @@ def unit_of(numbers: AnyArray) -> float:
 def scaled(op: LinearMap) -> tuple[LinearMap, float]:
     """Return a map in double precision divided by a power of two, and that number.
 
-    For a convolution it is the `unit` of its kernel. Other maps are divided only if squares of their entries would not be in range.
+    For a convolution it is the `unit` of its kernel.
+    Other maps are divided only if squares of their entries would not be in range.
 
     Real and imaginary parts of the result's taps are below 2 in magnitude and the largest is at least 1, so the Gram
     matrix is in range.
