@@ -46,7 +46,7 @@ class SpectrumData:
     method: str
 
 
-@door("plot.spectrum")
+@door("plot.spectrum_data")
 def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     """Return the singular values of a map, descending, and bounds of each.
 

@@ -18,12 +18,12 @@ from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
 from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense, coefficients_of
 from convmtx.solves.factorize import Factorization
-from convmtx.solves.problem import Problem, problem_of, unit_of
+from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.scaling import comes_apart, parts
 from convmtx.solves.select import Choice, Solver, candidates
 from convmtx.solves.solve import solve
 from convmtx.structure import find_blocks
-from convmtx.structure.precision import EPS
+from convmtx.structure.precision import EPS, unit_of
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike
 

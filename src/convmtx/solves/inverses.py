@@ -12,7 +12,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import is_numpy
 from convmtx.arguments import flag, one_of
-from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, shown, with_article
 from convmtx.forms import row_array
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_finite
@@ -96,7 +96,7 @@ class Inverse(LinearMap):
 
     def _apply(self, x: AnyArray) -> AnyArray:
         if not is_numpy(x):
-            got = f"x is a {type(x).__name__}"
+            got = f"x is {with_article(type(x).__name__)}"
             raise ArgumentTypeError(got, "Inverses take arrays of NumPy", "Use cm.solve(op, b)")
         dtype, x = np.result_type(self.dtype, x), require_finite("x", x)
         if not len(x):

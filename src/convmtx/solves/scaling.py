@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from convmtx.solves.problem import Problem, norms, unit_of
+from convmtx.solves.problem import Problem, norms
 from convmtx.solves.result import Request, Result, ViewCallback
+from convmtx.structure.precision import unit_of
 from convmtx.typing import AnyArray
 
 #: Lengths of which squares and sums are far from overflow and underflow.
@@ -60,11 +61,13 @@ class Batch:
     def result(self, result: Result) -> Result:
         """Return the result for the right-hand sides as they were."""
         converged = result.converged
+        with np.errstate(over="ignore"):  # that of a map of 1e200 and b of 1e200 is beyond the range of floats
+            normal = self._join(result.normal_residual) * self.units * self.problem.scale
         return replace(
             result,
             x=self._unscaled(result.x),
             residual=self._join(result.residual) * self.units,
-            normal_residual=self._join(result.normal_residual) * self.units * self.problem.scale,
+            normal_residual=normal,
             converged=converged[: self.count] & converged[self.count :] if self.apart else converged,
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number, one_of
-from convmtx.errors import ArgumentError, SolveError, door
+from convmtx.errors import ArgumentError, SolveError, door, with_article
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import in_single, require_finite, require_room, require_shape, require_start
 from convmtx.solves.gradients import Dependence
@@ -211,7 +211,7 @@ def request_of(rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any
     if maxiter is not None:
         integer("maxiter", maxiter, 1)
     if callback is not None and not callable(callback):
-        got = f"callback is a {type(callback).__name__}"
+        got = f"callback is {with_article(type(callback).__name__)}"
         raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
     flag("progress", progress)
     flag("throw", throw)
@@ -234,7 +234,10 @@ class _Call:
     def __init__(self, problem: Problem, b: Any, solvers: Solvers) -> None:
         op = problem.op
         right = require_shape("b", b, op.out_shape)
-        self.theirs = [m._reference_array for m in (op, problem.regularizer) if isinstance(m, LinearMap)]
+        maps = [m for m in (op, problem.regularizer) if isinstance(m, LinearMap)]
+        for one in maps:
+            one._in_own_library("b", right)  # refuses an array that the map could not be differentiated with
+        self.theirs = [one._reference_array for one in maps]
         for array in self.theirs:
             require_together(array, right)
             right = like(right, array)

@@ -75,7 +75,7 @@ class Certified(_Facts, np.lib.mixins.NDArrayOperatorsMixin):
 
     @door("Certified")
     def __setattr__(self, name: str, _value: object) -> NoReturn:
-        got = f"result.{name} = ..."
+        got = f"result.{name} was assigned"
         raise ImmutableError(got, "Results cannot be changed", "Use numpy.array(r)")
 
     def __repr__(self) -> str:
