@@ -13,12 +13,13 @@ SOURCE = Path(convmtx.__file__).parent
 SHELLS = ("cli/", "explorer/", "plot/", "demo.py")
 #: Words of a comment that make a number one of seconds or of flops; the unit of a decomposition is called work.
 UNITS = re.compile(
-    r"\b(seconds|in a second|minutes|hours?|flops?|multiply-adds?|operations?)\b|^#: Work\b", re.IGNORECASE
+    r"\b(seconds|in a second|minutes|hours?|flops?|multiply-adds?|operations?|faster|slower)\b|^#: Work\b",
+    re.IGNORECASE,
 )
 #: Words of a name.
 NAMES = re.compile(r"(\b|_)(SECONDS?|FLOPS?|WORK)(_|\b)", re.IGNORECASE)
-#: Numbers that are none: a ratio of seconds.
-RATIOS = {("solves/iterated.py", "PATIENCE")}
+#: Numbers that are none: ratios of seconds that are decisions.
+RATIOS = {("solves/iterated.py", "PATIENCE"), ("solves/select.py", "SLOWER")}
 
 
 def comment_of(lines, node):
@@ -67,6 +68,7 @@ def priced_literals(text):
         "#: Seconds of a call.\nCALL = 2e-5",
         "class A:\n    MAX_FLOPS = 2e9",
         "A, B = 3, 4  # operations",
+        "#: Size from which it is faster.\nSIZE = 9",
         "from convmtx import costs\ndef f(n):\n    return 2e-7 * n",
     ],
 )

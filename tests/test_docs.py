@@ -18,7 +18,7 @@ PAGES = [ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 RUN, SHOWN = ("python", "sh", "console"), ("matlab", "text", "toml")
 
 
-def import_extra(page):
+def needed(page):
     """Libraries that a page names in its front matter, as ``requires: [torch, onnx]``."""
     found = re.match(r"---\n(?:.*\n)*?requires: \[(.*)\]\n(?:.*\n)*?---\n", page.read_text(encoding="utf-8"))
     return found[1].split(", ") if found else []
@@ -30,7 +30,7 @@ def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    for library in import_extra(page):
+    for library in needed(page):
         pytest.importorskip(library)
 
     evaluate(page, tmp_path)
@@ -85,7 +85,7 @@ def test_a_right_page_passes(tmp_path):
         "```console\n$ convmtx \\\n  --version\nconvmtx ...\n```",
     )
     page.write_text("\n\n".join(blocks), encoding="utf-8")
-    assert import_extra(page) == ["numpy", "scipy"]
+    assert needed(page) == ["numpy", "scipy"]
     assert evaluate(page, tmp_path) == 4
 
 

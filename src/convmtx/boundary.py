@@ -53,7 +53,7 @@ class Boundary:
             low = np.where(self.inside(np.array(-1), n) == places, np.minimum(first, places), places)
             high = np.where(self.inside(np.array(n), n) == places, np.maximum(last, places), places)
             low, high = np.maximum(low, first), np.minimum(high, last)
-            return spelled(np.arange(places.size), low, np.maximum(high - low + 1, 0), 1)
+            return write_out(np.arange(places.size), low, np.maximum(high - low + 1, 0), 1)
         owners, starts = np.arange(places.size), places
         if self.mirror is not None:
             # "reflect", n = 3, period 4, mirror 0: place 1 is at -1 too, but 0 and 2 are their own images mod 4.
@@ -61,7 +61,7 @@ class Boundary:
             owners = np.append(owners, mirrored)
             starts = np.append(places, self.mirror - places[mirrored])
         starts = first + (starts - first) % period
-        return spelled(owners, starts, np.maximum((last - starts) // period + 1, 0), period)
+        return write_out(owners, starts, np.maximum((last - starts) // period + 1, 0), period)
 
     def __repr__(self) -> str:
         return self.name
@@ -70,7 +70,7 @@ class Boundary:
         return _by_name, (self.name,)  # an unpickled rule must be the same object
 
 
-def spelled(owners: IntArray, first: IntArray, counts: IntArray, step: int) -> tuple[IntArray, IntArray]:
+def write_out(owners: IntArray, first: IntArray, counts: IntArray, step: int) -> tuple[IntArray, IntArray]:
     """Write out arithmetic progressions one after another, with the owner of each beside its numbers.
 
     Progression m is ``first[m], first[m] + step, ...``, ``counts[m]`` numbers. Owners [7, 8], first [0, 5], counts

@@ -1,8 +1,9 @@
 """Predicted seconds: how much there is to do of each kind of work, times the seconds that one unit of it takes.
 
-Every rate in this file was fitted to measured times by ``benchmarks/calibrate.py``, which prints all of them anew for
-another machine. Choices compare predictions with each other, so only the ratios of rates matter. Limits of seconds and
-of work are decisions: how long one may wait for an answer.
+``benchmarks/calibrate.py`` fits the rates, most of which are seconds for one unit, to measured times, and prints them
+anew for another machine. It does not fit counts of operations, such as those of a decomposition, nor sizes from which
+a choice pays: these were found by timing a few sizes. Choices compare predictions with each other, so only the ratios
+of rates matter. Limits of seconds and of work are decisions: how long one may wait for an answer.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ ONE_THREAD = 900_000
 #: Predicted seconds of an engine from which other threads help it.
 #: Shorter calls lose more by waking them than they win.
 WORTH_THREADS = 1.2e-3
+#: Pairs of channel and filter in a group up to which a kernel is applied by the factors of outer products. Each pair
+#: has an array as large as the input, so with many pairs a matrix product over channels is faster.
+SEPARABLE_PAIRS = 64
 
 #: Real floating point operations in one unit of a kind. "flop", "flop f4" and "flop f8" have one; the rest have none.
 _FLOPS = {
@@ -149,7 +153,7 @@ SPARSE_LU = {
 }
 #: Fraction of the seconds of building sparse factors that a right-hand side takes.
 SPARSE_LU_PER_RHS = 0.03
-#: Bytes of factors that SuperLU writes in a second, at most.
+#: Largest number of bytes of factors that SuperLU writes in a second.
 SPARSE_LU_WRITTEN = 5e8
 #: Sparse LU of any map: seconds per unknown squared, seconds per unknown and right-hand side, bytes per unknown.
 ANY_SPARSE_LU = 1e-8, 1e-7, 1e3
@@ -162,6 +166,8 @@ SPARSE_PRODUCT_CALL, SPARSE_PRODUCT_ENTRY = 1e-5, 5.5e-10
 ENGINE_CALL = 5e-5
 #: Seconds per input and output of applying a map that is not a convolution.
 ANY_MAP_NUMBER = 1e-7
+#: Ratio of the seconds of a step with a preconditioner to those of one without.
+PRECONDITIONED_STEP = 2.0
 #: Step of LSMR beside applying the map and its adjoint: seconds, and seconds per input and output.
 LSMR_STEP, LSMR_STEP_NUMBER = 5e-5, 5e-9
 
@@ -250,3 +256,9 @@ SUPREMUM_SUMMED_WORK = 1e10
 BAND_ROW_WORK, BAND_DIAGONAL_WORK = 90, 8
 #: Work of many small matrices together from which several threads decompose them faster than one.
 PARALLEL_WORK = 2e4
+#: Size of an array, in numbers, from which several threads transform it faster than one.
+PARALLEL_TRANSFORM = 1 << 16
+#: Positions along an axis from which several threads decompose its matrix faster than one.
+PARALLEL_AXIS = 600
+#: Pairs of filter and channel up to which one BLAS thread is faster than several.
+SMALL_BLOCK_PAIRS = 16

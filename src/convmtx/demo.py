@@ -16,6 +16,7 @@ from convmtx.errors import ArgumentError, MissingExtraError, NotToeplitzError, d
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.memory import human
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, Shape
 
 if TYPE_CHECKING:
@@ -154,16 +155,16 @@ def run(size: int = SIZE, say: Say = print) -> Outcome:
 def photograph(size: int) -> AnyArray:
     """Return the upper square of matplotlib's sample photograph, (size, size, 3), scaled down, from 0 to 1."""
     if not _SIDES[0] <= size <= _SIDES[1]:
-        wanted = f"Expected {_SIDES[0]} to {_SIDES[1]} pixels"
-        raise ArgumentError(f"size={size}", wanted, "Pass a size in that range")
+        expected = f"Expected {_SIDES[0]} to {_SIDES[1]} pixels"
+        raise ArgumentError(f"size={size}", expected, "Pass a size in that range")
     try:
         from matplotlib.cbook import get_sample_data
         from matplotlib.figure import Figure  # noqa: F401  # so that it is missed now, and not after the work
         from PIL import Image
     except ImportError as error:
-        wanted = "The photograph and the picture need matplotlib"
+        expected = "The photograph and the picture need matplotlib"
         remedy = 'Install it, as with pip install "convmtx[plot]"'
-        raise MissingExtraError(str(error), wanted, remedy) from None
+        raise MissingExtraError(str(error), expected, remedy) from None
     with Image.open(get_sample_data(_PHOTOGRAPH, asfileobj=False)) as image:
         side = min(image.size)
         square = image.convert("RGB").crop((0, 0, side, side))
@@ -201,7 +202,7 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
     differences = dict(_differences(op, case.image, output, say))
     # Each of the two sides rounds once for each term of an output: 9 x 9 terms are 2 * 81 roundings of eps * magnitude.
     terms = -(-op.nnz // m)
-    allowed = 2 * terms * np.finfo(float).eps * float(magnitude.max())
+    allowed = 2 * terms * EPS * float(magnitude.max())
     words = f"form @ x == op(x) on the photograph ({', '.join(differences)})"
     return output, [
         Check(words, _largest(differences.values()), allowed),
@@ -212,7 +213,7 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
 
 def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> Iterator[tuple[str, float]]:
     """Make each form that fits, report its cost, and yield its largest difference from the operator on ``x``."""
-    from convmtx.plot import costs  # late, because the command line knows of the demo before it is wanted
+    from convmtx.plot import costs  # late, because the command line knows of the demo before it is needed
 
     sizes = op.explain().bytes
     if sizes["csr"] <= BUDGET:
@@ -254,13 +255,13 @@ def _check_adjoint(op: LinearMap, x: AnyArray, output: AnyArray, magnitude: AnyA
     # Rounding errors are up or down with equal chance, so that those of n outputs add up to sqrt(n) of one: outputs
     # have ``terms`` roundings each, and the two sums over 256 x 256 x 3 numbers as much as 443 more.
     roundings = 2 * (terms + max(op.shape) ** 0.5)
-    allowed = roundings * np.finfo(float).eps * float(np.linalg.norm(magnitude * y))
+    allowed = roundings * EPS * float(np.linalg.norm(magnitude * y))
     return Check("adjoint, <op(x), y> == <x, op.H(y)>", difference, allowed)
 
 
 def _check_entries(op: ConvOperator, crop: int) -> Check:
     """Compare every form that exists entry by entry; they must be equal, for their entries are not rounded."""
-    from convmtx.plot import costs  # late, because the command line knows of the demo before it is wanted
+    from convmtx.plot import costs  # late, because the command line knows of the demo before it is needed
 
     tensor = op.to_tensor().reshape(op.shape)
     differences, names = [], ["tensor"]

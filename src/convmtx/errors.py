@@ -120,6 +120,11 @@ def shown(value: Any) -> str:
     return _clipped(_short(value, 2), LONGEST_VALUE)
 
 
+def with_article(name: str) -> str:
+    """Return the name of a type with its article: "an int", "a float", "an ndarray"."""
+    return f"an {name}" if name[:1] in tuple("aeioAEIO") or name.startswith("ndarray") else f"a {name}"
+
+
 def _clipped(text: str, most: int) -> str:
     """Return a text on one line and of at most ``most`` characters: its beginning and its end."""
     if len(text) > most or "\n" in text:

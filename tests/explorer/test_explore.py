@@ -89,7 +89,7 @@ def test_kernels_of_other_libraries(tmp_path):
 
 
 REFUSED = [
-    (lambda: np.eye(3), "conv.html", TypeError, "explore: op is a ndarray. Expected a ConvOperator. Make one"),
+    (lambda: np.eye(3), "conv.html", TypeError, "explore: op is an ndarray. Expected a ConvOperator. Make one"),
     (lambda: cm.conv([1], 4, padding=1, boundary="edge").T, "conv.html", TypeError, "op is a Transpose"),
     (lambda: cm.conv([1], 4), 3, TypeError, "explore: path=3. Expected a file name"),
     (lambda: cm.conv([1], 4), b"conv.html", TypeError, "path=b'conv.html'. Expected a file name"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import convmtx as cm
+import reference
 from convmtx._xp import library
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.elementary import AlongAxis
@@ -144,6 +145,7 @@ def test_a_tensor_times_a_map_of_numpy():
 
 SHARDED = """
 import jax, numpy as np, convmtx as cm
+from convmtx.boundary import BY_NAME
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 assert len(jax.devices()) == 2
 mesh = Mesh(np.array(jax.devices()), ("pieces",))
@@ -163,7 +165,7 @@ for boundary, *spec in (("wrap", "pieces"), ("reflect", None, "pieces")):
 taps, known = (cm.conv(array, (8, 6), padding=3, boundary="edge") for array in (one[:4, :2], x[0, :4, :2]))
 assert np.array_equal(taps.to_dense(), known.to_dense())
 assert np.array_equal(cm.kernel_operator(one, (3, 3), **options)(K), ours(x[0]))
-for boundary in ("zero", "wrap", "reflect", "symmetric", "edge"):
+for boundary in dict.fromkeys(rule.name for rule in BY_NAME.values()):
     op = cm.conv(jax.numpy.asarray(K), (8, 6), padding=1, boundary=boundary)
     D = cm.conv(K, (8, 6), padding=1, boundary=boundary).to_dense().astype("f8")
     G, b = D.T @ D, x[0].ravel().astype("f8")
@@ -199,7 +201,7 @@ def test_sharded_arrays_of_jax():
     subprocess.run([sys.executable, "-c", SHARDED], env=os.environ | flags, check=True, timeout=300)
 
 
-ALL = ("zero", "wrap", "reflect", "symmetric", "edge")
+ALL = tuple(reference.PAD_MODES)
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def test_whole_modules_are_kept(protocol, tmp_path):
 def test_pylops_takes_maps_of_numpy_only():
     op = cm.conv(np.ones(2), 3)
     for wrong, message in [
-        (np.ones((3, 3)), "op is a ndarray"),
-        (cm.Affine(op, np.ones(2)), "op is a Affine.*its .op"),
+        (np.ones((3, 3)), "op is an ndarray"),
+        (cm.Affine(op, np.ones(2)), "op is an Affine.*its .op"),
         (cm.conv(torch.ones(2), 3), "a map of torch.*Make it with NumPy's kernel"),
     ]:
         with pytest.raises(cm.ArgumentTypeError, match=message):

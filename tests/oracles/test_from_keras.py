@@ -121,7 +121,7 @@ def test_channels_first_reads_the_same_kernel():
         (lambda: L.UpSampling2D(interpolation="bilinear"), (4, 4, 1), "interpolation='bilinear'"),
         (lambda: built(L.Conv2DTranspose(1, 3, strides=2, output_padding=1), (4, 4, 1)), (4, 4, 1), "output_padding"),
         (lambda: type("Mine", (L.Dense,), {})(3), (4,), "layer Mine"),
-        (lambda: 3, (4,), "a int"),
+        (lambda: 3, (4,), "an int"),
         (lambda: built(L.Dense(3), (4,)), (5,), "on an axis of 5"),
         (lambda: built(L.BatchNormalization(axis=1), (4, 3)), (5, 3), "on an axis of 5"),
         (lambda: changed(L.Dense(3), lambda layer: layer.quantize("int8")), (4,), "quantization_mode='int8'"),

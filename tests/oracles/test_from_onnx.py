@@ -304,5 +304,5 @@ def test_damaged_files_are_one_clear_error(tmp_path):
         cm.from_onnx(short, {"x": (1, 1, 5, 8)})
     with pytest.raises(FileNotFoundError):
         cm.from_onnx(tmp_path / "none.onnx")
-    with pytest.raises(TypeError, match="model is a int"):
+    with pytest.raises(TypeError, match="model is an int"):
         cm.from_onnx(3)

@@ -199,7 +199,7 @@ def test_a_chain_of_convolutions_is_one():
         ),
         (lambda: nn.Sequential(nn.Conv1d(1, 1, 1), nn.Tanh()), (1, 3), "module Tanh"),
         (lambda: type("Mine", (nn.Conv1d,), {})(1, 1, 2), (1, 3), "module Mine"),
-        (lambda: 3, (1, 3), "a int"),
+        (lambda: 3, (1, 3), "an int"),
     ],
 )
 def test_what_is_no_such_map_is_refused_by_name(make, shape, message):

@@ -133,7 +133,7 @@ def test_a_factorization_that_fails_says_so_with_a_gradient_too():
     K = torch.tensor([1.0, 0, -1], dtype=torch.float64, requires_grad=True)
     s = cm.solve(cm.conv(K, 9, padding=1), torch.ones(9, dtype=torch.float64), method="band")
     assert torch.isnan(s.x).all()
-    assert "singular or ill-conditioned" in s.reason
+    assert s.verdict == "failed"
     with pytest.raises(cm.SolveError, match="op is singular or ill-conditioned"):
         s.x.sum().backward()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, shown, with_article
 from convmtx.typing import AnyArray
 
 #: Largest size in bytes of an array that is computed or read on conversion (Dask, Zarr, h5py, xarray): 64 MiB, a
@@ -24,7 +24,7 @@ def convert(name: str, value: Any) -> AnyArray:
     kind = type(value)
     if hasattr(kind, "matvec") or hasattr(kind, "nnz"):
         remedy = "Pass its dense matrix if that is meant, op.to_dense() or S.toarray()"
-        raise ArgumentTypeError(f"{name} is a {kind.__name__}", "Expected an array", remedy)
+        raise ArgumentTypeError(f"{name} is {with_article(kind.__name__)}", "Expected an array", remedy)
     try:
         require_small(name, value)
         return np.asarray(value)

@@ -112,7 +112,7 @@ def _cupy(format: str, values: Array, places: list[Any], shape: tuple[int, int])
     return sparse.csr_matrix((values, columns, pointers), shape=shape).asformat(format)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """Sparse matrix whose pattern is in NumPy and whose values are in another library.
 

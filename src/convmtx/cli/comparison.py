@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.boundary import BY_NAME
 from convmtx.cli.arguments import PADDINGS, build_convolution
 from convmtx.errors import ConvmtxError
 from convmtx.maps.convolution import ConvOperator
@@ -35,7 +36,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class OtherOptions:
     """A matrix that may be the file's: with other options, and transposed or not."""
 
     options: dict[str, Any]
@@ -107,7 +108,7 @@ def _as_double(values: AnyArray) -> AnyArray:
     return values.astype(complex if values.dtype.kind == "c" else float)
 
 
-def explain_difference(file: Any, op: ConvOperator, options: dict[str, Any], tolerance: float) -> Explanation | None:
+def explain_difference(file: Any, op: ConvOperator, options: dict[str, Any], tolerance: float) -> OtherOptions | None:
     """Return the smallest change of options with which the matrix equals the file's, or None if there is none."""
     transposed = file.T if isinstance(file, np.ndarray) else file.T.tocsr()
     for explanation in _explanations(op, options):
@@ -132,7 +133,7 @@ def _fits(matrix: Any, options: dict[str, Any], tolerance: float) -> bool:
     return compare(matrix, op, order, tolerance) is None
 
 
-def _explanations(op: ConvOperator, options: dict[str, Any]) -> Iterator[Explanation]:
+def _explanations(op: ConvOperator, options: dict[str, Any]) -> Iterator[OtherOptions]:
     """Yield every change of up to `_CHANGES` options, those that change fewest first."""
     has_channels = op.kernel.ndim > len(op.in_shape)
     base = {**options, "kernel": op.kernel} | ({"groups": op.geometry.groups} if has_channels else {})
@@ -143,7 +144,7 @@ def _explanations(op: ConvOperator, options: dict[str, Any]) -> Iterator[Explana
         "transposed": (True,),
         "channels": ("last", "first") if has_channels else (),
         "padding": PADDINGS,
-        "boundary": () if "transpose" in options else ("zero", "wrap", "reflect", "symmetric", "edge"),
+        "boundary": () if "transpose" in options else tuple(dict.fromkeys(rule.name for rule in BY_NAME.values())),
     }
     current = {"order": "C", "channels": "last", "padding": "valid", "boundary": "zero", **base}
     choices = [[None, *(value for value in tried if value != current.get(name))] for name, tried in values.items()]
@@ -156,14 +157,14 @@ def _explanations(op: ConvOperator, options: dict[str, Any]) -> Iterator[Explana
             yield _explanation(base, changes)
 
 
-def _explanation(base: dict[str, Any], changes: dict[str, Any]) -> Explanation:
+def _explanation(base: dict[str, Any], changes: dict[str, Any]) -> OtherOptions:
     """Return the options with these changes."""
     is_transposed = changes.pop("transposed", False)
     options = base | changes
     if "channels" in changes:
         _move_channels(options)
     written = tuple(_write_option(name, value) for name, value in changes.items())
-    return Explanation(options, is_transposed, written)
+    return OtherOptions(options, is_transposed, written)
 
 
 def _write_option(name: str, value: Any) -> str:

@@ -31,7 +31,8 @@ from convmtx.engines.tile_kinds import Band, TileKind, kernel_times_windows
 from convmtx.engines.tiles import Tile, tiles
 from convmtx.typing import AnyArray
 
-#: Outputs taken together at most. With more, most entries of the kernel matrix are zeros: 3 taps fill 3 of 34 columns.
+#: Largest number of outputs taken together. With more, most entries of the kernel matrix are zeros: 3 taps fill 3 of
+#: 34 columns.
 MOST = 32
 
 

@@ -42,7 +42,7 @@ ENGINES = {
             "separable",
             separable.correlate,
             separable.work,
-            f"an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16",
+            f"an outer product for each of at most {costs.SEPARABLE_PAIRS} pairs of channels, no float16",
         ),
         Engine(
             "torch", pytorch.correlate, pytorch.work, "float32 and at most three axes", library="torch", extra="torch"
@@ -64,7 +64,7 @@ ENGINES = {
 MARGIN = 1.25
 
 
-class Choice(NamedTuple):
+class EngineChoice(NamedTuple):
     """An engine, the reason for it, and the work of each engine that can apply the map."""
 
     name: str
@@ -73,7 +73,7 @@ class Choice(NamedTuple):
     works: dict[str, Work]
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
     PyTorch is a candidate only if it is imported already. The plan keeps the choice.
@@ -81,14 +81,14 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> C
     key = (name, dtype, images)
     if key not in plan.choices:
         plan.choices[key] = _choose(name, plan, dtype, images)
-    choice: Choice = plan.choices[key]
+    choice: EngineChoice = plan.choices[key]
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
-        return Choice("tapwise", tapwise.correlate, reason, {})
+        return EngineChoice("tapwise", tapwise.correlate, reason, {})
     is_exact = dtype.kind not in "fc"  # integers, which transforms would round
     if is_exact and name != "auto" and not ENGINES[name].is_exact:
         name = "auto"
@@ -104,11 +104,11 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         predicted = {engine: costs.seconds(work) for engine, work in works.items()}
         best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
         times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
-        return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
+        return EngineChoice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         raise ArgumentError(got, f"Expected {ENGINES[name].limits}", "Use engine='auto'")
-    return Choice(name, ENGINES[name].correlate, "requested", works)
+    return EngineChoice(name, ENGINES[name].correlate, "requested", works)
 
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:

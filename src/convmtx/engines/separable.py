@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.costs import Work, total
+from convmtx.costs import SEPARABLE_PAIRS, Work, total
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mend
 from convmtx.geometry import Axis
@@ -20,9 +20,6 @@ from convmtx.typing import AnyArray
 
 #: Bytes of the arrays between two axes, for as many images as are taken together: 64 MiB. One image may have more.
 BETWEEN_BYTES = 1 << 26
-#: Pairs of channel and filter in a group up to which factors are computed. Each pair has an array as large as the
-#: input, so with many pairs a matrix product over channels is faster.
-MAX_PAIRS = 64
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -61,7 +58,7 @@ def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     """Work of filling a part; None if its kernel is not an outer product, or has too many channel pairs."""
     _, filters, channels, *_ = part.kernel.shape
-    if filters * channels > MAX_PAIRS or dtype == np.float16:
+    if filters * channels > SEPARABLE_PAIRS or dtype == np.float16:
         return None
     if _has_one_axis(part):  # as phases of a strided map may be
         return direct.work(part, dtype, images)

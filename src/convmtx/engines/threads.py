@@ -36,7 +36,7 @@ class _Scratch(local):
 
 
 _scratch = _Scratch()
-#: Bytes that a thread keeps in each slot at most: 8 MiB, two tiles of the direct engine.
+#: Largest number of bytes that a thread keeps in each slot: 8 MiB, two tiles of the direct engine.
 SCRATCH_BYTES = 1 << 23
 
 

@@ -1,4 +1,4 @@
-"""Ways to turn a tile of outputs into matrix products: for each its matrix, product, work and size of a tile.
+"""Methods of turning a tile of outputs into matrix products: the matrix, product, work and tile size of each.
 
 A kind takes ``together`` neighbouring outputs along axis ``at`` through one common window. Two outputs with 3 taps and
 stride 1 read 4 inputs together, so the kernel becomes a matrix of 2 rows and 4 columns:
@@ -52,7 +52,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class TileKind(ABC):
-    """One way to fill a tile: ``together`` neighbours along axis ``at`` are read through one common window."""
+    """Method of filling a tile: ``together`` neighbours along axis ``at`` are read through one common window."""
 
     at: int
     together: int

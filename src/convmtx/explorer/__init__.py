@@ -19,7 +19,7 @@ import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import NOTHING, ZERO
-from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown
+from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown, with_article
 from convmtx.files import check_target, replace_file
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
@@ -78,7 +78,7 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     ('sobel.html', True)
     """
     if not isinstance(op, ConvOperator):
-        got = f"op is a {type(op).__name__}"
+        got = f"op is {with_article(type(op).__name__)}"
         raise ArgumentTypeError(got, "Expected a ConvOperator", "Make one with convmtx.conv")
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         got = f"path={shown(path)}"

@@ -54,8 +54,8 @@ def tensor_view(geometry: Geometry, kernel: AnyArray) -> AnyArray:
     """Return the tensor as a strided view, if the array behind it fits in memory."""
     if not is_numpy(kernel):
         got = f"the kernel is of {library(kernel)}"
-        wanted = "Only NumPy has views with negative strides"
-        raise ArgumentTypeError(got, wanted, "Use to_tensor(), or a NumPy kernel")
+        expected = "Only NumPy has views with negative strides"
+        raise ArgumentTypeError(got, expected, "Use to_tensor(), or a NumPy kernel")
     if geometry.toeplitz:
         memory.require("view", sizes(geometry, kernel.dtype))
     return view(geometry, kernel)

@@ -68,9 +68,9 @@ def check_format(array: Array, format: SparseFormat) -> None:
 def check_storable(dtype: np.dtype[Any]) -> None:
     """Refuse a type of numbers that SciPy's sparse arrays cannot hold."""
     if dtype == np.float16:
-        wanted = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
-        remedy = "Use to_dense(), or a kernel of float32, as with op.with_kernel(op.kernel.astype(np.float32))"
-        raise ArgumentTypeError(f"the kernel has dtype {dtype}", wanted, remedy)
+        expected = "SciPy's sparse arrays hold integers, and floats and complex numbers of at least 32 bits"
+        remedy = "Use to_dense(), or np.float32(1) * op"
+        raise ArgumentTypeError(f"the matrix has dtype {dtype}", expected, remedy)
 
 
 def _some_rows(

@@ -19,7 +19,7 @@ def row_indices(rows: RowsLike, count: int) -> RowNumbers:
 
     They are a range if they ascend in equal steps.
     """
-    wanted = f"Expected a slice, a one-dimensional array of integers or a mask of {count} entries"
+    expected = f"Expected a slice, a one-dimensional array of integers or a mask of {count} entries"
     remedy = "Pass for example rows=slice(0, 10)"
     try:
         if isinstance(rows, slice):
@@ -32,13 +32,13 @@ def row_indices(rows: RowsLike, count: int) -> RowNumbers:
     except ConvmtxError:
         raise
     except Exception as error:  # the value's own __len__ or __getitem__ can raise anything
-        raise ArgumentTypeError(f"rows={shown(rows)} ({error})", wanted, remedy) from None
+        raise ArgumentTypeError(f"rows={shown(rows)} ({error})", expected, remedy) from None
     if array.dtype == bool and array.shape == (count,):
         return _as_range(np.flatnonzero(array))
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"rows of dtype {array.dtype} and shape {array.shape}", wanted, remedy)
+        raise ArgumentTypeError(f"rows of dtype {array.dtype} and shape {array.shape}", expected, remedy)
     if array.size:
         _check_rows(int(array.min()), int(array.max()), count)
     array = array.astype(np.int64)
@@ -48,9 +48,9 @@ def row_indices(rows: RowsLike, count: int) -> RowNumbers:
 def _check_rows(least: int, most: int, count: int) -> None:
     """Refuse rows that the matrix does not have."""
     if least < -count or most >= count:
-        wanted = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
+        expected = f"The matrix has rows 0 to {count - 1}, or {-count} to -1 from the end"
         bad = shown(most if most >= count else least)
-        raise RowIndexError(f"row {bad}", wanted, "Pass rows in that range")
+        raise RowIndexError(f"row {bad}", expected, "Pass rows in that range")
 
 
 def _range(rows: range, count: int) -> RowNumbers:

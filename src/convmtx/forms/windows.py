@@ -20,16 +20,16 @@ from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
 
 
 def windows(
-    geometry: Geometry, x: AnyArray, batch: Shape, order: Order, wanted: RowNumbers, transposed: bool
+    geometry: Geometry, x: AnyArray, batch: Shape, order: Order, rows: RowNumbers, transposed: bool
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Return data, indices, indptr of these rows; x is (N, C, n1..nd), with the samples of ``batch`` flattened to N."""
-    memory.require("rows", {"rows": 8 * (3 + len(geometry.axes)) * len(wanted)})
+    memory.require("rows", {"rows": 8 * (3 + len(geometry.axes)) * len(rows)})
     look_up = _look_up_taps if transposed else _look_up_outputs
-    digits, columns, numbers = look_up(geometry, batch, order, row_array(wanted))
+    digits, columns, numbers = look_up(geometry, batch, order, row_array(rows))
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(count(digits, columns.size))])
     total = int(pointers[-1])
     width = prod((*batch, *geometry.out_shape) if transposed else geometry.kernel_shape)
-    index = index_dtype(total, len(wanted), width)
+    index = index_dtype(total, len(rows), width)
     memory.require("rows", {"rows": total * (x.dtype.itemsize + np.dtype(index).itemsize)})
     data, indices, at = np.empty(total, x.dtype), np.empty(total, index), 0
     table, flat = _kernel_places(geometry, order), x.reshape(-1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, spelled
+from convmtx.boundary import NOTHING, write_out
 from convmtx.geometry.axis import Axis
 from convmtx.typing import IntArray
 
@@ -62,7 +62,7 @@ def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
 def _read(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Return for everything that is read the index of the output in ``outputs``, the input and the tap."""
     first, counts, step = axis.reading(outputs)
-    lists, taps = spelled(np.arange(outputs.size), first, counts, step)
+    lists, taps = write_out(np.arange(outputs.size), first, counts, step)
     places = axis.read(outputs[lists], taps)
     is_input = places != NOTHING
     return lists[is_input], places[is_input], taps[is_input]

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from convmtx.arguments import as_list, flag, integer, is_array, one_of, per_axis, require_one_for_each
 from convmtx.boundary import BY_NAME, FOREIGN_NAMES, OPENCV_NUMBERS, OTHER_NAMES, Boundary
-from convmtx.errors import ArgumentError, ArgumentTypeError, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, shown, with_article
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
 from convmtx.geometry.padding import cuts, pads
@@ -50,7 +50,7 @@ def _refuse_array_as_shape(name: str, value: Any) -> None:
     if isinstance(value, type):
         return
     if hasattr(type(value), "in_shape"):
-        got, remedy = f"{name} is a {type(value).__name__}", "Pass op.in_shape"
+        got, remedy = f"{name} is {with_article(type(value).__name__)}", "Pass op.in_shape"
     elif is_array(value) and not (len(value.shape) == 1 and "int" in str(value.dtype)):
         got, remedy = f"{name} is an array of shape {tuple(value.shape)}", "Pass x.shape"
     elif type(value) in (list, tuple) and any(type(entry) in (list, tuple) for entry in value[:MOST_AXES]):
@@ -131,7 +131,7 @@ def _channels(
     needed = rows if transposed else per_group * groups
     if in_channels != needed:
         axis = "C_in" if transposed else "C/groups"
-        expected = f"The kernel's {axis} axis wants {needed} input channels for groups={groups}, not {in_channels}"
+        expected = f"The kernel's {axis} axis needs {needed} input channels for groups={groups}, not {in_channels}"
         remedy = remedy or f"Check channels={layout.value!r} and the order of the kernel's axes"
         raise ArgumentError(got, expected, remedy)
     if rows % groups:

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.boundary import ZERO
 from convmtx.construct import conv, conv_transpose
-from convmtx.errors import UnsupportedError, door
+from convmtx.errors import UnsupportedError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.geometry import padding, resolve
 from convmtx.geometry.axis import Axis
@@ -55,7 +55,7 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     shape = resolve.shape("input_shape", input_shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
-        raise UnsupportedError(f"a {name}", "Expected a keras layer", "Pass the layer itself")
+        raise UnsupportedError(f"{with_article(name)}", "Expected a keras layer", "Pass the layer itself")
     if type(layer) is keras.Sequential:
         maps: list[Affine] = []
         for part in layer.layers:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import is_numpy, library
-from convmtx.errors import ArgumentTypeError, door
+from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.maps.linear_map import LinearMap
 
@@ -35,7 +35,10 @@ def to_pylops(op: LinearMap) -> Any:
         Without the extra ``pylops``.
     """
     if not isinstance(op, LinearMap):
-        got, remedy = f"op is a {type(op).__name__}", "Pass what cm.conv returns, or, for an affine map, its .op"
+        got, remedy = (
+            f"op is {with_article(type(op).__name__)}",
+            "Pass what cm.conv returns, or, for an affine map, its .op",
+        )
         raise ArgumentTypeError(got, "Expected a map of convmtx", remedy)
     if not is_numpy(op._reference_array):
         got = f"a map of {library(op._reference_array)}"

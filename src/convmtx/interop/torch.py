@@ -12,7 +12,7 @@ from convmtx._xp import as_numpy, library
 from convmtx.arguments import per_axis
 from convmtx.boundary import EDGE, REFLECT, WRAP, ZERO, Boundary
 from convmtx.construct import conv, conv_transpose
-from convmtx.errors import UnsupportedError, door
+from convmtx.errors import UnsupportedError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.geometry import resolve
 from convmtx.geometry.axis import Axis
@@ -70,7 +70,9 @@ def from_torch(module: Any, input_shape: PerAxis) -> Affine:
     """
     nn = import_extra("torch", "torch").nn
     if not isinstance(module, nn.Module):
-        raise UnsupportedError(f"a {type(module).__name__}", "Expected a torch.nn.Module", "Pass the layer itself")
+        raise UnsupportedError(
+            f"{with_article(type(module).__name__)}", "Expected a torch.nn.Module", "Pass the layer itself"
+        )
     return _convert(nn, module, resolve.shape("input_shape", input_shape), _empty_like(module))
 
 

@@ -16,7 +16,7 @@ from convmtx._xp import (
     promote,
     require_together,
 )
-from convmtx.errors import ArgumentError, ArgumentTypeError, door
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
 from convmtx.maps.base import BaseMap
 from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray
@@ -106,7 +106,10 @@ class Algebra(BaseMap):
         which are other numbers when the map is applied to a larger type.
         """
         if is_unsigned(dtype):
-            got, expected = f"a {type(self).__name__} of {dtype}", "Expected a type that has negative numbers"
+            got, expected = (
+                f"{with_article(type(self).__name__)} of {dtype}",
+                "Expected a type that has negative numbers",
+            )
             raise ArgumentTypeError(got, expected, "Use np.int64(-1) * op for -op")
         wider = is_numpy(self._reference_array) and dtype != self.dtype
         return self._scaled(counterpart(dtype, self._reference_array).type(-1) if wider else -1)
@@ -131,7 +134,10 @@ class Algebra(BaseMap):
         dtype = promote(self.dtype, other.dtype)
         difference = self + other._negative(dtype)
         if is_unsigned(dtype) and not difference._holds_entries:
-            got, expected = f"a {type(difference).__name__} of {dtype}", "Expected a type that has negative numbers"
+            got, expected = (
+                f"{with_article(type(difference).__name__)} of {dtype}",
+                "Expected a type that has negative numbers",
+            )
             raise ArgumentTypeError(got, expected, "Use op1 + np.int64(-1) * op2")
         return difference
 
@@ -149,5 +155,5 @@ class Algebra(BaseMap):
         for op in (self, other):
             if libraries[0] != libraries[1] and not op._takes_every_library:
                 got = f"maps of {libraries[0]} and of {libraries[1]}"
-                expected = f"A {type(op).__name__} takes arrays of {library(op._reference_array)}"
+                expected = f"Maps of class {type(op).__name__} take arrays of {library(op._reference_array)}"
                 raise ArgumentTypeError(got, expected, "Make both of one library")

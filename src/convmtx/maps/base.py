@@ -6,7 +6,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -26,9 +26,10 @@ from convmtx._xp import (
 )
 from convmtx._xp.sparse import Coordinates
 from convmtx.arguments import one_of
-from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door
+from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door, with_article
 from convmtx.forms import FORMATS, check_format, check_storable, convert, row_array, row_indices
 from convmtx.maps import exports
+from convmtx.maps.own_maps import is_of_user, require_output, require_transpose, settle
 from convmtx.maps.units import unit_images
 from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, RowsLike, Shape, SparseFormat
 
@@ -41,8 +42,14 @@ if TYPE_CHECKING:
 class _Sealing(ABCMeta):
     """Class of the classes of maps: seals a map once its ``__init__`` has returned."""
 
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
+        super().__init__(name, bases, namespace, **options)
+        cls._is_of_user = is_of_user(cls)
+
     def __call__(cls, *args: Any, **options: Any) -> Any:
         op = super().__call__(*args, **options)
+        if cls._is_of_user:
+            settle(op)
         op.__dict__["_sealed"] = True
         return op
 
@@ -51,12 +58,22 @@ class BaseMap(metaclass=_Sealing):
     """Base of `LinearMap`, without the algebra: a map from arrays of ``in_shape`` to arrays of ``out_shape``."""
 
     __array_ufunc__ = None
+    #: Whether the class is defined outside convmtx, so that its outputs are checked.
+    _is_of_user: ClassVar[bool]
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_sealed" not in vars(self):
             object.__setattr__(self, name, value)
             return
-        got = f"{type(self).__name__}.{name} = ..."
+        self._refuse_change(f"{type(self).__name__}.{name} was assigned")
+
+    def __delattr__(self, name: str) -> None:
+        if "_sealed" not in vars(self):
+            object.__delattr__(self, name)
+            return
+        self._refuse_change(f"{type(self).__name__}.{name} was deleted")
+
+    def _refuse_change(self, got: str) -> NoReturn:
         with door("op"):
             raise ImmutableError(got, "Maps cannot be changed", "Make a new one, as with op.with_kernel(K)")
 
@@ -120,6 +137,20 @@ class BaseMap(metaclass=_Sealing):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         """Return the transpose of arrays (B, *out_shape), without conjugation, of shape (B, *in_shape)."""
 
+    def _image(self, x: AnyArray) -> AnyArray:
+        """Return `_apply` of a batch; that of a user's class is checked."""
+        y = self._apply(x)
+        if self._is_of_user:
+            require_output(self, "_apply", y, (x.shape[0], *self.out_shape))
+        return y
+
+    def _transposed_image(self, y: AnyArray) -> AnyArray:
+        """Return `_apply_transposed` of a batch; that of a user's class is checked."""
+        x = self._apply_transposed(y)
+        if self._is_of_user:
+            require_output(self, "_apply_transposed", x, (y.shape[0], *self.in_shape))
+        return x
+
     @door("op(x)")
     def __call__(self, x: ArrayLike) -> AnyArray:
         """Apply the map to one input or to any batch of them.
@@ -151,7 +182,7 @@ class BaseMap(metaclass=_Sealing):
             expected = f"Expected (*batch, {', '.join(map(str, self.in_shape))})"
             raise ArgumentError(f"x has shape {tuple(array.shape)}", expected, remedy)
         batch = tuple(array.shape[: array.ndim - d])
-        y = self._apply(reshape(array, (prod(batch), *self.in_shape)))
+        y = self._image(reshape(array, (prod(batch), *self.in_shape)))
         return reshape(y, batch + self.out_shape)
 
     @door("matvec")
@@ -177,8 +208,12 @@ class BaseMap(metaclass=_Sealing):
     def _columns(self, v: ArrayLike, adjoint: bool = False) -> AnyArray:
         """Return the map, or its adjoint, of the columns of ``v``."""
         if hasattr(v, "nnz") or hasattr(v, "matvec"):
-            got = f"v is a {type(v).__name__}"
+            got = f"v is {with_article(type(v).__name__)}"
             remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
+            raise ArgumentTypeError(got, "Expected an array or another map of convmtx", remedy)
+        if not hasattr(v, "__array__") and hasattr(v, "op"):
+            got = f"v is {with_article(type(v).__name__)}"
+            remedy = "Use op @ A.op for the linear part, or call op(A(x))"
             raise ArgumentTypeError(got, "Expected an array or another map of convmtx", remedy)
         array = self._in_own_library("v", numeric("v", v))
         rows, length = self.shape[::-1] if adjoint else self.shape
@@ -188,9 +223,9 @@ class BaseMap(metaclass=_Sealing):
             raise ArgumentError(got, f"Expected ({length},) or ({length}, k)", remedy)
         batch = array[None, ...] if array.ndim == 1 else move_axes(array, 1, 0)
         if adjoint:
-            result = conjugate(self._apply_transposed(reshape(conjugate(batch), (-1, *self.out_shape))))
+            result = conjugate(self._transposed_image(reshape(conjugate(batch), (-1, *self.out_shape))))
         else:
-            result = self._apply(reshape(batch, (-1, *self.in_shape)))
+            result = self._image(reshape(batch, (-1, *self.in_shape)))
         result = reshape(result, (batch.shape[0], rows))
         if array.ndim == 1:
             return result[0, ...]
@@ -201,7 +236,7 @@ class BaseMap(metaclass=_Sealing):
         if self._takes_every_library:
             return array
         if is_numpy(self._reference_array) and not is_numpy(array):
-            expected = f"A {type(self).__name__} takes arrays of NumPy"
+            expected = f"Maps of class {type(self).__name__} take arrays of NumPy"
             remedy = "Convert it first, or use op.to_torch() for a torch.nn.Module"
             raise ArgumentTypeError(f"{name} is an array of {library(array)}", expected, remedy)
         return like(array, self._reference_array)
@@ -223,9 +258,11 @@ class BaseMap(metaclass=_Sealing):
             return Coordinates.numbered(numbers, self._dense(order))
         images: Callable[..., Any] = unit_images
         if rows is None:
-            columns = images(self._apply, self.in_shape, self.out_shape, self.dtype, order, np.arange(self.shape[1]))
+            columns = images(self._image, self.in_shape, self.out_shape, self.dtype, order, np.arange(self.shape[1]))
             return columns.T.tocsr()
-        return images(self._apply_transposed, self.out_shape, self.in_shape, self.dtype, order, row_array(rows))
+        if self._is_of_user:
+            require_transpose(self)
+        return images(self._transposed_image, self.out_shape, self.in_shape, self.dtype, order, row_array(rows))
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         """Return the transposed matrix, or these rows of it, as `_sparse` does."""
@@ -238,7 +275,7 @@ class BaseMap(metaclass=_Sealing):
             return self._sparse(order, None).toarray()
         n = len(self.in_shape)
         identity = identity_like(self._reference_array, self.shape[1], self.dtype)
-        columns = reshape(self._apply(reshape(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
+        columns = reshape(self._image(reshape(identity, (-1, *self.in_shape))), self.in_shape + self.out_shape)
         ins, outs = tuple(range(n)), tuple(range(n, columns.ndim))
         axes = outs + ins if order == "C" else outs[::-1] + ins[::-1]
         return reshape(move_axes(columns, *axes), self.shape)

@@ -11,7 +11,7 @@ import numpy as np
 from convmtx import forms
 from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, together
 from convmtx.arguments import flag
-from convmtx.errors import ArgumentError, door
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
 from convmtx.geometry import Geometry
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.maps.base import check_format_name, check_order
@@ -53,6 +53,10 @@ class ConvOperator(LinearMap):
     _takes_every_library = True
 
     def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
+        if not isinstance(geometry, Geometry):
+            with door("ConvOperator"):
+                got = f"geometry is {with_article(type(geometry).__name__)}"
+                raise ArgumentTypeError(got, "Expected a Geometry", "Use convmtx.conv, which makes one")
         self._geometry, self._kernel, self._requested_engine = geometry, kernel, engine
 
     def __repr__(self) -> str:
@@ -192,6 +196,9 @@ class ConvOperator(LinearMap):
 
     def _in_double(self) -> ConvOperator:
         return self.with_kernel(double(self._kernel))
+
+    def _peak(self) -> float:
+        return float(np.abs(self._kernel).max(initial=0))
 
     def _magnitudes(self) -> ConvOperator:
         return self.with_kernel(np.abs(self._kernel))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -72,8 +73,7 @@ class Rearranged(LinearMap):
         if is_numpy(self._like):
             return matrix.astype(self.dtype)
         coordinates = Coordinates.of(matrix, self._like)
-        coordinates.data = cast(coordinates.data, self.dtype)
-        return coordinates
+        return replace(coordinates, data=cast(coordinates.data, self.dtype))
 
     def conj(self) -> Rearranged:
         return self
@@ -198,13 +198,13 @@ class Augmented(LinearMap):
     def _apply(self, x: Array) -> Array:
         offset, x = together(self.offset, x)
         ones = reshape(x[:, -1:], (-1, *(1 for _ in self.out_shape)))
-        return self.op._apply(reshape(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
+        return self.op._image(reshape(x[:, :-1], (-1, *self.op.in_shape))) + ones * offset
 
     def _apply_transposed(self, y: Array) -> Array:
         offset, y = together(self.offset, y)
         xp = namespace(y)
         last = xp.sum(reshape(y * offset, (y.shape[0], -1)), axis=1, keepdims=True)
-        first = reshape(self.op._apply_transposed(y), (y.shape[0], -1))
+        first = reshape(self.op._transposed_image(y), (y.shape[0], -1))
         dtype = xp.result_type(first, last)
         return xp.concat([cast(first, dtype), cast(last, dtype)], axis=1)
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, move_axes, together
 from convmtx._xp.sparse import Coordinates, narrow
-from convmtx.errors import ArgumentTypeError, door
+from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.maps.algebra import Algebra
 from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double, double_csr, double_type, require_finite
+from convmtx.maps.own_maps import peak, require_transpose
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
@@ -58,7 +60,18 @@ class LinearMap(Algebra):
 
     def _in_double(self) -> LinearMap:
         """Return the map with its numbers in float64 or complex128 of NumPy; refuse inf and nan."""
+        if self._is_of_user:
+            require_transpose(self)
         return Doubled(self)
+
+    def _peak(self) -> float:
+        """Return a number near the largest magnitude of the entries, up to their number in a row; 0 for the zero map.
+
+        It is that of the image of an array of normal numbers. The map is in double precision.
+        """
+        remedy = "Use a smaller map"
+        memory.require_result("an input of the map and its output", 8 * sum(self.shape), remedy)
+        return peak(self._image(np.random.default_rng(0).standard_normal((1, *self.in_shape))))
 
     def _magnitudes(self) -> LinearMap:
         """Return the map whose entries sum the magnitudes of what this map's entries sum, before anything cancels.
@@ -101,11 +114,11 @@ class Scaled(Wrapper, LinearMap):
         return (identity_like(self._reference_array, 1, self.op.dtype) * self.scalar).dtype
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        y: AnyArray = self.op._apply(x) * self.scalar
+        y: AnyArray = self.op._image(x) * self.scalar
         return y
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        x: AnyArray = self.op._apply_transposed(y) * self.scalar
+        x: AnyArray = self.op._transposed_image(y) * self.scalar
         return x
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
@@ -153,10 +166,10 @@ class Sum(Combination, LinearMap):
         return self.terms[0].out_shape
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(_added, (term._apply(x) for term in self.terms))
+        return reduce(_added, (term._image(x) for term in self.terms))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(_added, (term._apply_transposed(y) for term in self.terms))
+        return reduce(_added, (term._transposed_image(y) for term in self.terms))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
@@ -196,10 +209,10 @@ class Product(Combination, LinearMap):
         return self.factors[0].out_shape
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(lambda value, factor: factor._apply(value), reversed(self.factors), x)
+        return reduce(lambda value, factor: factor._image(value), reversed(self.factors), x)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(lambda value, factor: factor._apply_transposed(value), self.factors, y)
+        return reduce(lambda value, factor: factor._transposed_image(value), self.factors, y)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors
@@ -238,10 +251,10 @@ class Transposed(Wrapper, LinearMap):
         return self.op.in_shape
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self.op._apply_transposed(x)
+        return self.op._transposed_image(x)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self.op._apply(y)
+        return self.op._image(y)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.op._sparse_transposed(order, rows)
@@ -297,10 +310,10 @@ class Conjugated(Wrapper, LinearMap):
     """Map of the conjugated entries: conjugates the input and the output of a map that has no better conjugate."""
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return conjugate(self.op._apply(conjugate(x)))
+        return conjugate(self.op._image(conjugate(x)))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return conjugate(self.op._apply_transposed(conjugate(y)))
+        return conjugate(self.op._transposed_image(conjugate(y)))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = copy(self.op._sparse(order, rows))
@@ -336,26 +349,28 @@ class Doubled(Wrapper, LinearMap):
         return double_type(self.op.dtype)
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return self._checked(x, self.op._apply(like(x, self.op._reference_array)))
+        return self._checked(x, self.op._image(like(x, self.op._reference_array)))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return self._checked(y, self.op._apply_transposed(like(y, self.op._reference_array)))
+        return self._checked(y, self.op._transposed_image(like(y, self.op._reference_array)))
 
     def _checked(self, x: AnyArray, image: Array) -> AnyArray:
         """Return the image of ``x`` in double precision, if it was computed in that and is finite."""
         name, y = type(self.op).__name__, as_numpy(image)
         if not np.can_cast(x.dtype, y.dtype):  # float32 of float64, which no bound of the results allows for
-            got, expected = f"a {name} takes {x.dtype} to {y.dtype}", "Expected np.result_type(op.dtype, x)"
+            got, expected = f"{with_article(name)} takes {x.dtype} to {y.dtype}", "Expected np.result_type(op.dtype, x)"
             raise ArgumentTypeError(got, expected, f"Mend {name}._apply and its transpose")
         if np.isfinite(x).all():
-            require_finite(y, f"an output of a {name}")
+            require_finite(y, f"an output of {with_article(name)}")
         return y.astype(np.result_type(self.dtype, x), copy=False)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        return double_csr(self.op._sparse(order, rows), f"the matrix of a {type(self.op).__name__}")
+        return double_csr(self.op._sparse(order, rows), f"the matrix of {with_article(type(self.op).__name__)}")
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
-        return double_csr(self.op._sparse_transposed(order, rows), f"the matrix of a {type(self.op).__name__}")
+        return double_csr(
+            self.op._sparse_transposed(order, rows), f"the matrix of {with_article(type(self.op).__name__)}"
+        )
 
     def conj(self) -> LinearMap:
         return Doubled(self.op.conj())

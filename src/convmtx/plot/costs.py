@@ -35,7 +35,7 @@ class CostData:
     apply: dict[str, float]
 
 
-@door("plot.cost")
+@door("plot.cost_data")
 def cost_data(op: ConvOperator) -> CostData:
     """Return the bytes of each form of a convolution, and the seconds to make it and to apply it.
 

@@ -40,7 +40,7 @@ class KernelData:
     inputs: IntArray
 
 
-@door("plot.kernel")
+@door("plot.kernel_data")
 def kernel_data(op: ConvOperator) -> KernelData:
     """Return the kernel of a convolution with its channel axes in front, and the channels that each part joins.
 

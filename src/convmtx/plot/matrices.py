@@ -11,7 +11,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.arguments import flag, integer
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, door
+from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, door, with_article
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.pattern import density, pattern
 from convmtx.maps.convolution import ConvOperator
@@ -59,7 +59,7 @@ class MatrixData:
         return density(self.row_edges, self.column_edges, self.counts)
 
 
-@door("plot.matrix")
+@door("plot.matrix_data")
 def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     """Return the entries of a matrix and the taps that they are, or, of a large one, how many each cell stores.
 
@@ -110,7 +110,7 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
         taps, values = (taps_at(numpy_op.geometry), numpy_op.to_dense()) if is_small else (None, None)
         return MatrixData(cell_counts.row_edges, cell_counts.column_edges, cell_counts.counts, taps, values)
     if not is_small:
-        got = f"the matrix of a {type(op).__name__} is {op.shape[0]} x {op.shape[1]}"
+        got = f"the matrix of {with_article(type(op).__name__)} is {op.shape[0]} x {op.shape[1]}"
         expected = f"Patterns of maps that are not convolutions are drawn up to cells={cells}"
         raise UnsupportedError(got, expected, "Draw its factors, or a smaller map")
     stored: Any = numpy_op.to_sparse("coo")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.errors import UnsupportedError
+from convmtx.errors import UnsupportedError, with_article
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.structure.double import doubled
@@ -32,6 +32,6 @@ def to_numpy_convolution(op: Any) -> ConvOperator:
     """Return a convolution with a kernel of NumPy; refuse other maps."""
     convolution = to_numpy(op)
     if not isinstance(convolution, ConvOperator):
-        got = f"op is a {type(op).__name__}"
+        got = f"op is {with_article(type(op).__name__)}"
         raise UnsupportedError(got, "Expected a convolution", "Make one, for example with convmtx.conv")
     return convolution

@@ -55,7 +55,7 @@ class RowData:
         return array
 
 
-@door("plot.row")
+@door("plot.row_data")
 def row_data(op: LinearMap, o: int | Shape | IntArray) -> RowData:
     """Return the inputs that one output reads and their weights: one row of the matrix.
 

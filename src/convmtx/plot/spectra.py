@@ -16,7 +16,7 @@ from convmtx.spectra import singular_value_bounds, svdvals
 from convmtx.spectra.bounds import theta_work
 from convmtx.structure import choose_decomposition
 from convmtx.structure.double import direct, doubled
-from convmtx.structure.precision import EPS
+from convmtx.structure.precision import rank_tolerance
 from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class SpectrumData:
     method: str
 
 
-@door("plot.spectrum")
+@door("plot.spectrum_data")
 def spectrum_data(op: LinearMap, k: int | None = None) -> SpectrumData:
     """Return the singular values of a map, descending, and bounds of each.
 
@@ -144,7 +144,7 @@ def spectrum(op: LinearMap, ax: Axes | None = None, k: int | None = None) -> Axe
     style.require_drawable(data.upper)
     ax = style.prepare_axes(ax)
     numbers = np.arange(shown.size)
-    least = shown[0] * EPS * max(op.shape)  # smaller values are rounding errors
+    least = rank_tolerance(op.shape, shown[0])  # smaller values are rounding errors
     is_steep = shown[0] > 0 and shown[-1] * STEEP < shown[0]
     lower = np.maximum(data.lower, least) if is_steep else data.lower
     upper = np.maximum(data.upper, lower)

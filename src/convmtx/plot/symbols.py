@@ -38,7 +38,7 @@ class SymbolData:
     shape: tuple[int, int]
 
 
-@door("plot.symbol")
+@door("plot.symbol_data")
 def symbol_data(op: ConvOperator) -> SymbolData:
     """Return the magnitude of a convolution's symbol at each frequency.
 

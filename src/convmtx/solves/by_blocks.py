@@ -6,7 +6,7 @@ A dense matrix is a block too, the only one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from math import prod
@@ -22,7 +22,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
-from convmtx.solves.small_matrices import Spectral, Triplets, energies, in_pieces, prepare
+from convmtx.solves.small_matrices import Spectral, StackTriplets, energies, in_pieces, prepare
 from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
@@ -135,10 +135,13 @@ class BlockFactors(Factors):
             return reduce(add, parts)
 
     def conormal(self, g: AnyArray) -> AnyArray:
-        if not all(isinstance(stack, Triplets) for stack in self.stacks) or not self.coefficients[0].outputs_complete:
+        if (
+            not all(isinstance(stack, StackTriplets) for stack in self.stacks)
+            or not self.coefficients[0].outputs_complete
+        ):
             return super().conormal(g)
         (c,), (stack,) = self.coefficients, self.stacks
-        assert isinstance(stack, Triplets)
+        assert isinstance(stack, StackTriplets)
         return c.synthesize(stack.conormal(c.analyse(g, False)), False)
 
     def _right_side(self, j: int, b: AnyArray) -> AnyArray:
@@ -209,6 +212,12 @@ class BlockFactors(Factors):
         return c.synthesize(x, True), residual, normal
 
 
+class SpectralCandidate(Candidate):
+    """Method whose factors have singular values and vectors, from which the solution for any damping follows."""
+
+    make: Callable[[], BlockFactors]
+
+
 def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     """Yield the candidate by fast transforms, sub-lattices of positions, and singular vectors along axes."""
     geometry, taps = op.geometry, taps_of(op.geometry, op.kernel).astype(problem.dtype)
@@ -221,9 +230,9 @@ def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     price = _price_of_blocks(geometry, blocks, problem.dtype, problem.damp > 0)
     make = partial(_factors_of_blocks, problem, blocks, penalties)
     if blocks[0].has_factor:
-        yield Candidate("kronecker", "the kernel is an outer product", price, make)
+        yield SpectralCandidate("kronecker", "the kernel is an outer product", price, make)
     else:
-        yield Candidate("blocks", "the map falls apart into blocks", price, make)
+        yield SpectralCandidate("blocks", "the map falls apart into blocks", price, make)
 
 
 def _price_of_blocks(geometry: Geometry, stacks: Sequence[Blocks], dtype: np.dtype[Any], damped: bool) -> costs.Price:
@@ -272,13 +281,13 @@ def _factors_of_blocks(problem: Problem, blocks: list[Blocks], penalties: list[B
     return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, [b.matrices() for b in blocks], stacked)
 
 
-def by_dense(problem: Problem) -> Candidate:
+def by_dense(problem: Problem) -> SpectralCandidate:
     """Return the candidate by the dense matrix: its singular values, or its inverse."""
     rows, columns = problem.op.shape
     height = rows + (0 if problem.regularizer is None else problem.regularizer.shape[0])
     inverted = rows == columns and not problem.damp
     price = costs.price_of_dense(height, columns, problem.dtype, inverted=inverted)
-    return Candidate("dense", "the matrix is small", price, partial(_factors_of_dense, problem))
+    return SpectralCandidate("dense", "the matrix is small", price, partial(_factors_of_dense, problem))
 
 
 def _factors_of_dense(problem: Problem) -> BlockFactors:

@@ -29,7 +29,7 @@ class Place:
     inputs: tuple[slice, ...]
 
 
-class Part(NamedTuple):
+class EqualLattices(NamedTuple):
     """Sub-lattices with equal maps, and the candidate that solves one of them."""
 
     candidate: Candidate
@@ -47,7 +47,7 @@ def by_lattices(
     if problem.regularizer is not None or count < 2:
         return
     taps = taps_of(geometry, op.kernel)
-    parts: list[Part] = []
+    parts: list[EqualLattices] = []
     for chosen in product(*axes):
         smaller = Geometry(chosen, geometry.in_channels, geometry.out_channels, geometry.groups, Layout.FIRST)
         smaller_problem = replace(problem, op=ConvOperator(smaller, taps, "auto"))
@@ -56,7 +56,7 @@ def by_lattices(
             return
         slices = product(*(lattices[axis] for lattices, axis in zip(axes, chosen, strict=True)))
         places = [Place(*zip(*pairs, strict=True)) for pairs in slices]
-        parts.append(Part(best, places))
+        parts.append(EqualLattices(best, places))
     price = costs.Price(
         sum(part.candidate.price.build for part in parts),
         sum(part.candidate.price.per_rhs * len(part.places) for part in parts),
@@ -68,7 +68,7 @@ def by_lattices(
 class LatticeFactors(Factors):
     """Factors of each sub-lattice; sub-lattices with equal maps share them."""
 
-    def __init__(self, problem: Problem, geometry: Geometry, parts: list[Part]) -> None:
+    def __init__(self, problem: Problem, geometry: Geometry, parts: list[EqualLattices]) -> None:
         self.problem, self.geometry = problem, geometry
         self.parts = [(part.candidate.make(), part.places) for part in parts]
         count = sum(len(part.places) for part in parts)
@@ -85,14 +85,14 @@ class LatticeFactors(Factors):
     def solve(self, b: AnyArray) -> AnyArray:
         y, x = channels_first(self.geometry, b), self._zero_inputs(b)
         for factors, places in self.parts:
-            solutions = factors.solve(_gathered(y, [place.outputs for place in places]))
+            solutions = factors.solve(_gather(y, [place.outputs for place in places]))
             _scatter(solutions, x, [place.inputs for place in places])
         return channels_back(self.geometry, x)
 
     def image(self, g: AnyArray) -> AnyArray:
         x, y = channels_first(self.geometry, g), self._zero_outputs(g)
         for factors, places in self.parts:
-            images = factors.image(_gathered(x, [place.inputs for place in places]))
+            images = factors.image(_gather(x, [place.inputs for place in places]))
             _scatter(images, y, [place.outputs for place in places])
         return channels_back(self.geometry, y)
 
@@ -102,7 +102,7 @@ class LatticeFactors(Factors):
             x += y / self.problem.damp**2
         for factors, places in self.parts:
             inputs = [place.inputs for place in places]
-            _scatter(factors.normal(_gathered(y, inputs)), x, inputs)
+            _scatter(factors.normal(_gather(y, inputs)), x, inputs)
         return channels_back(self.geometry, x)
 
     def _zero_inputs(self, arrays: AnyArray) -> AnyArray:
@@ -116,12 +116,12 @@ class LatticeFactors(Factors):
         return np.zeros(shape, np.result_type(arrays, self.problem.dtype))
 
 
-def _gathered(arrays: AnyArray, places: list[tuple[slice, ...]]) -> AnyArray:
+def _gather(arrays: AnyArray, places: list[tuple[slice, ...]]) -> AnyArray:
     """Return the arrays at each place, one place after the other along the first axis."""
     return np.concatenate([arrays[(slice(None), slice(None), *place)] for place in places])
 
 
 def _scatter(parts: AnyArray, arrays: AnyArray, places: list[tuple[slice, ...]]) -> None:
-    """Write what `_gathered` would return into the arrays."""
+    """Write what `_gather` would return into the arrays."""
     for part, place in zip(np.split(parts, len(places)), places, strict=True):
         arrays[(slice(None), slice(None), *place)] = part

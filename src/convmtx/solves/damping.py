@@ -16,14 +16,14 @@ from convmtx.errors import ArgumentError, UnsupportedError, door, shown
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
-from convmtx.solves.by_blocks import BlockFactors, by_dense, coefficients_of
+from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense, coefficients_of
 from convmtx.solves.factorize import Factorization
-from convmtx.solves.problem import Problem, problem_of, unit_of
+from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.scaling import comes_apart, parts
 from convmtx.solves.select import Choice, Solver, candidates
 from convmtx.solves.solve import solve
 from convmtx.structure import find_blocks
-from convmtx.structure.precision import EPS
+from convmtx.structure.precision import EPS, unit_of
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, ArrayLike
 
@@ -32,8 +32,6 @@ Rule = Literal["gcv", "lcurve", "discrepancy"]
 POINTS, LEAST = 200, 1e-8
 #: Fraction of the length of the L-curve that counts as an end of it.
 END = 0.01
-#: Methods that compute singular values and vectors.
-SPECTRAL = "blocks", "kronecker", "dense"
 #: Why a rule chooses a damping.
 WHY: dict[Rule, str] = {
     "gcv": "the least cross-validation",
@@ -164,17 +162,16 @@ def _spectral(problem: Problem) -> BlockFactors:
     # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
     applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
     for candidate in applicable:
-        if candidate.name in SPECTRAL and candidate.price.build <= LONGEST_SPECTRUM and candidate.fits:
-            factors = candidate.make()
-            assert isinstance(factors, BlockFactors)
-            return factors
+        is_quick = candidate.price.build <= LONGEST_SPECTRUM
+        if isinstance(candidate, SpectralCandidate) and is_quick and candidate.fits:
+            return candidate.make()
     got = f"op of {problem.op.shape[0]} x {problem.op.shape[1]} has no fast spectrum"
     remedy = "Use boundary='wrap' for choosing, or compare a few dampings"
     raise UnsupportedError(got, "Expected one by transforms, factors or a small matrix", remedy)
 
 
 @dataclass(frozen=True, eq=False)
-class _Choice:
+class _DampingChoice:
     """A damping on the curve, with the scores of all; ``at_end`` says that it is an end of the curve."""
 
     damp: float
@@ -196,21 +193,21 @@ class _Curve:
         """Dampings that are tried, ascending."""
         return self.values.max() * np.geomspace(LEAST, 1, POINTS)
 
-    def choose(self, rule: Rule, level: float) -> _Choice:
+    def choose(self, rule: Rule, level: float) -> _DampingChoice:
         """Choose a damping; ``level`` is the residual that the noise leaves."""
         damps = self.damps
         if rule == "gcv":
             scores = self.validation(damps)
             at = int(scores.argmin())
-            return _Choice(_minimum(self.validation, damps, at), scores, at in (0, POINTS - 1))
+            return _DampingChoice(_minimum(self.validation, damps, at), scores, at in (0, POINTS - 1))
         if rule == "lcurve":
             scores = self.curvature(damps)
-            at, at_end = _corner(scores, _travelled(self.residuals(damps), self.sizes(damps)))
-            return _Choice(float(damps[at]), scores, at_end)
+            at, at_end = _corner(scores, _fractions_of_length(self.residuals(damps), self.sizes(damps)))
+            return _DampingChoice(float(damps[at]), scores, at_end)
         damp = _crossing(self, damps, level)
-        return _Choice(damp, self.residuals(damps) - level, not damps[0] < damp < damps[-1])
+        return _DampingChoice(damp, self.residuals(damps) - level, not damps[0] < damp < damps[-1])
 
-    def reason(self, rule: Rule, choice: _Choice) -> str:
+    def reason(self, rule: Rule, choice: _DampingChoice) -> str:
         """Return why a damping was chosen, in words."""
         if not choice.at_end:
             return WHY[rule]
@@ -265,7 +262,7 @@ class _Curve:
         return scores
 
 
-def _travelled(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
+def _fractions_of_length(residuals: AnyArray, sizes: AnyArray) -> AnyArray:
     """Return the fraction of the L-curve's length that lies before each point, from the least damping on."""
     logarithms = np.log(np.maximum([residuals, sizes], np.finfo(float).tiny))
     steps = np.hypot(*np.diff(logarithms))
@@ -316,7 +313,9 @@ def _crossing(curve: _Curve, damps: AnyArray, level: float) -> float:
         residuals = curve.residuals(np.exp(ends))
         got = f"the noise makes a residual of {level / residuals[1]:.3g} of norm(b), and solutions leave more than "
         got += f"{residuals[0] / residuals[1]:.3g} and less than 1"
-        raise ArgumentError(got, "Expected a noise between", "Check noise, the standard deviation in an entry")
+        raise ArgumentError(
+            got, "Expected a residual between these two", "Check noise, the standard deviation in an entry"
+        )
     return float(np.exp(brentq(above, *ends)))
 
 

@@ -31,7 +31,7 @@ class Factorization:
         self.method, self.reason, self.condition = choice.factors.method, choice.reason, choice.factors.condition
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._problem, self._solver.method)
+        return _restore, (self._problem, self._solver.method)
 
     def __repr__(self) -> str:
         return f"Factorization({self.method}, condition {self.condition:.3g}: {self.reason})"
@@ -109,6 +109,6 @@ def factorize(
     return Factorization(problem, Solver(problem.prepare(), method))
 
 
-def _restored(problem: Problem, method: str) -> Factorization:
+def _restore(problem: Problem, method: str) -> Factorization:
     """Return a factorization that was pickled, computed again: factors are not pickled."""
     return Factorization(problem, Solver(problem.prepare(), method))

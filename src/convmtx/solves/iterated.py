@@ -24,8 +24,6 @@ from convmtx.typing import AnyArray
 
 #: Steps before the first look at how many are left.
 FIRST = 12
-#: Times that a preconditioned step takes of one without.
-DEARER = 2.0
 #: Steps that have to be left before a preconditioner is built.
 MANY = 60
 #: Give up iterating after this many times the predicted seconds of the best direct method.
@@ -44,7 +42,7 @@ FEWEST, MOST = 1000, 10_000
 VECTORS = 6
 
 
-class Stacked:
+class StackedMap:
     """The map ``[A; damp R]``: outputs are flattened and joined if there is a regularizer; else the map is A."""
 
     def __init__(self, problem: Problem) -> None:
@@ -93,11 +91,11 @@ class WithIdentity:
         return x + self.problem.damp * y[:, rows:].reshape(x.shape)
 
 
-class Run:
+class Iteration:
     """One run of LSMR, which can be left and taken up again."""
 
     def __init__(self, problem: Problem, b: AnyArray, x0: AnyArray | None, preconditioner: Factors | None) -> None:
-        stacked = Stacked(problem)
+        stacked = StackedMap(problem)
         self.problem, self.b, self.preconditioner = problem, b, preconditioner
         apply = None if preconditioner is None else preconditioner.normal
         self.state = lsmr(stacked.forward, stacked.adjoint, stacked.right_side(b), x0, problem.ridge, apply)
@@ -143,7 +141,7 @@ class Run:
         half = len(self.history) // 2
         rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
         steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
-        return float(steps) * (1.0 if self.preconditioner is None else DEARER)
+        return float(steps) * (1.0 if self.preconditioner is None else costs.PRECONDITIONED_STEP)
 
 
 class Ending(Enum):
@@ -170,8 +168,8 @@ class Search:
         #: Whether a preconditioner may still be built.
         self.looks = factors.is_open
         first = None if self.looks else factors.preconditioner
-        self.run = Run(factors.problem, b, request.x0, first)
-        self.waiting: Run | None = None
+        self.run = Iteration(factors.problem, b, request.x0, first)
+        self.waiting: Iteration | None = None
         #: Which right-hand sides have converged.
         self.converged = np.zeros(len(b), bool)
 
@@ -209,14 +207,14 @@ class Search:
             return False
         is_worth = left > MANY and left * seconds_of_step(self.factors.problem) > costs.PRECONDITIONER_SETUP
         if self.looks and self.waiting is None and is_worth and self.factors.build_preconditioner():
-            new = Run(self.factors.problem, self.b, self.request.x0, self.factors.preconditioner)
+            new = Iteration(self.factors.problem, self.b, self.request.x0, self.factors.preconditioner)
             self.run, self.waiting = new, self.run
         return True
 
     def restart(self) -> None:
         """Begin again at the solution so far, with the preconditioner of the last run."""
         self.steps, self.looks, self.waiting = 0, False, None
-        self.run = Run(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
+        self.run = Iteration(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
 
 
 class Iterative(Factors):
@@ -235,7 +233,7 @@ class Iterative(Factors):
     @cached_property
     def clearance(self) -> float:
         """Lower bound of the least singular value over the largest, as far as one is known without iterating."""
-        stacked, ridge = Stacked(self.problem), self.problem.ridge
+        stacked, ridge = StackedMap(self.problem), self.problem.ridge
         x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
         for _ in range(POWERS):
             x = stacked.adjoint(stacked.forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
@@ -298,9 +296,9 @@ class Iterative(Factors):
             x, residual, normal, accepted & search.converged, _method(run.preconditioner), why,
             condition=float(run.state.condition.max(initial=1)), iterations=steps, history=tuple(history),
         )  # fmt: skip
-        return self._judged(b, result, ending, run.norm, rtol)
+        return self._judge(b, result, ending, run.norm, rtol)
 
-    def _judged(self, b: AnyArray, result: Result, ending: Ending, norm: float, rtol: float) -> Result:
+    def _judge(self, b: AnyArray, result: Result, ending: Ending, norm: float, rtol: float) -> Result:
         """Return the result with its verdict."""
         problem = self.problem
         if ending is Ending.OUT_OF_STEPS:
@@ -323,7 +321,7 @@ class Iterative(Factors):
         """Return the solution for ``[0; g / damp]`` of ``[A; damp I]``, or ``S^+ (S^+)^H g`` of another stacked S."""
         problem = self.problem
         if not problem.ridge:
-            stacked = Stacked(problem)
+            stacked = StackedMap(problem)
             u = self._converged(lsmr(stacked.adjoint, stacked.forward, g))
             return self._converged(lsmr(stacked.forward, stacked.adjoint, u))
         damped = WithIdentity(problem)

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.structure.augmented import (
     LU,
-    Augmented,
+    AugmentedSystem,
     BandLU,
     ReorderedLU,
     Singular,
@@ -99,7 +99,7 @@ class Rectangular(LeastSquares):
             raise Singular
         self.other = -damp * (damp / self.unit)
         top, bottom = (self.unit, self.other) if self.tall else (self.other, self.unit)
-        self.system = Augmented(matrix, top, bottom, band=band)
+        self.system = AugmentedSystem(matrix, top, bottom, band=band)
         block = self.system.x_for if self.tall else self.system.y_for  # is its own adjoint, -a (A^H A + damp^2)^-1
         inverse = _row_sum(block, block, min(rows, columns))
         stacked = float(np.hypot(self.norm, damp))
@@ -129,7 +129,7 @@ class Rectangular(LeastSquares):
         return y, self._solve(y)
 
 
-class Stacked(LeastSquares):
+class StackedSystem(LeastSquares):
     """A matrix with a penalty stacked below it, ``[A; damp R]``."""
 
     def __init__(self, matrix: Any, penalty: Any, *, band: bool) -> None:
@@ -154,7 +154,7 @@ def factorize_matrix(matrix: Any, damp: float, regularizer: Any = None, *, band:
     """Return the solver for a CSR matrix in double precision, by LU of a band matrix or of a sparse one."""
     rows, columns = matrix.shape
     if damp and regularizer is not None:
-        return Stacked(matrix, damp * regularizer, band=band)
+        return StackedSystem(matrix, damp * regularizer, band=band)
     if damp or rows != columns:
         return Rectangular(matrix, damp, band=band)
     return Square(matrix, BandLU(*coordinates(matrix), matrix.data, rows) if band else SparseLU(matrix))

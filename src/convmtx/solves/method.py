@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -90,7 +90,7 @@ class Candidate:
 
     def transposed(self, problem: Problem) -> Candidate:
         """Return the candidate for a problem whose map is the transpose of this one's."""
-        return replace(self, make=partial(_transposed, problem, self.make))
+        return Candidate(self.name, self.why, self.price, partial(_transposed, problem, self.make))
 
 
 class TransposedFactors(Factors):

@@ -12,7 +12,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import SYMMETRIC, WRAP, ZERO
-from convmtx.errors import UnsupportedError
+from convmtx.errors import UnsupportedError, with_article
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
@@ -30,8 +30,8 @@ def approximate(problem: Problem, kind: Kind) -> BlockFactors:
     """Return factors of a map near that of a problem, with the problem's damping; ``kind`` is one of `KINDS`."""
     op = problem.op
     if not isinstance(op, ConvOperator):
-        got = f"op is a {type(op).__name__}, not a single convolution"
-        raise UnsupportedError(got, "Expected a convolution", "Use method='lsmr', or another solver")
+        got = f"op is {with_article(type(op).__name__)}, not a single convolution"
+        raise UnsupportedError(got, "Expected a convolution", "Leave the preconditioner out, as method='lsmr' does")
     return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
 
 

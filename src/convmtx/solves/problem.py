@@ -16,7 +16,7 @@ from convmtx.errors import ArgumentError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.structure.double import doubled, sparse
-from convmtx.structure.precision import EPS, rank_tolerance, unit
+from convmtx.structure.precision import EPS, rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
 
 #: Bytes of a number in double precision.
@@ -100,8 +100,7 @@ class Problem:
         thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
         memory.require_result(thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
         regularizer = self._doubled_regularizer(op)
-        kernel = op.kernel if isinstance(op, ConvOperator) else np.ones(0)
-        scale = unit_of(np.array([np.abs(kernel).max(initial=0), self.damp]))
+        scale = unit_of(np.array([op._peak(), self.damp]))
         if scale == 1:
             return Problem(op, self.damp, regularizer)
         return Problem(op / scale, self.damp / scale, regularizer, scale)
@@ -135,12 +134,6 @@ def norms(arrays: AnyArray) -> AnyArray:
         flat = flat.view(flat.real.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
-
-
-def unit_of(numbers: AnyArray) -> float:
-    """Return 1 if squares and sums of the numbers are in range, else a power of two near the largest."""
-    nearest = unit(numbers)
-    return 1.0 if 1e-60 < nearest < 1e60 else nearest
 
 
 class Applied(ABC):

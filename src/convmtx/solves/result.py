@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -26,47 +26,65 @@ class Request:
     throw: bool = False
 
 
-class Verdict(Enum):
-    """Ending of a solve; the value is the reason in words, as a format string for the `Result`."""
+class Verdict(StrEnum):
+    """Ending of a solve, which is equal to its name in lower case."""
 
-    SOLVED = "{0.why}"
-    OUT_OF_STEPS = "{0.why}; iterations ran out"
-    STOPPED = "{0.why}; the callback asked to stop"
+    SOLVED = "solved"
+    OUT_OF_STEPS = "out of steps"
+    STOPPED = "stopped"
     #: Singular values were taken as zero.
-    SINGULAR = (
-        "singular: {0.n_zero} of {0.n_values} singular values are taken as 0, for they are at most {0.cutoff:.1e} of "
-        "the largest; x is the least-squares solution of least norm"
-    )
-    SINGULAR_AND_OUT_OF_RANGE = (
-        "singular: {0.n_zero} of {0.n_values} singular values are taken as 0, for they are at most {0.cutoff:.1e} of "
-        "the largest; b is not in the range; x is the least-squares solution of least norm"
-    )
+    SINGULAR = "singular"
+    SINGULAR_AND_OUT_OF_RANGE = "singular and out of range"
     #: A factorization that was requested by name failed: x is nan.
-    FAILED = (
-        "singular or ill-conditioned (condition about {0.condition:.1e}): method='auto' finds a least-squares "
-        "solution, and damp > 0 makes it one that is well-conditioned"
-    )
-    FAILED_DAMPED = (
-        "singular or ill-conditioned (condition about {0.condition:.1e}): method='auto' finds a least-squares solution"
-    )
+    FAILED = "failed"
+    FAILED_DAMPED = "failed damped"
     #: Every direct method failed, and iterations ended.
-    NEAR_SINGULAR = (
-        "singular or ill-conditioned, as direct methods found: x is near the least-squares solution of least norm"
-    )
+    NEAR_SINGULAR = "near singular"
     #: A direct method leaves more than the tolerance.
-    ROUNDED = "ill-conditioned (condition about {0.condition:.1e}): rounding leaves a larger normal residual"
+    ROUNDED = "rounded"
     #: Iterations do not reach the tolerance.
-    STALLED = "ill-conditioned (condition at least {0.condition:.1e}): rounding keeps the normal residual from falling"
+    STALLED = "stalled"
     #: Iterations ended at a solution that leaves a residual, though the map is not tall.
-    OUT_OF_RANGE = (
-        "b is not in the range of op, or op is ill-conditioned (condition at least {0.condition:.1e}): x is near the "
-        "least-squares solution; damp > 0 makes one that is well-conditioned"
-    )
+    OUT_OF_RANGE = "out of range"
+    #: JAX solves later, when the program runs.
+    UNKNOWN = "unknown"
 
     @property
     def is_singular(self) -> bool:
         """Whether the map was found singular, and x is the shortest of many solutions."""
         return self in (Verdict.SINGULAR, Verdict.SINGULAR_AND_OUT_OF_RANGE, Verdict.NEAR_SINGULAR)
+
+
+_ZEROS = (
+    "singular: {0.n_zero} of {0.n_values} singular values are taken as 0, for they are at most {0.cutoff:.1e} of "
+    "the largest; "
+)
+_LEAST = "x is the least-squares solution of least norm"
+_FAILED = (
+    "singular or ill-conditioned (condition about {0.condition:.1e}): method='auto' finds a least-squares solution"
+)
+#: Reason for each verdict in words, as a format string for the `Result`.
+WORDS = {
+    Verdict.SOLVED: "{0.why}",
+    Verdict.OUT_OF_STEPS: "{0.why}; iterations ran out",
+    Verdict.STOPPED: "{0.why}; the callback asked to stop",
+    Verdict.SINGULAR: _ZEROS + _LEAST,
+    Verdict.SINGULAR_AND_OUT_OF_RANGE: f"{_ZEROS}b is not in the range; {_LEAST}",
+    Verdict.FAILED: f"{_FAILED}, and damp > 0 makes it one that is well-conditioned",
+    Verdict.FAILED_DAMPED: _FAILED,
+    Verdict.NEAR_SINGULAR: (
+        "singular or ill-conditioned, as direct methods found: x is near the least-squares solution of least norm"
+    ),
+    Verdict.ROUNDED: "ill-conditioned (condition about {0.condition:.1e}): rounding leaves a larger normal residual",
+    Verdict.STALLED: (
+        "ill-conditioned (condition at least {0.condition:.1e}): rounding keeps the normal residual from falling"
+    ),
+    Verdict.OUT_OF_RANGE: (
+        "b is not in the range of op, or op is ill-conditioned (condition at least {0.condition:.1e}): x is near the "
+        "least-squares solution; damp > 0 makes one that is well-conditioned"
+    ),
+    Verdict.UNKNOWN: "computed when the program runs",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +111,11 @@ class Result:
     @property
     def reason(self) -> str:
         """Why the method was chosen, or what went wrong."""
-        return self.verdict.value.format(self)
+        return WORDS[self.verdict].format(self)
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class ViewCallback:
     """Callback that is shown iterates as the caller has them."""
 
     callback: Callback

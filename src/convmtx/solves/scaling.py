@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from convmtx.solves.problem import Problem, norms, unit_of
-from convmtx.solves.result import Request, Result, View
+from convmtx.solves.problem import Problem, norms
+from convmtx.solves.result import Request, Result, ViewCallback
+from convmtx.structure.precision import unit_of
 from convmtx.typing import AnyArray
 
 #: Lengths of which squares and sums are far from overflow and underflow.
@@ -38,7 +39,7 @@ class Batch:
     def request(self, request: Request) -> Request:
         """Return the request with its start scaled like the right-hand sides, and its callback shown the way back."""
         if request.callback is not None:
-            request = replace(request, callback=View(request.callback, self._unscaled))
+            request = replace(request, callback=ViewCallback(request.callback, self._unscaled))
         if request.x0 is None:
             return request
         x0 = request.x0 / self._factors
@@ -53,18 +54,20 @@ class Batch:
             x = x[: self.count] + 1j * x[self.count :]
         return x * self._factors if self._is_scaled else x
 
-    def _joined(self, lengths: AnyArray) -> AnyArray:
+    def _join(self, lengths: AnyArray) -> AnyArray:
         """Return lengths of complex arrays from those of their real and imaginary parts."""
         return np.hypot(lengths[: self.count], lengths[self.count :]) if self.apart else lengths
 
     def result(self, result: Result) -> Result:
         """Return the result for the right-hand sides as they were."""
         converged = result.converged
+        with np.errstate(over="ignore"):  # that of a map of 1e200 and b of 1e200 is beyond the range of floats
+            normal = self._join(result.normal_residual) * self.units * self.problem.scale
         return replace(
             result,
             x=self._unscaled(result.x),
-            residual=self._joined(result.residual) * self.units,
-            normal_residual=self._joined(result.normal_residual) * self.units * self.problem.scale,
+            residual=self._join(result.residual) * self.units,
+            normal_residual=normal,
             converged=converged[: self.count] & converged[self.count :] if self.apart else converged,
         )
 

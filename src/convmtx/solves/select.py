@@ -5,7 +5,7 @@ Direct methods predict their seconds from sizes alone, so that a choice is the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -181,13 +181,11 @@ def predict_seconds(
     return min(steps * step, PATIENCE * direct + direct)
 
 
-@dataclass(eq=False)
 class Solver:
-    """A prepared problem with a method, and its factors once somebody needed them."""
+    """A prepared problem with a method, and its factors from the first call that needs them."""
 
-    problem: Problem
-    method: str
-    choice: Choice | None = field(default=None, repr=False)
+    def __init__(self, problem: Problem, method: str, choice: Choice | None = None) -> None:
+        self.problem, self.method, self.choice = problem, method, choice
 
     def chosen(self) -> Choice:
         """Return the factors for reuse, built at the first call; raise if a requested factorization fails."""

@@ -112,7 +112,7 @@ class Vectors(Spectral):
         return values, units.conj().swapaxes(1, 2) @ b
 
 
-class Triplets(Spectral):
+class StackTriplets(Spectral):
     """Singular value decompositions ``M = U S V^H``.
 
     The three are applied one after the other. Multiplied out, rounding would leave residuals that grow with the
@@ -200,7 +200,7 @@ def prepare(matrices: AnyArray, damp: float) -> Stack:
         else:
             if inverses.high < INVERTED * inverses.low:
                 return inverses
-    return Triplets(matrices, damp)
+    return StackTriplets(matrices, damp)
 
 
 def energies(numbers: AnyArray) -> AnyArray:

@@ -11,12 +11,12 @@ import numpy as np
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number, one_of
-from convmtx.errors import ArgumentError, SolveError, door
+from convmtx.errors import ArgumentError, SolveError, door, with_article
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import in_single, require_finite, require_room, require_shape, require_start
 from convmtx.solves.gradients import Dependence
 from convmtx.solves.problem import Problem, problem_of
-from convmtx.solves.result import Callback, Request, Result, View
+from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, ViewCallback
 from convmtx.solves.select import Solvers
 from convmtx.typing import AnyArray, Array, ArrayLike
 
@@ -50,6 +50,22 @@ class Solution:
         iteration that ended. Empty for direct methods.
     condition : float
         Condition number of the map with its penalty, exact or an estimate; ``nan`` if nothing is known.
+    verdict : str
+        How the solve ended, for programs to compare: ``reason`` without numbers.
+
+        ========================= ======================================================================================
+        solved                    the minimum was reached
+        singular                  singular values were taken as zero; b is in the range of the map
+        singular and out of range singular values were taken as zero; b is not in the range of the map
+        near singular             direct methods found the map singular, and iterations came near the shortest solution
+        failed, failed damped     the factorization of the requested method failed, without or with ``damp``; x is nan
+        rounded                   rounding errors of a direct method leave more than ``rtol`` allows
+        stalled                   rounding errors keep iterations from reaching ``rtol``
+        out of range              iterations ended at a residual, though the map is not tall
+        out of steps              iterations reached ``maxiter``
+        stopped                   the callback asked to stop
+        unknown                   JAX solves when its program runs
+        ========================= ======================================================================================
     """
 
     x: Array
@@ -61,6 +77,7 @@ class Solution:
     iterations: int
     history: tuple[float, ...]
     condition: float
+    verdict: Verdict
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
@@ -194,7 +211,7 @@ def request_of(rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any
     if maxiter is not None:
         integer("maxiter", maxiter, 1)
     if callback is not None and not callable(callback):
-        got = f"callback is a {type(callback).__name__}"
+        got = f"callback is {with_article(type(callback).__name__)}"
         raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
     flag("progress", progress)
     flag("throw", throw)
@@ -207,7 +224,7 @@ def solve_arrays(problem: Problem, b: Any, x0: Any, request: Request, solvers: S
     if x0 is not None:
         request = replace(request, x0=require_start(x0, problem.op, call.batch))
     if request.callback is not None:
-        request = replace(request, callback=View(request.callback, call.copied))
+        request = replace(request, callback=ViewCallback(request.callback, call.copied))
     return call.solution(request)
 
 
@@ -217,7 +234,10 @@ class _Call:
     def __init__(self, problem: Problem, b: Any, solvers: Solvers) -> None:
         op = problem.op
         right = require_shape("b", b, op.out_shape)
-        self.theirs = [m._reference_array for m in (op, problem.regularizer) if isinstance(m, LinearMap)]
+        maps = [m for m in (op, problem.regularizer) if isinstance(m, LinearMap)]
+        for one in maps:
+            one._in_own_library("b", right)  # refuses an array that the map could not be differentiated with
+        self.theirs = [one._reference_array for one in maps]
         for array in self.theirs:
             require_together(array, right)
             right = like(right, array)
@@ -248,7 +268,7 @@ class _Call:
         residual, normal = (lengths.reshape(self.batch)[()] for lengths in (result.residual, result.normal_residual))
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, result.iterations,
-            result.history, result.condition,
+            result.history, result.condition, result.verdict,
         )  # fmt: skip
 
     def _solve(self, request: Request, *numbers: AnyArray) -> Result:
@@ -273,5 +293,5 @@ class _Call:
         shapes = [self.shape, self.batch, self.batch, self.batch]
         x, residual, normal, converged = constants(computed, numbers, shapes, dtype)
         x = self.dependence.attach(x, self._is_shortest(False))
-        later = "computed when the program runs"
-        return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan)
+        later = WORDS[Verdict.UNKNOWN]
+        return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan, Verdict.UNKNOWN)

@@ -8,8 +8,9 @@ import numpy as np
 
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
+from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, Lanczos
-from convmtx.spectra.triplets import dtype_of, gram_of, taller
+from convmtx.spectra.triplets import Gram, dtype_of, taller
 from convmtx.typing import AnyArray
 
 
@@ -17,13 +18,13 @@ from convmtx.typing import AnyArray
 class Bracket:
     """The largest and the smallest of min(M, N) singular values, each from below and above, and the number of steps.
 
-    ``stopped`` names what ended the steps before the tolerance was met: maxiter, memory or rounding; or it is empty.
+    ``stopped`` is what ended the steps before the tolerance was met, or None.
     """
 
     largest: tuple[float, float]
     smallest: tuple[float, float]
     steps: int
-    stopped: str
+    stopped: Stop | None
 
 
 def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: bool) -> Bracket:
@@ -33,7 +34,7 @@ def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: 
     probability of at most `FAILURE`.
     """
     tall = taller(op)
-    process = Lanczos(gram_of(tall), tall.shape[1], dtype_of(op))
+    process = Lanczos(Gram(tall), tall.shape[1], dtype_of(op))
     with show_progress(progress, "singular values", maxiter) as bar:
         while True:
             process.advance_until(CHECK, maxiter, bar)
@@ -41,8 +42,8 @@ def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: 
             high = min(ceiling, float(np.sqrt(above)))
             (square,), first, _ = process.ritz(process.order - 1, process.order - 1)
             met = high - float(np.sqrt(max(square, 0))) <= rtol * high
-            stopped = "" if met else process.stopped(CHECK, maxiter)
-            if met or stopped:
+            stopped = None if met else process.obstacle(CHECK, maxiter)
+            if met or stopped is not None:
                 # The lengths of these two images are true of the map, whatever rounding did to the process.
                 coefficients = np.concatenate([first, process.ritz(0, 0)[1]], axis=1)
                 low, last = (_stretch(tall, v) for v in process.combine(coefficients))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -74,7 +75,7 @@ class Certified(_Facts, np.lib.mixins.NDArrayOperatorsMixin):
 
     @door("Certified")
     def __setattr__(self, name: str, _value: object) -> NoReturn:
-        got = f"result.{name} = ..."
+        got = f"result.{name} was assigned"
         raise ImmutableError(got, "Results cannot be changed", "Use numpy.array(r)")
 
     def __repr__(self) -> str:
@@ -155,9 +156,21 @@ def times(result: Certified, scale: float) -> Certified:
     return replace(result, value=value, kind=kind, lower=lower, upper=upper)
 
 
-def unmet(stopped: str, rtol: float) -> str:
+class Stop(StrEnum):
+    """Reason why an iteration ended before its tolerance was met; the value is the word that results print."""
+
+    MAXITER = "maxiter"
+    #: The vectors of further steps do not fit in memory.
+    MEMORY = "memory"
+    #: The vectors span everything.
+    ROUNDING = "rounding"
+    #: Inverse iteration made as many steps as it may.
+    STEPS = "30 steps"
+
+
+def unmet(stopped: Stop | None, rtol: float) -> str:
     """Return words to add to a method whose iterations stopped before they met the tolerance; else nothing."""
-    return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped else ""
+    return f"; stopped by {stopped} before rtol={rtol:g} was met" if stopped is not None else ""
 
 
 def _product(end: Any, scale: float, up: bool) -> Any:

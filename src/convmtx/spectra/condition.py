@@ -68,7 +68,7 @@ def smallest_singular_value(op: LinearMap) -> Certified:
 def smallest_of(op: LinearMap) -> Certified:
     """Return the smallest singular value of a map in double precision and scaled."""
     if is_zero(op):
-        return Certified(0.0, "exact", "a kernel of zeros")
+        return Certified(0.0, "exact", "a map of zeros")
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.values()[-1], decomposition.slack, decomposition.method, 0.0)

@@ -113,7 +113,7 @@ def _decompose_blocks(similar: Similar) -> Certified | None:
         error = 0.0 if similar.triangular else EPS * rounding.of_entries(blocks) * size
         parts.append(_eigenvalues(blocks.matrices(), error + similar.slack, blocks.times))
     rest = geometry.shape[0] - sum(part.values.size for part in parts)
-    parts.append(_Part(np.zeros(rest), np.zeros(rest)))
+    parts.append(_EigenPart(np.zeros(rest), np.zeros(rest)))
     method = "block triangular" if similar.triangular else f"blocks ({all_blocks[0].rule if all_blocks else 'none'})"
     return _sort(parts, size, method)
 
@@ -141,14 +141,14 @@ def _has_one_basis(split: Split) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class _EigenPart:
     """Eigenvalues, and how far from each a true one can be."""
 
     values: AnyArray
     slack: AnyArray
 
 
-def _eigenvalues(matrices: AnyArray, error: float, times: AnyArray) -> _Part:
+def _eigenvalues(matrices: AnyArray, error: float, times: AnyArray) -> _EigenPart:
     """Return all eigenvalues of blocks (count, r, r) whose error is below ``error`` in norm.
 
     They are real if all blocks are Hermitian to rounding. If all are a multiple of the identity plus a matrix that is
@@ -170,7 +170,7 @@ def _eigenvalues(matrices: AnyArray, error: float, times: AnyArray) -> _Part:
     else:
         values, vectors = np.linalg.eig(matrices)
         slack = np.broadcast_to(_bauer_fike(matrices, values, vectors, error)[:, None], values.shape)
-    return _Part(np.repeat(values, times, axis=0).reshape(-1), np.repeat(slack, times, axis=0).reshape(-1))
+    return _EigenPart(np.repeat(values, times, axis=0).reshape(-1), np.repeat(slack, times, axis=0).reshape(-1))
 
 
 def _distance(matrices: AnyArray, sign: int) -> float:
@@ -194,7 +194,7 @@ def _bauer_fike(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: 
         return np.where(least > 0, (2 * side - 1) * residuals / np.maximum(least, TINY), np.inf)
 
 
-def _sort(parts: list[_Part], size: float, method: str) -> Certified:
+def _sort(parts: list[_EigenPart], size: float, method: str) -> Certified:
     """Return eigenvalues by descending magnitude, of a map whose norm is at most ``size``."""
     values, slack = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "slack"))
     order = np.argsort(-np.abs(values), kind="stable")

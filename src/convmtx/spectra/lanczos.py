@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
+from convmtx.spectra.certified import Stop
 from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
 
@@ -37,7 +38,7 @@ def require(count: int, size: int, item: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class LanczosRun:
     """Ritz values of the steps from one random vector; ``left`` is the logarithm of the product of their remainders."""
 
     values: AnyArray
@@ -57,7 +58,7 @@ class Lanczos:
         self.vectors = np.empty((min(2 * CHECK, size), size), dtype)
         self.diagonal: list[float] = []
         self.beside: list[float] = []
-        self.finished: list[Run] = []
+        self.finished: list[LanczosRun] = []
         #: Number of times that the map was applied.
         self.steps = 0
         #: Whether every vector is made orthogonal to all, without estimates.
@@ -105,13 +106,13 @@ class Lanczos:
         if bar is not None:
             bar.update(self.steps - before)
 
-    def stopped(self, steps: int, maxiter: int) -> str:
-        """Return the name of what prevents a number of further steps; nothing if they can be made."""
-        if self.order == self.size:  # the vectors span everything
-            return "rounding"
+    def obstacle(self, steps: int, maxiter: int) -> Stop | None:
+        """Return what prevents a number of further steps; None if they can be made."""
+        if self.order == self.size:
+            return Stop.ROUNDING
         if self.steps >= maxiter:
-            return "maxiter"
-        return "" if self.fits(steps) else "memory"
+            return Stop.MAXITER
+        return None if self.fits(steps) else Stop.MEMORY
 
     def _start(self) -> None:
         """Go on from a random vector, uniform on the unit sphere of those orthogonal to all before."""
@@ -189,7 +190,7 @@ class Lanczos:
     def _finish(self) -> None:
         """End a run, whose vectors span an invariant space, and start another unless they span everything."""
         left = float(np.log(np.maximum([*self.beside[self.first :], self.noise], TINY)).sum())
-        self.finished.append(Run(self._values(self.first), left))
+        self.finished.append(LanczosRun(self._values(self.first), left))
         self.beside.append(0.0)
         if self.order < self.size:
             self._start()
@@ -241,7 +242,7 @@ class Lanczos:
         runs = list(self.finished)
         if self.order > self.first:
             left = float(np.log(np.maximum(self.beside[self.first :], TINY)).sum())
-            runs.append(Run(self._values(self.first), left))
+            runs.append(LanczosRun(self._values(self.first), left))
         count, n, power = len(runs), self.size, 2 if self.dtype.kind == "c" else 1
         known = np.log(n) if power == 2 else np.log(2 * n / np.pi) / 2
         required = float(gammainccinv(count, FAILURE / (count * (count + 1))))

@@ -10,8 +10,9 @@ import numpy as np
 
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
+from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, Lanczos
-from convmtx.spectra.triplets import Apply, Triplets, dtype_of, gram_of, refine, taller
+from convmtx.spectra.triplets import Apply, Gram, Triplets, dtype_of, refine, taller
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
@@ -20,7 +21,7 @@ def largest_triplets(op: LinearMap, k: int, rtol: float, maxiter: int, progress:
     """Return the k largest singular values and vectors, every residual below ``rtol`` of the largest value."""
     tall = taller(op)
     with show_progress(progress, "singular values", maxiter) as bar:
-        search = find_leading(gram_of(tall), tall.shape[1], dtype_of(op), k, rtol, maxiter, bar)
+        search = find_leading(Gram(tall), tall.shape[1], dtype_of(op), k, rtol, maxiter, bar)
     best = refine(tall, search.vectors, k, search.steps)
     best = replace(best, stopped=search.stopped, beyond=float(np.sqrt(search.beyond)))
     return best if tall is op else best.of_adjoint()
@@ -30,13 +31,13 @@ def largest_triplets(op: LinearMap, k: int, rtol: float, maxiter: int, progress:
 class Leading:
     """Orthonormal vectors (k, size) of the k largest eigenvalues, and the number of steps of the search.
 
-    ``stopped`` names what ended it early, or is empty. If it is not, eigenvalues of other vectors are at most
+    ``stopped`` is what ended it early, or None. If it is not None, eigenvalues of other vectors are at most
     ``beyond``.
     """
 
     vectors: AnyArray
     steps: int
-    stopped: str
+    stopped: Stop | None
     beyond: float
 
 
@@ -56,14 +57,14 @@ def find_leading(
         stopped = _converge(process, k, values, rtol, max(maxiter, k) - steps, bar)
         steps += process.steps
         ritz, coefficients, _ = process.ritz(max(process.order - k, 0), process.order - 1)
-        if values.size == k and not stopped and ritz[-1] <= values[-1] * (1 + rtol) + _rounding(values[0]):
+        if values.size == k and stopped is None and ritz[-1] <= values[-1] * (1 + rtol) + _rounding(values[0]):
             break
         values, best, residuals = _rayleigh_ritz(gram, np.concatenate([best, process.combine(coefficients)]), k)
         small = residuals <= max(10 * rtol, 1e3 * EPS) * values[0]  # a mixture of vectors would hide its parts
         values, certain = values[small], best[small]
-        if stopped or steps >= max(maxiter, k):
-            return Leading(best, steps, stopped or "maxiter", process.bounds()[0])
-    return Leading(best, steps, "", 0.0)
+        if stopped is not None or steps >= max(maxiter, k):
+            return Leading(best, steps, stopped or Stop.MAXITER, process.bounds()[0])
+    return Leading(best, steps, None, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +97,10 @@ def _rayleigh_ritz(gram: Apply, vectors: AnyArray, k: int) -> tuple[AnyArray, An
     return values, best.T, np.linalg.norm(images @ coefficients - best * values, axis=0)
 
 
-def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> str:
+def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: int, bar: Any) -> Stop | None:
     """Make steps until k Ritz values are exact, or, if k values are known, those larger than the last of them.
 
-    Return the name of what stopped it before that, or nothing.
+    Return what stopped it before that, or None.
     """
     more = max(CHECK, k)
     while True:
@@ -107,10 +108,11 @@ def _converge(process: Lanczos, k: int, known: AnyArray, rtol: float, maxiter: i
         ritz, _, residuals = process.ritz(max(process.order - k, 0), process.order - 1)
         good = residuals <= np.maximum(rtol * ritz, _rounding(max(ritz[-1], known.max(initial=0))))
         if ritz.size == k and good.all():
-            return ""
+            return None
         if known.size == k:
             larger = max(int((ritz > known[-1]).sum()), 1)
             if good[-larger:].all() or process.bounds()[0] <= known[-1]:
-                return ""
-        if stopped := process.stopped(more, maxiter):
-            return "" if stopped == "rounding" else stopped
+                return None
+        obstacle = process.obstacle(more, maxiter)
+        if obstacle is not None:
+            return None if obstacle is Stop.ROUNDING else obstacle

@@ -12,7 +12,7 @@ from convmtx import arguments
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
 from convmtx.costs import BESIDE_LANCZOS_WORK, SMALL_SPECTRUM_WORK, THETA_WORK
-from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown, with_article
 from convmtx.geometry import Geometry, resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -31,7 +31,7 @@ from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis, Shape
 
 Ord = Literal[1, 2, "fro"] | float
-Method = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
+BoundMethod = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
 #: Upper bounds of the norm of a convolution by name.
 BOUNDS: dict[str, Callable[[ConvOperator], float]] = {
     "theta": bounds.theta,
@@ -139,7 +139,8 @@ def _entrywise_norm(op: LinearMap, ord: Any) -> Certified:
 def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified:
     """Return the largest singular value of a scaled map, by a decomposition or between bounds."""
     if is_zero(op):
-        return Certified(0.0, "exact", "a kernel of zeros")
+        slack = 0.0 if isinstance(op, ConvOperator) else rounding.of_product(op, rounding.size_of(op))
+        return rounded(0.0, slack, "a map of zeros", 0.0)
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
@@ -157,7 +158,7 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
-    return Certified(low, "interval", method, low, outward(high, 8), steps, not both.stopped)
+    return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
 
 
 def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
@@ -192,7 +193,7 @@ def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool)
 
 
 @door("norm_bound")
-def norm_bound(op: ConvOperator, method: Method = "best") -> Certified:
+def norm_bound(op: ConvOperator, method: BoundMethod = "best") -> Certified:
     """Return an upper bound of the largest singular value, without random starts and without iterations.
 
     Law: ``cm.norm(op) <= cm.norm_bound(op, method).upper`` for every method, rounding included.
@@ -296,7 +297,7 @@ def sup_norm(
     """
     rtol = relative_tolerance(rtol)
     if isinstance(kernel, LinearMap):
-        got = f"kernel is a {type(kernel).__name__}"
+        got = f"kernel is {with_article(type(kernel).__name__)}"
         raise ArgumentTypeError(got, "Expected a kernel, for it has no size", "Pass op.kernel and its options")
     array = double(numeric("kernel", kernel))
     geometry = _geometry_of_any_size(

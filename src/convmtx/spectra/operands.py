@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convmtx import arguments
-from convmtx.errors import ArgumentError, ArgumentTypeError
+from convmtx.errors import ArgumentError, ArgumentTypeError, with_article
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.structure.double import direct, doubled
@@ -21,7 +21,7 @@ def convolution(op: Any) -> tuple[ConvOperator, float]:
     """Return a convolution, or the transpose of one, in double precision and scaled; and the scale."""
     operator, scale = same_values(op)
     if not isinstance(operator, ConvOperator):
-        got = f"op is a {type(op).__name__}, which is not a single convolution"
+        got = f"op is {with_article(type(op).__name__)}, which is not a single convolution"
         raise ArgumentTypeError(got, "Expected a convolution", "Use cm.norm, or bound the factors")
     return operator, scale
 

@@ -11,7 +11,7 @@ from convmtx import arguments, memory
 from convmtx._xp import floating, is_numpy, is_traced, like
 from convmtx._xp.gradients import held
 from convmtx.costs import SMALL_SPECTRUM_WORK
-from convmtx.errors import ArgumentTypeError, door
+from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.maps.convolution import ConvOperator
 from convmtx.progress import show_progress
 from convmtx.spectra.norms import norm, norm_bound
@@ -25,7 +25,7 @@ from convmtx.typing import AnyArray
 def _check(op: Any, limit: Any) -> tuple[ConvOperator, float]:
     """Return a convolution and the limit of its norm, if they are valid."""
     if not isinstance(op, ConvOperator):
-        got = f"op is a {type(op).__name__}"
+        got = f"op is {with_article(type(op).__name__)}"
         raise ArgumentTypeError(got, "Expected a convolution", "Make one with convmtx.conv")
     expected, remedy = "a positive number", "Pass one, for example max=1.0"
     return op, arguments.number("max", limit, expected, remedy, fits=lambda limit: limit > 0)

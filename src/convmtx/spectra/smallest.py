@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from convmtx.maps.linear_map import LinearMap
+from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, Lanczos
 from convmtx.spectra.triplets import Apply, Triplets, dtype_of, taller
-from convmtx.structure.augmented import Augmented
+from convmtx.structure.augmented import AugmentedSystem
 from convmtx.structure.double import sparse
 from convmtx.structure.precision import EPS, TINY
 from convmtx.typing import AnyArray
 
-#: Largest number of steps of inverse iteration.
+#: Largest number of steps of inverse iteration. `Stop.STEPS` names it.
 STEPS = 30
 #: Floors of inverses as fractions of the norm: singular values below one floor look alike to its inverse.
 FLOORS = 1e-6, 1e-11
@@ -42,7 +43,7 @@ def smallest_triplets(op: LinearMap, k: int, norm: float, first: _Inverse | None
             break
     values, right, left = space.values[-k:], space.basis @ space.inner[-k:].conj().T, space.left[:, -k:]
     residuals = np.linalg.norm(tall.rmatmat(left) - right * values, axis=0)
-    stopped = "" if settled else f"{STEPS} steps"
+    stopped = None if settled else Stop.STEPS
     smallest = Triplets(values, right.T, left.T, residuals, space.steps, stopped)
     return smallest if tall is op else smallest.of_adjoint()
 
@@ -117,7 +118,7 @@ class _Inverse:
     def __init__(self, tall: LinearMap, norm: float, floor: float) -> None:
         """Factorize the augmented system with ``a = floor * norm``."""
         self.scale = floor * (norm or 1.0)
-        self._system = Augmented(sparse(tall), self.scale, -self.scale, band=False)
+        self._system = AugmentedSystem(sparse(tall), self.scale, -self.scale, band=False)
 
     def solve(self, v: AnyArray) -> AnyArray:
         """Return the image of a vector, or of columns."""

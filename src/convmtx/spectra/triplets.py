@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.maps.linear_map import LinearMap
+from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, require
 from convmtx.typing import AnyArray
 
@@ -20,7 +21,7 @@ Apply = Callable[[AnyArray], AnyArray]
 class Triplets:
     """Singular values, descending, their vectors (k, N) and (k, M), and how far each may be from an exact one.
 
-    ``stopped`` names what ended the search before the tolerance was met, or is empty. If it is not, all other singular
+    ``stopped`` is what ended the search before the tolerance was met, or None. If it is not None, all other singular
     values are at most ``beyond``.
     """
 
@@ -29,7 +30,7 @@ class Triplets:
     left: AnyArray
     residuals: AnyArray
     steps: int = 0
-    stopped: str = ""
+    stopped: Stop | None = None
     beyond: float = 0.0
 
     def of_adjoint(self) -> Triplets:
@@ -42,10 +43,15 @@ def taller(op: LinearMap) -> LinearMap:
     return op if op.shape[0] >= op.shape[1] else op.H
 
 
-def gram_of(tall: LinearMap) -> Apply:
-    """Return the map ``v -> A^H A v``."""
-    back = tall.H
-    return lambda v: back.matvec(tall.matvec(v))
+class Gram:
+    """The map ``v -> A^H A v``."""
+
+    def __init__(self, tall: LinearMap) -> None:
+        self.op, self.adjoint = tall, tall.H
+
+    def __call__(self, v: AnyArray) -> AnyArray:
+        """Return the image of a vector."""
+        return self.adjoint.matvec(self.op.matvec(v))
 
 
 def dtype_of(op: LinearMap) -> np.dtype[Any]:

@@ -156,7 +156,7 @@ def _certify(triplets: Triplets, which: Which) -> Certified:
     else:
         method, lower, upper = "Lanczos on a sparse factorization", values - radius, values + slack
     method = f"{method}, {triplets.steps} steps{unmet(triplets.stopped, RTOL)}"
-    return Certified(values, "estimate", method, np.maximum(lower, 0), upper, triplets.steps, not triplets.stopped)
+    return Certified(values, "estimate", method, np.maximum(lower, 0), upper, triplets.steps, triplets.stopped is None)
 
 
 @door("svd")

@@ -1,8 +1,8 @@
 """Small blocks into which a convolution falls apart, in bases that are known beforehand.
 
 Spectra and solves both use it. An axis is a `Split`, and a map the `Blocks` that the splits of its axes make together.
-If a map does not fall apart, `relaxations` are larger maps that do. A `Decomposition` is one way to all singular values
-of a map, and `choose_decomposition` takes the one of least work.
+If a map does not fall apart, `relaxations` are larger maps that do. A `Decomposition` gives all singular values of a
+map, and `choose_decomposition` takes the one of least work.
 """
 
 from convmtx.structure.blocks import Blocks, describe, find_blocks

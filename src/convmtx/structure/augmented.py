@@ -114,7 +114,7 @@ class TransposedLU(LU):
         return self._lu.solve(b.conj(), not adjoint).conj()
 
 
-class Augmented:
+class AugmentedSystem:
     """The augmented system of a CSR matrix (M, N), factored as a band or as a sparse matrix."""
 
     def __init__(self, matrix: Any, top: float, bottom: float, *, band: bool) -> None:

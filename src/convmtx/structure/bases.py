@@ -13,11 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from convmtx.costs import PARALLEL_TRANSFORM
 from convmtx.engines.threads import threads
 from convmtx.typing import AnyArray, IntArray
-
-#: Size of an array, in numbers, from which several threads transform it faster than one.
-PARALLEL = 1 << 16
 
 
 class Basis(ABC):
@@ -241,4 +239,4 @@ def _slow(length: int) -> int:
 
 
 def _workers(x: AnyArray) -> int:
-    return threads() if x.size >= PARALLEL else 1
+    return threads() if x.size >= PARALLEL_TRANSFORM else 1

@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from convmtx.costs import SMALL_BLOCK_PAIRS
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
@@ -20,8 +21,6 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of the blocks of one piece: large enough that arithmetic outweighs the calls, small beside any memory.
 PIECE_BYTES = 1 << 27
-#: Pairs of filter and channel up to which one BLAS thread is faster than several.
-FEW_CHANNELS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +105,7 @@ class Blocks:
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
         # With few channels this is copying rather than arithmetic, and threads of BLAS linger for milliseconds.
-        with one_blas_thread() if per_f * per_c <= FEW_CHANNELS else nullcontext():
+        with one_blas_thread() if per_f * per_c <= SMALL_BLOCK_PAIRS else nullcontext():
             for split in self.splits:
                 total = np.tensordot(total, split.symbols, ([3], [1]))
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)

@@ -1,9 +1,10 @@
-"""The one list of ways to take a map apart, with what each costs: for singular values, and for solvers.
+"""Decompositions of a map, with what each costs: singular values come from them, and some methods of solving too.
 
 A convolution falls apart into blocks, is a Kronecker product if its kernel is an outer product, and is banded along an
 axis for which no rule holds. Any map has a dense matrix. All of them give the singular values, exact to rounding, and
 `choose_decomposition` takes the one of least work. Solvers and preconditioners need singular vectors too, in bases with
 fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker product is an axis split by vectors.
+The methods of solving are listed in `solves.select`; those by LU, by substitution and by iteration decompose nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from convmtx.typing import AnyArray
 
 @dataclass(frozen=True, eq=False)
 class Decomposition(ABC):
-    """One way to all singular values of a map, exact to rounding."""
+    """Decomposition that gives all singular values of a map, exact to rounding."""
 
     #: Words that name it in results.
     method: str

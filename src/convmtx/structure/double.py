@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.errors import ArgumentTypeError
+from convmtx.errors import ArgumentTypeError, with_article
 from convmtx.geometry import Axis
-from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.double import double as double
 from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.typing import AnyArray
@@ -31,7 +30,7 @@ def doubled(op: Any, name: str = "op") -> LinearMap:
     """
     if not isinstance(op, LinearMap):
         remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
-        raise ArgumentTypeError(f"{name} is a {type(op).__name__}", "Expected a map of convmtx", remedy)
+        raise ArgumentTypeError(f"{name} is {with_article(type(op).__name__)}", "Expected a map of convmtx", remedy)
     return op._in_double()
 
 
@@ -70,8 +69,8 @@ def sparse(op: LinearMap) -> Any:
 
 
 def is_zero(op: LinearMap) -> bool:
-    """Whether the map is a convolution whose kernel is all zeros."""
-    return isinstance(op, ConvOperator) and not op.kernel.any()
+    """Whether a map in double precision is zero: a convolution's kernel, or the image of an array of normal numbers."""
+    return not op._peak()
 
 
 def direct(op: LinearMap) -> LinearMap:

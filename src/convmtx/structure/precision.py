@@ -36,13 +36,23 @@ def unit(numbers: AnyArray) -> float:
     return max(ldexp(0.5, frexp(peak)[1]), TINY) if peak else 1.0
 
 
+def unit_of(numbers: AnyArray) -> float:
+    """Return 1 if squares and sums of the numbers are in range, else a power of two near the largest."""
+    nearest = unit(numbers)
+    return 1.0 if 1e-60 < nearest < 1e60 else nearest
+
+
 def scaled(op: LinearMap) -> tuple[LinearMap, float]:
-    """Return a convolution divided by the `unit` of its kernel, and that unit; any other map as it is, and 1.
+    """Return a map in double precision divided by a power of two, and that number.
+
+    For a convolution it is the `unit` of its kernel.
+    Other maps are divided only if squares of their entries would not be in range.
 
     Real and imaginary parts of the result's taps are below 2 in magnitude and the largest is at least 1, so the Gram
     matrix is in range.
     """
     if not isinstance(op, ConvOperator):
-        return op, 1.0
+        scale = unit_of(np.array([op._peak()]))
+        return (op, 1.0) if scale == 1 else (op / scale, scale)
     scale = unit(op.kernel)
     return op.with_kernel(op.kernel / scale), scale

@@ -32,15 +32,13 @@ from typing import Any
 import numpy as np
 
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
+from convmtx.costs import PARALLEL_AXIS
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Axis
 from convmtx.geometry.compose import positions
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
-
-#: Positions along an axis from which several threads decompose its matrix faster than one.
-THREADED = 600
 
 
 class Rule(StrEnum):
@@ -352,7 +350,7 @@ class FactorSymbols(Symbols):
         outputs, taps = np.nonzero(table != NOTHING)
         np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
         # At small sizes threads gain little, and wait for each other for long if the machine is busy.
-        with one_blas_thread() if axis.size < THREADED else nullcontext():
+        with one_blas_thread() if axis.size < PARALLEL_AXIS else nullcontext():
             u, s, v = np.linalg.svd(matrix, full_matrices=False)
         # The vector is rounded, and so is what a boundary folds onto one position: taps may cancel.
         return u, np.where(s > 2 * EPS * np.abs(vector).sum(), s, 0), v

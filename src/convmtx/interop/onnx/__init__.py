@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door
+from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.interop.onnx.files import load_model
 from convmtx.interop.onnx.graph import Graph
@@ -108,7 +108,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     """
     onnx = import_extra("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
-        got = f"model is a {type(model).__name__}"
+        got = f"model is {with_article(type(model).__name__)}"
         raise ArgumentTypeError(got, "Expected a path or an onnx.ModelProto", "Pass one of these")
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}

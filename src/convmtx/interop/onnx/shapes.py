@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from math import inf, prod
 from typing import Any
 
-from convmtx.errors import ArgumentTypeError, UnsupportedError
+from convmtx.errors import ArgumentTypeError, UnsupportedError, with_article
 from convmtx.geometry import resolve
 from convmtx.interop.onnx.protobuf import Size, dims_of, is_closed, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
@@ -25,7 +25,7 @@ _MOST_NODES = 1_000_000
 def request_shapes(model: Any, input_shapes: Mapping[str, Any]) -> None:
     """Write the requested shapes into the graph's inputs, and drop the shapes that were inferred without them."""
     if not isinstance(input_shapes, Mapping):
-        got = f"input_shapes is a {type(input_shapes).__name__}"
+        got = f"input_shapes is {with_article(type(input_shapes).__name__)}"
         raise ArgumentTypeError(got, "Expected names and shapes", "Pass for example {'x': (1, 3, 32, 32)}")
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
