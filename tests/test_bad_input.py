@@ -138,7 +138,7 @@ WRONG = [  # id, call, error, what the message must say
     ("a batch of the other layout", lambda: conv(np.ones((8, 3, 3, 3)), (16, 3, 32, 32), channels="last"), ValueError, "Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
     ("a batch without channels", lambda: conv(np.ones((8, 3, 3, 3)), (1, 3, 32, 32)), ValueError, "the kernel spans 8. Expected a kernel that fits. Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
     ("several batch axes", lambda: conv(np.ones((8, 3, 3, 3)), (5, 16, 3, 32, 32)), ValueError, "Leave the batch out: pass input_shape=(3, 32, 32) and channels='first'."),
-    ("the other layout", lambda: conv(np.ones((8, 3, 3, 3)), (3, 32, 32)), ValueError, "wants 3 input channels for groups=1, not 32. It fits with channels='first'."),
+    ("the other layout", lambda: conv(np.ones((8, 3, 3, 3)), (3, 32, 32)), ValueError, "needs 3 input channels for groups=1, not 32. It fits with channels='first'."),
     ("channels without channels", lambda: conv(channels="last"), ValueError, "kernel of shape (2, 3) with input_shape=(5, 6) and channels='last'. Expected one kernel axis more than input axes: (*k, C/groups, F) for channels='last'. Leave channels out for a convolution without channels."),
     ("channels of kernel_operator", lambda: cm.kernel_operator(np.ones((5, 6)), (2, 3), channels="first"), ValueError, "kernel_operator: kernel of shape (2, 3) with input_shape=(5, 6) and channels='first'. Expected one kernel axis more"),
     ("channels of sup_norm", lambda: cm.sup_norm(K2, channels="first"), ValueError, "sup_norm: kernel of shape (2, 3) with channels='first'. Expected channel axes"),

@@ -161,7 +161,7 @@ def test_outputs_that_there_are_not_are_refused(o):
 @pytest.mark.parametrize("o", [1.0, "1", None, True, (0, 1.5), np.array([0.0, 1.0]), np.array([[0, 1]])])
 def test_what_is_no_number_of_an_output_is_refused(o):
     with pytest.raises(
-        cm.ArgumentTypeError, match=r"plot.row: o=.* Expected the number of an output or its 2 coordinates"
+        cm.ArgumentTypeError, match=r"plot.row_data: o=.* Expected the number of an output or its 2 coordinates"
     ):
         cm.plot.row_data(cm.conv([[1.0]], (4, 5)), o)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,15 @@ class Coordinates:
         places, inverse = np.unique(rows * shape[1] + columns, return_inverse=True)
         summed = summed_at(places.size, like(inverse, values), values)
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
+
+
+def with_data(matrix: Any, data: Array) -> Any:
+    """Return a matrix of the same pattern with other values; the matrix stays as it is, for a map may hold it."""
+    if isinstance(matrix, Coordinates):
+        return replace(matrix, data=data)
+    changed = copy(matrix)
+    changed.data = data
+    return changed
 
 
 def narrow(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:

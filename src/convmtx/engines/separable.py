@@ -93,9 +93,11 @@ def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
         at[j] = np.broadcast_to(np.arange(size), (*pairs, size))
         line = np.take_along_axis(flat, np.ravel_multi_index(tuple(at), sizes), -1)
         if j < d - 1:
-            line = np.divide(line, peak, out=np.zeros_like(line), where=peak != 0)
+            with np.errstate(over="ignore", invalid="ignore"):  # of subnormal complex numbers: then no factors
+                line = np.divide(line, peak, out=np.zeros_like(line), where=peak != 0)
         vectors.append(line)
-        product = product * line.reshape(*pairs, *(size if i == j else 1 for i in range(d)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = product * line.reshape(*pairs, *(size if i == j else 1 for i in range(d)))
     tolerance = 4 * d * np.finfo(dtype).eps
     return tuple(vectors) if (np.abs(kernel - product) <= tolerance * np.abs(kernel)).all() else None
 

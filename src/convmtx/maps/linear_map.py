@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from functools import cached_property, reduce
 from operator import add
@@ -12,7 +11,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, move_axes, together
-from convmtx._xp.sparse import Coordinates, narrow
+from convmtx._xp.sparse import Coordinates, narrow, with_data
 from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.maps.algebra import Algebra
 from convmtx.maps.base import Combination, Wrapper
@@ -122,9 +121,8 @@ class Scaled(Wrapper, LinearMap):
         return x
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        matrix = copy(self.op._sparse(order, rows))  # a map may hold its matrix
-        matrix.data = matrix.data * self.scalar
-        return matrix
+        matrix = self.op._sparse(order, rows)
+        return with_data(matrix, matrix.data * self.scalar)
 
     def conj(self) -> LinearMap:
         plain = isinstance(self.scalar, int | float | complex)
@@ -316,9 +314,8 @@ class Conjugated(Wrapper, LinearMap):
         return conjugate(self.op._transposed_image(conjugate(y)))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        matrix = copy(self.op._sparse(order, rows))
-        matrix.data = conjugate(matrix.data)
-        return matrix
+        matrix = self.op._sparse(order, rows)
+        return with_data(matrix, conjugate(matrix.data))
 
     def conj(self) -> LinearMap:
         return self.op
