@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ SUMS = 1 << 13
 ROW = 1 << 12
 #: Bytes of the inputs of a block up to which the engine fills a part; more do not stay in any cache.
 BLOCK_BYTES = 1 << 22
+#: Entries of the tables of all axes up to which the engine fills a part: 128 MiB.
+TABLE_PLACES = 1 << 24
 #: Most axes: loops are written for three, of which some may have size 1.
 AXES = 3
 
@@ -51,32 +53,53 @@ class Line:
     phases: IntArray
     offsets: IntArray
 
+
+@dataclass(frozen=True)
+class Cut:
+    """Blocks into which the outputs of three axes are cut, from sizes alone."""
+
+    outs: tuple[int, ...]
+    #: Blocks along each axis, and outputs of a block.
+    counts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    #: Number of places that taps read further at most, and of phases that they read, along each axis.
+    shifts: tuple[int, ...]
+    n_phases: tuple[int, ...]
+
     @property
-    def shift(self) -> int:
-        """Number of places that the farthest tap reads further."""
-        return int(self.offsets.max())
+    def lengths(self) -> list[int]:
+        """Places of a phase of a block, along each axis."""
+        return [size + shift for size, shift in zip(self.sizes, self.shifts, strict=True)]
 
+    @property
+    def count(self) -> int:
+        """Number of blocks of one image and group."""
+        return prod(self.counts)
 
-@dataclass(frozen=True, eq=False)
-class Loops:
-    """Integers that the compiled loops read of a part, and the size of a block."""
+    @property
+    def places(self) -> int:
+        """Number of inputs of a block for one channel."""
+        return prod(self.lengths) * prod(self.n_phases)
 
-    #: Outputs along each of three axes, blocks, outputs of a block, places that taps read further at most; phases of
-    #: each axis, number of taps; runs of the last axis (phases, 4); phase and offset of each tap (taps, 3) along
-    #: each axis; the table of each axis (phases, places).
-    layout: IntArray
-    #: Number of blocks of one image and group.
-    count: int
-    #: Numbers in the inputs of a block for one channel, and sums of a block.
-    places: int
-    sums: int
+    @property
+    def sums(self) -> int:
+        """Number of sums of a block."""
+        first, middle, last = self.sizes
+        _, rows, row = self.lengths
+        return ((first - 1) * rows + middle - 1) * row + last
+
+    @property
+    def table_places(self) -> int:
+        """Number of entries of the tables of all axes."""
+        return sum((n + shift) * phases for n, shift, phases in zip(self.outs, self.shifts, self.n_phases, strict=True))
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
     from convmtx.engines.compiled_loops import fill_blocks
 
-    loops: Loops = part.keep("loops", lambda: _loops(part.axes))
+    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
+    layout = part.keep("layout", lambda: _layout(part.axes, cut))
     groups, filters, channels = part.kernel.shape[:3]
 
     def typed() -> AnyArray:
@@ -89,11 +112,11 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     if min(x.strides) < 0 or any(step % x.itemsize for step in x.strides):
         x = np.ascontiguousarray(x)
     steps = np.array([_steps(x), _steps(y)])
-    arrays = (_flat(x, False), _flat(y, True), kernel, steps, loops.layout)
-    n_blocks = len(x) * groups * loops.count
+    arrays = (_flat(x, False), _flat(y, True), kernel, steps, layout)
+    n_blocks = len(x) * groups * cut.count
 
     def fill(share: Iterable[tuple[int, int]]) -> None:
-        memory = scratch("block", (loops.sums + channels * loops.places,), y.dtype)
+        memory = scratch("block", (cut.sums + channels * cut.places,), y.dtype)
         for first, last in share:
             fill_blocks(first, last, *arrays, memory)
 
@@ -127,51 +150,64 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
         return None
     if dtype == np.float16 or not is_installed("numba"):
         return None
-    loops: Loops = part.keep("loops", lambda: _loops(part.axes))
-    if part.kernel.shape[2] * loops.places * dtype.itemsize > BLOCK_BYTES:
+    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
+    if part.kernel.shape[2] * cut.places * dtype.itemsize > BLOCK_BYTES or cut.table_places > TABLE_PLACES:
         return None
     return _amounts(part, dtype, images)
 
 
 def _amounts(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     """Multiply-adds of blocks, with the sums between their rows; bytes that blocks are filled with; blocks; a call."""
-    loops: Loops = part.keep("loops", lambda: _loops(part.axes))
+    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
     groups, filters, channels, *taps = part.kernel.shape
-    blocks = images * groups * loops.count
-    products = float(blocks * filters * channels * prod(taps)) * loops.sums
+    blocks = images * groups * cut.count
+    products = float(blocks * filters * channels * prod(taps)) * cut.sums
     # A complex product is four real ones. Processors have no product of 64-bit integers for whole registers.
     planes = 4 if dtype.kind == "c" else 2 if dtype.kind in "iu" and dtype.itemsize == 8 else 1
     return {
         "compiled byte": products * planes * dtype.itemsize,
-        "byte": float(blocks * (channels * loops.places + filters * loops.sums) * dtype.itemsize),
+        "byte": float(blocks * (channels * cut.places + filters * cut.sums) * dtype.itemsize),
         "compiled block": blocks,
         "compiled call": 1,
     }
 
 
-def _loops(axes: tuple[Axis, ...]) -> Loops:
-    """Read the tables of the axes, and cut their outputs into blocks."""
-    whole = (Axis(1, 1),) * (AXES - len(axes)) + axes
-    lines = [_line(axis) for axis in whole]
-    shifts = [line.shift for line in lines]
-    outs = [axis.out for axis in whole]
+def _three(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return three axes, the first of them of size 1 where there are fewer."""
+    return (Axis(1, 1),) * (AXES - len(axes)) + axes
+
+
+def _cut(axes: tuple[Axis, ...]) -> Cut:
+    """Cut outputs into blocks whose sums stay in cache, in O(1): nothing is as long as an axis."""
+    three = _three(axes)
+    shifts = [(axis.span - 1) // axis.stride for axis in three]
+    outs = [axis.out for axis in three]
     last = min(outs[2], ROW)
     row = last + shifts[2]
     middle = min(max(SUMS // row, 1), outs[1])
     first = min(max(SUMS // (row * (middle + shifts[1])), 1), outs[0])
-    sizes = [first, middle, last]
-    lengths = [size + shift for size, shift in zip(sizes, shifts, strict=True)]
-    grids = [grid.reshape(-1) for grid in np.meshgrid(*(np.arange(axis.kernel) for axis in whole), indexing="ij")]
+    sizes = first, middle, last
+    counts = tuple(-(-out // size) for out, size in zip(outs, sizes, strict=True))
+    # With stride 4 and dilation 2, taps read phases 0, 2, 0, 2, ...
+    n_phases = tuple(min(axis.kernel, axis.stride // gcd(axis.stride, axis.dilation)) for axis in three)
+    return Cut(tuple(outs), counts, sizes, tuple(shifts), n_phases)
+
+
+def _layout(axes: tuple[Axis, ...], cut: Cut) -> IntArray:
+    """Return all integers that the compiled loops read, one after the other.
+
+    Outputs along each of three axes, blocks, outputs of a block, places that taps read further at most; phases of each
+    axis, number of taps; runs of the last axis (phases, 4); phase and offset of each tap (taps, 3) along each axis; the
+    table of each axis (phases, places).
+    """
+    three = _three(axes)
+    lines = [_line(axis) for axis in three]
+    grids = [grid.reshape(-1) for grid in np.meshgrid(*(np.arange(axis.kernel) for axis in three), indexing="ij")]
     phases = np.stack([line.phases[grid] for line, grid in zip(lines, grids, strict=True)], axis=1)
     offsets = np.stack([line.offsets[grid] for line, grid in zip(lines, grids, strict=True)], axis=1)
-    counts = [-(-out // size) for out, size in zip(outs, sizes, strict=True)]
-    n_phases = [len(line.table) for line in lines]
-    layout = np.concatenate([
-        outs, counts, sizes, shifts, n_phases, [len(phases)], lines[2].runs.ravel(), phases.ravel(), offsets.ravel(),
-        *(line.table.ravel() for line in lines),
-    ]).astype(np.int64)  # fmt: skip
-    sums = (first - 1) * lengths[1] * lengths[2] + (middle - 1) * lengths[2] + last
-    return Loops(layout, prod(counts), prod(lengths) * prod(n_phases), sums)
+    sizes = (*cut.outs, *cut.counts, *cut.sizes, *cut.shifts, *cut.n_phases, len(phases))
+    tables = [line.table.ravel() for line in lines]
+    return np.concatenate([sizes, lines[2].runs.ravel(), phases.ravel(), offsets.ravel(), *tables]).astype(np.int64)
 
 
 def _line(axis: Axis) -> Line:

@@ -151,9 +151,9 @@ def fill_blocks(first, last, x, y, kernel, steps, layout, memory):
     """Fill the outputs of blocks ``first`` to ``last`` of y (B, G, F, o1, o2, o3) from x (B, G, C, n1, n2, n3).
 
     x and y are flat, and ``steps`` (2, 6) says how far apart their entries are along each axis; the kernel is
-    (G, F, C * taps). A block is some outputs of one image and group. ``layout`` is `compiled.Loops.layout`, all arrays
-    of integers in one, because each argument of a compiled function takes a microsecond. ``memory`` takes the sums of
-    a block, and then its inputs.
+    (G, F, C * taps). A block is some outputs of one image and group. ``layout`` is what `compiled._layout` returns, all
+    integers in one array, because each argument of a compiled function takes a microsecond. ``memory`` takes the sums
+    of a block, and then its inputs.
     """
     outs, counts, sizes, shifts, n_phases = layout[0:3], layout[3:6], layout[6:9], layout[9:12], layout[12:15]
     at, taps = 16, layout[15]
