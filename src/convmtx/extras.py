@@ -20,7 +20,7 @@ def import_extra(name: str, extra: str) -> ModuleType:
 
 @cache
 def is_installed(name: str) -> bool:
-    """Whether a library is installed, without importing it, which can take seconds."""
+    """Whether a library is installed, without importing it, which can take seconds; looked for once in a process."""
     return find_spec(name) is not None
 
 

@@ -98,7 +98,7 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
     from convmtx.engines.compiled_loops import fill_blocks
 
-    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
+    cut = _cut(part)
     layout = part.keep("layout", lambda: _layout(part.axes, cut))
     groups, filters, channels = part.kernel.shape[:3]
 
@@ -146,11 +146,11 @@ def _flat(a: AnyArray, writeable: bool) -> AnyArray:
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     """Work of filling a part; None without Numba, for more than three axes, and for float16 and long double."""
-    if len(part.axes) > AXES or dtype.kind not in "iufc" or dtype.itemsize * (1 if dtype.kind != "c" else 0.5) > 8:
+    if len(part.axes) > AXES or dtype.kind not in "iufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
         return None
     if dtype == np.float16 or not is_installed("numba"):
         return None
-    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
+    cut = _cut(part)
     if part.kernel.shape[2] * cut.places * dtype.itemsize > BLOCK_BYTES or cut.table_places > TABLE_PLACES:
         return None
     return _amounts(part, dtype, images)
@@ -158,7 +158,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
 
 def _amounts(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     """Multiply-adds of blocks, with the sums between their rows; bytes that blocks are filled with; blocks; a call."""
-    cut: Cut = part.keep("cut", lambda: _cut(part.axes))
+    cut = _cut(part)
     groups, filters, channels, *taps = part.kernel.shape
     blocks = images * groups * cut.count
     products = float(blocks * filters * channels * prod(taps)) * cut.sums
@@ -177,7 +177,13 @@ def _three(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     return (Axis(1, 1),) * (AXES - len(axes)) + axes
 
 
-def _cut(axes: tuple[Axis, ...]) -> Cut:
+def _cut(part: Part) -> Cut:
+    """Return the blocks of a part, which keeps them."""
+    cut: Cut = part.keep("cut", lambda: _cut_axes(part.axes))
+    return cut
+
+
+def _cut_axes(axes: tuple[Axis, ...]) -> Cut:
     """Cut outputs into blocks whose sums stay in cache, in O(1): nothing is as long as an axis."""
     three = _three(axes)
     shifts = [(axis.span - 1) // axis.stride for axis in three]

@@ -77,31 +77,20 @@ def fill_line(line, x, row, step, table, run, start):
     for i in range(first):
         line[i] = x[row + table[start + i] * step] if table[start + i] >= 0 else x.dtype.type(0)
     at, apart = row + (run[2] + (start + first - run[0]) * run[3]) * step, run[3] * step
-    copy(line[first:last], x[at:], apart)
+    copy(line[first:], 1, x[at:], apart, last - first)
     for i in range(last, line.size):
         line[i] = x[row + table[start + i] * step] if table[start + i] >= 0 else x.dtype.type(0)
 
 
 @njit(**OPTIONS)
-def copy(line, x, apart):
-    """Copy numbers that lie ``apart``; most lie side by side, for which the compiler has a quicker loop."""
-    if apart == 1:
-        for i in range(line.size):
-            line[i] = x[i]
+def copy(target, target_step, source, source_step, count):
+    """Copy numbers between lines; most lie side by side, for which the compiler has a quicker loop."""
+    if target_step == 1 and source_step == 1:
+        for i in range(count):
+            target[i] = source[i]
     else:
-        for i in range(line.size):
-            line[i] = x[i * apart]
-
-
-@njit(**OPTIONS)
-def store(y, apart, sums):
-    """Write sums to outputs that lie ``apart``."""
-    if apart == 1:
-        for i in range(sums.size):
-            y[i] = sums[i]
-    else:
-        for i in range(sums.size):
-            y[i * apart] = sums[i]
+        for i in range(count):
+            target[i * target_step] = source[i * source_step]
 
 
 @njit(**OPTIONS)
@@ -192,4 +181,4 @@ def fill_blocks(first, last, x, y, kernel, steps, layout, memory):
                 for o1 in range(size[1]):
                     row = origin + (start[0] + o0) * steps[1, 3] + (start[1] + o1) * steps[1, 4]
                     place = (o0 * lengths[1] + o1) * lengths[2]
-                    store(y[row:], steps[1, 5], sums[place : place + size[2]])
+                    copy(y[row:], steps[1, 5], sums[place:], 1, size[2])

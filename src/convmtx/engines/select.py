@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,8 @@ from convmtx import costs
 from convmtx.costs import Work
 from convmtx.engines import compiled, direct, fft, pytorch, separable, tapwise
 from convmtx.engines.parts import Correlate, Part, Plan
-from convmtx.errors import ArgumentError, MissingExtraError
+from convmtx.errors import ArgumentError
+from convmtx.extras import require_installed
 from convmtx.typing import EngineName
 
 
@@ -93,9 +93,8 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
     if is_exact and name != "auto" and not ENGINES[name].is_exact:
         name = "auto"
     requested = ENGINES.get(name)
-    if requested and requested.library and find_spec(requested.library) is None:
-        remedy = f'Install it, as with pip install "convmtx[{requested.extra}]"'
-        raise MissingExtraError(f"engine={name!r}", f"Expected the library {requested.library}", remedy)
+    if requested and requested.library:
+        require_installed(requested.library, requested.extra)
     candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
     candidates = [engine for engine in candidates if ENGINES[engine].is_exact or not is_exact]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}

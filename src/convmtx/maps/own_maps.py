@@ -61,19 +61,15 @@ def _dtype(name: str, value: Any) -> Any:
 
 def require_output(op: Any, method: str, y: Any, shape: Shape) -> None:
     """Refuse what ``_apply`` or its transpose returned, if it is not a numeric array of this shape."""
-    if type(getattr(y, "shape", None)) is tuple and getattr(y.dtype, "kind", "f") in "biufcV" and y.shape == shape:
-        return
-    if not hasattr(y, "shape") or not hasattr(y, "dtype"):
-        got = f"{type(op).__name__}.{method} returns {with_article(type(y).__name__)}"
-    elif tuple(y.shape) == shape:
-        if getattr(y.dtype, "kind", "f") in "biufcV":
-            return
-        got = f"{type(op).__name__}.{method} returns an array of dtype {y.dtype}"
-    else:
-        got = f"{type(op).__name__}.{method} returns an array of shape {tuple(y.shape)}"
-        raise ArgumentError(got, f"Expected {shape}, the batch first", f"Mend {type(op).__name__}.{method}")
+    name = f"{type(op).__name__}.{method}"
     expected = f"Expected a numeric array of shape {shape}"
-    raise ArgumentTypeError(got, expected, f"Mend {type(op).__name__}.{method}")
+    if not hasattr(y, "shape") or not hasattr(y, "dtype"):
+        raise ArgumentTypeError(f"{name} returns {with_article(type(y).__name__)}", expected, f"Mend {name}")
+    if getattr(y.dtype, "kind", "f") not in "biufcV":
+        raise ArgumentTypeError(f"{name} returns an array of dtype {y.dtype}", expected, f"Mend {name}")
+    if tuple(y.shape) != shape:
+        got = f"{name} returns an array of shape {tuple(y.shape)}"
+        raise ArgumentError(got, f"Expected {shape}, the batch first", f"Mend {name}")
 
 
 def require_transpose(op: Any) -> None:

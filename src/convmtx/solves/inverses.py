@@ -261,8 +261,8 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
         do not wrap around; with it, iterations usually need the fewest steps. ``strang``, ``tchan``: circulants of the
         image's own size, with the same taps, or with the nearest ones. ``dct``: the even part of the kernel under the
         symmetric boundary. ``kron``: an outer product near the kernel. Try ``strang`` or ``tchan``, whose transforms
-        are smaller, where steps are cheap, and ``dct`` for even kernels under a mirroring boundary. In measured
-        deblurring problems ``strang`` and ``tchan`` took 1.1 to 3.5 times the steps of ``embedded``, but in one case.
+        are smaller, where steps are cheap, and ``dct`` for even kernels under a mirroring boundary. In all measured
+        deblurring problems but one, ``strang`` and ``tchan`` took 1.1 to 3.5 times the steps of ``embedded``.
     damp : float
         At least 0.
     normal : bool
