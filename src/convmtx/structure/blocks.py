@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
@@ -20,8 +19,6 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of the blocks of one piece: large enough that arithmetic outweighs the calls, small beside any memory.
 PIECE_BYTES = 1 << 27
-#: Pairs of filter and channel up to which one BLAS thread is faster than several.
-FEW_CHANNELS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +102,8 @@ class Blocks:
         """
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
-        # With few channels this is copying rather than arithmetic, and threads of BLAS linger for milliseconds.
-        with one_blas_thread() if per_f * per_c <= FEW_CHANNELS else nullcontext():
+        # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
+        with one_blas_thread():
             for split in self.splits:
                 total = np.tensordot(total, split.symbols, ([3], [1]))
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
