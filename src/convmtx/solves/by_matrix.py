@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import permutations, product
 from typing import Any
 
@@ -17,7 +17,7 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.problem import Problem, norms
+from convmtx.solves.problem import Problem, multiply, norms
 from convmtx.structure.augmented import BandLU
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
@@ -73,6 +73,11 @@ class MatrixFactors(Factors):
         self.problem, self.matrix, self.factors, self.order = problem, matrix, factors, order
         self.method, self.condition, self.norm = method, factors.condition, factors.norm
 
+    @cached_property
+    def _adjoint(self) -> Any:
+        """Conjugate transpose of the matrix; to make it takes as long as a product."""
+        return self.matrix.conj(copy=False).T
+
     def solve(self, b: AnyArray) -> AnyArray:
         return self.order.shaped(self.factors.solve(self.order.flat(b)), self.problem.op.in_shape)
 
@@ -86,8 +91,8 @@ class MatrixFactors(Factors):
         """Measure residuals with the matrix, which is there: a product with it is fast."""
         right = self.order.flat(b)
         solution = self.factors.solve(right)
-        r = right - (self.matrix @ solution.T).T
-        s = (self.matrix.T @ r.conj().T).conj().T
+        r = right - multiply(self.matrix, right.shape[1:], solution)
+        s = multiply(self._adjoint, solution.shape[1:], r)
         x = self.order.shaped(solution, self.problem.op.in_shape)
         if self.problem.damp:
             s = s - self.order.flat(self.problem.penalty(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import product
 from math import prod
 
@@ -54,11 +54,16 @@ class Blocks:
         # Five arrays like the matrices, and four of real numbers for each block.
         return 80 * numbers + 32 * self.count + sum(split.bytes for split in self.splits)
 
-    @property
+    @cached_property
     def times(self) -> IntArray:
         """Number of times that each block occurs."""
         times = reduce(np.multiply.outer, (s.times for s in self.splits), np.ones(self.geometry.groups, np.int64))
         return times.reshape(-1)
+
+    @property
+    def total(self) -> int:
+        """Number of blocks, each counted as often as it occurs."""
+        return self.geometry.groups * prod(int(s.times.sum()) for s in self.splits)
 
     @property
     def rule(self) -> str:
