@@ -107,7 +107,8 @@ def solve(
                           symmetric kernels, zeros with three symmetric taps; sub-lattices
         kronecker         singular vectors along each axis along which the kernel is an outer product
         lattices          a dilated kernel of the zero boundary, as problems without dilation
-        band              LU of the matrix as a band; if it is not square or is damped, of its augmented system
+        band              LU of the matrix as a band, or Cholesky factors along one axis with zeros around if it is
+                          positive definite; if it is not square or is damped, LU of its augmented system
         sparse            LU of the sparse matrix; if it is not square or is damped, of its augmented system
         substitution      causal kernels, undamped
         dense             singular values of the matrix, or its inverse

@@ -13,7 +13,7 @@ import numpy as np
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
-from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, split_by_transform, splits
+from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, splits, transform_rule
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
@@ -224,7 +224,7 @@ def find_blocks(geometry: Geometry, taps: AnyArray, merged: bool = True, factors
     by_axis: list[tuple[Split, ...]] = []
     for j, axis in reversed(list(enumerate(geometry.axes))):  # transforms of real numbers like the last axis best
         even = is_mirrored(taps, j)
-        vector = separate(taps, j)[0] if factors and split_by_transform(axis, even, halved) is None else None
+        vector = separate(taps, j)[0] if factors and transform_rule(axis, even) is None else None
         along = splits(axis, even, halved, merged) if vector is None else (factor(axis, vector),)
         # Conjugate frequencies of one axis are conjugate blocks of all.
         halved = halved and not any(split.is_fourier for split in along)
