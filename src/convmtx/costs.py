@@ -260,5 +260,3 @@ PARALLEL_WORK = 2e4
 PARALLEL_TRANSFORM = 1 << 16
 #: Positions along an axis from which several threads decompose its matrix faster than one.
 PARALLEL_AXIS = 600
-#: Pairs of filter and channel up to which one BLAS thread is faster than several.
-SMALL_BLOCK_PAIRS = 16

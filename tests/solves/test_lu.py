@@ -12,6 +12,7 @@ import convmtx as cm
 from convmtx.solves.by_matrix import price_of_lu
 from convmtx.solves.lu import factorize_matrix, prepare_substitution
 from convmtx.structure.augmented import Singular
+from solves.dense import distances, matrix_of, near
 from spectra.dense import doubles
 
 EPS = np.finfo(float).eps
@@ -245,3 +246,38 @@ def test_bands_are_for_one_axis_and_small_images_and_not_for_circles():
     band, sparse = costs(np.ones((3, 3)), (1024, 1024))
     assert sparse.build < 100
     assert band.bytes > 2e10
+
+
+@pytest.mark.parametrize(
+    ("K", "factors"),
+    [
+        ([0.1, 0.2, 1, 0.2, 0.1], "Cholesky"),
+        ([0.1j, 1, -0.1j], "Cholesky"),
+        ([3, 1, 3.0], "LU"),  # symmetric, and not positive definite
+        ([-0.2, -1, -0.2], "LU"),
+        ([1, 6, 2, 1.0], "LU"),
+        ([1j, 5, -2 + 1j], "LU"),
+        ([0, 0, 5, 1, 2.0], "LU"),
+    ],
+)
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("n", [15, 57])
+def test_bands_of_constant_diagonals_solve_as_lstsq_does(K, factors, dilation, n):
+    op = cm.conv(K, n, padding="same", dilation=dilation)
+    rng = np.random.default_rng(n)
+    A, b = matrix_of(op), numbers(rng, (3, n), "c" if np.iscomplexobj(K) else "f")
+    s = cm.solve(op, b, method="band")
+    assert s.method == f"band {factors} of {n} unknowns"
+    expected = np.stack([np.linalg.lstsq(A, row, rcond=None)[0] for row in b])
+    assert (distances(s.x, expected) <= near(A, b)).all()
+    moved = s.x + numbers(rng, (3, n), "c")  # residuals of a solution are rounding, so others are measured beside it
+    r = b - moved @ A.T
+    sides = cm.factorize(op, method="band")._solver.chosen().factors.matrix
+    assert np.allclose(b - sides.forward(moved), r)
+    assert np.allclose(sides.adjoint(r), r @ A.conj())
+    assert np.linalg.norm(s.residual) <= 64 * EPS * np.linalg.norm(A, 2) * np.linalg.norm(s.x)
+    assert s.condition == pytest.approx(np.linalg.cond(A, np.inf), rel=0.7)
+    F = cm.factorize(op, method="band")
+    y = numbers(rng, n, "c")
+    assert np.linalg.norm(F.solve(A @ y).x - y) <= 64 * EPS * np.linalg.cond(A) * np.linalg.norm(y)
+    assert s.converged

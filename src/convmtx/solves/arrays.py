@@ -61,6 +61,6 @@ def require_start(x0: Any, op: LinearMap, batch: Shape) -> AnyArray:
 
 def in_single(x: AnyArray, op: LinearMap, b: Array) -> AnyArray:
     """Return x in single precision if both the map and b are."""
-    if not all(str(array.dtype).rpartition(".")[2] in SINGLE for array in (op, b)):
+    if b.dtype == np.float64 or not all(str(array.dtype).rpartition(".")[2] in SINGLE for array in (op, b)):
         return x
     return x.astype(np.complex64 if x.dtype.kind == "c" else np.float32)

@@ -32,8 +32,9 @@ from convmtx.typing import AnyArray
 class Coefficients(ABC):
     """Coefficients in which a map, or a part of it, is matrices (count, rows, columns)."""
 
-    #: How often each matrix occurs, and how many of these occurrences have coefficients of their own.
+    #: How often each matrix occurs, all of them together, and how many occurrences have coefficients of their own.
     times: AnyArray
+    total: int
     copies: int
     #: Whether every output, and every input, is a combination of coefficients.
     outputs_complete: bool
@@ -52,7 +53,7 @@ class BlockCoefficients(Coefficients):
     """Coefficients in the bases of blocks."""
 
     def __init__(self, blocks: Blocks, outputs_complete: bool, inputs_complete: bool) -> None:
-        self.blocks, self.times = blocks, blocks.times
+        self.blocks, self.times, self.total = blocks, blocks.times, blocks.total
         self.copies = prod(split.inputs.copies for split in blocks.splits)
         self.outputs_complete, self.inputs_complete = outputs_complete, inputs_complete
 
@@ -65,7 +66,7 @@ class BlockCoefficients(Coefficients):
 
 def coefficients_of(blocks: Blocks, alone: bool) -> BlockCoefficients:
     """Return the coefficients of blocks of a map; ``alone`` says that these are all there are."""
-    count, (rows, columns) = blocks.times.sum(), blocks.geometry.shape
+    count, (rows, columns) = blocks.total, blocks.geometry.shape
     return BlockCoefficients(blocks, alone and count * blocks.rows == rows, alone and count * blocks.columns == columns)
 
 
@@ -73,7 +74,7 @@ class Entries(Coefficients):
     """The entries of arrays themselves, in which any map is one dense matrix."""
 
     def __init__(self, op: LinearMap) -> None:
-        self.op, self.times, self.copies = op, np.ones(1, int), 1
+        self.op, self.times, self.total, self.copies = op, np.ones(1, int), 1, 1
         self.outputs_complete = self.inputs_complete = True
 
     def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
@@ -115,7 +116,7 @@ class BlockFactors(Factors):
     def _missing_values(self) -> int:
         """Return the number of singular values of the map that no block has, for they are zero."""
         pairs = zip(self.stacks, self.coefficients, strict=True)
-        known = sum(int(c.times.sum()) * min(stack.matrices.shape[1:]) for stack, c in pairs)
+        known = sum(c.total * min(stack.matrices.shape[1:]) for stack, c in pairs)
         return max(min(self.problem.op.shape) - known, 0)
 
     @property
@@ -200,9 +201,11 @@ class BlockFactors(Factors):
             for piece in pieces:
                 matrices, right = stack.matrices[piece], y[piece]
                 x[piece] = solution = stack.solve(right, piece)
-                r = right - multiply(matrices, solution)
+                r = multiply(matrices, solution)
+                np.subtract(right, r, out=r)
                 s = multiply(matrices.conj().swapaxes(1, 2), r)
-                s -= ridge**2 * solution
+                if ridge:
+                    s -= ridge**2 * solution
                 squares[0] += weights[piece] @ energies(r[:, :rows])
                 squares[1] += weights[piece] @ energies(s)
             return squares

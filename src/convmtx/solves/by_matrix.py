@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import permutations, product
 from typing import Any
 
@@ -17,7 +17,8 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.problem import Problem, norms
+from convmtx.solves.problem import Problem, multiply, norms
+from convmtx.structure.augmented import BandLU
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
@@ -72,6 +73,11 @@ class MatrixFactors(Factors):
         self.problem, self.matrix, self.factors, self.order = problem, matrix, factors, order
         self.method, self.condition, self.norm = method, factors.condition, factors.norm
 
+    @cached_property
+    def _adjoint(self) -> Any:
+        """Conjugate transpose of the matrix; to make it takes as long as a product."""
+        return self.matrix.conj(copy=False).T
+
     def solve(self, b: AnyArray) -> AnyArray:
         return self.order.shaped(self.factors.solve(self.order.flat(b)), self.problem.op.in_shape)
 
@@ -85,16 +91,32 @@ class MatrixFactors(Factors):
         """Measure residuals with the matrix, which is there: a product with it is fast."""
         right = self.order.flat(b)
         solution = self.factors.solve(right)
-        r = right - (self.matrix @ solution.T).T
-        s = (self.matrix.T @ r.conj().T).conj().T
+        r = right - multiply(self.matrix, right.shape[1:], solution)
+        s = multiply(self._adjoint, solution.shape[1:], r)
         x = self.order.shaped(solution, self.problem.op.in_shape)
         if self.problem.damp:
             s = s - self.order.flat(self.problem.penalty(x))
         return x, norms(r), norms(s)
 
 
+class LineFactors(MatrixFactors):
+    """Factors of a matrix of constant diagonals, which are applied by sliding them along."""
+
+    matrix: lu.Diagonals
+
+    def solve_with_residuals(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+        right = self.order.flat(b)
+        solution = self.factors.solve(right)
+        r = right - self.matrix.forward(solution)
+        return self.order.shaped(solution, self.problem.op.in_shape), norms(r), norms(self.matrix.adjoint(r))
+
+
 def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     """Yield the candidates by LU of the matrix, as a band and as a sparse matrix."""
+    diagonals = _diagonals(problem, op)
+    if diagonals is not None:
+        price = _price_of_line(diagonals)
+        yield Candidate("band", "its matrix is a band", price, partial(_factors_of_line, problem, diagonals))
     moved, order = narrow_band(op)
     regularizer = None
     if problem.regularizer is not None:
@@ -106,9 +128,45 @@ def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     rows, columns = moved.shape
     augmented = problem.damp > 0 or rows != columns
     for band, name, why in ((True, "band", "its matrix is a band"), (False, "sparse", "its matrix is sparse")):
+        if band and diagonals is not None:
+            continue
         price = price_of_lu(moved.geometry, augmented, problem.dtype, band=band)
         if np.isfinite(price.build):
             yield Candidate(name, why, price, partial(_factors_by_lu, problem, moved, order, regularizer, band))
+
+
+def _diagonals(problem: Problem, op: ConvOperator) -> lu.Diagonals | None:
+    """Return the diagonals of an undamped map of one channel along one axis with zeros outside; None for others."""
+    geometry = op.geometry
+    if problem.damp or len(geometry.axes) != 1 or geometry.in_channels * geometry.out_channels != 1:
+        return None
+    (axis,), size = geometry.axes, geometry.shape[0]
+    first, last = axis.interior
+    if not axis.zero_outside or axis.stride * axis.input_dilation != 1 or axis.out != axis.size or first == last:
+        return None
+    offsets = first - axis.read(np.asarray(first), np.arange(axis.kernel))  # those of any output inside
+    above, below = max(-int(offsets.min()), 0), max(int(offsets.max()), 0)
+    line = np.zeros(above + below + 1, problem.dtype)
+    line[above + offsets] = taps_of(geometry, op.kernel)[0, 0]
+    return lu.Diagonals(line, above, size)
+
+
+def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:
+    """Price of the factors of constant diagonals: that of `price_of_lu` without what it takes to write the matrix."""
+    kl, ku, size, dtype = diagonals.below, diagonals.above, diagonals.size, diagonals.line.dtype
+    half, kind = math.sqrt(kl * (kl + ku) / 2), costs.COMPLEX_LU if dtype.kind == "c" else 1
+    call, _, *rates = costs.BAND_LU[False]
+    build = kind * (call + size * sum(rate * half**power for power, rate in enumerate(rates, 1)))
+    if diagonals.may_be_definite:
+        build /= 2
+    per_rhs = kind * size * (costs.BAND_LU_PER_RHS[0] + costs.BAND_LU_PER_RHS[1] * half)
+    return costs.Price(costs.FACTORS_CALL / 2 + build, per_rhs, float(size * (2 * kl + ku + 1) * dtype.itemsize))
+
+
+def _factors_of_line(problem: Problem, diagonals: lu.Diagonals) -> LineFactors:
+    factors = diagonals.factorize()
+    kind = "LU" if isinstance(factors.lu, BandLU) else "Cholesky"
+    return LineFactors(problem, f"band {kind} of {factors.size} unknowns", diagonals, factors, AxisOrder())
 
 
 @lru_cache(maxsize=256)
@@ -206,6 +264,9 @@ def by_substitution(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
         return
     used = taps_of(geometry, op.kernel)[:, 0].any(axis=0)
     own = [axis.lo // axis.dilation for axis in geometry.axes]
+    corner = all(p in (0, k - 1) for p, k in zip(own, used.shape, strict=True))
+    if used.all() and not corner:  # some tap comes before its own in every order
+        return
     for signs in product((1, -1), repeat=used.ndim):
         turned = used[tuple(slice(None, None, sign) for sign in signs)]
         at = [p if sign > 0 else k - 1 - p for p, sign, k in zip(own, signs, used.shape, strict=True)]

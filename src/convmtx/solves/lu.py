@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import numpy as np
 from convmtx.structure.augmented import (
     LU,
     AugmentedSystem,
+    BandCholesky,
     BandLU,
     ReorderedLU,
     Singular,
     SparseLU,
     TransposedLU,
     coordinates,
+    store_band,
 )
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
@@ -65,10 +68,9 @@ class LeastSquares(ABC):
 class Square(LeastSquares):
     """A square matrix without damping."""
 
-    def __init__(self, matrix: Any, lu: LU) -> None:
-        self.dtype, self.size, self.lu = matrix.dtype, matrix.shape[0], lu
-        row_sums = np.add.reduceat(np.abs(matrix.data), matrix.indptr[:-1])  # LU would have failed with an empty row
-        self.norm = float(row_sums.max())
+    def __init__(self, lu: LU, dtype: np.dtype[Any], size: int, norm: float) -> None:
+        """Estimate the condition from ``norm``, the largest row sum of magnitudes."""
+        self.dtype, self.size, self.lu, self.norm = dtype, size, lu, norm
         self.condition = self.norm * _row_sum(lu.solve, partial(lu.solve, adjoint=True), self.size)
         if not self.condition <= _largest_condition(self.size):
             raise Singular(self.condition)
@@ -157,7 +159,60 @@ def factorize_matrix(matrix: Any, damp: float, regularizer: Any = None, *, band:
         return StackedSystem(matrix, damp * regularizer, band=band)
     if damp or rows != columns:
         return Rectangular(matrix, damp, band=band)
-    return Square(matrix, BandLU(*coordinates(matrix), matrix.data, rows) if band else SparseLU(matrix))
+    lu = BandLU(*store_band(*coordinates(matrix), matrix.data, rows)) if band else SparseLU(matrix)
+    return _square(matrix, lu)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonals:
+    """A square matrix of constant diagonals: ``line[above + d]`` lies d places below the main one."""
+
+    line: AnyArray
+    above: int
+    size: int
+
+    @property
+    def below(self) -> int:
+        """Number of diagonals below the main one."""
+        return len(self.line) - 1 - self.above
+
+    @cached_property
+    def may_be_definite(self) -> bool:
+        """Whether the matrix is Hermitian with a positive diagonal."""
+        line = self.line
+        is_centred = self.above == self.below and line[self.above].real > 0
+        return is_centred and np.array_equal(line, line[::-1].conj())
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``A x``: (m, size) to (m, size)."""
+        return self._convolve(x, self.line, self.above)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``A^H y``: (m, size) to (m, size)."""
+        return self._convolve(y, self.line[::-1].conj(), self.below)
+
+    def _convolve(self, x: AnyArray, line: AnyArray, first: int) -> AnyArray:
+        return np.stack([np.convolve(row, line)[first : first + self.size] for row in x])
+
+    def factorize(self) -> Square:
+        """Return the solver: by Cholesky factors if the matrix turns out to be positive definite, else by LU."""
+        line, norm = self.line, float(np.abs(self.line).sum())
+        if self.may_be_definite:
+            lower = np.empty((self.size, self.below + 1), line.dtype)
+            lower[:] = line[self.above :]
+            try:
+                return Square(BandCholesky(lower), line.dtype, self.size, norm)
+            except Singular:
+                pass
+        band = np.zeros((self.size, 2 * self.below + self.above + 1), line.dtype)
+        band[:, self.below :] = line
+        return Square(BandLU(band, self.below, self.above), line.dtype, self.size, norm)
+
+
+def _square(matrix: Any, lu: LU) -> Square:
+    """Return the solver for a square CSR matrix with its factors."""
+    row_sums = np.add.reduceat(np.abs(matrix.data), matrix.indptr[:-1])  # LU would have failed with an empty row
+    return Square(lu, matrix.dtype, matrix.shape[0], float(row_sums.max()))
 
 
 def prepare_substitution(matrix: Any, order: IntArray | None = None) -> LeastSquares:
@@ -168,7 +223,7 @@ def prepare_substitution(matrix: Any, order: IntArray | None = None) -> LeastSqu
     rows, columns = coordinates(matrix)
     is_lower = (rows >= columns).all()
     lu: LU = SparseLU(matrix, **options) if is_lower else TransposedLU(SparseLU(matrix.T, **options))  # which is faster
-    return Square(matrix, lu if order is None else ReorderedLU(lu, order))
+    return _square(matrix, lu if order is None else ReorderedLU(lu, order))
 
 
 def _norm_bound(matrix: Any) -> float:

@@ -87,8 +87,10 @@ class Problem:
     ) -> AnyArray:
         """Return which solutions pass the tests of LSMR with true residuals and room for rounding."""
         sizes = norms(x)
-        penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
-        stacked = np.hypot(residual, self.damp * penalized)
+        stacked = residual
+        if self.damp:
+            penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
+            stacked = np.hypot(residual, self.damp * penalized)
         reach = norms(b) + norm * sizes
         passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
         return passes
@@ -173,13 +175,13 @@ class AppliedByMatrix(Applied):
         self.back = self.matrix.T if self.matrix.dtype.kind != "c" else self.matrix.conj().T
 
     def forward(self, x: AnyArray) -> AnyArray:
-        return _product(self.matrix, self.out_shape, x)
+        return multiply(self.matrix, self.out_shape, x)
 
     def adjoint(self, y: AnyArray) -> AnyArray:
-        return _product(self.back, self.in_shape, y)
+        return multiply(self.back, self.in_shape, y)
 
 
-def _product(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
+def multiply(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
     """Return a matrix times flattened arrays, each in the given shape."""
     if len(x) == 1:
         return (matrix @ x.reshape(-1)).reshape(1, *shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +28,17 @@ class Batch:
         self.apart = comes_apart(problem, b) or (x0 is not None and comes_apart(problem, x0))
         b = b.astype(np.complex128 if self.apart else np.result_type(b, problem.dtype), copy=False)
         lengths = norms(b)  # one pass; to look for the largest entry takes two
-        self.units = np.ones(len(b))
-        for j in np.flatnonzero((lengths < SHORT) | (lengths > LONG)):
-            self.units[j] = unit_of(b[j])
-        self._factors = (self.units / problem.scale).reshape(-1, *(1 for _ in problem.op.in_shape))
-        self._is_scaled = bool((self._factors != 1).any())
-        if (self.units != 1).any():
+        #: Powers of two, (m,), or the number 1.
+        self.units: Any = 1.0
+        #: The way back for solutions: numbers that broadcast with them.
+        self._factors: Any = 1 / problem.scale
+        if not all(SHORT <= length <= LONG for length in lengths.tolist()):
+            self.units = np.ones(len(b))
+            for j in np.flatnonzero((lengths < SHORT) | (lengths > LONG)):
+                self.units[j] = unit_of(b[j])
+            self._factors = (self.units / problem.scale).reshape(-1, *(1 for _ in problem.op.in_shape))
             b = b / self.units.reshape(-1, *(1 for _ in problem.op.out_shape))
+        self._is_scaled = not np.all(self._factors == 1)
         self.values = parts(b) if self.apart else b
 
     def request(self, request: Request) -> Request:

@@ -42,25 +42,21 @@ class LU(ABC):
 
 
 class BandLU(LU):
-    """Factors of a band matrix, given by its entries: by LAPACK, with pivoting inside the band."""
+    """Factors of a band matrix, by LAPACK, with pivoting inside the band.
 
-    def __init__(self, rows: AnyArray, columns: AnyArray, values: AnyArray, size: int) -> None:
+    Entry (i, j) of the matrix is ``band[j, 2 * below + above + i - j]``, for at most ``below`` places below the
+    diagonal and ``above`` places above it. The first ``below`` columns of the band are for pivots. What lies outside
+    the matrix is not read, and the memory of the band is written to.
+    """
+
+    def __init__(self, band: AnyArray, below: int, above: int) -> None:
         from scipy.linalg import get_lapack_funcs
 
-        functions: Any = get_lapack_funcs(("gbtrf", "gbtrs"), dtype=values.dtype)
+        functions: Any = get_lapack_funcs(("gbtrf", "gbtrs"), dtype=band.dtype)
         gbtrf, self._gbtrs = functions
-        below = rows - columns
-        kl, ku = max(int(below.max(initial=0)), 0), max(-int(below.min(initial=0)), 0)
-        # LAPACK stores entry (i, j) of the matrix in row kl + ku + i - j of column j; its first kl rows are for pivots.
-        # Here that array is transposed: entry (i, j) lies at j * height + kl + ku + i - j.
-        height = 2 * kl + ku + 1
-        places = columns * np.int64(height - 1)
-        places += rows
-        band = np.zeros((size, height), values.dtype)
-        band.ravel()[kl + ku :][places] = values
-        self._below, self._above = kl, ku
+        self._below, self._above = below, above
         with self._threads():
-            self._band, self._pivots, info = gbtrf(band.T, kl, ku, overwrite_ab=1)
+            self._band, self._pivots, info = gbtrf(band.T, below, above, overwrite_ab=1)
         if info:
             raise Singular
 
@@ -72,6 +68,45 @@ class BandLU(LU):
         with self._threads():
             x, _ = self._gbtrs(self._band, self._below, self._above, b.T, self._pivots, trans=2 * adjoint)
         return x.T
+
+
+class BandCholesky(LU):
+    """Cholesky factors of a Hermitian band matrix, by LAPACK, in half the time of its LU factors.
+
+    Entry (i, j) of the lower half is ``band[j, i - j]``. The memory of the band is written to. If the matrix is not
+    positive definite, the factorization stops there, and `Singular` is raised.
+    """
+
+    def __init__(self, band: AnyArray) -> None:
+        from scipy.linalg import get_lapack_funcs
+
+        functions: Any = get_lapack_funcs(("pbtrf", "pbtrs"), dtype=band.dtype)
+        pbtrf, self._pbtrs = functions
+        with self._threads(band):
+            self._band, info = pbtrf(band.T, lower=1, overwrite_ab=1)
+        if info:
+            raise Singular
+
+    def _threads(self, band: AnyArray) -> AbstractContextManager[None]:
+        return one_blas_thread() if 2 * band.shape[1] > BLOCK else nullcontext()
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:  # noqa: ARG002 - the matrix is its own adjoint
+        """Return ``A^-1 b`` for each row of b."""
+        with self._threads(self._band.T):
+            x, _ = self._pbtrs(self._band, b.T, lower=1)
+        return x.T
+
+
+def store_band(rows: AnyArray, columns: AnyArray, values: AnyArray, size: int) -> tuple[AnyArray, int, int]:
+    """Return a band matrix as `BandLU` takes it, from its entries."""
+    offsets = rows - columns
+    below, above = max(int(offsets.max(initial=0)), 0), max(-int(offsets.min(initial=0)), 0)
+    height = 2 * below + above + 1
+    places = columns * np.int64(height - 1)
+    places += rows
+    band = np.zeros((size, height), values.dtype)
+    band.ravel()[below + above :][places] = values
+    return band, below, above
 
 
 class SparseLU(LU):
@@ -139,8 +174,8 @@ class AugmentedSystem:
         rank = interleave(first, last, self.columns)
         i, j, data = rank[i], rank[self.rows + j], self.matrix.data
         values = np.concatenate([data, data.conj(), np.repeat((self.top, self.bottom), self.matrix.shape)])
-        lu = BandLU(np.concatenate([i, j, rank]), np.concatenate([j, i, rank]), values, rank.size)
-        return ReorderedLU(lu, inverse_permutation(rank))
+        band = store_band(np.concatenate([i, j, rank]), np.concatenate([j, i, rank]), values, rank.size)
+        return ReorderedLU(BandLU(*band), inverse_permutation(rank))
 
     def solve(self, b: AnyArray, g: AnyArray) -> tuple[AnyArray, AnyArray]:
         """Return y and x for right-hand sides b (m, M) and g (m, N)."""

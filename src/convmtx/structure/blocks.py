@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import product
 from math import prod
 
 import numpy as np
 
-from convmtx.costs import SMALL_BLOCK_PAIRS
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
-from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, split_by_transform, splits
+from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, splits, transform_rule
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
@@ -56,11 +54,16 @@ class Blocks:
         # Five arrays like the matrices, and four of real numbers for each block.
         return 80 * numbers + 32 * self.count + sum(split.bytes for split in self.splits)
 
-    @property
+    @cached_property
     def times(self) -> IntArray:
         """Number of times that each block occurs."""
         times = reduce(np.multiply.outer, (s.times for s in self.splits), np.ones(self.geometry.groups, np.int64))
         return times.reshape(-1)
+
+    @property
+    def total(self) -> int:
+        """Number of blocks, each counted as often as it occurs."""
+        return self.geometry.groups * prod(int(s.times.sum()) for s in self.splits)
 
     @property
     def rule(self) -> str:
@@ -104,8 +107,8 @@ class Blocks:
         """
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
-        # With few channels this is copying rather than arithmetic, and threads of BLAS linger for milliseconds.
-        with one_blas_thread() if per_f * per_c <= SMALL_BLOCK_PAIRS else nullcontext():
+        # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
+        with one_blas_thread():
             for split in self.splits:
                 total = np.tensordot(total, split.symbols, ([3], [1]))
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
@@ -221,7 +224,7 @@ def find_blocks(geometry: Geometry, taps: AnyArray, merged: bool = True, factors
     by_axis: list[tuple[Split, ...]] = []
     for j, axis in reversed(list(enumerate(geometry.axes))):  # transforms of real numbers like the last axis best
         even = is_mirrored(taps, j)
-        vector = separate(taps, j)[0] if factors and split_by_transform(axis, even, halved) is None else None
+        vector = separate(taps, j)[0] if factors and transform_rule(axis, even) is None else None
         along = splits(axis, even, halved, merged) if vector is None else (factor(axis, vector),)
         # Conjugate frequencies of one axis are conjugate blocks of all.
         halved = halved and not any(split.is_fourier for split in along)

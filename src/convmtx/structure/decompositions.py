@@ -27,7 +27,7 @@ from convmtx.structure.banded import BandMatrices
 from convmtx.structure.blocks import Blocks, describe, find_blocks
 from convmtx.structure.double import dense, require_along
 from convmtx.structure.precision import EPS
-from convmtx.structure.splits import is_connected, is_mirrored, separate, split_by_transform
+from convmtx.structure.splits import is_connected, is_mirrored, separate, transform_rule
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
@@ -191,7 +191,7 @@ def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
 
     The kernel of a map with a single axis is always an outer product. That does not count: it gives the dense matrix.
     """
-    if not is_connected(axis) or split_by_transform(axis, is_mirrored(taps, j), False) is not None:
+    if not is_connected(axis) or transform_rule(axis, is_mirrored(taps, j)) is not None:
         return True
     return taps.ndim > 3 and separate(taps, j)[0] is not None
 

@@ -112,14 +112,24 @@ def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) ->
     return tuple(_split_into_parts(axis, merged)) if split is None else (split,)
 
 
-def split_by_transform(axis: Axis, even: bool, halved: bool) -> Split | None:
-    """Return the axis in the basis of a fast transform that makes every tap diagonal, or None if there is none."""
+def transform_rule(axis: Axis, even: bool) -> Rule | None:
+    """Return the rule of the fast transform that makes every tap of an axis diagonal, or None if there is none."""
     if whole_circle(axis):
-        return fourier(axis, axis.size, 0.0, halved)
+        return Rule.FOURIER
     if even and axis.boundary is SYMMETRIC and is_centred(axis):
-        return _split_even(axis, Rule.COSINE, np.arange(axis.size), axis.size)
-    if even and _has_second_differences(axis):
-        return _split_even(axis, Rule.SINE, np.arange(1, axis.size + 1), axis.size + 1)
+        return Rule.COSINE
+    return Rule.SINE if even and _has_second_differences(axis) else None
+
+
+def split_by_transform(axis: Axis, even: bool, halved: bool) -> Split | None:
+    """Return the axis in the basis of the fast transform of its rule, or None if there is none."""
+    rule = transform_rule(axis, even)
+    if rule is Rule.FOURIER:
+        return fourier(axis, axis.size, 0.0, halved)
+    if rule is Rule.COSINE:
+        return _split_even(axis, rule, np.arange(axis.size), axis.size)
+    if rule is Rule.SINE:
+        return _split_even(axis, rule, np.arange(1, axis.size + 1), axis.size + 1)
     return None
 
 
