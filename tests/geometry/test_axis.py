@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from convmtx.boundary import BY_NAME, NOTHING
-from convmtx.geometry import Axis, runs
+from convmtx.geometry import Axis, most_reader_runs, reader_runs, runs, sums
 from convmtx.geometry.padding import pads
 
 SMALL = [
@@ -62,6 +62,32 @@ def test_runs_rebuild_the_table(boundary):
             rebuilt = [c + m * step for _, n, c, step in run.segments() for m in range(n)]
             assert rebuilt == run.columns.tolist()
         assert (seen == 1).all()
+
+
+def test_reader_runs_rebuild_the_table_by_columns(boundary):
+    for a in small_axes(boundary):
+        expected = [{} for _ in range(a.size)]  # of each input the outputs that read it, and through which taps
+        for (o, p), i in np.ndenumerate(a.table()):
+            if i != NOTHING:
+                expected[i].setdefault(o, []).append(p)
+        taps = [(p,) for p in range(a.kernel)] + list(sums(a))
+        assert len(reader_runs(a)) <= most_reader_runs(a)
+        seen = np.zeros(a.size, int)
+        for run in reader_runs(a):
+            assert (np.diff(run.columns) > 0).all()
+            for j in range(run.count):
+                i = run.start + j * run.step
+                seen[i] += 1
+                outputs = (run.columns + j * run.shift).tolist()
+                read = {o: list(taps[m]) for o, m in zip(outputs, run.entries.tolist(), strict=True)}
+                assert read == expected[i], (a, i)
+        assert (seen == 1).all()
+
+
+def test_reader_runs_of_a_long_signal_are_found_without_it(boundary):
+    axis = Axis(10**15, 3, lo=1, hi=1, boundary=BY_NAME[boundary])
+    assert sum(run.count for run in reader_runs(axis)) == 10**15
+    assert len(reader_runs(axis)) < 10
 
 
 def test_entries_count_the_pairs_that_are_joined(boundary):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 import reference
-from convmtx.forms import row_lookup, row_ranges
+from convmtx.forms import filling, row_lookup
 from convmtx.maps.elementary import AlongAxis, Rearranged
 from strategies import cases
 
@@ -39,7 +39,8 @@ def test_rows_of_a_map_and_of_its_transpose(data):
         if data.draw(st.booleans()):  # many pieces, and none that are kept
             patch.setattr(row_lookup, "_LOOKED", 40)
             patch.setattr(row_lookup, "_SPREAD", 7)
-            patch.setattr(row_ranges, "_KEPT", 0)
+            patch.setattr(filling, "_KEPT", 0)
+            patch.setattr(filling, "first_rows", lambda _rows: None)
         for op, matrix in ((case.op, case.matrix_in(order)), (case.op.T, case.matrix_in(order).T)):
             key = data.draw(keys(op.shape[0]))
             S = op.to_sparse(name, order, rows=key)

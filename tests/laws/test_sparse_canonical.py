@@ -6,7 +6,7 @@ import scipy.linalg
 from hypothesis import given
 
 import convmtx as cm
-from convmtx.forms import layout
+from convmtx.forms import layout, sparse
 from convmtx.forms.layout import index_dtype
 from convmtx.geometry import Axis
 from strategies import cases
@@ -151,6 +151,7 @@ def test_matrices_written_by_columns_are_the_same(case):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "_FEW_RUNS", 0)
         patch.setattr(layout, "_RUN", 1 << 40)
+        patch.setattr(sparse, "first_rows", lambda _rows: None)
         for order in "CF":
             expected = case.matrix_in(order)
             assert np.array_equal(case.op.to_dense(order), expected)

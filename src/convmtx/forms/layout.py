@@ -66,8 +66,13 @@ def by_columns(columns: Geometry | None) -> Geometry | None:
     rows = None if columns is None else columns.T
     if columns is None or rows is None:
         return None
-    saved = prod(map(most_runs, rows.axes)) - prod(map(most_runs, columns.axes))
-    return columns if saved > max(_FEW_RUNS, columns.nnz // _RUN) else None
+    row_runs, column_runs = (prod(map(most_runs, side.axes)) for side in (rows, columns))
+    return columns if saves_runs(row_runs, column_runs, columns.nnz) else None
+
+
+def saves_runs(row_runs: int, column_runs: int, nnz: int) -> bool:
+    """Whether a matrix with this number of entries has far fewer runs of columns than of rows."""
+    return row_runs - column_runs > max(_FEW_RUNS, nnz // _RUN)
 
 
 def row_array(rows: RowNumbers) -> IntArray:

@@ -17,9 +17,10 @@ import convmtx.forms.dense as numpy_forms
 from convmtx import memory
 from convmtx._xp import itemsize, library, like, move_axes, namespace, reshape, scatter
 from convmtx._xp.sparse import Coordinates, build
+from convmtx.forms.filling import compressed_arrays
 from convmtx.forms.layout import index_dtype, strides
 from convmtx.forms.row_lookup import compress
-from convmtx.forms.row_ranges import Rows, can_cut, csr_arrays, cut_rows
+from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
 from convmtx.geometry import Axis, Geometry, runs
 from convmtx.taps import entries_of, wider
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
@@ -74,7 +75,9 @@ def dense(geometry: Geometry, entries: Array, order: Order) -> Array:
 def _sum_by_entry(geometry: Geometry, matrix: Array, order: Order, sizes: tuple[int, ...]) -> Array:
     """Return for each entry the sum of a matrix over the places where it stands: the transpose of `dense`."""
     pieces = cut_rows(geometry, order, None)
-    numbers, columns, pointers = csr_arrays(pieces, lambda _: np.arange(prod(sizes)).reshape(sizes), np.dtype(np.int64))
+    numbers, columns, pointers = compressed_arrays(
+        pieces, lambda _: np.arange(prod(sizes)).reshape(sizes), np.dtype(np.int64)
+    )
     rows = np.repeat(np.arange(geometry.shape[0]), np.diff(pointers))
     places = like(rows * geometry.shape[1] + columns, matrix)
     zeros = matrix.new_zeros(prod(sizes))
@@ -118,7 +121,7 @@ def coordinates(geometry: Geometry, order: Order, sizes: tuple[int, ...], xi: An
 
     ``sizes`` is the shape of the entries. All entries are computed as one box whose axes are the outputs and the filter
     (slowest first), then the slots and the channel that each of them reads. Slots that are -1 in the table are left
-    out. `row_ranges.csr_arrays` gives the same entries faster, where NumPy can fill arrays in place.
+    out. `filling.compressed_arrays` gives the same entries faster, where NumPy can fill arrays in place.
     """
     d = len(geometry.axes)
     per_f, per_c = geometry.channels_per_group
@@ -195,7 +198,7 @@ def by_coordinates(
         parts.append(reshape(entries, (-1,)))
         return np.arange(first, first + prod(entries.shape)).reshape(entries.shape)
 
-    places, columns, pointers = csr_arrays(pieces, numbers, np.dtype(np.int64))
+    places, columns, pointers = compressed_arrays(pieces, numbers, np.dtype(np.int64))
     xp = namespace(kernel)
     values = xp.take(xp.concat(parts) if parts else reshape(kernel, (-1,)), like(places, kernel), axis=0)
     return Coordinates.compress(values, columns, pointers, geometry.shape[1])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import itemsize
-from convmtx.forms.layout import block_shape, by_columns, index_dtype
+from convmtx.forms.layout import block_shape, index_dtype
 from convmtx.forms.row_ranges import cut_rows
-from convmtx.forms.sparse import whole_columns
+from convmtx.forms.sparse import is_converted, transpose
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
 from convmtx.typing import Order
@@ -65,8 +65,5 @@ def working(geometry: Geometry, format: str, order: Order, rows: range | None = 
     pointers = 2 * 8 * (geometry.shape[1] if format == "csc" else count)
     if format == "coo":
         return pointers + 8 * count
-    columns = whole_columns(pieces)
-    is_faster_converted = by_columns(columns.T if columns and format == "csc" else columns) is not None
-    if is_faster_converted or (format == "csc" and columns is None):
-        return pointers + nnz * 16
-    return pointers
+    written = transpose(pieces) if format == "csc" else pieces
+    return pointers + 16 * nnz if not written or is_converted(written) else pointers

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from convmtx.forms.layout import block_shape, by_columns
-from convmtx.forms.row_ranges import Arrays, Rows, bsr_arrays, csr_arrays, cut_rows
+from convmtx.forms.filling import Arrays, compressed_arrays
+from convmtx.forms.first_rows import first_rows
+from convmtx.forms.layout import block_shape, saves_runs
+from convmtx.forms.row_ranges import Rows, cut_rows
 from convmtx.geometry import Geometry
-from convmtx.taps import entries_of
+from convmtx.taps import entries_of, swap_channels
 from convmtx.typing import AnyArray, IntArray, Order
 
 if TYPE_CHECKING:
@@ -23,21 +25,37 @@ M = TypeVar("M")
 
 
 def compress(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
-    """Return data, indices, indptr of rows of a kernel's matrix.
+    """Return data, indices, indptr of rows of a kernel's matrix, or of its transpose.
 
     If the columns are far fewer runs than the rows, the columns are written and converted by SciPy.
     """
-    if (columns := by_columns(whole_columns(pieces))) is not None:
+    if is_converted(pieces):
         from scipy.sparse import csc_array
 
-        arrays = compress(columns, kernel, cut_rows(columns, pieces[0].order, None))
-        matrix = canonical(csc_array(arrays, shape=columns.shape[::-1])).tocsr()
+        (columns,) = transpose(pieces)
+        arrays = compressed_arrays([columns], lambda rows: entries_in_rows(geometry, kernel, rows), kernel.dtype)
+        matrix = canonical(csc_array(arrays, shape=(columns.n_columns, columns.size))).tocsr()
         return matrix.data, matrix.indices, matrix.indptr
+    return compressed_arrays(pieces, lambda rows: entries_in_rows(geometry, kernel, rows), kernel.dtype)
 
-    def entries(rows: Rows) -> AnyArray:
-        return entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
 
-    return csr_arrays(pieces, entries, kernel.dtype)
+def entries_in_rows(geometry: Geometry, kernel: AnyArray, rows: Rows) -> AnyArray:
+    """Return the different entries of rows (row channels, column channels of a group, entries1..entriesd)."""
+    entries = entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
+    return swap_channels(entries, geometry.groups) if rows.transposed else entries
+
+
+def transpose(pieces: list[Rows]) -> list[Rows]:
+    """Return the columns of rows, as rows of the transpose; an empty list unless all columns are one piece."""
+    return [pieces[0]._replace(transposed=not pieces[0].transposed)] if len(pieces) == 1 and pieces[0].is_whole else []
+
+
+def is_converted(pieces: list[Rows]) -> bool:
+    """Whether the columns of these rows are written and converted, because they are far fewer runs."""
+    return any(
+        saves_runs(pieces[0].most_runs, columns.most_runs, columns.nnz) and first_rows(pieces[0]) is None
+        for columns in transpose(pieces)
+    )
 
 
 def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csr_array:
@@ -51,21 +69,15 @@ def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csc_array:
     """Return rows as a CSC array.
 
-    In closed form if the transpose is a convolution, whose rows are these columns; otherwise by SciPy's conversion.
+    In closed form if the rows are one piece, whose columns are rows of the transpose; otherwise by SciPy's conversion.
     """
     from scipy.sparse import csc_array
 
-    transposed = whole_columns(cut_rows(geometry, order, rows))
-    if transposed is None:
+    columns = transpose(cut_rows(geometry, order, rows))
+    if not columns:
         return canonical(csr(geometry, kernel, order, rows).tocsc())
-    arrays = compress(transposed, kernel, cut_rows(transposed, order, None))
-    return canonical(csc_array(arrays, shape=transposed.shape[::-1]))
-
-
-def whole_columns(pieces: list[Rows]) -> Geometry | None:
-    """Return the convolution whose rows are the columns of these rows; None if there is none."""
-    is_whole = len(pieces) == 1 and len(pieces[0].filters) == pieces[0].geometry.out_channels
-    return pieces[0].geometry.T if is_whole else None
+    arrays = compress(geometry, kernel, columns)
+    return canonical(csc_array(arrays, shape=(columns[0].n_columns, columns[0].size)))
 
 
 def coo(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.coo_array:
@@ -94,7 +106,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
             filters = range(rows.filters.start * per_f, rows.filters.stop * per_f)
             return entries_of(replace(geometry, axes=rows.geometry.axes), kernel, filters)
 
-        data, indices, pointers = bsr_arrays(cut_rows(groups, order, wanted), entries, kernel.dtype, block)
+        data, indices, pointers = compressed_arrays(cut_rows(groups, order, wanted), entries, kernel.dtype, block)
     return canonical(bsr_array((data, indices, pointers), shape=((pointers.size - 1) * per_f, geometry.shape[1])))
 
 

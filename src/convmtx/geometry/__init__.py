@@ -2,7 +2,23 @@
 
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.geometry import Geometry, Layout
+from convmtx.geometry.reader_runs import most_reader_runs, reader_runs
 from convmtx.geometry.reads import Lists, Sums, readers, reads
 from convmtx.geometry.runs import Run, met, most_runs, runs, sums
 
-__all__ = ["Axis", "Geometry", "Layout", "Lists", "Run", "Sums", "met", "most_runs", "readers", "reads", "runs", "sums"]
+__all__ = [
+    "Axis",
+    "Geometry",
+    "Layout",
+    "Lists",
+    "Run",
+    "Sums",
+    "met",
+    "most_reader_runs",
+    "most_runs",
+    "reader_runs",
+    "readers",
+    "reads",
+    "runs",
+    "sums",
+]
