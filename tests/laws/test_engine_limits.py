@@ -11,7 +11,7 @@ import pytest
 import threadpoolctl
 
 import convmtx as cm
-from convmtx.engines import direct, fft, parts, threads, tile_kinds, tiles
+from convmtx.engines import direct, fft, parts, threads, tile_kinds
 from convmtx.structure import batched
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def extra_memory(op, x):
     """Bytes allocated at the peak of a call, beyond its result and what is kept for the next time."""
     y = op(x)
     with pytest.MonkeyPatch.context() as patch:  # what threads keep counts every time
-        for module in (tile_kinds, tiles, parts):
+        for module in (direct, parts):
             patch.setattr(module, "scratch", lambda _, *like: np.empty(*like))
         tracemalloc.start()
         op(x)

@@ -19,6 +19,10 @@ from convmtx.typing import AnyArray, Shape
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: Part of a call that is prepared once: it moves numbers between arrays that stay where they are, and may be repeated.
+Step = Callable[[], object]
+#: Memory for a slot: `scratch`, or memory that one prepared call has for itself.
+Memory = Callable[[str, Shape, np.dtype[Any]], AnyArray]
 
 
 @cache
