@@ -81,7 +81,7 @@ def conv(
     channels : {"last", "first"}, optional
         Position of the channel axis. If it is passed, there must be channels. By default, channels are last if the
         kernel has one axis more than the input; otherwise there are none.
-    engine : {"auto", "direct", "fft", "separable", "torch"}
+    engine : {"auto", "direct", "fft", "separable", "sparse", "torch"}
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
         ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
         input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"``

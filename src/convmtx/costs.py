@@ -49,6 +49,9 @@ SECONDS = {
     # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
     "product": 2.7e-09,
     "frequency": 1.2e-07,
+    # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
+    "sparse entry": 4.4e-10,
+    "sparse call": 6.0e-06,
     # PyTorch: a floating point operation, the same over groups times filters, a call.
     "torch flop f4": 1.3e-12,
     "thin torch flop f4": 2.4e-10,
@@ -68,6 +71,7 @@ _FLOPS = {
     "flop f8": 1.0,
     "torch flop f4": 1.0,
     "slid": 1.0,
+    "sparse entry": 2.0,
     "transform f4": 2.5,
     "transform f8": 2.5,
     "product": 8.0,

@@ -102,6 +102,7 @@ class Fill:
         self.ready: dict[np.dtype[Any], tuple[TileKind, bool, list[BandFill]]] = {}
 
     def __call__(self) -> None:
+        """Fill y."""
         dtype = _computed_in(self.part, self.x, self.y.dtype)
         if dtype not in self.ready:
             kind, seconds = fastest(self.part, dtype, self.y.shape[0])
@@ -237,6 +238,7 @@ class BandFill:
         self.ready = self._prepare(self.tiles[0], memory) if len(self.tiles) == 1 else None
 
     def __call__(self) -> bool:
+        """Fill the outputs."""
         if self.ready:
             return self._run([self.ready])
         return all(spread(self._fill, self.tiles, self.parallel))

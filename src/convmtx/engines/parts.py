@@ -79,6 +79,11 @@ class Plan:
         #: Choice for each requested engine, type of results and number of images.
         self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the taps."""
+        return self._taps.dtype
+
     @cached_property
     def finite(self) -> bool:
         """Whether every tap is finite; if not, `tapwise` applies the map."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.costs import Work
-from convmtx.engines import direct, fft, pytorch, separable, tapwise
-from convmtx.engines.parts import Correlate, Part, Plan
+from convmtx.engines import direct, fft, pytorch, separable, sparse, tapwise
+from convmtx.engines.parts import Correlate, Part, Plan, Prepare
 from convmtx.errors import ArgumentError, MissingExtraError
 from convmtx.typing import EngineName
 
@@ -24,19 +24,30 @@ class Engine(NamedTuple):
     correlate: Correlate
     #: Work for results of a type and a number of images; None for a part that the engine cannot fill.
     work: Callable[[Part, np.dtype[Any], int], Work | None]
+    #: Steps that do what ``correlate`` does, for calls that are repeated; None if there are none to keep.
+    prepare: Prepare | None = None
 
 
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("direct", direct.correlate, direct.work),
+        Engine("direct", direct.correlate, direct.work, direct.prepare),
         Engine("fft", fft.correlate, fft.work),
         Engine("separable", separable.correlate, separable.work),
+        Engine("sparse", sparse.correlate, sparse.work, sparse.prepare),
         Engine("torch", pytorch.correlate, pytorch.work),
     )
 }
 
 
+#: Engines that compute with integers; a map of integers is applied by one of them, whatever engine was requested.
+EXACT = ("direct", "sparse")
+#: What engines that cannot apply every map expect.
+EXPECTED = {
+    "separable": f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16",
+    "sparse": f"Expected at most {sparse.MOST_ENTRIES} taps of all outputs, no float16",
+    "torch": "Expected float32 and at most three axes",
+}
 #: Take another engine than the direct one only if it should be this many times as fast: the direct one rounds least.
 MARGIN = 1.25
 
@@ -48,6 +59,12 @@ class Choice(NamedTuple):
     correlate: Correlate
     reason: str
     works: dict[str, Work]
+    #: Steps to keep for calls that are repeated, if the engine has them.
+    prepare: Prepare | None = None
+
+
+#: Choices that a plan keeps; then it forgets them, and chooses the same again.
+MOST_CHOICES = 256
 
 
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
@@ -56,9 +73,11 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> C
     PyTorch is a candidate only if it is imported already. The plan keeps the choice.
     """
     key = (name, dtype, images)
-    if key not in plan.choices:
-        plan.choices[key] = _choose(name, plan, dtype, images)
-    choice: Choice = plan.choices[key]
+    choice: Choice | None = plan.choices.get(key)
+    if choice is None:
+        if len(plan.choices) >= MOST_CHOICES:
+            plan.choices.clear()
+        choice = plan.choices[key] = _choose(name, plan, dtype, images)
     return choice
 
 
@@ -66,29 +85,28 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return Choice("tapwise", tapwise.correlate, reason, {})
-    if dtype.kind not in "fc":
-        works = {"direct": _total_work(ENGINES["direct"], plan, dtype, images) or {}}
-        return Choice("direct", direct.correlate, "integers are exact, and transforms round", works)
+    if dtype.kind not in "fc" and name not in EXACT:
+        name = "auto"
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
         raise MissingExtraError("engine='torch'", "Expected the library torch", remedy)
     candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
+    if dtype.kind not in "fc":
+        candidates = [engine for engine in candidates if engine in EXACT]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
         predicted = {engine: costs.seconds(work) for engine, work in works.items()}
         best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
         times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
-        return Choice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
+        reason = f"predicted to be fastest: {times}"
+        if dtype.kind not in "fc":
+            reason = f"integers are exact, and transforms round; {reason}"
+        return Choice(best, ENGINES[best].correlate, reason, works, ENGINES[best].prepare)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
-        expected = (
-            f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
-            if name == "separable"
-            else "Expected float32 and at most three axes"
-        )
-        raise ArgumentError(got, expected, "Use engine='auto'")
-    return Choice(name, ENGINES[name].correlate, "requested", works)
+        raise ArgumentError(got, EXPECTED[name], "Use engine='auto'")
+    return Choice(name, ENGINES[name].correlate, "requested", works, ENGINES[name].prepare)
 
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:

@@ -33,7 +33,7 @@ def dims(x: AnyArray, axes: Sequence[Axis], y: AnyArray) -> tuple[Dim, Dim, Dim,
 
 
 def pack(x: AnyArray, dtype: np.dtype[Any], order: tuple[Dim, ...], memory: Memory) -> tuple[Step, AnyArray]:
-    """Return the step that copies the view of x with these axes, and its target: side by side, in the product's type."""
+    """Return the step that copies the view of x with these axes, and its target, in the type of the product."""
     view = strided(x, tuple(n for n, _ in order), tuple(step for _, step in order))
     copied = memory("windows", view.shape, dtype)
     return partial(np.copyto, copied, view, "unsafe"), copied

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
+    from convmtx.engines.prepared import Calls
     from convmtx.geometry.pattern import Pattern
     from convmtx.maps.explanation import Explanation
 
@@ -125,27 +126,33 @@ class ConvOperator(LinearMap):
 
         return Plan(self._geometry, self._taps)
 
+    @cached_property
+    def _calls(self) -> Calls:
+        from convmtx.engines.prepared import Calls
+
+        return Calls(self._plan, self._requested_engine)
+
+    @cached_property
+    def _transposed_calls(self) -> Calls:
+        from convmtx.engines.prepared import Calls
+
+        return Calls(self._plan, self._requested_engine, transposed=True)
+
     def _apply(self, x: AnyArray) -> AnyArray:
-        if not (is_numpy(x) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
+        if is_numpy(x) and is_numpy(self._kernel):
+            return self._calls(x)
+        from convmtx.engines import libraries
 
-            return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
-        from convmtx.engines.select import select
-
-        choice = select(self._requested_engine, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
-        return self._plan.forward(x, choice.correlate)
+        return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
-        if not (is_numpy(y) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
+        if is_numpy(y) and is_numpy(self._kernel):
+            return self._transposed_calls(y)
+        from convmtx.engines import libraries
 
-            return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
-        from convmtx.engines.select import select
-
-        choice = select(self._requested_engine, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
-        return self._plan.transposed(y, choice.correlate)
+        return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -185,6 +192,16 @@ class ConvOperator(LinearMap):
         places and the kernel is reversed), and on a circle with stride 1.
         """
         return super().T if self._transposed is None else self._transposed
+
+    @property
+    def H(self) -> LinearMap:
+        """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
+        return self._adjoint if is_numpy(self._kernel) and self.dtype.kind == "c" else super().H
+
+    @cached_property
+    def _adjoint(self) -> LinearMap:
+        """The adjoint of a complex map of NumPy, whose kernel is a copy."""
+        return self.T.conj()
 
     def conj(self) -> ConvOperator:
         """Return the map whose kernel is conjugated."""
