@@ -62,7 +62,9 @@ SECONDS = {
 ONE_THREAD = 900_000
 #: Predicted seconds of an engine from which other threads help it.
 #: Shorter calls lose more by waking them than they win.
-WORTH_THREADS = 1.2e-3
+WORTH_THREADS = 6e-4
+#: Predicted seconds of a tile that a thread takes at a time: short, so that one that loses its core holds up little.
+SHARE = 2e-4
 
 #: Real floating point operations in one unit of a kind. "flop", "flop f4" and "flop f8" have one; the rest have none.
 _FLOPS = {

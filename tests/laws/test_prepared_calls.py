@@ -84,10 +84,11 @@ def test_what_a_map_keeps_is_bounded_and_not_pickled():
 def test_what_a_map_keeps_goes_with_it():
     op = cm.conv([1.0, 2.0, 3.0], 50, padding=1, boundary="reflect")
     op(np.ones(50)), op.H(np.ones(50))
-    kept = [weakref.ref(calls._free[np.dtype(float), 1][0]) for calls in (op._calls, op._transposed_calls)]
+    kept = [weakref.ref(free[0]) for free in op._calls._free.values()]
     gc.disable()
     try:
         del op
+        assert len(kept) == 2
         assert [reference() for reference in kept] == [None, None]
     finally:
         gc.enable()

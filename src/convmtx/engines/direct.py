@@ -27,13 +27,16 @@ from convmtx.costs import Work
 from convmtx.engines import gemms, tile_kinds
 from convmtx.engines.gemms import common_step, common_taps
 from convmtx.engines.parts import Part, finite, reaching, wide
-from convmtx.engines.threads import Memory, Step, scratch, spread, threads
+from convmtx.engines.threads import Memory, Step, scratch, spread
 from convmtx.engines.tile_kinds import Band, TileKind, kernel_times_windows
 from convmtx.engines.tiles import Tile, tiles
 from convmtx.typing import AnyArray
 
 #: Outputs taken together at most. With more, most entries of the kernel matrix are zeros: 3 taps fill 3 of 34 columns.
 MOST = 32
+#: Tiles that threads share, unless those would be larger than `tile_kinds.TILE_BYTES`. The number does not depend on
+#: that of threads, and so neither do products and their rounding.
+MOST_SHARES = 64
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -99,23 +102,34 @@ class Fill:
 
     def __init__(self, part: Part, x: AnyArray, y: AnyArray, memory: Memory) -> None:
         self.part, self.x, self.y, self.memory = part, x, y, memory
-        self.ready: dict[np.dtype[Any], tuple[TileKind, bool, list[BandFill]]] = {}
+        self.ready: dict[np.dtype[Any], tuple[TileKind, float, list[BandFill]]] = {}
 
     def __call__(self) -> None:
         """Fill y."""
         dtype = _computed_in(self.part, self.x, self.y.dtype)
         if dtype not in self.ready:
             kind, seconds = fastest(self.part, dtype, self.y.shape[0])
-            parallel = seconds > costs.WORTH_THREADS
-            self.ready[dtype] = kind, parallel, self._by(kind, dtype, parallel)
-        kind, parallel, fills = self.ready[dtype]
+            self.ready[dtype] = kind, seconds, _fills(self.part, self.x, self.y, dtype, kind, seconds, self.memory)
+        kind, seconds, fills = self.ready[dtype]
         if not _run(fills):
             # Zeros of the band took nan or inf to outputs whose own window has none.
-            _run(self._by(kernel_times_windows(self.part, kind.at, 1), dtype, parallel))
+            alone = kernel_times_windows(self.part, kind.at, 1)
+            _fill(self.part, self.x, self.y, dtype, alone, seconds > costs.WORTH_THREADS)
 
-    def _by(self, kind: TileKind, dtype: np.dtype[Any], parallel: bool) -> list[BandFill]:
-        bands = self.part.keep((dtype, kind), lambda: list(_bands(self.part, dtype, kind)))
-        return [BandFill(band, self.x, self.y, parallel, self.memory) for band in bands]
+
+def _fill(part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], kind: TileKind, parallel: bool) -> bool:
+    """Fill y by one kind of tile; whether that was safe."""
+    seconds = costs.seconds(kind.work(part, dtype, y.shape[0])) if parallel else 0.0
+    return _run(_fills(part, x, y, dtype, kind, seconds, scratch))
+
+
+def _fills(
+    part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], kind: TileKind, seconds: float, memory: Memory
+) -> list[BandFill]:
+    """Return the steps that fill y by one kind of tile, in tiles to share if they take so many seconds."""
+    bands = part.keep((dtype, kind), lambda: list(_bands(part, dtype, kind)))
+    shares = min(ceil(seconds / costs.SHARE), MOST_SHARES) if seconds > costs.WORTH_THREADS else 0
+    return [BandFill(band, x, y, shares, memory) for band in bands]
 
 
 def _run(fills: list[BandFill]) -> bool:
@@ -221,18 +235,21 @@ def _band(part: Part, dtype: np.dtype[Any], kind: TileKind, first: int, windows:
 
 
 class BandFill:
-    """Step that fills the outputs of a band, tile by tile; it returns whether it was safe to take them together."""
+    """Step that fills the outputs of a band, tile by tile; it returns whether it was safe to take them together.
 
-    def __init__(self, band: Band, x: AnyArray, y: AnyArray, parallel: bool, memory: Memory) -> None:
+    Threads share the tiles if all outputs of y are to be cut into ``shares`` or more, and not if that is 0.
+    """
+
+    def __init__(self, band: Band, x: AnyArray, y: AnyArray, shares: int, memory: Memory) -> None:
         at, together = 3 + band.kind.at, band.kind.together
-        y = y[band.outputs]
+        whole, y = y.size, y[band.outputs]
         # The axis of neighbours becomes two: windows, and outputs of a window. The second goes before all axes of
         # outputs.
         y = y.reshape(*y.shape[:at], -1, together, *y.shape[at + 1 :])
         y = y.transpose(*range(3), at + 1, *range(3, at + 1), *range(at + 2, y.ndim))
         self.band, self.x, self.y = band, x, y
-        self.parallel = parallel and not band.kind.blas_threads
-        budget = _budget(band, x, y, self.parallel)
+        self.parallel = shares > 0 and not band.kind.shares_rows
+        budget = _budget(band, x, y, -(-whole // shares) if self.parallel else whole)
         self.tiles = tiles(x.shape[0], y.shape[4:], budget, min(band.positions, budget))
         #: Steps and target of the only tile; None if there are several, whose steps are prepared when they run.
         self.ready = self._prepare(self.tiles[0], memory) if len(self.tiles) == 1 else None
@@ -267,11 +284,8 @@ class BandFill:
         return safe
 
 
-def _budget(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> int:
-    """Count outputs of a tile: its windows and its products each fit, and every thread has two tiles or more."""
+def _budget(band: Band, x: AnyArray, y: AnyArray, share: int) -> int:
+    """Count outputs of a tile: its windows and its products each fit, and it is at most a share, in outputs of y."""
     windows = band.kind.budget(band, prod(x.shape[1:3]), y.shape[-1])
     products = tile_kinds.TILE_BYTES // (prod(y.shape[1:4]) * band.matrix.itemsize)
-    budget = max(min(windows, products), 1)
-    if parallel:
-        budget = min(budget, -(-x.shape[0] * prod(y.shape[4:]) // (2 * threads())))
-    return budget
+    return max(min(windows, products, -(-share // prod(y.shape[1:4]))), 1)

@@ -25,8 +25,8 @@ PROGRAM_BYTES = 1 << 21
 #: Bytes of all programs that a map keeps, and types and numbers of images that it knows; then it forgets all of them.
 KEPT_BYTES, MOST_KEPT = 1 << 23, 32
 
-#: Type and number of the inputs of a call.
-Key = tuple[np.dtype[Any], int]
+#: Type and number of the inputs of a call, and whether the transpose is applied.
+Key = tuple[np.dtype[Any], int, bool]
 
 
 class Own:
@@ -45,8 +45,8 @@ class Own:
 class Program:
     """Steps that fill an output from an input, both its own, for inputs of one type and number."""
 
-    def __init__(self, plan: Plan, prepare: Prepare, key: Key, dtype: np.dtype[Any], transposed: bool) -> None:
-        kind, images = key
+    def __init__(self, plan: Plan, prepare: Prepare, key: Key, dtype: np.dtype[Any]) -> None:
+        kind, images, transposed = key
         applied = plan.mirrored if transposed else plan
         self.memory, self.dtype = Own(), dtype
         self.x = self.memory("x", (images, *applied.geometry.in_shape), kind)
@@ -65,17 +65,17 @@ class Program:
 
 
 class Calls:
-    """Calls of a map, or of the transpose of one whose transpose is not a convolution, with the programs they keep."""
+    """Calls of a map, and of its transpose if that is not a convolution, with the programs that they keep."""
 
-    def __init__(self, plan: Plan, engine: EngineName, transposed: bool = False) -> None:
-        self._plan, self._engine, self._transposed = plan, engine, transposed
+    def __init__(self, plan: Plan, engine: EngineName) -> None:
+        self._plan, self._engine = plan, engine
         self._lock, self._bytes = Lock(), 0
         #: Programs that no call is using; None for calls that are not to be prepared.
         self._free: dict[Key, deque[Program] | None] = {}
 
-    def __call__(self, x: AnyArray) -> AnyArray:
+    def __call__(self, x: AnyArray, transposed: bool = False) -> AnyArray:
         """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape), or its transpose the other way."""
-        key = x.dtype, len(x)
+        key = x.dtype, len(x), transposed
         free = self._free.get(key)
         try:
             program = free.pop() if free else None
@@ -89,16 +89,17 @@ class Calls:
 
     def _decide(self, key: Key, x: AnyArray) -> AnyArray:
         """Apply the map to a batch by a new program, which is kept, or without one."""
-        applied = self._plan.mirrored if self._transposed else self._plan
+        transposed = key[-1]
+        applied = self._plan.mirrored if transposed else self._plan
         dtype = np.result_type(self._plan.dtype, x)
         choice = select(self._engine, applied, dtype, max(len(x), 1))
         outputs = len(x) * prod(applied.geometry.out_shape) * dtype.itemsize
         if choice.prepare and x.size and self._free.get(key, ()) is not None and x.nbytes + outputs <= PROGRAM_BYTES:
-            program = Program(self._plan, choice.prepare, key, dtype, self._transposed)
+            program = Program(self._plan, choice.prepare, key, dtype)
             y = program(x)
             self._keep(key, program)
             return y
-        return (self._plan.transposed if self._transposed else self._plan.forward)(x, choice.correlate)
+        return (self._plan.transposed if transposed else self._plan.forward)(x, choice.correlate)
 
     def _keep(self, key: Key, program: Program) -> None:
         """Keep a program that has run once, if it is small."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import partial
 from math import prod
 from typing import Any, ClassVar
 
@@ -25,8 +24,9 @@ from convmtx import costs
 from convmtx.costs import Work
 from convmtx.engines.gemms import Copies, Products, Windows, common_step, count_windows, gemm_size
 from convmtx.engines.parts import Part
+from convmtx.engines.products import product_into, rows_for_blas, slid, stored_product, stored_sum
 from convmtx.engines.threads import Memory, Step
-from convmtx.engines.tiles import Dim, dims, joinable, pack, product_into, store, store_product, strided
+from convmtx.engines.tiles import Dim, dims, joinable, pack, strided
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
@@ -57,8 +57,8 @@ class TileKind(ABC):
 
     at: int
     together: int
-    #: Whether the product is so large that BLAS shares it out to threads of its own.
-    blas_threads: ClassVar[bool] = False
+    #: Whether the product of a tile is so large that it is shared out to threads itself.
+    shares_rows: ClassVar[bool] = False
 
     @abstractmethod
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
@@ -180,7 +180,7 @@ class AtOnce(TileKind):
     """One matrix product for all positions of the tile: matrix (G, F*b, taps), its taps (C, k1..kd)."""
 
     __slots__ = ()
-    blas_threads = True
+    shares_rows = True
 
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
         groups, filters, count, *rest = kernel.shape
@@ -190,7 +190,8 @@ class AtOnce(TileKind):
         images, groups, channels, taps, outs = dims(x, band.axes, y)
         copy, columns = pack(x, band.matrix.dtype, (groups, channels, *taps, images, *outs), memory)
         columns = columns.reshape(len(band.matrix), band.matrix.shape[-1], -1)
-        return [copy, partial(store_product, band.matrix, columns, y.transpose(1, 2, 3, 0, *range(4, y.ndim)))]
+        y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
+        return [copy, stored_product(band.matrix, columns, y, rows_shared=True)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         windows = count_windows(part, self.at, self.together, images)
@@ -246,7 +247,7 @@ class WindowRowsChannelsLast(WindowRows):
         y = y[:, 0].transpose(0, *range(3, y.ndim - 1), 2, 1)
         if joinable(y, y.ndim - 2) and joinable(y[(0,) * (y.ndim - 2)], 2):
             return [copy, product_into(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))]
-        return [copy, partial(store_product, columns, band.matrix, y)]
+        return [copy, stored_product(columns, band.matrix, y)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         groups, filters, channels, *_ = part.kernel.shape
@@ -279,7 +280,7 @@ class ProductsShifted(TileKind):
     def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         images, groups, filters, _, *outs = y.shape
         d = len(outs)
-        copies, columns = _rows_for_blas(x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1), band.matrix.dtype, memory)
+        copies, columns = rows_for_blas(x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1), band.matrix.dtype, memory)
         matrix = _beside(band.matrix, d - 1)
         if all(axis.kernel == axis.stride == 1 for axis in band.axes):
             target = y[:, :, :, 0].transpose(0, 1, *range(3, 2 + d), 2, -1)
@@ -287,11 +288,8 @@ class ProductsShifted(TileKind):
         shape = (images, groups, *columns.shape[2:-2], matrix.shape[-2], columns.shape[-1])
         products = memory("windows", shape, matrix.dtype)  # (B, G, m1..F*taps, md)
         shifted = _shifted(products, band, filters, tuple(outs))
-        return [
-            *copies,
-            partial(np.matmul, matrix, columns, products),
-            partial(_store_sum, shifted, tuple(range(3, 3 + d)), y[:, :, :, 0]),
-        ]
+        total = stored_sum(shifted, tuple(range(3, 3 + d)), y[:, :, :, 0])
+        return [*copies, product_into(matrix, columns, products), total]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         groups, filters, *_ = part.kernel.shape
@@ -330,7 +328,7 @@ class Slid(TileKind):
 
     def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         return [
-            partial(_slide, signal, taps, y[b, g, 0, 0])
+            slid(signal, taps, y[b, g, 0, 0])
             for b, signals in enumerate(x)
             for g, ((signal,), taps) in enumerate(zip(signals, band.matrix, strict=True))
         ]
@@ -338,22 +336,6 @@ class Slid(TileKind):
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         flops = count_windows(part, self.at, self.together, images).flops
         return {"slid": flops, "gemv": images * part.kernel.shape[0], "tile": 1, "call": 1}
-
-
-def _slide(signal: AnyArray, taps: AnyArray, y: AnyArray) -> None:
-    store(np.correlate(signal.astype(taps.dtype, copy=False), taps), y)
-
-
-def _store_sum(products: AnyArray, taps: Shape, y: AnyArray) -> None:
-    store(np.add.reduce(products, taps), y)
-
-
-def _rows_for_blas(x: AnyArray, dtype: np.dtype[Any], memory: Memory) -> tuple[list[Step], AnyArray]:
-    """Return x in a type and with rows that BLAS reads, and the step that copies it if it is not so already."""
-    if x.dtype == dtype and x.strides[-1] == x.itemsize and x.strides[-2] >= x.shape[-1] * x.itemsize:
-        return [], x
-    copied = memory("rows", x.shape, dtype)
-    return [partial(np.copyto, copied, x, "unsafe")], copied
 
 
 def kernel_times_windows(part: Part, at: int, together: int) -> TileKind:

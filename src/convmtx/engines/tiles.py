@@ -46,23 +46,6 @@ def strided(x: AnyArray, shape: Shape, steps: Shape) -> AnyArray:
     return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
 
 
-def product_into(a: AnyArray, b: AnyArray, y: AnyArray) -> Step:
-    """Return the step that writes ``a @ b`` into y, without a copy where BLAS can."""
-    if y.dtype == a.dtype and y.strides[-1] == y.itemsize and y.strides[-2] >= y.shape[-1] * y.itemsize:
-        return partial(np.matmul, a, b, y)
-    return partial(store_product, a, b, y)
-
-
-def store_product(a: AnyArray, b: AnyArray, y: AnyArray) -> None:
-    """Copy ``a @ b`` into y, which may have other axes."""
-    store((a @ b).reshape(y.shape), y)
-
-
-def store(result: AnyArray, y: AnyArray) -> None:
-    """Copy into y; whole numbers in floats become integers that wrap around in narrow types."""
-    y[...] = result.astype(np.int64) if y.dtype.kind in "iu" and result.dtype.kind == "f" else result
-
-
 def joinable(a: AnyArray, count: int) -> bool:
     """Whether the first ``count`` axes are one in memory."""
     steps = [(n, s) for n, s in zip(a.shape[:count], a.strides[:count], strict=True) if n > 1]

@@ -132,12 +132,6 @@ class ConvOperator(LinearMap):
 
         return Calls(self._plan, self._requested_engine)
 
-    @cached_property
-    def _transposed_calls(self) -> Calls:
-        from convmtx.engines.prepared import Calls
-
-        return Calls(self._plan, self._requested_engine, transposed=True)
-
     def _apply(self, x: AnyArray) -> AnyArray:
         if is_numpy(x) and is_numpy(self._kernel):
             return self._calls(x)
@@ -149,7 +143,7 @@ class ConvOperator(LinearMap):
         if self._transposed is not None:
             return self._transposed._apply(y)
         if is_numpy(y) and is_numpy(self._kernel):
-            return self._transposed_calls(y)
+            return self._calls(y, transposed=True)
         from convmtx.engines import libraries
 
         return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
@@ -178,9 +172,9 @@ class ConvOperator(LinearMap):
             If it is not a numeric array.
         """
         array = numeric("kernel", kernel)
-        if tuple(array.shape) != tuple(self._kernel.shape):
-            expected = f"Expected {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
-            got = f"kernel has shape {tuple(array.shape)}"
+        shape, replaced = tuple(array.shape), tuple(self._kernel.shape)
+        if shape != replaced:
+            got, expected = f"kernel has shape {shape}", f"Expected {replaced}, the shape of the kernel it replaces"
             raise ArgumentError(got, expected, "Make a new operator with convmtx.conv")
         return ConvOperator(self._geometry, frozen(array), self._requested_engine)
 
@@ -193,19 +187,15 @@ class ConvOperator(LinearMap):
         """
         return super().T if self._transposed is None else self._transposed
 
-    @property
-    def H(self) -> LinearMap:
-        """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
-        return self._adjoint if is_numpy(self._kernel) and self.dtype.kind == "c" else super().H
-
-    @cached_property
-    def _adjoint(self) -> LinearMap:
-        """The adjoint of a complex map of NumPy, whose kernel is a copy."""
-        return self.T.conj()
-
     def conj(self) -> ConvOperator:
         """Return the map whose kernel is conjugated."""
-        return self._with(conjugate(self._kernel)) if is_complex(self.dtype) else self
+        if not is_complex(self.dtype):
+            return self
+        return self._conjugated if is_numpy(self._kernel) else self._with(conjugate(self._kernel))
+
+    @cached_property
+    def _conjugated(self) -> ConvOperator:
+        return self._with(conjugate(self._kernel))
 
     def _in_double(self) -> ConvOperator:
         return self.with_kernel(double(self._kernel))
@@ -410,7 +400,7 @@ class ConvOperator(LinearMap):
             name = library(self._kernel)
             reason = f"arrays of {name} are applied by {name} itself"
             return explain(self._geometry, self.dtype, name, reason, {}, None)
-        choice = select(self._requested_engine, self._plan, self.dtype, 1)
-        return explain(
-            self._geometry, self.dtype, choice.name, choice.reason, choice.works, self._plan if measure else None
-        )
+        plan = self._plan
+        choice = select(self._requested_engine, plan, self.dtype, 1)
+        name, reason, works = choice.name, choice.reason, choice.works
+        return explain(self._geometry, self.dtype, name, reason, works, plan if measure else None)
