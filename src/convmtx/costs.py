@@ -38,11 +38,11 @@ SECONDS = {
     # A byte that is copied, and a run of neighbouring entries that are copied together.
     "byte": 5.2e-11,
     "run": 4.8e-09,
-    # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine.
+    # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
     "gemm": 1.6e-07,
     "gemv": 4.6e-08,
-    "tile": 2.6e-05,
-    "call": 1.6e-05,
+    "tile": 6.0e-06,
+    "call": 6.0e-06,
     # A position of a real transform, once for each doubling of its length: N log2 N for a length of N.
     "transform f4": 1.5e-10,
     "transform f8": 3.1e-10,

@@ -23,6 +23,8 @@ BETWEEN_BYTES = 1 << 26
 #: Pairs of channel and filter in a group up to which factors are computed. Each pair has an array as large as the
 #: input, so with many pairs a matrix product over channels is faster.
 MAX_PAIRS = 64
+#: Calls of an engine that keeps its steps, which the steps of one axis take as long as: these are not kept.
+STAGE = 4
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -66,7 +68,9 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     if _has_one_axis(part):  # as phases of a strided map may be
         return direct.work(part, dtype, images)
     stages = _stages(part, dtype)
-    return None if stages is None else total(direct.work(stage, dtype, images) for stage in stages)
+    if stages is None:
+        return None
+    return total([{"call": STAGE * len(stages)}, *(direct.work(stage, dtype, images) for stage in stages)])
 
 
 def _has_one_axis(part: Part) -> bool:
