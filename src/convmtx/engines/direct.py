@@ -15,6 +15,7 @@ integers that wrap around.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from math import ceil, prod
@@ -257,11 +258,14 @@ class BandFill:
     def __call__(self) -> bool:
         """Fill the outputs."""
         if self.ready:
-            return self._run([self.ready])
+            return self._run(*self.ready)
         return all(spread(self._fill, self.tiles, self.parallel))
 
     def _fill(self, share: Iterable[Tile]) -> bool:
-        return self._run(self._prepare(tile, scratch) for tile in share)
+        safe = True
+        for tile in share:
+            safe &= self._run(*self._prepare(tile, scratch))
+        return safe
 
     def _prepare(self, tile: Tile, memory: Memory) -> tuple[list[Step], AnyArray]:
         images, outs = tile
@@ -269,19 +273,11 @@ class BandFill:
         steps, inputs = reaching(self.band.axes, self.x[images], outs, 3, memory)
         return [*steps, *self.band.kind.steps(inputs, self.band, target, memory)], target
 
-    def _run(self, prepared: Iterable[tuple[list[Step], AnyArray]]) -> bool:
-        if self.band.kind.together == 1:
-            for steps, _ in prepared:
-                for step in steps:
-                    step()
-            return True
-        safe = True
-        with np.errstate(invalid="ignore"):
-            for steps, target in prepared:
-                for step in steps:
-                    step()
-                safe &= finite(target)
-        return safe
+    def _run(self, steps: list[Step], target: AnyArray) -> bool:
+        with np.errstate(invalid="ignore") if self.band.kind.together > 1 else nullcontext():
+            for step in steps:
+                step()
+        return self.band.kind.together == 1 or finite(target)
 
 
 def _budget(band: Band, x: AnyArray, y: AnyArray, share: int) -> int:
