@@ -27,6 +27,8 @@ Name = TypeVar("Name", bound=str)
 
 def integer(name: str, value: Any, least: int | None) -> int:
     """Return an argument as an int; refuse a bool, a float, and a number below ``least``."""
+    if type(value) is int and (-LARGEST if least is None else least) <= value <= LARGEST:
+        return value
     number = _exact(value)
     expected = "Expected an integer" if least is None else f"Expected an integer >= {least}"
     if number is None:
@@ -131,8 +133,10 @@ def as_list(name: str, value: Any, remedy: str = "Pass a tuple") -> list[Any] | 
 
     A list of more entries than an array can have axes is refused unread.
     """
-    if isinstance(value, str | bytes | bytearray | memoryview):
+    if isinstance(value, int | str | bytes | bytearray | memoryview):
         return None
+    if type(value) in (list, tuple) and len(value) <= MOST_ENTRIES:
+        return list(value)
     if not (isinstance(value, Sequence) or is_array(value)):
         return None
     try:

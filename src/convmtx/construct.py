@@ -81,14 +81,15 @@ def conv(
     channels : {"last", "first"}, optional
         Position of the channel axis. If it is passed, there must be channels. By default, channels are last if the
         kernel has one axis more than the input; otherwise there are none.
-    engine : {"auto", "direct", "fft", "separable", "torch", "compiled"}
+    engine : {"auto", "direct", "fft", "separable", "sparse", "torch", "compiled"}
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
         ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
-        input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``).
+        input and an output channel. ``"sparse"`` keeps the CSR matrix of a small map. ``"torch"`` calls PyTorch's
+        convolutions, for float32 (extra ``torch``).
         ``"compiled"`` runs loops that Numba compiles, in some seconds at the first use of a type (extra ``fast``).
         ``"auto"`` chooses the engine that is predicted to be fastest, but keeps ``"direct"`` if no other is at least
         1.25 times as fast. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which
-        engine is used, and why. Integers are always computed by ``"direct"`` or ``"compiled"``, and NaN and infinity
+        engine is used, and why. Integers are always computed by ``"direct"``, ``"sparse"`` or ``"compiled"``, and NaN and infinity
         reach only the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do
         it, and an ImportError if its extra is missing.
 

@@ -39,17 +39,20 @@ SECONDS = {
     # A byte that is copied, and a run of neighbouring entries that are copied together.
     "byte": 5.2e-11,
     "run": 4.8e-09,
-    # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine.
+    # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
     "gemm": 1.6e-07,
     "gemv": 4.6e-08,
-    "tile": 2.6e-05,
-    "call": 1.6e-05,
+    "tile": 6.0e-06,
+    "call": 6.0e-06,
     # A position of a real transform, once for each doubling of its length: N log2 N for a length of N.
     "transform f4": 1.5e-10,
     "transform f8": 3.1e-10,
     # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
     "product": 2.7e-09,
     "frequency": 1.2e-07,
+    # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
+    "sparse entry": 4.4e-10,
+    "sparse call": 6.0e-06,
     # PyTorch: a floating point operation, the same over groups times filters, a call.
     "torch flop f4": 1.3e-12,
     "thin torch flop f4": 2.4e-10,
@@ -64,7 +67,9 @@ SECONDS = {
 ONE_THREAD = 900_000
 #: Predicted seconds of an engine from which other threads help it.
 #: Shorter calls lose more by waking them than they win.
-WORTH_THREADS = 1.2e-3
+WORTH_THREADS = 6e-4
+#: Predicted seconds of a tile that a thread takes at a time: short, so that one that loses its core holds up little.
+SHARE = 2e-4
 #: Pairs of channel and filter in a group up to which a kernel is applied by the factors of outer products. Each pair
 #: has an array as large as the input, so with many pairs a matrix product over channels is faster.
 SEPARABLE_PAIRS = 64
@@ -76,6 +81,7 @@ _FLOPS = {
     "flop f8": 1.0,
     "torch flop f4": 1.0,
     "slid": 1.0,
+    "sparse entry": 2.0,
     "transform f4": 2.5,
     "transform f8": 2.5,
     "product": 8.0,

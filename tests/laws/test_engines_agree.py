@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 from convmtx import costs
-from convmtx.engines import compiled, direct, fft, gemms, pytorch, separable, tapwise, tile_kinds
+from convmtx.engines import compiled, direct, fft, gemms, pytorch, separable, sparse, tapwise, tile_kinds
 from convmtx.engines.parts import Plan
 from convmtx.taps import kernel_of, taps_of
 from strategies import cases
 
 
 @given(cases(dtypes=[np.float64, np.complex128, np.float32]))
-@pytest.mark.parametrize("engine", [compiled, direct, fft, tapwise], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("engine", [compiled, direct, fft, sparse, tapwise], ids=lambda e: e.__name__)
 def test_every_engine_is_the_matrix_product(engine, case):
     if engine is compiled:
         pytest.importorskip("numba")

@@ -23,6 +23,8 @@ from convmtx.typing import Array, IntArray
 _KINDS = "iufc"
 #: Names of the types of numbers that are accepted in other libraries: all of NumPy's, and bfloat16.
 _TYPES = {"bfloat16", *(np.dtype(code).name for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"])}
+#: Types of NumPy in native byte order that are accepted.
+_NATIVE = frozenset(np.dtype(code) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"])
 #: Module of the standard's functions for each type of array that has arrived so far.
 _NAMESPACES: dict[type, Any] = {}
 
@@ -34,6 +36,8 @@ def numeric(name: str, value: Any) -> Array:
     arrays are refused, because their mask would be lost, and so are large arrays of a library that would compute or
     read them now.
     """
+    if type(value) is np.ndarray and value.dtype in _NATIVE:
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
             f"{name} is a masked array", "Expected every entry", "Pass x.filled(0) if that is meant"
@@ -104,7 +108,7 @@ def library(array: Any) -> str:
 
 def is_complex(dtype: Any) -> bool:
     """Whether numbers of this type have an imaginary part."""
-    return "complex" in str(dtype)
+    return dtype.kind == "c" if isinstance(dtype, np.dtype) else "complex" in str(dtype)
 
 
 def is_unsigned(dtype: Any) -> bool:

@@ -15,7 +15,9 @@ integers that wrap around.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from math import ceil, prod
 from typing import Any
 
@@ -25,8 +27,8 @@ from convmtx import costs
 from convmtx.costs import Work
 from convmtx.engines import gemms, tile_kinds
 from convmtx.engines.gemms import common_step, common_taps
-from convmtx.engines.parts import Part, finite, reach, wide
-from convmtx.engines.threads import spread, threads
+from convmtx.engines.parts import Part, finite, reaching, wide
+from convmtx.engines.threads import Memory, Step, scratch, spread
 from convmtx.engines.tile_kinds import Band, TileKind, kernel_times_windows
 from convmtx.engines.tiles import Tile, tiles
 from convmtx.typing import AnyArray
@@ -34,19 +36,30 @@ from convmtx.typing import AnyArray
 #: Largest number of outputs taken together. With more, most entries of the kernel matrix are zeros: 3 taps fill 3 of
 #: 34 columns.
 MOST = 32
+#: Tiles that threads share, unless those would be larger than `tile_kinds.TILE_BYTES`. The number does not depend on
+#: that of threads, and so neither do products and their rounding.
+MOST_SHARES = 64
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
-    if y.dtype.kind == "c":
-        if part.kernel.dtype.kind != "c":
-            _correlate(part, x.real, y.real)
-            _correlate(part, x.imag, y.imag)
-            return
-        if _is_one_pair(part):
-            _correlate(_real_part(part), _planes(x.astype(y.dtype, copy=False)), _planes(y))
-            return
-    _correlate(part, x, y)
+    for step in prepare(part, x, y, scratch):
+        step()
+
+
+def prepare(part: Part, x: AnyArray, y: AnyArray, memory: Memory) -> list[Step]:
+    """Return the steps that do what `correlate` does, with views and buffers kept where one tile holds all outputs."""
+    if y.dtype.kind != "c":
+        return [Fill(part, x, y, memory)]
+    if part.kernel.dtype.kind != "c":
+        return [Fill(part, x.real, y.real, memory), Fill(part, x.imag, y.imag, memory)]
+    if not _is_one_pair(part):
+        return [Fill(part, x, y, memory)]
+    copies: list[Step] = []
+    if x.dtype != y.dtype:
+        source, x = x, memory("complex", x.shape, y.dtype)
+        copies = [partial(np.copyto, x, source)]
+    return [*copies, Fill(_real_part(part), _planes(x), _planes(y), memory)]
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
@@ -86,14 +99,47 @@ def _planes(a: AnyArray) -> AnyArray:
     return np.lib.stride_tricks.as_strided(a.real, shape, steps, writeable=a.flags.writeable)
 
 
-def _correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
-    """Fill y by the fastest kind of tile, in the type that is computed in."""
-    dtype = _computed_in(part, x, y.dtype)
-    kind, seconds = fastest(part, dtype, y.shape[0])
-    parallel = seconds > costs.WORTH_THREADS
-    if not _fill(part, x, y, dtype, kind, parallel):
-        # Zeros of the band took nan or inf to outputs whose own window has none.
-        _fill(part, x, y, dtype, kernel_times_windows(part, kind.at, 1), parallel)
+class Fill:
+    """Step that fills y from x by the fastest kind of tile, in the type that is computed in."""
+
+    def __init__(self, part: Part, x: AnyArray, y: AnyArray, memory: Memory) -> None:
+        self.part, self.x, self.y, self.memory = part, x, y, memory
+        self.ready: dict[np.dtype[Any], tuple[TileKind, float, list[BandFill]]] = {}
+
+    def __call__(self) -> None:
+        """Fill y."""
+        dtype = _computed_in(self.part, self.x, self.y.dtype)
+        if dtype not in self.ready:
+            kind, seconds = fastest(self.part, dtype, self.y.shape[0])
+            self.ready[dtype] = kind, seconds, _fills(self.part, self.x, self.y, dtype, kind, seconds, self.memory)
+        kind, seconds, fills = self.ready[dtype]
+        if not _run(fills):
+            # Zeros of the band took nan or inf to outputs whose own window has none.
+            alone = kernel_times_windows(self.part, kind.at, 1)
+            _fill(self.part, self.x, self.y, dtype, alone, seconds > costs.WORTH_THREADS)
+
+
+def _fill(part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], kind: TileKind, parallel: bool) -> bool:
+    """Fill y by one kind of tile; whether that was safe."""
+    seconds = costs.seconds(kind.work(part, dtype, y.shape[0])) if parallel else 0.0
+    return _run(_fills(part, x, y, dtype, kind, seconds, scratch))
+
+
+def _fills(
+    part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], kind: TileKind, seconds: float, memory: Memory
+) -> list[BandFill]:
+    """Return the steps that fill y by one kind of tile, in tiles to share if they take so many seconds."""
+    bands = part.keep((dtype, kind), lambda: list(_bands(part, dtype, kind)))
+    shares = min(ceil(seconds / costs.SHARE), MOST_SHARES) if seconds > costs.WORTH_THREADS else 0
+    return [BandFill(band, x, y, shares, memory) for band in bands]
+
+
+def _run(fills: list[BandFill]) -> bool:
+    """Fill the outputs of all bands; whether that was safe: outputs were taken alone, or all of them are finite."""
+    safe = True
+    for fill in fills:
+        safe &= fill()
+    return safe
 
 
 def _computed_in(part: Part, x: AnyArray, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -159,14 +205,6 @@ def _is_worth_trying(together: int, outs: int) -> bool:
     return together <= outs and (together & (together - 1) == 0 or outs % together == 0)
 
 
-def _fill(part: Part, x: AnyArray, y: AnyArray, dtype: np.dtype[Any], kind: TileKind, parallel: bool) -> bool:
-    """Fill y; whether that was safe: outputs were taken alone, or all of them are finite."""
-    safe = True
-    for band in part.keep((dtype, kind), lambda: list(_bands(part, dtype, kind))):
-        safe &= _fill_band(band, x, y, parallel)
-    return safe
-
-
 def _bands(part: Part, dtype: np.dtype[Any], kind: TileKind) -> Iterator[Band]:
     """Cut the outputs of a part into one band of as many as are taken together, and one band of what is left."""
     whole, left = divmod(part.axes[kind.at].out, kind.together)
@@ -198,35 +236,53 @@ def _band(part: Part, dtype: np.dtype[Any], kind: TileKind, first: int, windows:
     return Band(kind, outputs, axes, np.ascontiguousarray(matrix), positions)
 
 
-def _fill_band(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> bool:
-    """Fill the outputs of a band; whether it was safe to take them together."""
-    kind, at, together = band.kind, 3 + band.kind.at, band.kind.together
-    y = y[band.outputs]
-    # The axis of neighbours becomes two: windows, and outputs of a window. The second goes before all axes of outputs.
-    y = y.reshape(*y.shape[:at], -1, together, *y.shape[at + 1 :])
-    y = y.transpose(*range(3), at + 1, *range(3, at + 1), *range(at + 2, y.ndim))
+class BandFill:
+    """Step that fills the outputs of a band, tile by tile; it returns whether it was safe to take them together.
 
-    def fill(share: Iterable[Tile]) -> bool:
+    Threads share the tiles if all outputs of y are to be cut into ``shares`` or more, and not if that is 0.
+    """
+
+    def __init__(self, band: Band, x: AnyArray, y: AnyArray, shares: int, memory: Memory) -> None:
+        at, together = 3 + band.kind.at, band.kind.together
+        whole, y = y.size, y[band.outputs]
+        # The axis of neighbours becomes two: windows, and outputs of a window. The second goes before all axes of
+        # outputs.
+        y = y.reshape(*y.shape[:at], -1, together, *y.shape[at + 1 :])
+        y = y.transpose(*range(3), at + 1, *range(3, at + 1), *range(at + 2, y.ndim))
+        self.band, self.x, self.y = band, x, y
+        self.parallel = shares > 0 and not band.kind.shares_rows
+        budget = _budget(band, x, y, -(-whole // shares) if self.parallel else whole)
+        self.tiles = tiles(x.shape[0], y.shape[4:], budget, min(band.positions, budget))
+        #: Steps and target of the only tile; None if there are several, whose steps are prepared when they run.
+        self.ready = self._prepare(self.tiles[0], memory) if len(self.tiles) == 1 else None
+
+    def __call__(self) -> bool:
+        """Fill the outputs."""
+        if self.ready:
+            return self._run(*self.ready)
+        return all(spread(self._fill, self.tiles, self.parallel))
+
+    def _fill(self, share: Iterable[Tile]) -> bool:
         safe = True
-        with np.errstate(invalid="ignore" if together > 1 else None):
-            for images, outs in share:
-                inputs = reach(band.axes, x[images], outs, 3)
-                target = y[(images, slice(None), slice(None), slice(None), *outs)]
-                kind.multiply(inputs, band, target)
-                safe &= together == 1 or finite(target)
+        for tile in share:
+            safe &= self._run(*self._prepare(tile, scratch))
         return safe
 
-    parallel &= not kind.blas_threads
-    budget = _budget(band, x, y, parallel)
-    cut = tiles(x.shape[0], y.shape[4:], budget, min(band.positions, budget))
-    return all(spread(fill, cut, parallel))
+    def _prepare(self, tile: Tile, memory: Memory) -> tuple[list[Step], AnyArray]:
+        images, outs = tile
+        target = self.y[(images, slice(None), slice(None), slice(None), *outs)]
+        steps, inputs = reaching(self.band.axes, self.x[images], outs, 3, memory)
+        return [*steps, *self.band.kind.steps(inputs, self.band, target, memory)], target
+
+    def _run(self, steps: list[Step], target: AnyArray) -> bool:
+        with np.errstate(invalid="ignore") if self.band.kind.together > 1 else nullcontext():
+            for step in steps:
+                step()
+        return self.band.kind.together == 1 or finite(target)
 
 
-def _budget(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> int:
-    """Count outputs of a tile: its windows and its products each fit, and every thread has two tiles or more."""
+def _budget(band: Band, x: AnyArray, y: AnyArray, share: int) -> int:
+    """Count outputs of a tile: its windows and its products each fit, and it is at most a share, in outputs of y."""
     windows = band.kind.budget(band, prod(x.shape[1:3]), y.shape[-1])
     products = tile_kinds.TILE_BYTES // (prod(y.shape[1:4]) * band.matrix.itemsize)
-    budget = max(min(windows, products), 1)
-    if parallel:
-        budget = min(budget, -(-x.shape[0] * prod(y.shape[4:]) // (2 * threads())))
-    return budget
+    return max(min(windows, products, -(-share // prod(y.shape[1:4]))), 1)

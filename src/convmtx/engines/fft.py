@@ -34,6 +34,8 @@ OVERLAP = 8
 CALLS = 16
 #: Pairs of channel and filter from which each frequency has a matrix product of its own, rather than a sum of vectors.
 GEMM_PAIRS = 64
+#: Calls of an engine that keeps its steps, which one call of this engine takes as long as, beside its transforms.
+CALL = 12
 #: Frequencies that a thread takes at a time.
 FREQUENCIES = 512
 
@@ -181,7 +183,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
         "transform " + real: transforms * size * doublings,
         "byte": spectra,
         "tile": pieces,
-        "call": 3,
+        "call": CALL,
         **channel_work,
     }
 

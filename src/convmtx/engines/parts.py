@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import product
 from math import gcd, prod
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
-from convmtx.engines.threads import scratch
+from convmtx.engines.threads import Memory, Step, scratch
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
@@ -67,6 +67,8 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 #: Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd).
 Correlate = Callable[[Part, AnyArray, AnyArray], None]
+#: Return the steps that do the same whenever they run, with memory of their own. The arrays stay where they are.
+Prepare = Callable[[Part, AnyArray, AnyArray, Memory], list[Step]]
 
 
 class Plan:
@@ -76,6 +78,11 @@ class Plan:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
         #: Choice for each requested engine, type of results and number of images.
         self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the taps."""
+        return self._taps.dtype
 
     @cached_property
     def finite(self) -> bool:
@@ -96,16 +103,28 @@ class Plan:
 
     def forward(self, x: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:
         """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape), of type ``dtype`` if that is not None."""
-        g = self.geometry
         y = output((x.shape[0], *self._out_shape), np.result_type(self._taps, x) if dtype is None else dtype)
+        for part, inputs, outputs in self._split(x, y):
+            if part.kernel.size and x.size:
+                correlate(part, inputs, outputs)
+            else:
+                outputs[...] = 0
+        return y
+
+    def prepare(self, x: AnyArray, y: AnyArray, prepare: Prepare, memory: Memory) -> list[Step]:
+        """Return the steps that fill y (B, *out_shape) from x (B, *in_shape), which is not empty, whenever they run."""
+        steps: list[Step] = []
+        for part, inputs, outputs in self._split(x, y):
+            steps += prepare(part, inputs, outputs, memory) if part.kernel.size else [partial(outputs.fill, 0)]
+        return steps
+
+    def _split(self, x: AnyArray, y: AnyArray) -> Iterator[tuple[Part, AnyArray, AnyArray]]:
+        """List parts with views of the inputs (B, G, C, n1..nd) and of their outputs (B, G, F, o1..od)."""
+        g = self.geometry
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
         for part in self.parts:
             where: tuple[Any, ...] = (..., *part.outputs)
-            if part.kernel.size and x.size:
-                correlate(part, inputs, outputs[where])
-            else:
-                outputs[where] = 0
-        return y
+            yield part, inputs, outputs[where]
 
     def transposed(self, y: AnyArray, correlate: Correlate) -> AnyArray:
         """Apply the transpose of a map whose transpose is not a convolution: (B, *out_shape) to (B, *in_shape).
@@ -116,14 +135,25 @@ class Plan:
         `libraries.apply_transposed` does the same to arrays of other libraries, which may be traced and cannot be
         written to. Here the border is folded back inside the memory of the result.
         """
-        inner = inside(self.geometry)
         dtype = np.result_type(self._taps, y)
         x = self.mirrored.forward(y, correlate, wide(dtype))  # float16 is rounded once, when all are added
+        steps, x = self.folding(x)
+        for step in steps:
+            step()
+        return _close_up(x).astype(dtype, copy=False)
+
+    def folding(self, x: AnyArray) -> tuple[list[Step], AnyArray]:
+        """Return the steps that add each position of the continued axes to the input it was read from, and the result.
+
+        The result is a view of x (B, *continued shape), which is written to, or new memory.
+        """
+        inner, steps = inside(self.geometry), []
         for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
-                x = _fold_back(x, at, axis)
-        return _close_up(x).astype(dtype, copy=False)
+                more, x = _fold_back(x, at, axis)
+                steps += more
+        return steps, x
 
     @cached_property
     def mirrored(self) -> Plan:
@@ -180,20 +210,22 @@ def inside(geometry: Geometry) -> Geometry:
     return replace(geometry, axes=tuple(a if a.zero_outside else a.continued for a in geometry.axes))
 
 
-def _fold_back(x: AnyArray, at: int, axis: Axis) -> AnyArray:
-    """Add each position of the continued axis to the input position it was read from; x may be written to."""
+def _fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
+    """Return the steps that add each position of a continued axis to the input it was read from, and the result."""
     start, stop = axis.reach
-    before = (slice(None),) * at
+    before, steps = (slice(None),) * at, list[Step]()
     if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs are a slice of x
         folded = x[(*before, slice(-start, axis.size - start))]
         outside = [*range(start, 0), *range(axis.size, stop + 1)]
     else:
-        folded = np.zeros((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
+        folded = np.empty((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
         outside = list(range(start, stop + 1))
+        steps.append(partial(folded.fill, 0))
     for position, place in zip(outside, axis.source(np.array(outside, np.int64)), strict=True):
         if place != NOTHING:
-            folded[(*before, place)] += x[(*before, position - start)]
-    return folded
+            target = folded[(*before, slice(place, place + 1))]
+            steps.append(partial(np.add, target, x[(*before, slice(position - start, position - start + 1))], target))
+    return steps, folded
 
 
 def _close_up(x: AnyArray) -> AnyArray:
@@ -232,6 +264,17 @@ def reach(axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int) -> 
     A copy is in the scratch memory of the thread, and the next call overwrites it. It is as large as what is reached
     over, not as the image: all axes are cut before any border is filled.
     """
+    steps, reached = reaching(axes, x, outs, at, scratch)
+    for step in steps:
+        step()
+    return reached
+
+
+def reaching(
+    axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int, memory: Memory
+) -> tuple[list[Step], AnyArray]:
+    """Return the steps that fill what `reach` returns, and the array: a view of x, or a copy in this memory."""
+    steps: list[Step] = []
     readings = [_reading(axis, o.start, o.stop) for axis, o in zip(axes, outs, strict=True)]
     x = x[(slice(None),) * at + tuple(reading.hull for reading in readings)]
     for j, reading in enumerate(readings, at):
@@ -239,18 +282,30 @@ def reach(axes: Sequence[Axis], x: AnyArray, outs: Sequence[slice], at: int) -> 
             continue
         before = (slice(None),) * j
         inner = x[(*before, reading.inputs)]
-        reached = scratch(f"reach {j}", (*x.shape[:j], reading.length, *x.shape[j + 1 :]), x.dtype)
-        reached[(*before, slice(reading.first, reading.first + inner.shape[j]))] = inner
-        for where, places in reading.borders:
-            border = reached[(*before, where)]
-            nothing = places == NOTHING
-            if nothing.all():
-                border[...] = 0
-            else:
-                border[...] = x.take(np.maximum(places, 0), j)
-                border[(*before, nothing)] = 0
+        reached = memory(f"reach {j}", (*x.shape[:j], reading.length, *x.shape[j + 1 :]), x.dtype)
+        target = reached[(*before, slice(reading.first, reading.first + inner.shape[j]))]
+        steps.append(partial(np.copyto, target, inner))
+        steps += [_border(reached[(*before, where)], x, places, j) for where, places in reading.borders]
         x = reached
-    return x
+    return steps, x
+
+
+def _border(border: AnyArray, x: AnyArray, places: IntArray, at: int) -> Step:
+    """Return the step that fills a border with the inputs at these places of an axis of x, and zeros for `NOTHING`."""
+    if (places == NOTHING).all():
+        return partial(border.fill, 0)
+    moves = np.diff(places)
+    if (places == NOTHING).any() or (moves != moves[:1]).any():
+        return partial(_gather, border, x, places, at)
+    first, move = int(places[0]), int(moves[0]) if moves.size else 0
+    # Inputs that follow each other, forwards (wrap) or backwards (reflect), are a view; so is one alone (edge).
+    stop = first + move * len(places) if move else first + 1
+    return partial(np.copyto, border, x[(*(slice(None),) * at, slice(first, stop if stop >= 0 else None, move or 1))])
+
+
+def _gather(border: AnyArray, x: AnyArray, places: IntArray, at: int) -> None:
+    border[...] = x.take(np.maximum(places, 0), at)
+    border[(*(slice(None),) * at, places == NOTHING)] = 0
 
 
 class Reading(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.costs import Work
-from convmtx.engines import compiled, direct, fft, pytorch, separable, tapwise
-from convmtx.engines.parts import Correlate, Part, Plan
+from convmtx.engines import compiled, direct, fft, pytorch, separable, sparse, tapwise
+from convmtx.engines.parts import Correlate, Part, Plan, Prepare
 from convmtx.errors import ArgumentError
 from convmtx.extras import require_installed
 from convmtx.typing import EngineName
@@ -31,18 +31,28 @@ class Engine(NamedTuple):
     #: Library that the engine needs, and the extra that installs it.
     library: str | None = None
     extra: str = ""
+    #: Steps that do what ``correlate`` does, for calls that are repeated; None if there are none to keep.
+    prepare: Prepare | None = None
 
 
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("direct", direct.correlate, direct.work, is_exact=True),
+        Engine("direct", direct.correlate, direct.work, is_exact=True, prepare=direct.prepare),
         Engine("fft", fft.correlate, fft.work),
         Engine(
             "separable",
             separable.correlate,
             separable.work,
             f"an outer product for each of at most {costs.SEPARABLE_PAIRS} pairs of channels, no float16",
+        ),
+        Engine(
+            "sparse",
+            sparse.correlate,
+            sparse.work,
+            f"at most {sparse.MOST_ENTRIES} taps of all outputs, no float16",
+            is_exact=True,
+            prepare=sparse.prepare,
         ),
         Engine(
             "torch", pytorch.correlate, pytorch.work, "float32 and at most three axes", library="torch", extra="torch"
@@ -71,6 +81,12 @@ class EngineChoice(NamedTuple):
     correlate: Correlate
     reason: str
     works: dict[str, Work]
+    #: Steps to keep for calls that are repeated, if the engine has them.
+    prepare: Prepare | None = None
+
+
+#: Choices that a plan keeps; then it forgets them, and chooses the same again.
+MOST_CHOICES = 256
 
 
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
@@ -79,9 +95,11 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> E
     PyTorch is a candidate only if it is imported already. The plan keeps the choice.
     """
     key = (name, dtype, images)
-    if key not in plan.choices:
-        plan.choices[key] = _choose(name, plan, dtype, images)
-    choice: EngineChoice = plan.choices[key]
+    choice: EngineChoice | None = plan.choices.get(key)
+    if choice is None:
+        if len(plan.choices) >= MOST_CHOICES:
+            plan.choices.clear()
+        choice = plan.choices[key] = _choose(name, plan, dtype, images)
     return choice
 
 
@@ -103,11 +121,13 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         predicted = {engine: costs.seconds(work) for engine, work in works.items()}
         best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
         times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
-        return EngineChoice(best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works)
+        return EngineChoice(
+            best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works, ENGINES[best].prepare
+        )
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         raise ArgumentError(got, f"Expected {ENGINES[name].limits}", "Use engine='auto'")
-    return EngineChoice(name, ENGINES[name].correlate, "requested", works)
+    return EngineChoice(name, ENGINES[name].correlate, "requested", works, ENGINES[name].prepare)
 
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:

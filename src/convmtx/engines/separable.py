@@ -20,6 +20,8 @@ from convmtx.typing import AnyArray
 
 #: Bytes of the arrays between two axes, for as many images as are taken together: 64 MiB. One image may have more.
 BETWEEN_BYTES = 1 << 26
+#: Calls of an engine that keeps its steps, which the steps of one axis take as long as: these are not kept.
+STAGE = 4
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -63,7 +65,9 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     if _has_one_axis(part):  # as phases of a strided map may be
         return direct.work(part, dtype, images)
     stages = _stages(part, dtype)
-    return None if stages is None else total(direct.work(stage, dtype, images) for stage in stages)
+    if stages is None:
+        return None
+    return total([{"call": STAGE * len(stages)}, *(direct.work(stage, dtype, images) for stage in stages)])
 
 
 def _has_one_axis(part: Part) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,6 +20,10 @@ from convmtx.typing import AnyArray, Shape
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: Part of a call that is prepared once: it moves numbers between arrays that stay where they are, and may be repeated.
+Step = Callable[[], object]
+#: Memory for a slot: `scratch`, or memory that one prepared call has for itself.
+Memory = Callable[[str, Shape, np.dtype[Any]], AnyArray]
 
 
 @cache
@@ -64,7 +69,10 @@ if hasattr(os, "register_at_fork"):  # a child has the pool but not its threads
 
 
 class _Limit:
-    """Count users that want BLAS to use one thread a call: the first of them limits it, the last frees it."""
+    """Count users that want BLAS to use one thread a call: the first of them limits it, the last frees it.
+
+    SciPy brings a BLAS of its own. A user that comes after SciPy was imported limits that too.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -72,19 +80,24 @@ class _Limit:
     def reset(self) -> None:
         """Forget users, and take a new lock."""
         self.lock, self.users = Lock(), 0
-        self.limiter: Any = None
+        self.controller: Any = None
+        self.limiters: list[Any] = []
 
     def __enter__(self) -> None:
         with self.lock:
-            if not self.users:
-                self.limiter = _controller().limit(limits=1, user_api="blas")
+            controller = _controller("scipy.linalg" in sys.modules)
+            if controller is not self.controller:
+                self.limiters.append(controller.limit(limits=1, user_api="blas"))
+                self.controller = controller
             self.users += 1
 
     def __exit__(self, *_error: object) -> None:
         with self.lock:
             self.users -= 1
             if not self.users:
-                self.limiter.restore_original_limits()
+                self.controller = None
+                while self.limiters:
+                    self.limiters.pop().restore_original_limits()
 
 
 _limit = _Limit()
@@ -97,12 +110,23 @@ def one_blas_thread() -> AbstractContextManager[None]:
 
     Threads of BLAS wait for each other longer than small calls take, and still longer if our threads call BLAS at once.
     """
+    import scipy.linalg  # noqa: F401  # its BLAS is limited too
+
+    return _limit
+
+
+def one_numpy_thread() -> AbstractContextManager[None]:
+    """Hold NumPy's BLAS to one thread a call, and SciPy's if that is in use.
+
+    Threads of BLAS wait for each other in a loop. If other processes keep the cores busy, one thread that waits for a
+    core holds up the rest: a product of 4 ms took 46. Limiting costs some 20 microseconds.
+    """
     return _limit
 
 
 @cache
-def _controller() -> Any:
-    import scipy.linalg  # noqa: F401  # the controller knows the libraries that are loaded when it is made
+def _controller(_with_scipy: bool) -> Any:
+    """Return a controller of the libraries that are loaded now."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -112,7 +136,9 @@ def spread(work: Callable[[Iterable[Item]], Result], items: Sequence[Item], para
     """Call ``work`` on shares of the items, one share a thread, each taking the next item as it gets free.
 
     The caller's thread takes a share, and work never waits for other work: called from any number of a user's own
-    threads at once, it finishes. NumPy's error state goes along. When it returns or raises, nothing runs any more.
+    threads at once, it finishes. A thread that has not begun when all items are taken is not waited for: on a busy
+    machine it may get a core milliseconds later. BLAS keeps to one thread a call, so that its threads are not as many
+    again for each of ours. NumPy's error state goes along. When it returns or raises, nothing runs any more.
     """
     others = min(threads(), len(items)) - 1 if parallel else 0
     if others < 1:
@@ -126,10 +152,12 @@ def spread(work: Callable[[Iterable[Item]], Result], items: Sequence[Item], para
             except IndexError:
                 return
 
-    futures = [_pool().submit(copy_context().run, work, share()) for _ in range(others)]
-    try:
-        mine = work(share())
-    finally:
-        left.clear()
-        wait(futures)
-    return [mine, *(future.result() for future in futures)]
+    with one_numpy_thread():
+        futures = [_pool().submit(copy_context().run, work, share()) for _ in range(others)]
+        try:
+            mine = work(share())
+        finally:
+            left.clear()
+            begun = [future for future in futures if not future.cancel()]
+            wait(begun)
+    return [mine, *(future.result() for future in begun)]

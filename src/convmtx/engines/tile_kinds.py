@@ -24,8 +24,9 @@ from convmtx import costs
 from convmtx.costs import Work
 from convmtx.engines.gemms import Copies, Products, Windows, common_step, count_windows, gemm_size
 from convmtx.engines.parts import Part
-from convmtx.engines.threads import scratch
-from convmtx.engines.tiles import Dim, dims, joinable, multiply_into, pack, store, strided
+from convmtx.engines.products import product_into, rows_for_blas, slid, stored_product, stored_sum
+from convmtx.engines.threads import Memory, Step
+from convmtx.engines.tiles import Dim, dims, joinable, pack, strided
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
@@ -56,16 +57,16 @@ class TileKind(ABC):
 
     at: int
     together: int
-    #: Whether the product is so large that BLAS shares it out to threads of its own.
-    blas_threads: ClassVar[bool] = False
+    #: Whether the product of a tile is so large that it is shared out to threads itself.
+    shares_rows: ClassVar[bool] = False
 
     @abstractmethod
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
         """Flatten a kernel (G, F, b, C, k1..kd), and say how many positions one product may take."""
 
     @abstractmethod
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
-        """Fill y (B, G, F, b, o1..od) from x (B, G, C, m1..md), the inputs that the tile reaches over."""
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
+        """Return the steps that fill y (B, G, F, b, o1..od) from x (B, G, C, m1..md), what the tile reaches over."""
 
     @abstractmethod
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
@@ -110,11 +111,11 @@ class RowByRow(TileKind):
         rows, positions, _ = gemm_size(part, self.at, count)
         return kernel.reshape(groups, -1, rows, prod(rest)), positions
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         head, channels, taps, outs, y = _cut(x, band, y)
-        columns = pack(x, band.matrix.dtype, (*head, *outs[:-1], channels, *taps, outs[-1]))
+        copy, columns = pack(x, band.matrix.dtype, (*head, *outs[:-1], channels, *taps, outs[-1]), memory)
         columns = columns.reshape(*columns.shape[: 1 + len(outs)], 1, -1, columns.shape[-1])
-        multiply_into(_beside(band.matrix, len(outs) - 1), columns, y)
+        return [copy, product_into(_beside(band.matrix, len(outs) - 1), columns, y)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         windows, filters = count_windows(part, self.at, self.together, images), part.kernel.shape[1]
@@ -141,7 +142,7 @@ class RowsShared(RowByRow):
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
         return super().matrix(part, np.moveaxis(kernel, 4 + self.at, 3))
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         head, channels, taps, outs, y = _cut(x, band, y)
         axis, at = band.axes[self.at], self.at
         advance = axis.stride // axis.dilation  # rows from a window to the next
@@ -149,7 +150,7 @@ class RowsShared(RowByRow):
         rows = ((blocks - 1) * advance + size, taps[at][1])
         lead = [*outs[:at], *outs[at + 1 : -1]]
         order = (*head, *lead, rows, channels, *taps[:at], *taps[at + 1 :], outs[-1])
-        columns = pack(x, band.matrix.dtype, order)
+        copy, columns = pack(x, band.matrix.dtype, order, memory)
         columns = columns.reshape(*columns.shape[: 2 + len(lead)], rows[0], -1, columns.shape[-1])
         count, width = columns.shape[-2:]
         *outer, row, _, step = columns.strides
@@ -158,7 +159,7 @@ class RowsShared(RowByRow):
         columns = strided(columns, overlapping, (*outer, advance * row, row, width * step, step))
         behind = len(outs) + 1  # the axis of outputs that has windows in steps comes last of those before Q
         y = y.transpose(*range(2 + at), *range(3 + at, behind), 2 + at, *range(behind, y.ndim))
-        multiply_into(_beside(band.matrix, len(outs) - 1), columns, y)
+        return [copy, product_into(_beside(band.matrix, len(outs) - 1), columns, y)]
 
     def copied(self, part: Part, windows: Windows) -> float:
         """Count entries that are copied: a window adds the rows that the window before it does not have."""
@@ -179,18 +180,18 @@ class AtOnce(TileKind):
     """One matrix product for all positions of the tile: matrix (G, F*b, taps), its taps (C, k1..kd)."""
 
     __slots__ = ()
-    blas_threads = True
+    shares_rows = True
 
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
         groups, filters, count, *rest = kernel.shape
         return kernel.reshape(groups, filters * count, prod(rest)), part.axes[-1].out
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         images, groups, channels, taps, outs = dims(x, band.axes, y)
-        columns = pack(x, band.matrix.dtype, (groups, channels, *taps, images, *outs))
-        result = band.matrix @ columns.reshape(len(band.matrix), band.matrix.shape[-1], -1)
+        copy, columns = pack(x, band.matrix.dtype, (groups, channels, *taps, images, *outs), memory)
+        columns = columns.reshape(len(band.matrix), band.matrix.shape[-1], -1)
         y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
-        store(result.reshape(y.shape), y)
+        return [copy, stored_product(band.matrix, columns, y, rows_shared=True)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         windows = count_windows(part, self.at, self.together, images)
@@ -208,16 +209,15 @@ class WindowRows(TileKind):
         groups, filters, count, *rest = kernel.shape
         return kernel.transpose(0, 1, *range(4, kernel.ndim), 3, 2).reshape(groups, filters, prod(rest), count), 1
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         images, groups, channels, taps, outs = dims(x, band.axes, y)
-        columns = pack(x, band.matrix.dtype, (images, groups, *outs, *taps, channels))
+        copy, columns = pack(x, band.matrix.dtype, (images, groups, *outs, *taps, channels), memory)
         y = y.transpose(0, 1, 2, *range(4, y.ndim), 3)
         size, together = band.matrix.shape[2:]
         if y.shape[1] == y.shape[2] == 1 and joinable(y, y.ndim - 1):  # images lie side by side too
-            multiply_into(columns.reshape(-1, size), band.matrix[0, 0], y.reshape(-1, together))
-            return
+            return [copy, product_into(columns.reshape(-1, size), band.matrix[0, 0], y.reshape(-1, together))]
         matrix = band.matrix.reshape(*band.matrix.shape[:2], *(1,) * (len(outs) - 1), size, together)
-        multiply_into(columns.reshape(*y.shape[:2], 1, *y.shape[3:-1], size), matrix, y)
+        return [copy, product_into(columns.reshape(*y.shape[:2], 1, *y.shape[3:-1], size), matrix, y)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         groups, filters, *_ = part.kernel.shape
@@ -240,14 +240,14 @@ class WindowRowsChannelsLast(WindowRows):
         _, filters, count, *rest = kernel.shape
         return kernel.transpose(0, *range(4, kernel.ndim), 3, 2, 1).reshape(prod(rest), count * filters), 1
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         images, _, channels, taps, outs = dims(x, band.axes, y)
-        columns = pack(x, band.matrix.dtype, (images, *outs, *taps, channels)).reshape(-1, len(band.matrix))
+        copy, columns = pack(x, band.matrix.dtype, (images, *outs, *taps, channels), memory)
+        columns = columns.reshape(-1, len(band.matrix))
         y = y[:, 0].transpose(0, *range(3, y.ndim - 1), 2, 1)
         if joinable(y, y.ndim - 2) and joinable(y[(0,) * (y.ndim - 2)], 2):
-            multiply_into(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))
-        else:
-            store((columns @ band.matrix).reshape(y.shape), y)
+            return [copy, product_into(columns, band.matrix, y.reshape(-1, band.matrix.shape[1]))]
+        return [copy, stored_product(columns, band.matrix, y)]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         groups, filters, channels, *_ = part.kernel.shape
@@ -277,19 +277,19 @@ class ProductsShifted(TileKind):
         kernel = kernel[:, :, 0]
         return kernel.transpose(0, 1, *range(3, kernel.ndim), 2).reshape(groups, -1, channels), 1
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
         images, groups, filters, _, *outs = y.shape
         d = len(outs)
-        columns = x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1).astype(band.matrix.dtype, copy=False)
-        if columns.strides[-1] != columns.itemsize or columns.strides[-2] < columns.shape[-1] * columns.itemsize:
-            columns = np.ascontiguousarray(columns)
+        copies, columns = rows_for_blas(x.transpose(0, 1, *range(3, x.ndim - 1), 2, -1), band.matrix.dtype, memory)
         matrix = _beside(band.matrix, d - 1)
         if all(axis.kernel == axis.stride == 1 for axis in band.axes):
-            multiply_into(matrix, columns, y[:, :, :, 0].transpose(0, 1, *range(3, 2 + d), 2, -1))
-            return
+            target = y[:, :, :, 0].transpose(0, 1, *range(3, 2 + d), 2, -1)
+            return [*copies, product_into(matrix, columns, target)]
         shape = (images, groups, *columns.shape[2:-2], matrix.shape[-2], columns.shape[-1])
-        products = np.matmul(matrix, columns, out=scratch("windows", shape, matrix.dtype))  # (B, G, m1..F*taps, md)
-        store(np.add.reduce(_shifted(products, band, filters, tuple(outs)), tuple(range(3, 3 + d))), y[:, :, :, 0])
+        products = memory("windows", shape, matrix.dtype)  # (B, G, m1..F*taps, md)
+        shifted = _shifted(products, band, filters, tuple(outs))
+        total = stored_sum(shifted, tuple(range(3, 3 + d)), y[:, :, :, 0])
+        return [*copies, product_into(matrix, columns, products), total]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         groups, filters, *_ = part.kernel.shape
@@ -326,10 +326,12 @@ class Slid(TileKind):
     def matrix(self, part: Part, kernel: AnyArray) -> tuple[AnyArray, int]:
         return kernel.reshape(len(kernel), prod(kernel.shape[3:])), 1
 
-    def multiply(self, x: AnyArray, band: Band, y: AnyArray) -> None:
-        for b, signals in enumerate(x):
-            for g, ((signal,), taps) in enumerate(zip(signals, band.matrix, strict=True)):
-                store(np.correlate(signal.astype(taps.dtype, copy=False), taps), y[b, g, 0, 0])
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
+        return [
+            slid(signal, taps, y[b, g, 0, 0])
+            for b, signals in enumerate(x)
+            for g, ((signal,), taps) in enumerate(zip(signals, band.matrix, strict=True))
+        ]
 
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         flops = count_windows(part, self.at, self.together, images).flops

@@ -8,13 +8,13 @@ memory of y allows it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
-from convmtx.engines.threads import scratch
+from convmtx.engines.threads import Memory, Step
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray, Shape
 
@@ -32,12 +32,11 @@ def dims(x: AnyArray, axes: Sequence[Axis], y: AnyArray) -> tuple[Dim, Dim, Dim,
     return images, groups, channels, taps, outs
 
 
-def pack(x: AnyArray, dtype: np.dtype[Any], order: tuple[Dim, ...]) -> AnyArray:
-    """Copy the view of x with these axes, side by side in memory, in the type that the product takes."""
+def pack(x: AnyArray, dtype: np.dtype[Any], order: tuple[Dim, ...], memory: Memory) -> tuple[Step, AnyArray]:
+    """Return the step that copies the view of x with these axes, and its target, in the type of the product."""
     view = strided(x, tuple(n for n, _ in order), tuple(step for _, step in order))
-    copied = scratch("windows", view.shape, dtype)
-    np.copyto(copied, view, casting="unsafe")
-    return copied
+    copied = memory("windows", view.shape, dtype)
+    return partial(np.copyto, copied, view, "unsafe"), copied
 
 
 def strided(x: AnyArray, shape: Shape, steps: Shape) -> AnyArray:
@@ -45,19 +44,6 @@ def strided(x: AnyArray, shape: Shape, steps: Shape) -> AnyArray:
     if x.flags.c_contiguous:  # several times faster than as_strided, and checked
         return np.ndarray(shape, x.dtype, x, 0, steps)
     return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
-
-
-def multiply_into(a: AnyArray, b: AnyArray, y: AnyArray) -> None:
-    """Write ``a @ b`` into y, without a copy where BLAS can."""
-    if y.dtype == a.dtype and y.strides[-1] == y.itemsize and y.strides[-2] >= y.shape[-1] * y.itemsize:
-        np.matmul(a, b, out=y)
-    else:
-        store(a @ b, y)
-
-
-def store(result: AnyArray, y: AnyArray) -> None:
-    """Copy into y; whole numbers in floats become integers that wrap around in narrow types."""
-    y[...] = result.astype(np.int64) if y.dtype.kind in "iu" and result.dtype.kind == "f" else result
 
 
 def joinable(a: AnyArray, count: int) -> bool:

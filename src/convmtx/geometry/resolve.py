@@ -47,7 +47,7 @@ def shape(name: str, value: Any) -> Shape:
 
 def _refuse_array_as_shape(name: str, value: Any) -> None:
     """Refuse an array or a map in the place of its shape."""
-    if isinstance(value, type):
+    if isinstance(value, type) or (type(value) is tuple and all(type(entry) is int for entry in value)):
         return
     if hasattr(type(value), "in_shape"):
         got, remedy = f"{name} is {with_article(type(value).__name__)}", "Pass op.in_shape"
@@ -245,7 +245,8 @@ def conv(
     ]
     # 'same' and 'full' depend on spans and strides, so the pads come last.
     axes = tuple(
-        replace(axis, lo=lo, hi=hi) for axis, (lo, hi) in zip(without_pads, pads(padding, without_pads), strict=True)
+        Axis(a.size, a.kernel, a.stride, a.dilation, a.input_dilation, lo, hi, a.boundary)
+        for a, (lo, hi) in zip(without_pads, pads(padding, without_pads), strict=True)
     )
     return _checked(Geometry(axes, in_channels, out_channels, groups, layout, flag("flip", flip)))
 

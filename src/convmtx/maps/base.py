@@ -174,16 +174,19 @@ class BaseMap(metaclass=_Sealing):
             If ``x`` is not a numeric array, or of a library that the map does not take.
         """
         array = self._in_own_library("x", numeric("x", x))
-        d = len(self.in_shape)
-        if tuple(array.shape[array.ndim - d :]) != self.in_shape or array.ndim < d:
-            remedy = "Batch axes come first"
-            if tuple(array.shape) == (self.shape[1],):
-                remedy = "For a flattened array use op @ v"
-            expected = f"Expected (*batch, {', '.join(map(str, self.in_shape))})"
-            raise ArgumentError(f"x has shape {tuple(array.shape)}", expected, remedy)
-        batch = tuple(array.shape[: array.ndim - d])
-        y = self._image(reshape(array, (prod(batch), *self.in_shape)))
+        shape, axes, expected = tuple(array.shape), array.ndim - len(self.in_shape), self.in_shape
+        if axes < 0 or shape[axes:] != expected:
+            raise self._wrong_shape(shape)
+        batch = shape[:axes]
+        y = self._image(reshape(array, (prod(batch), *expected)))
         return reshape(y, batch + self.out_shape)
+
+    def _wrong_shape(self, shape: Shape) -> ArgumentError:
+        """Return the error of an input of a shape that the map does not take."""
+        is_flat = shape == (self.shape[1],)
+        remedy = "For a flattened array use op @ v" if is_flat else "Batch axes come first"
+        expected = f"Expected (*batch, {', '.join(map(str, self.in_shape))})"
+        return ArgumentError(f"x has shape {shape}", expected, remedy)
 
     @door("matvec")
     def matvec(self, v: ArrayLike) -> AnyArray:
@@ -207,7 +210,7 @@ class BaseMap(metaclass=_Sealing):
 
     def _columns(self, v: ArrayLike, adjoint: bool = False) -> AnyArray:
         """Return the map, or its adjoint, of the columns of ``v``."""
-        if hasattr(v, "nnz") or hasattr(v, "matvec"):
+        if type(v) is not np.ndarray and (hasattr(v, "nnz") or hasattr(v, "matvec")):
             got = f"v is {with_article(type(v).__name__)}"
             remedy = "For a SciPy sparse array use op.to_sparse() @ S, for a LinearOperator aslinearoperator(op) @ L"
             raise ArgumentTypeError(got, "Expected an array or another map of convmtx", remedy)

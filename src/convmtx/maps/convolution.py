@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
+    from convmtx.engines.prepared import Calls
     from convmtx.geometry.pattern import Pattern
     from convmtx.maps.explanation import Explanation
 
@@ -129,27 +130,27 @@ class ConvOperator(LinearMap):
 
         return Plan(self._geometry, self._taps)
 
+    @cached_property
+    def _calls(self) -> Calls:
+        from convmtx.engines.prepared import Calls
+
+        return Calls(self._plan, self._requested_engine)
+
     def _apply(self, x: AnyArray) -> AnyArray:
-        if not (is_numpy(x) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
+        if is_numpy(x) and is_numpy(self._kernel):
+            return self._calls(x)
+        from convmtx.engines import libraries
 
-            return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
-        from convmtx.engines.select import select
-
-        choice = select(self._requested_engine, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
-        return self._plan.forward(x, choice.correlate)
+        return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
-        if not (is_numpy(y) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
+        if is_numpy(y) and is_numpy(self._kernel):
+            return self._calls(y, transposed=True)
+        from convmtx.engines import libraries
 
-            return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
-        from convmtx.engines.select import select
-
-        choice = select(self._requested_engine, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
-        return self._plan.transposed(y, choice.correlate)
+        return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -175,9 +176,9 @@ class ConvOperator(LinearMap):
             If it is not a numeric array.
         """
         array = numeric("kernel", kernel)
-        if tuple(array.shape) != tuple(self._kernel.shape):
-            expected = f"Expected {tuple(self._kernel.shape)}, the shape of the kernel it replaces"
-            got = f"kernel has shape {tuple(array.shape)}"
+        shape, replaced = tuple(array.shape), tuple(self._kernel.shape)
+        if shape != replaced:
+            got, expected = f"kernel has shape {shape}", f"Expected {replaced}, the shape of the kernel it replaces"
             raise ArgumentError(got, expected, "Make a new operator with convmtx.conv")
         return ConvOperator(self._geometry, frozen(array), self._requested_engine)
 
@@ -192,7 +193,13 @@ class ConvOperator(LinearMap):
 
     def conj(self) -> ConvOperator:
         """Return the map whose kernel is conjugated."""
-        return self._with(conjugate(self._kernel)) if is_complex(self.dtype) else self
+        if not is_complex(self.dtype):
+            return self
+        return self._conjugated if is_numpy(self._kernel) else self._with(conjugate(self._kernel))
+
+    @cached_property
+    def _conjugated(self) -> ConvOperator:
+        return self._with(conjugate(self._kernel))
 
     def _in_double(self) -> ConvOperator:
         return self.with_kernel(double(self._kernel))
@@ -400,7 +407,7 @@ class ConvOperator(LinearMap):
             name = library(self._kernel)
             reason = f"arrays of {name} are applied by {name} itself"
             return explain(self._geometry, self.dtype, name, reason, {}, None)
-        choice = select(self._requested_engine, self._plan, self.dtype, 1)
-        return explain(
-            self._geometry, self.dtype, choice.name, choice.reason, choice.works, self._plan if measure else None
-        )
+        plan = self._plan
+        choice = select(self._requested_engine, plan, self.dtype, 1)
+        name, reason, works = choice.name, choice.reason, choice.works
+        return explain(self._geometry, self.dtype, name, reason, works, plan if measure else None)
