@@ -89,9 +89,9 @@ def conv(
         ``"compiled"`` runs loops that Numba compiles, in some seconds at the first use of a type (extra ``fast``).
         ``"auto"`` chooses the engine that is predicted to be fastest, but keeps ``"direct"`` if no other is at least
         1.25 times as fast. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which
-        engine is used, and why. Integers are always computed by ``"direct"``, ``"sparse"`` or ``"compiled"``, and NaN and infinity
-        reach only the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do
-        it, and an ImportError if its extra is missing.
+        engine is used, and why. Integers are always computed by ``"direct"``, ``"sparse"`` or ``"compiled"``, and NaN
+        and infinity reach only the outputs whose windows contain them. Applying the map raises a ValueError if the
+        engine cannot do it, and an ImportError if its extra is missing.
 
     Returns
     -------
