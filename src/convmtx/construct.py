@@ -84,8 +84,8 @@ def conv(
     engine : {"auto", "direct", "fft", "separable", "torch"}
         How the map is applied. ``"direct"`` multiplies windows by the kernel matrix. ``"fft"`` uses Fourier transforms.
         ``"separable"`` filters one axis after the other, for kernels that are an outer product for each pair of an
-        input and an output channel. ``"torch"`` calls PyTorch's convolutions, for float32 (extra ``torch``). ``"auto"``
-        chooses the engine that should be fastest, and considers PyTorch only if it is already imported.
+        input and an output channel. ``"torch"`` calls PyTorch's convolutions (extra ``torch``).
+        ``"auto"`` chooses the engine that should be fastest, and considers PyTorch only if it is already imported.
         `ConvOperator.explain` says which one and why. Integers are never transformed, and NaN and infinity reach only
         the outputs whose windows contain them. Applying the map raises a ValueError if the engine cannot do it, and an
         ImportError if its extra is missing.

@@ -49,9 +49,15 @@ SECONDS = {
     # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
     "product": 2.7e-09,
     "frequency": 1.2e-07,
-    # PyTorch: a floating point operation, the same over groups times filters, a call.
+    # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
     "torch flop f4": 1.3e-12,
+    "torch flop f8": 8.0e-11,
+    "torch flop c8": 1.2e-10,
+    "torch flop c16": 2.4e-10,
     "thin torch flop f4": 2.4e-10,
+    "thin torch flop f8": 1.4e-09,
+    "thin torch flop c8": 7.2e-10,
+    "thin torch flop c16": 4.2e-09,
     "torch call": 3.3e-04,
 }
 
@@ -67,6 +73,9 @@ _FLOPS = {
     "flop f4": 1.0,
     "flop f8": 1.0,
     "torch flop f4": 1.0,
+    "torch flop f8": 1.0,
+    "torch flop c8": 4.0,
+    "torch flop c16": 4.0,
     "slid": 1.0,
     "transform f4": 2.5,
     "transform f8": 2.5,

@@ -1,4 +1,4 @@
-"""Choose the engine that applies a NumPy array, and say why."""
+"""Choose the engine that applies a map to NumPy arrays, or to tensors that share memory with them, and say why."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ class Choice(NamedTuple):
     works: dict[str, Work]
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False) -> Choice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate only if it is imported already. The plan keeps the choice.
+    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice.
     """
-    key = (name, dtype, images)
+    key = (name, dtype, images, tensors)
     if key not in plan.choices:
-        plan.choices[key] = _choose(name, plan, dtype, images)
+        plan.choices[key] = _choose(name, plan, dtype, images, tensors)
     choice: Choice = plan.choices[key]
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool) -> Choice:
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return Choice("tapwise", tapwise.correlate, reason, {})
@@ -72,7 +72,8 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
     if name == "torch" and find_spec("torch") is None:
         remedy = 'Install it, as with pip install "convmtx[torch]"'
         raise MissingExtraError("engine='torch'", "Expected the library torch", remedy)
-    candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
+    takes_torch = tensors or name == "torch" or (dtype == np.float32 and "torch" in sys.modules)
+    candidates = [engine for engine in ENGINES if engine != "torch" or takes_torch]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
@@ -85,7 +86,7 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
         expected = (
             f"Expected an outer product for each of at most {separable.MAX_PAIRS} pairs of channels, no float16"
             if name == "separable"
-            else "Expected float32 and at most three axes"
+            else "Expected at most three axes, and a type that BLAS has"
         )
         raise ArgumentError(got, expected, "Use engine='auto'")
     return Choice(name, ENGINES[name].correlate, "requested", works)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from convmtx.engines.parts import Plan
+    from convmtx.engines.tensors import TensorMap
     from convmtx.geometry.pattern import Pattern
     from convmtx.maps.explanation import Explanation
 
@@ -127,9 +128,7 @@ class ConvOperator(LinearMap):
 
     def _apply(self, x: AnyArray) -> AnyArray:
         if not (is_numpy(x) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
-
-            return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
+            return self._apply_foreign("output", x)
         from convmtx.engines.select import select
 
         choice = select(self._requested_engine, self._plan, np.result_type(self.dtype, x), max(x.shape[0], 1))
@@ -139,13 +138,38 @@ class ConvOperator(LinearMap):
         if self._transposed is not None:
             return self._transposed._apply(y)
         if not (is_numpy(y) and is_numpy(self._kernel)):
-            from convmtx.engines import libraries
-
-            return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
+            return self._apply_foreign("input", y)
         from convmtx.engines.select import select
 
         choice = select(self._requested_engine, self._plan.mirrored, np.result_type(self.dtype, y), max(y.shape[0], 1))
         return self._plan.transposed(y, choice.correlate)
+
+    @cached_property
+    def _tensor_map(self) -> TensorMap:
+        from convmtx.engines.tensors import TensorMap  # imports PyTorch
+
+        plan = self._plan if is_numpy(self._kernel) else None
+        return TensorMap(self._geometry, self._kernel, self._requested_engine, plan)
+
+    @property
+    def _readable_plan(self) -> tuple[Plan | None, Any, bool]:
+        """The plan, if engines of NumPy can read the kernel; the type of the kernel, and whether it is a tensor."""
+        if is_numpy(self._kernel):
+            return self._plan, self.dtype, False
+        from convmtx.engines.libraries import holds_numbers
+
+        if holds_numbers(self._kernel):
+            return self._tensor_map.plan, self._tensor_map.dtype, True
+        return None, self.dtype, False
+
+    def _apply_foreign(self, result: Literal["output", "input"], x: Array) -> Array:
+        """Apply the map, or its transpose for the result "input", where the kernel or x is not NumPy's."""
+        from convmtx.engines import libraries
+
+        if libraries.shares_memory(self._kernel, x):
+            return self._tensor_map.apply(result, x)
+        apply = libraries.apply if result == "output" else libraries.apply_transposed
+        return apply(self._geometry, self._kernel, x, self._requested_engine)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -389,11 +413,10 @@ class ConvOperator(LinearMap):
         from convmtx.maps.explanation import explain
 
         flag("measure", measure)
-        if not is_numpy(self._kernel):
+        plan, dtype, tensors = self._readable_plan
+        if plan is None:
             name = library(self._kernel)
             reason = f"arrays of {name} are applied by {name} itself"
-            return explain(self._geometry, self.dtype, name, reason, {}, None)
-        choice = select(self._requested_engine, self._plan, self.dtype, 1)
-        return explain(
-            self._geometry, self.dtype, choice.name, choice.reason, choice.works, self._plan if measure else None
-        )
+            return explain(self._geometry, dtype, name, reason, {}, None)
+        choice = select(self._requested_engine, plan, dtype, 1, tensors=tensors)
+        return explain(self._geometry, dtype, choice.name, choice.reason, choice.works, plan if measure else None)
