@@ -53,9 +53,15 @@ SECONDS = {
     # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
     "sparse entry": 4.4e-10,
     "sparse call": 6.0e-06,
-    # PyTorch: a floating point operation, the same over groups times filters, a call.
+    # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
     "torch flop f4": 1.3e-12,
+    "torch flop f8": 8.0e-11,
+    "torch flop c8": 1.2e-10,
+    "torch flop c16": 2.4e-10,
     "thin torch flop f4": 2.4e-10,
+    "thin torch flop f8": 1.4e-09,
+    "thin torch flop c8": 7.2e-10,
+    "thin torch flop c16": 4.2e-09,
     "torch call": 3.3e-04,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
     "compiled byte": 9.0e-12,
@@ -80,6 +86,9 @@ _FLOPS = {
     "flop f4": 1.0,
     "flop f8": 1.0,
     "torch flop f4": 1.0,
+    "torch flop f8": 1.0,
+    "torch flop c8": 4.0,
+    "torch flop c16": 4.0,
     "slid": 1.0,
     "sparse entry": 2.0,
     "transform f4": 2.5,

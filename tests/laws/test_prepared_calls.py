@@ -74,9 +74,9 @@ def test_what_a_map_keeps_is_bounded_and_not_pickled():
     size = len(pickle.dumps(op))
     for images in (*range(1, 60), 400):
         op(np.ones((images, 50, 50)))
-    programs = [program for free in op._calls._free.values() for program in free or ()]
+    programs = [program for free in op._application._calls._free.values() for program in free or ()]
     assert 0 < sum(program.memory.bytes for program in programs) <= prepared.KEPT_BYTES
-    assert len(op._calls._free) <= prepared.MOST_KEPT
+    assert len(op._application._calls._free) <= prepared.MOST_KEPT
     assert len(op._plan.choices) <= select.MOST_CHOICES
     assert len(pickle.dumps(op)) == size
 
@@ -84,7 +84,7 @@ def test_what_a_map_keeps_is_bounded_and_not_pickled():
 def test_what_a_map_keeps_goes_with_it():
     op = cm.conv([1.0, 2.0, 3.0], 50, padding=1, boundary="reflect")
     op(np.ones(50)), op.H(np.ones(50))
-    kept = [weakref.ref(free[0]) for free in op._calls._free.values()]
+    kept = [weakref.ref(free[0]) for free in op._application._calls._free.values()]
     gc.disable()
     try:
         del op

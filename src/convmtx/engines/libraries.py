@@ -6,6 +6,7 @@ here reads a value or writes into an array, so the library can differentiate and
 
 from __future__ import annotations
 
+import sys
 from itertools import product
 from math import prod
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import cast, gather, itemsize, library, namespace, on_host, together, widen
+from convmtx._xp import cast, gather, is_numpy, itemsize, library, namespace, on_host, together, widen
 from convmtx.boundary import NOTHING
 from convmtx.engines import pytorch
 from convmtx.engines.parts import inside
@@ -21,6 +22,34 @@ from convmtx.errors import ArgumentError
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import Array, EngineName, IntArray
+
+
+def shares_memory(kernel: Array, x: Array) -> bool:
+    """Whether engines of NumPy can read the numbers of both, one of which is a tensor of PyTorch: see `tensors`.
+
+    Both have to be in the main memory and of a type of NumPy. What PyTorch traces has no numbers, except under
+    ``torch.compile``: there the graph is cut, and the engine is called when the program runs.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return False
+    for array in (kernel, x):
+        if is_numpy(array):
+            continue
+        if type(array) not in (torch.Tensor, torch.nn.Parameter) or not array.is_cpu or array.dtype == torch.bfloat16:
+            return False
+    if torch.compiler.is_compiling():
+        return not getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+    # Modes see every operation of PyTorch: they trace it, count it, or replace tensors.
+    return not (torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack())
+
+
+def holds_numbers(kernel: Array) -> bool:
+    """Whether engines of NumPy can read the kernel now: not while PyTorch transforms it."""
+    if not shares_memory(kernel, kernel):
+        return False
+    torch: Any = sys.modules["torch"]
+    return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(kernel))
 
 
 def apply(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array:
@@ -57,7 +86,7 @@ def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Ar
     kernel, x = together(kernel, x)
     if engine not in ("auto", library(x)):
         got = f"engine={engine!r} on an array of {library(x)}"
-        expected = f"It works on NumPy's arrays; {library(x)} applies maps to its own, and differentiates them"
+        expected = "It works on NumPy's arrays, and on PyTorch's tensors on the CPU of a type that NumPy has"
         raise ArgumentError(got, expected, "Use engine='auto', or pass NumPy arrays")
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)

@@ -76,8 +76,8 @@ class Plan:
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: Choice for each requested engine, type of results and number of images.
-        self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
+        #: Choice for each requested engine, type of results, number of images, and whether they are tensors.
+        self.choices: dict[tuple[str, np.dtype[Any], int, bool], Any] = {}
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -126,7 +126,7 @@ class Plan:
             where: tuple[Any, ...] = (..., *part.outputs)
             yield part, inputs, outputs[where]
 
-    def transposed(self, y: AnyArray, correlate: Correlate) -> AnyArray:
+    def transposed(self, y: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:
         """Apply the transpose of a map whose transpose is not a convolution: (B, *out_shape) to (B, *in_shape).
 
         The map continues the input past its ends, and then applies a convolution that reads nothing outside. So its
@@ -135,7 +135,7 @@ class Plan:
         `libraries.apply_transposed` does the same to arrays of other libraries, which may be traced and cannot be
         written to. Here the border is folded back inside the memory of the result.
         """
-        dtype = np.result_type(self._taps, y)
+        dtype = np.result_type(self._taps, y) if dtype is None else dtype
         x = self.mirrored.forward(y, correlate, wide(dtype))  # float16 is rounded once, when all are added
         steps, x = self.folding(x)
         for step in steps:

@@ -9,6 +9,7 @@ neither are those of engines that have no steps.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import prod
 from threading import Lock
 from typing import Any
@@ -25,6 +26,8 @@ PROGRAM_BYTES = 1 << 21
 #: Bytes of all programs that a map keeps, and types and numbers of images that it knows; then it forgets all of them.
 KEPT_BYTES, MOST_KEPT = 1 << 23, 32
 
+#: Type of results for the types of kernel and inputs.
+ResultType = Callable[[np.dtype[Any], np.dtype[Any]], np.dtype[Any]]
 #: Type and number of the inputs of a call, and whether the transpose is applied.
 Key = tuple[np.dtype[Any], int, bool]
 
@@ -67,8 +70,10 @@ class Program:
 class Calls:
     """Calls of a map, and of its transpose if that is not a convolution, with the programs that they keep."""
 
-    def __init__(self, plan: Plan, engine: EngineName) -> None:
-        self._plan, self._engine = plan, engine
+    def __init__(self, plan: Plan, engine: EngineName, result_type: ResultType | None = None) -> None:
+        """Take the rule for types of results if it is not NumPy's: arrays are then memory of tensors."""
+        self.plan, self._engine = plan, engine
+        self._tensors, self._result_type = result_type is not None, result_type or np.result_type
         self._lock, self._bytes = Lock(), 0
         #: Programs that no call is using; None for calls that are not to be prepared.
         self._free: dict[Key, deque[Program] | None] = {}
@@ -90,16 +95,16 @@ class Calls:
     def _decide(self, key: Key, x: AnyArray) -> AnyArray:
         """Apply the map to a batch by a new program, which is kept, or without one."""
         transposed = key[-1]
-        applied = self._plan.mirrored if transposed else self._plan
-        dtype = np.result_type(self._plan.dtype, x)
-        choice = select(self._engine, applied, dtype, max(len(x), 1))
+        applied = self.plan.mirrored if transposed else self.plan
+        dtype = self._result_type(self.plan.dtype, x.dtype)
+        choice = select(self._engine, applied, dtype, max(len(x), 1), tensors=self._tensors)
         outputs = len(x) * prod(applied.geometry.out_shape) * dtype.itemsize
         if choice.prepare and x.size and self._free.get(key, ()) is not None and x.nbytes + outputs <= PROGRAM_BYTES:
-            program = Program(self._plan, choice.prepare, key, dtype)
+            program = Program(self.plan, choice.prepare, key, dtype)
             y = program(x)
             self._keep(key, program)
             return y
-        return (self._plan.transposed if transposed else self._plan.forward)(x, choice.correlate)
+        return (self.plan.transposed if transposed else self.plan.forward)(x, choice.correlate, dtype)
 
     def _keep(self, key: Key, program: Program) -> None:
         """Keep a program that has run once, if it is small."""

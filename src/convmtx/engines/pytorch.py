@@ -1,4 +1,4 @@
-"""Apply maps by PyTorch's convolutions: to tensors, and to float32 arrays of NumPy, which many channels make fast."""
+"""Apply maps by PyTorch's convolutions: to tensors, and to arrays of NumPy, which many channels make fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import cast, widen
-from convmtx.costs import Work
+from convmtx.costs import Work, blas_type
 from convmtx.engines import direct
 from convmtx.engines.parts import Part, mend, reach
 from convmtx.geometry import Axis
@@ -17,7 +17,7 @@ from convmtx.typing import AnyArray, Array
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
-    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), both float32, of one to three axes."""
+    """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd), of one to three axes and a type that BLAS has."""
     import torch
 
     groups, filters, _, *sizes = part.kernel.shape
@@ -104,8 +104,9 @@ def _convolution(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
-    """Work of filling a part; None for more than three axes, and for all types but float32, which are slow."""
-    if len(part.axes) > 3 or dtype != np.float32:
+    """Work of filling a part; None for more than three axes, and for types that BLAS does not have."""
+    kind = blas_type(dtype)
+    if len(part.axes) > 3 or not kind:
         return None
     groups, filters, channels, *sizes = part.kernel.shape
     outputs = images * groups * filters * prod(a.out for a in part.axes)
@@ -113,4 +114,4 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     inputs = images * groups * channels * prod(a.size for a in part.axes)
     thin = flops / (groups * filters)
     moved = float((inputs + outputs) * dtype.itemsize)
-    return {"torch flop f4": flops, "thin torch flop f4": thin, "byte": moved, "torch call": 1}
+    return {f"torch flop {kind}": flops, f"thin torch flop {kind}": thin, "byte": moved, "torch call": 1}

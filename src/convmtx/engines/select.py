@@ -1,4 +1,4 @@
-"""Choose the engine that applies a NumPy array, and say why."""
+"""Choose the engine that applies a map to NumPy arrays, or to tensors that share memory with them, and say why."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ ENGINES = {
             prepare=sparse.prepare,
         ),
         Engine(
-            "torch", pytorch.correlate, pytorch.work, "float32 and at most three axes", library="torch", extra="torch"
+            "torch",
+            pytorch.correlate,
+            pytorch.work,
+            "a type that BLAS has and at most three axes",
+            library="torch",
+            extra="torch",
         ),
         Engine(
             "compiled",
@@ -89,21 +94,21 @@ class EngineChoice(NamedTuple):
 MOST_CHOICES = 256
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate only if it is imported already. The plan keeps the choice.
+    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice.
     """
-    key = (name, dtype, images)
+    key = (name, dtype, images, tensors)
     choice: EngineChoice | None = plan.choices.get(key)
     if choice is None:
         if len(plan.choices) >= MOST_CHOICES:
             plan.choices.clear()
-        choice = plan.choices[key] = _choose(name, plan, dtype, images)
+        choice = plan.choices[key] = _choose(name, plan, dtype, images, tensors)
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> EngineChoice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool) -> EngineChoice:
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return EngineChoice("tapwise", tapwise.correlate, reason, {})
@@ -113,7 +118,8 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> 
     requested = ENGINES.get(name)
     if requested and requested.library:
         require_installed(requested.library, requested.extra)
-    candidates = [engine for engine in ENGINES if engine != "torch" or name == "torch" or "torch" in sys.modules]
+    takes_torch = tensors or name == "torch" or (dtype == np.float32 and "torch" in sys.modules)
+    candidates = [engine for engine in ENGINES if engine != "torch" or takes_torch]
     candidates = [engine for engine in candidates if ENGINES[engine].is_exact or not is_exact]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}

@@ -24,8 +24,8 @@ from convmtx.typing import AnyArray, Array, ArrayLike, EngineName, Order, RowNum
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from convmtx.engines.application import Application
     from convmtx.engines.parts import Plan
-    from convmtx.engines.prepared import Calls
     from convmtx.geometry.pattern import Pattern
     from convmtx.maps.explanation import Explanation
 
@@ -125,32 +125,22 @@ class ConvOperator(LinearMap):
         return taps_of(self._geometry, self._kernel)
 
     @cached_property
+    def _application(self) -> Application:
+        from convmtx.engines.application import Application  # engines are imported when the first map is applied
+
+        return Application(self._geometry, self._kernel, self._requested_engine)
+
+    @property
     def _plan(self) -> Plan:
-        from convmtx.engines.parts import Plan  # engines are imported when the first map is applied
-
-        return Plan(self._geometry, self._taps)
-
-    @cached_property
-    def _calls(self) -> Calls:
-        from convmtx.engines.prepared import Calls
-
-        return Calls(self._plan, self._requested_engine)
+        return self._application.plan
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        if is_numpy(x) and is_numpy(self._kernel):
-            return self._calls(x)
-        from convmtx.engines import libraries
-
-        return libraries.apply(self._geometry, self._kernel, x, self._requested_engine)
+        return self._application.apply(x)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
-        if is_numpy(y) and is_numpy(self._kernel):
-            return self._calls(y, transposed=True)
-        from convmtx.engines import libraries
-
-        return libraries.apply_transposed(self._geometry, self._kernel, y, self._requested_engine)
+        return self._application.apply_transposed(y)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -399,15 +389,7 @@ class ConvOperator(LinearMap):
         >>> e.shape, e.nnz, e.bytes["dense"]
         ((998, 1000), 2994, 7984000)
         """
-        from convmtx.engines.select import select
         from convmtx.maps.explanation import explain
 
         flag("measure", measure)
-        if not is_numpy(self._kernel):
-            name = library(self._kernel)
-            reason = f"arrays of {name} are applied by {name} itself"
-            return explain(self._geometry, self.dtype, name, reason, {}, None)
-        plan = self._plan
-        choice = select(self._requested_engine, plan, self.dtype, 1)
-        name, reason, works = choice.name, choice.reason, choice.works
-        return explain(self._geometry, self.dtype, name, reason, works, plan if measure else None)
+        return explain(self._geometry, self._application.choose(), measure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -17,8 +17,7 @@ from convmtx.geometry import Geometry
 from convmtx.typing import Shape
 
 if TYPE_CHECKING:
-    from convmtx.costs import Work
-    from convmtx.engines.parts import Plan
+    from convmtx.engines.application import Use
 
 #: Number of calls to time. The median of three leaves out one call that another process disturbed.
 REPEAT = 3
@@ -69,13 +68,11 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(
-    geometry: Geometry, dtype: Any, engine: str, reason: str, works: Mapping[str, Work], plan: Plan | None
-) -> Explanation:
-    """Return the explanation of a map; with a plan, time every engine on one random input."""
+def explain(geometry: Geometry, use: Use, measure: bool) -> Explanation:
+    """Return the explanation of a map; if asked to, time every engine on one random input."""
     from convmtx.engines.select import ENGINES  # engines are imported when first needed
 
-    g = geometry
+    g, dtype, plan = geometry, use.dtype, use.plan
     axes = tuple(
         {
             "size": a.size, "kernel": a.kernel, "stride": a.stride, "dilation": a.dilation, "pads": (a.lo, a.hi),
@@ -85,16 +82,16 @@ def explain(
     )  # fmt: skip
     engines = {
         name: {"flops": costs.flops(work), "bytes": work.get("byte", 0.0), "predicted": costs.seconds(work)}
-        for name, work in works.items()
+        for name, work in use.works.items()
     }
-    if plan is not None:
+    if measure and plan is not None:
         memory.require("operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, facts in engines.items():
             facts["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))
     return Explanation(
         g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
-        g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), engine, reason, engines,
+        g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), use.engine, use.reason, engines,
     )  # fmt: skip
 
 

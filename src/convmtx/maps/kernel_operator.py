@@ -26,12 +26,12 @@ from convmtx._xp import (
 )
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, door
-from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.scalars import beside, divisor, multiplier
-from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
+from convmtx.taps import channels_back, channels_first, taps_of
 from convmtx.typing import Array, ArrayLike, EngineName, Order, RowNumbers, Shape
 
 
@@ -128,31 +128,19 @@ class KernelOperator(LinearMap):
         return reshape(channels_back(g, y), (count, *self.out_shape))
 
     def _apply_transposed(self, y: Array) -> Array:
-        """Return the transpose of ``y``, which is a convolution whose kernel is ``y``.
+        """Return the transpose of ``y``, which is a convolution whose kernel is ``y``."""
+        from convmtx.engines.kernels import kernel_gradients  # engines are imported when the first map is applied
 
-        Tap p of the result is ``sum over o of y[o] * x[o*s - lo + p*t]``. So stride and dilation trade places.
-        """
-        g, count = self._geometry, y.shape[0]
-        per_f, per_c = g.channels_per_group
-        samples, d = prod(self._batch), len(g.axes)
+        g, count, samples = self._geometry, y.shape[0], prod(self._batch)
         if not (samples and count):  # convolutions of no channels are refused
             first, second = together(self._x, y)
             return zeros_beside(first, (count, *self.in_shape), promote(first.dtype, second.dtype))
-        outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
-        axes = tuple(
-            replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_pad_for(a.kernel, a)) for a in g.axes
-        )
-        y = channels_first(g, reshape(y, (-1, *g.out_shape)))
-        y = reshape(y, (count, samples, g.groups, per_f, *outs))
-        kernel = reshape(move_axes(y, 2, 0, 3, 1, *range(4, 4 + d)), (g.groups * count * per_f, samples, *outs))
-        x = reshape(self._inputs, (samples, g.groups, per_c, *sizes))
-        x = reshape(move_axes(x, 2, 1, 0, *range(3, 3 + d)), (per_c, g.groups * samples, *sizes))
-        swapped = Geometry(axes, g.groups * samples, g.groups * count * per_f, g.groups, Layout.FIRST)
-        taps = ConvOperator(swapped, kernel, self._requested_engine)(x)
-        taps = reshape(taps, (per_c, g.groups, count, per_f, *space))
-        taps = reshape(move_axes(taps, 2, 1, 3, 0, *range(4, 4 + d)), (count, g.out_channels, per_c, *space))
-        xp = namespace(taps)
-        return xp.stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
+
+        def convolve(geometry: Geometry, kernel: Array, x: Array) -> Array:
+            return ConvOperator(geometry, kernel, self._requested_engine)(x)
+
+        x, y = reshape(self._x, (samples, *g.in_shape)), reshape(y, (count, samples, *g.out_shape))
+        return kernel_gradients(g, x, y, convolve)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return self._csr_of_rows(order, range(self.shape[0]) if rows is None else rows, False)
@@ -185,9 +173,3 @@ class KernelOperator(LinearMap):
 
     def _count_roundings(self) -> float:
         return 1 + prod(self.in_shape)
-
-
-def _pad_for(count: int, axis: Axis) -> int:
-    """Return the pad at the end that gives ``count`` positions of all outputs together, one dilation apart."""
-    span = (axis.out - 1) * axis.stride + 1
-    return (count - 1) * axis.dilation + span - axis.stretched - axis.lo

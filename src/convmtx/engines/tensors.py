@@ -1,0 +1,294 @@
+"""Apply maps to PyTorch's tensors in the main memory by the engines of NumPy, with derivatives of every order.
+
+Tensor and array share memory, so nothing is copied. Let ``B(K, x)`` be the outputs of kernel K and inputs x. The sum
+``<y, B(K, x)>`` without conjugation is linear in K, in x and in y, and so has three products of two arrays:
+
+- the output, ``B(K, x)``: the map;
+- the input, from K and y: the transpose of the map;
+- the kernel, from x and y: the transpose of the map of the kernel.
+
+The derivative of each product in one of its arrays is another of the three, so one autograd function has all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from convmtx._xp import like
+from convmtx.engines.kernels import kernel_gradients
+from convmtx.engines.parts import Plan
+from convmtx.engines.prepared import Calls
+from convmtx.engines.select import select
+from convmtx.geometry import Geometry, Layout
+from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
+from convmtx.typing import AnyArray, Array, EngineName
+
+Name = Literal["kernel", "input", "output"]
+#: The two arrays from which each product is computed.
+FACTORS: dict[Name, tuple[Name, Name]] = {
+    "output": ("kernel", "input"),
+    "input": ("kernel", "output"),
+    "kernel": ("input", "output"),
+}
+
+
+class Kept(NamedTuple):
+    """Calls of the maps of a kernel, for as long as the kernel is unchanged."""
+
+    kernel: Array
+    #: Number that PyTorch raises when the memory of the kernel is written to.
+    version: int
+    #: Calls by the requested engine, and by whether the map is the transpose.
+    calls: dict[tuple[EngineName, bool], Calls]
+
+
+class Products:
+    """The three products of a convolution, with the calls of the first kernel that it is applied with."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry, self.transposed = geometry, geometry.T
+        self.kept: Kept | None = None
+
+    def calls(self, engine: EngineName, kernel: Array, is_transposed: bool) -> Calls:
+        """Return the calls of a kernel, which are kept until the kernel is changed in place."""
+        calls: dict[tuple[EngineName, bool], Calls] = {}
+        kept = self.kept
+        if not kernel.is_inference():  # tensors of inference mode have no version
+            if kept is not None and _is_same(kernel, kept.kernel):
+                if kernel._version == kept.version:
+                    calls = kept.calls
+                else:
+                    kept = None
+            if kept is None:
+                self.kept = Kept(kernel.detach(), kernel._version, calls)
+        key = engine, is_transposed
+        if key not in calls:
+            geometry = self.transposed if is_transposed else self.geometry
+            assert geometry is not None
+            calls[key] = Calls(Plan(geometry, taps_of(geometry, kernel.numpy(force=True))), engine, _result_type)
+        return calls[key]
+
+    def compute(self, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+        """Compute a product of tensors that hold numbers, without derivatives."""
+        dtype = torch.result_type(first, second)
+        if result == "kernel":
+            if not len(first):
+                return torch.zeros(self.geometry.kernel_shape, dtype=dtype)
+            x, y = (_cast_integers(factor, dtype).numpy(force=True) for factor in (first, second))
+            return torch.from_numpy(kernel_gradients(self.geometry, x, y[None], _convolver(engine))[0])
+        x = _cast_integers(second, dtype).numpy(force=True)
+        if result == "output" or self.transposed is not None:
+            return torch.from_numpy(self.calls(engine, first, result == "input")(x))
+        return torch.from_numpy(self.calls(engine, first, False)(x, transposed=True))
+
+
+def _is_same(first: Array, second: Array) -> bool:
+    """Whether two tensors are the same entries of the same memory."""
+    return bool(
+        first.data_ptr() == second.data_ptr()
+        and first.dtype == second.dtype
+        and first.shape == second.shape
+        and first.stride() == second.stride()
+        and first.is_conj() == second.is_conj()
+        and first.is_neg() == second.is_neg()
+    )
+
+
+@cache
+def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(str(dtype).removeprefix("torch."))
+
+
+@cache
+def _result_type(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of PyTorch's products, which is not always NumPy's: int64 and float32 make float32."""
+    return _numpy_dtype(torch.promote_types(*(getattr(torch, dtype.name) for dtype in (first, second))))
+
+
+def _cast_integers(tensor: Array, dtype: Any) -> Array:
+    """Return integers in the type of the result, which is not NumPy's: PyTorch adds int64 and float32 in float32."""
+    if tensor.dtype == dtype or tensor.is_floating_point() or tensor.is_complex():
+        return tensor
+    return tensor.to(dtype)
+
+
+def _convolver(engine: EngineName) -> Any:
+    """Return the function that applies a map by the engines of NumPy."""
+
+    def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
+        plan = Plan(geometry, taps_of(geometry, kernel))
+        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
+        return plan.forward(x, choice.correlate)
+
+    return convolve
+
+
+class TensorMap:
+    """A convolution with its kernel as a tensor, applied to tensors."""
+
+    def __init__(self, geometry: Geometry, kernel: Array, engine: EngineName) -> None:
+        self.kernel, self.engine = like(kernel, torch.empty(0)), engine
+        self.products = Products(geometry)
+
+    @property
+    def plan(self) -> Plan:
+        """Plan of the map, for a kernel that holds numbers."""
+        return self.products.calls(self.engine, self.kernel, False).plan
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the kernel."""
+        return _numpy_dtype(self.kernel.dtype)
+
+    def apply(self, result: Name, x: Array) -> Array:
+        """Apply the map for the result "output", or its transpose for "input", to a batch."""
+        function = _uncompiled() if "torch._dynamo" in sys.modules else apply
+        return function(self.products, self.engine, result, self.kernel, like(x, self.kernel))
+
+
+def apply(products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+    """Compute a product, with derivatives where PyTorch wants them.
+
+    Parameters
+    ----------
+    products : Products
+        The convolution.
+    engine : str
+        Name of an engine, or "auto".
+    result : {"output", "input", "kernel"}
+        The product to compute.
+    first, second : torch.Tensor
+        Its factors, in the order of `FACTORS`: a kernel array, a batch (B, *in_shape), a batch (B, *out_shape).
+
+    Returns
+    -------
+    torch.Tensor
+        A new tensor of the type of PyTorch's products of both.
+    """
+    if _is_differentiated(first, second):
+        function: Any = _Product
+        return function.apply(products, engine, result, first, second)
+    return products.compute(engine, result, first, second)
+
+
+@cache
+def _uncompiled() -> Any:
+    """Return `apply` as a function that ``torch.compile`` calls and does not look into.
+
+    Without the compiler it is not needed, and it would import the compiler, which takes seconds.
+    """
+    disable: Any = torch.compiler.disable
+    return disable(apply)
+
+
+def _is_differentiated(first: Array, second: Array) -> bool:
+    """Whether a transform of PyTorch has to see what is computed from these tensors."""
+    return bool(
+        (torch.is_grad_enabled() and (first.requires_grad or second.requires_grad))
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def _derivative(products: Products, engine: EngineName, name: Name, factors: dict[Name, Array]) -> Array:
+    """Compute the product ``name``; its kernel may be a derivative, which has no outer products to rely on."""
+    first, second = FACTORS[name]
+    return apply(products, "auto" if engine == "separable" else engine, name, factors[first], factors[second])
+
+
+class _Product(torch.autograd.Function):
+    """A product of `Products`, with its derivatives."""
+
+    @staticmethod
+    def forward(products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+        return products.compute(engine, result, first, second)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Array) -> None:
+        ctx.products, ctx.engine, ctx.result, first, second = inputs
+        ctx.save_for_backward(first, second)
+        ctx.save_for_forward(first, second)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Array | None) -> tuple[Array | None, ...]:
+        names = FACTORS[ctx.result]
+        tensors = dict(zip(names, ctx.saved_tensors, strict=True))
+        gradients: list[Array | None] = [None, None, None]
+        for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True):
+            if not needed or gradient is None:
+                gradients.append(None)
+                continue
+            # The gradient of a product L(a), linear in a, is the conjugated transpose: conj(L^T(conj(g))).
+            factors = {**tensors, ctx.result: _conjugate(gradient)}
+            result = _conjugate(_derivative(ctx.products, ctx.engine, name, factors))
+            result = result if tensors[name].is_complex() or not result.is_complex() else result.real
+            gradients.append(result.to(tensors[name].dtype))
+        return tuple(gradients)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Array | None) -> Array | None:
+        names = FACTORS[ctx.result]
+        tensors = dict(zip(names, ctx.saved_tensors, strict=True))
+        terms = [
+            _derivative(ctx.products, ctx.engine, ctx.result, {**tensors, name: tangent})
+            for name, tangent in zip(names, tangents[3:], strict=True)
+            if tangent is not None
+        ]
+        return sum(terms[1:], terms[0]) if terms else None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, products: Products, engine: EngineName, result: Name, first: Array, second: Array
+    ) -> tuple[Array, int]:
+        *_, at_first, at_second = in_dims
+        if result != "kernel" and at_first is None:  # a batch of batches
+            second = second.movedim(at_second, 0)
+            y = apply(products, engine, result, first, second.reshape(-1, *second.shape[2:]))
+            return y.reshape(*second.shape[:2], *y.shape[1:]), 0
+        size, g = info.batch_size, products.geometry
+        names = FACTORS[result]
+        first, second = (
+            factor.expand(size, *factor.shape) if at is None else factor.movedim(at, 0)
+            for factor, at in ((first, at_first), (second, at_second))
+        )
+        factors = (_as_groups(g, name, factor) for name, factor in zip(names, (first, second), strict=True))
+        grouped = replace(
+            g, in_channels=size * g.in_channels, out_channels=size * g.out_channels, groups=size * g.groups,
+            layout=Layout.FIRST, flip=False, transposed=False,
+        )  # fmt: skip
+        return _from_groups(g, result, size, apply(Products(grouped), engine, result, *factors)), 0
+
+
+def _conjugate(tensor: Array) -> Array:
+    return torch.conj_physical(tensor) if tensor.is_complex() else tensor
+
+
+def _as_groups(geometry: Geometry, name: Name, stack: Array) -> Array:
+    """Return kernels, inputs or outputs of several maps as those of one map, with a group for each group of each map.
+
+    Batches (v, B, *shape) become (B, v*C, n1..nd), and kernels (v, *kernel_shape) become (v*F, C/groups, k1..kd).
+    """
+    if name == "kernel":
+        taps = torch.stack([taps_of(geometry, kernel) for kernel in stack])
+        return taps.reshape(-1, *taps.shape[2:])
+    size, batch = stack.shape[:2]
+    first = channels_first(geometry, stack.reshape(-1, *stack.shape[2:]))
+    first = first.reshape(size, batch, *first.shape[1:]).movedim(0, 1)
+    return first.reshape(batch, -1, *first.shape[3:])
+
+
+def _from_groups(geometry: Geometry, name: Name, size: int, joined: Array) -> Array:
+    """Take apart what `_as_groups` joins."""
+    if name == "kernel":
+        taps = joined.reshape(size, -1, *joined.shape[1:])
+        return torch.stack([kernel_of(geometry, kernel) for kernel in taps])
+    apart = joined.reshape(len(joined), size, -1, *joined.shape[2:]).movedim(1, 0)
+    last = channels_back(geometry, apart.reshape(-1, *apart.shape[2:]))
+    return last.reshape(size, len(joined), *last.shape[1:])

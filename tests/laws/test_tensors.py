@@ -1,0 +1,196 @@
+"""Tensors of PyTorch in the main memory: the engines of NumPy in their memory, with derivatives of every order."""
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+from strategies import BOUNDARIES
+
+torch = pytest.importorskip("torch")
+RNG = np.random.default_rng(0)
+functional = torch.nn.functional
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+
+#: Kernel, sizes and options: every boundary, strides, groups, layouts and directions.
+KINDS = [
+    ((3,), (6,), {"padding": 2, "boundary": "reflect", "stride": 2}),
+    ((2, 3), (4, 4), {"padding": (1, 2), "boundary": "edge", "flip": True}),
+    ((3, 2), (3, 4), {"padding": 1, "boundary": "symmetric", "dilation": (1, 2)}),
+    ((2, 2), (4, 5), {"padding": 1, "boundary": "wrap", "stride": (2, 1)}),
+    ((2, 2, 2, 2), (3, 4, 2), {"channels": "last", "padding": "same", "boundary": "wrap"}),
+    ((4, 1, 2, 2), (2, 4, 3), {"channels": "first", "groups": 2, "stride": 2, "padding": 1}),
+    ((2, 1, 2), (3, 2), {"channels": "last", "groups": 2, "input_dilation": 2, "boundary": "reflect", "padding": 1}),
+]
+
+
+def tensor(*shape, dtype=torch.float64):
+    return torch.tensor(RNG.standard_normal(shape)).to(dtype) * (1 + 0.5j if dtype.is_complex else 1)
+
+
+def made(kernel, shape, options, forward):
+    """Apply the map, or its adjoint, as a function of kernel and argument; and the shape of the argument."""
+    op = cm.conv(torch.zeros(kernel), shape, **options)
+
+    def function(K, x):
+        op = cm.conv(K, shape, **options)
+        return op(x) if forward else op.H(x)
+
+    return function, op.in_shape if forward else op.out_shape
+
+
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128], ids=str)
+def test_every_engine_is_the_convolution_of_pytorch(engine, dtype):
+    K, x = tensor(6, 2, 5, 3, dtype=dtype), tensor(3, 4, 17, 19, dtype=dtype)
+    op = cm.conv(K, (4, 17, 19), channels="first", groups=2, stride=(2, 1), padding=2, engine=engine)
+    expected = functional.conv2d(x, K, stride=(2, 1), padding=2, groups=2)
+    back = functional.conv_transpose2d(expected, K.conj(), stride=(2, 1), padding=2, groups=2)
+    assert op(x).dtype == dtype
+    tolerance = 1000 * torch.finfo(dtype).eps
+    assert (op(x) - expected).abs().max() <= tolerance
+    assert (op.H(expected) - back).abs().max() <= 30 * tolerance
+
+
+def test_outer_products_are_applied_one_axis_after_the_other():
+    row, x = tensor(9), tensor(2, 30, 30)
+    K = torch.outer(row, row.flip(0)).requires_grad_()
+    op = cm.conv(K, (30, 30), engine="separable")
+    expected = functional.conv2d(x[:, None], K[None, None])[:, 0]
+    assert torch.allclose(op(x), expected)
+    (ours,) = torch.autograd.grad(op(x).square().sum(), K)
+    (theirs,) = torch.autograd.grad(expected.square().sum(), K)
+    assert torch.allclose(ours, theirs)
+    tangent = tensor(9, 9)  # which is no outer product
+    _, derivative = torch.func.jvp(lambda K: cm.conv(K, (30, 30), engine="separable")(x), (K.detach(),), (tangent,))
+    assert torch.allclose(derivative, functional.conv2d(x[:, None], tangent[None, None])[:, 0])
+
+
+def test_gradients_are_those_of_pytorch():
+    K, x = tensor(6, 2, 3, 3).requires_grad_(), tensor(5, 4, 9, 8).requires_grad_()
+    weights = tensor(5, 6, 5, 8)
+    options = {"groups": 2, "stride": (2, 1), "padding": 1}
+    ours = torch.autograd.grad((cm.conv(K, (4, 9, 8), channels="first", **options)(x) * weights).sum(), (K, x))
+    theirs = torch.autograd.grad((functional.conv2d(x, K, **options) * weights).sum(), (K, x))
+    assert all(torch.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
+@pytest.mark.parametrize("forward", [True, False], ids=["map", "adjoint"])
+@pytest.mark.parametrize("dtypes", [(torch.float64,) * 2, (torch.float64, torch.complex128)], ids=["real", "mixed"])
+def test_derivatives_of_every_order(kernel, shape, options, forward, dtypes):
+    function, argument = made(kernel, shape, options, forward)
+    K, x = (tensor(*s, dtype=t).requires_grad_() for s, t in zip((kernel, (2, *argument)), dtypes, strict=True))
+    assert torch.autograd.gradcheck(function, (K, x), check_forward_ad=True, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, (K, x), fast_mode=True)
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
+@pytest.mark.parametrize("forward", [True, False], ids=["map", "adjoint"])
+def test_transforms(kernel, shape, options, forward):
+    function, argument = made(kernel, shape, options, forward)
+    K, x = tensor(3, *kernel), tensor(3, 2, *argument)
+    vmap, grad, jacrev = torch.func.vmap, torch.func.grad, torch.func.jacrev
+    assert torch.allclose(vmap(function, (None, 0))(K[0], x), torch.stack([function(K[0], a) for a in x]))
+    assert torch.allclose(vmap(function, (0, None))(K, x[0]), torch.stack([function(k, x[0]) for k in K]))
+    expected = torch.stack([function(k, a) for k, a in zip(K, x, strict=True)])
+    assert torch.allclose(vmap(function)(K, x), expected)
+    assert torch.allclose(vmap(function, (0, 1))(K, x.movedim(0, 1)), expected)
+
+    def loss(K, x):
+        return function(K, x).square().sum()
+
+    for number in (0, 1):
+        each = torch.stack([grad(loss, number)(k, a) for k, a in zip(K, x, strict=True)])
+        assert torch.allclose(vmap(grad(loss, number))(K, x), each)
+    matrix = cm.conv(K[0], shape, **options).to_dense()
+    matrix = matrix if forward else matrix.T
+    assert torch.allclose(jacrev(lambda x: function(K[0], x))(x[0, 0]).reshape(matrix.shape), matrix)
+    assert torch.allclose(torch.func.jacfwd(lambda x: function(K[0], x))(x[0, 0]).reshape(matrix.shape), matrix)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_tensor_is_the_array(boundary):
+    """The same engine in the same memory: equal to the last bit, for every type, in any order of memory."""
+    for dtype in ("float16", "float32", "complex128", "int8", "int64", "uint8"):
+        K = RNG.integers(0, 5, (3, 2)).astype(dtype)
+        x = RNG.integers(0, 9, (6, 5, 4)).astype(dtype)
+        here = cm.conv(K, (5, 6), padding=1, boundary=boundary, stride=(1, 2))
+        theirs = cm.conv(torch.tensor(K), (5, 6), padding=1, boundary=boundary, stride=(1, 2))
+        turned, expected = torch.tensor(x).permute(2, 1, 0), x.transpose(2, 1, 0)
+        for op in (here, theirs):
+            assert np.array_equal(op(turned).numpy(), here(expected))
+        assert np.array_equal(theirs.T(theirs(turned)).numpy(), here.T(here(expected)))
+
+
+def test_types_are_those_of_pytorch():
+    for K, x in (("int64", "float32"), ("float32", "int64"), ("float16", "float32"), ("int8", "int64")):
+        kernel, inputs = torch.ones(2, 3, dtype=getattr(torch, K)), torch.ones(4, 5, dtype=getattr(torch, x))
+        for boundary in ("zero", "reflect"):
+            for op in (cm.conv(kernel, (4, 5), boundary=boundary), cm.conv(kernel.numpy(), (4, 5), boundary=boundary)):
+                y = op(inputs)
+                assert y.dtype == op.T(y).dtype == torch.result_type(kernel, inputs)
+                assert torch.equal(y, torch.full((3, 3), 6, dtype=y.dtype))
+
+
+@pytest.mark.parametrize("engine", ["direct", "fft"])
+def test_a_kernel_that_is_changed_in_place_is_read_again(engine):
+    K = torch.nn.Parameter(tensor(5, 5))
+    x = tensor(20, 20).requires_grad_()
+    op = cm.conv(K, (20, 20), engine=engine)
+    layer = cm.conv(K.detach(), (20, 20), engine=engine).to_torch()
+    for _ in range(2):
+        expected = functional.conv2d(x[None, None], op.kernel[None, None])[0, 0]
+        assert torch.allclose(op(x), expected)
+        assert torch.allclose(op.T(expected), functional.conv_transpose2d(expected[None, None], op.kernel[None, None]))
+        assert torch.allclose(layer(x), functional.conv2d(x[None, None], layer.kernel[None, None])[0, 0])
+        with torch.no_grad():
+            op.kernel.mul_(-3)
+            layer.kernel.data[0, 0] += 1
+    with torch.inference_mode():
+        inner = cm.conv(K, (20, 20), engine=engine)
+        before = inner(x)
+        inner.kernel.mul_(2)
+        assert torch.allclose(inner(x), 2 * before)
+
+
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "torch"])
+def test_what_is_not_finite_reaches_its_windows_alone(engine):
+    op = cm.conv(torch.ones(5, 3, dtype=torch.float64), (20, 30), padding=2, engine=engine)
+    reached = cm.conv(np.ones((5, 3), int), (20, 30), padding=2)
+    x = tensor(20, 30)
+    x[7, 11], x[0, 29] = torch.nan, torch.inf
+    assert np.array_equal(~np.isfinite(op(x).numpy()), reached((~np.isfinite(x.numpy())).astype(int)) > 0)
+
+
+def test_results_have_memory_of_their_own():
+    x = tensor(2, 1, 1)
+    for K in (torch.ones(1, 1, dtype=torch.float64), np.ones((1, 1))):
+        op = cm.conv(K, (1, 1))
+        for y in (op(x), op.T(x), op @ x[0, 0], cm.conv(K, (1, 1), boundary="edge")(x)):
+            assert y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
+            y.zero_()
+    assert (x != 0).all()
+
+
+def test_what_has_no_numbers_is_left_to_pytorch():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    op, x = cm.conv(torch.ones(3), 5), torch.arange(5.0)
+    assert cm.conv(torch.ones(3, device="meta"), 5)(torch.ones(5, device="meta")).device.type == "meta"
+    assert torch.equal(make_fx(op)(x)(x + 1), op(x + 1))
+    half = cm.conv(torch.ones(3, dtype=torch.bfloat16), 5)
+    assert half(x.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert half.explain().engine == "torch"
+
+
+def test_explanations_are_those_of_arrays():
+    kernel = RNG.standard_normal((41, 41))
+    for engine in ("auto", "direct", "fft"):
+        here = cm.conv(kernel, (512, 512), engine=engine).explain()
+        theirs = cm.conv(torch.tensor(kernel), (512, 512), engine=engine).explain()
+        assert theirs.engine == here.engine
+        assert theirs.dtype == here.dtype == "float64"
+        assert theirs.engines.keys() - {"compiled"} == {"direct", "fft", "torch"}
+    whole = cm.conv(np.ones(3, np.int32), 5)
+    assert cm.conv(torch.ones(3, dtype=torch.int32), 5).explain().engine == whole.explain().engine
+    torch.func.grad(lambda K: len(cm.conv(K, 5).explain().reason) * K.sum())(torch.ones(3))
