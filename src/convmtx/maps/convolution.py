@@ -390,8 +390,9 @@ class ConvOperator(LinearMap):
 
         flag("measure", measure)
         if not is_numpy(self._kernel):
-            name = library(self._kernel)
-            reason = f"arrays of {name} are applied by {name} itself"
+            from convmtx.engines.libraries import choose
+
+            name, reason = choose(self._geometry, self._kernel, self._requested_engine)
             return explain(self._geometry, self.dtype, name, reason, {}, None)
         choice = select(self._requested_engine, self._plan, self.dtype, 1)
         return explain(
