@@ -111,6 +111,11 @@ def is_complex(dtype: Any) -> bool:
     return dtype.kind == "c" if isinstance(dtype, np.dtype) else "complex" in str(dtype)
 
 
+def is_floating(dtype: Any) -> bool:
+    """Whether this is a type of floating point numbers, real or complex."""
+    return is_complex(dtype) or "float" in str(dtype)
+
+
 def is_unsigned(dtype: Any) -> bool:
     """Whether this is a type of unsigned integers."""
     return "uint" in str(dtype)
@@ -209,6 +214,22 @@ def on_host(array: Array) -> bool:
         return False
     devices = array.devices() if library(array) == "jax" else [_device(array)]
     return any("cpu" in str(device).lower() for device in devices)
+
+
+def device_kind(array: Array) -> str:
+    """Return "cpu" or "gpu" for where an array is, or will be when a traced program runs."""
+    if is_traced(array):
+        return "cpu" if sys.modules["jax"].default_backend() == "cpu" else "gpu"
+    return "cpu" if is_numpy(array) or on_host(array) else "gpu"
+
+
+def has_numbers(array: Array) -> bool:
+    """Whether the numbers of an array can be read now: nothing traces or transforms it."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(array, torch.Tensor):
+        return not is_traced(array)
+    is_transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    return not (array.device.type == "meta" or torch.compiler.is_compiling() or is_transformed)
 
 
 def frozen(array: Array, name: str = "kernel") -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convmtx._xp import is_numpy, library
+from convmtx._xp import is_numpy
 from convmtx.costs import Work
 from convmtx.engines import libraries
 from convmtx.engines.parts import Plan
@@ -80,7 +80,7 @@ class Application:
         elif libraries.holds_numbers(self._kernel):
             plan, dtype = self._tensor_map.plan, self._tensor_map.dtype
         else:
-            name = library(self._kernel)
-            return Use(name, f"arrays of {name} are applied by {name} itself", self._kernel.dtype, {}, None)
+            name, reason = libraries.choose(self._geometry, self._kernel, self._engine)
+            return Use(name, reason, self._kernel.dtype, {}, None)
         choice = select(self._engine, plan, dtype, 1, tensors=not self._is_numpy)
         return Use(choice.name, choice.reason, dtype, choice.works, plan)

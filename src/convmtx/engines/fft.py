@@ -74,16 +74,16 @@ def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
 
 def lines(part: Part, itemsize: int) -> tuple[Line, ...]:
     """Plan the transform of each axis, the first in pieces if all of it would not fit."""
-    planned = [_line(axis, LONG) for axis in part.axes]
+    planned = [plan_line(axis, LONG) for axis in part.axes]
     groups, filters, channels, *_ = part.kernel.shape
     held = 2 * itemsize * groups * (filters + channels + filters * channels) * prod(line.length for line in planned)
     if held > PIECE_BYTES:
-        planned[0] = _line(part.axes[0], max(planned[0].length * PIECE_BYTES // held, 1))
+        planned[0] = plan_line(part.axes[0], max(planned[0].length * PIECE_BYTES // held, 1))
     return tuple(planned)
 
 
 @lru_cache(maxsize=512)
-def _line(axis: Axis, long: int) -> Line:
+def plan_line(axis: Axis, long: int) -> Line:
     """Plan the transform of one axis, of at most about ``long`` positions."""
     first, last = axis.reach
     whole = range(0, axis.out, axis.out)

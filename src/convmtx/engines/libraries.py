@@ -1,27 +1,46 @@
 """Apply maps to arrays of libraries other than NumPy, by that library and on its device.
 
-PyTorch and JAX have convolutions. Any other library of the array API standard adds up one tap after another. Nothing
-here reads a value or writes into an array, so the library can differentiate and trace what is done.
+PyTorch and JAX have convolutions. Any other library of the array API standard adds up one tap after another. Where
+transforms or outer products are faster, they are written in the library's own operations (`traced`). Nothing here
+writes into an array, and values are read only of arrays that have some, so the library can differentiate and trace
+what is done.
 """
 
 from __future__ import annotations
 
 import sys
-from itertools import product
+import weakref
+from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from convmtx import memory
-from convmtx._xp import cast, gather, is_numpy, itemsize, library, namespace, on_host, together, widen
-from convmtx.boundary import NOTHING
-from convmtx.engines import pytorch
-from convmtx.engines.parts import inside
+from convmtx._xp import (
+    as_numpy,
+    cast,
+    device_kind,
+    floating,
+    gather,
+    has_numbers,
+    is_floating,
+    is_half,
+    is_numpy,
+    itemsize,
+    library,
+    like,
+    namespace,
+    on_host,
+    together,
+    widen,
+)
+from convmtx.engines import pytorch, traced
+from convmtx.engines.parts import Part, inside, readers
+from convmtx.engines.select import factors_pay, select_traced
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Axis, Geometry
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
-from convmtx.typing import Array, EngineName, IntArray
+from convmtx.typing import Array, EngineName
 
 
 def shares_memory(kernel: Array, x: Array) -> bool:
@@ -54,8 +73,32 @@ def holds_numbers(kernel: Array) -> bool:
 
 def apply(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array:
     """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape)."""
+    constant = kernel
     kernel, x = _in_one_type(kernel, x, engine)
-    return channels_back(geometry, _convolved(geometry, taps_of(geometry, kernel), channels_first(geometry, x)))
+    inputs = channels_first(geometry, x)
+    y = _by_factors(geometry, constant, inputs, engine)
+    if y is None:
+        y = _convolved(geometry, taps_of(geometry, kernel), inputs, engine)
+    return channels_back(geometry, y)
+
+
+def choose(geometry: Geometry, kernel: Array, engine: EngineName) -> tuple[str, str]:
+    """Return the name of the engine that applies the map to one input of the kernel's type, and the reason."""
+    name = library(kernel)
+    x = traced.Sizes((1, geometry.in_channels, *(a.size for a in geometry.axes)), kernel.dtype)
+    taps = traced.Sizes(
+        (geometry.out_channels, geometry.channels_per_group[1], *(a.kernel for a in geometry.axes)), x.dtype
+    )
+    if engine != "auto":
+        return engine, "requested"
+    axes, stages = _factors(geometry, kernel, x)
+    device = device_kind(kernel)
+    if stages is not None and factors_pay(axes, geometry.groups, stages, x, device, name):
+        return "separable", "predicted to be fastest: the kernel is an outer product"
+    if name == "jax" or (device == "gpu" and name in ("torch", "cupy")):
+        without = "auto" if name == "jax" else "no direct"
+        return select_traced(without, geometry.axes, geometry.groups, taps, x, device, name)[:2]
+    return name, f"arrays of {name} are applied by {name} itself"
 
 
 def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: EngineName) -> Array:
@@ -74,94 +117,111 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     mirrored = inner.T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
     taps = taps_of(mirrored, kernel_of(inner, taps_of(geometry, kernel)))
-    x = _convolved(mirrored, taps, channels_first(geometry, y))
+    x = _convolved(mirrored, taps, channels_first(geometry, y), engine)
     for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
         if whole is not axis:
-            x = sum(gather(x, places, j + 2) for places in _readers(axis))
+            x = sum(gather(x, places, j + 2) for places in readers(axis))
     return cast(channels_back(geometry, x), dtype)
 
 
 def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Array]:
     """Return both in one library and of one type, if the requested engine is that library or "auto"."""
     kernel, x = together(kernel, x)
-    if engine not in ("auto", library(x)):
-        got = f"engine={engine!r} on an array of {library(x)}"
-        expected = "It works on NumPy's arrays, and on PyTorch's tensors on the CPU of a type that NumPy has"
-        raise ArgumentError(got, expected, "Use engine='auto', or pass NumPy arrays")
+    name = library(x)
+    if engine not in ("auto", "direct", "fft", "separable", name):
+        got = f"engine={engine!r} on an array of {name}"
+        expected = f"Expected 'direct', 'fft', 'separable' or '{name}'"
+        raise ArgumentError(got, expected, "Use engine='auto'")
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
 
 
-def _readers(axis: Axis) -> list[IntArray]:
-    """List the places of the continued axis that read each input, as arrays of one place for each input.
-
-    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
-    none, then none, 4 and none.
-    """
-    first, last = axis.reach
-    source = axis.source(np.arange(first, last + 1))
-    order = np.argsort(source, kind="stable")
-    order = order[np.count_nonzero(source == NOTHING) :]
-    counts = np.bincount(source[order], minlength=axis.size)
-    starts = np.cumsum(counts) - counts
-    arrays = []
-    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
-        places = np.full(axis.size, NOTHING)
-        places[counts > turn] = order[starts[counts > turn] + turn]
-        arrays.append(places)
-    return arrays
-
-
-def _convolved(geometry: Geometry, taps: Array, x: Array) -> Array:
+def _convolved(geometry: Geometry, taps: Array, x: Array, engine: str) -> Array:
     """Apply taps to x of the same type: (B, C, n1..nd) to (B, F, o1..od)."""
-    name = library(x)
     shape = (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))
     size = prod(shape) * itemsize(x.dtype)
     if size > memory.LARGE and on_host(x):
         memory.require_result(f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
-    if name != "jax" and not (name == "torch" and pytorch.can_convolve(x)):
-        return _tap_by_tap(geometry, taps, x)
-    axes = []
-    for j, axis in enumerate(geometry.axes):
+    return _convolve_for(x, engine)(geometry.axes, geometry.groups, taps, x)
+
+
+def _convolve_for(x: Array, engine: str) -> traced.Convolve:
+    """Return the function that applies taps to arrays like x by an engine, or by the one that should be fastest."""
+    if library(x) == "jax":
+        from convmtx.engines import xla
+
+        return partial(xla.convolve, engine=engine)
+    return partial(_by_operations, engine=engine)
+
+
+def _by_operations(axes: Sequence[Axis], groups: int, taps: Array, x: Array, engine: str) -> Array:
+    """Apply taps by the operations of a library that does not compile programs."""
+    name = library(x)
+    own = _by_torch if name == "torch" and pytorch.can_convolve(x) else traced.tap_by_tap
+    if engine == "direct":
+        own = traced.tap_by_tap
+    if not is_floating(x.dtype) or not traced.has_transforms(x) or 0 in (*x.shape, *taps.shape):
+        return own(axes, groups, taps, x)
+    if engine == "auto" and name in ("torch", "cupy") and device_kind(x) == "gpu" and has_numbers(x):
+        # Taps that are added one after another call the device for each, so the choice is between the other two.
+        engine = select_traced("no direct", axes, groups, taps, x, "gpu", name).name
+    if engine != "fft":
+        return own(axes, groups, taps, x)
+    y = traced.fft(axes, groups, taps, x)
+    is_finite = traced.is_finite(y)
+    try:
+        return y if is_finite else own(axes, groups, taps, x)
+    except RuntimeError:  # PyTorch under vmap, which knows no numbers
+        return namespace(x).where(is_finite, y, own(axes, groups, taps, x))
+
+
+def _by_torch(axes: Sequence[Axis], groups: int, taps: Array, x: Array) -> Array:
+    plain = list(axes)
+    for j, axis in enumerate(axes):
         first, last = axis.reach
-        plain = axis.zero_outside and first < axis.stretched and last >= 0  # libraries cut no more than there is
-        axes.append(axis if plain else axis.continued)
-        if not plain:
-            x = continued(axis, x, j + 2)
-    convolved = pytorch.convolve if name == "torch" else _by_lax
-    return convolved(axes, geometry.groups, taps, x)
+        # PyTorch cuts no more than there is.
+        if not (axis.zero_outside and first < axis.stretched and last >= 0):
+            x, plain[j] = traced.continued(axis, x, j + 2), axis.continued
+    return pytorch.convolve(plain, groups, taps, x)
 
 
-def continued(axis: Axis, x: Array, at: int) -> Array:
-    """Return all that the outputs reach over along axis ``at`` of x, with stuffed zeros and boundary."""
-    first, last = axis.reach
-    return gather(x, axis.source(np.arange(first, last + 1)), at)
+def _by_factors(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array | None:
+    """Apply outer products one axis after the other; None if another engine is faster, or has been requested.
+
+    The factors are computed from the numbers of the kernel. So one that is traced or differentiated has none.
+    """
+    unmeasured = library(x) != "jax" and device_kind(x) == "cpu"
+    if engine not in ("auto", "separable") or (engine == "auto" and unmeasured):
+        return None
+    axes, stages = _factors(geometry, kernel, x)
+    if stages is None:
+        if engine == "separable" and sum(axis.kernel > 1 for axis in axes) > 1 and 0 not in x.shape:
+            got = f"engine='separable' cannot apply this map in {x.dtype}"
+            expected = "Expected floating point and a constant kernel, an outer product for each pair of channels"
+            raise ArgumentError(got, expected, "Use engine='auto'")
+        return None
+    if engine == "auto" and not factors_pay(axes, geometry.groups, stages, x, device_kind(x), library(x)):
+        return None
+    for j, (axis, whole_axis) in enumerate(zip(axes, geometry.axes, strict=True)):
+        if axis is not whole_axis:
+            x = traced.continued(whole_axis, x, j + 2)
+    kernels = [cast(like(part.kernel, x), x.dtype) for part in stages]
+    return traced.separable(stages, kernels, x, _convolve_for(x, "auto"))
 
 
-def _by_lax(axes: list[Axis], groups: int, taps: Array, x: Array) -> Array:
-    from jax import lax
-
-    pads = [(a.lo, a.reach[1] + 1 - a.stretched) for a in axes]
-    stretch, dilations = [a.input_dilation for a in axes], [a.dilation for a in axes]
-    return lax.conv_general_dilated(
-        x, taps, [a.stride for a in axes], pads, stretch, dilations, feature_group_count=groups
-    )
+#: Stages of kernels that have been applied, for as long as the kernels live.
+_STAGES: dict[Any, list[Part] | None] = {}
 
 
-def _tap_by_tap(geometry: Geometry, taps: Array, x: Array) -> Array:
-    xp, groups, dtype = namespace(x), geometry.groups, x.dtype
-    taps, x = widen(taps), widen(x)
-    per_f, per_c = geometry.channels_per_group
-    for j, axis in enumerate(geometry.axes):
-        x = continued(axis, x, j + 2)
-    outputs = prod(a.out for a in geometry.axes)
-    matrices = xp.reshape(taps, (groups, per_f, per_c, *taps.shape[2:]))
-    total: Any = 0
-    for tap in product(*(range(a.kernel) for a in geometry.axes)):
-        at = (
-            slice(p * a.dilation, p * a.dilation + (a.out - 1) * a.stride + 1, a.stride)
-            for p, a in zip(tap, geometry.axes, strict=True)
-        )
-        inputs = xp.reshape(x[(slice(None), slice(None), *at)], (x.shape[0], groups, per_c, outputs))
-        total = total + xp.matmul(matrices[(slice(None),) * 3 + tap], inputs)
-    return cast(xp.reshape(total, (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))), dtype)
+def _factors(geometry: Geometry, kernel: Array, x: Any) -> tuple[list[Axis], list[Part] | None]:
+    """Return the axes of which borders and gaps have been filled, and the stages of a map; None without factors."""
+    axes = [a if a.zero_outside and a.input_dilation == 1 else a.continued for a in geometry.axes]
+    constant = has_numbers(kernel) and not getattr(kernel, "requires_grad", False)
+    if not constant or not is_floating(x.dtype) or is_half(x.dtype) or 0 in x.shape:
+        return axes, None
+    dtype = floating(x)
+    key = id(kernel), geometry, dtype
+    if key not in _STAGES:
+        _STAGES[key] = traced.stages(axes, geometry.groups, taps_of(geometry, as_numpy(kernel)), dtype)
+        weakref.finalize(kernel, _STAGES.pop, key, None)
+    return axes, _STAGES[key]

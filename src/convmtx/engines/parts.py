@@ -228,6 +228,26 @@ def _fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
     return steps, folded
 
 
+def readers(axis: Axis) -> list[IntArray]:
+    """List the places of the continued axis that read each input, as arrays of one place for each input.
+
+    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
+    none, then none, 4 and none.
+    """
+    first, last = axis.reach
+    source = axis.source(np.arange(first, last + 1))
+    order = np.argsort(source, kind="stable")
+    order = order[np.count_nonzero(source == NOTHING) :]
+    counts = np.bincount(source[order], minlength=axis.size)
+    starts = np.cumsum(counts) - counts
+    arrays = []
+    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
+        places = np.full(axis.size, NOTHING)
+        places[counts > turn] = order[starts[counts > turn] + turn]
+        arrays.append(places)
+    return arrays
+
+
 def _close_up(x: AnyArray) -> AnyArray:
     """Close the gaps of an array, piece by piece inside its own memory: a copy would need as much again."""
     whole = x

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx import costs
+from convmtx._xp import is_floating
 from convmtx.costs import Work
-from convmtx.engines import compiled, direct, fft, pytorch, separable, sparse, tapwise
+from convmtx.engines import compiled, direct, fft, pytorch, separable, sparse, tapwise, traced
 from convmtx.engines.parts import Correlate, Part, Plan, Prepare
 from convmtx.errors import ArgumentError
 from convmtx.extras import require_installed
-from convmtx.typing import EngineName
+from convmtx.geometry import Axis
+from convmtx.typing import Array, EngineName
 
 
 class Engine(NamedTuple):
@@ -109,6 +111,10 @@ def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, t
 
 
 def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool) -> EngineChoice:
+    if name == "jax":
+        raise ArgumentError(
+            "engine='jax' on numbers in the main memory", "Expected an array of JAX", "Use engine='auto'"
+        )
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
         return EngineChoice("tapwise", tapwise.correlate, reason, {})
@@ -140,3 +146,44 @@ def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -
     """Add the work of all parts; None if the engine cannot fill one of them."""
     works = [engine.work(part, dtype, images) for part in plan.parts if part.kernel.size]
     return None if None in works else costs.total(work for work in works if work is not None)
+
+
+class TracedChoice(NamedTuple):
+    """Engine in the operations of an array library, the reason for it, and its predicted seconds."""
+
+    name: str
+    reason: str
+    seconds: float
+
+
+def select_traced(
+    name: str, axes: Sequence[Axis], groups: int, taps: Array, x: Array, device: str, own: str = "jax"
+) -> TracedChoice:
+    """Choose the engine that applies taps to x in a compiled program; only types and shapes of both are read.
+
+    ``own`` is the name of the library's own convolution, and ``device`` is "cpu" or "gpu". The names "no fft"
+    and "no direct" are those of "auto" without an engine: values that are not finite must not meet transforms, and
+    outside a compiled program there is no loop to add up in.
+    """
+    works = {"direct": traced.work_of_direct, own: traced.work_of_library, "fft": traced.work_of_fft}
+    if name.startswith("no "):
+        works.pop(name.removeprefix("no "), None)
+    if not is_floating(x.dtype):
+        works.pop("fft", None)
+    rates = costs.TRACED_SECONDS[device]
+    predicted = {engine: costs.seconds(work(axes, groups, taps, x), rates) for engine, work in works.items()}
+    if name in predicted:
+        return TracedChoice(name, "requested", predicted[name])
+    best = min(predicted, key=lambda engine: predicted[engine] * (MARGIN if engine == "fft" else 1))
+    times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
+    return TracedChoice(best, f"predicted to be fastest: {times}", predicted[best])
+
+
+def factors_pay(axes: Sequence[Axis], groups: int, stages: Sequence[Part], x: Array, device: str, library: str) -> bool:
+    """Whether applying one axis after the other should be faster than every other engine."""
+    if library != "jax" and device == "cpu":
+        return False  # nobody measured it
+    name = "auto" if library == "jax" else "no direct"
+    whole, *steps = traced.sizes(axes, groups, stages, x)
+    seconds = [select_traced(name, *call, device, library).seconds for call in (whole, *steps)]
+    return MARGIN * sum(seconds[1:]) < seconds[0]

@@ -108,11 +108,11 @@ def factors(part: Part, dtype: np.dtype[Any]) -> tuple[AnyArray, ...] | None:
 
 def _stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
     """Return the convolutions along single axes, kept with the part; None if the kernel is not an outer product."""
-    kept: list[Part] | None = part.keep(("stages", dtype), lambda: _build_stages(part, dtype))
+    kept: list[Part] | None = part.keep(("stages", dtype), lambda: build_stages(part, dtype))
     return kept
 
 
-def _build_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
+def build_stages(part: Part, dtype: np.dtype[Any]) -> list[Part] | None:
     """Build a convolution for each axis: the first goes from channels to pairs, the last from pairs to filters."""
     vectors = factors(part, dtype)
     if vectors is None:
