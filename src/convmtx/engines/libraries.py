@@ -85,6 +85,7 @@ def apply(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Ar
 def choose(geometry: Geometry, kernel: Array, engine: EngineName) -> tuple[str, str]:
     """Return the name of the engine that applies the map to one input of the kernel's type, and the reason."""
     name = library(kernel)
+    _require_engine(engine, name)
     x = traced.Sizes((1, geometry.in_channels, *(a.size for a in geometry.axes)), kernel.dtype)
     taps = traced.Sizes(
         (geometry.out_channels, geometry.channels_per_group[1], *(a.kernel for a in geometry.axes)), x.dtype
@@ -127,13 +128,15 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
 def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Array]:
     """Return both in one library and of one type, if the requested engine is that library or "auto"."""
     kernel, x = together(kernel, x)
-    name = library(x)
-    if engine not in ("auto", "direct", "fft", "separable", name):
-        got = f"engine={engine!r} on an array of {name}"
-        expected = f"Expected 'direct', 'fft', 'separable' or '{name}'"
-        raise ArgumentError(got, expected, "Use engine='auto'")
+    _require_engine(engine, library(x))
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
+
+
+def _require_engine(engine: EngineName, name: str) -> None:
+    if engine not in ("auto", "direct", "fft", "separable", name):
+        got = f"engine={engine!r} on an array of {name}"
+        raise ArgumentError(got, f"Expected 'direct', 'fft', 'separable' or '{name}'", "Use engine='auto'")
 
 
 def _convolved(geometry: Geometry, taps: Array, x: Array, engine: str) -> Array:
