@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.spectra import svdvals as svdvals
     from convmtx.spectra import symbol as symbol
     from convmtx.spectra import trace as trace
+    from convmtx.tuning.tune import Tuning as Tuning
+    from convmtx.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
 
@@ -90,6 +92,7 @@ __all__ = [
     "SingularTensors",
     "Solution",
     "SolveError",
+    "Tuning",
     "UnsupportedError",
     "choose_damp",
     "clip",
@@ -127,17 +130,20 @@ __all__ = [
     "symbol",
     "to_pylops",
     "trace",
+    "tune",
     "wiener",
 ]
 
 #: Module of each name that is imported on first use; those that are not listed are of spectra.
 _MODULES = {
+    "Tuning": "tuning",
     "explore": "explorer",
     "from_keras": "interop.keras",
     "from_lax": "interop.lax",
     "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "to_pylops": "interop.pylops",
+    "tune": "tuning",
 } | dict.fromkeys(
     (
         "Damping", "Factorization", "Inverse", "Solution", "choose_damp", "factorize", "inv", "pinv", "preconditioner",

@@ -1,27 +1,34 @@
 """Predicted seconds: how much there is to do of each kind of work, times the seconds that one unit of it takes.
 
-Every rate in this file was fitted to measured times by ``benchmarks/calibrate.py``, which prints all of them anew for
-another machine. Choices compare predictions with each other, so only the ratios of rates matter. Limits of seconds and
-of work are decisions: how long one may wait for an answer.
+`SHIPPED` has the rates of one machine. `convmtx.tune` fits the rates of another, and keeps them in a file that
+`rates` reads. Choices compare predictions with each other, so only the ratios of rates matter. Limits of seconds and
+of work are decisions: how long one may wait for an answer. They are equal on every machine, because they decide what
+is answered.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from convmtx import rate_file
+
 # Engines: a batch of inputs applied by one of `convmtx.engines`.
 
-#: Amount of work of each kind. The kinds are the keys of `SECONDS`.
+#: Amount of work of each kind. The kinds are the keys of `SHIPPED`.
 Work = Mapping[str, float]
 
-#: Seconds for one unit of each kind of work, fitted to all engines together by least squares of relative errors.
+#: Seconds for one unit of each kind of work of the engines, fitted to all engines together.
 #: f4, f8, c8 and c16 are NumPy's names of the types that BLAS multiplies: float32, float64, complex64, complex128.
-SECONDS = {
+_ENGINES = {
     # A floating point operation of a matrix product, by type; without a type one that BLAS does not do.
     "flop f4": 1.1e-11,
     "flop f8": 2.2e-11,
@@ -43,7 +50,8 @@ SECONDS = {
     "gemv": 4.6e-08,
     "tile": 2.6e-05,
     "call": 1.6e-05,
-    # A position of a real transform, once for each doubling of its length: N log2 N for a length of N.
+    # A position of a real transform, once for each doubling of its length: N log2 N for a length of N. By SciPy 1.17
+    # and earlier (pocketfft); `_DUCC` has the seconds of later ones.
     "transform f4": 1.5e-10,
     "transform f8": 3.1e-10,
     # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
@@ -54,6 +62,117 @@ SECONDS = {
     "thin torch flop f4": 2.4e-10,
     "torch call": 3.3e-04,
 }
+
+# Solves: seconds with BLAS held to a thread.
+SOLVES = {
+    # Building any factors, however small.
+    "factors": 5.0e-4,
+    # An operation in the decomposition of a large matrix, and of a small one. Operations are counted as rows times
+    # columns times the smaller of both.
+    "large matrix operation": 4.0e-11,
+    "small matrix operation": 2.0e-10,
+    # A small matrix beside its operations, a number in a transform, a number in vectors.
+    "small matrix": 3.0e-6,
+    "transformed number": 2.0e-9,
+    "vector number": 5.0e-9,
+    # Band LU, without and with the augmented system: a call, and unknowns times the powers 0, 1, 2 of half of the
+    # bandwidth. Fitted, as is sparse LU, to maps onto outputs like the inputs, of 1 to 3 axes.
+    "band LU": 4.0e-5,
+    "band LU unknown": 1.4e-7,
+    "band LU entry": 1.4e-8,
+    "band LU operation": 9.0e-11,
+    "augmented band LU": 8.0e-5,
+    "augmented band LU unknown": 3.5e-7,
+    "augmented band LU entry": 5.5e-8,
+    "augmented band LU operation": 9.0e-11,
+    # Solving with band factors: unknowns and right-hand sides, times the powers 0, 1 of half of the bandwidth.
+    "band solve unknown": 2.0e-8,
+    "band solve entry": 2.0e-9,
+    # Sparse LU by number of axes, without and with the augmented system, in the units of `SPARSE_LU_POWERS`.
+    "sparse LU 1": 2.0e-8,
+    "augmented sparse LU 1": 2.0e-7,
+    "sparse LU 2": 1.0e-8,
+    "augmented sparse LU 2": 1.5e-7,
+    "sparse LU 3": 1.4e-10,
+    "augmented sparse LU 3": 1.6e-9,
+    # Sparse LU of any map: unknowns squared, and unknowns times right-hand sides.
+    "any sparse LU": 1.0e-8,
+    "any sparse solve": 1.0e-7,
+    # Substitution: an entry, and an entry for a right-hand side.
+    "substitution": 2.0e-7,
+    "substitution solve": 1.0e-8,
+    # A product with a sparse matrix, and each entry of it.
+    "sparse product": 1.0e-5,
+    "sparse product entry": 5.5e-10,
+    # Applying a convolution, beside the work of its engine; an input or output of a map that is not a convolution.
+    "applied": 5.0e-5,
+    "map number": 1.0e-7,
+    # A step of LSMR beside applying the map and its adjoint, and each input and output in it.
+    "LSMR step": 5.0e-5,
+    "LSMR number": 5.0e-9,
+}
+
+#: Seconds of one unit of each kind of work that are shipped with convmtx.
+SHIPPED: Mapping[str, float] = MappingProxyType({**_ENGINES, **SOLVES})
+#: Seconds of transforms by SciPy 1.18 and later (ducc). On the same machine they took 1 / 1.9 of those of 1.17 in
+#: single precision and 1 / 1.15 in double precision, forth and back, real and complex.
+_DUCC = {"transform f4": 8.0e-11, "transform f8": 2.7e-10}
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """Seconds of one unit of each kind of work on a machine, and where they come from."""
+
+    seconds: Mapping[str, float]
+    #: Words for `op.explain()`; empty for the rates that are shipped.
+    source: str = ""
+
+
+def shipped_rates() -> Rates:
+    """Return the rates that are shipped, for the transforms of the SciPy that is installed."""
+    from scipy import __version__  # here, because the command line starts without SciPy
+
+    major, minor = (int(number) for number in re.findall(r"\d+", __version__)[:2])
+    return Rates({**SHIPPED, **_DUCC} if (major, minor) >= (1, 18) else SHIPPED)
+
+
+#: Rates of this process, once a choice needed them; rates of a context, which `use_rates` puts before them.
+_rates: Rates | None = None
+_rates_here: ContextVar[Rates | None] = ContextVar("rates", default=None)
+
+
+def rates() -> Rates:
+    """Return the rates that choices use: those kept in a file for this machine, or else those that are shipped."""
+    global _rates
+    here = _rates_here.get()
+    if here is not None:
+        return here
+    if _rates is None:
+        kept, shipped = rate_file.read_rates(SHIPPED), shipped_rates()
+        _rates = replace(shipped, source=kept.note) if kept.seconds is None else Rates(kept.seconds, kept.note)
+    return _rates
+
+
+def replace_rates(new: Rates | None) -> None:
+    """Let all choices from now on use other rates; with None, read the file again at the next choice."""
+    global _rates
+    _rates = new
+
+
+@contextmanager
+def use_rates(here: Rates) -> Iterator[None]:
+    """Use other rates in this context alone: other threads do not see them."""
+    token = _rates_here.set(here)
+    try:
+        yield
+    finally:
+        _rates_here.reset(token)
+
+
+def rate(kind: str) -> float:
+    """Return the seconds of one unit of a kind of work."""
+    return rates().seconds[kind]
+
 
 #: Multiply-adds of one matrix product up to which BLAS keeps to one thread, so that every core may have its own.
 ONE_THREAD = 900_000
@@ -78,7 +197,8 @@ _FLOPS = {
 
 def seconds(work: Work) -> float:
     """Predict the seconds that work takes."""
-    return sum(SECONDS[kind] * amount for kind, amount in work.items())
+    rate_of = rates().seconds
+    return sum(rate_of[kind] * amount for kind, amount in work.items())
 
 
 def flops(work: Work) -> float:
@@ -100,7 +220,7 @@ def blas_type(dtype: np.dtype[Any]) -> str:
     return name if name in ("f4", "f8", "c8", "c16") else ""
 
 
-# Solves: limits, and rates with BLAS held to a thread.
+# Solves: limits, and prices with BLAS held to a thread.
 
 #: Seconds below which a direct method is taken without predicting what iterations would take.
 QUICK_SOLVE = 2e-3
@@ -111,55 +231,31 @@ LONGEST_SPECTRUM = 60.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
 PRECONDITIONER_SETUP = 2e-2
 
-#: Seconds of building any factors, however small.
-FACTORS_CALL = 5e-4
 #: Complex arithmetic takes so many times longer than real: in matrix products, and in sparse and band factors.
 COMPLEX_PRODUCT, COMPLEX_LU = 4.0, 3
-
-#: Seconds of an operation in the decomposition of a large matrix, and of a small one. Operations are counted as rows
-#: times columns times the smaller of both.
-LARGE_MATRIX_OPERATION, SMALL_MATRIX_OPERATION = 4e-11, 2e-10
 #: Operations of a decomposition from which a matrix counts as large.
 LARGE_MATRIX = 1e6
 #: Operations of a singular value decomposition: of many small matrices, of one dense matrix, and of an axis' factor.
 SVD_SMALL, SVD_DENSE, SVD_AXIS = 12, 15, 8
 #: Operations of inverting one dense matrix.
 INVERSE_DENSE = 3
-#: Seconds of each small matrix beside its operations, of each number in a transform, and of each number in vectors.
-SMALL_MATRIX, TRANSFORM_NUMBER, VECTOR_NUMBER = 3e-6, 2e-9, 5e-9
 
-#: Band LU, without and with the augmented system: seconds of a call, and seconds per unknown times the powers 0, 1, 2
-#: of half of the bandwidth. Fitted, as is ``SPARSE_LU``, to maps onto outputs like the inputs, of 1 to 3 axes.
-BAND_LU = {False: (4e-5, 1.4e-7, 1.4e-8, 9e-11), True: (8e-5, 3.5e-7, 5.5e-8, 9e-11)}
-#: Solving with band factors: seconds per unknown and right-hand side, times the powers 0, 1 of half of the bandwidth.
-BAND_LU_PER_RHS = 2e-8, 2e-9
-#: Sparse LU by number of axes, without and with the augmented system: seconds, and the exponents with which the numbers
-#: of positions, of taps and of channels multiply them.
-SPARSE_LU = {
-    (1, False): (2.0e-8, 1.18, 1.17, 1.84),
-    (1, True): (2.0e-7, 1.09, 1.13, 1.68),
-    (2, False): (1.0e-8, 1.44, 1.17, 1.60),
-    (2, True): (1.5e-7, 1.33, 1.01, 1.69),
-    (3, False): (1.4e-10, 2.16, 0.97, 2.53),
-    (3, True): (1.6e-9, 2.09, 0.92, 2.26),
+#: Work of sparse LU by number of axes, without and with the augmented system: the exponents with which the numbers of
+#: positions, of taps and of channels multiply each other. They belong to the algorithm, not to the machine.
+SPARSE_LU_POWERS = {
+    (1, False): (1.18, 1.17, 1.84),
+    (1, True): (1.09, 1.13, 1.68),
+    (2, False): (1.44, 1.17, 1.60),
+    (2, True): (1.33, 1.01, 1.69),
+    (3, False): (2.16, 0.97, 2.53),
+    (3, True): (2.09, 0.92, 2.26),
 }
 #: Fraction of the seconds of building sparse factors that a right-hand side takes.
 SPARSE_LU_PER_RHS = 0.03
-#: Bytes of factors that SuperLU writes in a second, at most.
+#: Bytes of factors that SuperLU writes in a second of the shipped rates, at most.
 SPARSE_LU_WRITTEN = 5e8
-#: Sparse LU of any map: seconds per unknown squared, seconds per unknown and right-hand side, bytes per unknown.
-ANY_SPARSE_LU = 1e-8, 1e-7, 1e3
-#: Substitution: seconds and seconds per right-hand side, and bytes, of each entry.
-SUBSTITUTION = 2e-7, 1e-8, 64.0
-
-#: Product with a sparse matrix: seconds of a call, and of each entry.
-SPARSE_PRODUCT_CALL, SPARSE_PRODUCT_ENTRY = 1e-5, 5.5e-10
-#: Seconds of applying a convolution by its engine, beside the seconds that are predicted for the engine.
-ENGINE_CALL = 5e-5
-#: Seconds per input and output of applying a map that is not a convolution.
-ANY_MAP_NUMBER = 1e-7
-#: Step of LSMR beside applying the map and its adjoint: seconds, and seconds per input and output.
-LSMR_STEP, LSMR_STEP_NUMBER = 5e-5, 5e-9
+#: Bytes of sparse LU of any map for each unknown, and of substitution for each entry.
+ANY_SPARSE_LU_BYTES, SUBSTITUTION_BYTES = 1e3, 64.0
 
 
 @dataclass(frozen=True)
@@ -178,32 +274,51 @@ class Price:
 
 def sparse_product_seconds(entries: int) -> float:
     """Return the seconds of a product with a sparse matrix."""
-    return SPARSE_PRODUCT_CALL + SPARSE_PRODUCT_ENTRY * entries
+    return rate("sparse product") + rate("sparse product entry") * entries
 
 
 def lsmr_step_seconds(size: int, seconds: float) -> float:
     """Return the seconds of a step of LSMR with a map of ``size`` inputs and outputs that takes ``seconds``."""
-    return LSMR_STEP + LSMR_STEP_NUMBER * size + 2 * seconds
+    return rate("LSMR step") + rate("LSMR number") * size + 2 * seconds
 
 
 def price_of_dense(rows: int, columns: int, dtype: np.dtype[Any], *, inverted: bool) -> Price:
     """Price of the singular values of a dense matrix, or of its inverse."""
     kind = COMPLEX_PRODUCT if dtype.kind == "c" else 1
-    work = float(rows) * columns * min(rows, columns)
-    build = FACTORS_CALL / 2 + kind * LARGE_MATRIX_OPERATION * work * (INVERSE_DENSE if inverted else SVD_DENSE)
-    return Price(build, kind * LARGE_MATRIX_OPERATION * 2 * rows * columns, 16.0 * kind * rows * columns)
+    operation = kind * rate("large matrix operation")
+    work = float(rows) * columns * min(rows, columns) * (INVERSE_DENSE if inverted else SVD_DENSE)
+    return Price(rate("factors") / 2 + operation * work, operation * 2 * rows * columns, 16.0 * kind * rows * columns)
+
+
+def price_of_sparse_lu(
+    axes: int, sizes: tuple[float, float, float], groups: int, dtype: np.dtype[Any], *, augmented: bool
+) -> Price:
+    """Price of sparse LU of a convolution of so many axes: ``sizes`` are positions, taps and channels of a group."""
+    name = f"{'augmented ' * augmented}sparse LU {axes}"
+    units = float(np.prod(np.power(sizes, SPARSE_LU_POWERS[axes, augmented])))
+    units *= groups * (COMPLEX_LU if dtype.kind == "c" else 1)
+    build = rate(name) * units
+    per_rhs = (1 + augmented) * SPARSE_LU_PER_RHS * build
+    return Price(rate("factors") + build, per_rhs, SPARSE_LU_WRITTEN * SHIPPED[name] * units)
+
+
+def price_of_band_lu(unknowns: int, half: float, n_bytes: float, dtype: np.dtype[Any], *, augmented: bool) -> Price:
+    """Price of band LU: ``half`` is half of the bandwidth."""
+    name, passes, kind = f"{'augmented ' * augmented}band LU", 1 + augmented, COMPLEX_LU if dtype.kind == "c" else 1
+    row = rate(f"{name} unknown") + rate(f"{name} entry") * half + rate(f"{name} operation") * half**2
+    per_rhs = kind * passes * unknowns * (rate("band solve unknown") + rate("band solve entry") * half)
+    return Price(rate("factors") + kind * (rate(name) + unknowns * row), per_rhs, n_bytes)
 
 
 def price_of_substitution(entries: float) -> Price:
     """Price of solving a triangular matrix."""
-    build, per_rhs, size = SUBSTITUTION
-    return Price(build * entries, per_rhs * entries, size * entries)
+    return Price(rate("substitution") * entries, rate("substitution solve") * entries, SUBSTITUTION_BYTES * entries)
 
 
 def price_of_any_sparse_lu(unknowns: float) -> Price:
     """Price of sparse LU of a map of which nothing but its size is known."""
-    build, per_rhs, size = ANY_SPARSE_LU
-    return Price(build * unknowns**2, per_rhs * unknowns, size * unknowns)
+    build, per_rhs = rate("any sparse LU") * unknowns**2, rate("any sparse solve") * unknowns
+    return Price(build, per_rhs, ANY_SPARSE_LU_BYTES * unknowns)
 
 
 # Spectra: limits of work, which say when to decompose, when to bound or iterate instead, and when to refuse.
@@ -246,3 +361,10 @@ SUPREMUM_SUMMED_WORK = 1e10
 BAND_ROW_WORK, BAND_DIAGONAL_WORK = 90, 8
 #: Work of many small matrices together from which several threads decompose them faster than one.
 PARALLEL_WORK = 2e4
+
+# Tuning: how `convmtx.tune` times.
+
+#: Seconds for which calls of a short run follow each other, as in a solver; before, threads of BLAS stop waiting.
+TIMED_BURST, TIMED_PAUSE = 2e-3, 2e-3
+#: Seconds of all runs of one case after which they are not repeated: on a busy machine a round takes seconds.
+TIMED_CASE = 0.5

@@ -124,7 +124,7 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[TileKind, fl
         predicted = [(kind, costs.seconds(kind.work(part, dtype, images))) for kind in candidates(part, dtype)]
         return min(predicted, key=lambda pair: pair[1])
 
-    choice: tuple[TileKind, float] = part.keep(("fastest", dtype, images), choose)
+    choice: tuple[TileKind, float] = part.keep(("fastest", dtype, images, costs.rates()), choose)
     return choice
 
 
@@ -229,3 +229,9 @@ def _budget(band: Band, x: AnyArray, y: AnyArray, parallel: bool) -> int:
     if parallel:
         budget = min(budget, -(-x.shape[0] * prod(y.shape[4:]) // (2 * threads())))
     return budget
+
+
+def correlate_by(kind: TileKind, part: Part, x: AnyArray, y: AnyArray) -> None:
+    """Fill y of a type of BLAS by one kind of tile, whether it is the fastest or not: `convmtx.tune` times them all."""
+    parallel = costs.seconds(kind.work(part, y.dtype, y.shape[0])) > costs.WORTH_THREADS
+    _fill(part, x, y, y.dtype, kind, parallel)

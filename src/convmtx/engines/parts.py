@@ -74,8 +74,8 @@ class Plan:
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: Choice for each requested engine, type of results and number of images.
-        self.choices: dict[tuple[str, np.dtype[Any], int], Any] = {}
+        #: Choice for each requested engine, type of results, number of images and `costs.Rates`.
+        self.choices: dict[tuple[str, np.dtype[Any], int, Any], Any] = {}
 
     @cached_property
     def finite(self) -> bool:

@@ -53,9 +53,10 @@ class Choice(NamedTuple):
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int) -> Choice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate only if it is imported already. The plan keeps the choice.
+    PyTorch is a candidate only if it is imported already. The plan keeps the choice, beside the rates that it was made
+    with: after `convmtx.tune` it is made anew.
     """
-    key = (name, dtype, images)
+    key = (name, dtype, images, costs.rates())
     if key not in plan.choices:
         plan.choices[key] = _choose(name, plan, dtype, images)
     choice: Choice = plan.choices[key]

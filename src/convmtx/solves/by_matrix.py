@@ -111,24 +111,26 @@ def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
             yield Candidate(name, why, price, partial(_factors_by_lu, problem, moved, order, regularizer, band))
 
 
-@lru_cache(maxsize=256)
 def price_of_lu(geometry: Geometry, augmented: bool, dtype: np.dtype[Any], *, band: bool) -> costs.Price:
     """Price of LU of a convolution's matrix, or of its augmented system, from the geometry alone."""
-    passes, kind = 1 + augmented, costs.COMPLEX_LU if dtype.kind == "c" else 1
+    return _price_of_lu(costs.rates(), geometry, augmented, dtype, band)
+
+
+@lru_cache(maxsize=256)
+def _price_of_lu(
+    _rates: costs.Rates, geometry: Geometry, augmented: bool, dtype: np.dtype[Any], band: bool
+) -> costs.Price:
+    """Price of LU, kept for these rates."""
     if not band:
         positions = max(math.prod(a.size for a in geometry.axes), math.prod(a.out for a in geometry.axes))
         channels = math.sqrt(math.prod(geometry.channels_per_group))
-        taps = math.prod(a.kernel for a in geometry.axes)
-        rate, *powers = costs.SPARSE_LU[min(len(geometry.axes), 3), augmented]
-        build = kind * geometry.groups * rate * math.prod(np.power((positions, taps, channels), powers))
-        per_rhs = passes * costs.SPARSE_LU_PER_RHS * build
-        return costs.Price(costs.FACTORS_CALL + build, per_rhs, costs.SPARSE_LU_WRITTEN * build)
+        sizes = (positions, math.prod(a.kernel for a in geometry.axes), channels)
+        axes = min(len(geometry.axes), 3)
+        return costs.price_of_sparse_lu(axes, sizes, geometry.groups, dtype, augmented=augmented)
     kl, ku = _bandwidths(geometry, augmented)
     size, half = sum(geometry.shape) if augmented else geometry.shape[1], math.sqrt(kl * (kl + ku) / 2)
-    call, *rates = costs.BAND_LU[augmented]
-    build = kind * (call + size * sum(rate * half**power for power, rate in enumerate(rates)))
-    per_rhs = kind * passes * size * (costs.BAND_LU_PER_RHS[0] + costs.BAND_LU_PER_RHS[1] * half)
-    return costs.Price(costs.FACTORS_CALL + build, per_rhs, float(size * (2 * kl + ku + 1) * dtype.itemsize))
+    n_bytes = float(size * (2 * kl + ku + 1) * dtype.itemsize)
+    return costs.price_of_band_lu(size, half, n_bytes, dtype, augmented=augmented)
 
 
 def _bandwidths(geometry: Geometry, augmented: bool) -> tuple[int, int]:
