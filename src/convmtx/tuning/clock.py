@@ -35,11 +35,13 @@ def least_seconds(calls: Sequence[Callable[[], Any]]) -> list[float | None]:
 
 
 def _seconds_of(call: Callable[[], Any], count: int) -> float:
-    """Return the mean seconds of some calls that follow each other."""
-    start = time.perf_counter()
+    """Return the least seconds of some calls that follow each other."""
+    least = float("inf")
     for _ in range(count):
+        start = time.perf_counter()
         call()
-    return max((time.perf_counter() - start) / count, 1e-9)
+        least = min(least, time.perf_counter() - start)
+    return max(least, 1e-9)
 
 
 def _warm_up(call: Callable[[], Any]) -> int:
