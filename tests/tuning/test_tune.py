@@ -16,6 +16,8 @@ from convmtx.tuning import clock, engines, grid, solves
 from convmtx.tuning.fit import Timed, fit_rates
 from convmtx.tuning.solves import solve_cases
 
+#: Kinds of work of engines whose libraries may be missing.
+OPTIONAL = ("torch", "thin torch", "compiled")
 TUNE = import_module("convmtx.tuning.tune")  # `convmtx.tuning.tune` is the function
 
 
@@ -60,7 +62,7 @@ def test_rates_come_back_from_times_that_are_made_of_them(monkeypatch):
     for kind in SHIPPED:  # the share of a kind in the times of all runs says how well it can be known
         shares = [work.get(kind, 0) * true[kind] / seconds_of(work, true) for work in works]
         information = sum(share**2 for share in shares)
-        assert information > 0.01, kind
+        assert information > 0.01 or kind.startswith(OPTIONAL), kind
         if information > 1:
             assert fitted[kind] == pytest.approx(true[kind], rel=0.03), kind
     times = np.array([[seconds_of(work, rates) for rates in (true, fitted)] for work in works])
@@ -89,7 +91,8 @@ def test_without_any_run_the_rates_are_the_usual_ones():
 def test_every_kind_of_work_is_timed(monkeypatch):
     engine_works, solve_works = all_works(monkeypatch)
     timed = {kind for work in engine_works + solve_works for kind, amount in work.items() if amount}
-    assert timed == set(SHIPPED)
+    assert timed <= set(SHIPPED)
+    assert [kind for kind in SHIPPED if kind not in timed and not kind.startswith(OPTIONAL)] == []
     assert all(all(amount >= 0 for amount in work.values()) for work in engine_works + solve_works)
 
 

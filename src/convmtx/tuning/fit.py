@@ -13,7 +13,7 @@ from convmtx.typing import AnyArray
 
 #: Weight of the expectation that a rate differs from the usual one by the same factor as all others. A kind that takes
 #: a tenth of the time of one run moves as far as this; kinds that no run has follow the others.
-STIFFNESS = 0.05
+STIFFNESS = 0.1
 #: Logarithm of measured over predicted times above which a time counts less: another process disturbed it, by half.
 USUAL_ERROR = 0.4
 
