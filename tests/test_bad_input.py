@@ -186,6 +186,8 @@ WRONG = [  # id, call, error, what the message must say
     ("affine after a map", lambda: cm.Affine(conv(), np.ones((4, 4))) @ conv(), TypeError, "affine1 @ affine2: the right one is <ConvOperator of shape (16, 30)>. Expected two affine maps"),
     ("input of another shape", lambda: cm.kernel_operator(B, (2, 3)).with_input(np.ones(5)), ValueError, "with_input: x has shape (5,). Expected (5, 6)"),
     ("asarray without copy", lambda: np.asarray(conv(), copy=False), ValueError, "numpy.asarray(op): copy=False"),
+    ("no time to tune", lambda: cm.tune(seconds=0), ValueError, "tune: seconds=0. Expected a positive number. Pass seconds=40."),
+    ("bar of tune", lambda: cm.tune(progress=1), TypeError, "tune: progress=1. Expected True or False"),
 ]  # fmt: skip
 
 

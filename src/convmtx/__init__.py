@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.spectra import svdvals as svdvals
     from convmtx.spectra import symbol as symbol
     from convmtx.spectra import trace as trace
+    from convmtx.tuning.tune import Tuning as Tuning
+    from convmtx.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
 
@@ -90,6 +92,7 @@ __all__ = [
     "SingularTensors",
     "Solution",
     "SolveError",
+    "Tuning",
     "UnsupportedError",
     "choose_damp",
     "clip",
@@ -127,6 +130,7 @@ __all__ = [
     "symbol",
     "to_pylops",
     "trace",
+    "tune",
     "wiener",
 ]
 
@@ -136,6 +140,7 @@ _MODULES = {
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
     "Solution": "solves.solve",
+    "Tuning": "tuning",
     "choose_damp": "solves.damping",
     "explore": "explorer",
     "factorize": "solves.factorize",
@@ -148,6 +153,7 @@ _MODULES = {
     "preconditioner": "solves.inverses",
     "solve": "solves.solve",
     "to_pylops": "interop.pylops",
+    "tune": "tuning",
     "wiener": "solves.damping",
 }
 

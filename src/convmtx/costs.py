@@ -1,9 +1,8 @@
 """Predicted seconds: how much there is to do of each kind of work, times the seconds that one unit of it takes.
 
-``benchmarks/calibrate.py`` fits the rates, most of which are seconds for one unit, to measured times, and prints them
-anew for another machine. It does not fit counts of operations, such as those of a decomposition, nor sizes from which
-a choice pays: these were found by timing a few sizes. Choices compare predictions with each other, so only the ratios
-of rates matter. Limits of seconds and of work are decisions: how long one may wait for an answer.
+Those seconds, the rates, are in `rates`. Here are the sums, the prices of methods, and the sizes from which a choice
+pays. Choices compare predictions with each other, so only the ratios of rates matter. Limits of seconds and of work are
+decisions: how long one may wait for an answer. They are equal on every machine, because they decide what is answered.
 """
 
 from __future__ import annotations
@@ -15,80 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.rates import SHIPPED, current, rate
+
 # Engines: a batch of inputs applied by one of `convmtx.engines`.
 
-#: Amount of work of each kind. The kinds are the keys of `SECONDS`.
+#: Amount of work of each kind. The kinds are the keys of `rates.SHIPPED`.
 Work = Mapping[str, float]
-
-#: Seconds for one unit of each kind of work, fitted to all engines together by least squares of relative errors.
-#: f4, f8, c8 and c16 are NumPy's names of the types that BLAS multiplies: float32, float64, complex64, complex128.
-SECONDS = {
-    # A floating point operation of a matrix product, by type; without a type one that BLAS does not do.
-    "flop f4": 1.1e-11,
-    "flop f8": 2.2e-11,
-    "flop c8": 3.3e-11,
-    "flop c16": 7.6e-11,
-    "flop": 5.0e-10,
-    # The flops of a matrix product over its rows, plus its flops over its columns: what a thin product takes longer.
-    "thin flop f4": 1.6e-11,
-    "thin flop f8": 1.8e-11,
-    "thin flop c8": 2.2e-10,
-    "thin flop c16": 2.8e-10,
-    # A floating point operation of `numpy.correlate`.
-    "slid": 1.0e-10,
-    # A byte that is copied, and a run of neighbouring entries that are copied together.
-    "byte": 5.2e-11,
-    "run": 4.8e-09,
-    # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
-    "gemm": 1.6e-07,
-    "gemv": 4.6e-08,
-    "tile": 6.0e-06,
-    "call": 6.0e-06,
-    # A position of a real transform, once for each doubling of its length: N log2 N for a length of N.
-    "transform f4": 1.5e-10,
-    "transform f8": 3.1e-10,
-    # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
-    "product": 2.7e-09,
-    "frequency": 1.2e-07,
-    # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
-    "sparse entry": 4.4e-10,
-    "sparse call": 6.0e-06,
-    # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
-    "torch flop f4": 1.3e-12,
-    "torch flop f8": 8.0e-11,
-    "torch flop c8": 1.2e-10,
-    "torch flop c16": 2.4e-10,
-    "thin torch flop f4": 2.4e-10,
-    "thin torch flop f8": 1.4e-09,
-    "thin torch flop c8": 7.2e-10,
-    "thin torch flop c16": 4.2e-09,
-    "torch call": 3.3e-04,
-    # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
-    "compiled byte": 9.0e-12,
-    "compiled block": 7.0e-07,
-    "compiled call": 2.5e-05,
-}
-
-#: Seconds for one unit of each kind of work of the engines that are written in the operations of an array library, by
-#: device. Those of the CPU were fitted to JAX by eye. Those of GPUs are guesses: nobody measured them.
-TRACED_SECONDS = {
-    "cpu": {
-        # A multiply-add in a loop that the library compiles from several of them, a byte of the outputs that the loop
-        # reads and writes once more in each turn around it, and a turn.
-        "term f4": 1.0e-10, "term f8": 1.8e-10, "passed byte": 1.5e-10, "turn": 5.0e-06,
-        # As in `SECONDS`, with the products at each frequency.
-        "transform f4": 2.5e-10, "transform f8": 4.5e-10, "product": 1.5e-08,
-        # The library's convolution: a multiply-add, an entry of a window, a window of a group.
-        "mult f4": 4.0e-11, "mult f8": 1.0e-09, "patch": 5.0e-10, "window": 6.0e-08,
-        "call": 3.0e-05,
-    },
-    "gpu": {
-        "term f4": 2.0e-12, "term f8": 4.0e-12, "passed byte": 1.0e-12, "turn": 1.0e-05,
-        "transform f4": 2.0e-12, "transform f8": 4.0e-12, "product": 1.0e-11,
-        "mult f4": 2.0e-13, "mult f8": 1.0e-12, "patch": 0.0, "window": 1.0e-11,
-        "call": 3.0e-05,
-    },
-}  # fmt: skip
 
 #: Multiply-adds of one matrix product up to which BLAS keeps to one thread, so that every core may have its own.
 ONE_THREAD = 900_000
@@ -120,9 +51,10 @@ _FLOPS = {
 }
 
 
-def seconds(work: Work, rates: Mapping[str, float] = SECONDS) -> float:
+def seconds(work: Work) -> float:
     """Predict the seconds that work takes."""
-    return sum(rates[kind] * amount for kind, amount in work.items())
+    rate_of = current().seconds
+    return sum(rate_of[kind] * amount for kind, amount in work.items())
 
 
 def flops(work: Work) -> float:
@@ -144,7 +76,7 @@ def blas_type(dtype: np.dtype[Any]) -> str:
     return name if name in ("f4", "f8", "c8", "c16") else ""
 
 
-# Solves: limits, and rates with BLAS held to a thread.
+# Solves: limits, and prices with BLAS held to a thread.
 
 #: Seconds below which a direct method is taken without predicting what iterations would take.
 QUICK_SOLVE = 2e-3
@@ -155,57 +87,33 @@ LONGEST_SPECTRUM = 60.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
 PRECONDITIONER_SETUP = 2e-2
 
-#: Seconds of building any factors, however small.
-FACTORS_CALL = 5e-4
 #: Complex arithmetic takes so many times longer than real: in matrix products, and in sparse and band factors.
 COMPLEX_PRODUCT, COMPLEX_LU = 4.0, 3
-
-#: Seconds of an operation in the decomposition of a large matrix, and of a small one. Operations are counted as rows
-#: times columns times the smaller of both.
-LARGE_MATRIX_OPERATION, SMALL_MATRIX_OPERATION = 4e-11, 2e-10
 #: Operations of a decomposition from which a matrix counts as large.
 LARGE_MATRIX = 1e6
 #: Operations of a singular value decomposition: of many small matrices, of one dense matrix, and of an axis' factor.
 SVD_SMALL, SVD_DENSE, SVD_AXIS = 12, 15, 8
 #: Operations of inverting one dense matrix.
 INVERSE_DENSE = 3
-#: Seconds of each small matrix beside its operations, of each number in a transform, and of each number in vectors.
-SMALL_MATRIX, TRANSFORM_NUMBER, VECTOR_NUMBER = 3e-6, 2e-9, 5e-9
 
-#: Band LU, without and with the augmented system: seconds of a call, and seconds per unknown times the powers 0, 1, 2
-#: of half of the bandwidth. Fitted, as is ``SPARSE_LU``, to maps onto outputs like the inputs, of 1 to 3 axes.
-BAND_LU = {False: (4e-5, 1.4e-7, 1.4e-8, 9e-11), True: (8e-5, 3.5e-7, 5.5e-8, 9e-11)}
-#: Solving with band factors: seconds per unknown and right-hand side, times the powers 0, 1 of half of the bandwidth.
-BAND_LU_PER_RHS = 2e-8, 2e-9
-#: Sparse LU by number of axes, without and with the augmented system: seconds, and the exponents with which the numbers
-#: of positions, of taps and of channels multiply them.
-SPARSE_LU = {
-    (1, False): (2.0e-8, 1.18, 1.17, 1.84),
-    (1, True): (2.0e-7, 1.09, 1.13, 1.68),
-    (2, False): (1.0e-8, 1.44, 1.17, 1.60),
-    (2, True): (1.5e-7, 1.33, 1.01, 1.69),
-    (3, False): (1.4e-10, 2.16, 0.97, 2.53),
-    (3, True): (1.6e-9, 2.09, 0.92, 2.26),
+#: Work of sparse LU by number of axes, without and with the augmented system: the exponents with which the numbers of
+#: positions, of taps and of channels multiply each other. They belong to the algorithm, not to the machine.
+SPARSE_LU_POWERS = {
+    (1, False): (1.18, 1.17, 1.84),
+    (1, True): (1.09, 1.13, 1.68),
+    (2, False): (1.44, 1.17, 1.60),
+    (2, True): (1.33, 1.01, 1.69),
+    (3, False): (2.16, 0.97, 2.53),
+    (3, True): (2.09, 0.92, 2.26),
 }
 #: Fraction of the seconds of building sparse factors that a right-hand side takes.
 SPARSE_LU_PER_RHS = 0.03
-#: Largest number of bytes of factors that SuperLU writes in a second.
+#: Bytes of factors that SuperLU writes in a second of the shipped rates, at most.
 SPARSE_LU_WRITTEN = 5e8
-#: Sparse LU of any map: seconds per unknown squared, seconds per unknown and right-hand side, bytes per unknown.
-ANY_SPARSE_LU = 1e-8, 1e-7, 1e3
-#: Substitution: seconds and seconds per right-hand side, and bytes, of each entry.
-SUBSTITUTION = 2e-7, 1e-8, 64.0
-
-#: Product with a sparse matrix: seconds of a call, and of each entry.
-SPARSE_PRODUCT_CALL, SPARSE_PRODUCT_ENTRY = 1e-5, 5.5e-10
-#: Seconds of applying a convolution by its engine, beside the seconds that are predicted for the engine.
-ENGINE_CALL = 5e-5
-#: Seconds per input and output of applying a map that is not a convolution.
-ANY_MAP_NUMBER = 1e-7
+#: Bytes of sparse LU of any map for each unknown, and of substitution for each entry.
+ANY_SPARSE_LU_BYTES, SUBSTITUTION_BYTES = 1e3, 64.0
 #: Ratio of the seconds of a step with a preconditioner to those of one without.
 PRECONDITIONED_STEP = 2.0
-#: Step of LSMR beside applying the map and its adjoint: seconds, and seconds per input and output.
-LSMR_STEP, LSMR_STEP_NUMBER = 5e-5, 5e-9
 
 
 @dataclass(frozen=True)
@@ -224,32 +132,60 @@ class Price:
 
 def sparse_product_seconds(entries: int) -> float:
     """Return the seconds of a product with a sparse matrix."""
-    return SPARSE_PRODUCT_CALL + SPARSE_PRODUCT_ENTRY * entries
+    return rate("sparse product") + rate("sparse product entry") * entries
 
 
 def lsmr_step_seconds(size: int, seconds: float) -> float:
     """Return the seconds of a step of LSMR with a map of ``size`` inputs and outputs that takes ``seconds``."""
-    return LSMR_STEP + LSMR_STEP_NUMBER * size + 2 * seconds
+    return rate("LSMR step") + rate("LSMR number") * size + 2 * seconds
 
 
 def price_of_dense(rows: int, columns: int, dtype: np.dtype[Any], *, inverted: bool) -> Price:
     """Price of the singular values of a dense matrix, or of its inverse."""
     kind = COMPLEX_PRODUCT if dtype.kind == "c" else 1
-    work = float(rows) * columns * min(rows, columns)
-    build = FACTORS_CALL / 2 + kind * LARGE_MATRIX_OPERATION * work * (INVERSE_DENSE if inverted else SVD_DENSE)
-    return Price(build, kind * LARGE_MATRIX_OPERATION * 2 * rows * columns, 16.0 * kind * rows * columns)
+    operation = kind * rate("large matrix operation")
+    work = float(rows) * columns * min(rows, columns) * (INVERSE_DENSE if inverted else SVD_DENSE)
+    return Price(rate("factors") / 2 + operation * work, operation * 2 * rows * columns, 16.0 * kind * rows * columns)
+
+
+def price_of_sparse_lu(
+    axes: int, sizes: tuple[float, float, float], groups: int, dtype: np.dtype[Any], *, augmented: bool
+) -> Price:
+    """Price of sparse LU of a convolution of so many axes: ``sizes`` are positions, taps and channels of a group."""
+    name = f"{'augmented ' * augmented}sparse LU {axes}"
+    units = float(np.prod(np.power(sizes, SPARSE_LU_POWERS[axes, augmented])))
+    units *= groups * (COMPLEX_LU if dtype.kind == "c" else 1)
+    build = rate(name) * units
+    per_rhs = (1 + augmented) * SPARSE_LU_PER_RHS * build
+    return Price(rate("factors") + build, per_rhs, SPARSE_LU_WRITTEN * SHIPPED[name] * units)
+
+
+def price_of_band_lu(unknowns: int, half: float, n_bytes: float, dtype: np.dtype[Any], *, augmented: bool) -> Price:
+    """Price of band LU: ``half`` is half of the bandwidth."""
+    name, passes, kind = f"{'augmented ' * augmented}band LU", 1 + augmented, COMPLEX_LU if dtype.kind == "c" else 1
+    row = rate(f"{name} unknown") + rate(f"{name} entry") * half + rate(f"{name} operation") * half**2
+    per_rhs = kind * passes * unknowns * (rate("band solve unknown") + rate("band solve entry") * half)
+    return Price(rate("factors") + kind * (rate(name) + unknowns * row), per_rhs, n_bytes)
+
+
+def price_of_line(size: int, half: float, n_bytes: float, dtype: np.dtype[Any], *, is_definite: bool) -> Price:
+    """Price of factors of constant diagonals: those of a band that is written at once; Cholesky factors take half."""
+    kind = COMPLEX_LU if dtype.kind == "c" else 1
+    row = rate("band LU entry") * half + rate("band LU operation") * half**2
+    build = kind * (rate("band LU") + size * row) / (1 + is_definite)
+    per_rhs = kind * size * (rate("band solve unknown") + rate("band solve entry") * half)
+    return Price(rate("factors") / 2 + build, per_rhs, n_bytes)
 
 
 def price_of_substitution(entries: float) -> Price:
     """Price of solving a triangular matrix."""
-    build, per_rhs, size = SUBSTITUTION
-    return Price(build * entries, per_rhs * entries, size * entries)
+    return Price(rate("substitution") * entries, rate("substitution solve") * entries, SUBSTITUTION_BYTES * entries)
 
 
 def price_of_any_sparse_lu(unknowns: float) -> Price:
     """Price of sparse LU of a map of which nothing but its size is known."""
-    build, per_rhs, size = ANY_SPARSE_LU
-    return Price(build * unknowns**2, per_rhs * unknowns, size * unknowns)
+    build, per_rhs = rate("any sparse LU") * unknowns**2, rate("any sparse solve") * unknowns
+    return Price(build, per_rhs, ANY_SPARSE_LU_BYTES * unknowns)
 
 
 # Spectra: limits of work, which say when to decompose, when to bound or iterate instead, and when to refuse.
@@ -296,3 +232,10 @@ PARALLEL_WORK = 2e4
 PARALLEL_TRANSFORM = 1 << 16
 #: Positions along an axis from which several threads decompose its matrix faster than one.
 PARALLEL_AXIS = 600
+
+# Tuning: how `convmtx.tune` times.
+
+#: Seconds for which calls of a short run follow each other, as in a solver; before, threads of BLAS stop waiting.
+TIMED_BURST, TIMED_PAUSE = 2e-3, 2e-3
+#: Seconds of all runs of one case after which they are not repeated: on a busy machine a round takes seconds.
+TIMED_CASE = 0.5

@@ -229,6 +229,7 @@ def test_what_a_terminal_would_follow_is_written_out(capsys):
         ["info", "--input", "5,5"], ["plot"], ["check"],
         ["plot", "matrix", "sobel", "--input", "5,5"], ["layers"], ["layers", "none.onnx"], ["solve", "sobel"],
         ["explore", "sobel", "--input", "4,4,4,4"], ["explore", "box:3", "--input", "99,99"], ["demo", "--size", "x"],
+        ["tune", "--seconds", "0"], ["tune", "--seconds", "soon"],
         ["solve", "box:3", "none.png", "-o", "b.png"], ["check", "none.npy", "sobel", "--input", "5,5"],
     ],
 )  # fmt: skip

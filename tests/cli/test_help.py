@@ -4,14 +4,17 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
 import scipy.ndimage
 from PIL import Image
 
+from convmtx import rates
 from convmtx.cli import COMMANDS, main
 from convmtx.cli.kernels import read_kernel
+from convmtx.tuning.engines import EngineCase
 
 
 def shown(capsys, *arguments):
@@ -61,11 +64,17 @@ def test_examples_run_in_the_order_given(stocked, capsys, monkeypatch, command):
         pytest.importorskip("matplotlib")
     if command == "layers":
         model()
+    if command == "tune":
+        monkeypatch.setenv("CONVMTX_RATES", "rates.json")
+        for name in ("CASES", "GRID"):
+            monkeypatch.setattr(import_module("convmtx.tuning.tune"), name, [EngineCase((9,), (3,))])
+        monkeypatch.setattr(import_module("convmtx.tuning.tune"), "solve_cases", list)
     found = examples(shown(capsys, *([command] if command else [])))
     assert len(found) >= 2
     assert command == "check" or all(each.startswith(command) for each in found)
     for example in found:
         assert main(shlex.split(example)) == 0, (example, capsys.readouterr().err)
+    rates.replace_current(None)
 
 
 def test_reading_back_is_as_the_help_says(stocked, capsys):

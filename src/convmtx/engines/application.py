@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Use(NamedTuple):
-    """What applies a map to one input of the kernel's type, and why."""
+    """Engine that applies a map to one input of the kernel's type, with its reason."""
 
     engine: str
     reason: str

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import costs
+from convmtx import costs, rates
 from convmtx.costs import Work
 from convmtx.engines import gemms, tile_kinds
 from convmtx.engines.gemms import common_step, common_taps
@@ -134,6 +134,11 @@ def _fills(
     return [BandFill(band, x, y, shares, memory) for band in bands]
 
 
+def fills_by(kind: TileKind, part: Part, x: AnyArray, y: AnyArray, memory: Memory) -> list[BandFill]:
+    """Return the steps that fill y, of a type of BLAS, by one kind of tile: `convmtx.tune` times every kind."""
+    return _fills(part, x, y, y.dtype, kind, costs.seconds(kind.work(part, y.dtype, y.shape[0])), memory)
+
+
 def _run(fills: list[BandFill]) -> bool:
     """Fill the outputs of all bands; whether that was safe: outputs were taken alone, or all of them are finite."""
     safe = True
@@ -171,7 +176,7 @@ def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[TileKind, fl
         predicted = [(kind, costs.seconds(kind.work(part, dtype, images))) for kind in candidates(part, dtype)]
         return min(predicted, key=lambda pair: pair[1])
 
-    choice: tuple[TileKind, float] = part.keep(("fastest", dtype, images), choose)
+    choice: tuple[TileKind, float] = part.keep(("fastest", dtype, images, rates.current()), choose)
     return choice
 
 

@@ -76,8 +76,8 @@ class Plan:
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: Choice for each requested engine, type of results, number of images, and whether they are tensors.
-        self.choices: dict[tuple[str, np.dtype[Any], int, bool], Any] = {}
+        #: Choice for each requested engine, type of results, number of images, whether they are tensors, and rates.
+        self.choices: dict[tuple[str, np.dtype[Any], int, bool, Any], Any] = {}
 
     @property
     def dtype(self) -> np.dtype[Any]:

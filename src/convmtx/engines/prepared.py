@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import rates
 from convmtx.engines.parts import Plan, Prepare, wide
 from convmtx.engines.select import select
+from convmtx.rates import Rates
 from convmtx.typing import AnyArray, EngineName, Shape
 
 #: Bytes of a program that is kept: 2 MiB, which hold the windows of a call of some 0.2 ms. Longer calls take so long
@@ -28,8 +30,8 @@ KEPT_BYTES, MOST_KEPT = 1 << 23, 32
 
 #: Type of results for the types of kernel and inputs.
 ResultType = Callable[[np.dtype[Any], np.dtype[Any]], np.dtype[Any]]
-#: Type and number of the inputs of a call, and whether the transpose is applied.
-Key = tuple[np.dtype[Any], int, bool]
+#: Type and number of the inputs of a call, whether the transpose is applied, and the rates that it is chosen with.
+Key = tuple[np.dtype[Any], int, bool, Rates]
 
 
 class Own:
@@ -49,7 +51,7 @@ class Program:
     """Steps that fill an output from an input, both its own, for inputs of one type and number."""
 
     def __init__(self, plan: Plan, prepare: Prepare, key: Key, dtype: np.dtype[Any]) -> None:
-        kind, images, transposed = key
+        kind, images, transposed, _ = key
         applied = plan.mirrored if transposed else plan
         self.memory, self.dtype = Own(), dtype
         self.x = self.memory("x", (images, *applied.geometry.in_shape), kind)
@@ -80,7 +82,7 @@ class Calls:
 
     def __call__(self, x: AnyArray, transposed: bool = False) -> AnyArray:
         """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape), or its transpose the other way."""
-        key = x.dtype, len(x), transposed
+        key = x.dtype, len(x), transposed, rates.current()
         free = self._free.get(key)
         try:
             program = free.pop() if free else None
@@ -94,7 +96,7 @@ class Calls:
 
     def _decide(self, key: Key, x: AnyArray) -> AnyArray:
         """Apply the map to a batch by a new program, which is kept, or without one."""
-        transposed = key[-1]
+        transposed = key[2]
         applied = self.plan.mirrored if transposed else self.plan
         dtype = self._result_type(self.plan.dtype, x.dtype)
         choice = select(self._engine, applied, dtype, max(len(x), 1), tensors=self._tensors)

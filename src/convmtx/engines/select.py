@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx import costs
+from convmtx import costs, rates
 from convmtx._xp import is_floating
 from convmtx.costs import Work
 from convmtx.engines import compiled, direct, fft, pytorch, separable, sparse, tapwise, traced
@@ -99,9 +99,10 @@ MOST_CHOICES = 256
 def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice.
+    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice,
+    beside the rates that it was made with: after `convmtx.tune` it is made anew.
     """
-    key = (name, dtype, images, tensors)
+    key = (name, dtype, images, tensors, rates.current())
     choice: EngineChoice | None = plan.choices.get(key)
     if choice is None:
         if len(plan.choices) >= MOST_CHOICES:
@@ -170,8 +171,10 @@ def select_traced(
         works.pop(name.removeprefix("no "), None)
     if not is_floating(x.dtype):
         works.pop("fft", None)
-    rates = costs.TRACED_SECONDS[device]
-    predicted = {engine: costs.seconds(work(axes, groups, taps, x), rates) for engine, work in works.items()}
+    predicted = {}
+    for engine, work in works.items():
+        amounts = work(axes, groups, taps, x)
+        predicted[engine] = costs.seconds({f"{device} {kind}": amount for kind, amount in amounts.items()})
     if name in predicted:
         return TracedChoice(name, "requested", predicted[name])
     best = min(predicted, key=lambda engine: predicted[engine] * (MARGIN if engine == "fft" else 1))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx import costs, forms, memory
+from convmtx import costs, forms, memory, rates
 from convmtx.geometry import Geometry
 from convmtx.typing import Shape
 
@@ -47,6 +47,8 @@ class Explanation:
     #: Flops, bytes copied on the way, predicted seconds and, on request, measured seconds of each engine that can apply
     #: the map to one input of its type.
     engines: dict[str, dict[str, float]]
+    #: Where the rates of the predictions come from, if not only from convmtx: `convmtx.tune`.
+    rates: str = ""
 
     def __str__(self) -> str:
         lines = [
@@ -65,7 +67,7 @@ class Explanation:
             times = ", ".join(f"{key} {engine[key]:.2g} s" for key in ("predicted", "measured") if key in engine)
             work = f"{engine['flops']:>9.3g} flops, {memory.human(int(engine['bytes'])):>9} copied"
             lines.append(f"  {name:<10}{work}, {times}")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"rates {self.rates}"] if self.rates else lines)
 
 
 def explain(geometry: Geometry, use: Use, measure: bool) -> Explanation:
@@ -92,6 +94,7 @@ def explain(geometry: Geometry, use: Use, measure: bool) -> Explanation:
     return Explanation(
         g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
         g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), use.engine, use.reason, engines,
+        rates.current().source,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import costs
+from convmtx import costs, rates
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
@@ -242,14 +242,19 @@ def _price_of_blocks(geometry: Geometry, stacks: Sequence[Blocks], dtype: np.dty
     """Price of a map that falls apart into stacks of equal blocks; axes are split alike in all of them."""
     splits = stacks[0].splits
     kind = costs.COMPLEX_PRODUCT if dtype.kind == "c" or stacks[0].has_fourier else 1.0
-    build = costs.FACTORS_CALL / 2 + sum(kind * _stack_seconds(stack, damped) for stack in stacks)
-    per_rhs = max(split.inputs.slow for split in splits) * costs.TRANSFORM_NUMBER * sum(geometry.shape) * len(stacks)
-    per_rhs += costs.VECTOR_NUMBER * sum(kind * stack.count * stack.rows * stack.columns for stack in stacks)
+    build = rates.rate("factors") / 2 + sum(kind * _stack_seconds(stack, damped) for stack in stacks)
+    per_rhs = (
+        max(split.inputs.slow for split in splits)
+        * rates.rate("transformed number")
+        * sum(geometry.shape)
+        * len(stacks)
+    )
+    per_rhs += rates.rate("vector number") * sum(kind * stack.count * stack.rows * stack.columns for stack in stacks)
     for split, axis in zip(splits, geometry.axes, strict=True):
         if split.is_factor:
             work = costs.SVD_AXIS * max(axis.size, axis.out) * min(axis.size, axis.out) ** 2
-            build += costs.LARGE_MATRIX_OPERATION * work
-            per_rhs += costs.LARGE_MATRIX_OPERATION * 2 * sum(geometry.shape) * axis.size
+            build += rates.rate("large matrix operation") * work
+            per_rhs += rates.rate("large matrix operation") * 2 * sum(geometry.shape) * axis.size
     return costs.Price(build, per_rhs, float(sum(stack.bytes for stack in stacks)))
 
 
@@ -257,10 +262,10 @@ def _stack_seconds(stack: Blocks, damped: bool) -> float:
     """Return the seconds of decomposing equal blocks, or of inverting them."""
     rows, columns = stack.rows, stack.columns
     if min(rows, columns) == 1:
-        return costs.VECTOR_NUMBER * stack.count * rows * columns
+        return rates.rate("vector number") * stack.count * rows * columns
     work = rows * columns * min(rows, columns) * (1 if rows == columns and not damped else costs.SVD_SMALL)
-    operation = costs.SMALL_MATRIX_OPERATION if work < costs.LARGE_MATRIX else costs.LARGE_MATRIX_OPERATION
-    return stack.count * (costs.SMALL_MATRIX + work * operation)
+    operation = rates.rate("small matrix operation" if work < costs.LARGE_MATRIX else "large matrix operation")
+    return stack.count * (rates.rate("small matrix") + work * operation)
 
 
 def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import costs
+from convmtx import costs, rates
 from convmtx.boundary import NOTHING
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
@@ -154,13 +154,9 @@ def _diagonals(problem: Problem, op: ConvOperator) -> lu.Diagonals | None:
 def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:
     """Price of the factors of constant diagonals: that of `price_of_lu` without what it takes to write the matrix."""
     kl, ku, size, dtype = diagonals.below, diagonals.above, diagonals.size, diagonals.line.dtype
-    half, kind = math.sqrt(kl * (kl + ku) / 2), costs.COMPLEX_LU if dtype.kind == "c" else 1
-    call, _, *rates = costs.BAND_LU[False]
-    build = kind * (call + size * sum(rate * half**power for power, rate in enumerate(rates, 1)))
-    if diagonals.may_be_definite:
-        build /= 2
-    per_rhs = kind * size * (costs.BAND_LU_PER_RHS[0] + costs.BAND_LU_PER_RHS[1] * half)
-    return costs.Price(costs.FACTORS_CALL / 2 + build, per_rhs, float(size * (2 * kl + ku + 1) * dtype.itemsize))
+    n_bytes = float(size * (2 * kl + ku + 1) * dtype.itemsize)
+    half, is_definite = math.sqrt(kl * (kl + ku) / 2), diagonals.may_be_definite
+    return costs.price_of_line(size, half, n_bytes, dtype, is_definite=is_definite)
 
 
 def _factors_of_line(problem: Problem, diagonals: lu.Diagonals) -> LineFactors:
@@ -169,24 +165,26 @@ def _factors_of_line(problem: Problem, diagonals: lu.Diagonals) -> LineFactors:
     return LineFactors(problem, f"band {kind} of {factors.size} unknowns", diagonals, factors, AxisOrder())
 
 
-@lru_cache(maxsize=256)
 def price_of_lu(geometry: Geometry, augmented: bool, dtype: np.dtype[Any], *, band: bool) -> costs.Price:
     """Price of LU of a convolution's matrix, or of its augmented system, from the geometry alone."""
-    passes, kind = 1 + augmented, costs.COMPLEX_LU if dtype.kind == "c" else 1
+    return _price_of_lu(rates.current(), geometry, augmented, dtype, band)
+
+
+@lru_cache(maxsize=256)
+def _price_of_lu(
+    _rates: rates.Rates, geometry: Geometry, augmented: bool, dtype: np.dtype[Any], band: bool
+) -> costs.Price:
+    """Price of LU, kept for these rates."""
     if not band:
         positions = max(math.prod(a.size for a in geometry.axes), math.prod(a.out for a in geometry.axes))
         channels = math.sqrt(math.prod(geometry.channels_per_group))
-        taps = math.prod(a.kernel for a in geometry.axes)
-        rate, *powers = costs.SPARSE_LU[min(len(geometry.axes), 3), augmented]
-        build = kind * geometry.groups * rate * math.prod(np.power((positions, taps, channels), powers))
-        per_rhs = passes * costs.SPARSE_LU_PER_RHS * build
-        return costs.Price(costs.FACTORS_CALL + build, per_rhs, costs.SPARSE_LU_WRITTEN * build)
+        sizes = (positions, math.prod(a.kernel for a in geometry.axes), channels)
+        axes = min(len(geometry.axes), 3)
+        return costs.price_of_sparse_lu(axes, sizes, geometry.groups, dtype, augmented=augmented)
     kl, ku = _bandwidths(geometry, augmented)
     size, half = sum(geometry.shape) if augmented else geometry.shape[1], math.sqrt(kl * (kl + ku) / 2)
-    call, *rates = costs.BAND_LU[augmented]
-    build = kind * (call + size * sum(rate * half**power for power, rate in enumerate(rates)))
-    per_rhs = kind * passes * size * (costs.BAND_LU_PER_RHS[0] + costs.BAND_LU_PER_RHS[1] * half)
-    return costs.Price(costs.FACTORS_CALL + build, per_rhs, float(size * (2 * kl + ku + 1) * dtype.itemsize))
+    n_bytes = float(size * (2 * kl + ku + 1) * dtype.itemsize)
+    return costs.price_of_band_lu(size, half, n_bytes, dtype, augmented=augmented)
 
 
 def _bandwidths(geometry: Geometry, augmented: bool) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx import costs, memory
+from convmtx import costs, memory, rates
 from convmtx.arguments import number
 from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
@@ -191,11 +191,11 @@ def multiply(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
 def fastest_form(op: LinearMap) -> Applied:
     """Choose between a convolution's engine and its sparse matrix, by predicted seconds."""
     if not isinstance(op, ConvOperator):
-        return AppliedByMap(op, costs.ANY_MAP_NUMBER * sum(op.shape))
+        return AppliedByMap(op, rates.rate("map number") * sum(op.shape))
     by_matrix = costs.sparse_product_seconds(op.nnz)
     if op.nnz > SMALL:
         choice = select("auto", op._plan, np.result_type(op.dtype, np.float64), 1)
-        by_engine = costs.ENGINE_CALL + costs.seconds(choice.works[choice.name])
+        by_engine = rates.rate("applied") + costs.seconds(choice.works[choice.name])
         if by_engine < by_matrix or op.nnz > LARGE:
             return AppliedByMap(op, by_engine)
     return AppliedByMatrix(op, by_matrix)
