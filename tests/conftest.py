@@ -7,7 +7,7 @@ import scipy.linalg  # noqa: F401  # whose BLAS is to be told of too
 import threadpoolctl
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("default", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 os.environ["CONVMTX_RATES"] = "0"  # choices are those of the rates that are shipped, on every machine
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers are as many as processors: threads of BLAS would trip over each other

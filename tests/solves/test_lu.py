@@ -52,7 +52,7 @@ def assert_solves(lu, D, rng, rows, kind):
     st.sampled_from("fc"),
     st.integers(0, 99),
 )
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_any_convolution(case, band, damp, regularized, kind, seed):
     A, D = case.op.to_sparse("csr"), case.matrix
     R = second_difference(D.shape[1]) if regularized else None

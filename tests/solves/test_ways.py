@@ -60,7 +60,7 @@ def assert_solved(F, op, A, damp, b, R=None, transposed=False, maxiter=None):
 
 
 @given(doubles(), st.sampled_from([0.0, 0.5]), st.sampled_from("fc"), st.integers(0, 99))
-@settings(max_examples=80)
+@settings(max_examples=60)
 def test_every_method_solves_any_convolution(case, damp, kind, seed):
     rng = np.random.default_rng(seed)
     b = numbers(rng, (2, *case.op.out_shape), kind)
@@ -87,7 +87,7 @@ def test_every_method_solves_transposes(case, damp, seed):
 
 
 @given(doubles(), st.sampled_from([0.0, 0.5]), st.integers(0, 99))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_the_normal_inverse_of_every_method(case, damp, seed):
     """``H^+ g``, of which gradients and transposes are made."""
     A = case.matrix

@@ -38,7 +38,7 @@ def test_symbol_is_the_sum_over_taps():
 
 
 @given(doubles())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_condition_rank_and_the_smallest(case):
     expected = singular_values(case.matrix)
     near = rounding(case.matrix)
@@ -101,7 +101,7 @@ def test_rank_between_bounds(monkeypatch):
 
 
 @given(doubles())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_square_maps(case):
     op, D = case.op, case.matrix
     assume(op.in_shape == op.out_shape)

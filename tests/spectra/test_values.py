@@ -44,7 +44,7 @@ def matrix_of(op):
 
 
 @given(doubles())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_every_decomposition_gives_the_singular_values_of_any_map(case):
     expected, near = singular_values(case.matrix), rounding(case.matrix)
     for decomposition in decompositions(case.op):

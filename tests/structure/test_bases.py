@@ -20,7 +20,7 @@ def applied(blocks, x):
 
 
 @given(doubles(dims=(1, 2, 3, 4)), st.booleans(), st.booleans(), st.integers(0, 99))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_blocks_together_are_any_map(case, factors, merged, seed):
     op, rng = case.op, np.random.default_rng(seed)
     x = rng.standard_normal((3, *op.in_shape))
@@ -33,7 +33,7 @@ def test_blocks_together_are_any_map(case, factors, merged, seed):
 
 
 @given(doubles(), st.booleans(), st.integers(0, 99))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_lengths_are_kept(case, factors, seed):
     """Of what the bases hold; each occurrence of a block counts."""
     op = case.op

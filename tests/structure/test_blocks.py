@@ -80,7 +80,7 @@ def test_bases_are_orthonormal_and_take_blocks_to_the_map(name):
 
 
 @given(doubles(dims=(1, 2, 3, 4)))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_blocks_of_any_map_have_its_singular_values(case):
     expected = singular_values(case.matrix)
     for merged in (True, False):
