@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from convmtx import costs, rates
 from convmtx.costs import Work
 from convmtx.engines.parts import Plan
-from convmtx.engines.select import ENGINES, select
+from convmtx.engines.prepared import Calls
+from convmtx.engines.select import select
 from convmtx.maps.convolution import ConvOperator
 from convmtx.rates import Rates
 from convmtx.taps import taps_of
 from convmtx.tuning.clock import least_seconds
 from convmtx.tuning.engines import EngineCase
-from convmtx.typing import AnyArray
+from convmtx.typing import AnyArray, EngineName
 
 #: Convolutions that no rate is fitted to.
 GRID = tuple(
@@ -72,7 +73,7 @@ def compare_choices(case: EngineCase, before: Rates, after: Rates) -> Choice:
             choices.append((choice.name, costs.seconds(choice.works[choice.name])))
             keys.append((choice.name, _amounts(choice.works[choice.name])))
         for name, work in choice.works.items():
-            runs.setdefault((name, _amounts(work)), partial(_apply, tried, plan, x, name))
+            runs.setdefault((name, _amounts(work)), partial(_apply, tried, Calls(plan, cast("EngineName", name)), x))
     seconds = dict(zip(runs, least_seconds(list(runs.values())), strict=True))
     times = {key: taken for key, taken in seconds.items() if taken is not None}
     fastest = min(times, key=lambda key: times[key])
@@ -91,7 +92,7 @@ def _amounts(work: Work) -> frozenset[Any]:
     return frozenset(work.items())
 
 
-def _apply(tried: Rates, plan: Plan, x: AnyArray, name: str) -> None:
-    """Apply a map by an engine, which chooses its tiles under these rates."""
+def _apply(tried: Rates, calls: Calls, x: AnyArray) -> None:
+    """Apply a map by an engine, which chooses its tiles under these rates, as a call that is repeated."""
     with rates.use(tried):
-        plan.forward(x, ENGINES[name].correlate)
+        calls(x)
