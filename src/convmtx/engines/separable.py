@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.costs import SEPARABLE_PAIRS, Work, total
-from convmtx.engines import direct
-from convmtx.engines.parts import Part, mend
+from convmtx import rates
+from convmtx.costs import SEPARABLE_PAIRS, Work, seconds, total
+from convmtx.engines import compiled, direct
+from convmtx.engines.parts import Correlate, Part, mend
 from convmtx.geometry import Axis
 from convmtx.typing import AnyArray
 
@@ -46,7 +47,7 @@ def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
     for stage in stages[:-1]:
         sizes = tuple(axis.out for axis in stage.axes)
         result = np.empty((len(between), *stage.kernel.shape[:2], *sizes), y.dtype)
-        direct.correlate(stage, between, result)
+        _correlate_stage(stage, between, result)
         if stage is stages[0]:  # (B, G*C, F, ...) to (B, G*F, C, ...)
             result = result.reshape(len(result), groups, channels, filters, *sizes).swapaxes(2, 3)
             result = result.reshape(len(result), groups * filters, channels, *sizes)
@@ -54,7 +55,24 @@ def _one_after_another(part: Part, x: AnyArray, y: AnyArray) -> None:
         else:
             between = result
     between = between.reshape(len(between), groups * filters, channels, *between.shape[3:])
-    direct.correlate(stages[-1], between, y.reshape(len(y), groups * filters, 1, *y.shape[3:]))
+    _correlate_stage(stages[-1], between, y.reshape(len(y), groups * filters, 1, *y.shape[3:]))
+
+
+def _correlate_stage(stage: Part, x: AnyArray, y: AnyArray) -> None:
+    fill, _ = _fastest(stage, y.dtype, len(x))
+    fill(stage, x, y)
+
+
+def _fastest(stage: Part, dtype: np.dtype[Any], images: int) -> tuple[Correlate, Work]:
+    """Choose between `direct` and `compiled` for a stage, and return the work."""
+
+    def choose() -> tuple[Correlate, Work]:
+        works = [(engine.correlate, engine.work(stage, dtype, images)) for engine in (direct, compiled)]
+        able = [(fill, work) for fill, work in works if work is not None]
+        return min(able, key=lambda pair: seconds(pair[1]))
+
+    choice: tuple[Correlate, Work] = stage.keep(("stage", dtype, images, rates.current()), choose)
+    return choice
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
@@ -67,7 +85,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     stages = _stages(part, dtype)
     if stages is None:
         return None
-    return total([{"call": STAGE * len(stages)}, *(direct.work(stage, dtype, images) for stage in stages)])
+    return total([{"call": STAGE * len(stages)}, *(_fastest(stage, dtype, images)[1] for stage in stages)])
 
 
 def _has_one_axis(part: Part) -> bool:
