@@ -138,12 +138,12 @@ class Lanczos:
         """Apply the map to the last vector, and keep what is orthogonal to all before as the next."""
         v = self.vectors[self.order]
         w = self.gram(v)
-        a = float(np.vdot(v, w).real)
+        a = float(_inner(v, w).real)
         w = w - a * v
         if self.order > self.first:
             w -= self.beside[-1] * self.vectors[self.order - 1]
-        w -= np.vdot(v, w) * v
-        b = float(np.linalg.norm(w))
+        w -= _inner(v, w) * v
+        b = _length(w)
         self.steps += 1
         self.diagonal.append(a)
         products = np.zeros(self.order) if self.every else self._estimate(b)
@@ -183,7 +183,7 @@ class Lanczos:
             if largest is None:
                 largest = float(np.abs(along).max()) / max(b, TINY)
             w -= along @ self.vectors[: self.order]
-            before, b = b, float(np.linalg.norm(w))
+            before, b = b, _length(w)
             if b > before / 2 or b <= self.noise:
                 return largest, b
 
@@ -260,3 +260,18 @@ class Lanczos:
             middle = (near + far) / 2
             near, far = (middle, far) if excess(middle) < 0 else (near, middle)
         return far
+
+
+def _inner(u: AnyArray, v: AnyArray) -> Any:
+    """Return the inner product of two vectors, by one thread.
+
+    BLAS shares vectors of more than 10,000 numbers out to threads that wait for each other in a loop. Where other
+    processes keep the cores busy, an inner product of 12,544 numbers took 5 ms, and the map's own product 0.5 ms.
+    """
+    return np.einsum("i,i->", u.conj() if u.dtype.kind == "c" else u, v)
+
+
+def _length(v: AnyArray) -> float:
+    """Return the 2-norm of a vector, by one thread."""
+    parts = v.view(v.real.dtype)
+    return float(np.sqrt(np.einsum("i,i->", parts, parts)))
