@@ -202,6 +202,13 @@ HOUR_OF_WORK = 2e13
 
 #: Work of a bound up to which it is computed beside the Lanczos process, for a closer upper end: some 0.3 s.
 BESIDE_LANCZOS_WORK = 1e9
+#: Work of the largest singular value of a symbol by its smaller Gram matrix: for each operation, as those of a
+#: decomposition are counted, and for each number of the smaller side. Measured with 1 to 64 channels.
+SYMBOL_OPERATION_WORK, SYMBOL_SIDE_WORK = 6, 4500
+#: Work of a Lanczos step: the step itself, each input and output, and each entry of the map.
+LANCZOS_STEP_WORK, LANCZOS_NUMBER_WORK, LANCZOS_ENTRY_WORK = 3e5, 60, 1
+#: Lanczos steps before the bound ``theta`` is computed, over those that take as long, if it is not likely to be enough.
+THETA_PATIENCE = 5
 #: Work of the bound ``theta`` up to which `norm_bound` takes it for its best, and ``sup`` above: some 10 s.
 THETA_WORK = 30 * BESIDE_LANCZOS_WORK
 #: Work that a symbol takes besides that of its decomposition: the calls and the sums over taps.
@@ -239,3 +246,14 @@ PARALLEL_AXIS = 600
 TIMED_BURST, TIMED_PAUSE = 2e-3, 2e-3
 #: Seconds of all runs of one case after which they are not repeated: on a busy machine a round takes seconds.
 TIMED_CASE = 0.5
+
+
+def symbol_norms_work(count: int, rows: int, columns: int) -> float:
+    """Return the work of the largest singular values of so many symbols."""
+    side = min(rows, columns)
+    return float(count) * side * (SYMBOL_OPERATION_WORK * rows * columns + SYMBOL_SIDE_WORK)
+
+
+def lanczos_step_work(entries: int, size: int) -> float:
+    """Return the work of a Lanczos step with a map of ``size`` inputs and outputs."""
+    return LANCZOS_STEP_WORK + LANCZOS_NUMBER_WORK * size + LANCZOS_ENTRY_WORK * entries

@@ -331,3 +331,31 @@ def test_zero_boundary_is_never_given_a_circles_values():
     op = cm.conv(np.random.default_rng(0).standard_normal((3, 3, 2, 2)), (12, 12, 2), padding="same")
     for r in (cm.svdvals(op), cm.norm(op)):
         assert "fourier" not in r.method
+
+
+def test_the_slow_bound_waits_until_the_process_took_as_long(monkeypatch):
+    monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3, 2, 2)), (12, 12, 2), padding="same")
+    top, ceiling = float(singular_values(op.to_dense())[0]), cm.norm_bound(op, "theta").upper
+    short = cm.norm(op, rtol=1e-9, maxiter=10)
+    assert not short.converged
+    assert top <= short.upper <= ceiling * (1 + 1e-12)
+    assert "a bound by structure" in short.method
+
+    def refuse(_op):
+        pytest.fail("It was not needed")
+
+    monkeypatch.setattr(bounds, "theta", refuse)
+    monkeypatch.setattr(norms, "THETA_PATIENCE", np.inf)
+    r = cm.norm(op)
+    assert r.lower * (1 - 1e-13) <= top <= r.upper <= r.lower * (1 + 2e-6)
+
+
+def test_the_slow_bound_ends_the_process_where_it_is_close(monkeypatch):
+    """1 plus a skew map of norm 2 cos(t): a bound 3e-7 above the norm. The process alone would need more steps."""
+    monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
+    op = cm.conv([1.0, 1.0, -1.0], 4000, padding="same")
+    r, expected = cm.norm(op), np.hypot(1, 2 * np.cos(np.pi / 4001))
+    assert "a bound by structure" in r.method
+    assert r.lower * (1 - 1e-13) <= expected <= r.upper
+    assert r.upper - r.lower <= 1e-6 * r.upper

@@ -19,6 +19,8 @@ from convmtx.typing import AnyArray
 FLOOR = 1e-150
 #: Vectors with norms from the inverse of this to this are not scaled to 1, which saves a pass over them.
 LOOSE = 2.0**90
+#: Numbers up to which BLAS takes inner products by one thread; NumPy's own, which never takes more, begin later.
+ONE_THREAD = 10_000
 Apply = Callable[[AnyArray], AnyArray]
 
 
@@ -230,12 +232,12 @@ class LSMR:
             return self._larger(self._norm(self.w), FLOOR)
         v = _flat(self.preconditioner(self.w.reshape(self.inside)))
         self.v = v.astype(self.w.dtype, copy=False)
-        square = self._numbers(np.vecdot(_real(self.w), _real(self.v)))
+        square = self._numbers(_products(_real(self.w), _real(self.v)))
         return self._sqrt(self._larger(square, FLOOR * FLOOR))
 
     def _norm(self, *parts: AnyArray) -> Any:
         """Return norms of rows, or of rows in parts."""
-        squares = [np.vecdot(part, part) for part in map(_real, parts)]
+        squares = [_products(part, part) for part in map(_real, parts)]
         return self._sqrt(self._numbers(sum(squares[1:], squares[0])))
 
     def _reached(self, rtol: float, reach: Any) -> Any:
@@ -336,6 +338,14 @@ def _flat(x: AnyArray) -> AnyArray:
 def _real(rows: AnyArray) -> AnyArray:
     """Return rows as real ones, of which inner products are the real part."""
     return rows.view(np.float64)
+
+
+def _products(rows: AnyArray, others: AnyArray) -> AnyArray:
+    """Return the inner products of real rows, by one thread, for the threads of BLAS linger."""
+    if rows.shape[1] <= ONE_THREAD:
+        return np.vecdot(rows, others)
+    products: AnyArray = np.einsum("ij,ij->i", rows, others)
+    return products
 
 
 def _largest(rows: AnyArray) -> AnyArray:

@@ -126,8 +126,8 @@ def solve(
         kronecker         singular vectors of one axis after another, for kernels that are outer products of one vector
                           for each axis
         lattices          problems without dilation, for a dilated kernel under the zero boundary
-        band              band LU of the matrix if it is square and ``damp`` is 0, else of the augmented system; along
-                          one axis under the zero boundary, Cholesky factors of a positive definite matrix
+        band              band LU of the matrix if it is square and ``damp`` is 0, else of the augmented system; for one
+                          axis under the zero boundary, Cholesky factors if the matrix is positive definite
         sparse            sparse LU of the matrix if it is square and ``damp`` is 0, else of the augmented system
         substitution      substitution in a triangular matrix, for causal kernels without channels, if ``damp`` is 0
         dense             singular values of the matrix, or its inverse

@@ -24,7 +24,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
-from convmtx.costs import SYMBOL_WORK
+from convmtx.costs import SYMBOL_WORK, lanczos_step_work, symbol_norms_work
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra import entrywise
@@ -68,6 +68,14 @@ def theta_work(op: ConvOperator) -> float:
     """Return the work of the bound `theta`: that of all symbols of all circulants."""
     larger = relaxations(op.geometry, taps_of(op.geometry, op.kernel))
     return sum(blocks.work + SYMBOL_WORK * blocks.count for _, candidates in larger for blocks in candidates)
+
+
+def theta_steps(op: ConvOperator) -> float:
+    """Return the number of Lanczos steps that take as long as the bound `theta`."""
+    larger = relaxations(op.geometry, taps_of(op.geometry, op.kernel))
+    symbols = [blocks for _, candidates in larger for blocks in candidates]
+    work = sum(symbol_norms_work(blocks.count, blocks.rows, blocks.columns) for blocks in symbols)
+    return work / lanczos_step_work(op.nnz, sum(op.shape))
 
 
 def gram_norms(matrices: AnyArray) -> AnyArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,36 +19,64 @@ from convmtx.typing import AnyArray
 class Bracket:
     """The largest and the smallest of min(M, N) singular values, each from below and above, and the number of steps.
 
-    ``stopped`` is what ended the steps before the tolerance was met, or None.
+    ``ceiling`` is the upper bound by structure that was used, and ``stopped`` is what ended the steps before the
+    tolerance was met, or None.
     """
 
     largest: tuple[float, float]
     smallest: tuple[float, float]
+    ceiling: float
     steps: int
     stopped: Stop | None
 
 
-def bracket(op: LinearMap, ceiling: float, rtol: float, maxiter: int, progress: bool) -> Bracket:
+@dataclass(frozen=True)
+class Ceilings:
+    """Upper bounds of the largest singular value by structure: one that is known, and perhaps a closer one.
+
+    The closer one takes long. It is computed after a number of steps, or before the process stops without it.
+    """
+
+    known: float = np.inf
+    closer: Callable[[], float] | None = None
+    after: float = 0.0
+
+    def lowered(self) -> Ceilings:
+        """Return the smaller bound alone, computing the closer one if there is one."""
+        return self if self.closer is None else Ceilings(min(self.known, self.closer()))
+
+
+def bracket(op: LinearMap, ceilings: Ceilings, rtol: float, maxiter: int, progress: bool) -> Bracket:
     """Bound the largest singular value to a relative width of ``rtol``, and the smallest as these steps allow.
 
-    ``ceiling`` is an upper bound that is known already. Bounds that come from the random start are wrong with
-    probability of at most `FAILURE`.
+    Bounds that come from the random start are wrong with probability of at most `FAILURE`.
     """
     tall = taller(op)
     process = Lanczos(Gram(tall), tall.shape[1], dtype_of(op))
     with show_progress(progress, "singular values", maxiter) as bar:
         while True:
             process.advance_until(CHECK, maxiter, bar)
-            above, below = process.bounds()
-            high = min(ceiling, float(np.sqrt(above)))
-            (square,), first, _ = process.ritz(process.order - 1, process.order - 1)
-            met = high - float(np.sqrt(max(square, 0))) <= rtol * high
-            stopped = None if met else process.obstacle(CHECK, maxiter)
-            if met or stopped is not None:
-                # The lengths of these two images are true of the map, whatever rounding did to the process.
-                coefficients = np.concatenate([first, process.ritz(0, 0)[1]], axis=1)
-                low, last = (_stretch(tall, v) for v in process.combine(coefficients))
-                return Bracket((low, max(low, high)), (float(np.sqrt(below)), last), process.steps, stopped)
+            met = _meets(process, ceilings.known, rtol)
+            obstacle = process.obstacle(CHECK, maxiter)
+            if not met and (obstacle is not None or process.steps >= ceilings.after):
+                ceilings = ceilings.lowered()
+                met = _meets(process, ceilings.known, rtol)
+            if met or obstacle is not None:
+                break
+    # The lengths of these two images are true of the map, whatever rounding did to the process.
+    coefficients = np.concatenate([process.ritz(end, end)[1] for end in (process.order - 1, 0)], axis=1)
+    low, last = (_stretch(tall, v) for v in process.combine(coefficients))
+    above, below = process.bounds()
+    high = max(low, min(ceilings.known, float(np.sqrt(above))))
+    stopped = None if met else obstacle
+    return Bracket((low, high), (float(np.sqrt(below)), last), ceilings.known, process.steps, stopped)
+
+
+def _meets(process: Lanczos, ceiling: float, rtol: float) -> bool:
+    """Whether the largest singular value is known to a relative width of ``rtol``."""
+    square, above = process.highest()
+    high = min(ceiling, float(np.sqrt(above)))
+    return high - float(np.sqrt(max(square, 0))) <= rtol * high
 
 
 def _stretch(op: LinearMap, v: AnyArray) -> float:

@@ -9,7 +9,7 @@ from convmtx.errors import door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds
-from convmtx.spectra.bracket import bracket
+from convmtx.spectra.bracket import Ceilings, bracket
 from convmtx.spectra.certified import Certified, enclosed, rounded, times
 from convmtx.spectra.norms import norm
 from convmtx.spectra.operands import convolution, same_values, tolerance_of_zero
@@ -76,7 +76,7 @@ def smallest_of(op: LinearMap) -> Certified:
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT_WORK:
         lower = float(bounds.interlaced(op)[0][-1])
     require_vectors(op)
-    both = bracket(op, np.inf, 1e-3, 200, progress=False)
+    both = bracket(op, Ceilings(), 1e-3, 200, progress=False)
     few = not isinstance(op, ConvOperator) or op.nnz <= FACTORIZED_ENTRIES
     if sum(op.shape) <= FACTORIZED_UNKNOWNS and few:
         last, below = bracket_smallest(op, both.largest[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,13 +12,13 @@ import numpy as np
 from convmtx import arguments
 from convmtx._xp import conjugate, floating, is_complex, is_numpy, like, namespace, numeric
 from convmtx._xp.gradients import constants, held
-from convmtx.costs import BESIDE_LANCZOS_WORK, SMALL_SPECTRUM_WORK, THETA_WORK
+from convmtx.costs import BESIDE_LANCZOS_WORK, SMALL_SPECTRUM_WORK, THETA_PATIENCE, THETA_WORK
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown, with_article
 from convmtx.geometry import Geometry, resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise
-from convmtx.spectra.bracket import bracket
+from convmtx.spectra.bracket import Ceilings, bracket
 from convmtx.spectra.certified import Certified, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.operands import convolution, relative_tolerance
@@ -144,21 +145,31 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
-    if isinstance(op, ConvOperator):
-        ceiling = bounds.young(op)
-        if bounds.theta_work(op) <= BESIDE_LANCZOS_WORK:
-            ceiling = min(ceiling, bounds.theta(op))
-    else:
-        ceiling = np.inf
     require_vectors(op)
-    both = bracket(op, ceiling, rtol, maxiter, progress)
+    both = bracket(op, _ceilings(op, rtol), rtol, maxiter, progress)
     (low, high), steps = both.largest, both.steps
-    if high < ceiling:
+    if high < both.ceiling:
         method = f"Lanczos, {steps} steps; its upper end is wrong with probability {FAILURE:.0e}"
     else:
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
     return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
+
+
+def _ceilings(op: LinearMap, rtol: float) -> Ceilings:
+    """Return upper bounds of the norm by structure; the closer one waits until the Lanczos process took as long.
+
+    Along an axis of n positions, circulants have a larger norm by a fraction of some 1 / n^2. If that is more than
+    ``rtol``, the closer bound is not likely to end the process, and waits longer.
+    """
+    if not isinstance(op, ConvOperator):
+        return Ceilings()
+    known = bounds.young(op)
+    if bounds.theta_work(op) > BESIDE_LANCZOS_WORK:
+        return Ceilings(known)
+    is_close = all(axis.out**2 * rtol >= 1 for axis in op.geometry.axes)
+    steps = bounds.theta_steps(op)
+    return Ceilings(known, partial(bounds.theta, op), steps * (1 if is_close else THETA_PATIENCE))
 
 
 def _differentiable(op: ConvOperator, rtol: float, maxiter: int, progress: bool) -> Certified:
