@@ -28,8 +28,8 @@ from convmtx.typing import AnyArray
 _BLOCK = 1 << 12
 #: Entries that are copied many times in one go: 128 KiB, which stay in the cache of a core.
 _CACHED = 1 << 14
-#: Largest number of entries of a matrix whose pattern is kept for the next matrix of the same geometry.
-_KEPT = 1 << 17
+#: Largest number of entries of rows whose columns are kept for the next matrix: 2 MiB, so that all of them take 16 MiB.
+_KEPT = 1 << 19
 #: Number of entries from which two arrays are filled by two threads.
 _THREADED = 1 << 24
 
@@ -132,9 +132,9 @@ def compressed_arrays(
     return data if block == (1, 1) else data.reshape(-1, *block), indices, indptr
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _small_pattern(rows: Rows) -> tuple[AnyArray, AnyArray]:
-    """Return column indices and row pointers. They are cached: for small matrices they take longer than the data."""
+    """Return column indices and row pointers. They are cached: for small matrices they take as long as the data."""
     indices = np.empty(rows.nnz, index_dtype(rows.nnz, *rows.geometry.shape))
     _fill_all(rows, [Columns(rows, indices)])
     return indices, _indptr(rows)
