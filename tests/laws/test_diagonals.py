@@ -34,7 +34,9 @@ def method(request):
         patch.setattr(diagonals, "_CELLS", 0 if request.param == "searched" else 1 << 30)
         patch.setattr(lines, "_PER_PAIR", 0)
         patch.setattr(lines, "_PER_CALL", 0)
+        lines._kept.cache_clear()  # of lines that are as long as is wanted elsewhere
         yield request.param
+    lines._kept.cache_clear()
 
 
 @given(cases())

@@ -11,7 +11,7 @@ lines come again at all places of the slow axes. So each line is written once an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from convmtx.typing import AnyArray, IntArray
 _PER_CALL = 1 << 9
 #: Least number of entries for each pair that is listed for the slow axes or for the fast ones.
 _PER_PAIR = 8
+#: Largest number of pairs of lines that are kept for the next matrix: 800 kB.
+_KEPT = 1 << 14
 #: Numbers that a line should have, so that copying it takes longer than to begin: half a KiB of them.
 _LONG = 64
 
@@ -171,9 +173,17 @@ def lines_of(rows: Rows) -> Lines | None:
     cut = min(range(1, len(counts) + 1), key=lambda at: (prod(shape[at:]) < _LONG, listed(at)))
     if listed(cut) * _PER_PAIR > rows.nnz:
         return None
+    return (_kept if listed(cut) <= _KEPT else _cut)(rows, cut)
+
+
+def _cut(rows: Rows, cut: int) -> Lines | None:
+    """Return the diagonals of rows whose axes are cut after the first few."""
     pairs = _pairs(rows)
     slow, fast = Side(pairs[:cut]), Side(pairs[cut:])
     return None if slow.offsets.size * fast.offsets.size * _PER_CALL > rows.nnz else Lines(rows, slow, fast)
+
+
+_kept = lru_cache(maxsize=8)(_cut)
 
 
 def _digits(rows: Rows) -> tuple[int | None, ...]:
