@@ -95,3 +95,24 @@ def test_maps_without_strides_are_written_in_closed_form(monkeypatch, shape, ima
     op = cm.conv(kernel, image, padding="same", **options)
 
     assert np.array_equal(written(op, "dia").toarray(), op.to_dense(), equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("format", ["csr", "csc", "coo"])
+def test_values_of_tensors_are_numpys_and_are_differentiated_where_they_are_followed(format):
+    torch = pytest.importorskip("torch")
+    K = np.random.default_rng(0).standard_normal((3, 3, 2, 4)) * 1j + 1
+    options = {"padding": "same", "boundary": "reflect", "groups": 2}
+    expected = cm.conv(K, (6, 5, 4), **options).to_dense()
+    conjugate = torch.from_numpy(K.conj()).conj()
+    assert np.array_equal(cm.conv(conjugate, (6, 5, 4), **options).to_sparse(format).to_dense().numpy(), expected)
+
+    def values(kernel):
+        return cm.conv(kernel, (6, 5, 4), **options).to_sparse(format).values()
+
+    real = torch.from_numpy(K.imag.copy())
+    with pytest.raises(cm.ArgumentTypeError, match="forward AD"):  # and not values without a derivative
+        torch.func.jvp(values, (real,), (torch.ones_like(real),))
+    followed = real.clone().requires_grad_()
+    values(followed).sum().backward()
+    assert torch.equal(followed.grad.sum(), values(torch.ones_like(real)).sum())

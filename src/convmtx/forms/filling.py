@@ -101,19 +101,24 @@ class Columns:
 
 
 def compressed_arrays(
-    pieces: list[Rows], entries: Entries, dtype: np.dtype[Any], block: tuple[int, int] = (1, 1)
+    pieces: list[Rows],
+    entries: Entries,
+    dtype: np.dtype[Any],
+    block: tuple[int, int] = (1, 1),
+    index: type[np.int32] | type[np.int64] | None = None,
 ) -> Arrays:
     """Return data, indices, indptr of rows, one piece after another: sorted, without duplicates, with stored zeros.
 
     The arrays of all pieces are allocated once, and each piece is filled in its place. With ``block``, the rows are
-    rows of blocks (`Data`), and data has shape (blocks, *block). `libraries.coordinates` computes the same pattern as
-    three arrays of the matrix's size, with functions that JAX can trace. This one is faster.
+    rows of blocks (`Data`), and data has shape (blocks, *block). ``index`` is the type of indices, by default the
+    smallest. `libraries.coordinates` computes the same pattern as three arrays of the matrix's size, with functions
+    that JAX can trace. This one is faster.
     """
     count = sum(rows.size for rows in pieces)
     nnz = sum(rows.nnz for rows in pieces)
     block_size = prod(block)
     columns = max((rows.n_columns for rows in pieces), default=0)
-    index = index_dtype(nnz * block_size, count * block[0], columns * block[1])
+    index = index or index_dtype(nnz * block_size, count * block[0], columns * block[1])
     data = np.empty(nnz * block_size, dtype)
     indices = np.empty(nnz, index)
     indptr = np.zeros(count + 1, index)
