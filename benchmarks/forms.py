@@ -1,6 +1,6 @@
 """Time every form beside all other ways to build the same array, in one run, and compare the results.
 
-    python benchmarks/forms.py [--part sparse|tensor|view|made] [--only TEXT] [--quick] [--json FILE]
+    python benchmarks/forms.py [--part sparse|formats|tensor|view|made] [--only TEXT] [--quick] [--json FILE]
 
 ``other / ours`` above 1 means that ours is the faster. The limit is the time to fill new arrays of the same sizes.
 """
@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
-from measuring import Times, main, medians
+from measuring import Times, main, medians, optional
 
 import convmtx as cm
 
@@ -127,6 +127,59 @@ def as_csr(k, c, f, n, options, case, repeat):
     return Times(case, seconds["ours"], others, seconds["fill"], worst, bool(worst == 0), {"Mnnz": op.nnz / 1e6})
 
 
+FORMATS = {
+    "7, 256": ((7,), (256,), {"padding": "same"}),
+    "3x3, 32x32": ((3, 3), (32, 32), {"padding": "same"}),
+    "3x3, 64x64": ((3, 3), (64, 64), {"padding": "same"}),
+    "3x3, 128x128": ((3, 3), (128, 128), {"padding": "same"}),
+    "5x5, 128x128, reflect": ((5, 5), (128, 128), {"padding": "same", "boundary": "reflect"}),
+    "3x3, 128x128, 16 groups": ((3, 3, 1, 16), (128, 128, 16), {"padding": "same", "groups": 16}),
+    "9x9, 256x256, reflect": ((9, 9), (256, 256), {"padding": "same", "boundary": "reflect"}),
+    "9x9, 256x256, wrap": ((9, 9), (256, 256), {"padding": "same", "boundary": "wrap"}),
+    "3x3, 64x64, 16->16 channels": ((3, 3, 16, 16), (64, 64, 16), {"padding": "same"}),
+    "101, 100000": ((101,), (100_000,), {"padding": "same"}),
+    "5x5x5, 48x48x48, edge": ((5, 5, 5), (48, 48, 48), {"padding": "same", "boundary": "edge"}),
+}
+
+
+def formats(quick):
+    """The other formats beside CSR, CSR beside its limit, and CSR of PyTorch beside SciPy's.
+
+    Compared with SciPy's conversion of the CSR array to DIA. Limit: the time to copy the three arrays of the CSR array
+    and to make an array of SciPy of them. Times of ours are those of DIA. Arrays are float64. Aim: csc/csr, dia/csr and
+    torch/csr at most 1.5, and csr/limit at most 1.5 below 3 million entries.
+    """
+    for name, case in list(FORMATS.items())[: 2 if quick else None]:
+        yield name, partial(as_formats, *case)
+
+
+def as_formats(shape, image, options, case, repeat):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    op = cm.conv(kernel, image, **options)
+    csr = op.to_sparse()
+    ways = {name: partial(op.to_sparse, name) for name in ("csr", "csc", "dia")}
+    ways |= {"limit": partial(copied, csr), "todia": csr.todia}
+    if torch := optional("torch"):
+        ways["torch"] = cm.conv(torch.from_numpy(kernel), image, **options).to_sparse
+    seconds, results = medians(ways, repeat, BUDGET)
+    worst = max(abs(results[name].tocsr() - csr).max() for name in ("csr", "csc", "dia", "todia"))
+    more = {
+        "Mnnz": op.nnz / 1e6,
+        "csc/csr": seconds["csc"] / seconds["csr"],
+        "dia/csr": seconds["dia"] / seconds["csr"],
+    }
+    more["csr/limit"] = seconds["csr"] / seconds["limit"]
+    if torch:
+        more["torch/csr"] = seconds["torch"] / seconds["csr"]
+        worst = max(worst, abs(results["torch"].values().numpy() - csr.data).max())
+    return Times(case, seconds["dia"], {"todia": seconds["todia"]}, None, worst, bool(worst == 0), more)
+
+
+def copied(matrix):
+    """A CSR array of copies of a matrix's arrays."""
+    return sp.csr_array((matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+
+
 TENSORS = [(5, 3, 8, 32), (3, 1, 1, 100), (7, 8, 8, 40), (3, 16, 16, 32)]  # up to 2 GB
 
 
@@ -203,4 +256,4 @@ def imported(case, repeat):
 
 
 if __name__ == "__main__":
-    main(__doc__, {"sparse": sparse, "tensor": tensor, "view": view, "made": made})
+    main(__doc__, {"sparse": sparse, "formats": formats, "tensor": tensor, "view": view, "made": made})

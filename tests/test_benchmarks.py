@@ -16,7 +16,7 @@ from convmtx import costs, rates
 ROOT = Path(__file__).parent.parent
 SCRIPTS, DOCS = ROOT / "benchmarks", ROOT / "docs"
 PARTS = {
-    "forms": {"sparse", "tensor", "view", "made"},
+    "forms": {"sparse", "formats", "tensor", "view", "made"},
     "apply": {"machine", "map"},
     "layers": {"matrix", "forward"},
     "spectra": {"values", "strided", "bounds", "random", "norm"},

@@ -16,6 +16,17 @@ def able(tensor: Array) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
 
 
+def is_constant(tensor: Array) -> bool:
+    """Whether NumPy can read the numbers of a tensor, and no derivative or transform of PyTorch follows them."""
+    import torch
+
+    if type(tensor) is not torch.Tensor or not able(tensor) or tensor.requires_grad:
+        return False
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return False
+    return torch.autograd.forward_ad.unpack_dual(tensor).tangent is None  # type: ignore[no-untyped-call]
+
+
 def linear(forward: Callable[[AnyArray], AnyArray], adjoint: Callable[[Array], Array], tensor: Array) -> Array:
     """Apply a linear NumPy function to a tensor.
 

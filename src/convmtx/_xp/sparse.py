@@ -23,7 +23,8 @@ LIBRARY_FORMATS = {"torch": ("csr", "csc", "coo"), "jax": ("csr", "coo"), "cupy"
 def build(format: str, values: Array, places: list[Any], shape: tuple[int, int]) -> Any:
     """Return the library's sparse array with these values, which are in row order.
 
-    ``places`` are column indices and row pointers; for JAX they can be rows and columns.
+    ``places`` are column indices and row pointers; for JAX they can be rows and columns. For PyTorch's "csc" the values
+    are in column order, and the places are row indices and column pointers.
     """
     return {"torch": _torch, "jax": _jax, "cupy": _cupy}[library(values)](format, values, places, shape)
 
@@ -70,7 +71,7 @@ def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[i
     """Return a sparse tensor of PyTorch in one of its formats."""
     import torch
 
-    columns, pointers = (like(indices.astype(np.int64), values) for indices in places)
+    columns, pointers = (like(indices.astype(np.int64, copy=False), values) for indices in places)
     if format != "coo":
         _spend_beta_warning()
     if format == "csr":
@@ -79,10 +80,7 @@ def _sparse_tensor(format: str, values: Array, places: list[Any], shape: tuple[i
         rows = np.repeat(np.arange(shape[0]), np.diff(places[1]))
         at = torch.stack([like(rows, values), columns])
         return torch.sparse_coo_tensor(at, values, shape, is_coalesced=True, check_invariants=False)
-    order, lower, starts = _by_column(places[0], places[1], shape)
-    return torch.sparse_csc_tensor(
-        like(starts, values), like(lower, values), values[like(order, values)], shape, check_invariants=False
-    )
+    return torch.sparse_csc_tensor(pointers, columns, values, shape, check_invariants=False)
 
 
 def _by_column(columns: Any, pointers: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any]:
@@ -198,6 +196,9 @@ class Coordinates:
     def to_library(self, format: str) -> Any:
         """Return the sparse array of the values' own library."""
         pointers = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=self.shape[0]))])
+        if format == "csc" and library(self.data) == "torch":
+            order, lower, starts = _by_column(self.columns, pointers, self.shape)
+            return build(format, self.data[like(order, self.data)], [lower, starts], self.shape)
         return build(format, self.data, [self.columns, pointers], self.shape)
 
     @staticmethod

@@ -28,8 +28,8 @@ from convmtx.typing import AnyArray
 _BLOCK = 1 << 12
 #: Entries that are copied many times in one go: 128 KiB, which stay in the cache of a core.
 _CACHED = 1 << 14
-#: Largest number of entries of a matrix whose pattern is kept for the next matrix of the same geometry.
-_KEPT = 1 << 17
+#: Largest number of entries of rows whose columns are kept for the next matrix: 2 MiB, so that all of them take 16 MiB.
+_KEPT = 1 << 19
 #: Number of entries from which two arrays are filled by two threads.
 _THREADED = 1 << 24
 
@@ -101,19 +101,24 @@ class Columns:
 
 
 def compressed_arrays(
-    pieces: list[Rows], entries: Entries, dtype: np.dtype[Any], block: tuple[int, int] = (1, 1)
+    pieces: list[Rows],
+    entries: Entries,
+    dtype: np.dtype[Any],
+    block: tuple[int, int] = (1, 1),
+    index: type[np.int32] | type[np.int64] | None = None,
 ) -> Arrays:
     """Return data, indices, indptr of rows, one piece after another: sorted, without duplicates, with stored zeros.
 
     The arrays of all pieces are allocated once, and each piece is filled in its place. With ``block``, the rows are
-    rows of blocks (`Data`), and data has shape (blocks, *block). `libraries.coordinates` computes the same pattern as
-    three arrays of the matrix's size, with functions that JAX can trace. This one is faster.
+    rows of blocks (`Data`), and data has shape (blocks, *block). ``index`` is the type of indices, by default the
+    smallest. `libraries.coordinates` computes the same pattern as three arrays of the matrix's size, with functions
+    that JAX can trace. This one is faster.
     """
     count = sum(rows.size for rows in pieces)
     nnz = sum(rows.nnz for rows in pieces)
     block_size = prod(block)
     columns = max((rows.n_columns for rows in pieces), default=0)
-    index = index_dtype(nnz * block_size, count * block[0], columns * block[1])
+    index = index or index_dtype(nnz * block_size, count * block[0], columns * block[1])
     data = np.empty(nnz * block_size, dtype)
     indices = np.empty(nnz, index)
     indptr = np.zeros(count + 1, index)
@@ -132,9 +137,9 @@ def compressed_arrays(
     return data if block == (1, 1) else data.reshape(-1, *block), indices, indptr
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _small_pattern(rows: Rows) -> tuple[AnyArray, AnyArray]:
-    """Return column indices and row pointers. They are cached: for small matrices they take longer than the data."""
+    """Return column indices and row pointers. They are cached: for small matrices they take as long as the data."""
     indices = np.empty(rows.nnz, index_dtype(rows.nnz, *rows.geometry.shape))
     _fill_all(rows, [Columns(rows, indices)])
     return indices, _indptr(rows)

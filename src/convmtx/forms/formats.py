@@ -12,10 +12,12 @@ from convmtx._xp import is_numpy, library
 from convmtx._xp.sparse import LIBRARY_FORMATS
 from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.forms import libraries, sparse
+from convmtx.forms.diagonals import diagonals_of
+from convmtx.forms.kept import pattern
 from convmtx.forms.layout import block_shape, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.row_lookup import compress
-from convmtx.forms.row_ranges import can_cut
+from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
 from convmtx.forms.sizes import size_of_rows, sizes, working
 from convmtx.geometry import Geometry
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
@@ -41,10 +43,15 @@ def sparse_matrix(
         memory.require("coo", sizes(geometry, kernel.dtype))
         return libraries.sparse(geometry, kernel, format, order)
     check_storable(kernel.dtype)
+    if rows is None and (small := pattern(geometry, format, order)) is not None:
+        memory.require(format, {format: small.size(kernel.dtype.itemsize)})
+        return small.fill(kernel)
     if not can_cut(rows, geometry, order):
         assert rows is not None  # all rows are one piece
         return _some_rows(geometry, kernel, format, order, rows)
-    built: SparseFormat = "csr" if format == "dia" else format  # DIA is converted from CSR
+    if format == "dia" and (matrix := _by_diagonals(geometry, kernel, cut_rows(geometry, order, rows))) is not None:
+        return matrix
+    built: SparseFormat = "csr" if format == "dia" else format
     if rows is None:
         form, known = str(built), sizes(geometry, kernel.dtype)
     else:
@@ -52,8 +59,32 @@ def sparse_matrix(
     memory.require(form, known, working(geometry, built, order, rows))
     builders: Mapping[str, Any] = {"csr": sparse.csr, "csc": sparse.csc, "coo": sparse.coo, "bsr": sparse.bsr}
     with memory.refused_as(form, known):
-        matrix: Any = builders[built](geometry, kernel, order, rows)
-    return convert(matrix, "dia", known) if format == "dia" else matrix
+        built_matrix: Any = builders[built](geometry, kernel, order, rows)
+    return convert(built_matrix, "dia", known) if format == "dia" else built_matrix
+
+
+def _by_diagonals(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> scipy.sparse.dia_array | None:
+    """Return rows as a DIA array in closed form, if they fit; None if they have to be converted from CSR."""
+    if len(pieces) != 1:
+        return None
+    (rows,) = pieces
+    known = sizes(geometry, kernel.dtype)
+    beside = _beside_diagonals(rows.nnz, rows.size + rows.n_columns)
+    memory.require("dia", {**known, "dia": 0}, beside)
+    if (diagonals := diagonals_of(rows)) is None:
+        return None
+    known["dia"] = diagonals.size(kernel.dtype.itemsize)
+    memory.require("dia", known, beside)
+    with memory.refused_as("dia", known):
+        return diagonals.matrix(geometry, kernel)
+
+
+def _beside_diagonals(nnz: int, lines: int) -> int:
+    """Return the bytes needed to find the diagonals of a matrix with this number of entries, and of rows and columns.
+
+    They are the diagonal of each entry, and which diagonals have entries.
+    """
+    return 2 * 8 * nnz + 9 * lines
 
 
 def check_format(array: Array, format: SparseFormat) -> None:
@@ -107,7 +138,7 @@ def _whole(rows: RowNumbers, size: int) -> bool:
 def convert(matrix: scipy.sparse.csr_array, format: SparseFormat, known: Mapping[str, int]) -> scipy.sparse.sparray:
     """Return a CSR matrix in another format, if it fits in memory; ``known`` are the sizes of other forms."""
     if format == "dia":
-        beside = 2 * 8 * matrix.nnz + 9 * sum(matrix.shape)  # the diagonal of each entry, and which have entries
+        beside = _beside_diagonals(matrix.nnz, sum(matrix.shape))
         memory.require("dia", {**known, "dia": 0}, beside)
         memory.require("dia", {**known, "dia": sparse.dia_size(matrix)}, beside)
         return sparse.dia(matrix)

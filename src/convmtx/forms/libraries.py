@@ -15,14 +15,15 @@ import numpy as np
 
 import convmtx.forms.dense as numpy_forms
 from convmtx import memory
-from convmtx._xp import itemsize, library, like, move_axes, namespace, reshape, scatter
+from convmtx._xp import itemsize, library, like, move_axes, namespace, pytorch, reshape, scatter
 from convmtx._xp.sparse import Coordinates, build
 from convmtx.forms.filling import compressed_arrays
 from convmtx.forms.layout import index_dtype, strides
 from convmtx.forms.row_lookup import compress
 from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
+from convmtx.forms.sparse import transpose
 from convmtx.geometry import Axis, Geometry, runs
-from convmtx.taps import entries_of, wider
+from convmtx.taps import entries_of, swap_channels, wider
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
 
 
@@ -171,7 +172,32 @@ def sparse(geometry: Geometry, kernel: Array, format: SparseFormat, order: Order
         xp, sizes = namespace(kernel), tuple(entries.shape)
         numbers, *places = coordinates(geometry, order, sizes, xp)
         return build(format, xp.take(xp.reshape(entries, (-1,)), numbers, axis=0), places, geometry.shape)
-    return by_coordinates(geometry, kernel, order, None).to_library(format)
+    pieces = cut_rows(geometry, order, None)
+    if format == "csc" and library(kernel) == "torch":
+        pieces = transpose(pieces)
+    item = itemsize(kernel.dtype)
+    memory.require("coo", {"coo": geometry.nnz * (item + 2 * 8)}, geometry.nnz * 2 * 8)
+    values, *places = _compressed(geometry, kernel, pieces)
+    return build(format, values, places, geometry.shape)
+
+
+def _compressed(geometry: Geometry, kernel: Array, pieces: list[Rows]) -> tuple[Array, AnyArray, AnyArray]:
+    """Return values in the kernel's library, and indices and pointers in NumPy, of all rows or columns.
+
+    Values that nothing differentiates are filled by NumPy, and others are taken from the kernel by their numbers.
+    """
+    entries = entries_of(geometry, kernel)
+    if pieces[0].transposed:
+        entries = swap_channels(entries, geometry.groups)
+    if library(kernel) == "torch" and pytorch.is_constant(entries):
+        filled = entries.resolve_conj().resolve_neg().numpy()
+        values, *places = compressed_arrays(pieces, lambda _: filled, filled.dtype, index=np.int64)
+        return like(values, kernel), places[0], places[1]
+    shape = tuple(entries.shape)
+    numbers, *places = compressed_arrays(
+        pieces, lambda _: np.arange(prod(shape)).reshape(shape), np.dtype(np.int64), index=np.int64
+    )
+    return namespace(kernel).take(reshape(entries, (-1,)), like(numbers, kernel), axis=0), places[0], places[1]
 
 
 def by_coordinates(

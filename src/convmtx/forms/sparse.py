@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from convmtx.forms.filling import Arrays, compressed_arrays
+from convmtx.forms.filling import Arrays, Entries, compressed_arrays
 from convmtx.forms.first_rows import first_rows
 from convmtx.forms.layout import block_shape, saves_runs
 from convmtx.forms.row_ranges import Rows, cut_rows
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-def compress(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
-    """Return data, indices, indptr of rows of a kernel's matrix, or of its transpose.
+def compress(entries: Entries, dtype: np.dtype[Any], pieces: list[Rows]) -> Arrays:
+    """Return data, indices, indptr of rows with these entries, of a matrix or of its transpose.
 
     If the columns are far fewer runs than the rows, the columns are written and converted by SciPy.
     """
@@ -33,10 +34,10 @@ def compress(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays
         from scipy.sparse import csc_array
 
         (columns,) = transpose(pieces)
-        arrays = compressed_arrays([columns], lambda rows: entries_in_rows(geometry, kernel, rows), kernel.dtype)
+        arrays = compressed_arrays([columns], entries, dtype)
         matrix = canonical(csc_array(arrays, shape=(columns.n_columns, columns.size))).tocsr()
         return matrix.data, matrix.indices, matrix.indptr
-    return compressed_arrays(pieces, lambda rows: entries_in_rows(geometry, kernel, rows), kernel.dtype)
+    return compressed_arrays(pieces, entries, dtype)
 
 
 def entries_in_rows(geometry: Geometry, kernel: AnyArray, rows: Rows) -> AnyArray:
@@ -58,11 +59,16 @@ def is_converted(pieces: list[Rows]) -> bool:
     )
 
 
+def _written(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays:
+    """Return data, indices, indptr of rows of a kernel's matrix, or of its transpose."""
+    return compress(partial(entries_in_rows, geometry, kernel), kernel.dtype, pieces)
+
+
 def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csr_array:
     """Return rows as a CSR array."""
     from scipy.sparse import csr_array
 
-    arrays = compress(geometry, kernel, cut_rows(geometry, order, rows))
+    arrays = _written(geometry, kernel, cut_rows(geometry, order, rows))
     return canonical(csr_array(arrays, shape=(arrays[2].size - 1, geometry.shape[1])))
 
 
@@ -76,7 +82,7 @@ def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     columns = transpose(cut_rows(geometry, order, rows))
     if not columns:
         return canonical(csr(geometry, kernel, order, rows).tocsc())
-    arrays = compress(geometry, kernel, columns)
+    arrays = _written(geometry, kernel, columns)
     return canonical(csc_array(arrays, shape=(columns[0].n_columns, columns[0].size)))
 
 
@@ -84,7 +90,7 @@ def coo(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
     """Return rows as a COO array, in row order."""
     from scipy.sparse import coo_array
 
-    data, indices, pointers = compress(geometry, kernel, cut_rows(geometry, order, rows))
+    data, indices, pointers = _written(geometry, kernel, cut_rows(geometry, order, rows))
     row = np.repeat(np.arange(pointers.size - 1, dtype=indices.dtype), np.diff(pointers))
     return canonical(coo_array((data, (row, indices)), shape=(pointers.size - 1, geometry.shape[1])))
 
@@ -95,7 +101,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
 
     block = per_f, _ = block_shape(geometry, order, rows)
     if block == (1, 1):
-        data, indices, pointers = compress(geometry, kernel, cut_rows(geometry, order, rows))
+        data, indices, pointers = _written(geometry, kernel, cut_rows(geometry, order, rows))
         data = data.reshape(-1, 1, 1)
     else:
         # A block is one entry of the map between groups, which has a single channel for each group.

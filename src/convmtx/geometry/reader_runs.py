@@ -45,6 +45,7 @@ def reader_runs(axis: Axis) -> tuple[Run, ...]:
     return tuple(sorted((*plain, *_looked_up(axis, folded)), key=lambda run: run.start))
 
 
+@lru_cache(maxsize=512)
 def most_reader_runs(axis: Axis) -> int:
     """Return an upper bound of the number of runs of inputs, in O(1).
 

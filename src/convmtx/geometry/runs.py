@@ -159,6 +159,7 @@ def runs(axis: Axis) -> tuple[Run, ...]:
     return _runs_and_sums(axis)[0]
 
 
+@lru_cache(maxsize=512)
 def most_runs(axis: Axis) -> int:
     """Return an upper bound of the number of runs, in O(1).
 
