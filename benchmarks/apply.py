@@ -2,90 +2,35 @@
 
     python benchmarks/apply.py [--part machine|map] [--only TEXT] [--quick] [--json FILE]
 
+Short calls, tensors, JAX, the choice of the engine and GPUs have scripts of their own: `small.py`, `tensors.py`,
+`jitted.py`, `regret.py` and `gpu.py`.
+
 ``other / ours`` above 1 means that ours is the faster. Libraries that are not installed are left out.
 """
 
 import functools
 import math
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import scipy.ndimage
 import scipy.signal
+from cases import Case, choose_engine, difference, jax_convolution, same, threaded, torch_convolution, without
 from measuring import Times, Values, main, medians, optional
 
-import convmtx as cm
-from convmtx.engines import select
-
 MODES = {"zero": "constant", "wrap": "wrap", "reflect": "mirror", "symmetric": "reflect", "edge": "nearest"}
-TORCH_MODES = {"wrap": "circular", "reflect": "reflect", "edge": "replicate"}
 
-
-torch, jax, pylops, numba = (optional(name) for name in ("torch", "jax", "pylops", "numba"))
+jax, pylops = optional("jax"), optional("pylops")
 if jax:
     jax.config.update("jax_enable_x64", True)
 
 
-@dataclass
-class Case:
-    """Channels-first: kernel (F, C/groups, *k) on (C, *n)."""
-
-    n: tuple
-    k: tuple
-    c: int = 1
-    f: int = 1
-    dtype: str = "f8"
-    batch: int = 1
-    adjoint: bool = False
-    options: dict = field(default_factory=dict)
-    separable: bool = False
-
-    @property
-    def products(self):
-        """Number of products of a kernel value and an input value, about."""
-        groups = self.options.get("groups", 1)
-        return math.prod(self.n) * math.prod(self.k) * self.c * self.f // groups * self.batch
-
-    @property
-    def name(self):
-        """Name of the case in tables."""
-        words = ["x".join(map(str, self.n)), "k" + "x".join(map(str, self.k))]
-        words += [f"{self.c}->{self.f}"] if self.c * self.f > 1 else []
-        padding, boundary = self.options.get("padding"), self.options.get("boundary")
-        words += [f"padding {padding}" if isinstance(padding, int) else padding, boundary]
-        words += [f"{key} {self.options.get(key)}" for key in ("stride", "dilation", "groups") if key in self.options]
-        words += [f"batch {self.batch}"] * (self.batch > 1) + ["outer product"] * self.separable
-        return " ".join([*filter(None, words), *["adjoint"] * self.adjoint, self.dtype])
-
-    def make(self, rng):
-        """Kernel, an operator for each engine, and the input."""
-        groups = self.options.get("groups", 1)
-        kernel = values(rng, (self.f, self.c // groups, *self.k), self.dtype)
-        if self.separable:
-            kernel = kernel[..., :1] * kernel[..., :1, :]
-        ops = {e: cm.conv(kernel, (self.c, *self.n), channels="first", engine=e, **self.options) for e in engines(self)}
-        shape = ops["auto"].out_shape if self.adjoint else (self.c, *self.n)
-        return kernel, ops, values(rng, (self.batch, *shape), self.dtype)
-
-
 def engines(case):
     """Our engines that can do the case; PyTorch's convolutions are among the peers, not ours."""
-    names = ["auto", "direct"]
+    names = ["direct"]
     if case.dtype != "i8":
         names += ["fft", *(["separable"] if case.separable else [])]
-    return names + ["compiled"] * ("compiled" in select.ENGINES and numba is not None)
-
-
-def values(rng, shape, dtype):
-    if dtype == "i8":
-        return rng.integers(-9, 10, shape)
-    x = rng.standard_normal(shape)
-    return (x + 1j * rng.standard_normal(shape)).astype(dtype) if dtype.startswith("c") else x.astype(dtype)
-
-
-def same(**options):
-    return {"padding": "same", **options}
+    return names
 
 
 #: Products up to which a case is quick.
@@ -128,8 +73,7 @@ CASES = [
 def peers(case, kernel, op, x):
     """Calls of other libraries for the same result, by name; results are compared with ours."""
     calls = {}
-    options, d = case.options, len(case.n)
-    boundary, padding = options.get("boundary", "zero"), options.get("padding", 0)
+    options, boundary = case.options, case.options.get("boundary", "zero")
     plain = case.c == case.f == 1 and not case.adjoint and case.batch == 1
     stride, dilation = options.get("stride", 1), options.get("dilation", 1)
     if op.nnz * 12 < 1.5e9:
@@ -139,54 +83,22 @@ def peers(case, kernel, op, x):
         shape = (case.batch, *(op.in_shape if case.adjoint else op.out_shape))
         calls["csr"] = lambda: (matrix @ flat).T.reshape(shape)
     unfolded = case.batch * case.c * math.prod(case.k) * math.prod(case.n) * 8  # bytes that torch may make of it
-    if torch and case.dtype != "i8" and d <= 3 and unfolded < 2e9 and boundary in ("zero", *TORCH_MODES):
-        calls.update(threaded(torch_peer(case, kernel, x, padding, boundary)))
-    if jax and case.dtype != "i8" and boundary == "zero" and not case.adjoint and math.prod(case.k) <= 225:
-        pads = [(a.lo, a.hi) for a in op.geometry.axes]
-        run = jax.jit(
-            lambda x, k: jax.lax.conv_general_dilated(
-                x, k, (stride,) * d, pads, rhs_dilation=(dilation,) * d, feature_group_count=options.get("groups", 1)
-            )
-        )
+    if unfolded < 2e9 and (by_torch := torch_convolution(case)):
+        calls.update(threaded(partial(in_numpy, by_torch, x, kernel)))
+    by_jax = jax_convolution(case, op) if boundary == "zero" and math.prod(case.k) <= 225 else None
+    if by_jax:
+        run = jax.jit(by_jax)
         calls["jax"] = lambda: np.asarray(run(x, kernel))
     if plain and dilation == 1:
         calls.update(scipy_peers(case, kernel[0, 0], x[0, 0], boundary, stride))
     return calls
 
 
-def threaded(way):
-    """The way of PyTorch with its threads, and with one, which is quicker where another program keeps a core busy."""
+def in_numpy(by_torch, x, kernel):
+    """Outputs of a function of tensors, as an array of NumPy that shares their memory."""
+    import torch
 
-    def alone():
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return way()
-        finally:
-            torch.set_num_threads(threads)
-
-    return {"torch": way, "torch 1 thread": alone} if way else {}
-
-
-def torch_peer(case, kernel, x, padding, boundary):
-    d, o = len(case.n), case.options
-    kt, xt = torch.from_numpy(kernel), torch.from_numpy(x)
-    functional = torch.nn.functional
-    if case.dtype == "c16" or (boundary != "zero" and case.adjoint):
-        return None
-    conv = getattr(functional, f"conv{'_transpose' if case.adjoint else ''}{d}d")
-    keys = {k: o[k] for k in ("stride", "dilation", "groups") if k in o}
-    if padding == "same":
-        padding = tuple(o.get("dilation", 1) * (k - 1) // 2 for k in case.k)
-    if case.adjoint:
-        out = [n - ((n + 2 * p - k) // s * s - 2 * p + k) for n, k, p, s in zip(
-            case.n, case.k, np.broadcast_to(padding, d), np.broadcast_to(o.get("stride", 1), d), strict=True
-        )]  # fmt: skip
-        return lambda: conv(xt, kt, padding=padding, output_padding=[int(v) for v in out], **keys).numpy()
-    if boundary == "zero":
-        return lambda: conv(xt, kt, padding=padding, **keys).numpy()
-    widths = [p for p in reversed(np.broadcast_to(padding, d).tolist()) for _ in range(2)]
-    return lambda: conv(functional.pad(xt, widths, mode=TORCH_MODES[boundary]), kt, **keys).numpy()
+    return by_torch(torch.from_numpy(x), torch.from_numpy(kernel)).numpy()
 
 
 def scipy_peers(case, kernel, x, boundary, stride):
@@ -246,36 +158,59 @@ def maps(quick):
     """The map `op(x)`, and its adjoint `op.H(x)`.
 
     Compared with every library that can do the case. PyTorch is one of them, once with its own number of threads and
-    once with one thread. Here it is not one of our engines. Limit: a copy of input and output, or the fewest flops
-    of any engine at the speed of one large matrix product, whichever takes longer. auto / best: the time of the
-    engine that we choose over that of our fastest engine. adjoint / map: the time of the adjoint over that of the
-    map. Aim: other / ours 1.2 in the geometric mean and nowhere below 0.5, auto / best at most 2, adjoint / map at
-    most 1.3. Arrays are float64 (f8), float32 (f4), complex128 (c16) or int64 (i8).
+    once with one thread. *ours* is NumPy and SciPy alone. with fast / ours: the time where Numba is installed (extra
+    `fast`), over that of ours; with torch / ours: where PyTorch is imported, too, and its convolution is one of our
+    engines. Both are 1 where the same engine is chosen. other / with fast: the time of the fastest other
+    implementation over ours with Numba. Limit: a copy of input and output, or the fewest flops of any engine at the
+    speed of one large matrix product, whichever takes longer. auto / best: the time of the engine that we choose over
+    that of our fastest engine without Numba. adjoint / map: the time of the adjoint over that of the map. Aim: other /
+    ours 2 in the geometric mean and nowhere below 0.5, other / with fast nowhere below 0.8, auto / best at most 2,
+    adjoint / map at most 1.3. Arrays are float64 (f8), float32 (f4), complex128 (c16) or int64 (i8).
     """
     for case in [case for case in CASES if case.products <= SMALL][1::7] if quick else CASES:
         yield case.name, partial(applied, case)
 
 
+#: Our engines that are hidden, for each way of ours.
+LEFT_OUT = {"ours": ("torch", "compiled"), "with fast": ("torch",), "with torch": ()}
+
+
 def applied(case, name, repeat):
-    kernel, ops, x = case.make(np.random.default_rng(0))
-    ways = {e: partial(op.H if case.adjoint else op, x) for e, op in ops.items()}
+    rng = np.random.default_rng(0)
+    kernel = case.kernel(rng)
+    ops = {way: case.op(kernel) for way in LEFT_OUT} | {engine: case.op(kernel, engine) for engine in engines(case)}
+    op = ops["ours"]
+    x = case.inputs(rng, op)
+    ways = {way: partial(op.H if case.adjoint else op, x) for way, op in ops.items()}
+    chosen = {}
+    for way, left_out in LEFT_OUT.items():
+        with without(*left_out):
+            ways[way]()  # a map keeps what it chose
+            chosen[way], _ = choose_engine(case, op)
     expected = ways["direct"]()
-    others = peers(case, kernel, ops["auto"], x)
+    others = peers(case, kernel, op, x)
     # The other direction of the same map, for how the two compare.
-    back = {"back": partial(ops["auto"] if case.adjoint else ops["auto"].H, expected)}
-    seconds, results = medians({**ways, **others, **back}, repeat)
-    forward, adjoint = (seconds["auto"], seconds["back"])[:: -1 if case.adjoint else 1]
-    arrays = [np.asarray(results[way]).reshape(expected.shape) for way in (*ways, *others)]
-    worst = max(np.abs(array - expected).max() for array in arrays) / np.abs(expected).max()
-    ours = seconds["auto"]
-    own = min(seconds[way] for way in ways if way != "auto")
+    with without(*LEFT_OUT["ours"]):
+        back = {"back": partial(op if case.adjoint else op.H, expected)}
+        back["back"]()
+    same_engine = [way for way in LEFT_OUT if chosen[way] == chosen["ours"]]
+    measured = {way: call for way, call in ways.items() if way == "ours" or way not in same_engine}
+    seconds, results = medians({**measured, **others, **back}, repeat)
+    seconds |= dict.fromkeys(same_engine, seconds["ours"])
+    forward, adjoint = (seconds["ours"], seconds["back"])[:: -1 if case.adjoint else 1]
+    worst = difference([results[way] for way in (*measured, *others)], expected)
+    ours = seconds["ours"]
+    quickest = min((seconds[way] for way in others), default=math.nan)
+    more = {
+        "with fast / ours": seconds["with fast"] / ours, "with torch / ours": seconds["with torch"] / ours,
+        "other / with fast": quickest / seconds["with fast"],
+        "auto / best": ours / min(seconds[engine] for engine in engines(case)), "adjoint / map": adjoint / forward,
+    }  # fmt: skip
     return Times(
-        name, ours, {way: seconds[way] for way in others}, limit(case, ops["auto"], x, expected), worst,
-        bool(worst <= {"i8": 0, "f4": 1e-4}.get(case.dtype, 1e-10)),
-        {"auto / best": ours / own, "adjoint / map": adjoint / forward}, ops["auto"].explain().engine,
+        name, ours, {way: seconds[way] for way in others}, limit(case, op, x, expected), worst, case.agrees(worst),
+        more, ", ".join(dict.fromkeys(chosen.values())),
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    del select.ENGINES["torch"]  # the targets are for what NumPy and SciPy alone can do
-    main(__doc__, {"machine": machine, "map": maps}, ["torch", "jax", "pylops"])
+    main(__doc__, {"machine": machine, "map": maps}, ["torch", "jax", "pylops", "numba"])

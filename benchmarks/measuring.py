@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 import convmtx as cm
+from convmtx import rates
 
 PAUSE = 0.01  # s, until the threads of the way before stop spinning
 SHORT = 3e-3  # s, for which calls of a short way follow each other, as they do inside a solver
+MOST_CALLS = 1000  # of a short way in a turn
 WARMED = 0.1  # s, from which on a way warms itself up
+ABOVE = "above, us"  # heading of the microseconds that a call takes beside its arithmetic
 LONG = 5  # budgets, from which on the first call is the only one; shorter ones may compile in theirs
 
 
@@ -40,8 +44,8 @@ def optional(name):
         return None
 
 
-def medians(ways, repeat, budget=2.0, prepare=lambda way: way):
-    """Median seconds of one call of each way, and the last results.
+def medians(ways, repeat, budget=2.0, prepare=lambda way: way, typical=statistics.median):
+    """Median seconds of one call of each way, or what ``typical`` takes from all seconds, and the last results.
 
     Ways take turns in random order, ``repeat`` times or until one took ``budget`` seconds. A call that is not timed
     brings what a way needs into the cache; the first turn warms up, but for ways that are too long for that.
@@ -65,8 +69,8 @@ def medians(ways, repeat, budget=2.0, prepare=lambda way: way):
             if turn or seconds > LONG * budget:
                 times[name].append(seconds)
             if seconds < WARMED:
-                calls[name] = max(min(int(SHORT / seconds), 50), 1)
-    return {name: statistics.median(times[name]) for name in ways}, results
+                calls[name] = max(min(int(SHORT / seconds), MOST_CALLS), 1)
+    return {name: typical(times[name]) for name in ways}, results
 
 
 def seconds_of(way):
@@ -147,21 +151,43 @@ def summary(rows):
         sentences.append(f"most {number(ratios[-1])}, least {number(worst.ratio)} ({worst.case}).")
     if near := [row.limit / row.ours for row in times if row.limit]:
         sentences.append(f"limit / ours: median {statistics.median(near):.0%}, least {min(near):.0%}.")
-    for name in (name for name in (times[0].more if times else ()) if "/" in name):
-        values = [row.more[name] for row in times]
-        sentences.append(f"{name}: median {number(statistics.median(values))}, most {number(max(values))}.")
+    sentences += [sentence_of(name, rows) for name in numbers_of(rows[0]) if "/" in name or name == ABOVE]
     if agreeing := [row.agrees for row in rows if row.agrees is not None]:
         sentences.append("All results agree." if all(agreeing) else f"{agreeing.count(False)} results do not agree.")
     return " ".join(sentences)
 
 
+def numbers_of(row):
+    """Numbers of a row beside its times, by heading; nan where a case has none."""
+    numbers = row.more if isinstance(row, Times) else row.values
+    return {name: value for name, value in numbers.items() if not isinstance(value, str)}
+
+
+def sentence_of(name, rows):
+    """Mean and extremes of a number of all rows: of ratios the geometric mean, and of microseconds the median."""
+    values = [row for row in rows if math.isfinite(numbers_of(row).get(name, math.nan))]
+    if not values:
+        return f"{name}: in no case."
+    ordered = sorted(values, key=lambda row: numbers_of(row)[name])
+    least, most = ordered[0], ordered[-1]
+    kind, mean = ("median", statistics.median) if name == ABOVE else ("geometric mean", statistics.geometric_mean)
+    middle = mean([numbers_of(row)[name] for row in values])
+    return (
+        f"{name}: {kind} {number(middle)}, least {number(numbers_of(least)[name])} ({least.case}), "
+        f"most {number(numbers_of(most)[name])} ({most.case})."
+    )
+
+
 def facts(libraries):
-    """Facts that the numbers depend on: processor, threads, versions, date."""
+    """Facts that the numbers depend on: processor, BLAS, rates of our engines, processes that run, versions, date."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": f"{processor()}, {cores} cores",
         "python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+        "BLAS": blas(),
+        "rates": rates.current().source or "those of convmtx",
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         "versions": {"convmtx": cm.__version__, **versions(("numpy", "scipy", *libraries))},
     }
 
@@ -171,6 +197,12 @@ def processor():
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
     return names[0] if names else platform.processor() or "unknown"
+
+
+def blas():
+    """Name and kernel of each BLAS that is loaded: NumPy's, and SciPy's if it has another one."""
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    return ", ".join(dict.fromkeys(f"{b['internal_api']} {b['version']} {b.get('architecture', '')}" for b in loaded))
 
 
 def versions(libraries):

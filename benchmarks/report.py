@@ -1,6 +1,6 @@
 """Run the benchmarks, keep their numbers, and write the page of the documentation from them.
 
-    python benchmarks/report.py [forms apply layers spectra solves] [--docs FOLDER] [--quick]
+    python benchmarks/report.py [forms apply ... solves] [--docs FOLDER] [--quick]
     python benchmarks/report.py --redraw
 
 Numbers go to ``FOLDER/benchmarks/*.json``, pictures beside them, and what is between the comments of
@@ -23,7 +23,11 @@ from measuring import Times, number, rows_of, summary
 
 HERE = Path(__file__).parent
 BUSY = 0.5  # processes that run
-BENCHMARKS = ("forms", "apply", "layers", "spectra", "solves")
+#: Facts of a run that not every file has, and their headings.
+FACTS = {"BLAS": "BLAS", "rates": "rates of our engines", "load": "processes running"}
+BENCHMARKS = (
+    "forms", "apply", "small", "tensors", "jitted", "regret", "shared", "gpu", "layers", "spectra", "solves",
+)  # fmt: skip
 
 
 def measure(name, data, quick):
@@ -61,8 +65,10 @@ def facts(measured):
             about["processor"],
             about["python"],
             *(versions[library] for library in ("convmtx", "numpy", "scipy")),
+            *(about.get(fact, "") for fact in FACTS),
         )
         row = rows.setdefault(alike, {"": "", "date": date, "processor": about["processor"], "Python": about["python"]})
+        row |= {name: about[fact] for fact, name in FACTS.items() if fact in about}
         row[""] = ", ".join(filter(None, [row[""], name]))
         row["libraries"] = row.get("libraries", {}) | versions
     for row in rows.values():

@@ -16,9 +16,10 @@ import sys
 import time
 
 import numpy as np
-from measuring import Values, main, optional
+from measuring import Values, main
 
 import convmtx as cm
+from convmtx.extras import is_installed
 
 BUDGET = 0.4  # s, of the calls of one case in one round
 ROUNDS = 3  # in each of which the workers take turns
@@ -32,7 +33,11 @@ CASES = {
     "separable, 31x31 on 512x512, f8": ((1, 1, 31, 31), (1, 512, 512), "f8", "separable"),
     "sparse, 3x3 on 64x64, f8": ((1, 1, 3, 3), (1, 64, 64), "f8", "sparse"),
     "torch, 3x3, 64 to 64 channels on 56x56, f4": ((64, 64, 3, 3), (64, 56, 56), "f4", "torch"),
+    "compiled, 3x3, each of 128 channels on 56x56, f4": ((128, 1, 3, 3), (128, 56, 56), "f4", "compiled"),
 }
+
+#: Libraries that engines need beside NumPy and SciPy.
+LIBRARIES = {"torch": "torch", "compiled": "numba"}
 
 
 @functools.cache
@@ -43,7 +48,8 @@ def call_of(case):
     factors = [rng.standard_normal((*kernel[:2], *(n if i == j else 1 for i in range(2)))) for j, n in
                enumerate(kernel[2:])]  # fmt: skip
     K = (factors[0] * factors[1] if engine == "separable" else rng.standard_normal(kernel)).astype(dtype)
-    op = cm.conv(K, shape, channels="first", padding="same", engine=engine)
+    groups = shape[0] // kernel[1]
+    op = cm.conv(K, shape, channels="first", padding="same", engine=engine, groups=groups)
     return functools.partial(op, rng.standard_normal(shape).astype(dtype))
 
 
@@ -89,10 +95,15 @@ def busy():
 
 
 def engines(quick):
-    """Milliseconds of each engine with one thread and with all, on this machine as it is and with all cores busy."""
+    """The engines while other processes keep all cores busy.
+
+    Milliseconds with one thread and with all threads, on the machine as it is, and beside twice as many processes as
+    cores that count in a loop. Aim: busy all / 1 thread at most 3.
+    """
     single = worker(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     for case in list(CASES)[: 1 if quick else None]:
-        if optional("torch") or not case.startswith("torch"):
+        library = LIBRARIES.get(CASES[case][3])
+        if not library or is_installed(library):
             yield case, functools.partial(measure, single, worker())
             single = worker(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
@@ -115,4 +126,4 @@ def measure(single, several, case, repeat):
 
 
 if __name__ == "__main__":
-    main(__doc__, {"engines": engines})
+    main(__doc__, {"engines": engines}, ["torch", "numba"])

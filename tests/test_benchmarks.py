@@ -2,30 +2,40 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from convmtx import costs, rates
+from convmtx import costs, rate_file, rates
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS, DOCS = ROOT / "benchmarks", ROOT / "docs"
 PARTS = {
     "forms": {"sparse", "formats", "tensor", "view", "made"},
     "apply": {"machine", "map"},
+    "small": {"calls"},
+    "tensors": {"forward", "autograd", "gradients"},
+    "jitted": {"forward", "gradients"},
+    "regret": {"alone", "torch", "fast", "all"},
+    "shared": {"engines"},
     "layers": {"matrix", "forward"},
     "spectra": {"values", "strided", "bounds", "random", "norm"},
     "solves": {"line", "singular", "iterations", "deblurring", "circles", "rings", "kinds"},
 }
+#: Libraries without which a benchmark has nothing to compare with.
+LIBRARIES = {"layers": ["torch"], "tensors": ["torch"], "jitted": ["jax"], "regret": ["torch", "numba"]}
 
 
-def run(script, *arguments):
-    done = subprocess.run([sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True)
+def run(script, *arguments, **environment):
+    command = [sys.executable, SCRIPTS / script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -40,13 +50,15 @@ def digits(value):
 
 
 def measured():
-    return {name: json.loads((DOCS / "benchmarks" / f"{name}.json").read_text()) for name in PARTS}
+    """What is published; a benchmark that was never run on an idle machine is not."""
+    files = {name: DOCS / "benchmarks" / f"{name}.json" for name in PARTS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_benchmarks_run_and_results_agree(name, tmp_path):
-    if name == "layers":
-        pytest.importorskip("torch")
+    for library in LIBRARIES.get(name, ()):
+        pytest.importorskip(library)
 
     said = run(f"{name}.py", "--quick", "--json", tmp_path / "rows.json")
     about = json.loads((tmp_path / "rows.json").read_text())
@@ -62,7 +74,53 @@ def test_benchmarks_run_and_results_agree(name, tmp_path):
             if "ours" in row:
                 times = [row["ours"], *row["others"].values(), *([row["limit"]] if row["limit"] else [])]
                 assert all(0 < seconds < math.inf for seconds in times)
+                assert "above, us" not in row["more"] or 0 < row["more"]["arithmetic, us"] < math.inf
                 assert bool(row["others"]) <= (row["agrees"] is True)
+
+
+def test_the_choice_is_compared_with_the_engines_that_are_there(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("numba")
+    said = run("regret.py", "--quick", "--only", "120x120", "--json", tmp_path / "rows.json", CONVMTX_RATES="0")
+    about = json.loads((tmp_path / "rows.json").read_text())
+    engines = {name: set(re.findall(r"[a-z]+", part["rows"][0]["values"]["engines, ms"])) for name, part in
+               about["parts"].items()}  # fmt: skip
+
+    assert about["rates"] in said
+    assert "direct" in engines["alone"]
+    assert engines["alone"].isdisjoint({"torch", "compiled"})
+    assert engines["torch"] - engines["alone"] == {"torch"}
+    assert engines["fast"] - engines["alone"] == {"compiled"}
+    assert engines["all"] == engines["torch"] | engines["fast"]
+    for part in about["parts"].values():
+        for values in (row["values"] for row in part["rows"]):
+            least = values["engines, ms"].split(",")[0]
+            assert least.split()[0] == values["best"]
+            assert values["auto / best"] >= 1
+            assert (values["auto / best"] == 1) == (values["chosen"] == values["best"])
+
+
+def test_rates_that_were_tuned_are_named(tmp_path):
+    path = tmp_path / "rates.json"
+    rate_file.write_rates(path, dict(rates.shipped().seconds), "1")
+
+    said = run("small.py", "--only", "no such case", CONVMTX_RATES=str(path))
+
+    assert f'"rates": "tuned to this machine on {datetime.now(UTC).date().isoformat()}' in said
+
+
+def test_a_machine_without_a_gpu_is_told():
+    assert run("gpu.py", CUDA_VISIBLE_DEVICES="-1").startswith("No GPU: ")
+
+
+def test_what_is_measured_on_a_gpu_agrees():
+    pytest.importorskip("torch")
+    measure = (
+        "import gpu; c = gpu.CASES[0]; print(*(f(c, 'cpu', c.name, 1) for f in (gpu.applied, gpu.differentiated)))"
+    )
+    done = subprocess.run([sys.executable, "-c", measure], cwd=SCRIPTS, capture_output=True, text=True)
+
+    assert done.stdout.count("agrees=True") == 2, done.stderr
 
 
 def test_all_constants_are_fitted_in_one_run():
@@ -124,6 +182,7 @@ def drawn(name, docs=DOCS):
 
 
 def test_what_is_published_is_all_of_it_and_agrees():
+    assert measured().keys() >= {"forms", "apply", "layers", "spectra", "solves"}
     for name, about in measured().items():
         assert about["quick"] is False
         assert about["parts"].keys() == PARTS[name]
@@ -133,6 +192,8 @@ def test_what_is_published_is_all_of_it_and_agrees():
 def test_the_page_is_made_of_what_was_measured(tmp_path):
     pytest.importorskip("matplotlib")
     page = (DOCS / "benchmarks.md").read_text()
+    for name in PARTS:
+        assert f"<!-- {name} -->" in page
     for about in measured().values():
         assert about["date"] in page
         for part in about["parts"].values():
