@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.engines import traced
+from convmtx.engines import libraries, traced
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
@@ -21,33 +21,64 @@ KINDS = [
 ENGINES = ("auto", "direct", "fft", "jax")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compiler():
+    """Compile without optimizations, which take most of the time of these tests."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def by_jax(op, x, _engine):
+    """Apply a map to an array of JAX."""
+    return op(x)
+
+
+def by_pytorch(op, x, engine):
+    """Apply a map by PyTorch's operations: tensors that hold numbers in the main memory have NumPy's engines."""
+    return libraries.apply(op.geometry, op.kernel, x, engine)
+
+
+#: Every engine by its name, and two maps by the one that should be fastest.
+CASES = [(*kind, engine) for engine in ENGINES for kind in KINDS[:: 2 if engine == "auto" else 1]]
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options", "engine"), CASES)
 def test_maps_and_derivatives_of_jax_are_the_matrix(kernel, shape, options, engine):
     rng = np.random.default_rng(0)
     K, x = rng.standard_normal((2, *kernel)), rng.standard_normal((2, *shape))
     D, E = (cm.conv(taps, shape, **options).to_dense() for taps in K)
     y = x.reshape(2, -1) @ D.T
-    taps, inputs = jnp.asarray(K), jnp.asarray(x)
+    constant = cm.conv(jnp.asarray(K[0]), shape, engine=engine, **options)
 
     def apply(taps, x):
         return cm.conv(taps, shape, engine=engine, **options)(x)
 
-    op = cm.conv(taps[0], shape, engine=engine, **options)
-    assert np.allclose(jax.jit(op)(inputs).reshape(2, -1), y)
-    assert np.allclose(op.T(op(inputs)).reshape(2, -1), y @ D)
-    assert np.allclose(jax.vmap(apply, (0, None))(taps, inputs[0])[1].ravel(), E @ x[0].ravel())
-    assert np.allclose(jax.vmap(apply)(taps, inputs)[1].ravel(), E @ x[1].ravel())
-    assert np.allclose(jax.jacrev(op)(inputs[0]).reshape(D.shape), D)
-    assert np.allclose(jax.jacfwd(op)(inputs[0]).reshape(D.shape), D)
-    energy = jax.hessian(lambda x: (apply(taps[0], x) ** 2).sum() / 2)
-    assert np.allclose(energy(inputs[0]).reshape(D.shape[1], -1), D.T @ D)
-    # The map is linear in its kernel, so its derivative times the other kernel is the map of that kernel.
-    for jacobian in (jax.jacrev, jax.jacfwd):
-        slope = jacobian(apply)(taps[0], inputs[0])
-        assert np.allclose(jnp.tensordot(slope, taps[1], len(kernel)).ravel(), E @ x[0].ravel())
-    mixed = jax.jacfwd(jax.jacrev(apply, 1), 0)(taps[0], inputs[0])
-    assert np.allclose(jnp.tensordot(mixed, taps[1], len(kernel)).reshape(D.shape), E)
+    @jax.jit  # all in one program, which is compiled once
+    def results(taps, inputs):
+        op = cm.conv(taps[0], shape, engine=engine, **options)
+        # The map is linear in its kernel, so its derivative times the other kernel is the map of that kernel.
+        slopes = [jacobian(apply)(taps[0], inputs[0]) for jacobian in (jax.jacrev, jax.jacfwd)]
+        mixed = jax.jacfwd(jax.jacrev(apply, 1), 0)(taps[0], inputs[0])
+        return {
+            "transposed": op.T(op(inputs)),
+            "kernels": jax.vmap(apply, (0, None))(taps, inputs[0])[1],
+            "both": jax.vmap(apply)(taps, inputs)[1],
+            "jacobians": [jax.jacrev(op)(inputs[0]), jax.jacfwd(op)(inputs[0])],
+            "hessian": jax.hessian(lambda x: (apply(taps[0], x) ** 2).sum() / 2)(inputs[0]),
+            "slopes": [jnp.tensordot(slope, taps[1], len(kernel)) for slope in slopes],
+            "mixed": jnp.tensordot(mixed, taps[1], len(kernel)),
+        }
+
+    assert np.allclose(constant(jnp.asarray(x)).reshape(2, -1), y)
+    computed = results(jnp.asarray(K), jnp.asarray(x))
+    assert np.allclose(computed["transposed"].reshape(2, -1), y @ D)
+    assert np.allclose(computed["kernels"].ravel(), E @ x[0].ravel())
+    assert np.allclose(computed["both"].ravel(), E @ x[1].ravel())
+    assert all(np.allclose(jacobian.reshape(D.shape), D) for jacobian in computed["jacobians"])
+    assert np.allclose(computed["hessian"].reshape(D.shape[1], -1), D.T @ D)
+    assert all(np.allclose(slope.ravel(), E @ x[0].ravel()) for slope in computed["slopes"])
+    assert np.allclose(computed["mixed"].reshape(D.shape), E)
 
 
 @pytest.mark.parametrize("engine", ["auto", "direct", "fft", "torch"])
@@ -57,32 +88,35 @@ def test_tensors_are_applied_by_every_engine(kernel, shape, options, engine):
     K, x = torch.tensor(rng.standard_normal(kernel)), torch.tensor(rng.standard_normal((2, *shape)))
     D = cm.conv(K.numpy(), shape, **options).to_dense()
     op = cm.conv(K, shape, engine=engine, **options)
-    assert np.allclose(op(x).reshape(2, -1), x.numpy().reshape(2, -1) @ D.T)
-    assert np.allclose(torch.func.jacrev(op)(x[0]).reshape(D.shape), D)
+    assert np.allclose(by_pytorch(op, x, engine).reshape(2, -1), x.numpy().reshape(2, -1) @ D.T)
+    jacobian = torch.func.jacrev(lambda x: by_pytorch(op, x[None], engine)[0])(x[0])
+    assert np.allclose(jacobian.reshape(D.shape), D)
 
 
-@pytest.mark.parametrize("make", [jnp.asarray, torch.tensor])
-def test_outer_products_are_applied_one_axis_after_the_other(make):
+@pytest.mark.parametrize(("make", "apply"), [(jnp.asarray, by_jax), (torch.tensor, by_pytorch)])
+def test_outer_products_are_applied_one_axis_after_the_other(make, apply):
     rng = np.random.default_rng(0)
     K = rng.standard_normal((4, 3, 1, 1)) * np.outer(rng.standard_normal(5), rng.standard_normal(4))
     options = {"channels": "first", "groups": 2, "stride": (1, 2), "padding": 3, "boundary": ("zero", "reflect")}
     x = rng.standard_normal((2, 6, 8, 9))
     D = cm.conv(K, x.shape[1:], **options).to_dense()
     op = cm.conv(make(K), x.shape[1:], engine="separable", **options)
-    assert np.allclose(op(make(x)).reshape(2, -1), x.reshape(2, -1) @ D.T)
+    assert np.allclose(apply(op, make(x), "separable").reshape(2, -1), x.reshape(2, -1) @ D.T)
+    rough = cm.conv(make(K + rng.standard_normal(K.shape)), x.shape[1:], engine="separable", **options)
     with pytest.raises(ValueError, match="Expected floating point and a constant kernel, an outer product"):
-        cm.conv(make(K + rng.standard_normal(K.shape)), x.shape[1:], engine="separable", **options)(make(x))
+        apply(rough, make(x), "separable")
 
 
 @pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable"])
-@pytest.mark.parametrize("make", [jnp.asarray, torch.tensor])
-def test_what_is_not_finite_reaches_its_windows_alone(make, engine):
+@pytest.mark.parametrize(("make", "apply"), [(jnp.asarray, by_jax), (torch.tensor, by_pytorch)])
+def test_what_is_not_finite_reaches_its_windows_alone(make, apply, engine):
     x = np.random.default_rng(0).standard_normal((9, 20))
     x[4, 5], x[0, 19] = np.nan, np.inf
     K = np.outer(np.arange(1.0, 4), np.arange(1.0, 6))
     windows = np.lib.stride_tricks.sliding_window_view(x, K.shape)
     expected = (windows * K).sum((-1, -2))
-    assert np.allclose(cm.conv(make(K), x.shape, engine=engine)(make(x)), expected, equal_nan=True)
+    y = apply(cm.conv(make(K), x.shape, engine=engine), make(x)[None], engine)[0]
+    assert np.allclose(y, expected, equal_nan=True)
 
 
 def test_requested_engines_are_those_that_run(monkeypatch):
@@ -94,7 +128,7 @@ def test_requested_engines_are_those_that_run(monkeypatch):
     assert ["stablehlo.convolution" in programs[engine] for engine in ("direct", "jax")] == [False, True]
     monkeypatch.setattr(traced, "fft", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cm.conv(torch.ones(3), 5, engine="fft")(torch.ones(5))
+        by_pytorch(cm.conv(torch.ones(3), 5, engine="fft"), torch.ones(1, 5), "fft")
 
 
 def test_explanations_name_the_engine_of_jax():
