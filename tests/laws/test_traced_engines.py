@@ -1,5 +1,9 @@
 """Engines in the operations of an array library: the same results and derivatives by every name of an engine."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -29,14 +33,15 @@ def _quick_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def by_jax(op, x, _engine):
+def by_jax(op, x, _engine, transposed=False):
     """Apply a map to an array of JAX."""
-    return op(x)
+    return (op.T if transposed else op)(x)
 
 
-def by_pytorch(op, x, engine):
+def by_pytorch(op, x, engine, transposed=False):
     """Apply a map by PyTorch's operations: tensors that hold numbers in the main memory have NumPy's engines."""
-    return libraries.apply(op.geometry, op.kernel, x, engine)
+    apply = libraries.apply_transposed if transposed else libraries.apply
+    return apply(op.geometry, op.kernel, x, engine)
 
 
 #: Every engine by its name, and two maps by the one that should be fastest.
@@ -103,8 +108,11 @@ def test_outer_products_are_applied_one_axis_after_the_other(make, apply):
     op = cm.conv(make(K), x.shape[1:], engine="separable", **options)
     assert np.allclose(apply(op, make(x), "separable").reshape(2, -1), x.reshape(2, -1) @ D.T)
     rough = cm.conv(make(K + rng.standard_normal(K.shape)), x.shape[1:], engine="separable", **options)
-    with pytest.raises(ValueError, match="Expected floating point and a constant kernel, an outer product"):
-        apply(rough, make(x), "separable")
+    y = rng.standard_normal((2, *op.out_shape))  # the transpose is not a convolution: it folds the border back
+    assert np.allclose(apply(op, make(y), "separable", True).reshape(2, -1), y.reshape(2, -1) @ D)
+    for argument, transposed in ((x, False), (y, True)):
+        with pytest.raises(ValueError, match="Expected floating point and a constant kernel, an outer product"):
+            apply(rough, make(argument), "separable", transposed)
 
 
 @pytest.mark.parametrize("engine", ["auto", "direct", "fft", "separable"])
@@ -137,3 +145,49 @@ def test_explanations_name_the_engine_of_jax():
     assert cm.conv(jnp.outer(rough[0], rough[1]), (512, 512)).explain().engine == "separable"
     assert cm.conv(rough[:3, :3], (512, 512)).explain().engine == "direct"
     assert cm.conv(rough, (512, 512), engine="jax").explain().reason == "requested"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_channels_are_left_to_jax(dtype):
+    for sizes, engine in (((64, 64, 3, 3), "jax"), ((1, 1, 7, 7), "direct")):
+        kernel = jnp.asarray(np.random.default_rng(0).standard_normal(sizes).astype(dtype))
+        assert cm.conv(kernel, (sizes[1], 56, 56), channels="first").explain().engine == engine
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05), ("float16", 5e-3)])
+def test_narrow_types_are_kept_and_rounded_once(engine, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    kernel, x = (jnp.asarray(rng.standard_normal(shape)).astype(dtype) for shape in ((5, 3), (2, 12, 11)))
+    op = cm.conv(kernel, (12, 11), padding=2, boundary="reflect", engine=engine)
+    D = cm.conv(np.asarray(kernel, float), (12, 11), padding=2, boundary="reflect").to_dense()
+    exact = np.asarray(x, float).reshape(2, -1) @ D.T
+    y = jax.jit(op)(x)
+    back = op.T(y)
+    assert y.dtype == back.dtype == kernel.dtype
+    assert np.abs(np.asarray(y, float).reshape(2, -1) - exact).max() <= tolerance * np.abs(exact).max()
+    exact = np.asarray(y, float).reshape(2, -1) @ D
+    assert np.abs(np.asarray(back, float).reshape(2, -1) - exact).max() <= tolerance * np.abs(exact).max()
+
+
+def test_jax_without_double_precision():
+    """The default of JAX: its own process, because the other tests need double precision."""
+    code = """
+import jax, numpy as np, convmtx as cm
+rng = np.random.default_rng(0)
+K, x = rng.standard_normal((5, 3)).astype("f4"), rng.standard_normal((2, 9, 10)).astype("f4")
+for boundary in ("zero", "reflect"):
+    D = cm.conv(K.astype(float), (9, 10), padding=2, boundary=boundary).to_dense()
+    for engine in ("auto", "direct", "fft", "jax"):
+        op = cm.conv(jax.numpy.asarray(K), (9, 10), padding=2, boundary=boundary, engine=engine)
+        y = jax.jit(op)(x)
+        assert y.dtype == np.float32
+        assert np.allclose(y.reshape(2, -1), x.reshape(2, -1) @ D.T, atol=1e-4)
+        assert np.allclose(op.T(y).reshape(2, -1), y.reshape(2, -1) @ D, atol=1e-3)
+        assert np.allclose(jax.jacrev(op)(x[0]).reshape(D.shape), D, atol=1e-5)
+    outer = cm.conv(jax.numpy.asarray(np.outer(K[:, 0], K[0])), (9, 10), boundary=boundary, engine="separable")
+    assert np.allclose(outer(x), cm.conv(np.outer(K[:, 0], K[0]), (9, 10))(x), atol=1e-4)
+assert not jax.config.jax_enable_x64
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True, env=environment)
