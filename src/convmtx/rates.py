@@ -73,13 +73,13 @@ _TRACED = {
     "cpu term f4": 1.0e-10, "cpu term f8": 1.8e-10, "cpu passed byte": 1.5e-10, "cpu turn": 5.0e-06,
     # A position of a transform, once for each doubling of its length, and a product at a frequency.
     "cpu transform f4": 2.5e-10, "cpu transform f8": 4.5e-10, "cpu product": 1.5e-08,
-    # The library's convolution: a multiply-add, an entry of a window, a window of a group.
-    "cpu mult f4": 4.0e-11, "cpu mult f8": 1.0e-09, "cpu patch": 5.0e-10, "cpu window": 6.0e-08,
-    "cpu call": 3.0e-05,
+    # The library's convolution: a multiply-add, one for few filters, an entry of a window, a window of a group.
+    "cpu mult f4": 4.0e-11, "cpu mult f8": 9.0e-11, "cpu narrow mult f8": 6.0e-10,
+    "cpu patch": 5.0e-10, "cpu window": 6.0e-08, "cpu call": 3.0e-05,
     "gpu term f4": 2.0e-12, "gpu term f8": 4.0e-12, "gpu passed byte": 1.0e-12, "gpu turn": 1.0e-05,
     "gpu transform f4": 2.0e-12, "gpu transform f8": 4.0e-12, "gpu product": 1.0e-11,
-    "gpu mult f4": 2.0e-13, "gpu mult f8": 1.0e-12, "gpu patch": 1.0e-13, "gpu window": 1.0e-11,
-    "gpu call": 3.0e-05,
+    "gpu mult f4": 2.0e-13, "gpu mult f8": 1.0e-12, "gpu narrow mult f8": 1.0e-12,
+    "gpu patch": 1.0e-13, "gpu window": 1.0e-11, "gpu call": 3.0e-05,
 }  # fmt: skip
 
 #: Solves: seconds with BLAS held to a thread.

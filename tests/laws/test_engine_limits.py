@@ -12,7 +12,9 @@ import threadpoolctl
 
 import convmtx as cm
 from convmtx.engines import direct, fft, parts, sparse, threads, tile_kinds
+from convmtx.engines.select import ENGINES
 from convmtx.structure import batched
+from convmtx.taps import taps_of
 
 RNG = np.random.default_rng(0)
 #: Libraries that engines need.
@@ -318,6 +320,22 @@ def test_explanations_measure_on_demand():
         assert f"  {name}" in str(timed)
     # 2 flops a tap, and what neighbours that are taken together add to it.
     assert 2 * 9 * 38 * 48 <= plain.engines["direct"]["flops"] <= 40 * 9 * 38 * 48
+
+
+def test_work_depends_on_the_sizes_of_parts_alone():
+    """So predictions are kept for all kernels of these sizes, except by engines that read the kernel."""
+    K = RNG.standard_normal((4, 2, 3, 5)) * (RNG.random((4, 2, 3, 5)) < 0.2)
+    for layout, shape in (("first", (4, 20, 21)), ("last", (20, 21, 4))):
+        kernel = K if layout == "first" else K.transpose(2, 3, 1, 0)
+        op = cm.conv(kernel, shape, channels=layout, groups=2, input_dilation=(2, 1), padding=2)
+        for part in parts.Plan(op.geometry, taps_of(op.geometry, op.kernel)).parts:
+            for name, engine in ENGINES.items():
+                for dtype in map(np.dtype, ("float32", "complex128")):
+                    sized = engine.work(part.sizes.build(), dtype, 3)
+                    assert engine.reads_kernel == (name == "separable")
+                    assert engine.reads_kernel or sized == engine.work(part, dtype, 3)
+    assert "separable" in cm.conv(np.ones((5, 5)), (50, 50)).explain().engines
+    assert "separable" not in cm.conv(RNG.standard_normal((5, 5)), (50, 50)).explain().engines
 
 
 def test_a_signal_of_one_channel_has_flops_too():

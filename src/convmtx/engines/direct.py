@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil, prod
 from typing import Any
 
@@ -27,10 +27,11 @@ from convmtx import costs, rates
 from convmtx.costs import Work
 from convmtx.engines import gemms, tile_kinds
 from convmtx.engines.gemms import common_step, common_taps
-from convmtx.engines.parts import Part, finite, reaching, wide
+from convmtx.engines.parts import MOST_SIZES, Part, PartSizes, finite, reaching, wide
 from convmtx.engines.threads import Memory, Step, scratch, spread
 from convmtx.engines.tile_kinds import Band, TileKind, kernel_times_windows
 from convmtx.engines.tiles import Tile, tiles
+from convmtx.rates import Rates
 from convmtx.typing import AnyArray
 
 #: Largest number of outputs taken together. With more, most entries of the kernel matrix are zeros: 3 taps fill 3 of
@@ -171,13 +172,14 @@ def _magnitude(kernel: AnyArray) -> int:
 
 def fastest(part: Part, dtype: np.dtype[Any], images: int) -> tuple[TileKind, float]:
     """Choose the kind of tile that should be fastest, and predict its seconds."""
+    return _fastest(part.sizes, dtype, images, rates.current())
 
-    def choose() -> tuple[TileKind, float]:
-        predicted = [(kind, costs.seconds(kind.work(part, dtype, images))) for kind in candidates(part, dtype)]
-        return min(predicted, key=lambda pair: pair[1])
 
-    choice: tuple[TileKind, float] = part.keep(("fastest", dtype, images, rates.current()), choose)
-    return choice
+@lru_cache(maxsize=MOST_SIZES)
+def _fastest(sizes: PartSizes, dtype: np.dtype[Any], images: int, _rates: Rates) -> tuple[TileKind, float]:
+    part = sizes.build()
+    predicted = [(kind, costs.seconds(kind.work(part, dtype, images))) for kind in candidates(part, dtype)]
+    return min(predicted, key=lambda pair: pair[1])
 
 
 def candidates(part: Part, dtype: np.dtype[Any]) -> Iterator[TileKind]:

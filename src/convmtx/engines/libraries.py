@@ -39,7 +39,7 @@ from convmtx.engines.parts import Part, inside, readers
 from convmtx.engines.select import factors_pay, select_traced
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Axis, Geometry
-from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
+from convmtx.taps import channels_back, channels_first, taps_of
 from convmtx.typing import Array, EngineName
 
 
@@ -73,13 +73,16 @@ def holds_numbers(kernel: Array) -> bool:
 
 def apply(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array:
     """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape)."""
+    return channels_back(geometry, _outputs(geometry, kernel, x, engine))
+
+
+def _outputs(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array:
+    """Return the outputs (B, F, o1..od) of inputs (B, *in_shape)."""
     constant = kernel
     kernel, x = _in_one_type(kernel, x, engine)
     inputs = channels_first(geometry, x)
     y = _by_factors(geometry, constant, inputs, engine)
-    if y is None:
-        y = _convolved(geometry, taps_of(geometry, kernel), inputs, engine)
-    return channels_back(geometry, y)
+    return _convolved(geometry, taps_of(geometry, kernel), inputs, engine) if y is None else y
 
 
 def choose(geometry: Geometry, kernel: Array, engine: EngineName) -> tuple[str, str]:
@@ -111,18 +114,15 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     `Plan.transposed` does the same to NumPy's arrays, but folds borders back inside memory that it writes to. A
     library that traces or differentiates cannot do that: here every input gathers the positions that it receives.
     """
-    kernel, y = _in_one_type(kernel, y, engine)
-    dtype = y.dtype
-    kernel, y = widen(kernel), widen(y)  # float16 is rounded once, when all are added
-    inner = inside(geometry)
-    mirrored = inner.T
+    y = _in_one_type(kernel, y, engine)[1]
+    mirrored = inside(geometry).T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
-    taps = taps_of(mirrored, kernel_of(inner, taps_of(geometry, kernel)))
-    x = _convolved(mirrored, taps, channels_first(geometry, y), engine)
-    for j, (axis, whole) in enumerate(zip(geometry.axes, inner.axes, strict=True)):
-        if whole is not axis:
+    # Float16 is rounded once, when all are added.
+    x = _outputs(mirrored, kernel, widen(y), engine)
+    for j, axis in enumerate(geometry.axes):
+        if not axis.zero_outside:
             x = sum(gather(x, places, j + 2) for places in readers(axis))
-    return cast(channels_back(geometry, x), dtype)
+    return cast(channels_back(geometry, x), y.dtype)
 
 
 def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Array]:

@@ -23,6 +23,21 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
+class PartSizes(NamedTuple):
+    """All of a part but its numbers, to keep what depends on nothing else: parts of equal sizes share it."""
+
+    axes: tuple[Axis, ...]
+    shape: Shape
+    dtype: np.dtype[Any]
+    channels_last: bool
+
+    def build(self) -> Part:
+        """Return a part of these sizes, with a kernel of zeros that takes no memory."""
+        return Part((), self.axes, np.broadcast_to(np.zeros((), self.dtype), self.shape), self.channels_last)
+
+
+#: Sizes of parts, with types and numbers of images, of which predictions are kept: a network has some hundreds.
+MOST_SIZES = 1024
 #: Bytes moved at a time when gaps of an array are closed: 1 MiB stays in cache.
 CLOSE_BYTES = 1 << 20
 
@@ -38,6 +53,11 @@ class Part:
     #: Whether there is one group, and its filters lie side by side in memory.
     channels_last: bool
     _kept: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> PartSizes:
+        """All but the numbers."""
+        return PartSizes(self.axes, self.kernel.shape, self.kernel.dtype, self.channels_last)
 
     def keep(self, key: Any, compute: Callable[[], Any]) -> Any:
         """Return what an engine computed from the kernel, and keep it for the next call."""
@@ -76,8 +96,8 @@ class Plan:
 
     def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
         self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: Choice for each requested engine, type of results, number of images, whether they are tensors, and rates.
-        self.choices: dict[tuple[str, np.dtype[Any], int, bool, Any], Any] = {}
+        #: Choice for each requested engine, type of results, number of images, `select`'s two questions, and rates.
+        self.choices: dict[tuple[str, np.dtype[Any], int, bool, bool, Any], Any] = {}
 
     @property
     def dtype(self) -> np.dtype[Any]:

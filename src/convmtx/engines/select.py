@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ from convmtx import costs, rates
 from convmtx._xp import is_floating
 from convmtx.costs import Work
 from convmtx.engines import compiled, direct, fft, pytorch, separable, sparse, tapwise, traced
-from convmtx.engines.parts import Correlate, Part, Plan, Prepare
+from convmtx.engines.parts import MOST_SIZES, Correlate, Part, PartSizes, Plan, Prepare
 from convmtx.errors import ArgumentError
 from convmtx.extras import require_installed
 from convmtx.geometry import Axis
+from convmtx.rates import Rates
 from convmtx.typing import Array, EngineName
 
 
@@ -30,6 +32,8 @@ class Engine(NamedTuple):
     limits: str = "any map"
     #: Whether integers are exact.
     is_exact: bool = False
+    #: Whether work depends on the numbers of the kernel, and not on its sizes alone.
+    reads_kernel: bool = False
     #: Library that the engine needs, and the extra that installs it.
     library: str | None = None
     extra: str = ""
@@ -47,6 +51,7 @@ ENGINES = {
             separable.correlate,
             separable.work,
             f"an outer product for each of at most {costs.SEPARABLE_PAIRS} pairs of channels, no float16",
+            reads_kernel=True,
         ),
         Engine(
             "sparse",
@@ -96,22 +101,25 @@ class EngineChoice(NamedTuple):
 MOST_CHOICES = 256
 
 
-def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False) -> EngineChoice:
+def select(
+    name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False, once: bool = False
+) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice,
-    beside the rates that it was made with: after `convmtx.tune` it is made anew.
+    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. ``once`` says that the
+    kernel is applied once: ``auto`` does not read it then. The plan keeps the choice, beside the rates that it was made
+    with: after `convmtx.tune` it is made anew.
     """
-    key = (name, dtype, images, tensors, rates.current())
+    key = (name, dtype, images, tensors, once, rates.current())
     choice: EngineChoice | None = plan.choices.get(key)
     if choice is None:
         if len(plan.choices) >= MOST_CHOICES:
             plan.choices.clear()
-        choice = plan.choices[key] = _choose(name, plan, dtype, images, tensors)
+        choice = plan.choices[key] = _choose(name, plan, dtype, images, tensors, once)
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool) -> EngineChoice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool, once: bool) -> EngineChoice:
     if name == "jax":
         raise ArgumentError(
             "engine='jax' on numbers in the main memory", "Expected an array of JAX", "Use engine='auto'"
@@ -128,6 +136,8 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
     takes_torch = tensors or name == "torch" or (dtype == np.float32 and "torch" in sys.modules)
     candidates = [engine for engine in ENGINES if engine != "torch" or takes_torch]
     candidates = [engine for engine in candidates if ENGINES[engine].is_exact or not is_exact]
+    if once and name == "auto":
+        candidates = [engine for engine in candidates if not ENGINES[engine].reads_kernel]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
@@ -145,8 +155,19 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
     """Add the work of all parts; None if the engine cannot fill one of them."""
-    works = [engine.work(part, dtype, images) for part in plan.parts if part.kernel.size]
+    works = []
+    for part in plan.parts:
+        if part.kernel.size and engine.reads_kernel:
+            works.append(engine.work(part, dtype, images))
+        elif part.kernel.size:
+            works.append(_work_of_sizes(engine.name, part.sizes, dtype, images, rates.current()))
     return None if None in works else costs.total(work for work in works if work is not None)
+
+
+@lru_cache(maxsize=len(ENGINES) * MOST_SIZES)
+def _work_of_sizes(name: str, sizes: PartSizes, dtype: np.dtype[Any], images: int, _rates: Rates) -> Work | None:
+    """Work of an engine that does not read the kernel; which tiles it fills depends on the rates."""
+    return ENGINES[name].work(sizes.build(), dtype, images)
 
 
 class TracedChoice(NamedTuple):

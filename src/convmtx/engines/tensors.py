@@ -123,7 +123,7 @@ def _convolver(engine: EngineName) -> Any:
 
     def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
         plan = Plan(geometry, taps_of(geometry, kernel))
-        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
+        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True, once=True)
         return plan.forward(x, choice.correlate)
 
     return convolve
@@ -172,7 +172,7 @@ def apply(products: Products, engine: EngineName, result: Name, first: Array, se
         A new tensor of the type of PyTorch's products of both.
     """
     if _is_differentiated(first, second):
-        function: Any = _Product
+        function: Any = _TransformedProduct if torch._C._are_functorch_transforms_active() else _Product
         return function.apply(products, engine, result, first, second)
     return products.compute(engine, result, first, second)
 
@@ -202,19 +202,8 @@ def _derivative(products: Products, engine: EngineName, name: Name, factors: dic
     return apply(products, "auto" if engine == "separable" else engine, name, factors[first], factors[second])
 
 
-class _Product(torch.autograd.Function):
-    """A product of `Products`, with its derivatives."""
-
-    @staticmethod
-    def forward(products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
-        return products.compute(engine, result, first, second)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Array) -> None:
-        ctx.products, ctx.engine, ctx.result, first, second = inputs
-        ctx.save_for_backward(first, second)
-        ctx.save_for_forward(first, second)
-        ctx.set_materialize_grads(False)
+class _Derivatives(torch.autograd.Function):
+    """Derivatives of a product of `Products`."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Array | None) -> tuple[Array | None, ...]:
@@ -243,6 +232,27 @@ class _Product(torch.autograd.Function):
         ]
         return sum(terms[1:], terms[0]) if terms else None
 
+
+class _Product(_Derivatives):
+    """A product outside of ``torch.func``: PyTorch calls this kind of function some 80 microseconds sooner."""
+
+    @staticmethod
+    def forward(ctx: Any, products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+        _keep(ctx, products, engine, result, first, second)
+        return products.compute(engine, result, first, second)
+
+
+class _TransformedProduct(_Derivatives):
+    """A product that a transform of ``torch.func`` sees: it wants what is kept and what is batched by itself."""
+
+    @staticmethod
+    def forward(products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+        return products.compute(engine, result, first, second)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Array) -> None:
+        _keep(ctx, *inputs)
+
     @staticmethod
     def vmap(
         info: Any, in_dims: Any, products: Products, engine: EngineName, result: Name, first: Array, second: Array
@@ -264,6 +274,14 @@ class _Product(torch.autograd.Function):
             layout=Layout.FIRST, flip=False, transposed=False,
         )  # fmt: skip
         return _from_groups(g, result, size, apply(Products(grouped), engine, result, *factors)), 0
+
+
+def _keep(ctx: Any, products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> None:
+    """Keep what the derivatives need."""
+    ctx.products, ctx.engine, ctx.result = products, engine, result
+    ctx.save_for_backward(first, second)
+    ctx.save_for_forward(first, second)
+    ctx.set_materialize_grads(False)
 
 
 def _conjugate(tensor: Array) -> Array:
