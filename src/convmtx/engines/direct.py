@@ -88,7 +88,7 @@ def _real_part(part: Part) -> Part:
     def build() -> Part:
         re, im = part.kernel.real[:, 0, 0], part.kernel.imag[:, 0, 0]
         kernel = np.stack([np.stack([re, -im], 1), np.stack([im, re], 1)], 1)
-        return Part(part.outputs, part.axes, kernel, channels_last=False)
+        return Part(part.outputs, part.axes, kernel, channels_last=False, once=part.once)
 
     real: Part = part.keep("real", build)
     return real
@@ -190,6 +190,9 @@ def candidates(part: Part, dtype: np.dtype[Any]) -> Iterator[TileKind]:
     last = len(part.axes) - 1
     rows = max(last - 1, 0)  # the axis along which whole rows of inputs follow each other
     window_rows = tile_kinds.WindowRowsChannelsLast if part.channels_last else tile_kinds.WindowRows
+    if part.once:  # other kinds build a matrix from the kernel first
+        yield tile_kinds.LongWindows(rows, 1)
+        return
     yield kernel_times_windows(part, rows, 1)
     if part.axes[-1].out < gemms.LONG:
         yield tile_kinds.AtOnce(rows, 1)

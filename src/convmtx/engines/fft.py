@@ -172,7 +172,7 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     size = prod(line.length * len(line.starts) for line in plan)
     doublings = sum(log2(max(line.length, 2)) for line in plan)
     planes = 2 if dtype.kind == "c" else 1
-    transforms = groups * planes * (images * (channels + filters) + filters * channels / CALLS)
+    transforms = groups * planes * (images * (channels + filters) + filters * channels / (1 if part.once else CALLS))
     frequencies = groups * size * planes / 2
     products = images * frequencies * channels * filters
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}

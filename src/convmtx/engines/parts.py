@@ -23,6 +23,7 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
+
 class PartSizes(NamedTuple):
     """All of a part but its numbers, to keep what depends on nothing else: parts of equal sizes share it."""
 
@@ -30,10 +31,12 @@ class PartSizes(NamedTuple):
     shape: Shape
     dtype: np.dtype[Any]
     channels_last: bool
+    once: bool
 
     def build(self) -> Part:
         """Return a part of these sizes, with a kernel of zeros that takes no memory."""
-        return Part((), self.axes, np.broadcast_to(np.zeros((), self.dtype), self.shape), self.channels_last)
+        kernel = np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        return Part((), self.axes, kernel, self.channels_last, self.once)
 
 
 #: Sizes of parts, with types and numbers of images, of which predictions are kept: a network has some hundreds.
@@ -52,12 +55,14 @@ class Part:
     kernel: AnyArray
     #: Whether there is one group, and its filters lie side by side in memory.
     channels_last: bool
+    #: Whether the kernel is applied once, so that what an engine prepares from it is not for later calls.
+    once: bool = False
     _kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def sizes(self) -> PartSizes:
         """All but the numbers."""
-        return PartSizes(self.axes, self.kernel.shape, self.kernel.dtype, self.channels_last)
+        return PartSizes(self.axes, self.kernel.shape, self.kernel.dtype, self.channels_last, self.once)
 
     def keep(self, key: Any, compute: Callable[[], Any]) -> Any:
         """Return what an engine computed from the kernel, and keep it for the next call."""
@@ -94,10 +99,11 @@ Prepare = Callable[[Part, AnyArray, AnyArray, Memory], list[Step]]
 class Plan:
     """Parts of a map and of its transpose, with what engines computed from them."""
 
-    def __init__(self, geometry: Geometry, taps: AnyArray) -> None:
-        self.geometry, self._taps, self._out_shape = geometry, taps, geometry.out_shape
-        #: Choice for each requested engine, type of results, number of images, `select`'s two questions, and rates.
-        self.choices: dict[tuple[str, np.dtype[Any], int, bool, bool, Any], Any] = {}
+    def __init__(self, geometry: Geometry, taps: AnyArray, once: bool = False) -> None:
+        """Take a kernel for many calls, or one that is applied once, such as the gradient of an output."""
+        self.geometry, self._taps, self._out_shape, self.once = geometry, taps, geometry.out_shape, once
+        #: Choice for each requested engine, type of results, number of images, whether they are tensors, and rates.
+        self.choices: dict[tuple[str, np.dtype[Any], int, bool, Any], Any] = {}
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -118,7 +124,8 @@ class Plan:
         parts = []
         for phases in product(*(_phases(a) for a in self.geometry.axes)):
             met: tuple[Any, ...] = (..., *(taps for _, taps, _ in phases))
-            parts.append(Part(tuple(o for o, _, _ in phases), tuple(a for _, _, a in phases), kernel[met], last))
+            outputs, axes = tuple(o for o, _, _ in phases), tuple(a for _, _, a in phases)
+            parts.append(Part(outputs, axes, kernel[met], last, self.once))
         return tuple(parts)
 
     def forward(self, x: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:

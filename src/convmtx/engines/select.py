@@ -32,6 +32,8 @@ class Engine(NamedTuple):
     limits: str = "any map"
     #: Whether integers are exact.
     is_exact: bool = False
+    #: Whether it suits a kernel that is applied once: it prepares little from the kernel, or counts it as work.
+    suits_once: bool = False
     #: Whether work depends on the numbers of the kernel, and not on its sizes alone.
     reads_kernel: bool = False
     #: Library that the engine needs, and the extra that installs it.
@@ -44,8 +46,8 @@ class Engine(NamedTuple):
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("direct", direct.correlate, direct.work, is_exact=True, prepare=direct.prepare),
-        Engine("fft", fft.correlate, fft.work),
+        Engine("direct", direct.correlate, direct.work, is_exact=True, suits_once=True, prepare=direct.prepare),
+        Engine("fft", fft.correlate, fft.work, suits_once=True),
         Engine(
             "separable",
             separable.correlate,
@@ -101,25 +103,22 @@ class EngineChoice(NamedTuple):
 MOST_CHOICES = 256
 
 
-def select(
-    name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False, once: bool = False
-) -> EngineChoice:
+def select(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, *, tensors: bool = False) -> EngineChoice:
     """Choose the engine for results of ``dtype`` of that many images; ``auto`` takes the one that should be fastest.
 
-    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. ``once`` says that the
-    kernel is applied once: ``auto`` does not read it then. The plan keeps the choice, beside the rates that it was made
-    with: after `convmtx.tune` it is made anew.
+    PyTorch is a candidate for tensors, and for arrays of float32 if it is imported already. The plan keeps the choice,
+    beside the rates that it was made with: after `convmtx.tune` it is made anew.
     """
-    key = (name, dtype, images, tensors, once, rates.current())
+    key = (name, dtype, images, tensors, rates.current())
     choice: EngineChoice | None = plan.choices.get(key)
     if choice is None:
         if len(plan.choices) >= MOST_CHOICES:
             plan.choices.clear()
-        choice = plan.choices[key] = _choose(name, plan, dtype, images, tensors, once)
+        choice = plan.choices[key] = _choose(name, plan, dtype, images, tensors)
     return choice
 
 
-def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool, once: bool) -> EngineChoice:
+def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, tensors: bool) -> EngineChoice:
     if name == "jax":
         raise ArgumentError(
             "engine='jax' on numbers in the main memory", "Expected an array of JAX", "Use engine='auto'"
@@ -136,8 +135,8 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
     takes_torch = tensors or name == "torch" or (dtype == np.float32 and "torch" in sys.modules)
     candidates = [engine for engine in ENGINES if engine != "torch" or takes_torch]
     candidates = [engine for engine in candidates if ENGINES[engine].is_exact or not is_exact]
-    if once and name == "auto":
-        candidates = [engine for engine in candidates if not ENGINES[engine].reads_kernel]
+    if plan.once and name == "auto":
+        candidates = [engine for engine in candidates if ENGINES[engine].suits_once]
     all_works = {engine: _total_work(ENGINES[engine], plan, dtype, images) for engine in candidates}
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":

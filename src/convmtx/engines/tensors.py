@@ -122,8 +122,8 @@ def _convolver(engine: EngineName) -> Any:
     """Return the function that applies a map by the engines of NumPy."""
 
     def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
-        plan = Plan(geometry, taps_of(geometry, kernel))
-        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True, once=True)
+        plan = Plan(geometry, taps_of(geometry, kernel), once=True)
+        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
         return plan.forward(x, choice.correlate)
 
     return convolve

@@ -200,6 +200,29 @@ class AtOnce(TileKind):
         return self.work_of(part, dtype, products, copies)
 
 
+class LongWindows(AtOnce):
+    """`AtOnce` for kernels longer than the outputs: the entries of a window lie side by side.
+
+    A gradient in 3x3 taps has a kernel as large as the image, and 9 outputs. So the windows are copied in runs of a row
+    of the image, and not in runs of 3 outputs.
+    """
+
+    __slots__ = ()
+
+    def steps(self, x: AnyArray, band: Band, y: AnyArray, memory: Memory) -> list[Step]:
+        images, groups, channels, taps, outs = dims(x, band.axes, y)
+        copy, windows = pack(x, band.matrix.dtype, (groups, images, *outs, channels, *taps), memory)
+        columns = windows.reshape(len(band.matrix), -1, band.matrix.shape[-1]).swapaxes(1, 2)
+        y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
+        return [copy, stored_product(band.matrix, columns, y, rows_shared=True)]
+
+    def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
+        windows = count_windows(part, self.at, self.together, images)
+        products = Products(windows.flops, part.kernel.shape[1], windows.outputs, 1.0)
+        copies = Copies(windows.entries, float(part.kernel.shape[-1]), _written_aside(part, windows))
+        return self.work_of(part, dtype, products, copies)
+
+
 class WindowRows(TileKind):
     """Windows times kernel, neighbours along the last axis together: matrix (G, F, taps, b), its taps (k1..kd, C)."""
 
