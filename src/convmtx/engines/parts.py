@@ -23,6 +23,7 @@ from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
 
+
 class PartSizes(NamedTuple):
     """All of a part but its numbers, to keep what depends on nothing else: parts of equal sizes share it."""
 
