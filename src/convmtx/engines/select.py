@@ -186,20 +186,28 @@ def select_traced(
     and "no direct" are those of "auto" without an engine: values that are not finite must not meet transforms, and
     outside a compiled program there is no loop to add up in.
     """
-    works = {"direct": traced.work_of_direct, own: traced.work_of_library, "fft": traced.work_of_fft}
+    works = traced_works(axes, groups, taps, x, device, own)
     if name.startswith("no "):
         works.pop(name.removeprefix("no "), None)
     if not is_floating(x.dtype):
         works.pop("fft", None)
-    predicted = {}
-    for engine, work in works.items():
-        amounts = work(axes, groups, taps, x)
-        predicted[engine] = costs.seconds({f"{device} {kind}": amount for kind, amount in amounts.items()})
+    predicted = {engine: costs.seconds(work) for engine, work in works.items()}
     if name in predicted:
         return TracedChoice(name, "requested", predicted[name])
     best = min(predicted, key=lambda engine: predicted[engine] * (MARGIN if engine == "fft" else 1))
     times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
     return TracedChoice(best, f"predicted to be fastest: {times}", predicted[best])
+
+
+def traced_works(
+    axes: Sequence[Axis], groups: int, taps: Array, x: Array, device: str, own: str = "jax"
+) -> dict[str, Work]:
+    """Work of each engine in the operations of an array library; ``own`` is its own convolution."""
+    works = {"direct": traced.work_of_direct, own: traced.work_of_library, "fft": traced.work_of_fft}
+    return {
+        engine: {f"{device} {kind}": amount for kind, amount in work(axes, groups, taps, x).items()}
+        for engine, work in works.items()
+    }
 
 
 def factors_pay(axes: Sequence[Axis], groups: int, stages: Sequence[Part], x: Array, device: str, library: str) -> bool:

@@ -14,13 +14,15 @@ from convmtx.errors import ArgumentError, door
 from convmtx.progress import show_progress
 from convmtx.rates import Rates
 from convmtx.tuning.clock import shuffled, until
+from convmtx.tuning.compiled import compiled_cases
 from convmtx.tuning.engines import CASES, time_case
 from convmtx.tuning.fit import Timed, fit_rates
 from convmtx.tuning.grid import GRID, Choice, compare_choices
 from convmtx.tuning.solves import solve_cases
 
-#: Fractions of the time in which engines are timed, methods of solves, and choices on the grid.
-ENGINES, SOLVES, CHOICES = 0.55, 0.2, 0.25
+#: Fractions of the time in which engines are timed, engines that JAX compiles, methods of solves, and choices on the
+#: grid.
+ENGINES, COMPILED, SOLVES, CHOICES = 0.4, 0.2, 0.15, 0.25
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
     Notes
     -----
     Run it when the machine has nothing else to do. PyTorch is timed if it is installed, which imports it: from then on
-    ``engine="auto"`` considers it in this process.
+    ``engine="auto"`` considers it in this process. JAX is timed on every kind of device that it has.
 
     Limits of work, such as the size up to which all singular values are computed, are equal on every machine: they
     decide what is answered, which should not depend on the machine.
@@ -136,11 +138,12 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
         raise ArgumentError(got, "Kept rates are turned off by it", "Unset it, or set it to the path of a file")
     target = rate_file.require_target()
     before, shipped = rates.current(), rates.shipped()
-    solves = solve_cases()
-    with show_progress(visible, "tune", len(CASES) + len(solves) + len(GRID)) as bar:
+    compiled, solves = compiled_cases(), solve_cases()
+    with show_progress(visible, "tune", len(CASES) + len(compiled) + len(solves) + len(GRID)) as bar:
         step = partial(bar.update, 1) if bar is not None else _nothing
         with rates.use(shipped):
             runs = _timed([partial(time_case, case) for case in CASES], ENGINES * seconds, step)
+            runs += _timed(compiled, COMPILED * seconds, step) if compiled else []
             runs += _timed(solves, SOLVES * seconds, step)
         fitted = fit_rates(runs, shipped.seconds)
         comparisons = [partial(compare_choices, case, before, Rates(fitted)) for case in GRID]
