@@ -45,6 +45,8 @@ _FLOPS = {
     "sparse entry": 2.0,
     "transform f4": 2.5,
     "transform f8": 2.5,
+    "lone transform f4": 2.5,
+    "lone transform f8": 2.5,
     "product": 8.0,
     "flop c8": 4.0,
     "flop c16": 4.0,

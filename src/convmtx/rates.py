@@ -37,20 +37,23 @@ _ENGINES = {
     # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
     "gemm": 1.6e-07,
     "gemv": 4.6e-08,
-    "tile": 6.0e-06,
-    "call": 6.0e-06,
+    "tile": 3.0e-06,
+    "call": 4.0e-06,
     # A position of a real transform, once for each doubling of its length: N log2 N for a length of N. By SciPy 1.17
     # and earlier (pocketfft); `_DUCC` has the seconds of later ones.
     "transform f4": 1.5e-10,
     "transform f8": 3.1e-10,
+    # The same of a line that is transformed alone.
+    "lone transform f4": 3.5e-10,
+    "lone transform f8": 5.8e-10,
     # A multiply-add of two spectra, and a frequency that has a matrix product of its own.
     "product": 2.7e-09,
     "frequency": 1.2e-07,
     # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
     "sparse entry": 4.4e-10,
-    "sparse call": 6.0e-06,
+    "sparse call": 8.0e-06,
     # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
-    "torch flop f4": 1.3e-12,
+    "torch flop f4": 4.0e-12,
     "torch flop f8": 8.0e-11,
     "torch flop c8": 1.2e-10,
     "torch flop c16": 2.4e-10,
@@ -58,10 +61,10 @@ _ENGINES = {
     "thin torch flop f8": 1.4e-09,
     "thin torch flop c8": 7.2e-10,
     "thin torch flop c16": 4.2e-09,
-    "torch call": 3.3e-04,
+    "torch call": 1.0e-04,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
     "compiled byte": 9.0e-12,
-    "compiled block": 7.0e-07,
+    "compiled block": 1.4e-06,
     "compiled call": 2.5e-05,
 }
 

@@ -35,7 +35,9 @@ CALLS = 16
 #: Pairs of channel and filter from which each frequency has a matrix product of its own, rather than a sum of vectors.
 GEMM_PAIRS = 64
 #: Calls of an engine that keeps its steps, which one call of this engine takes as long as, beside its transforms.
-CALL = 12
+CALL = 24
+#: Lines of a transform along one axis from which several are transformed together.
+TOGETHER = 4
 #: Frequencies that a thread takes at a time.
 FREQUENCIES = 512
 
@@ -177,10 +179,12 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     products = images * frequencies * channels * filters
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}
     real = "f4" if dtype.itemsize // planes <= 4 else "f8"
+    # A few lines along the only axis are transformed one by one; many lines by the processor's vectors.
+    lone = "lone " if len(part.axes) == 1 and images * groups * min(channels, filters) < TOGETHER else ""
     pieces = prod(len(line.starts) for line in plan)
     spectra = float(images * groups * (channels + filters) * size * dtype.itemsize)
     return {
-        "transform " + real: transforms * size * doublings,
+        f"{lone}transform {real}": transforms * size * doublings,
         "byte": spectra,
         "tile": pieces,
         "call": CALL,

@@ -22,7 +22,7 @@ from convmtx.typing import AnyArray
 #: Bytes of the arrays between two axes, for as many images as are taken together: 64 MiB. One image may have more.
 BETWEEN_BYTES = 1 << 26
 #: Calls of an engine that keeps its steps, which the steps of one axis take as long as: these are not kept.
-STAGE = 4
+STAGE = 8
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
