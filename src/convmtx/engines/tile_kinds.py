@@ -196,8 +196,12 @@ class AtOnce(TileKind):
     def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
         windows = count_windows(part, self.at, self.together, images)
         products = Products(windows.flops, part.kernel.shape[1] * self.together, windows.outputs, 1.0)
-        copies = Copies(windows.entries, float(part.axes[-1].out), _written_aside(part, windows))
+        copies = Copies(windows.entries, self.run(part), _written_aside(part, windows))
         return self.work_of(part, dtype, products, copies)
+
+    def run(self, part: Part) -> float:
+        """Count entries that are copied side by side: those of a row of outputs."""
+        return float(part.axes[-1].out)
 
 
 class LongWindows(AtOnce):
@@ -216,11 +220,9 @@ class LongWindows(AtOnce):
         y = y.transpose(1, 2, 3, 0, *range(4, y.ndim))
         return [copy, stored_product(band.matrix, columns, y, rows_shared=True)]
 
-    def work(self, part: Part, dtype: np.dtype[Any], images: int) -> Work:
-        windows = count_windows(part, self.at, self.together, images)
-        products = Products(windows.flops, part.kernel.shape[1], windows.outputs, 1.0)
-        copies = Copies(windows.entries, float(part.kernel.shape[-1]), _written_aside(part, windows))
-        return self.work_of(part, dtype, products, copies)
+    def run(self, part: Part) -> float:
+        """Count entries that are copied side by side: those of a row of taps."""
+        return float(part.kernel.shape[-1])
 
 
 class WindowRows(TileKind):

@@ -379,8 +379,8 @@ class ConvOperator(LinearMap):
         -------
         Explanation
             Plain data that prints as a table. ``engines`` holds predictions for one input of the kernel's type: flops
-            of real numbers (2.5 N log2 N for a real transform), bytes copied on the way, and seconds, from rates that
-            were measured once on one machine.
+            of real numbers (2.5 N log2 N for a real transform), bytes copied on the way, and seconds, by the rates that
+            ``rates`` names: those of `convmtx.tune`, or without a name those that are shipped.
 
         Examples
         --------

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from convmtx import costs, forms, memory, rates
 from convmtx.geometry import Geometry
-from convmtx.typing import Shape
+from convmtx.typing import EngineName, Shape
 
 if TYPE_CHECKING:
     from convmtx.engines.application import Use
@@ -72,7 +72,7 @@ class Explanation:
 
 def explain(geometry: Geometry, use: Use, measure: bool) -> Explanation:
     """Return the explanation of a map; if asked to, time every engine on one random input."""
-    from convmtx.engines.select import ENGINES  # engines are imported when first needed
+    from convmtx.engines.prepared import Calls  # engines are imported when first needed
 
     g, dtype, plan = geometry, use.dtype, use.plan
     axes = tuple(
@@ -90,7 +90,7 @@ def explain(geometry: Geometry, use: Use, measure: bool) -> Explanation:
         memory.require("operator", {"operator": (prod(g.in_shape) + prod(g.out_shape)) * dtype.itemsize})
         x = np.resize(np.random.default_rng(0).integers(-9, 10, 4099).astype(dtype), (1, *g.in_shape))
         for name, facts in engines.items():
-            facts["measured"], _ = timed(partial(plan.forward, x, ENGINES[name].correlate))
+            facts["measured"], _ = timed(partial(Calls(plan, cast("EngineName", name)), x))
     return Explanation(
         g.in_shape, g.out_shape, g.shape, str(dtype).rpartition(".")[2], g.in_channels, g.out_channels, g.groups,
         g.layout.value, g.flip, g.transposed, axes, g.nnz, forms.sizes(g, dtype), use.engine, use.reason, engines,

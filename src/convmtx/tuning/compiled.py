@@ -13,7 +13,7 @@ from convmtx.extras import is_installed
 from convmtx.taps import taps_of
 from convmtx.tuning.clock import least_seconds
 from convmtx.tuning.engines import EngineCase
-from convmtx.tuning.fit import Timed
+from convmtx.tuning.fit import Timed, weigh_runs
 
 #: Convolutions that are timed. There are few: each engine is compiled for each, which takes longer than the runs.
 CASES = tuple(
@@ -55,9 +55,7 @@ def time_compiled(case: EngineCase, kind: str, device: Any) -> list[Timed]:
         works = traced_works(axes, groups, taps, x, kind)
         programs = [jax.jit(partial(xla.convolve, axes, groups, engine=engine)) for engine in works]
         seconds = least_seconds([partial(_run, program, taps, x) for program in programs])
-    timed = [(work, taken) for work, taken in zip(works.values(), seconds, strict=True) if taken is not None]
-    best = min((taken for _, taken in timed), default=1.0)
-    return [Timed(work, taken, (best / taken) ** 0.5) for work, taken in timed]
+    return weigh_runs(list(works.values()), seconds)
 
 
 def _run(program: Callable[..., Any], taps: Any, x: Any) -> None:

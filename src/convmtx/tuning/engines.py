@@ -20,7 +20,7 @@ from convmtx.engines.threads import Step
 from convmtx.maps.convolution import ConvOperator
 from convmtx.taps import taps_of
 from convmtx.tuning.clock import least_seconds
-from convmtx.tuning.fit import Timed
+from convmtx.tuning.fit import Timed, weigh_runs
 from convmtx.typing import AnyArray, Shape
 
 #: Kinds of tiles that are timed for a case: those with the least predictions, and some of the others.
@@ -94,10 +94,7 @@ def time_case(case: EngineCase) -> list[Timed]:
     op, x = case.build()
     runs = list(_runs(op, x))
     seconds = least_seconds([call for _, call in runs])
-    timed = [(work, taken) for (work, _), taken in zip(runs, seconds, strict=True) if taken is not None]
-    best = min((taken for _, taken in timed), default=1.0)
-    # The order of the fastest runs is what choices depend on.
-    return [Timed(work, taken, (best / taken) ** 0.5) for work, taken in timed]
+    return weigh_runs([work for work, _ in runs], seconds)
 
 
 def _runs(op: ConvOperator, x: AnyArray) -> Iterator[tuple[Work, Callable[[], Any]]]:

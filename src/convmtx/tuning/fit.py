@@ -26,6 +26,16 @@ class Timed(NamedTuple):
     weight: float = 1.0
 
 
+def weigh_runs(works: Sequence[Work], seconds: Sequence[float | None]) -> list[Timed]:
+    """Return runs of one case, the fastest with most weight: choices depend on the order of the fastest runs.
+
+    A run without seconds could not be timed, and is left out.
+    """
+    timed = [(work, taken) for work, taken in zip(works, seconds, strict=True) if taken is not None]
+    best = min((taken for _, taken in timed), default=1.0)
+    return [Timed(work, taken, (best / taken) ** 0.5) for work, taken in timed]
+
+
 def fit_rates(runs: Sequence[Timed], usual: Mapping[str, float]) -> dict[str, float]:
     """Fit the rate of every kind of work that is in ``usual``.
 
