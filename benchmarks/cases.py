@@ -108,7 +108,7 @@ def plan_of(case, op):
 def choose_engine(case, op):
     """Name of the engine that ``auto`` chooses for the case, with the works of all engines that can do it."""
     choice = select.select("auto", plan_of(case, op), np.dtype(case.dtype), case.batch)
-    return choice.name, choice.works
+    return choice.engine.name, choice.works
 
 
 def torch_convolution(case):

@@ -72,7 +72,7 @@ def kept_steps(case, op):
     """Steps that the map keeps for its next call, on memory of their own; none if it keeps none."""
     inner = op.H if case.adjoint and isinstance(op.H, type(op)) else op
     programs = [program for kept in inner._application._calls._free.values() for program in kept or ()]
-    return programs[-1].steps if programs else []
+    return getattr(programs[-1], "steps", []) if programs else []
 
 
 if __name__ == "__main__":

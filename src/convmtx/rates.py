@@ -51,7 +51,7 @@ _ENGINES = {
     "frequency": 1.2e-07,
     # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
     "sparse entry": 4.4e-10,
-    "sparse call": 8.0e-06,
+    "sparse call": 4.0e-06,
     # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
     "torch flop f4": 4.0e-12,
     "torch flop f8": 8.0e-11,

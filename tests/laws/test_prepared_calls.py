@@ -75,7 +75,7 @@ def test_what_a_map_keeps_is_bounded_and_not_pickled():
     for images in (*range(1, 60), 400):
         op(np.ones((images, 50, 50)))
     programs = [program for free in op._application._calls._free.values() for program in free or ()]
-    assert 0 < sum(program.memory.bytes for program in programs) <= prepared.KEPT_BYTES
+    assert 0 < sum(program.bytes for program in programs) <= prepared.KEPT_BYTES
     assert len(op._application._calls._free) <= prepared.MOST_KEPT
     assert len(op._plan.choices) <= select.MOST_CHOICES
     assert len(pickle.dumps(op)) == size

@@ -180,15 +180,15 @@ def test_engines_follow_the_rates():
     rng = np.random.default_rng(0)
     large, small = cm.conv(rng.normal(size=(41, 41)), (256, 256)), cm.conv(rng.normal(size=(3, 3)), (256, 256))
     x = rng.normal(size=(256, 256))
-    assert (large.explain().engine, small.explain().engine) == ("fft", "direct")
+    assert large.explain().engine == "fft" != small.explain().engine
     y = large(x)
 
     with rates.use(changed(transform=1000)):
-        assert large.explain().engine == "direct"  # a map that was applied chooses anew
+        assert large.explain().engine != "fft"  # a map that was applied chooses anew
         np.testing.assert_allclose(large(x), y, atol=1e-9)
     with rates.use(changed(flop=1000, thin=1000, slid=1000, compiled=1000, sparse=1000)):
         assert small.explain().engine == "fft"
-    assert (large.explain().engine, small.explain().engine) == ("fft", "direct")
+    assert large.explain().engine == "fft" != small.explain().engine
 
 
 def test_methods_of_solves_follow_the_rates():

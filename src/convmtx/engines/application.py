@@ -83,4 +83,4 @@ class Application:
             name, reason = libraries.choose(self._geometry, self._kernel, self._engine)
             return Use(name, reason, self._kernel.dtype, {}, None)
         choice = select(self._engine, plan, dtype, 1, tensors=not self._is_numpy)
-        return Use(choice.name, choice.reason, dtype, choice.works, plan)
+        return Use(choice.engine.name, choice.reason, dtype, choice.works, plan)

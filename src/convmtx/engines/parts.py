@@ -45,8 +45,21 @@ MOST_SIZES = 1024
 CLOSE_BYTES = 1 << 20
 
 
+class Keeper:
+    """Holder of a kernel, with all that engines computed from it."""
+
+    __slots__ = ()
+    _kept: dict[Any, Any]
+
+    def keep(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return what an engine computed from the kernel, and keep it for the next call."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(Keeper):
     """Some outputs of a map, evenly spaced along each axis, with the taps that meet them."""
 
     outputs: tuple[slice, ...]
@@ -63,12 +76,6 @@ class Part:
     def sizes(self) -> PartSizes:
         """All but the numbers."""
         return PartSizes(self.axes, self.kernel.shape, self.kernel.dtype, self.channels_last, self.once)
-
-    def keep(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """Return what an engine computed from the kernel, and keep it for the next call."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
 
 
 def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
@@ -96,12 +103,13 @@ Correlate = Callable[[Part, AnyArray, AnyArray], None]
 Prepare = Callable[[Part, AnyArray, AnyArray, Memory], list[Step]]
 
 
-class Plan:
+class Plan(Keeper):
     """Parts of a map and of its transpose, with what engines computed from them."""
 
     def __init__(self, geometry: Geometry, taps: AnyArray, once: bool = False) -> None:
         """Take a kernel for many calls, or one that is applied once, such as the gradient of an output."""
         self.geometry, self._taps, self._out_shape, self.once = geometry, taps, geometry.out_shape, once
+        self._kept = {}
         #: Choice for each requested engine, type of results, number of images, whether they are tensors, and rates.
         self.choices: dict[tuple[str, np.dtype[Any], int, bool, Any], Any] = {}
 
@@ -131,7 +139,7 @@ class Plan:
     def forward(self, x: AnyArray, correlate: Correlate, dtype: np.dtype[Any] | None = None) -> AnyArray:
         """Apply the map to a batch: x (B, *in_shape) to (B, *out_shape), of type ``dtype`` if that is not None."""
         y = output((x.shape[0], *self._out_shape), np.result_type(self._taps, x) if dtype is None else dtype)
-        for part, inputs, outputs in self._split(x, y):
+        for part, inputs, outputs in self.split(x, y):
             if part.kernel.size and x.size:
                 correlate(part, inputs, outputs)
             else:
@@ -141,11 +149,11 @@ class Plan:
     def prepare(self, x: AnyArray, y: AnyArray, prepare: Prepare, memory: Memory) -> list[Step]:
         """Return the steps that fill y (B, *out_shape) from x (B, *in_shape), which is not empty, whenever they run."""
         steps: list[Step] = []
-        for part, inputs, outputs in self._split(x, y):
+        for part, inputs, outputs in self.split(x, y):
             steps += prepare(part, inputs, outputs, memory) if part.kernel.size else [partial(outputs.fill, 0)]
         return steps
 
-    def _split(self, x: AnyArray, y: AnyArray) -> Iterator[tuple[Part, AnyArray, AnyArray]]:
+    def split(self, x: AnyArray, y: AnyArray) -> Iterator[tuple[Part, AnyArray, AnyArray]]:
         """List parts with views of the inputs (B, G, C, n1..nd) and of their outputs (B, G, F, o1..od)."""
         g = self.geometry
         inputs, outputs = _by_group(g, x, g.in_channels), _by_group(g, y, g.out_channels)
@@ -205,9 +213,10 @@ def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
     period, skip = e // gcd(axis.stride, e), e // gcd(axis.dilation, e)
     for r in range(min(period, axis.out)):
         position = r * axis.stride - axis.lo
+        outputs = len(range(r, axis.out, period))
         met = [p for p in range(min(skip, axis.kernel)) if (position + p * axis.dilation) % e == 0]
         if not met:
-            yield slice(r, None, period), slice(0), axis
+            yield slice(r, None, period), slice(0), axis.with_outputs(outputs)
             continue
         inner = Axis(
             axis.size,
@@ -216,7 +225,7 @@ def _phases(axis: Axis) -> Iterator[tuple[slice, slice, Axis]]:
             axis.dilation * skip // e,
             lo=-((position + met[0] * axis.dilation) // e),
         )
-        yield slice(r, None, period), slice(met[0], None, skip), inner.with_outputs(len(range(r, axis.out, period)))
+        yield slice(r, None, period), slice(met[0], None, skip), inner.with_outputs(outputs)
 
 
 def _by_group(geometry: Geometry, x: AnyArray, channels: int) -> AnyArray:

@@ -1,9 +1,9 @@
 """Apply a map again without deciding anything again: what a type and a number of images need is kept after one call.
 
-A `Program` has an input and an output of its own, and the steps between them: a few calls of NumPy on views and buffers
-that stay where they are. A call copies its input, runs the steps and returns a copy of the output. A program works for
-one call at a time: calls from several threads at once build one each. Programs of large arrays are not kept, and
-neither are those of engines that have no steps.
+A program is what a call runs. `Steps` have an input and an output of their own, and between them a few calls of NumPy
+on views and buffers that stay where they are: a call copies its input, runs the steps and returns a copy of the output.
+So a program works for one call at a time, and calls from several threads at once build one each. Programs of large
+arrays are not kept, and neither are those of engines that have nothing to keep.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from math import prod
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from convmtx import rates
 from convmtx.engines.parts import Plan, Prepare, wide
-from convmtx.engines.select import select
+from convmtx.engines.select import Engine, select
 from convmtx.rates import Rates
 from convmtx.typing import AnyArray, EngineName, Shape
 
@@ -47,16 +47,25 @@ class Own:
         return array
 
 
-class Program:
+class Program(Protocol):
+    """Function of a batch, which one call at a time may use, and the bytes that it keeps."""
+
+    bytes: int
+
+    def __call__(self, x: AnyArray, /) -> AnyArray:
+        """Return the outputs of a batch, in new memory."""
+
+
+class Steps:
     """Steps that fill an output from an input, both its own, for inputs of one type and number."""
 
     def __init__(self, plan: Plan, prepare: Prepare, key: Key, dtype: np.dtype[Any]) -> None:
         kind, images, transposed, _ = key
-        applied = plan.mirrored if transposed else plan
-        self.memory, self.dtype = Own(), dtype
-        self.x = self.memory("x", (images, *applied.geometry.in_shape), kind)
-        self.y = self.memory("y", (images, *applied.geometry.out_shape), wide(dtype) if transposed else dtype)
-        self.steps = applied.prepare(self.x, self.y, prepare, self.memory)
+        applied, memory, self.dtype = plan.mirrored if transposed else plan, Own(), dtype
+        self.x = memory("x", (images, *applied.geometry.in_shape), kind)
+        self.y = memory("y", (images, *applied.geometry.out_shape), wide(dtype) if transposed else dtype)
+        self.steps = applied.prepare(self.x, self.y, prepare, memory)
+        self.bytes = memory.bytes
         if transposed:  # the border is folded back inside the output
             folds, self.y = plan.folding(self.y)
             self.steps += folds
@@ -101,16 +110,23 @@ class Calls:
         dtype = self._result_type(self.plan.dtype, x.dtype)
         choice = select(self._engine, applied, dtype, max(len(x), 1), tensors=self._tensors)
         outputs = len(x) * prod(applied.geometry.out_shape) * dtype.itemsize
-        if choice.prepare and x.size and self._free.get(key, ()) is not None and x.nbytes + outputs <= PROGRAM_BYTES:
-            program = Program(self.plan, choice.prepare, key, dtype)
-            y = program(x)
-            self._keep(key, program)
-            return y
-        return (self.plan.transposed if transposed else self.plan.forward)(x, choice.correlate, dtype)
+        is_kept = x.size and self._free.get(key, ()) is not None and x.nbytes + outputs <= PROGRAM_BYTES
+        program = self._program(choice.engine, key, dtype) if is_kept else None
+        if program is None:
+            return (self.plan.transposed if transposed else self.plan.forward)(x, choice.engine.correlate, dtype)
+        y = program(x)
+        self._keep(key, program)
+        return y
+
+    def _program(self, engine: Engine, key: Key, dtype: np.dtype[Any]) -> Program | None:
+        """Return a new program of an engine; None if it has nothing to keep."""
+        if engine.whole:
+            return engine.whole(self.plan, key[2], dtype)
+        return Steps(self.plan, engine.prepare, key, dtype) if engine.prepare else None
 
     def _keep(self, key: Key, program: Program) -> None:
         """Keep a program that has run once, if it is small."""
-        size = program.memory.bytes
+        size = program.bytes
         with self._lock:
             if len(self._free) == MOST_KEPT or self._bytes + size > KEPT_BYTES:
                 self._free, self._bytes = {}, 0

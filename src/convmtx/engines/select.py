@@ -39,8 +39,10 @@ class Engine(NamedTuple):
     #: Library that the engine needs, and the extra that installs it.
     library: str | None = None
     extra: str = ""
-    #: Steps that do what ``correlate`` does, for calls that are repeated; None if there are none to keep.
+    #: For calls that are repeated: steps that do what ``correlate`` does, or a function of the inputs of a whole map,
+    #: given its plan, whether it is transposed, and the type of results. None if there is nothing to keep.
     prepare: Prepare | None = None
+    whole: Callable[[Plan, bool, np.dtype[Any]], sparse.Product] | None = None
 
 
 ENGINES = {
@@ -61,7 +63,7 @@ ENGINES = {
             sparse.work,
             f"at most {sparse.MOST_ENTRIES} taps of all outputs, no float16",
             is_exact=True,
-            prepare=sparse.prepare,
+            whole=sparse.Product,
         ),
         Engine(
             "torch",
@@ -83,20 +85,20 @@ ENGINES = {
     )
 }
 
+#: The engine of kernels that contain inf or nan. No other map is applied by it.
+_TAPWISE = Engine("tapwise", tapwise.correlate, lambda *_: None)
 
-#: Take another engine than the direct one only if it should be this many times as fast: the direct one rounds least.
+#: Take transforms, factors or PyTorch only if they should be this many times as fast as products that are added one by
+#: one, as the definition has them: those round least.
 MARGIN = 1.25
 
 
 class EngineChoice(NamedTuple):
     """An engine, the reason for it, and the work of each engine that can apply the map."""
 
-    name: str
-    correlate: Correlate
+    engine: Engine
     reason: str
     works: dict[str, Work]
-    #: Steps to keep for calls that are repeated, if the engine has them.
-    prepare: Prepare | None = None
 
 
 #: Choices that a plan keeps; then it forgets them, and chooses the same again.
@@ -125,7 +127,7 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
         )
     if not plan.finite:
         reason = "the kernel contains inf or nan, which no padding may be multiplied with"
-        return EngineChoice("tapwise", tapwise.correlate, reason, {})
+        return EngineChoice(_TAPWISE, reason, {})
     is_exact = dtype.kind not in "fc"  # integers, which transforms would round
     if is_exact and name != "auto" and not ENGINES[name].is_exact:
         name = "auto"
@@ -141,15 +143,13 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
     works = {engine: work for engine, work in all_works.items() if work is not None}
     if name == "auto":
         predicted = {engine: costs.seconds(work) for engine, work in works.items()}
-        best = min(predicted, key=lambda engine: predicted[engine] * (1 if engine == "direct" else MARGIN))
+        best = min(predicted, key=lambda engine: predicted[engine] * (1 if ENGINES[engine].is_exact else MARGIN))
         times = ", ".join(f"{engine} {seconds:.2g} s" for engine, seconds in predicted.items())
-        return EngineChoice(
-            best, ENGINES[best].correlate, f"predicted to be fastest: {times}", works, ENGINES[best].prepare
-        )
+        return EngineChoice(ENGINES[best], f"predicted to be fastest: {times}", works)
     if name not in works:
         got = f"engine={name!r} cannot apply this map in {dtype}"
         raise ArgumentError(got, f"Expected {ENGINES[name].limits}", "Use engine='auto'")
-    return EngineChoice(name, ENGINES[name].correlate, "requested", works, ENGINES[name].prepare)
+    return EngineChoice(ENGINES[name], "requested", works)
 
 
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:

@@ -7,71 +7,109 @@ the windows that read it.
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from convmtx.boundary import NOTHING
 from convmtx.costs import Work
-from convmtx.engines.parts import Part
-from convmtx.engines.threads import Memory, Step, scratch
+from convmtx.engines.parts import Part, Plan
+from convmtx.geometry import Layout
 from convmtx.typing import AnyArray
 
 #: Entries of a matrix up to which it is kept: 768 KiB for float64, with an index of 4 bytes beside each entry.
 MOST_ENTRIES = 1 << 16
+#: Inputs that an index of 4 bytes can number.
+MOST_INPUTS = 1 << 31
+
+
+class Product:
+    """A whole map, or its transpose, for inputs of one type: a product with its sparse matrix into new memory."""
+
+    def __init__(self, plan: Plan, transposed: bool, dtype: np.dtype[Any]) -> None:
+        matrix = plan.keep(("sparse", dtype), lambda: _whole_matrix(plan, dtype))
+        self._matrix, self._dtype = matrix.T if transposed else matrix, dtype
+        self._out_shape = plan.geometry.in_shape if transposed else plan.geometry.out_shape
+        #: Bytes for each call that is kept; the plan keeps the matrix, once for each type.
+        self.bytes = 0
+
+    def __call__(self, x: AnyArray) -> AnyArray:
+        """Return the outputs of a batch."""
+        if len(x) == 1:
+            y = self._matrix @ x.reshape(-1).astype(self._dtype, copy=False)
+        else:
+            y = np.ascontiguousarray((self._matrix @ x.reshape(len(x), -1).T.astype(self._dtype, copy=False)).T)
+        return cast("AnyArray", y.reshape(len(x), *self._out_shape))
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
-    for step in prepare(part, x, y, scratch):
-        step()
-
-
-def prepare(part: Part, x: AnyArray, y: AnyArray, memory: Memory) -> list[Step]:
-    """Return the steps that do what `correlate` does."""
     matrix = part.keep(("sparse", y.dtype), lambda: _matrix(part, y.dtype))
-    if len(x) == 1 and x.dtype == y.dtype and x.flags.c_contiguous:
-        return [partial(_multiply, matrix, x.reshape(-1), y)]
-    columns = memory("columns", (matrix.shape[1], len(x)), y.dtype)
-    copy = partial(np.copyto, columns.T.reshape(x.shape), x)
-    return [copy, partial(_multiply, matrix, columns, y)]
-
-
-def _multiply(matrix: Any, columns: AnyArray, y: AnyArray) -> None:
-    y[...] = (matrix @ columns).T.reshape(y.shape)
+    y[...] = (matrix @ x.reshape(len(x), -1).T.astype(y.dtype, copy=False)).T.reshape(y.shape)
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:
     """Work of filling a part; None if its matrix is not small, and for float16, which SciPy does not multiply."""
-    entries = part.kernel.size * prod(axis.out for axis in part.axes)
-    if entries > MOST_ENTRIES or dtype == np.float16:
-        return None
     groups, filters, channels, *_ = part.kernel.shape
-    inputs, outputs = prod(axis.size for axis in part.axes), prod(axis.out for axis in part.axes)
-    moved = float(images * groups * (channels * inputs + 2 * filters * outputs) * dtype.itemsize)
+    outputs = groups * filters * prod(axis.out for axis in part.axes)
+    inputs = groups * channels * prod(axis.size for axis in part.axes)
+    entries = outputs * prod(part.kernel.shape[2:])
+    if entries > MOST_ENTRIES or inputs > MOST_INPUTS or dtype == np.float16:
+        return None
+    moved = images * (inputs + outputs) * dtype.itemsize if images > 1 else 0
     planes = 2 if dtype.kind == "c" else 1
-    return {"sparse entry": planes * images * entries, "byte": moved, "sparse call": 1}
+    return {"sparse entry": planes * images * entries, "byte": float(moved), "sparse call": 1}
 
 
-def _matrix(part: Part, dtype: np.dtype[Any]) -> Any:
-    """Return the matrix in CSR form: rows (G, F, o1..od), columns (G, C, n1..nd), an entry for each tap that reads."""
+def _whole_matrix(plan: Plan, dtype: np.dtype[Any]) -> Any:
+    """Return the matrix of a map in CSR form."""
+    from scipy.sparse import vstack
+
+    last = plan.geometry.layout is Layout.LAST
+    if len(plan.parts) == 1:
+        return _matrix(plan.parts[0], dtype, last)
+    numbers, rows, matrices = np.arange(prod(plan.geometry.out_shape)), [], []
+    shape = (1, *plan.geometry.out_shape)
+    for part, _, places in plan.split(np.empty((1, *plan.geometry.in_shape)), numbers.reshape(shape)):
+        rows.append((np.moveaxis(places, (1, 2), (-2, -1)) if last else places).reshape(-1))
+        matrices.append(_matrix(part, dtype, last))
+    return vstack(matrices, "csr")[np.argsort(np.concatenate(rows))]
+
+
+def _matrix(part: Part, dtype: np.dtype[Any], last: bool = False) -> Any:
+    """Return the matrix of a part in CSR form, with an entry for each tap that reads, in the order of the taps.
+
+    Rows are (G, F, o1..od) and columns (G, C, n1..nd), or with channels last (o1..od, G, F) and (n1..nd, G, C).
+    """
     from scipy.sparse import csr_array
 
     groups, filters, channels, *sizes = part.kernel.shape
     d, outs, inputs = len(part.axes), [axis.out for axis in part.axes], prod(axis.size for axis in part.axes)
-    columns, is_read = np.zeros((1,) * 2 * d, np.int64), np.ones((1,) * 2 * d, bool)  # (o1..od, k1..kd) in the end
-    for j, axis in enumerate(part.axes):
-        table = axis.table().reshape([axis.out if i == j else axis.kernel if i == d + j else 1 for i in range(2 * d)])
-        columns, is_read = columns * axis.size + table, is_read & (table != NOTHING)
-    # The same windows stand in every channel: input i of channel c of group g is column (g*C + c) * inputs + i.
-    starts = inputs * np.arange(groups * channels).reshape(groups, 1, *(1,) * d, channels, *(1,) * d)
-    columns, is_read = (a.reshape(*outs, 1, *sizes) for a in (columns, is_read))
+    rows, taps = groups * filters * prod(outs), channels * prod(sizes)
+    if not taps:
+        return csr_array((rows, groups * channels * inputs), dtype=dtype)
+    # Input i of channel c of group g is column (g*C + c) * inputs + i, or i*G*C + g*C + c with channels last.
+    step, channel_step = (groups * channels, 1) if last else (1, inputs)
     shape = (groups, filters, *outs, channels, *sizes)
-    stored = np.broadcast_to(is_read, shape)
-    indices = np.broadcast_to(starts + columns, shape)[stored].astype(np.int32)
-    values = np.broadcast_to(part.kernel.reshape(groups, filters, *(1,) * d, channels, *sizes), shape)[stored]
-    rows = groups * filters * prod(outs)
-    ends = np.concatenate([[0], np.cumsum(np.count_nonzero(stored.reshape(rows, -1), axis=1))]).astype(np.int32)
-    return csr_array((values.astype(dtype), indices, ends), shape=(rows, groups * channels * inputs))
+    columns = channel_step * np.arange(groups * channels, dtype=np.int32)
+    columns = columns.reshape(groups, 1, *(1,) * d, channels, *(1,) * d)
+    is_read = np.ones((), bool)
+    for j, axis in reversed(list(enumerate(part.axes))):
+        table = axis.table().astype(np.int32)
+        table = table.reshape(1, 1, *(1,) * j, axis.out, *(1,) * (d - 1), 1, axis.kernel, *(1,) * (d - 1 - j))
+        columns = columns + step * table
+        step *= axis.size
+        if (table == NOTHING).any():
+            is_read = is_read & (table != NOTHING)
+    kernel = part.kernel.reshape(groups, filters, *(1,) * d, channels, *sizes)
+    values, columns, stored = (np.broadcast_to(a, shape) for a in (kernel, columns, is_read))
+    if last:
+        values, columns, stored = (np.moveaxis(a, (0, 1), (d, d + 1)) for a in (values, columns, stored))
+    if is_read.ndim:
+        values, columns = values[stored], columns[stored]
+        ends = np.concatenate([[0], np.cumsum(np.count_nonzero(stored.reshape(rows, taps), axis=1))])
+    else:
+        ends = taps * np.arange(rows + 1)
+    entries = values.reshape(-1).astype(dtype), columns.reshape(-1), ends.astype(np.int32)
+    return csr_array(entries, shape=(rows, groups * channels * inputs))

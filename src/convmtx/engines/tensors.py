@@ -124,7 +124,7 @@ def _convolver(engine: EngineName) -> Any:
     def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
         plan = Plan(geometry, taps_of(geometry, kernel), once=True)
         choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
-        return plan.forward(x, choice.correlate)
+        return plan.forward(x, choice.engine.correlate)
 
     return convolve
 

@@ -195,7 +195,7 @@ def fastest_form(op: LinearMap) -> Applied:
     by_matrix = costs.sparse_product_seconds(op.nnz)
     if op.nnz > SMALL:
         choice = select("auto", op._plan, np.result_type(op.dtype, np.float64), 1)
-        by_engine = rates.rate("applied") + costs.seconds(choice.works[choice.name])
+        by_engine = rates.rate("applied") + costs.seconds(choice.works[choice.engine.name])
         if by_engine < by_matrix or op.nnz > LARGE:
             return AppliedByMap(op, by_engine)
     return AppliedByMatrix(op, by_matrix)

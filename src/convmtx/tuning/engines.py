@@ -100,7 +100,8 @@ def time_case(case: EngineCase) -> list[Timed]:
 def _runs(op: ConvOperator, x: AnyArray) -> Iterator[tuple[Work, Callable[[], Any]]]:
     """Yield the work and the call of everything that can fill the only part of a map."""
     geometry = op.geometry
-    (part,) = Plan(geometry, taps_of(geometry, op.kernel)).parts
+    plan = Plan(geometry, taps_of(geometry, op.kernel))
+    (part,), inputs = plan.parts, x
     x = x.reshape(len(x), geometry.groups, -1, *x.shape[2:])
     y = np.empty((len(x), geometry.groups, geometry.out_channels // geometry.groups, *op.out_shape[1:]), x.dtype)
     for name, engine in ENGINES.items():
@@ -110,8 +111,8 @@ def _runs(op: ConvOperator, x: AnyArray) -> Iterator[tuple[Work, Callable[[], An
                 for kind in _kinds(part, y.dtype, len(x)):
                     steps = direct.fills_by(kind, part, x, y, Own())
                     yield kind.work(part, y.dtype, len(x)), partial(_run, steps)
-        elif work is not None and engine.prepare is not None:
-            yield work, partial(_run, engine.prepare(part, x, y, Own()))
+        elif work is not None and engine.whole is not None:
+            yield work, partial(engine.whole(plan, False, y.dtype), inputs)
         elif work is not None:
             yield work, partial(engine.correlate, part, x, y)
 

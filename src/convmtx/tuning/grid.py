@@ -70,8 +70,8 @@ def compare_choices(case: EngineCase, before: Rates, after: Rates) -> Choice:
         with rates.use(tried):
             plan = _plan(op)
             choice = select("auto", plan, x.dtype, len(x))
-            choices.append((choice.name, costs.seconds(choice.works[choice.name])))
-            keys.append((choice.name, _amounts(choice.works[choice.name])))
+            choices.append((choice.engine.name, costs.seconds(choice.works[choice.engine.name])))
+            keys.append((choice.engine.name, _amounts(choice.works[choice.engine.name])))
         for name, work in choice.works.items():
             runs.setdefault((name, _amounts(work)), partial(_apply, tried, Calls(plan, cast("EngineName", name)), x))
     seconds = dict(zip(runs, least_seconds(list(runs.values())), strict=True))
