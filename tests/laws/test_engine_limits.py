@@ -182,6 +182,17 @@ def test_large_numbers_are_neither_warned_of_nor_done_twice(engine):
         assert half(np.full((100, 100), 9000, np.float16))[0, 0] == 36000
 
 
+@pytest.mark.parametrize("options", [{}, {"stride": 3}, {"dilation": 2}, {"padding": "same", "boundary": "reflect"}])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_pieces_of_a_line_are_transformed_together(batch, options):
+    """13 pieces of about 16000 inputs make stacks of 10 (batches: 5), 2 and a rest; whole numbers make all exact."""
+    K, x = RNG.integers(-4, 5, (2, 3, 41)).astype(float), RNG.integers(-4, 5, (*batch, 3, 200_000)).astype(float)
+    op = cm.conv(K, (3, 200_000), channels="first", engine="fft", **options)
+    exact = cm.ConvOperator(op.geometry, op.kernel.astype(np.int64), "direct")
+    assert len(fft.plan_line(op.geometry.axes[0], fft.LONG).starts) == 13
+    assert np.array_equal(np.rint(op(x)), exact(x.astype(np.int64)))
+
+
 def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
     K, x = RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((5, 2, 300, 200))
     make = {"channels": "first", "padding": "same", "engine": "fft"}

@@ -38,6 +38,8 @@ GEMM_PAIRS = 64
 CALL = 24
 #: Lines of a transform along one axis from which several are transformed together.
 TOGETHER = 4
+#: Lines that are transformed together if one line is cut into pieces.
+STACK = 32
 #: Frequencies that a thread takes at a time.
 FREQUENCIES = 512
 
@@ -53,10 +55,13 @@ class Line(NamedTuple):
     #: Place of tap 0 on the circle, so that output 0 is at position 0.
     shift: int
 
-    @property
-    def pieces(self) -> Iterator[slice]:
-        """Iterate over the outputs of each piece."""
-        return (slice(o, min(o + self.starts.step, self.starts.stop)) for o in self.starts)
+    def pieces(self, together: int) -> Iterator[slice]:
+        """Iterate over the outputs of pieces: whole ones, at most so many together, and what is left behind them."""
+        step, stop = self.starts.step, self.starts.stop
+        whole = stop - stop % step
+        yield from (slice(o, min(o + together * step, whole)) for o in range(0, whole, together * step))
+        if whole < stop:
+            yield slice(whole, stop)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
@@ -119,8 +124,9 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
     spectrum = _spectrum(part, plan, dtype)
     groups, filters, channels, *_ = part.kernel.shape
     images = max(PIECE_BYTES // (2 * dtype.itemsize * groups * (filters + channels) * prod(lengths)), 1)
+    together = STACK // (min(images, len(x)) * groups * max(filters, channels)) if len(plan) == 1 else 1
     for b in range(0, x.shape[0], images):
-        for tile in product(*(line.pieces for line in plan)):
+        for tile in product(*(line.pieces(max(together, 1)) for line in plan)):
             outputs = y[(slice(b, b + images), slice(None), slice(None), *tile)]
             pieces = x[b : b + images]
             for j, (line, axis, outs) in enumerate(zip(plan, part.axes, tile, strict=True)):
@@ -128,6 +134,9 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
                     pieces = reach([axis], pieces, [outs], 3 + j)
                 else:
                     pieces = pieces[(slice(None),) * (3 + j) + (line.inputs,)]
+            if outputs.shape[-1] > plan[-1].starts.step:
+                pieces, outputs = _stacked(part.axes[0], plan[0].starts.step, pieces, outputs)
+                tile = (slice(0, plan[0].starts.step),)
             result = _contract(part, _forward(pieces.astype(dtype, copy=False), lengths), spectrum)
             result = _backward(result, lengths, dtype)
             for j, (axis, outs) in enumerate(zip(part.axes, tile, strict=True)):
@@ -136,7 +145,18 @@ def _transformed(part: Part, x: AnyArray, y: AnyArray) -> None:
                     result = result[(slice(None),) * (3 + j) + (slice(0, int(at[-1]) + 1, axis.stride),)]
                 else:  # more outputs than positions on the circle
                     result = result.take(at % lengths[j], 3 + j)
-            outputs[...] = result
+            outputs[...] = result.reshape(outputs.shape)
+
+
+def _stacked(axis: Axis, step: int, x: AnyArray, y: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Return the pieces of a line of x (B, G, C, m) as images (P*B, G, C, m'), and y as (P, B, G, F, outputs).
+
+    A piece has ``step`` outputs, and reads some of the inputs of the next one.
+    """
+    pieces = y.shape[-1] // step
+    shape, steps = (pieces, *x.shape[:3], (step - 1) * axis.stride + axis.span), x.strides
+    views = np.lib.stride_tricks.as_strided(x, shape, (step * axis.stride * steps[3], *steps), writeable=False)
+    return views.reshape(-1, *shape[2:]), np.moveaxis(y.reshape(*y.shape[:3], pieces, step), 3, 0)
 
 
 def _spectrum(part: Part, plan: tuple[Line, ...], dtype: np.dtype[Any]) -> AnyArray:
@@ -180,8 +200,8 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     channel_work = {"flop c16": 8 * products, "frequency": frequencies} if by_frequency(part) else {"product": products}
     real = "f4" if dtype.itemsize // planes <= 4 else "f8"
     # A few lines along the only axis are transformed one by one; many lines by the processor's vectors.
-    lone = "lone " if len(part.axes) == 1 and images * groups * min(channels, filters) < TOGETHER else ""
     pieces = prod(len(line.starts) for line in plan)
+    lone = "lone " if len(part.axes) == 1 and images * groups * min(channels, filters) * pieces < TOGETHER else ""
     spectra = float(images * groups * (channels + filters) * size * dtype.itemsize)
     return {
         f"{lone}transform {real}": transforms * size * doublings,
