@@ -382,7 +382,8 @@ def summed_at(size: int, places: Any, values: Array) -> Array:
 
 def reshape(array: Array, shape: Sequence[int]) -> Array:
     """Return the array in another shape."""
-    return array.reshape(shape) if is_numpy(array) else namespace(array).reshape(array, tuple(shape))
+    method = getattr(array, "reshape", None)  # of NumPy, PyTorch, JAX and CuPy: microseconds less than the function
+    return method(tuple(shape)) if method is not None else namespace(array).reshape(array, tuple(shape))
 
 
 def conjugate(array: Array) -> Array:
