@@ -35,6 +35,7 @@ def short(monkeypatch):
     """Few and small cases."""
     small = [engines.EngineCase((16,), (3,), dtype=dtype) for dtype in ("f4", "f8")]
     monkeypatch.setattr(TUNE, "CASES", small)
+    monkeypatch.setattr(TUNE, "WORSE", float("inf"))  # so small cases say little
     monkeypatch.setattr(TUNE, "GRID", [engines.EngineCase((12, 12), (3, 3)), *small])
     monkeypatch.setattr(TUNE, "compiled_cases", list)
     monkeypatch.setattr(TUNE, "solve_cases", lambda: [lambda: solves._time_products(50)])
@@ -143,6 +144,19 @@ def test_tuning_writes_one_file_that_later_choices_use(path):
         assert rates.current().seconds == rates.shipped().seconds
     rates.replace_current(None)
     assert str(path) in cm.tune(seconds=0.2).source
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("after", "is_kept"), [(1.5, True), (2.5, False)])
+def test_rates_with_which_choices_are_worse_are_not_kept(path, monkeypatch, after, is_kept):
+    choice = grid.Choice("a case", "direct", "fft", 1.0, 1.0, 2.0, after, "sparse", 1.0)
+    monkeypatch.setattr(TUNE, "compare_choices", lambda *_: choice)
+    monkeypatch.setattr(TUNE, "WORSE", 1.0)
+    tuning = cm.tune(seconds=0.2)
+
+    assert (tuning.is_kept, path.exists()) == (is_kept, is_kept)
+    assert ("rates not kept" in str(tuning)) is not is_kept
+    assert bool(rates.current().source) is is_kept
 
 
 @pytest.mark.usefixtures("short")

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from convmtx import __version__, rate_file, rates
@@ -20,6 +21,8 @@ from convmtx.tuning.fit import Timed, fit_rates
 from convmtx.tuning.grid import GRID, Choice, compare_choices
 from convmtx.tuning.solves import solve_cases
 
+#: Ratio of the regret after tuning to that before from which the new rates are not kept.
+WORSE = 1.0
 #: Fractions of the time in which engines are timed, engines that JAX compiles, methods of solves, and choices on the
 #: grid.
 ENGINES, COMPILED, SOLVES, CHOICES = 0.4, 0.2, 0.15, 0.25
@@ -33,6 +36,9 @@ class Tuning:
     ----------
     path : str
         File that keeps the rates.
+    is_kept : bool
+        Whether the rates were written to it. They are not if choices on the grid are worse with them than before: then
+        other programs disturbed the measurement, and everything stays as it was.
     source : str
         Where the rates before tuning came from; empty for those that are shipped with convmtx.
     seconds : mapping
@@ -44,6 +50,7 @@ class Tuning:
     """
 
     path: str
+    is_kept: bool
     source: str
     seconds: Mapping[str, float]
     choices: tuple[Choice, ...]
@@ -68,7 +75,8 @@ class Tuning:
             lines.append(f"{c.case:<{width}}  {before}  {after}")
         for when, (mean, worst) in (("before", self.regret_before), ("after", self.regret_after)):
             lines.append(f"regret {when}: {mean:.2f} in the geometric mean, {worst:.2f} at worst")
-        return "\n".join([*lines, f"rates kept in {self.path}"])
+        busy = "rates not kept: choices were better before. Tune again when the machine has nothing else to do"
+        return "\n".join([*lines, f"rates kept in {self.path}" if self.is_kept else busy])
 
 
 def _cells(engine: str, predicted: float, measured: float, regret: float) -> str:
@@ -85,8 +93,8 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
 
     Which engine applies a map, and which method solves, is chosen by predicted seconds: amounts of work times rates.
     The rates that are shipped were fitted to one machine. ``tune`` times every engine and every method of solves at
-    many sizes, fits all rates together, and writes them to a file. From then on choices use them, in this process and
-    in later ones. Maps choose anew at their next call, so results may change by rounding. Nothing else is ever chosen
+    many sizes, fits all rates together, and writes them to a file if choices are better with them. From then on choices
+    use them, in this process and in later ones. Maps choose anew at their next call, so results may change by rounding. Nothing else is ever chosen
     by timing.
 
     The file is ``rates.json`` in the user's cache directory (extra ``tune``), or the one that the environment variable
@@ -148,9 +156,16 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
         fitted = fit_rates(runs, shipped.seconds)
         comparisons = [partial(compare_choices, case, before, Rates(fitted)) for case in GRID]
         choices = tuple(compare() for compare in until(comparisons, CHOICES * seconds, step))
-    rate_file.write_rates(target, fitted, __version__)
-    rates.replace_current(None)  # the next choice reads the file, as every later process does
-    return Tuning(str(target), before.source, fitted, choices)
+    means = [statistics.geometric_mean(regrets) for regrets in zip(*map(_regrets, choices), strict=True)]
+    is_kept = means[1] <= WORSE * means[0]
+    if is_kept:
+        rate_file.write_rates(target, fitted, __version__)
+        rates.replace_current(None)  # the next choice reads the file, as every later process does
+    return Tuning(str(target), is_kept, before.source, MappingProxyType(fitted), choices)
+
+
+def _regrets(choice: Choice) -> tuple[float, float]:
+    return choice.regret_before, choice.regret_after
 
 
 def _timed(cases: list[Callable[[], list[Timed]]], seconds: float, step: Callable[[], Any]) -> list[Timed]:

@@ -15,7 +15,8 @@ Which engine applies a map is chosen by predicted seconds. tune times every engi
 fits the predictions to this machine, and keeps them in a file for all later programs:
 rates.json in the user's cache directory (extra tune), or the file that the environment
 variable CONVMTX_RATES names. CONVMTX_RATES=0 turns kept rates off. To undo tuning,
-remove the file. Run it when the machine has nothing else to do.
+remove the file. Run it when the machine has nothing else to do: nothing is kept if
+choices are worse with the new predictions.
 
 The table has, for convolutions that nothing was fitted to, the engine before and
 after, its predicted and measured time, and its regret: the measured time over that of
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace, report: Report) -> None:
         for choice in tuning.choices
     ]
     regrets = [dict(zip(("mean", "worst"), pair, strict=True)) for pair in (tuning.regret_before, tuning.regret_after)]
-    report.put(path=tuning.path, source=tuning.source, rates=dict(tuning.seconds), choices=choices,
+    report.put(path=tuning.path, is_kept=tuning.is_kept, source=tuning.source, rates=dict(tuning.seconds), choices=choices,
                regret_before=regrets[0], regret_after=regrets[1])  # fmt: skip
 
 
