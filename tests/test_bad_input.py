@@ -465,6 +465,12 @@ def test_pytorchs_names_of_boundaries(name, same):
     assert a.geometry == b.geometry
 
 
+def test_strings_of_numpy_are_names():
+    op = cm.conv([1.0, 2.0], 9, engine=np.str_("fft"), padding=np.str_("same"), boundary=np.str_("wrap"))
+    assert op.explain().engine == "fft"
+    assert op.out_shape == (9,)
+
+
 def test_lists_and_plain_numbers_are_kernels():
     assert cm.conv([[1, 2], [3, 4]], [3, 3]).to_dense().dtype == np.int64
     assert cm.conv([1.5], 2).to_dense().tolist() == [[1.5, 0], [0, 1.5]]

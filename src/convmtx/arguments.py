@@ -102,7 +102,7 @@ def one_of(
 
     ``meanings`` maps names of other libraries, in lower case, to the remedy that the error offers.
     """
-    if type(value) is str and value in known:
+    if isinstance(value, str) and value in known:  # also the strings of NumPy
         return known[known.index(value)]
     expected = f"Expected one of {', '.join(map(repr, known))}"
     if not isinstance(value, str):

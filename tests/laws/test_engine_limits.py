@@ -208,6 +208,14 @@ def test_transforms_are_cut_where_they_would_not_fit(monkeypatch):
     assert sum(kept.nbytes for kept in transform) <= 1 << 20
 
 
+@pytest.mark.parametrize("far", [1 << 20, 1 << 40])
+def test_taps_that_lie_far_apart_take_no_memory_between_them(far):
+    op = cm.conv(np.array([2.0, 3.0]), 5, dilation=far, padding=far, stride=far)
+    x = np.arange(5.0) + 1
+    assert op(x).tolist() == [3.0, 2.0]  # taps at -far and 0, then at 0 and far
+    assert extra_memory(op, x) < 1 << 16
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_results_do_not_depend_on_the_number_of_threads(count, monkeypatch):
     cases = [

@@ -167,6 +167,12 @@ def test_rows_of_what_is_too_large_cost_themselves(name, boundary):
                 assert (back[0] * m + back[1]).tolist() == np.flatnonzero(row).tolist()
 
 
+def test_rows_of_a_product_have_the_small_indices_of_its_matrix():
+    op = cm.conv([1.0, 2.0, 3.0], 10)
+    for matrix in ((op.T @ op).to_sparse(), (op.T @ op).to_sparse(rows=[1, 0])):
+        assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+
+
 def test_a_product_takes_the_rows_that_take_part():
     op = cm.conv([1.0, 2.0, 3.0], 10**7, padding=1, boundary="reflect")
     gram, most = peak(lambda: (op.T @ op).to_sparse(rows=[0, 5 * 10**6]))

@@ -1,5 +1,7 @@
 """Tensors of PyTorch in the main memory: the engines of NumPy in their memory, with derivatives of every order."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -139,17 +141,17 @@ def test_a_kernel_that_is_changed_in_place_is_read_again(engine):
     op = cm.conv(K, (20, 20), engine=engine)
     layer = cm.conv(K.detach(), (20, 20), engine=engine).to_torch()
     for _ in range(2):
-        expected = functional.conv2d(x[None, None], op.kernel[None, None])[0, 0]
+        expected = functional.conv2d(x[None, None], op._kernel[None, None])[0, 0]
         assert torch.allclose(op(x), expected)
-        assert torch.allclose(op.T(expected), functional.conv_transpose2d(expected[None, None], op.kernel[None, None]))
+        assert torch.allclose(op.T(expected), functional.conv_transpose2d(expected[None, None], op._kernel[None, None]))
         assert torch.allclose(layer(x), functional.conv2d(x[None, None], layer.kernel[None, None])[0, 0])
         with torch.no_grad():
-            op.kernel.mul_(-3)
+            op._kernel.mul_(-3)
             layer.kernel.data[0, 0] += 1
     with torch.inference_mode():
         inner = cm.conv(K, (20, 20), engine=engine)
         before = inner(x)
-        inner.kernel.mul_(2)
+        inner._kernel.mul_(2)
         assert torch.allclose(inner(x), 2 * before)
 
 
@@ -170,6 +172,17 @@ def test_results_have_memory_of_their_own():
             assert y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
             y.zero_()
     assert (x != 0).all()
+
+
+def test_nothing_that_a_map_gives_changes_it():
+    """Also through memory that PyTorch does not watch; the tensor that the kernel was copied from is another one."""
+    op = cm.conv(torch.tensor([1.0, 2.0], requires_grad=True), 4)
+    x = torch.ones(4)
+    for kernel in (op.kernel, copy.deepcopy(op).kernel, copy.deepcopy(cm.Affine(op, torch.zeros(3))).op.kernel):
+        kernel.data.mul_(100)
+        assert op(x).tolist() == [3.0, 3.0, 3.0]
+        assert op.to_dense()[0].tolist() == [1.0, 2.0, 0.0, 0.0]
+    assert op.kernel.sum().requires_grad
 
 
 def test_what_has_no_numbers_is_left_to_pytorch():

@@ -224,6 +224,7 @@ def narrow(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]
         kept, columns = np.unique(matrix.columns, return_inverse=True)
         return replace(matrix, columns=columns, shape=(matrix.shape[0], kept.size)), kept
     kept, columns = np.unique(matrix.indices, return_inverse=True)
+    columns = columns.astype(matrix.indices.dtype)
     narrow = type(matrix)((matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], kept.size))
     return narrow, kept.astype(np.int64)
 

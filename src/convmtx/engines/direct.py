@@ -70,7 +70,13 @@ def work(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     if dtype.kind == "c" and _is_one_pair(part):
         return work(_real_part(part), _real_dtype(dtype), images)
     dtype = np.dtype(np.float64) if dtype.kind in "iu" else dtype
-    return fastest(part, dtype, images)[0].work(part, dtype, images)
+    amounts = fastest(part, dtype, images)[0].work(part, dtype, images)
+    window = part.kernel.shape[2] * prod(axis.span for axis in part.axes) * dtype.itemsize
+    if window <= tile_kinds.TILE_BYTES:
+        return amounts
+    # Taps lie so far apart that what one window reaches over fills a tile.
+    reached = images * part.kernel.shape[0] * window * prod(axis.out for axis in part.axes)
+    return costs.total([amounts, {"byte": float(reached)}])
 
 
 def _real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -97,8 +97,8 @@ class ConvOperator(LinearMap):
 
     @property
     def kernel(self) -> AnyArray:
-        """The kernel array from which the map was built, read-only."""
-        return self._kernel
+        """The kernel array from which the map was built: read-only, or a copy in libraries without such arrays."""
+        return self._kernel if is_numpy(self._kernel) else frozen(self._kernel)
 
     @property
     def geometry(self) -> Geometry:
@@ -112,6 +112,10 @@ class ConvOperator(LinearMap):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("_geometry", "_kernel", "_requested_engine", "_sealed")}
+
+    def __deepcopy__(self, _memo: Any) -> ConvOperator:
+        """Return the map itself, which cannot change; PyTorch copies no tensors that are computed from others."""
+        return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -373,7 +377,8 @@ class ConvOperator(LinearMap):
         Parameters
         ----------
         measure : bool
-            Also time every engine on one random input: the median of three calls after a first one.
+            Also time every engine on one random input: the median of three calls after a first one. Kernels of JAX and
+            CuPy, and those of PyTorch on a GPU or in bfloat16, have no engines to compare, so nothing is timed.
 
         Returns
         -------
