@@ -93,9 +93,9 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
 
     Which engine applies a map, and which method solves, is chosen by predicted seconds: amounts of work times rates.
     The rates that are shipped were fitted to one machine. ``tune`` times every engine and every method of solves at
-    many sizes, fits all rates together, and writes them to a file if choices are better with them. From then on choices
-    use them, in this process and in later ones. Maps choose anew at their next call, so results may change by rounding. Nothing else is ever chosen
-    by timing.
+    many sizes, fits all rates together, and writes them to a file if choices are better with them. From then on
+    choices use them, in this process and in later ones. Maps choose anew at their next call, so results may change by
+    rounding. Nothing else is ever chosen by timing.
 
     The file is ``rates.json`` in the user's cache directory (extra ``tune``), or the one that the environment variable
     ``CONVMTX_RATES`` names. It is used only on the same processor, with as many cores, with the same versions of NumPy

@@ -44,8 +44,8 @@ def run(options: argparse.Namespace, report: Report) -> None:
         for choice in tuning.choices
     ]
     regrets = [dict(zip(("mean", "worst"), pair, strict=True)) for pair in (tuning.regret_before, tuning.regret_after)]
-    report.put(path=tuning.path, is_kept=tuning.is_kept, source=tuning.source, rates=dict(tuning.seconds), choices=choices,
-               regret_before=regrets[0], regret_after=regrets[1])  # fmt: skip
+    report.put(path=tuning.path, is_kept=tuning.is_kept, source=tuning.source, rates=dict(tuning.seconds),
+               choices=choices, regret_before=regrets[0], regret_after=regrets[1])  # fmt: skip
 
 
 COMMAND = Command(
