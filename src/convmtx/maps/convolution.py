@@ -192,7 +192,8 @@ class ConvOperator(LinearMap):
         return self._with(conjugate(self._kernel))
 
     def _in_double(self) -> ConvOperator:
-        return self.with_kernel(double(self._kernel))
+        kernel = double(self._kernel)
+        return self if kernel is self._kernel else self.with_kernel(kernel)
 
     def _peak(self) -> float:
         return float(np.abs(self._kernel).max(initial=0))

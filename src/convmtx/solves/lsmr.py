@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,8 +156,20 @@ class LSMR:
         The tests are ``||rbar|| <= rtol (||b|| + ||A|| ||x||)`` and ``||Abar^H rbar|| <= rtol ||Abar|| ||rbar||``. With
         P, the norm of x would be that for ``P^-1``, of which nothing is known, and is left out.
         """
+        return np.atleast_1d(self._converged(rtol))
+
+    def is_done(self, rtol: float) -> bool:
+        """Whether all right-hand sides are finished, or pass a test of LSMR."""
+        return self.all_finished or bool((self.finished | self._converged(rtol)).all())
+
+    def _converged(self, rtol: float) -> Any:
+        """Return which right-hand sides pass a test, as the recurrences take flags."""
         reach = self.norm_b if self.preconditioner else self.norm_b + self.estimates.norm * self._norm(self.solution)
-        return np.atleast_1d(self._reached(rtol, reach))
+        return self._reached(rtol, reach)
+
+    def decrease(self, first: AnyArray) -> float:
+        """Return the largest normal residual of the batch, each divided by its own in ``first``."""
+        return float((self.normal_residual / first).max(initial=0))
 
     def step(self) -> None:
         """Take one step with the right-hand sides that are not finished, if there are any."""
@@ -297,6 +310,19 @@ class SingleLSMR(LSMR):
     _larger = staticmethod(max)
     _smaller = staticmethod(min)
 
+    def is_done(self, rtol: float) -> bool:
+        return self.all_finished or self._converged(rtol)
+
+    def decrease(self, first: AnyArray) -> float:
+        return self.estimates.normal_residual * self._unit / first.item()
+
+    @cached_property
+    def _unit(self) -> float:
+        return self.scale.item()
+
+    def _norm(self, *parts: AnyArray) -> float:
+        return math.sqrt(sum(map(_square, parts)))
+
     def _numbers(self, squares: AnyArray) -> float:
         return float(squares[0])
 
@@ -346,6 +372,14 @@ def _products(rows: AnyArray, others: AnyArray) -> AnyArray:
         return np.vecdot(rows, others)
     products: AnyArray = np.einsum("ij,ij->i", rows, others)
     return products
+
+
+def _square(row: AnyArray) -> float:
+    """Return the squared length of the only row of an array: a number costs less than an array of one."""
+    if row.size <= ONE_THREAD:
+        return float(np.vdot(row, row).real)
+    real = _real(row)
+    return float(_products(real, real)[0])
 
 
 def _largest(rows: AnyArray) -> AnyArray:

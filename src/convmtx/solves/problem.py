@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,10 @@ from convmtx.typing import AnyArray, Shape
 NUMBER = 8
 #: Entries of a matrix up to which a convolution is applied by its sparse matrix, whatever its engine would take: to
 #: predict that would take longer than the product. Matrices of more than ``LARGE`` entries are not built.
-SMALL, LARGE = 150_000, 5_000_000
+SMALL, LARGE = 40_000, 5_000_000
+
+#: Function of a batch.
+Apply = Callable[[AnyArray], AnyArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ class Problem:
         r = b - self.forward(x)
         s = self.adjoint(r)
         if self.damp:
-            s -= self.penalty(x)
+            s = s - self.penalty(x)
         return norms(r), norms(s)
 
     def accepts(
@@ -138,47 +141,25 @@ def norms(arrays: AnyArray) -> AnyArray:
         return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
 
 
-class Applied(ABC):
-    """A map and its adjoint, applied again and again."""
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """A map and its adjoint, applied again and again to batches, and the predicted seconds of one of both."""
 
-    #: Predicted seconds of applying one of both to one array.
+    forward: Apply
+    adjoint: Apply
     seconds: float
 
-    @abstractmethod
-    def forward(self, x: AnyArray) -> AnyArray:
-        """Return ``A x``: (m, *in_shape) to (m, *out_shape)."""
 
-    @abstractmethod
-    def adjoint(self, y: AnyArray) -> AnyArray:
-        """Return ``A^H y``: (m, *out_shape) to (m, *in_shape)."""
+def applied_by_map(op: LinearMap, seconds: float) -> Applied:
+    """Return the map as it is, a convolution by its engine; checks of arguments are left out."""
+    return Applied(op._image, op.H._image, seconds)
 
 
-class AppliedByMap(Applied):
-    """A map that is applied as it is, a convolution by its engine."""
-
-    def __init__(self, op: LinearMap, seconds: float) -> None:
-        self.op, self.back, self.seconds = op, op.H, seconds
-
-    def forward(self, x: AnyArray) -> AnyArray:
-        return self.op(x)
-
-    def adjoint(self, y: AnyArray) -> AnyArray:
-        return self.back(y)
-
-
-class AppliedByMatrix(Applied):
-    """A map that is applied by its sparse matrix."""
-
-    def __init__(self, op: LinearMap, seconds: float) -> None:
-        self.in_shape, self.out_shape, self.seconds = op.in_shape, op.out_shape, seconds
-        self.matrix = sparse(op)
-        self.back = self.matrix.T if self.matrix.dtype.kind != "c" else self.matrix.conj().T
-
-    def forward(self, x: AnyArray) -> AnyArray:
-        return multiply(self.matrix, self.out_shape, x)
-
-    def adjoint(self, y: AnyArray) -> AnyArray:
-        return multiply(self.back, self.in_shape, y)
+def applied_by_matrix(op: LinearMap, seconds: float) -> Applied:
+    """Return the map by its sparse matrix."""
+    matrix = sparse(op)
+    back = matrix.T if matrix.dtype.kind != "c" else matrix.conj().T
+    return Applied(partial(multiply, matrix, op.out_shape), partial(multiply, back, op.in_shape), seconds)
 
 
 def multiply(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
@@ -191,11 +172,11 @@ def multiply(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
 def fastest_form(op: LinearMap) -> Applied:
     """Choose between a convolution's engine and its sparse matrix, by predicted seconds."""
     if not isinstance(op, ConvOperator):
-        return AppliedByMap(op, rates.rate("map number") * sum(op.shape))
+        return applied_by_map(op, rates.rate("map number") * sum(op.shape))
     by_matrix = costs.sparse_product_seconds(op.nnz)
     if op.nnz > SMALL:
         choice = select("auto", op._plan, np.result_type(op.dtype, np.float64), 1)
         by_engine = rates.rate("applied") + costs.seconds(choice.works[choice.name])
         if by_engine < by_matrix or op.nnz > LARGE:
-            return AppliedByMap(op, by_engine)
-    return AppliedByMatrix(op, by_matrix)
+            return applied_by_map(op, by_engine)
+    return applied_by_matrix(op, by_matrix)
