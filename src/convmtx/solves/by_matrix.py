@@ -148,7 +148,9 @@ def _diagonals(problem: Problem, op: ConvOperator) -> lu.Diagonals | None:
     above, below = max(-int(offsets.min()), 0), max(int(offsets.max()), 0)
     line = np.zeros(above + below + 1, problem.dtype)
     line[above + offsets] = taps_of(geometry, op.kernel)[0, 0]
-    return lu.Diagonals(line, above, size)
+    used = np.flatnonzero(line)
+    first, last = (min(int(used[0]), above), max(int(used[-1]), above)) if used.size else (above, above)
+    return lu.Diagonals(line[first : last + 1], above - first, size)
 
 
 def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.engines.products import INNER_ONE_THREAD, inner_products
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
@@ -20,8 +21,6 @@ from convmtx.typing import AnyArray
 FLOOR = 1e-150
 #: Vectors with norms from the inverse of this to this are not scaled to 1, which saves a pass over them.
 LOOSE = 2.0**90
-#: Numbers up to which BLAS takes inner products by one thread; NumPy's own, which never takes more, begin later.
-ONE_THREAD = 10_000
 Apply = Callable[[AnyArray], AnyArray]
 
 
@@ -245,12 +244,12 @@ class LSMR:
             return self._larger(self._norm(self.w), FLOOR)
         v = _flat(self.preconditioner(self.w.reshape(self.inside)))
         self.v = v.astype(self.w.dtype, copy=False)
-        square = self._numbers(_products(_real(self.w), _real(self.v)))
+        square = self._numbers(inner_products(_real(self.w), _real(self.v)))
         return self._sqrt(self._larger(square, FLOOR * FLOOR))
 
     def _norm(self, *parts: AnyArray) -> Any:
         """Return norms of rows, or of rows in parts."""
-        squares = [_products(part, part) for part in map(_real, parts)]
+        squares = [inner_products(part, part) for part in map(_real, parts)]
         return self._sqrt(self._numbers(sum(squares[1:], squares[0])))
 
     def _reached(self, rtol: float, reach: Any) -> Any:
@@ -311,9 +310,11 @@ class SingleLSMR(LSMR):
     _smaller = staticmethod(min)
 
     def is_done(self, rtol: float) -> bool:
+        """Whether the right-hand side is finished, or passes a test of LSMR."""
         return self.all_finished or self._converged(rtol)
 
     def decrease(self, first: AnyArray) -> float:
+        """Return the normal residual divided by ``first``."""
         return self.estimates.normal_residual * self._unit / first.item()
 
     @cached_property
@@ -366,20 +367,12 @@ def _real(rows: AnyArray) -> AnyArray:
     return rows.view(np.float64)
 
 
-def _products(rows: AnyArray, others: AnyArray) -> AnyArray:
-    """Return the inner products of real rows, by one thread, for the threads of BLAS linger."""
-    if rows.shape[1] <= ONE_THREAD:
-        return np.vecdot(rows, others)
-    products: AnyArray = np.einsum("ij,ij->i", rows, others)
-    return products
-
-
 def _square(row: AnyArray) -> float:
     """Return the squared length of the only row of an array: a number costs less than an array of one."""
-    if row.size <= ONE_THREAD:
+    if row.size <= INNER_ONE_THREAD:
         return float(np.vdot(row, row).real)
     real = _real(row)
-    return float(_products(real, real)[0])
+    return float(inner_products(real, real)[0])
 
 
 def _largest(rows: AnyArray) -> AnyArray:

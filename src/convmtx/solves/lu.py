@@ -198,9 +198,9 @@ class Diagonals:
     def definite_condition(self) -> float | None:
         """Upper bound of the condition of a Hermitian matrix whose symbol is clearly positive, else None.
 
-        The eigenvalues lie between the least and the largest value of ``f(w) = sum_d line[above + d] e^{-idw}`` (Grenander,
-        Szego, Toeplitz Forms, 1958). On a grid of step h, an extremum is missed by at most ``h^2 / 8`` times the bound
-        of the second derivative, ``sum_d d^2 |line[above + d]|``.
+        The eigenvalues lie between the least and the largest value of ``f(w) = sum_d line[above + d] e^{-idw}``
+        (Grenander, Szego, Toeplitz Forms, 1958). On a grid of step h, an extremum is missed by at most ``h^2 / 8``
+        times the bound of the second derivative, ``sum_d d^2 |line[above + d]|``.
         """
         if not self.may_be_definite:
             return None
@@ -236,7 +236,9 @@ class Diagonals:
             return Square(BandTriangle(triangle, lower=not self.above), line.dtype, self.size, norm)
         if self.may_be_definite:
             try:
-                return Square(LineCholesky(line[self.above :], self.size), line.dtype, self.size, norm, self.definite_condition)
+                return Square(
+                    LineCholesky(line[self.above :], self.size), line.dtype, self.size, norm, self.definite_condition
+                )
             except Singular:
                 pass
         band = np.zeros((self.size, 2 * self.below + self.above + 1), line.dtype)

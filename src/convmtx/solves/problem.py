@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from convmtx import costs, memory, rates
 from convmtx.arguments import number
+from convmtx.engines.products import inner_products
 from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
 from convmtx.maps.convolution import ConvOperator
@@ -24,6 +25,9 @@ NUMBER = 8
 #: Entries of a matrix up to which a convolution is applied by its sparse matrix, whatever its engine would take: to
 #: predict that would take longer than the product. Matrices of more than ``LARGE`` entries are not built.
 SMALL, LARGE = 40_000, 5_000_000
+
+#: Entries of a map up to which it keeps the last problem that was solved with it, and bytes of factors: 1 MiB each.
+KEPT_ENTRIES, KEPT_BYTES = 1 << 16, 1 << 20
 
 #: Function of a batch.
 Apply = Callable[[AnyArray], AnyArray]
@@ -41,6 +45,8 @@ class Problem:
     damp: float = 0.0
     regularizer: LinearMap | None = None
     scale: float = 1.0
+    #: Decisions by the number of right-hand sides, of a problem that its map keeps; None for others.
+    decisions: dict[int, Any] | None = None
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -94,8 +100,11 @@ class Problem:
         if self.damp:
             penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
             stacked = np.hypot(residual, self.damp * penalized)
-        reach = norms(b) + norm * sizes
+        reach = norm * sizes
         passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
+        if not passes.all():  # the length of b can only help: leave out a pass over it if that is not necessary
+            reach = norms(b) + reach
+            passes = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
         return passes
 
     def prepare(self) -> Problem:
@@ -109,6 +118,24 @@ class Problem:
         if scale == 1:
             return Problem(op, self.damp, regularizer)
         return Problem(op / scale, self.damp / scale, regularizer, scale)
+
+    def for_map(self, op: LinearMap) -> Problem:
+        """Return the problem of another map, prepared: the one that the map keeps if nothing else has changed.
+
+        A small map of double precision keeps its last problem, with what was chosen and built for it. So a solve that
+        is repeated with another right-hand side begins at once.
+        """
+        if not isinstance(op, ConvOperator) or self.regularizer is not None:
+            return replace(self, op=op).prepare()
+        key = self.damp, rates.current()
+        last: tuple[Any, Problem] | None = op._kept.get("problem")
+        if last is not None and last[0] == key:
+            return last[1]
+        problem = replace(self, op=op).prepare()
+        if problem.op is op and op.nnz <= KEPT_ENTRIES:
+            problem = replace(problem, decisions={})
+            op._kept["problem"] = key, problem
+        return problem
 
     def _doubled_regularizer(self, op: LinearMap) -> LinearMap | None:
         if self.regularizer is None:
@@ -138,7 +165,7 @@ def norms(arrays: AnyArray) -> AnyArray:
     if flat.dtype.kind == "c":
         flat = flat.view(flat.real.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(np.einsum("ij,ij->i", flat, flat))  # by one thread: those of BLAS linger
+        return np.sqrt(inner_products(flat, flat))
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,7 +135,8 @@ class BandTriangle(LU):
         from scipy.linalg import get_lapack_funcs
 
         self._band, self._uplo = band, "L" if lower else "U"
-        (self._tbtrs,) = get_lapack_funcs(("tbtrs",), dtype=band.dtype)
+        functions: Any = get_lapack_funcs(("tbtrs",), dtype=band.dtype)
+        (self._tbtrs,) = functions
         if not band[:, 0 if lower else -1].all():
             raise Singular
 

@@ -40,7 +40,6 @@ from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, W
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
 
-
 #: Outputs and inputs of an axis up to which the parts that they belong to are kept, 8 bytes for each of them.
 KEPT_PLACES = 1 << 13
 
