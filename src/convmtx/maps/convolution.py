@@ -128,7 +128,7 @@ class ConvOperator(LinearMap):
 
     @cached_property
     def _kept(self) -> dict[str, Any]:
-        """What rooms above keep for their next call with this map, by name; a copy of the map has none of it."""
+        """Facts that rooms above keep for their next call with this map, by name; a copy of the map has none of them."""
         return {}
 
     # Application

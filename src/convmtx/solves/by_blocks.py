@@ -50,11 +50,11 @@ class Coefficients(ABC):
     @property
     @abstractmethod
     def times(self) -> AnyArray:
-        """How often each matrix occurs."""
+        """Number of occurrences of each matrix."""
 
     @cached_property
     def weights(self) -> AnyArray:
-        """How often each coefficient occurs."""
+        """Number of occurrences of each coefficient."""
         return self.times / self.copies
 
     @abstractmethod
