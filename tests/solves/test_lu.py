@@ -282,6 +282,7 @@ def test_bands_of_constant_diagonals_solve_as_lstsq_does(K, factors, dilation, n
     F = cm.factorize(op, method="band")
     y = numbers(rng, n, "c")
     assert np.linalg.norm(F.solve(A @ y).x - y) <= 64 * EPS * np.linalg.cond(A) * np.linalg.norm(y)
+    assert np.allclose(cm.pinv(op, method="band").H(y), np.linalg.solve(A.conj().T, y))
     assert s.converged
 
 

@@ -381,3 +381,13 @@ def test_what_a_map_keeps_is_small_and_not_pickled():
     large = cm.conv(K, (300, 300), padding="same", boundary="wrap")
     cm.solve(large, np.ones(large.out_shape))
     assert not large._kept
+
+
+def test_a_map_chooses_anew_for_another_number_of_right_hand_sides():
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3, 2, 2)), (8, 8, 2), **BORDER)
+    for count in (1, 40, 1):
+        b = np.random.default_rng(count).standard_normal((count, *op.out_shape))
+        fresh, again = (cm.solve(A, b, damp=0.1) for A in (op.with_kernel(op.kernel), op))
+        assert again.method == fresh.method
+        assert again.method.startswith("dense" if count == 40 else "band")
+        assert np.array_equal(again.x, fresh.x)
