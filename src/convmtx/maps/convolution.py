@@ -128,7 +128,7 @@ class ConvOperator(LinearMap):
 
     @cached_property
     def _kept(self) -> dict[str, Any]:
-        """Facts that rooms above keep for their next call with this map, by name; a copy of the map has none of them."""
+        """Facts that rooms above keep for their next call with this map, by name; copies of the map have none."""
         return {}
 
     # Application
