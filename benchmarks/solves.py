@@ -28,7 +28,7 @@ EPS = np.finfo(float).eps
 
 
 def ready(function, *args, **options):
-    """Return a way that prepares nothing."""
+    """Return a method that prepares nothing."""
     return lambda: partial(function, *args, **options)
 
 
@@ -77,7 +77,7 @@ def line(quick):
 def on_line(problem, case, repeat):
     op, b = cm.conv(problem.kernel, problem.n, padding="same"), np.random.default_rng(0).standard_normal(problem.n)
     matrix, bands = op.to_sparse("csr"), (problem.k // 2, problem.k // 2)
-    ways = {
+    methods = {
         "ours": lambda: partial(cm.solve, cm.conv(problem.kernel, problem.n, padding="same"), b),
         "again": ready(cm.factorize(op).solve, b),
         "toeplitz": ready(scipy.linalg.solve_toeplitz, matrix[:, [0]].toarray().ravel(), b),
@@ -85,13 +85,13 @@ def on_line(problem, case, repeat):
         "banded": ready(scipy.linalg.solve_banded, bands, banded(matrix, bands[0]), b),
     }
     if problem.n > TOEPLITZ:
-        del ways["toeplitz"]
-    seconds, results = medians(ways, repeat, prepare=operator.call)
+        del methods["toeplitz"]
+    seconds, results = medians(methods, repeat, prepare=operator.call)
     return solved(case, seconds, results, limit="banded")
 
 
 def solved(case, seconds, results, limit=None, more=(), tolerance=1e-8):
-    """Row of ways to the same x or Solution; they may differ by what rounding can be at this condition."""
+    """Row of methods to the same x or Solution; they may differ by what rounding can be at this condition."""
     xs = {name: np.ravel(getattr(result, "x", result)) for name, result in results.items()}
     errors = [np.abs(x - xs["ours"]).max() for name, x in xs.items() if name != "limit"]
     worst = max(errors) / np.abs(xs["ours"]).max()
@@ -117,16 +117,16 @@ def singular(_quick):
     samples, the whole matrix is singular.
     """
     for n in (2048, 2047):
-        for way in ("ours", "solve_toeplitz", "spsolve", "solve_banded"):
-            yield f"{n}, {way}", partial(indefinite, n, way)
+        for method in ("ours", "solve_toeplitz", "spsolve", "solve_banded"):
+            yield f"{n}, {method}", partial(indefinite, n, method)
 
 
-def indefinite(n, way, case, _repeat):
+def indefinite(n, method, case, _repeat):
     op = cm.conv([1.0, 0.0, -1.0], n, padding="same")
     b = np.random.default_rng(0).standard_normal(n)
     matrix = op.to_sparse("csr")
     column, row = matrix[:, [0]].toarray().ravel(), matrix[[0]].toarray().ravel()
-    ways = {
+    methods = {
         "ours": partial(cm.solve, op, b),
         "solve_toeplitz": partial(scipy.linalg.solve_toeplitz, (column, row), b),
         "spsolve": partial(scipy.sparse.linalg.spsolve, matrix, b),
@@ -135,15 +135,16 @@ def indefinite(n, way, case, _repeat):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            result = ways[way]()
+            result = methods[method]()
         except np.linalg.LinAlgError as error:
             return Values(case, {"residual": "-", "normal residual": "-", "norm of x": "-", "said": f"{error}"})
     x = getattr(result, "x", result)
     near, size = np.linalg.norm(op(x) - b) / np.linalg.norm(b), np.linalg.norm(x)
     normal = normal_residual(op, b, x)
-    said = ", ".join([*(warning.category.__name__ for warning in caught), *([result.method] if way == "ours" else [])])
+    ours = [result.method] if method == "ours" else []
+    said = ", ".join([*(warning.category.__name__ for warning in caught), *ours])
     values = {"residual": near, "normal residual": normal, "norm of x": size, "said": said or "nothing"}
-    return Values(case, values, bool(way != "ours" or normal < 1e-10))
+    return Values(case, values, bool(method != "ours" or normal < 1e-10))
 
 
 # Deblurring
@@ -221,11 +222,11 @@ def their_solution(matrix, b, damp, tolerance):
     return lsmr(matrix, b.ravel(), damp=damp, atol=tolerance, btol=tolerance, conlim=0, maxiter=10000)[0]
 
 
-def reached(way, op, b, damp):
-    """The loosest of a few tolerances that brings the true normal residual to the goal, and what the way gave."""
+def reached(method, op, b, damp):
+    """The loosest of a few tolerances that brings the true normal residual to the goal, and what the method gave."""
     best, tolerance = None, GOAL
     for _ in range(5):
-        result = way(tolerance)
+        result = method(tolerance)
         ratio = GOAL / max(normal_residual(op, b, getattr(result, "x", result), damp), 1e-99)
         if ratio >= 1:
             best = tolerance, result
@@ -238,13 +239,13 @@ def reached(way, op, b, damp):
 def raced(name, n, damp, case, repeat):
     op, b = blurred(name, n)
     auto, theirs = partial(our_solution, op, b, damp, "auto"), partial(their_solution, op, b, damp)
-    ours, other = (reached(way, op, b, damp)[0] for way in (auto, theirs))
-    ways = {
+    ours, other = (reached(method, op, b, damp)[0] for method in (auto, theirs))
+    methods = {
         "ours": partial(auto, ours),
         "lsmr csr": partial(their_solution, op.to_sparse("csr"), b, damp, other),
         "lsmr op": partial(theirs, other),
     }
-    seconds, results = medians(ways, repeat)
+    seconds, results = medians(methods, repeat)
     method, results["ours"] = results["ours"].method, results["ours"].x
     residuals = {name: normal_residual(op, b, x, damp) for name, x in results.items()}
     more = {"residual": residuals["ours"], "of lsmr": residuals["lsmr csr"]}
@@ -267,7 +268,7 @@ def circles(quick):
 
 def on_image(n, case, repeat):
     K, damp, b = np.outer(bell(9, 2.0), bell(9, 2.0)), 1e-2, np.random.default_rng(0).standard_normal((n, n))
-    ways = {
+    methods = {
         "ours": lambda: partial(cm.solve, on_circle(K, (n, n)), b, damp=damp),
         "again": ready(cm.factorize(on_circle(K, (n, n)), damp=damp).solve, b),
         "limit": ready(there_and_back, b),
@@ -276,8 +277,8 @@ def on_image(n, case, repeat):
     }
     if restoration:
         options = {"reg": np.ones((n, n // 2 + 1), complex), "is_real": True, "clip": False}  # an impulse's transform
-        ways["skimage"] = ready(restoration.wiener, b, K, damp**2, **options)
-    return solved(case, *medians(ways, repeat, prepare=operator.call), limit="limit")
+        methods["skimage"] = ready(restoration.wiener, b, K, damp**2, **options)
+    return solved(case, *medians(methods, repeat, prepare=operator.call), limit="limit")
 
 
 def rings(quick):
@@ -291,12 +292,12 @@ def rings(quick):
 
 def on_ring(n, case, repeat):
     op, b = on_circle(bell(7, 1.0), n), np.random.default_rng(0).standard_normal(n)
-    ways = {
+    methods = {
         "ours": lambda: partial(cm.solve, on_circle(bell(7, 1.0), n), b),
         "again": ready(cm.factorize(op).solve, b),
         "circulant": ready(scipy.linalg.solve_circulant, op(np.eye(1, n)[0]), b),
     }
-    return solved(case, *medians(ways, repeat, prepare=operator.call))
+    return solved(case, *medians(methods, repeat, prepare=operator.call))
 
 
 def on_circle(K, shape):
@@ -364,12 +365,12 @@ def posed(problem, case, repeat):
     b = op(rng.standard_normal(op.in_shape))
     b += 1e-3 * np.abs(b).max() * rng.standard_normal(b.shape)
     matrix, late = op.to_sparse("csr"), {}
-    ways = {"ours": lambda: partial(cm.solve, problem.op(), b, damp=damp)}
+    methods = {"ours": lambda: partial(cm.solve, problem.op(), b, damp=damp)}
     for name, A in (("csr", matrix), ("map", op)):
         steps, late[name] = steps_within(SECONDS, A, b, damp)
         options = {"damp": damp, "atol": 1e-8, "btol": 1e-8, "conlim": 0, "maxiter": steps}
-        ways[name] = ready(lsmr, A, b.ravel(), **options)
-    seconds, results = medians(ways, repeat, SECONDS, operator.call)
+        methods[name] = ready(lsmr, A, b.ravel(), **options)
+    seconds, results = medians(methods, repeat, SECONDS, operator.call)
     ours, best = results["ours"], min(late, key=seconds.get)
     xs = {"ours": ours.x.ravel(), "best": results[best][0]}
     residuals = {name: normal_residual(op, b, x, damp) for name, x in xs.items()}

@@ -22,6 +22,11 @@ def back(kernel=K2, shape=(5, 6), **options):
 
 
 WRONG = [  # id, call, error, what the message must say
+    ("a map by its class", lambda: cm.ConvOperator(1), TypeError, "ConvOperator: geometry is an int. Expected a Geometry and an array. Use convmtx.conv"),
+    ("a map without a kernel", lambda: cm.ConvOperator(conv().geometry), TypeError, "ConvOperator: a geometry without an array. Expected a Geometry"),
+    ("a map of kernels by its class", lambda: cm.KernelOperator(1), TypeError, "KernelOperator: geometry is an int. Expected a Geometry and an array. Use convmtx.kernel_operator"),
+    ("a result by its class", lambda: cm.Certified(1), TypeError, "Certified: kind=None. Expected one of 'exact', 'upper'"),
+    ("a result of no kind", lambda: cm.Certified(1, "sure", ""), ValueError, "Certified: kind='sure'. Expected one of 'exact', 'upper'"),
     ("bool kernel", lambda: conv(K2 > 0), TypeError, "conv: kernel has dtype bool. Expected integers, floats or complex"),
     ("object kernel", lambda: conv(K2.astype(object)), TypeError, "conv: kernel has dtype object"),
     ("text kernel", lambda: conv("abc"), TypeError, "conv: kernel has dtype <U3"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -213,11 +213,12 @@ def _examine(case: Case, op: ConvOperator, say: Say) -> tuple[AnyArray, list[Che
 
 def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> Iterator[tuple[str, float]]:
     """Make each form that fits, report its cost, and yield its largest difference from the operator on ``x``."""
+    from convmtx.forms.formats import size_of_dia
     from convmtx.plot import costs  # late, because the command line knows of the demo before it is needed
 
     sizes = op.explain().bytes
     if sizes["csr"] <= BUDGET:
-        sizes["dia"] = _dia_size(op)
+        sizes["dia"] = size_of_dia(op.geometry, op.kernel)
     for form in _FORMS:
         line = f"  {form:<9}{human(sizes[form]) if form in sizes else '':>9}  "
         if sizes.get(form, 0) > BUDGET:
@@ -239,13 +240,6 @@ def _differences(op: ConvOperator, x: AnyArray, output: AnyArray, say: Say) -> I
             if form != "view":
                 flat = (matrix.reshape(op.shape) if form == "tensor" else matrix) @ x.ravel()
                 yield form, float(np.abs(flat.reshape(output.shape) - output).max())
-
-
-def _dia_size(op: ConvOperator) -> int:
-    """Return the bytes of the matrix stored by diagonals, which are counted in the sparse matrix."""
-    from convmtx.forms.sparse import dia_size
-
-    return dia_size(cast("Any", op.to_sparse("csr")))
 
 
 def _check_adjoint(op: LinearMap, x: AnyArray, output: AnyArray, magnitude: AnyArray, terms: int) -> Check:

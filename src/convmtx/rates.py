@@ -127,11 +127,11 @@ SOLVES = {
     "sparse product": 1.0e-5,
     "sparse product entry": 5.5e-10,
     # Applying a convolution, beside the work of its engine; an input or output of a map that is not a convolution.
-    "applied": 5.0e-5,
+    "applied": 1.5e-5,
     "map number": 1.0e-7,
     # A step of LSMR beside applying the map and its adjoint, and each input and output in it.
-    "LSMR step": 5.0e-5,
-    "LSMR number": 5.0e-9,
+    "LSMR step": 3.0e-5,
+    "LSMR number": 4.0e-9,
 }
 
 #: Seconds of one unit of each kind of work that are shipped with convmtx.

@@ -58,3 +58,10 @@ def test_negative_zeros_and_empty_diagonals_are_kept():
     assert S.offsets.tolist() == [-1, 0, 1]
     assert np.signbit(S.data[0, :-1]).all()
     assert not np.signbit(S.data[2]).any()
+
+
+@given(cases())
+def test_bytes_are_known_before(case):
+    op = case.op
+    S = op.to_sparse("dia")
+    assert formats.size_of_dia(op.geometry, op.kernel) == S.data.nbytes + S.offsets.nbytes

@@ -491,7 +491,7 @@ def test_a_wrong_transpose_is_refused():
 def test_extreme_entries(scale):
     op, b = Own(SQUARE * scale), np.ones((2, 3))
     assert np.isclose(cm.norm(op).value / scale, np.linalg.norm(SQUARE, 2))
-    for method in ("auto", "dense") if scale < 1e-300 else ("auto", "lsmr", "dense"):
+    for method in ("auto", "lsmr", "dense"):
         result = cm.solve(op, b * scale, method=method)
         assert result.converged
         assert np.allclose(result.x.ravel(), np.linalg.solve(SQUARE, np.ones(6)))

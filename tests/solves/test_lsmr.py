@@ -156,6 +156,22 @@ def test_converged_is_scipys_test():
         assert list(stopped) == [lsmr(A, row, atol=rtol, btol=rtol, conlim=0, maxiter=60)[2] for row in B]
 
 
+@pytest.mark.parametrize("dtype", [float, complex])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_solve_is_done_when_all_have_converged(name, count, dtype):
+    A, b = problem(name, dtype, count)
+    b *= 1e9
+    solving = solver(A, b)
+    first = np.linalg.norm(b @ A.conj(), axis=1)
+    for _ in range(40):
+        done = solving.converged(1e-6) | solving.finished
+        assert solving.is_done(1e-6) == done.all()
+        assert solving.decrease(first) == pytest.approx((solving.normal_residual / first).max())
+        solving.step()
+    assert solving.is_done(1e-6)
+
+
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("damp", [0.0, 0.5])
 @pytest.mark.parametrize("preconditioned", [False, True])

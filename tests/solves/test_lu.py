@@ -10,8 +10,8 @@ from scipy.sparse import csr_array, eye_array
 
 import convmtx as cm
 from convmtx.solves.by_matrix import price_of_lu
-from convmtx.solves.lu import factorize_matrix, prepare_substitution
-from convmtx.structure.augmented import Singular
+from convmtx.solves.lu import Diagonals, factorize_matrix, prepare_substitution
+from convmtx.structure.augmented import LineCholesky, Singular
 from solves.dense import distances, matrix_of, near
 from spectra.dense import doubles
 
@@ -257,7 +257,9 @@ def test_bands_are_for_one_axis_and_small_images_and_not_for_circles():
         ([-0.2, -1, -0.2], "LU"),
         ([1, 6, 2, 1.0], "LU"),
         ([1j, 5, -2 + 1j], "LU"),
-        ([0, 0, 5, 1, 2.0], "LU"),
+        ([0, 0, 5, 1, 2.0], "substitution"),
+        ([1, -2, 5, 0, 0.0], "substitution"),
+        ([2 - 1j, 5j, 0], "substitution"),
     ],
 )
 @pytest.mark.parametrize("dilation", [1, 3])
@@ -280,4 +282,51 @@ def test_bands_of_constant_diagonals_solve_as_lstsq_does(K, factors, dilation, n
     F = cm.factorize(op, method="band")
     y = numbers(rng, n, "c")
     assert np.linalg.norm(F.solve(A @ y).x - y) <= 64 * EPS * np.linalg.cond(A) * np.linalg.norm(y)
+    assert np.allclose(cm.pinv(op, method="band").H(y), np.linalg.solve(A.conj().T, y))
     assert s.converged
+
+
+@pytest.mark.parametrize("K", [[1, 3, 1.0], [0.1, 0.2, 1, 0.2, 0.1], [0.3j, 1, -0.3j], [-1, 2.01, -1.0], [1.0]])
+@pytest.mark.parametrize("n", [5, 64, 700])
+def test_factors_of_constant_diagonals_are_those_of_lapack(K, n):
+    half = np.asarray(K)[len(K) // 2 :]
+    band = np.zeros((len(half), n), half.dtype)
+    band[:] = half[:, None]
+    expected = scipy.linalg.cholesky_banded(band, lower=True)
+    factor = LineCholesky(half, n)._band
+    inside = slice(n - len(half) + 1)  # what reaches beyond the end is not read
+    assert np.abs(factor[:, inside] - expected[:, inside]).max() <= 8 * EPS * np.abs(expected).max()
+    x = np.random.default_rng(0).standard_normal((2, n))
+    A = scipy.linalg.toeplitz(np.pad(half, (0, max(n - len(half), 0)))[:n])
+    assert np.abs(LineCholesky(half, n).solve(x @ A.T) - x).max() <= 64 * EPS * np.linalg.cond(A)
+
+
+def test_a_late_failure_of_constant_diagonals_is_found():
+    """Of 1, 1.99, 1 the leading minors are positive up to the 30th."""
+    for n, is_definite in ((20, True), (4000, False)):
+        A = scipy.linalg.toeplitz(np.pad([1.99, 1.0], (0, n - 2)))
+        assert is_definite == (np.linalg.eigvalsh(A)[0] > 0)
+        if is_definite:
+            LineCholesky(np.array([1.99, 1.0]), n)
+        else:
+            with pytest.raises(Singular):
+                LineCholesky(np.array([1.99, 1.0]), n)
+
+
+@given(st.integers(1, 5), st.integers(12, 80), st.booleans(), st.integers(0, 10**6))
+def test_the_symbol_bounds_the_condition(reach, n, is_complex, seed):
+    rng = np.random.default_rng(seed)
+    half = numbers(rng, reach + 1, "c" if is_complex else "f")
+    half[0] = 2 * np.abs(half[1:]).sum() * rng.uniform(0.3, 1.5)
+    line = Diagonals(np.concatenate([half[:0:-1].conj(), half]), reach, n)
+    A = scipy.linalg.toeplitz(np.pad(half, (0, n - reach - 1)))
+    bound = line.definite_condition
+    values = np.linalg.eigvalsh(A)
+    assert bound is None or (values[0] > 0 and values[-1] / values[0] <= bound * (1 + 64 * EPS))
+    # of a symbol that is clearly positive, the bound is not far off
+    w = np.linspace(0, 2 * np.pi, 4001)
+    symbol = half[0].real + 2 * (np.exp(-1j * np.outer(w, np.arange(1, reach + 1))) @ half[1:]).real
+    if symbol.min() > 0.05 * symbol.max():
+        assert bound == pytest.approx(symbol.max() / symbol.min(), rel=0.02)
+    elif symbol.min() < 0:
+        assert bound is None

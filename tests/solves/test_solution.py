@@ -1,5 +1,7 @@
 """What a solution tells of itself, at any scale and in any type."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -311,3 +313,81 @@ def test_arguments_are_left_alone():
         cm.solve(op, b, x0=x0, method=method)
     assert (b == before[0]).all()
     assert (x0 == before[1]).all()
+
+
+SYMMETRIC = np.add(K, K[::-1, ::-1]) + np.add(K, K[::-1, ::-1])[::-1]
+NUMBERS = {
+    "circle": cm.conv(K, (7, 6), padding="same", boundary="wrap"),
+    "odd circle": cm.conv(K, (6, 7), padding="same", boundary="wrap"),
+    "cosine": cm.conv(SYMMETRIC, (6, 7), padding="same", boundary="symmetric"),
+    "complex cosine": cm.conv((1 + 2j) * SYMMETRIC, (6, 7), padding="same", boundary="symmetric"),
+    "sub-lattices": cm.conv([[2.0, 0, 0, 1]], (1, 9), padding="same", dilation=(1, 3), boundary="wrap"),
+    "singular": cm.conv([[1.0, -2, 1]], (4, 6), padding="same", boundary="wrap"),
+    "large": cm.conv(K, (400, 300), padding="same", boundary="wrap"),
+}
+
+
+def products(op):
+    """Return the map and its adjoint: by the matrix if it is small, else by NumPy's transforms of a real circulant."""
+    if op.shape[0] < 1000:
+        A = matrix_of(op)
+        return lambda x: (A @ x.ravel()).reshape(op.out_shape), lambda y: (A.conj().T @ y.ravel()).reshape(op.in_shape)
+    symbol = np.fft.fftn(op(np.eye(1, op.shape[1])[0].reshape(op.in_shape)))
+    return (lambda x: np.fft.ifftn(symbol * np.fft.fftn(x)).real), (
+        lambda y: np.fft.ifftn(symbol.conj() * np.fft.fftn(y)).real
+    )
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.7])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_residuals_by_transforms_are_those_of_the_solution(name, damp):
+    """They are measured in frequencies, piece by piece."""
+    op = NUMBERS[name]
+    b = numbers(np.random.default_rng(5), op.out_shape, "c" if op.dtype.kind == "c" else "f")
+    s = cm.solve(op, b, damp=damp, method="blocks")
+    image, adjoint = products(op)
+    r = b - image(s.x)
+    g = adjoint(r) - damp**2 * s.x
+    norm = np.abs(op.kernel).sum()
+    size = norm * np.linalg.norm(s.x) + np.linalg.norm(b)
+    assert s.residual == pytest.approx(np.linalg.norm(r), rel=1e-12, abs=1e-14 * size)
+    assert s.normal_residual == pytest.approx(np.linalg.norm(g), rel=1e-9, abs=1e-13 * norm * size)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_map_that_is_solved_with_again_gives_the_same(name):
+    """Small maps keep their last problem; another damping or number of right-hand sides is another problem."""
+    op, rng = OPS[name], np.random.default_rng(3)
+    right = [rng.standard_normal((*batch, *op.out_shape)) for batch in ((), (4,), (), (1,))]
+    for damp in (0.0, 0.3, 0.0):
+        for b in right:
+            fresh = cm.solve(op.with_kernel(op.kernel), b, damp=damp)
+            again = cm.solve(op, b, damp=damp)
+            assert np.array_equal(again.x, fresh.x)
+            assert (again.method, again.reason, again.condition) == (fresh.method, fresh.reason, fresh.condition)
+            assert np.allclose(
+                again.x.ravel(), least(matrix_of(op), b.reshape(-1, op.shape[0]), damp).ravel(), atol=1e-7
+            )
+
+
+def test_what_a_map_keeps_is_small_and_not_pickled():
+    op = cm.conv(K, (7, 6), padding="same", boundary="reflect")
+    b = np.ones(op.out_shape)
+    x = cm.solve(op, b).x
+    copied = pickle.loads(pickle.dumps(op))
+    assert op._kept
+    assert not copied._kept
+    assert np.array_equal(cm.solve(copied, b).x, x)
+    large = cm.conv(K, (300, 300), padding="same", boundary="wrap")
+    cm.solve(large, np.ones(large.out_shape))
+    assert not large._kept
+
+
+def test_a_map_chooses_anew_for_another_number_of_right_hand_sides():
+    op = cm.conv(np.random.default_rng(0).standard_normal((3, 3, 2, 2)), (8, 8, 2), **BORDER)
+    for count in (1, 40, 1):
+        b = np.random.default_rng(count).standard_normal((count, *op.out_shape))
+        fresh, again = (cm.solve(A, b, damp=0.1) for A in (op.with_kernel(op.kernel), op))
+        assert again.method == fresh.method
+        assert again.method.startswith("dense" if count == 40 else "band")
+        assert np.array_equal(again.x, fresh.x)

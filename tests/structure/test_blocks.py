@@ -1,13 +1,19 @@
 """Blocks in known bases: together they are the map."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 import convmtx as cm
+from convmtx.boundary import NOTHING
 from convmtx.structure import find_blocks, relaxations, size_of
+from convmtx.structure.precision import EPS
+from convmtx.structure.splits import is_connected, separate
 from convmtx.taps import taps_of
 from spectra.dense import doubles, rounding, singular_values
 
@@ -105,3 +111,49 @@ def test_larger_maps_are_larger_and_give_their_taps_back(case):
                 matrices = blocks.matrices()
                 again = replace(blocks, taps=blocks.nearest_taps(matrices)).matrices()
                 assert np.abs(again - matrices).max(initial=0) <= rounding(case.matrix)
+
+
+@pytest.mark.parametrize("input_dilation", [1, 2, 3])
+@pytest.mark.parametrize("boundary", ["zero", "reflect", "edge", "wrap"])
+def test_an_axis_that_is_surely_one_part_is_one(input_dilation, boundary):
+    """Outputs and inputs that taps join are the connected components of a graph: SciPy counts them."""
+    connected = 0
+    for size, kernel, stride, pads in product((1, 2, 5), range(1, 7), (1, 2, 3), ((0, 0), (1, 2), (4, 0))):
+        options = {"stride": stride, "padding": [pads], "input_dilation": input_dilation, "boundary": boundary}
+        if (size - 1) * input_dilation + 1 + sum(pads) < kernel:
+            continue
+        (axis,) = cm.conv(np.ones(kernel), size, **options).geometry.axes
+        table = axis.table()
+        outputs, taps = np.nonzero(table != NOTHING)
+        places = (outputs, axis.out + table[outputs, taps])
+        graph = coo_array((np.ones(outputs.size), places), shape=(axis.out + axis.size,) * 2)
+        _, labels = connected_components(graph, directed=False)
+        parts = np.unique(labels[np.concatenate(places)]).size
+        assert parts <= 1 or not is_connected(axis)
+        connected += is_connected(axis)
+    assert connected > 20
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-17, 1e-16, 1e-15, 1e-14, 1e-12, 1e-3])
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (2, 3, 3, 4), (1, 1, 1, 6)])
+def test_outer_products_are_those_of_the_singular_values(off, kind, shape):
+    rng = np.random.default_rng(7)
+    for scale in (1.0, 1e-200, 1e200):
+        line, rest = rng.standard_normal(shape[3]).astype(kind), rng.standard_normal(shape[:3]).astype(kind)
+        taps = scale * (rest[..., None] * line + off * rng.standard_normal(shape))
+        s = np.linalg.svd(np.moveaxis(taps, 3, 0).reshape(shape[3], -1), compute_uv=False)
+        vector, _ = separate(taps, 1)
+        assert (vector is not None) == (s[1:].sum() <= 4 * EPS * s[0] * taps.size**0.5)
+    assert separate(np.zeros(shape, kind), 1)[0] is None
+
+
+def test_large_symbols_are_those_of_numpy():
+    """Threads share the sum over the taps of the last axis."""
+    K = np.random.default_rng(0).standard_normal((5, 3, 2, 3))
+    op = cm.conv(K, (90, 300, 2), padding="same", boundary="wrap")
+    (blocks,) = find_blocks(op.geometry, taps_of(op.geometry, op.kernel), merged=False)
+    values = np.linalg.svd(blocks.matrices(), compute_uv=False)
+    spectrum = np.fft.fft2(np.pad(K, ((0, 85), (0, 297), (0, 0), (0, 0))), axes=(0, 1)).reshape(-1, 2, 3)
+    expected = np.linalg.svd(spectrum, compute_uv=False)
+    assert np.abs(np.sort(values.ravel()) - np.sort(expected.ravel())).max() <= 1e-13 * expected.max()

@@ -88,3 +88,15 @@ def rows_for_blas(x: AnyArray, dtype: np.dtype[Any], memory: Memory) -> tuple[li
         return [], x
     copied = memory("rows", x.shape, dtype)
     return [partial(np.copyto, copied, x, "unsafe")], copied
+
+
+#: Numbers up to which BLAS takes inner products by one thread; NumPy's own, which never takes more, begin later.
+INNER_ONE_THREAD = 10_000
+
+
+def inner_products(rows: AnyArray, others: AnyArray) -> AnyArray:
+    """Return the inner products of real rows, by one thread, for the threads of BLAS linger."""
+    if rows.shape[1] <= INNER_ONE_THREAD:
+        return np.vecdot(rows, others)
+    products: AnyArray = np.einsum("ij,ij->i", rows, others)
+    return products

@@ -79,6 +79,15 @@ def _by_diagonals(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> s
         return diagonals.matrix(geometry, kernel)
 
 
+def size_of_dia(geometry: Geometry, kernel: AnyArray) -> int:
+    """Return the bytes of the matrix of a NumPy kernel as a DIA array; without a closed form, CSR is built."""
+    pieces = cut_rows(geometry, "C", None)
+    closed = diagonals_of(pieces[0]) if len(pieces) == 1 else None
+    if closed is not None:
+        return closed.size(kernel.dtype.itemsize)
+    return sparse.dia_size(sparse.csr(geometry, kernel, "C", None))
+
+
 def _beside_diagonals(nnz: int, lines: int) -> int:
     """Return the bytes needed to find the diagonals of a matrix with this number of entries, and of rows and columns.
 

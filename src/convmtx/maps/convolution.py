@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from convmtx.maps.explanation import Explanation
 
 
+def require_made(call: str, geometry: Any, array: Any, remedy: str) -> None:
+    """Refuse to make a map of a class from anything but a geometry and an array."""
+    if isinstance(geometry, Geometry) and array is not None:
+        return
+    with door(call):
+        got = f"geometry is {with_article(type(geometry).__name__)}"
+        if isinstance(geometry, Geometry):
+            got = "a geometry without an array"
+        raise ArgumentTypeError(got, "Expected a Geometry and an array", remedy)
+
+
 class ConvOperator(LinearMap):
     """A convolution as a linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
 
@@ -53,11 +64,8 @@ class ConvOperator(LinearMap):
 
     _takes_every_library = True
 
-    def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName) -> None:
-        if not isinstance(geometry, Geometry):
-            with door("ConvOperator"):
-                got = f"geometry is {with_article(type(geometry).__name__)}"
-                raise ArgumentTypeError(got, "Expected a Geometry", "Use convmtx.conv, which makes one")
+    def __init__(self, geometry: Geometry, kernel: Any = None, engine: EngineName = "auto") -> None:
+        require_made("ConvOperator", geometry, kernel, "Use convmtx.conv, which makes one")
         self._geometry, self._kernel, self._requested_engine = geometry, kernel, engine
 
     def __repr__(self) -> str:
@@ -121,6 +129,11 @@ class ConvOperator(LinearMap):
         self.__dict__.update(state)
         if is_numpy(self._kernel):
             self._kernel.setflags(write=False)
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        """Facts that rooms above keep for their next call with this map, by name; copies of the map have none."""
+        return {}
 
     # Application
 
@@ -196,7 +209,8 @@ class ConvOperator(LinearMap):
         return self._with(conjugate(self._kernel))
 
     def _in_double(self) -> ConvOperator:
-        return self.with_kernel(double(self._kernel))
+        kernel = double(self._kernel)
+        return self if kernel is self._kernel else self.with_kernel(kernel)
 
     def _peak(self) -> float:
         return float(np.abs(self._kernel).max(initial=0))

@@ -27,7 +27,7 @@ from convmtx._xp import (
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry, Layout
-from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.convolution import ConvOperator, require_made
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.scalars import beside, divisor, multiplier
@@ -44,7 +44,8 @@ class KernelOperator(LinearMap):
 
     _takes_every_library = True
 
-    def __init__(self, geometry: Geometry, x: Array, batch: Shape, engine: EngineName) -> None:
+    def __init__(self, geometry: Geometry, x: Array = None, batch: Shape = (), engine: EngineName = "auto") -> None:
+        require_made("KernelOperator", geometry, x, "Use convmtx.kernel_operator, which makes one")
         self._geometry, self._x, self._batch, self._requested_engine = geometry, x, batch, engine
 
     @property

@@ -11,7 +11,7 @@ from convmtx import memory
 from convmtx._xp import as_numpy, numeric
 from convmtx.errors import ArgumentError
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.problem import NUMBER, norms
+from convmtx.solves.problem import NUMBER
 from convmtx.typing import AnyArray, Array, Shape
 
 #: What to do about entries that are not finite.
@@ -38,12 +38,18 @@ def require_room(thing: str, count: int) -> None:
     memory.require_result(thing, 2 * NUMBER * count, "Solve for a part of it")
 
 
+def without_extended(array: AnyArray) -> AnyArray:
+    """Return an array of NumPy in extended precision as one in double precision, and others as they are."""
+    if array.dtype not in (np.longdouble, np.clongdouble):
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
 def require_finite(name: str, array: AnyArray) -> AnyArray:
     """Return an array of NumPy without inf and nan, extended precision as double."""
-    if array.dtype in (np.longdouble, np.clongdouble):
-        with np.errstate(over="ignore"):
-            array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-    if not (array.dtype == np.float64 and np.isfinite(norms(array[None])[0])) and not np.isfinite(array).all():
+    array = without_extended(array)
+    if not np.isfinite(array).all():
         raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", REPLACE)
     return array
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from math import prod
 from operator import add
 from typing import Any
@@ -22,7 +22,15 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
-from convmtx.solves.small_matrices import Spectral, StackTriplets, energies, in_pieces, prepare
+from convmtx.solves.small_matrices import (
+    Spectral,
+    StackTriplets,
+    Vectors,
+    energies,
+    in_pieces,
+    prepare,
+    weighted_energy,
+)
 from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
@@ -32,13 +40,22 @@ from convmtx.typing import AnyArray
 class Coefficients(ABC):
     """Coefficients in which a map, or a part of it, is matrices (count, rows, columns)."""
 
-    #: How often each matrix occurs, all of them together, and how many occurrences have coefficients of their own.
-    times: AnyArray
+    #: Number of occurrences of all matrices together, and how many of those of one have coefficients of their own.
     total: int
     copies: int
     #: Whether every output, and every input, is a combination of coefficients.
     outputs_complete: bool
     inputs_complete: bool
+
+    @property
+    @abstractmethod
+    def times(self) -> AnyArray:
+        """Number of occurrences of each matrix."""
+
+    @cached_property
+    def weights(self) -> AnyArray:
+        """Number of occurrences of each coefficient."""
+        return self.times / self.copies
 
     @abstractmethod
     def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
@@ -53,9 +70,18 @@ class BlockCoefficients(Coefficients):
     """Coefficients in the bases of blocks."""
 
     def __init__(self, blocks: Blocks, outputs_complete: bool, inputs_complete: bool) -> None:
-        self.blocks, self.times, self.total = blocks, blocks.times, blocks.total
+        self.blocks, self.total = blocks, blocks.total
         self.copies = prod(split.inputs.copies for split in blocks.splits)
         self.outputs_complete, self.inputs_complete = outputs_complete, inputs_complete
+
+    @property
+    def times(self) -> AnyArray:
+        return self.blocks.times
+
+    @cached_property
+    def weights(self) -> AnyArray:
+        by_axis = (split.times / split.inputs.copies for split in self.blocks.splits)
+        return reduce(np.multiply.outer, by_axis, np.ones(self.blocks.geometry.groups)).reshape(-1)
 
     def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
         return self.blocks.analyse(arrays, inputs)
@@ -74,8 +100,12 @@ class Entries(Coefficients):
     """The entries of arrays themselves, in which any map is one dense matrix."""
 
     def __init__(self, op: LinearMap) -> None:
-        self.op, self.times, self.total, self.copies = op, np.ones(1, int), 1, 1
+        self.op, self.total, self.copies = op, 1, 1
         self.outputs_complete = self.inputs_complete = True
+
+    @property
+    def times(self) -> AnyArray:
+        return np.ones(1, int)
 
     def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
         return arrays.reshape(1, len(arrays), -1).swapaxes(1, 2)
@@ -110,8 +140,12 @@ class BlockFactors(Factors):
 
     def _truncate(self) -> int:
         """Take singular values below the cutoff as zero; return their number."""
-        limit, pairs = self.problem.cutoff * self.norm, zip(self.stacks, self.coefficients, strict=True)
-        return sum(stack.truncate(limit, c.times) for stack, c in pairs if isinstance(stack, Spectral))
+        limit, n_zero = self.problem.cutoff * self.norm, 0
+        for stack, c in zip(self.stacks, self.coefficients, strict=True):
+            if isinstance(stack, Spectral):
+                stack.truncate(limit)
+                n_zero += stack.count_zeros(c.times) if stack.low <= limit else 0
+        return n_zero
 
     def _missing_values(self) -> int:
         """Return the number of singular values of the map that no block has, for they are zero."""
@@ -122,7 +156,8 @@ class BlockFactors(Factors):
     @property
     def _threads(self) -> AbstractContextManager[None]:
         """One thread of BLAS for small products: more make them no faster, and slow down a busy machine."""
-        return one_blas_thread() if any(len(stack.matrices) > 1 for stack in self.stacks) else nullcontext()
+        many = any(len(stack.matrices) > 1 and prod(stack.matrices.shape[1:]) > 1 for stack in self.stacks)
+        return one_blas_thread() if many else nullcontext()
 
     def solve(self, b: AnyArray) -> AnyArray:
         with self._threads:
@@ -178,7 +213,7 @@ class BlockFactors(Factors):
             s, inside = stack.spectrum(self._right_side(j, b))
             values.append(s.ravel())
             times.append(np.repeat(c.times, s.shape[1]))
-            lengths.append((energies(inside.swapaxes(1, 2)) * (c.times / c.copies)[:, None]).ravel())
+            lengths.append((energies(inside.swapaxes(1, 2)) * c.weights[:, None]).ravel())
         return np.concatenate(values), np.concatenate(times), np.concatenate(lengths)
 
     def solve_with_residuals(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -186,12 +221,32 @@ class BlockFactors(Factors):
         complete = self.coefficients[0].outputs_complete and self.coefficients[0].inputs_complete
         if len(self.stacks) != 1 or not complete:
             return super().solve_with_residuals(b)
+        if len(b) == 1 and isinstance(self.stacks[0], Vectors) and self.stacks[0].is_diagonal:
+            return self._solve_numbers(b, self.stacks[0])
         with self._threads:
             return self._solve_by_coefficients(b)
 
+    def _solve_numbers(self, b: AnyArray, stack: Vectors) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """Solve for one right-hand side where each coefficient of x is that of b times a number."""
+        (c,) = self.coefficients
+        y = c.analyse(b, False)
+        x = y.astype(np.result_type(stack.matrices, y), copy=np.may_share_memory(y, b))
+        numbers, weights = x.reshape(len(x), -1), c.weights
+
+        def share(pieces: Iterable[slice]) -> AnyArray:
+            squares = np.zeros(2)
+            for piece in pieces:
+                for j in range(numbers.shape[1]):
+                    r, s = stack.solve_numbers(numbers[piece, j], piece)
+                    squares += weighted_energy(r, weights[piece]), weighted_energy(s, weights[piece])
+            return squares
+
+        residual, normal = np.sqrt(reduce(add, in_pieces(share, stack.matrices)))
+        return c.synthesize(x, True), residual[None], normal[None]
+
     def _solve_by_coefficients(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
         (c,), (stack,), (rows,), ridge = self.coefficients, self.stacks, self.rows, self.problem.ridge
-        y, weights = self._right_side(0, b), c.times / c.copies
+        y, weights = self._right_side(0, b), c.weights
         count, _, columns = stack.matrices.shape
         x = np.empty((count, columns, y.shape[2]), np.result_type(stack.matrices, y))
         multiply = np.multiply if stack.matrices.shape[1:] == (1, 1) else np.matmul

@@ -18,7 +18,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem, multiply, norms
-from convmtx.structure.augmented import BandLU
+from convmtx.structure.augmented import BandLU, BandTriangle, LineCholesky
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
@@ -148,20 +148,23 @@ def _diagonals(problem: Problem, op: ConvOperator) -> lu.Diagonals | None:
     above, below = max(-int(offsets.min()), 0), max(int(offsets.max()), 0)
     line = np.zeros(above + below + 1, problem.dtype)
     line[above + offsets] = taps_of(geometry, op.kernel)[0, 0]
-    return lu.Diagonals(line, above, size)
+    used = np.flatnonzero(line)
+    first, last = (min(int(used[0]), above), max(int(used[-1]), above)) if used.size else (above, above)
+    return lu.Diagonals(line[first : last + 1], above - first, size)
 
 
 def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:
     """Price of the factors of constant diagonals: that of `price_of_lu` without what it takes to write the matrix."""
     kl, ku, size, dtype = diagonals.below, diagonals.above, diagonals.size, diagonals.line.dtype
     n_bytes = float(size * (2 * kl + ku + 1) * dtype.itemsize)
-    half, is_definite = math.sqrt(kl * (kl + ku) / 2), diagonals.may_be_definite
+    half = 0.0 if diagonals.is_triangular else math.sqrt(kl * (kl + ku) / 2)
+    is_definite = diagonals.may_be_definite
     return costs.price_of_line(size, half, n_bytes, dtype, is_definite=is_definite)
 
 
 def _factors_of_line(problem: Problem, diagonals: lu.Diagonals) -> LineFactors:
     factors = diagonals.factorize()
-    kind = "LU" if isinstance(factors.lu, BandLU) else "Cholesky"
+    kind = {BandLU: "LU", LineCholesky: "Cholesky", BandTriangle: "substitution"}[type(factors.lu)]
     return LineFactors(problem, f"band {kind} of {factors.size} unknowns", diagonals, factors, AxisOrder())
 
 

@@ -17,7 +17,7 @@ from convmtx.progress import show_progress
 from convmtx.solves.lsmr import LSMR, lsmr
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import approximate
-from convmtx.solves.problem import LARGE, Problem, norms
+from convmtx.solves.problem import LARGE, Applied, Problem, norms
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
@@ -43,34 +43,34 @@ VECTORS = 6
 
 
 class StackedMap:
-    """The map ``[A; damp R]``: outputs are flattened and joined if there is a regularizer; else the map is A."""
+    """The map ``[A; damp R]`` of a regularizer R, with outputs flattened and joined."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, regularizer: LinearMap) -> None:
+        self.problem, self.regularizer = problem, regularizer
 
     def forward(self, x: AnyArray) -> AnyArray:
         """Return ``[A x; damp R x]``."""
-        problem = self.problem
-        if problem.regularizer is None:
-            return problem.forward(x)
-        images = problem.forward(x), problem.damp * problem.regularizer(x)
+        images = self.problem.forward(x), self.problem.damp * self.regularizer(x)
         return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
 
     def adjoint(self, y: AnyArray) -> AnyArray:
         """Return ``A^H y1 + damp R^H y2``."""
-        problem = self.problem
-        if problem.regularizer is None:
-            return problem.adjoint(y)
-        rows = problem.op.shape[0]
-        above = y[:, :rows].reshape(-1, *problem.op.out_shape)
-        below = y[:, rows:].reshape(-1, *problem.regularizer.out_shape)
-        return problem.adjoint(above) + problem.damp * problem.regularizer.H(below)
+        rows = self.problem.op.shape[0]
+        above = y[:, :rows].reshape(-1, *self.problem.op.out_shape)
+        below = y[:, rows:].reshape(-1, *self.regularizer.out_shape)
+        return self.problem.adjoint(above) + self.problem.damp * self.regularizer.H(below)
 
-    def right_side(self, b: AnyArray) -> AnyArray:
-        """Return ``[b; 0]``."""
-        if self.problem.regularizer is None:
-            return b
-        return np.pad(b.reshape(len(b), -1), ((0, 0), (0, self.problem.regularizer.shape[0])))
+
+def stacked_map(problem: Problem) -> StackedMap | Applied:
+    """Return the map whose least squares are the problem's: ``[A; damp R]``, or A without a regularizer."""
+    return problem.applied if problem.regularizer is None else StackedMap(problem, problem.regularizer)
+
+
+def right_side(problem: Problem, b: AnyArray) -> AnyArray:
+    """Return the right-hand side of the stacked map: ``[b; 0]``, or b without a regularizer."""
+    if problem.regularizer is None:
+        return b
+    return np.pad(b.reshape(len(b), -1), ((0, 0), (0, problem.regularizer.shape[0])))
 
 
 class WithIdentity:
@@ -95,35 +95,44 @@ class Iteration:
     """One run of LSMR, which can be left and taken up again."""
 
     def __init__(self, problem: Problem, b: AnyArray, x0: AnyArray | None, preconditioner: Factors | None) -> None:
-        stacked = StackedMap(problem)
+        stacked = stacked_map(problem)
         self.problem, self.b, self.preconditioner = problem, b, preconditioner
         apply = None if preconditioner is None else preconditioner.normal
-        self.state = lsmr(stacked.forward, stacked.adjoint, stacked.right_side(b), x0, problem.ridge, apply)
+        self.state = lsmr(stacked.forward, stacked.adjoint, right_side(problem, b), x0, problem.ridge, apply)
         self._first = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
         #: The largest normal residual of the batch after each step, over that before the first.
         self.history: list[float] = []
         self._strictness = 1.0
+        self._done = self.state.finished
 
     def step(self) -> None:
         """Take one step with all right-hand sides."""
         self.state.step()
-        self.history.append(float((self.state.normal_residual / self._first).max(initial=0)))
+        self.history.append(self.state.decrease(self._first))
 
-    def converged(self, rtol: float) -> AnyArray:
-        """Return which right-hand sides have converged, or are as exact as rounding lets them be.
+    def is_done(self, rtol: float) -> bool:
+        """Whether all right-hand sides have converged, or are as exact as rounding lets them be.
 
         A preconditioner's norms are other ones. If those are small enough and the plain ones are not yet, the tolerance
         is 4 times smaller from then on: to start again would lose what the steps so far know of the map.
         """
-        done = self.state.finished | self.state.converged(self._strictness * rtol)
-        if self.preconditioner is None or not done.all():
-            return done
+        if self.preconditioner is None:
+            return self.state.is_done(rtol)
+        self._done = self.state.finished | self.state.converged(self._strictness * rtol)
+        if not self._done.all():
+            return False
         x = self.state.x
-        residuals = self.problem.residuals(self.b, x)
-        done = self.state.finished | self.problem.accepts(self.b, x, *residuals, self.preconditioner.norm, SLACK * rtol)
-        if not done.all():
+        accepted = self.problem.accepts(
+            self.b, x, *self.problem.residuals(self.b, x), self.preconditioner.norm, SLACK * rtol
+        )
+        self._done = self.state.finished | accepted
+        if not self._done.all():
             self._strictness /= 4
-        return done
+        return bool(self._done.all())
+
+    def converged(self, rtol: float) -> AnyArray:
+        """Return which right-hand sides are done, as the last call of `is_done` saw them."""
+        return self._done if self.preconditioner else self.state.finished | self.state.converged(rtol)
 
     @property
     def norm(self) -> float:
@@ -175,21 +184,24 @@ class Search:
 
     def advance(self, maxiter: int) -> Ending:
         """Take at most so many steps, until all right-hand sides have converged or the search is given up."""
+        ending = self._advance(maxiter)
+        self.converged = self.run.converged(self.request.rtol)
+        return ending
+
+    def _advance(self, maxiter: int) -> Ending:
         request = self.request
-        while True:
-            self.converged = self.run.converged(request.rtol)
-            if self.converged.all():
-                return Ending.CONVERGED
+        while not self.run.is_done(request.rtol):
             if self.steps >= maxiter:
                 return Ending.OUT_OF_STEPS
             if self.steps > PATIENCE * self.limit:
                 return Ending.SLOW
             self._step()
             if request.callback is not None and asks_to_stop(request.callback, self.run.state.x):
-                self.converged = self.run.converged(request.rtol)
+                self.run.is_done(request.rtol)
                 return Ending.STOPPED
             if self.run.is_due and not self._has_time():
                 return Ending.SLOW
+        return Ending.CONVERGED
 
     def _step(self) -> None:
         self.run.step()
@@ -233,7 +245,7 @@ class Iterative(Factors):
     @cached_property
     def clearance(self) -> float:
         """Lower bound of the least singular value over the largest, as far as one is known without iterating."""
-        stacked, ridge = StackedMap(self.problem), self.problem.ridge
+        stacked, ridge = stacked_map(self.problem), self.problem.ridge
         x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
         for _ in range(POWERS):
             x = stacked.adjoint(stacked.forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
@@ -321,7 +333,7 @@ class Iterative(Factors):
         """Return the solution for ``[0; g / damp]`` of ``[A; damp I]``, or ``S^+ (S^+)^H g`` of another stacked S."""
         problem = self.problem
         if not problem.ridge:
-            stacked = StackedMap(problem)
+            stacked = stacked_map(problem)
             u = self._converged(lsmr(stacked.adjoint, stacked.forward, g))
             return self._converged(lsmr(stacked.forward, stacked.adjoint, u))
         damped = WithIdentity(problem)
@@ -331,7 +343,7 @@ class Iterative(Factors):
 
     def _converged(self, state: LSMR) -> AnyArray:
         for _ in range(most_steps(self.problem)):
-            if (state.finished | state.converged(EXACT)).all():
+            if state.is_done(EXACT):
                 break
             state.step()
         return state.x

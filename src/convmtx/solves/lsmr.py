@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmtx.engines.products import INNER_ONE_THREAD, inner_products
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
@@ -19,8 +21,6 @@ from convmtx.typing import AnyArray
 FLOOR = 1e-150
 #: Vectors with norms from the inverse of this to this are not scaled to 1, which saves a pass over them.
 LOOSE = 2.0**90
-#: Numbers up to which BLAS takes inner products by one thread; NumPy's own, which never takes more, begin later.
-ONE_THREAD = 10_000
 Apply = Callable[[AnyArray], AnyArray]
 
 
@@ -155,8 +155,20 @@ class LSMR:
         The tests are ``||rbar|| <= rtol (||b|| + ||A|| ||x||)`` and ``||Abar^H rbar|| <= rtol ||Abar|| ||rbar||``. With
         P, the norm of x would be that for ``P^-1``, of which nothing is known, and is left out.
         """
+        return np.atleast_1d(self._converged(rtol))
+
+    def is_done(self, rtol: float) -> bool:
+        """Whether all right-hand sides are finished, or pass a test of LSMR."""
+        return self.all_finished or bool((self.finished | self._converged(rtol)).all())
+
+    def _converged(self, rtol: float) -> Any:
+        """Return which right-hand sides pass a test, as the recurrences take flags."""
         reach = self.norm_b if self.preconditioner else self.norm_b + self.estimates.norm * self._norm(self.solution)
-        return np.atleast_1d(self._reached(rtol, reach))
+        return self._reached(rtol, reach)
+
+    def decrease(self, first: AnyArray) -> float:
+        """Return the largest normal residual of the batch, each divided by its own in ``first``."""
+        return float((self.normal_residual / first).max(initial=0))
 
     def step(self) -> None:
         """Take one step with the right-hand sides that are not finished, if there are any."""
@@ -232,12 +244,12 @@ class LSMR:
             return self._larger(self._norm(self.w), FLOOR)
         v = _flat(self.preconditioner(self.w.reshape(self.inside)))
         self.v = v.astype(self.w.dtype, copy=False)
-        square = self._numbers(_products(_real(self.w), _real(self.v)))
+        square = self._numbers(inner_products(_real(self.w), _real(self.v)))
         return self._sqrt(self._larger(square, FLOOR * FLOOR))
 
     def _norm(self, *parts: AnyArray) -> Any:
         """Return norms of rows, or of rows in parts."""
-        squares = [_products(part, part) for part in map(_real, parts)]
+        squares = [inner_products(part, part) for part in map(_real, parts)]
         return self._sqrt(self._numbers(sum(squares[1:], squares[0])))
 
     def _reached(self, rtol: float, reach: Any) -> Any:
@@ -297,6 +309,21 @@ class SingleLSMR(LSMR):
     _larger = staticmethod(max)
     _smaller = staticmethod(min)
 
+    def is_done(self, rtol: float) -> bool:
+        """Whether the right-hand side is finished, or passes a test of LSMR."""
+        return self.all_finished or self._converged(rtol)
+
+    def decrease(self, first: AnyArray) -> float:
+        """Return the normal residual divided by ``first``."""
+        return self.estimates.normal_residual * self._unit / first.item()
+
+    @cached_property
+    def _unit(self) -> float:
+        return self.scale.item()
+
+    def _norm(self, *parts: AnyArray) -> float:
+        return math.sqrt(sum(map(_square, parts)))
+
     def _numbers(self, squares: AnyArray) -> float:
         return float(squares[0])
 
@@ -340,12 +367,12 @@ def _real(rows: AnyArray) -> AnyArray:
     return rows.view(np.float64)
 
 
-def _products(rows: AnyArray, others: AnyArray) -> AnyArray:
-    """Return the inner products of real rows, by one thread, for the threads of BLAS linger."""
-    if rows.shape[1] <= ONE_THREAD:
-        return np.vecdot(rows, others)
-    products: AnyArray = np.einsum("ij,ij->i", rows, others)
-    return products
+def _square(row: AnyArray) -> float:
+    """Return the squared length of the only row of an array: a number costs less than an array of one."""
+    if row.size <= INNER_ONE_THREAD:
+        return float(np.vdot(row, row).real)
+    real = _real(row)
+    return float(inner_products(real, real)[0])
 
 
 def _largest(rows: AnyArray) -> AnyArray:

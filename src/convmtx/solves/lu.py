@@ -13,8 +13,9 @@ import numpy as np
 from convmtx.structure.augmented import (
     LU,
     AugmentedSystem,
-    BandCholesky,
     BandLU,
+    BandTriangle,
+    LineCholesky,
     ReorderedLU,
     Singular,
     SparseLU,
@@ -29,6 +30,9 @@ from convmtx.typing import AnyArray, IntArray
 #: or 1 / FLOOR; with one step of refinement, maps of a condition up to 1e8 are solved as exactly as by an orthogonal
 #: decomposition.
 FLOOR = 1e-7
+#: Points of the grid of a symbol for each diagonal of the matrix, at least, and the condition up to which it is taken
+#: from the symbol: larger ones are estimated more closely with the factors.
+GRID, WELL = 64, 1e6
 Apply = Callable[[AnyArray], AnyArray]
 
 
@@ -68,10 +72,12 @@ class LeastSquares(ABC):
 class Square(LeastSquares):
     """A square matrix without damping."""
 
-    def __init__(self, lu: LU, dtype: np.dtype[Any], size: int, norm: float) -> None:
-        """Estimate the condition from ``norm``, the largest row sum of magnitudes."""
+    def __init__(self, lu: LU, dtype: np.dtype[Any], size: int, norm: float, condition: float | None = None) -> None:
+        """Estimate the condition from ``norm``, the largest row sum of magnitudes, unless a bound is known."""
         self.dtype, self.size, self.lu, self.norm = dtype, size, lu, norm
-        self.condition = self.norm * _row_sum(lu.solve, partial(lu.solve, adjoint=True), self.size)
+        if condition is None:
+            condition = norm * _row_sum(lu.solve, partial(lu.solve, adjoint=True), size)
+        self.condition = condition
         if not self.condition <= _largest_condition(self.size):
             raise Singular(self.condition)
 
@@ -183,6 +189,28 @@ class Diagonals:
         is_centred = self.above == self.below and line[self.above].real > 0
         return is_centred and np.array_equal(line, line[::-1].conj())
 
+    @property
+    def is_triangular(self) -> bool:
+        """Whether no entry lies above the main diagonal, or none below."""
+        return not (self.above and self.below)
+
+    @cached_property
+    def definite_condition(self) -> float | None:
+        """Upper bound of the condition of a Hermitian matrix whose symbol is clearly positive, else None.
+
+        The eigenvalues lie between the least and the largest value of ``f(w) = sum_d line[above + d] e^{-idw}``
+        (Grenander, Szego, Toeplitz Forms, 1958). On a grid of step h, an extremum is missed by at most ``h^2 / 8``
+        times the bound of the second derivative, ``sum_d d^2 |line[above + d]|``.
+        """
+        if not self.may_be_definite:
+            return None
+        half, d = self.line[self.above :], np.arange(self.below + 1)
+        points = GRID << int(self.below).bit_length()
+        f = np.fft.hfft(half, points)
+        missed = (2 * np.pi / points) ** 2 / 4 * float(d**2 @ np.abs(half))
+        low, high = float(f.min()) - missed, float(f.max()) + missed
+        return high / low if low > 0 and high <= WELL * low else None
+
     def forward(self, x: AnyArray) -> AnyArray:
         """Return ``A x``: (m, size) to (m, size)."""
         return self._convolve(x, self.line, self.above)
@@ -192,16 +220,25 @@ class Diagonals:
         return self._convolve(y, self.line[::-1].conj(), self.below)
 
     def _convolve(self, x: AnyArray, line: AnyArray, first: int) -> AnyArray:
+        if len(x) == 1:
+            return np.convolve(x[0], line)[None, first : first + self.size]
         return np.stack([np.convolve(row, line)[first : first + self.size] for row in x])
 
     def factorize(self) -> Square:
-        """Return the solver: by Cholesky factors if the matrix turns out to be positive definite, else by LU."""
+        """Return the solver.
+
+        A triangle is its own factor. If the matrix turns out to be positive definite, it has Cholesky factors, else LU.
+        """
         line, norm = self.line, float(np.abs(self.line).sum())
+        if self.is_triangular:
+            triangle = np.empty((self.size, len(line)), line.dtype)
+            triangle[:] = line
+            return Square(BandTriangle(triangle, lower=not self.above), line.dtype, self.size, norm)
         if self.may_be_definite:
-            lower = np.empty((self.size, self.below + 1), line.dtype)
-            lower[:] = line[self.above :]
             try:
-                return Square(BandCholesky(lower), line.dtype, self.size, norm)
+                return Square(
+                    LineCholesky(line[self.above :], self.size), line.dtype, self.size, norm, self.definite_condition
+                )
             except Singular:
                 pass
         band = np.zeros((self.size, 2 * self.below + self.above + 1), line.dtype)

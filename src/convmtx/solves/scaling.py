@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.solves.arrays import require_finite
 from convmtx.solves.problem import Problem, norms
 from convmtx.solves.result import Request, Result, ViewCallback
 from convmtx.structure.precision import unit_of
@@ -17,7 +18,7 @@ SHORT, LONG = 1e-60, 1e60
 
 
 class Batch:
-    """Right-hand sides (m, *out_shape) as methods take them, and the way back.
+    """Right-hand sides (m, *out_shape) as methods take them, and the way back; they must be finite.
 
     Each of extreme length is divided by a power of two. If the problem is real, real and imaginary parts are solved
     apart: ``values`` then has 2 m real right-hand sides.
@@ -27,12 +28,13 @@ class Batch:
         self.problem, self.count = problem, len(b)
         self.apart = comes_apart(problem, b) or (x0 is not None and comes_apart(problem, x0))
         b = b.astype(np.complex128 if self.apart else np.result_type(b, problem.dtype), copy=False)
-        lengths = norms(b)  # one pass; to look for the largest entry takes two
+        lengths = norms(b)  # one pass; to look for the largest entry, or for nan, takes another
         #: Powers of two, (m,), or the number 1.
         self.units: Any = 1.0
         #: The way back for solutions: numbers that broadcast with them.
         self._factors: Any = 1 / problem.scale
         if not all(SHORT <= length <= LONG for length in lengths.tolist()):
+            require_finite("b", b)
             self.units = np.ones(len(b))
             for j in np.flatnonzero((lengths < SHORT) | (lengths > LONG)):
                 self.units[j] = unit_of(b[j])

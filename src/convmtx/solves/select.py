@@ -6,6 +6,7 @@ Direct methods predict their seconds from sizes alone, so that a choice is the s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
 from convmtx.solves.iterated import PATIENCE, Iterative, most_steps, seconds_of_step
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.problem import Problem, problem_of
+from convmtx.solves.problem import KEPT_BYTES, Problem, problem_of
 from convmtx.solves.result import Request, Result, Verdict
 from convmtx.solves.scaling import Batch
 from convmtx.structure.augmented import Singular
@@ -41,6 +42,8 @@ class Choice:
     why: str
     #: The last method before that found the map singular, and the condition that it found.
     failed: tuple[str, float] | None = None
+    #: Predicted bytes of the factors.
+    bytes: float = np.inf
 
     @property
     def reason(self) -> str:
@@ -106,7 +109,7 @@ def choose_direct(applicable: list[Candidate], n_rhs: int, limit: float = np.inf
         if not candidate.fits:
             continue
         try:
-            return Choice(candidate.make(), candidate.why, failed)
+            return Choice(candidate.make(), candidate.why, failed, candidate.price.bytes)
         except Singular as error:
             failed = candidate.name, error.condition
     return None
@@ -128,11 +131,34 @@ def solve_once(problem: Problem, b: AnyArray, method: str, request: Request) -> 
             return choose_by_name(problem, method, len(b)).run(b, request)
         except Singular as error:
             return _failed(problem, b, method, error.condition)
-    applicable = ranked(problem, len(b))
-    is_quick = applicable[0].price.seconds(len(b)) <= QUICK_SOLVE
-    limit = QUICK_SOLVE if is_quick else max(QUICK_SOLVE, STEPS * seconds_of_step(problem) * len(b))
-    direct = choose_direct(applicable, len(b), limit)
-    return _iterate_first(problem, b, request, applicable) if direct is None else direct.run(b, request)
+    decision = _decide(problem, len(b))
+    if decision.direct is None:
+        return _iterate_first(problem, b, request, decision.applicable)
+    return decision.direct.run(b, request)
+
+
+class Decision(NamedTuple):
+    """Direct methods that apply for some number of right-hand sides, and the factors of the one that is taken."""
+
+    applicable: list[Candidate]
+    #: None if iterations come first.
+    direct: Choice | None
+
+
+def _decide(problem: Problem, n_rhs: int) -> Decision:
+    """Choose for one solve of so many right-hand sides, or return what was chosen and kept for small factors."""
+    kept = problem.decisions
+    if kept is not None and (known := kept.get(n_rhs)):
+        return known
+    applicable = ranked(problem, n_rhs)
+    is_quick = applicable[0].price.seconds(n_rhs) <= QUICK_SOLVE
+    limit = QUICK_SOLVE if is_quick else max(QUICK_SOLVE, STEPS * seconds_of_step(problem) * n_rhs)
+    direct = choose_direct(applicable, n_rhs, limit)
+    decision = Decision(applicable, direct)
+    if kept is not None and (direct is None or direct.bytes <= KEPT_BYTES):
+        kept.clear()  # those for another number of right-hand sides
+        kept[n_rhs] = decision
+    return decision
 
 
 def _iterate_first(problem: Problem, b: AnyArray, request: Request, applicable: list[Candidate]) -> Result:
@@ -230,7 +256,7 @@ class Solvers:
         if self.solver is not None:
             return self.solver
         if self._last is None or not _same_map(self._last[0], op):
-            self._last = op, Solver(replace(self.problem, op=op).prepare(), self.method)
+            self._last = op, Solver(self.problem.for_map(op), self.method)
         return self._last[1]
 
 

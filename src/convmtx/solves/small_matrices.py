@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from convmtx.engines.threads import spread
+from convmtx.engines.products import inner_products
+from convmtx.engines.threads import scratch, spread
 from convmtx.structure import batched
 from convmtx.typing import AnyArray
 
@@ -54,8 +55,12 @@ class Spectral(Stack):
     """A stack with known singular values and vectors."""
 
     @abstractmethod
-    def truncate(self, limit: float, times: AnyArray) -> int:
-        """Take singular values up to a limit as zero; return their number, with each matrix counted ``times``."""
+    def truncate(self, limit: float) -> None:
+        """Take singular values up to a limit as zero."""
+
+    @abstractmethod
+    def count_zeros(self, times: AnyArray) -> int:
+        """Count singular values that were taken as zero, with each matrix counted ``times``."""
 
     @abstractmethod
     def spectrum(self, b: AnyArray) -> tuple[AnyArray, AnyArray]:
@@ -78,9 +83,16 @@ class Vectors(Spectral):
         self.low, self.high = (float(np.sqrt(end)) for end in (self.squares.min(), self.squares.max()))
         self.limit = 0.0
 
-    def truncate(self, limit: float, times: AnyArray) -> int:
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether the matrices are numbers."""
+        return self.matrices.shape[1:] == (1, 1)
+
+    def truncate(self, limit: float) -> None:
         self.limit = limit**2
-        return int(times[self.squares[:, 0, 0] <= self.limit].sum()) if self.low <= limit else 0
+
+    def count_zeros(self, times: AnyArray) -> int:
+        return int(times[self.squares[:, 0, 0] <= self.limit].sum())
 
     def _inverse(self, chosen: slice = ALL) -> AnyArray:
         """Return ``1 / (|M|^2 + damp^2)``, 0 for what counts as zero."""
@@ -92,6 +104,27 @@ class Vectors(Spectral):
     def solve(self, b: AnyArray, chosen: slice = ALL) -> AnyArray:
         weights = self.matrices[chosen].conj().swapaxes(1, 2) * self._inverse(chosen)
         return weights * b if b.shape[1] == 1 else weights @ b
+
+    def solve_numbers(self, x: AnyArray, chosen: slice) -> tuple[AnyArray, AnyArray]:
+        """Overwrite coefficients (count,) of a right-hand side b with those of its solution x, for 1 x 1 matrices.
+
+        Return ``b - M x`` and the conjugates of ``M^H (b - M x) - damp^2 x``, in memory that the next call overwrites.
+        """
+        matrices, inverse = self.matrices[chosen].reshape(-1), self._inverse(chosen).reshape(-1)
+        b, r, s = (scratch(slot, x.shape, x.dtype) for slot in ("right side", "residual", "normal residual"))
+        b[...] = x
+        np.conjugate(matrices, out=x)
+        np.multiply(x, b, out=x)
+        _multiply_by_real(x, inverse)
+        np.multiply(matrices, x, out=r)
+        np.subtract(b, r, out=r)
+        np.conjugate(r, out=s)
+        np.multiply(matrices, s, out=s)
+        if self.damp:
+            shrunk = np.conjugate(x, out=scratch("penalty", x.shape, x.dtype))
+            _multiply_by_real(shrunk, self.damp**2)
+            np.subtract(s, shrunk, out=s)
+        return r, s
 
     def normal(self, g: AnyArray) -> AnyArray:
         if self.matrices.shape[2] == 1:
@@ -125,8 +158,10 @@ class StackTriplets(Spectral):
         self.low, self.high = float(self.s.min()), float(self.s.max())
         self.kept = np.ones_like(self.s, bool)
 
-    def truncate(self, limit: float, times: AnyArray) -> int:
+    def truncate(self, limit: float) -> None:
         self.kept = self.s > limit
+
+    def count_zeros(self, times: AnyArray) -> int:
         return int((~self.kept).sum(axis=1) @ times)
 
     def _inverse(self) -> AnyArray:
@@ -211,10 +246,38 @@ def energies(numbers: AnyArray) -> AnyArray:
     return squares[:, 0] if squares.shape[1] == 1 else squares.sum(axis=1)  # to sum one number takes longer
 
 
+def _multiply_by_real(numbers: AnyArray, factors: AnyArray | float) -> None:
+    """Multiply in place; NumPy itself would take the factors of complex numbers as complex ones."""
+    if numbers.dtype.kind == "c":
+        numbers.imag *= factors
+    numbers.real *= factors
+
+
+def weighted_energy(numbers: AnyArray, weights: AnyArray) -> float:
+    """Return the sum of ``|number|^2`` times its weight, for numbers (count,).
+
+    Nearly all weights of a map are equal: the sum is taken with the heaviest in one pass, and what that is too much for
+    the others is subtracted.
+    """
+    heaviest = weights.max()
+    light = np.flatnonzero(weights != heaviest)
+    real = numbers.view(np.float64)[None]
+    total = heaviest * inner_products(real, real)[0]
+    if light.size:
+        few = numbers[light]
+        total -= (heaviest - weights[light]) @ (few.real**2 + few.imag**2)
+    return max(float(total), 0.0)
+
+
+def pieces_of(matrices: AnyArray) -> list[slice]:
+    """Return slices of a stack that stay in cache."""
+    step = max(PIECE // max(prod(matrices.shape[1:]), 1), 1)
+    return [slice(first, first + step) for first in range(0, len(matrices), step)]
+
+
 def in_pieces(share: Callable[[Iterable[slice]], Result], matrices: AnyArray) -> list[Result]:
     """Call a function on pieces of a stack that stay in cache, in threads if there are more than 4 pieces."""
-    step = max(PIECE // max(prod(matrices.shape[1:]), 1), 1)
-    pieces = [slice(first, first + step) for first in range(0, len(matrices), step)]
+    pieces = pieces_of(matrices)
     return spread(share, pieces, parallel=len(pieces) > 4)
 
 

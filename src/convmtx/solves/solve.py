@@ -13,7 +13,7 @@ from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number, one_of
 from convmtx.errors import ArgumentError, SolveError, door, with_article
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.arrays import in_single, require_finite, require_room, require_shape, require_start
+from convmtx.solves.arrays import in_single, require_room, require_shape, require_start, without_extended
 from convmtx.solves.gradients import Dependence
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, ViewCallback
@@ -274,7 +274,7 @@ class _Call:
 
     def _solve(self, request: Request, *numbers: AnyArray) -> Result:
         op, b = self.dependence.with_numbers(*numbers)
-        flat = require_finite("b", b).reshape(prod(self.batch), *self.op.out_shape)
+        flat = without_extended(b).reshape(prod(self.batch), *self.op.out_shape)
         result = self.solvers.of(op).solve(flat, request)
         if request.throw and not result.converged.all():
             raise SolveError(result.reason, "Expected a solution", "Without throw=True x is the best so far")

@@ -9,11 +9,13 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from convmtx.arguments import one_of
 from convmtx.errors import ImmutableError, door
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
 Kind = Literal["exact", "upper", "lower", "interval", "estimate"]
+KINDS: tuple[str, ...] = Kind.__args__  # type: ignore[attr-defined]
 #: Distance of the ends of a number over its magnitude up to which they agree in 8 digits, half of a float's 16.
 HALF = EPS**0.5
 
@@ -23,14 +25,16 @@ class _Facts:
     """Fields of a result, with the defaults of `Certified`: ends that are left out are the value."""
 
     value: Any
-    kind: Kind
-    method: str
+    kind: Kind = None  # type: ignore[assignment]  # refused below
+    method: str = ""
     lower: Any = None
     upper: Any = None
     iterations: int = 0
     converged: bool = True
 
     def __post_init__(self) -> None:
+        with door("Certified"):
+            one_of("kind", self.kind, KINDS)
         for name in ("lower", "upper"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.value)

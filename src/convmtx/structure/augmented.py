@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 
 from convmtx.engines.threads import one_blas_thread
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
 
 #: Block size of LAPACK. Wider bands are factored by matrix products so small that two threads of BLAS wait for each
 #: other most of the time: where other programs work too, that took 1000 times longer. They get one thread.
 BLOCK = 64
+#: Columns of a factor of constant diagonals, for each diagonal, before the first look whether they change.
+FIRST_COLUMNS = 32
 
 
 class Singular(Exception):  # noqa: N818 - caught, and reported in the words of the caller
@@ -94,6 +97,53 @@ class BandCholesky(LU):
         """Return ``A^-1 b`` for each row of b."""
         with self._threads(self._band.T):
             x, _ = self._pbtrs(self._band, b.T, lower=1)
+        return x.T
+
+
+class LineCholesky(BandCholesky):
+    """Cholesky factors of a Hermitian band matrix of constant diagonals, whose columns soon stay the same.
+
+    A column of the factor follows from as many before it as there are diagonals below the main one, called r here. So
+    if the last r columns and the next one are equal to rounding, all that follow are. Of 1, 3, 1 those have r = 1
+    column before them, and from the 13th on they are 1.618, 0.618.
+    """
+
+    def __init__(self, diagonals: AnyArray, size: int) -> None:
+        """Factorize the matrix of ``size`` rows that has these diagonals, the main one first."""
+        r, count = len(diagonals) - 1, min(FIRST_COLUMNS * len(diagonals), size)
+        while True:
+            band = np.empty((count, r + 1), diagonals.dtype)
+            band[:] = diagonals
+            super().__init__(band)
+            known = self._band.T[: count - r]  # columns that do not reach the end
+            if count == size or np.abs(known[-r - 1 :] - known[-1]).max() <= 4 * EPS * known[-1, 0].real:
+                break
+            count = min(8 * count, size)
+        if count < size:
+            whole = np.empty((size, r + 1), diagonals.dtype)
+            whole[: len(known)], whole[len(known) :] = known, known[-1]
+            self._band = whole.T
+
+
+class BandTriangle(LU):
+    """A triangular band matrix, which is its own factor.
+
+    Entry (i, j) of a lower triangle is ``band[j, i - j]``, and of an upper one ``band[j, above + i - j]``.
+    """
+
+    def __init__(self, band: AnyArray, *, lower: bool) -> None:
+        from scipy.linalg import get_lapack_funcs
+
+        self._band, self._uplo = band, "L" if lower else "U"
+        functions: Any = get_lapack_funcs(("tbtrs",), dtype=band.dtype)
+        (self._tbtrs,) = functions
+        if not band[:, 0 if lower else -1].all():
+            raise Singular
+
+    def solve(self, b: AnyArray, adjoint: bool = False) -> AnyArray:
+        """Return ``A^-1 b``, or ``A^-H b``, for each row of b."""
+        with one_blas_thread() if self._band.shape[1] > BLOCK else nullcontext():
+            x, _ = self._tbtrs(self._band.T, b.T, uplo=self._uplo, trans="C" if adjoint else "N")
         return x.T
 
 

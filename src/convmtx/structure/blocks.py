@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import product
@@ -10,7 +11,8 @@ from math import prod
 
 import numpy as np
 
-from convmtx.engines.threads import one_blas_thread
+from convmtx.costs import ONE_THREAD, PARALLEL_TRANSFORM
+from convmtx.engines.threads import one_blas_thread, spread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
 from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, splits, transform_rule
@@ -19,6 +21,8 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of the blocks of one piece: large enough that arithmetic outweighs the calls, small beside any memory.
 PIECE_BYTES = 1 << 27
+#: Numbers of a product that a thread computes at a time.
+PRODUCT_PIECE = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +55,9 @@ class Blocks:
     def bytes(self) -> int:
         """Estimate of the bytes that computing the blocks and solving with them takes."""
         numbers = self.count * self.rows * self.columns
+        item = 16 if self.has_fourier or self.taps.dtype.kind == "c" else 8
         # Five arrays like the matrices, and four of real numbers for each block.
-        return 80 * numbers + 32 * self.count + sum(split.bytes for split in self.splits)
+        return 5 * item * numbers + 32 * self.count + sum(split.bytes for split in self.splits)
 
     @cached_property
     def times(self) -> IntArray:
@@ -108,9 +113,10 @@ class Blocks:
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
         # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
-        with one_blas_thread():
+        largest = self.count * self.rows * self.columns * max(axis.kernel for axis in self.geometry.axes)
+        with one_blas_thread() if largest > ONE_THREAD else nullcontext():
             for split in self.splits:
-                total = np.tensordot(total, split.symbols, ([3], [1]))
+                total = _sum_over_taps(total, split.symbols)
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
         blocks, outs, ins = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
         total = total.transpose(0, *blocks, 1, *outs, 2, *ins)
@@ -193,6 +199,23 @@ class Blocks:
         for split, basis in zip(self.splits, self._bases(inputs), strict=True):
             sizes += [basis.copies, split.times.size, split.per_input if inputs else split.per_output]
         return sizes
+
+
+def _sum_over_taps(total: AnyArray, symbols: AnyArray) -> AnyArray:
+    """Return ``np.tensordot(total, symbols, ([3], [1]))``; threads share the rows of a large product."""
+    left = np.moveaxis(total, 3, -1)
+    right = np.moveaxis(symbols, 1, 0)
+    a, b = left.reshape(-1, left.shape[-1]), right.reshape(len(right), -1)
+    result = np.empty((len(a), b.shape[1]), np.result_type(a, b))
+    step = max(PRODUCT_PIECE // max(b.shape[1], 1), 1)
+
+    def multiply(starts: Iterable[int]) -> None:
+        for start in starts:
+            np.matmul(a[start : start + step], b, out=result[start : start + step])
+
+    starts = range(0, len(a), step)
+    spread(multiply, starts, parallel=result.size >= PARALLEL_TRANSFORM and len(starts) > 1)
+    return result.reshape(*left.shape[:-1], *right.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)

@@ -191,7 +191,7 @@ def _may_split(taps: AnyArray, j: int, axis: Axis) -> bool:
 
     The kernel of a map with a single axis is always an outer product. That does not count: it gives the dense matrix.
     """
-    if not is_connected(axis) or transform_rule(axis, is_mirrored(taps, j)) is not None:
+    if not is_connected(axis) or (transform_rule(axis, True) and transform_rule(axis, is_mirrored(taps, j))):
         return True
     return taps.ndim > 3 and separate(taps, j)[0] is not None
 

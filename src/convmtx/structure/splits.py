@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gcd, lcm, prod
 from typing import Any
 
@@ -39,6 +39,9 @@ from convmtx.geometry.compose import positions
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
+
+#: Outputs and inputs of an axis up to which the parts that they belong to are kept, 8 bytes for each of them.
+KEPT_PLACES = 1 << 13
 
 
 class Rule(StrEnum):
@@ -276,7 +279,7 @@ def _split_into_parts(axis: Axis, merged: bool) -> Iterator[Split]:
         if outputs.size:
             yield _part(Rule.PARTS, axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
         return
-    labels, count = _label_parts(table, axis.size)
+    labels, count = (_label_kept_parts if axis.out + axis.size <= KEPT_PLACES else _label_parts)(axis)
     outputs_of, inputs_of = _places_by_label(labels[: axis.out], count), _places_by_label(labels[axis.out :], count)
     local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
     kinds: dict[Any, tuple[IntArray, list[IntArray], list[IntArray]]] = {}
@@ -302,16 +305,21 @@ def _part(rule: Rule, axis: Axis, rows: IntArray, outputs: IntArray, inputs: Int
     return Split(rule, np.array([copies]), per_output, per_input, source, *places, rows, bytes=bytes_)
 
 
-def _label_parts(table: IntArray, size: int) -> tuple[IntArray, int]:
+def _label_parts(axis: Axis) -> tuple[IntArray, int]:
     """Return the number of the part that each output, then each input, belongs to; and how many parts there are."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    table = axis.table()
     outputs, taps = np.nonzero(table != NOTHING)
-    places = (outputs, len(table) + table[outputs, taps])
-    graph = coo_array((np.ones(outputs.size, np.int8), places), shape=(len(table) + size,) * 2)
+    places = (outputs, axis.out + table[outputs, taps])
+    graph = coo_array((np.ones(outputs.size, np.int8), places), shape=(axis.out + axis.size,) * 2)
     count, labels = connected_components(graph, directed=False)
     return labels.astype(np.int64), int(count)
+
+
+#: To join some places takes half a millisecond, longer than a small solve with another map of the same axes.
+_label_kept_parts = lru_cache(maxsize=64)(_label_parts)
 
 
 def _places_by_label(labels: IntArray, count: int) -> list[IntArray]:
@@ -321,8 +329,12 @@ def _places_by_label(labels: IntArray, count: int) -> list[IntArray]:
 
 
 def is_connected(axis: Axis) -> bool:
-    """Whether neighbouring windows overlap without gaps, so that an axis is surely one part."""
-    return axis.dilation == axis.input_dilation == 1 and axis.stride < axis.kernel
+    """Whether neighbouring windows without gaps surely read a common input, so that an axis is one part.
+
+    Of windows of 4 positions, two neighbours at stride 1 share 3 positions: among these is an input also if every
+    second position holds one (input dilation 2), or every third.
+    """
+    return axis.dilation == 1 and axis.kernel - axis.stride >= axis.input_dilation
 
 
 def separate(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
@@ -330,10 +342,27 @@ def separate(taps: AnyArray, axis: int) -> tuple[AnyArray | None, AnyArray]:
 
     If they are not such a product, return None and the taps themselves.
     """
+    if not _may_be_product(np.moveaxis(taps, axis + 2, 0).reshape(taps.shape[axis + 2], -1)):
+        return None, taps
     vector, rest, values = nearest(taps, axis)
     if not values[0] or values[1:].sum() > 4 * EPS * values[0] * prod(taps.shape) ** 0.5:
         return None, taps
     return vector, rest
+
+
+def _may_be_product(matrix: AnyArray) -> bool:
+    """Whether a matrix may have rank 1 to rounding: a look at the lines through its largest entry p, without an SVD.
+
+    Their product over p is the matrix, or an entry is off by r. Then the second singular value is at least r / 2: that
+    of [[p, a], [b, ab/p + r]], whose entries are at most p, has the determinant p r and a norm of at most 2 p.
+    """
+    row, column = divmod(int(np.abs(matrix).argmax()), matrix.shape[1])
+    peak = matrix[row, column]
+    if not peak:
+        return False
+    with np.errstate(all="ignore"):
+        off = np.abs(matrix - np.multiply.outer(matrix[:, column] / peak, matrix[row])).max()
+    return not off > 16 * EPS * np.abs(peak) * matrix.size
 
 
 def nearest(taps: AnyArray, axis: int) -> tuple[AnyArray, AnyArray, AnyArray]:
