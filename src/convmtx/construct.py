@@ -88,9 +88,9 @@ def conv(
         convolutions, for types that BLAS has (extra ``torch``). ``"jax"`` is JAX's convolution of its own arrays.
         ``"compiled"`` runs loops that Numba compiles, in some seconds at the first use of a type (extra ``fast``).
         ``"auto"`` chooses the engine that is predicted to be fastest; transforms, factors and PyTorch have to be 1.25
-        times as fast as the others. It considers PyTorch only if it is already imported. `ConvOperator.explain` says which
-        engine is used, and why. Integers are always computed by ``"direct"``, ``"sparse"`` or ``"compiled"``, and NaN
-        and infinity reach only the outputs whose windows contain them. Applying the map raises a ValueError if the
+        times as fast as the others. It considers PyTorch only if it is already imported. `ConvOperator.explain` says
+        which engine is used, and why. Integers are always computed by ``"direct"``, ``"sparse"`` or ``"compiled"``, and
+        NaN and infinity reach only the outputs whose windows contain them. Applying the map raises a ValueError if the
         engine cannot do it, and an ImportError if its extra is missing.
 
     Returns
