@@ -106,7 +106,7 @@ class Calls:
             y = program(x)
             self._keep(key, program)
             return y
-        return (self.plan.transposed if transposed else self.plan.forward)(x, choice.correlate, dtype)
+        return self.plan.transposed(x, choice.correlate, dtype) if transposed else choice.apply(applied, x, dtype)
 
     def _keep(self, key: Key, program: Program) -> None:
         """Keep a program that has run once, if it is small."""

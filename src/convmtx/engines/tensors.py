@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from convmtx import rates
 from convmtx._xp import like
-from convmtx.engines.kernels import kernel_gradients
-from convmtx.engines.parts import Plan
+from convmtx.engines import pytorch
+from convmtx.engines.kernels import kernel_gradients, swap_factors
+from convmtx.engines.parts import Plan, finite
 from convmtx.engines.prepared import Calls
-from convmtx.engines.select import select
+from convmtx.engines.select import EngineChoice, prefers_torch, select
 from convmtx.geometry import Geometry, Layout
+from convmtx.rates import Rates
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
 from convmtx.typing import AnyArray, Array, EngineName
 
@@ -36,6 +39,10 @@ FACTORS: dict[Name, tuple[Name, Name]] = {
     "input": ("kernel", "output"),
     "kernel": ("input", "output"),
 }
+
+
+#: Numbers of samples and types for which choices are kept; then they are made again.
+MOST_KEPT = 32
 
 
 class Kept(NamedTuple):
@@ -54,6 +61,8 @@ class Products:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry, self.transposed = geometry, geometry.T
         self.kept: Kept | None = None
+        self.kernel_plans: dict[tuple[int, np.dtype[Any]], Plan] = {}
+        self.preferences: dict[tuple[int, Any, Rates], bool] = {}
 
     def calls(self, engine: EngineName, kernel: Array, is_transposed: bool) -> Calls:
         """Return the calls of a kernel, which are kept until the kernel is changed in place."""
@@ -78,14 +87,75 @@ class Products:
         """Compute a product of tensors that hold numbers, without derivatives."""
         dtype = torch.result_type(first, second)
         if result == "kernel":
-            if not len(first):
-                return torch.zeros(self.geometry.kernel_shape, dtype=dtype)
-            x, y = (_cast_integers(factor, dtype).numpy(force=True) for factor in (first, second))
-            return torch.from_numpy(kernel_gradients(self.geometry, x, y[None], _convolver(engine))[0])
+            return self._compute_kernel(engine, first, second, dtype)
         x = _cast_integers(second, dtype).numpy(force=True)
-        if result == "output" or self.transposed is not None:
-            return torch.from_numpy(self.calls(engine, first, result == "input")(x))
-        return torch.from_numpy(self.calls(engine, first, False)(x, transposed=True))
+        if result == "output":
+            return torch.from_numpy(self.calls(engine, first, False)(x))
+        if self.transposed is None:
+            return torch.from_numpy(self.calls(engine, first, False)(x, transposed=True))
+        calls, kind = self.calls(engine, first, True), _numpy_dtype(dtype)
+        choice = select(engine, calls.plan, kind, max(len(x), 1), tensors=True)
+        if choice.name == "torch" and x.size and pytorch.is_whole(self.geometry):
+            taps = taps_of(self.geometry, first.numpy(force=True))
+            gradient = pytorch.input_gradient(self.geometry, taps, x, kind)
+            if gradient is not None:
+                return torch.from_numpy(gradient)
+        return torch.from_numpy(calls(x))
+
+    def _compute_kernel(self, engine: EngineName, first: Array, second: Array, dtype: Any) -> Array:
+        """Compute the kernel from inputs and outputs: PyTorch has a function of its own for that."""
+        if not len(first):
+            return torch.zeros(self.geometry.kernel_shape, dtype=dtype)
+        x, y = (_cast_integers(factor, dtype).numpy(force=True) for factor in (first, second))
+        kind = _numpy_dtype(dtype)
+        plan = self._kernel_plan(len(x), kind)
+        images = self.geometry.channels_per_group[1]
+        choice = select(engine, plan, kind, images, tensors=True)
+        if choice.name == "torch" and x.size and y.size:
+            gradient = pytorch.kernel_gradient(self.geometry, x, y, kind)
+            if gradient is not None:
+                return torch.from_numpy(gradient)
+            # PyTorch's convolution is slow for kernels that are as large as outputs.
+            choice = select("direct", plan, kind, images, tensors=True)
+        return torch.from_numpy(kernel_gradients(self.geometry, x, y[None], partial(_convolve, choice))[0])
+
+    def convolve(self, kernel: Array, x: Array) -> Array | None:
+        """Apply the map by PyTorch with its own derivatives, if that is the same and should be faster; None if not.
+
+        Without padding it is the same: PyTorch multiplies zeros of padding with derivatives, which may be infinite.
+        """
+        g = self.geometry
+        if not (x.is_floating_point() and x.dtype == kernel.dtype and x.numel() and pytorch.is_unpadded(g)):
+            return None
+        plan = self.calls("auto", kernel, False).plan
+        key = len(x), x.dtype, rates.current()
+        if not plan.finite or not self._prefers_torch(key, plan, kernel):
+            return None
+        y = pytorch.convolve(list(g.axes), g.groups, taps_of(g, kernel), channels_first(g, x))
+        is_apart = pytorch.keeps_apart(_numpy_dtype(x.dtype)) or finite(y.numpy(force=True))
+        return channels_back(g, y) if is_apart else None
+
+    def _prefers_torch(self, key: tuple[int, Any, Rates], plan: Plan, kernel: Array) -> bool:
+        """Whether `select.prefers_torch` prefers PyTorch for this number and type of inputs, which is kept."""
+        if key not in self.preferences:
+            if len(self.preferences) == MOST_KEPT:
+                self.preferences.clear()
+            images, dtype = key[0], _numpy_dtype(key[1])
+            transposed, kernels = self.calls("auto", kernel, True).plan, self._kernel_plan(images, dtype)
+            plans = [(plan, images), (transposed, images), (kernels, self.geometry.channels_per_group[1])]
+            self.preferences[key] = prefers_torch(plans, dtype)
+        return self.preferences[key]
+
+    def _kernel_plan(self, samples: int, dtype: np.dtype[Any]) -> Plan:
+        """Plan of the map from inputs to the kernel, without numbers: the choice of an engine reads sizes alone."""
+        key = samples, dtype
+        if key not in self.kernel_plans:
+            if len(self.kernel_plans) == MOST_KEPT:
+                self.kernel_plans.clear()
+            swapped = swap_factors(self.geometry, 1, samples)
+            zeros = np.broadcast_to(np.zeros((), dtype), swapped.kernel_shape)
+            self.kernel_plans[key] = Plan(swapped, zeros, once=True)
+        return self.kernel_plans[key]
 
 
 def _is_same(first: Array, second: Array) -> bool:
@@ -118,15 +188,12 @@ def _cast_integers(tensor: Array, dtype: Any) -> Array:
     return tensor.to(dtype)
 
 
-def _convolver(engine: EngineName) -> Any:
-    """Return the function that applies a map by the engines of NumPy."""
-
-    def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
-        plan = Plan(geometry, taps_of(geometry, kernel), once=True)
-        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
-        return plan.forward(x, choice.correlate)
-
-    return convolve
+def _convolve(choice: EngineChoice, geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
+    """Apply a map by the engine that was chosen for its sizes, or by the one for kernels that contain inf or nan."""
+    plan, dtype = Plan(geometry, taps_of(geometry, kernel), once=True), np.result_type(kernel, x)
+    if not plan.finite:
+        choice = select("auto", plan, dtype, len(x), tensors=True)
+    return choice.apply(plan, x, dtype)
 
 
 class TensorMap:
@@ -172,6 +239,10 @@ def apply(products: Products, engine: EngineName, result: Name, first: Array, se
         A new tensor of the type of PyTorch's products of both.
     """
     if _is_differentiated(first, second):
+        if engine == "auto" and result == "output" and _is_recorded():
+            y = products.convolve(first, second)
+            if y is not None:
+                return y
         function: Any = _TransformedProduct if torch._C._are_functorch_transforms_active() else _Product
         return function.apply(products, engine, result, first, second)
     return products.compute(engine, result, first, second)
@@ -194,6 +265,11 @@ def _is_differentiated(first: Array, second: Array) -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )
+
+
+def _is_recorded() -> bool:
+    """Whether PyTorch records operations for gradients alone."""
+    return not (torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0)
 
 
 def _derivative(products: Products, engine: EngineName, name: Name, factors: dict[Name, Array]) -> Array:
