@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -65,6 +65,26 @@ def apply(plan: Plan, x: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
             if not finite(y[b]):
                 y[b] = plan.forward(x[b : b + 1], direct.correlate, dtype)[0]
     return y
+
+
+def applied_at_once(plan: Plan, dtype: np.dtype[Any]) -> Callable[[Any], Any] | None:
+    """Return the function of tensors (B, *in_shape) that does what `apply` does, with nothing left to decide.
+
+    It is None where `apply` returns None, or looks at the result. Between two calls of PyTorch, a call of Python takes
+    three times as long as elsewhere, because nothing of it is left in the caches.
+    """
+    g = plan.geometry
+    if not (is_whole(g) and keeps_apart(dtype)):
+        return None
+    from torch.nn import functional
+
+    (part,) = plan.parts
+    kernel: Any = part.keep(("torch whole", dtype), lambda: _tensor(plan.taps, dtype))
+    convolution = getattr(functional, f"conv{len(g.axes)}d")
+    options = (kernel, None, *_options(g.axes), g.groups)
+    if g.layout is Layout.PLAIN:
+        return lambda x: convolution(x[:, None], *options)[:, 0]
+    return lambda x: convolution(x, *options)
 
 
 def input_gradient(geometry: Geometry, taps: AnyArray, y: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:

@@ -13,6 +13,7 @@ The derivative of each product in one of its arrays is another of the three, so 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from convmtx import rates
+from convmtx import memory, rates
 from convmtx._xp import like
 from convmtx.engines import pytorch
 from convmtx.engines.kernels import kernel_gradients, swap_factors
@@ -55,12 +56,23 @@ class Kept(NamedTuple):
     calls: dict[tuple[EngineName, bool], Calls]
 
 
+class Quick(NamedTuple):
+    """PyTorch's convolution for inputs of one type and number, for as long as the kernel is unchanged."""
+
+    kernel: Array
+    version: int
+    #: Requested engine, number and type of the inputs, and the rates that PyTorch was chosen with.
+    key: tuple[EngineName, int, Any, Rates]
+    apply: Callable[[Array], Array]
+
+
 class Products:
     """The three products of a convolution, with the calls of the first kernel that it is applied with."""
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry, self.transposed = geometry, geometry.T
         self.kept: Kept | None = None
+        self.quick: Quick | None = None
         self.kernel_plans: dict[tuple[int, np.dtype[Any]], Plan] = {}
         self.preferences: dict[tuple[int, Any, Rates], bool] = {}
 
@@ -85,12 +97,12 @@ class Products:
 
     def compute(self, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
         """Compute a product of tensors that hold numbers, without derivatives."""
+        if result == "output":
+            return self._compute_output(engine, first, second)
         dtype = torch.result_type(first, second)
         if result == "kernel":
             return self._compute_kernel(engine, first, second, dtype)
         x = _cast_integers(second, dtype).numpy(force=True)
-        if result == "output":
-            return torch.from_numpy(self.calls(engine, first, False)(x))
         if self.transposed is None:
             return torch.from_numpy(self.calls(engine, first, False)(x, transposed=True))
         calls, kind = self.calls(engine, first, True), _numpy_dtype(dtype)
@@ -101,6 +113,21 @@ class Products:
             if gradient is not None:
                 return torch.from_numpy(gradient)
         return torch.from_numpy(calls(x))
+
+    def _compute_output(self, engine: EngineName, kernel: Array, x: Array) -> Array:
+        """Apply the map; calls of PyTorch that are repeated do nothing else."""
+        quick, key = self.quick, (engine, len(x), x.dtype, rates.current())
+        if quick is not None and quick.kernel is kernel and quick.key == key and quick.version == kernel._version:
+            return quick.apply(x)
+        calls, dtype = self.calls(engine, kernel, False), torch.result_type(kernel, x)
+        y = torch.from_numpy(calls(_cast_integers(x, dtype).numpy(force=True)))
+        is_small = x.numel() and y.nbytes <= memory.LARGE  # whether larger results fit is looked at in each call
+        if is_small and x.dtype == kernel.dtype and not (kernel.is_inference() or x.is_complex()):
+            kind = _numpy_dtype(dtype)
+            if select(engine, calls.plan, kind, len(x), tensors=True).name == "torch":
+                function = pytorch.applied_at_once(calls.plan, kind)
+                self.quick = None if function is None else Quick(kernel, kernel._version, key, function)
+        return y
 
     def _compute_kernel(self, engine: EngineName, first: Array, second: Array, dtype: Any) -> Array:
         """Compute the kernel from inputs and outputs: PyTorch has a function of its own for that."""
