@@ -70,19 +70,25 @@ def apply(plan: Plan, x: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
 def applied_at_once(plan: Plan, dtype: np.dtype[Any]) -> Callable[[Any], Any] | None:
     """Return the function of tensors (B, *in_shape) that does what `apply` does, with nothing left to decide.
 
-    It is None where `apply` returns None, or looks at the result. Between two calls of PyTorch, a call of Python takes
-    three times as long as elsewhere, because nothing of it is left in the caches.
+    It is None where `apply` returns None, or looks at the result.
     """
-    g = plan.geometry
-    if not (is_whole(g) and keeps_apart(dtype)):
+    if not (is_whole(plan.geometry) and keeps_apart(dtype)):
         return None
-    from torch.nn import functional
-
     (part,) = plan.parts
     kernel: Any = part.keep(("torch whole", dtype), lambda: _tensor(plan.taps, dtype))
-    convolution = getattr(functional, f"conv{len(g.axes)}d")
-    options = (kernel, None, *_options(g.axes), g.groups)
-    if g.layout is Layout.PLAIN:
+    return convolve_at_once(plan.geometry, kernel)
+
+
+def convolve_at_once(geometry: Geometry, taps: Array) -> Callable[[Any], Any]:
+    """Return the function of tensors (B, *in_shape) that applies the taps of a whole map by one call of PyTorch.
+
+    Between two calls of PyTorch, Python takes three times as long as elsewhere, because the caches have lost its code.
+    """
+    from torch.nn import functional
+
+    convolution = getattr(functional, f"conv{len(geometry.axes)}d")
+    options = (taps, None, *_options(geometry.axes), geometry.groups)
+    if geometry.layout is Layout.PLAIN:
         return lambda x: convolution(x[:, None], *options)[:, 0]
     return lambda x: convolution(x, *options)
 

@@ -20,7 +20,7 @@ from convmtx.engines.prepared import Calls
 from convmtx.engines.select import EngineChoice, prefers_torch, select
 from convmtx.geometry import Geometry
 from convmtx.rates import Rates
-from convmtx.taps import channels_back, channels_first, taps_of
+from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, Array, EngineName
 
 Name = Literal["kernel", "input", "output"]
@@ -39,13 +39,16 @@ class Kept(NamedTuple):
     calls: dict[tuple[EngineName, bool], Calls]
 
 
+#: Requested engine, number and type of the inputs, and the rates that PyTorch was chosen with.
+QuickKey = tuple[EngineName, int, Any, Rates]
+
+
 class Quick(NamedTuple):
     """PyTorch's convolution for inputs of one type and number, for as long as the kernel is unchanged."""
 
     kernel: Array
     version: int
-    #: Requested engine, number and type of the inputs, and the rates that PyTorch was chosen with.
-    key: tuple[EngineName, int, Any, Rates]
+    key: QuickKey
     apply: Callable[[Array], Array]
 
 
@@ -55,7 +58,9 @@ class Products:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry, self.transposed = geometry, geometry.T
         self.kept: Kept | None = None
+        #: The last calls of PyTorch without derivatives, and with its own.
         self.quick: Quick | None = None
+        self.native: Quick | None = None
         self.kernel_plans: dict[tuple[int, np.dtype[Any]], Plan] = {}
         self.preferences: dict[tuple[int, Any, Rates], bool] = {}
 
@@ -134,16 +139,22 @@ class Products:
 
         Without padding it is the same: PyTorch multiplies zeros of padding with derivatives, which may be infinite.
         """
+        key: QuickKey = ("auto", len(x), x.dtype, rates.current())
+        quick = self.native
+        if quick is not None and quick.kernel is kernel and quick.key == key and quick.version == kernel._version:
+            return quick.apply(x)
         g = self.geometry
         if not (x.is_floating_point() and x.dtype == kernel.dtype and x.numel() and pytorch.is_unpadded(g)):
             return None
         plan = self.calls("auto", kernel, False).plan
-        key = len(x), x.dtype, rates.current()
-        if not plan.finite or not self._prefers_torch(key, plan, kernel):
+        if not plan.finite or not self._prefers_torch(key[1:], plan, kernel):
             return None
-        y = pytorch.convolve(list(g.axes), g.groups, taps_of(g, kernel), channels_first(g, x))
-        is_apart = pytorch.keeps_apart(numpy_dtype(x.dtype)) or finite(y.numpy(force=True))
-        return channels_back(g, y) if is_apart else None
+        taps = taps_of(g, kernel)
+        function, is_apart = pytorch.convolve_at_once(g, taps), pytorch.keeps_apart(numpy_dtype(x.dtype))
+        if taps is kernel and is_apart and not kernel.is_inference():
+            self.native = Quick(kernel, kernel._version, key, function)
+        y = function(x)
+        return y if is_apart or finite(y.numpy(force=True)) else None
 
     def _prefers_torch(self, key: tuple[int, Any, Rates], plan: Plan, kernel: Array) -> bool:
         """Whether `select.prefers_torch` prefers PyTorch for this number and type of inputs, which is kept."""
