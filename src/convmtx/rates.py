@@ -61,7 +61,7 @@ _ENGINES = {
     "thin torch flop f4": 1.0e-11,
     "torch fresh byte": 2.0e-10,
     "torch call": 4.0e-05,
-    "product call": 6.0e-05,
+    "torch product call": 6.0e-05,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
     "compiled byte": 9.0e-12,
     "compiled block": 1.4e-06,

@@ -175,7 +175,7 @@ def prefers_torch(plans: Sequence[tuple[Plan, int]], dtype: np.dtype[Any]) -> bo
         choice = select("auto", plan, dtype, images, tensors=True)
         if "torch" not in choice.works:
             return False
-        ours += costs.seconds(choice.works[choice.name]) + rates.rate("product call")
+        ours += costs.seconds(choice.works[choice.name]) + rates.rate("torch product call")
         theirs += costs.seconds(choice.works["torch"])
     return theirs <= ours
 
