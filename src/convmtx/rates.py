@@ -52,16 +52,16 @@ _ENGINES = {
     # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
     "sparse entry": 4.4e-10,
     "sparse call": 4.0e-06,
-    # PyTorch: a floating point operation, the same over groups times filters, by type; a call.
+    # PyTorch: a floating point operation by type, one for filters that are missing, a byte of new memory, a call;
+    # a call of one of our engines as an operation that PyTorch differentiates.
     "torch flop f4": 4.0e-12,
-    "torch flop f8": 8.0e-11,
+    "torch flop f8": 1.0e-11,
     "torch flop c8": 1.2e-10,
     "torch flop c16": 2.4e-10,
-    "thin torch flop f4": 2.4e-10,
-    "thin torch flop f8": 1.4e-09,
-    "thin torch flop c8": 7.2e-10,
-    "thin torch flop c16": 4.2e-09,
-    "torch call": 1.0e-04,
+    "thin torch flop f4": 1.0e-11,
+    "torch fresh byte": 2.0e-10,
+    "torch call": 4.0e-05,
+    "torch product call": 6.0e-05,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
     "compiled byte": 9.0e-12,
     "compiled block": 1.4e-06,

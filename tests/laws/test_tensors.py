@@ -21,6 +21,7 @@ KINDS = [
     ((2, 2), (4, 5), {"padding": 1, "boundary": "wrap", "stride": (2, 1)}),
     ((2, 2, 2, 2), (3, 4, 2), {"channels": "last", "padding": "same", "boundary": "wrap"}),
     ((4, 1, 2, 2), (2, 4, 3), {"channels": "first", "groups": 2, "stride": 2, "padding": 1}),
+    ((2, 3, 2), (3, 5), {"channels": "first"}),
     ((2, 1, 2), (3, 2), {"channels": "last", "groups": 2, "input_dilation": 2, "boundary": "reflect", "padding": 1}),
 ]
 
@@ -74,6 +75,63 @@ def test_gradients_are_those_of_pytorch():
     ours = torch.autograd.grad((cm.conv(K, (4, 9, 8), channels="first", **options)(x) * weights).sum(), (K, x))
     theirs = torch.autograd.grad((functional.conv2d(x, K, **options) * weights).sum(), (K, x))
     assert all(torch.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("engine", ["auto", "direct", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize(
+    ("kernel", "sizes", "options"),
+    [
+        ((6, 2, 3, 3), (4, 9, 8), {"groups": 2, "stride": (2, 1), "padding": 1}),
+        ((16, 8, 1, 1), (8, 7, 7), {}),
+        ((8, 1, 3, 3), (8, 12, 12), {"groups": 8, "padding": 1, "dilation": 2}),
+        ((3, 4, 5), (4, 40), {"stride": 3}),
+        ((2, 3, 2, 3, 2), (3, 5, 6, 7), {"stride": 2, "padding": (0, 1, 1)}),
+    ],
+)
+def test_gradients_of_many_channels_are_those_of_pytorch(kernel, sizes, options, dtype, engine):
+    """Again and again, with kernels that change, and of the transpose: what is kept must not be kept too long."""
+    convolution = getattr(functional, f"conv{len(sizes) - 1}d")
+    tolerance = 3000 * torch.finfo(dtype).eps
+    K = tensor(*kernel, dtype=dtype).requires_grad_()
+    op = cm.conv(K, sizes, channels="first", engine=engine, **options)
+    for samples in (5, 5, 2):
+        x = tensor(samples, *sizes, dtype=dtype).requires_grad_()
+        y = convolution(x, K, **options)
+        weights = tensor(*y.shape, dtype=dtype).requires_grad_()
+        for arguments in ((x,), (K,), (K, x)):
+            ours = (op(x), *torch.autograd.grad(op(x), arguments, weights))
+            theirs = (y, *torch.autograd.grad(convolution(x, K, **options), arguments, weights))
+            assert all((a - b).abs().max() <= tolerance * len(b) for a, b in zip(ours, theirs, strict=True))
+        (back,) = torch.autograd.grad(convolution(x, K.conj(), **options), x, weights, create_graph=True)
+        theirs = torch.autograd.grad(back, (K, weights), x)
+        ours = torch.autograd.grad(op.T(weights), (K, weights), x)
+        assert torch.allclose(op.T(weights), back, atol=tolerance, rtol=tolerance)
+        if not dtype.is_complex:  # else PyTorch's second derivative conjugates
+            assert all((a - b).abs().max() <= tolerance * len(b) for a, b in zip(ours, theirs, strict=True))
+        with torch.no_grad():
+            op._kernel.mul_(-0.5)
+            if op.kernel is not K:
+                K.mul_(-0.5)
+
+
+@pytest.mark.parametrize("engine", ["auto", "direct", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("size", [6, 60])
+def test_gradients_that_are_not_finite_reach_what_they_meet(engine, dtype, size):
+    """Output 0 reads padding through tap 0, whose gradient stays finite, and so do all inputs that it does not read."""
+    K, x = torch.ones(8, 8, 3, 3, dtype=dtype).requires_grad_(), tensor(1, 8, size, size, dtype=dtype).requires_grad_()
+    op = cm.conv(K, (8, size, size), channels="first", padding=1, engine=engine)
+    weights = torch.ones(1, 8, size, size, dtype=dtype)
+    weights[0, 3, 0, 0] = torch.nan
+    in_kernel, in_input = torch.autograd.grad(op(x), (K, x), weights)
+    expected = torch.zeros(8, 8, 3, 3, dtype=bool)
+    expected[3, :, 1:, 1:] = True
+    assert torch.equal(~torch.isfinite(in_kernel), expected)
+    assert torch.equal(~torch.isfinite(torch.autograd.grad(op(x), K, weights)[0]), expected)
+    expected = torch.zeros(1, 8, size, size, dtype=bool)
+    expected[0, :, :2, :2] = True
+    assert torch.equal(~torch.isfinite(in_input), expected)
 
 
 @pytest.mark.parametrize(("kernel", "shape", "options"), KINDS)
@@ -134,7 +192,7 @@ def test_types_are_those_of_pytorch():
                 assert torch.equal(y, torch.full((3, 3), 6, dtype=y.dtype))
 
 
-@pytest.mark.parametrize("engine", ["direct", "fft"])
+@pytest.mark.parametrize("engine", ["auto", "direct", "fft", "torch"])
 def test_a_kernel_that_is_changed_in_place_is_read_again(engine):
     K = torch.nn.Parameter(tensor(5, 5))
     x = tensor(20, 20).requires_grad_()
@@ -207,3 +265,25 @@ def test_explanations_are_those_of_arrays():
     whole = cm.conv(np.ones(3, np.int32), 5)
     assert cm.conv(torch.ones(3, dtype=torch.int32), 5).explain().engine == whole.explain().engine
     torch.func.grad(lambda K: len(cm.conv(K, 5).explain().reason) * K.sum())(torch.ones(3))
+
+
+@pytest.mark.parametrize(("kernel", "shape", "options"), KINDS[:3])
+@pytest.mark.parametrize("engine", ["auto", "direct", "torch"])
+def test_batches_of_gradients(engine, kernel, shape, options):
+    """They are vectors of zeros and ones, and PyTorch's own vmap of them is not that of ``torch.func``."""
+
+    def forward(K, x):
+        return cm.conv(K, shape, engine=engine, **options)(x)
+
+    K, x = tensor(*kernel).requires_grad_(), tensor(*shape).requires_grad_()
+    torch.autograd.gradcheck(
+        forward, (K, x), check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    op = cm.conv(K.detach(), shape, engine=engine, **options)
+    y = op(x)
+    units = torch.eye(y.numel(), dtype=y.dtype).reshape(-1, *y.shape)
+    (rows,) = torch.autograd.grad(y, x, units, is_grads_batched=True)
+    assert torch.allclose(rows.reshape(y.numel(), -1), op.to_dense())
+    for strategy in ("reverse-mode", "forward-mode"):
+        jacobian = torch.autograd.functional.jacobian(op, x.detach(), vectorize=True, strategy=strategy)
+        assert torch.allclose(jacobian.reshape(y.numel(), -1), op.to_dense())

@@ -39,18 +39,23 @@ def kernel_gradients(geometry: Geometry, x: Array, y: Array, convolve: Convolve)
     g, count, samples, d = geometry, y.shape[0], x.shape[0], len(geometry.axes)
     per_f, per_c = g.channels_per_group
     outs, space, sizes = (tuple(getattr(a, name) for a in g.axes) for name in ("out", "kernel", "size"))
-    axes = tuple(
-        replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_pad_for(a.kernel, a)) for a in g.axes
-    )
     y = channels_first(g, reshape(y, (-1, *g.out_shape)))
     y = reshape(y, (count, samples, g.groups, per_f, *outs))
     kernel = reshape(move_axes(y, 2, 0, 3, 1, *range(4, 4 + d)), (g.groups * count * per_f, samples, *outs))
     x = reshape(channels_first(g, x), (samples, g.groups, per_c, *sizes))
     x = reshape(move_axes(x, 2, 1, 0, *range(3, 3 + d)), (per_c, g.groups * samples, *sizes))
-    swapped = Geometry(axes, g.groups * samples, g.groups * count * per_f, g.groups, Layout.FIRST)
-    taps = reshape(convolve(swapped, kernel, x), (per_c, g.groups, count, per_f, *space))
+    taps = reshape(convolve(swap_factors(g, count, samples), kernel, x), (per_c, g.groups, count, per_f, *space))
     taps = reshape(move_axes(taps, 2, 1, 3, 0, *range(4, 4 + d)), (count, g.out_channels, per_c, *space))
     return namespace(taps).stack([kernel_of(g, taps[b, ...]) for b in range(count)], axis=0)
+
+
+def swap_factors(geometry: Geometry, count: int, samples: int) -> Geometry:
+    """Return the convolution whose kernel is ``count`` arrays of outputs, and whose outputs are the taps of each."""
+    axes = tuple(
+        replace(a, kernel=a.out, stride=a.dilation, dilation=a.stride, hi=_pad_for(a.kernel, a)) for a in geometry.axes
+    )
+    groups, filters = geometry.groups, count * geometry.out_channels
+    return Geometry(axes, groups * samples, filters, groups, Layout.FIRST)
 
 
 def _pad_for(count: int, axis: Axis) -> int:

@@ -80,16 +80,19 @@ class Part(Keeper):
 
 def output(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
     """Return memory for the outputs of a map, if they fit."""
-    size, what, remedy = (
-        prod(shape) * dtype.itemsize,
-        f"an output of shape {shape}",
-        "Apply it to fewer or smaller inputs",
-    )
-    memory.require_result(what, size, remedy)
+    what, size, remedy = require_output(shape, dtype)
     try:
         return np.empty(shape, dtype)
     except MemoryError:
         raise memory.no_room(what, size, remedy) from None
+
+
+def require_output(shape: Shape, dtype: np.dtype[Any]) -> tuple[str, int, str]:
+    """Require that the outputs of a map fit in memory, and return their name, their size and a remedy for errors."""
+    what, size = f"an output of shape {shape}", prod(shape) * dtype.itemsize
+    remedy = "Apply it to fewer or smaller inputs"
+    memory.require_result(what, size, remedy)
+    return what, size, remedy
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -114,6 +117,11 @@ class Plan(Keeper):
         self.choices: dict[tuple[str, np.dtype[Any], int, bool, Any], Any] = {}
 
     @property
+    def taps(self) -> AnyArray:
+        """Taps of the whole map, (F, C/groups, k1..kd)."""
+        return self._taps
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the taps."""
         return self._taps.dtype
@@ -121,7 +129,7 @@ class Plan(Keeper):
     @cached_property
     def finite(self) -> bool:
         """Whether every tap is finite; if not, `tapwise` applies the map."""
-        return self._taps.dtype.kind not in "fc" or bool(np.isfinite(self._taps).all())
+        return self._taps.dtype.kind not in "fc" or finite(self._taps)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

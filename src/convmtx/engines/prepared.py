@@ -113,7 +113,9 @@ class Calls:
         is_kept = x.size and self._free.get(key, ()) is not None and x.nbytes + outputs <= PROGRAM_BYTES
         program = self._program(choice.engine, key, dtype) if is_kept else None
         if program is None:
-            return (self.plan.transposed if transposed else self.plan.forward)(x, choice.engine.correlate, dtype)
+            if transposed:
+                return self.plan.transposed(x, choice.engine.correlate, dtype)
+            return choice.apply(applied, x, dtype)
         y = program(x)
         self._keep(key, program)
         return y

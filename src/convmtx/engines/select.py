@@ -18,7 +18,7 @@ from convmtx.errors import ArgumentError
 from convmtx.extras import require_installed
 from convmtx.geometry import Axis
 from convmtx.rates import Rates
-from convmtx.typing import Array, EngineName
+from convmtx.typing import AnyArray, Array, EngineName
 
 
 class Engine(NamedTuple):
@@ -43,6 +43,10 @@ class Engine(NamedTuple):
     #: given its plan, whether it is transposed, and the type of results. None if there is nothing to keep.
     prepare: Prepare | None = None
     whole: Callable[[Plan, bool, np.dtype[Any]], sparse.Product] | None = None
+    #: Applies a whole map to a batch without a copy of its outputs, or returns None.
+    apply: Callable[[Plan, AnyArray, np.dtype[Any]], AnyArray | None] | None = None
+    #: Part that takes as much work as a map that ``apply`` applies; None for other maps.
+    whole_part: Callable[[Plan], Part | None] | None = None
 
 
 ENGINES = {
@@ -70,8 +74,11 @@ ENGINES = {
             pytorch.correlate,
             pytorch.work,
             "a type that BLAS has and at most three axes",
+            suits_once=True,
             library="torch",
             extra="torch",
+            apply=pytorch.apply,
+            whole_part=pytorch.whole_part,
         ),
         Engine(
             "compiled",
@@ -99,6 +106,11 @@ class EngineChoice(NamedTuple):
     engine: Engine
     reason: str
     works: dict[str, Work]
+
+    def apply(self, plan: Plan, x: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+        """Apply the map of a plan to a batch: x (B, *in_shape) to (B, *out_shape), of type ``dtype``."""
+        y = self.engine.apply(plan, x, dtype) if self.engine.apply else None
+        return plan.forward(x, self.engine.correlate, dtype) if y is None else y
 
 
 #: Choices that a plan keeps; then it forgets them, and chooses the same again.
@@ -152,10 +164,26 @@ def _choose(name: EngineName, plan: Plan, dtype: np.dtype[Any], images: int, ten
     return EngineChoice(ENGINES[name], "requested", works)
 
 
+def prefers_torch(plans: Sequence[tuple[Plan, int]], dtype: np.dtype[Any]) -> bool:
+    """Whether PyTorch should take less time for a map and its gradients than the engines that ``auto`` chooses.
+
+    Each of these products, with its number of images, is a call of Python if it is not PyTorch's.
+    """
+    ours = theirs = 0.0
+    for plan, images in plans:
+        choice = select("auto", plan, dtype, images, tensors=True)
+        if "torch" not in choice.works:
+            return False
+        ours += costs.seconds(choice.works[choice.engine.name]) + rates.rate("torch product call")
+        theirs += costs.seconds(choice.works["torch"])
+    return theirs <= ours
+
+
 def _total_work(engine: Engine, plan: Plan, dtype: np.dtype[Any], images: int) -> Work | None:
     """Add the work of all parts; None if the engine cannot fill one of them."""
     works = []
-    for part in plan.parts:
+    whole = engine.whole_part(plan) if engine.whole_part else None
+    for part in plan.parts if whole is None else (whole,):
         if part.kernel.size and engine.reads_kernel:
             works.append(engine.work(part, dtype, images))
         elif part.kernel.size:

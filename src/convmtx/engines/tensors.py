@@ -14,119 +14,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from convmtx._xp import like
-from convmtx.engines.kernels import kernel_gradients
 from convmtx.engines.parts import Plan
-from convmtx.engines.prepared import Calls
-from convmtx.engines.select import select
+from convmtx.engines.tensor_products import Name, Products, numpy_dtype
 from convmtx.geometry import Geometry, Layout
 from convmtx.taps import channels_back, channels_first, kernel_of, taps_of
-from convmtx.typing import AnyArray, Array, EngineName
+from convmtx.typing import Array, EngineName
 
-Name = Literal["kernel", "input", "output"]
 #: The two arrays from which each product is computed.
 FACTORS: dict[Name, tuple[Name, Name]] = {
     "output": ("kernel", "input"),
     "input": ("kernel", "output"),
     "kernel": ("input", "output"),
 }
-
-
-class Kept(NamedTuple):
-    """Calls of the maps of a kernel, for as long as the kernel is unchanged."""
-
-    kernel: Array
-    #: Number that PyTorch raises when the memory of the kernel is written to.
-    version: int
-    #: Calls by the requested engine, and by whether the map is the transpose.
-    calls: dict[tuple[EngineName, bool], Calls]
-
-
-class Products:
-    """The three products of a convolution, with the calls of the first kernel that it is applied with."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry, self.transposed = geometry, geometry.T
-        self.kept: Kept | None = None
-
-    def calls(self, engine: EngineName, kernel: Array, is_transposed: bool) -> Calls:
-        """Return the calls of a kernel, which are kept until the kernel is changed in place."""
-        calls: dict[tuple[EngineName, bool], Calls] = {}
-        kept = self.kept
-        if not kernel.is_inference():  # tensors of inference mode have no version
-            if kept is not None and _is_same(kernel, kept.kernel):
-                if kernel._version == kept.version:
-                    calls = kept.calls
-                else:
-                    kept = None
-            if kept is None:
-                self.kept = Kept(kernel.detach(), kernel._version, calls)
-        key = engine, is_transposed
-        if key not in calls:
-            geometry = self.transposed if is_transposed else self.geometry
-            assert geometry is not None
-            calls[key] = Calls(Plan(geometry, taps_of(geometry, kernel.numpy(force=True))), engine, _result_type)
-        return calls[key]
-
-    def compute(self, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
-        """Compute a product of tensors that hold numbers, without derivatives."""
-        dtype = torch.result_type(first, second)
-        if result == "kernel":
-            if not len(first):
-                return torch.zeros(self.geometry.kernel_shape, dtype=dtype)
-            x, y = (_cast_integers(factor, dtype).numpy(force=True) for factor in (first, second))
-            return torch.from_numpy(kernel_gradients(self.geometry, x, y[None], _convolver(engine))[0])
-        x = _cast_integers(second, dtype).numpy(force=True)
-        if result == "output" or self.transposed is not None:
-            return torch.from_numpy(self.calls(engine, first, result == "input")(x))
-        return torch.from_numpy(self.calls(engine, first, False)(x, transposed=True))
-
-
-def _is_same(first: Array, second: Array) -> bool:
-    """Whether two tensors are the same entries of the same memory."""
-    return bool(
-        first.data_ptr() == second.data_ptr()
-        and first.dtype == second.dtype
-        and first.shape == second.shape
-        and first.stride() == second.stride()
-        and first.is_conj() == second.is_conj()
-        and first.is_neg() == second.is_neg()
-    )
-
-
-@cache
-def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(str(dtype).removeprefix("torch."))
-
-
-@cache
-def _result_type(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of PyTorch's products, which is not always NumPy's: int64 and float32 make float32."""
-    return _numpy_dtype(torch.promote_types(*(getattr(torch, dtype.name) for dtype in (first, second))))
-
-
-def _cast_integers(tensor: Array, dtype: Any) -> Array:
-    """Return integers in the type of the result, which is not NumPy's: PyTorch adds int64 and float32 in float32."""
-    if tensor.dtype == dtype or tensor.is_floating_point() or tensor.is_complex():
-        return tensor
-    return tensor.to(dtype)
-
-
-def _convolver(engine: EngineName) -> Any:
-    """Return the function that applies a map by the engines of NumPy."""
-
-    def convolve(geometry: Geometry, kernel: AnyArray, x: AnyArray) -> AnyArray:
-        plan = Plan(geometry, taps_of(geometry, kernel), once=True)
-        choice = select(engine, plan, np.result_type(kernel, x), len(x), tensors=True)
-        return plan.forward(x, choice.engine.correlate)
-
-    return convolve
 
 
 class TensorMap:
@@ -144,7 +50,7 @@ class TensorMap:
     @property
     def dtype(self) -> np.dtype[Any]:
         """NumPy's type of the kernel."""
-        return _numpy_dtype(self.kernel.dtype)
+        return numpy_dtype(self.kernel.dtype)
 
     def apply(self, result: Name, x: Array) -> Array:
         """Apply the map for the result "output", or its transpose for "input", to a batch."""
@@ -171,7 +77,13 @@ def apply(products: Products, engine: EngineName, result: Name, first: Array, se
     torch.Tensor
         A new tensor of the type of PyTorch's products of both.
     """
+    if _is_batched(first) or _is_batched(second):
+        return _for_each(products, engine, result, first, second)
     if _is_differentiated(first, second):
+        if engine == "auto" and result == "output" and _is_recorded():
+            y = products.convolve(first, second)
+            if y is not None:
+                return y
         function: Any = _TransformedProduct if torch._C._are_functorch_transforms_active() else _Product
         return function.apply(products, engine, result, first, second)
     return products.compute(engine, result, first, second)
@@ -196,10 +108,56 @@ def _is_differentiated(first: Array, second: Array) -> bool:
     )
 
 
+def _is_batched(tensor: Array) -> bool:
+    """Whether a tensor is a batch of ``torch.autograd``, as with ``is_grads_batched``, which has no numbers."""
+    return bool(torch._C._functorch.is_legacy_batchedtensor(tensor))
+
+
+def _for_each(products: Products, engine: EngineName, result: Name, first: Array, second: Array) -> Array:
+    """Compute a product for each tensor of a batch: PyTorch takes batches apart for operations that it does not know.
+
+    The operation takes tensors and numbers alone, so the product is kept under a number while it is called.
+    """
+    compute = partial(products.compute, engine, result)
+    number = id(compute)
+    _CALLED[number] = compute
+    try:
+        _library()
+        return torch.ops.convmtx.product(first, second, number)
+    finally:
+        del _CALLED[number]
+
+
+#: Products that are being computed for each tensor of a batch.
+_CALLED: dict[int, Any] = {}
+
+
+@cache
+def _library() -> Any:
+    """Return the library with the operation of PyTorch that computes a product of `_CALLED`.
+
+    PyTorch forgets the operation when the library is deleted.
+    """
+    library: Any = torch.library.Library("convmtx", "DEF")  # type: ignore[no-untyped-call]
+    library.define("product(Tensor first, Tensor second, int number) -> Tensor")
+    library.impl("product", lambda first, second, number: _CALLED[number](first, second), "CPU")
+    return library
+
+
+def _is_recorded() -> bool:
+    """Whether PyTorch records operations for gradients alone."""
+    return not (torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0)
+
+
 def _derivative(products: Products, engine: EngineName, name: Name, factors: dict[Name, Array]) -> Array:
-    """Compute the product ``name``; its kernel may be a derivative, which has no outer products to rely on."""
+    """Compute the product ``name`` of its factors."""
     first, second = FACTORS[name]
-    return apply(products, "auto" if engine == "separable" else engine, name, factors[first], factors[second])
+    return apply(products, _engine_of_derivatives(engine), name, factors[first], factors[second])
+
+
+def _engine_of_derivatives(engine: EngineName) -> EngineName:
+    """Return the engine for a kernel that may be a derivative, which has no outer products to rely on."""
+    return "auto" if engine == "separable" else engine
 
 
 class _Derivatives(torch.autograd.Function):
@@ -210,6 +168,11 @@ class _Derivatives(torch.autograd.Function):
         names = FACTORS[ctx.result]
         tensors = dict(zip(names, ctx.saved_tensors, strict=True))
         gradients: list[Array | None] = [None, None, None]
+        is_both = ctx.result == "output" and gradient is not None and all(ctx.needs_input_grad[3:])
+        if is_both and not (_is_differentiated(*ctx.saved_tensors) or _is_batched(gradient)):
+            both = ctx.products.gradients(_engine_of_derivatives(ctx.engine), *ctx.saved_tensors, gradient)
+            if both is not None:
+                return (*gradients, *both)
         for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True):
             if not needed or gradient is None:
                 gradients.append(None)
