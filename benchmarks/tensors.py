@@ -79,7 +79,7 @@ def build(case, **keys):
 def engine_of(case, kernel):
     """Engine that applies the tensors of a case."""
     plan = plan_of(case, case.op(kernel.detach().numpy()))
-    return select("auto", plan, np.dtype(case.dtype), case.batch, tensors=True).name
+    return select("auto", plan, np.dtype(case.dtype), case.batch, tensors=True).engine.name
 
 
 def applied(case, name, repeat):
