@@ -19,14 +19,14 @@ from convmtx import rate_file
 #: f4, f8, c8 and c16 are NumPy's names of the types that BLAS multiplies: float32, float64, complex64, complex128.
 _ENGINES = {
     # A floating point operation of a matrix product, by type; without a type one that BLAS does not do.
-    "flop f4": 1.1e-11,
+    "flop f4": 1.3e-11,
     "flop f8": 2.2e-11,
     "flop c8": 3.3e-11,
     "flop c16": 7.6e-11,
     "flop": 5.0e-10,
     # The flops of a matrix product over its rows, plus its flops over its columns: what a thin product takes longer.
     "thin flop f4": 1.6e-11,
-    "thin flop f8": 1.8e-11,
+    "thin flop f8": 3.6e-11,
     "thin flop c8": 2.2e-10,
     "thin flop c16": 2.8e-10,
     # A floating point operation of `numpy.correlate`.
@@ -35,14 +35,14 @@ _ENGINES = {
     "byte": 5.2e-11,
     "run": 4.8e-09,
     # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
-    "gemm": 1.6e-07,
+    "gemm": 2.1e-07,
     "gemv": 4.6e-08,
     "tile": 3.0e-06,
     "call": 4.0e-06,
     # A position of a real transform, once for each doubling of its length: N log2 N for a length of N. By SciPy 1.17
     # and earlier (pocketfft); `_DUCC` has the seconds of later ones.
-    "transform f4": 1.5e-10,
-    "transform f8": 3.1e-10,
+    "transform f4": 1.05e-10,
+    "transform f8": 2.3e-10,
     # The same of a line that is transformed alone.
     "lone transform f4": 3.5e-10,
     "lone transform f8": 5.8e-10,
@@ -50,7 +50,7 @@ _ENGINES = {
     "product": 2.7e-09,
     "frequency": 1.2e-07,
     # An entry of a sparse matrix that is multiplied by a real number, and a call of SciPy's product.
-    "sparse entry": 4.4e-10,
+    "sparse entry": 5.5e-10,
     "sparse call": 4.0e-06,
     # PyTorch: a floating point operation by type, one for filters that are missing, a byte of new memory, a call;
     # a call of one of our engines as an operation that PyTorch differentiates.
@@ -63,9 +63,9 @@ _ENGINES = {
     "torch call": 4.0e-05,
     "torch product call": 6.0e-05,
     # Loops that Numba compiles: a multiply-add times the bytes of its number, a block of outputs, a call.
-    "compiled byte": 9.0e-12,
-    "compiled block": 1.4e-06,
-    "compiled call": 2.5e-05,
+    "compiled byte": 4.5e-12,
+    "compiled block": 7.0e-07,
+    "compiled call": 3.5e-05,
 }
 
 #: Engines in the operations of an array library (`convmtx.engines.traced`), by device. Those of the CPU were fitted to
@@ -138,7 +138,7 @@ SOLVES = {
 SHIPPED: Mapping[str, float] = MappingProxyType({**_ENGINES, **_TRACED, **SOLVES})
 #: Seconds of transforms by SciPy 1.18 and later (ducc). On the same machine they took 1 / 1.9 of those of 1.17 in
 #: single precision and 1 / 1.15 in double precision, forth and back, real and complex.
-_DUCC = {"transform f4": 8.0e-11, "transform f8": 2.7e-10}
+_DUCC = {"transform f4": 5.5e-11, "transform f8": 2.0e-10}
 
 
 @dataclass(frozen=True, eq=False)
