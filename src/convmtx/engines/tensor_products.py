@@ -44,7 +44,7 @@ QuickKey = tuple[EngineName, int, Any, Rates]
 
 
 class Quick(NamedTuple):
-    """PyTorch's convolution for inputs of one type and number, for as long as the kernel is unchanged."""
+    """Function that applies the map to inputs of one type and number, for as long as the kernel is unchanged."""
 
     kernel: Array
     version: int
@@ -58,7 +58,7 @@ class Products:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry, self.transposed = geometry, geometry.T
         self.kept: Kept | None = None
-        #: The last calls of PyTorch without derivatives, and with its own.
+        #: The last call without derivatives, and with those of PyTorch.
         self.quick: Quick | None = None
         self.native: Quick | None = None
         self.kernel_plans: dict[tuple[int, np.dtype[Any]], Plan] = {}
@@ -103,7 +103,7 @@ class Products:
         return torch.from_numpy(calls(x))
 
     def _compute_output(self, engine: EngineName, kernel: Array, x: Array) -> Array:
-        """Apply the map; calls of PyTorch that are repeated do nothing else."""
+        """Apply the map; a call that is repeated decides nothing again."""
         quick, key = self.quick, (engine, len(x), x.dtype, rates.current())
         if quick is not None and quick.kernel is kernel and quick.key == key and quick.version == kernel._version:
             return quick.apply(x)
@@ -112,9 +112,9 @@ class Products:
         is_small = x.numel() and y.nbytes <= memory.LARGE  # whether larger results fit is looked at in each call
         if is_small and x.dtype == kernel.dtype and not (kernel.is_inference() or x.is_complex()):
             kind = numpy_dtype(dtype)
-            if select(engine, calls.plan, kind, len(x), tensors=True).engine.name == "torch":
-                function = pytorch.applied_at_once(calls.plan, kind)
-                self.quick = None if function is None else Quick(kernel, kernel._version, key, function)
+            is_torch = select(engine, calls.plan, kind, len(x), tensors=True).engine.name == "torch"
+            function = pytorch.applied_at_once(calls.plan, kind) if is_torch else partial(_apply, calls)
+            self.quick = None if function is None else Quick(kernel, kernel._version, key, function)
         return y
 
     def _compute_kernel(self, engine: EngineName, first: Array, second: Array, dtype: Any) -> Array:
@@ -190,6 +190,10 @@ class Products:
             zeros = np.broadcast_to(np.zeros((), dtype), swapped.kernel_shape)
             self.kernel_plans[key] = Plan(swapped, zeros, once=True)
         return self.kernel_plans[key]
+
+
+def _apply(calls: Calls, x: Array) -> Array:
+    return torch.from_numpy(calls(x.numpy(force=True)))
 
 
 def _is_same(first: Array, second: Array) -> bool:
