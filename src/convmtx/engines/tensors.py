@@ -89,14 +89,19 @@ def apply(products: Products, engine: EngineName, result: Name, first: Array, se
     return products.compute(engine, result, first, second)
 
 
-@cache
+#: The function of `_uncompiled`, once it is made. The compiler warns about functions with a cache.
+_UNCOMPILED: list[Any] = []
+
+
 def _uncompiled() -> Any:
     """Return `apply` as a function that ``torch.compile`` calls and does not look into.
 
     Without the compiler it is not needed, and it would import the compiler, which takes seconds.
     """
-    disable: Any = torch.compiler.disable
-    return disable(apply)
+    if not _UNCOMPILED:
+        disable: Any = torch.compiler.disable
+        _UNCOMPILED.append(disable(apply))
+    return _UNCOMPILED[0]
 
 
 def _is_differentiated(first: Array, second: Array) -> bool:
