@@ -50,9 +50,8 @@ def digits(value):
 
 
 def measured():
-    """What is published; a benchmark that was never run on an idle machine is not."""
-    files = {name: DOCS / "benchmarks" / f"{name}.json" for name in PARTS}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    """What is published of every benchmark that needs no GPU."""
+    return {name: json.loads((DOCS / "benchmarks" / f"{name}.json").read_text()) for name in PARTS}
 
 
 @pytest.mark.parametrize("name", PARTS)
