@@ -10,10 +10,13 @@ from convmtx.typing import AnyArray, Array
 
 
 def able(tensor: Array) -> bool:
-    """Whether NumPy can read the numbers of a tensor: on the CPU, in a type of NumPy, and outside torch.compile."""
+    """Whether NumPy can read the numbers of a tensor: on the CPU, in a type of NumPy, and not traced by PyTorch."""
     import torch
 
-    return tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
+    jit: Any = torch.jit
+    is_plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
+    is_traced = torch.compiler.is_compiling() or jit.is_tracing() or torch._C._len_torch_dispatch_stack()
+    return is_plain and tensor.dtype != torch.bfloat16 and not is_traced
 
 
 def is_constant(tensor: Array) -> bool:
@@ -43,7 +46,7 @@ def _function() -> Any:
     class Linear(torch.autograd.Function):
         @staticmethod
         def forward(tensor: Array, forward: Any, _adjoint: Any) -> Array:
-            return torch.from_numpy(forward(tensor.detach().numpy()))
+            return torch.from_numpy(forward(tensor.detach().resolve_conj().resolve_neg().numpy()))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, _output: Array) -> None:

@@ -189,15 +189,35 @@ def _compressed(geometry: Geometry, kernel: Array, pieces: list[Rows]) -> tuple[
     entries = entries_of(geometry, kernel)
     if pieces[0].transposed:
         entries = swap_channels(entries, geometry.groups)
-    if library(kernel) == "torch" and pytorch.is_constant(entries):
-        filled = entries.resolve_conj().resolve_neg().numpy()
-        values, *places = compressed_arrays(pieces, lambda _: filled, filled.dtype, index=np.int64)
-        return like(values, kernel), places[0], places[1]
-    shape = tuple(entries.shape)
-    numbers, *places = compressed_arrays(
-        pieces, lambda _: np.arange(prod(shape)).reshape(shape), np.dtype(np.int64), index=np.int64
-    )
+    if library(kernel) == "torch" and pytorch.able(entries):
+        return _filled(entries, pieces)
+    numbers, *places = _numbers(tuple(entries.shape), pieces)
     return namespace(kernel).take(reshape(entries, (-1,)), like(numbers, kernel), axis=0), places[0], places[1]
+
+
+def _numbers(sizes: tuple[int, ...], pieces: list[Rows]) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Return the number of each entry, of entries of these sizes, and indices and pointers."""
+    numbers = np.arange(prod(sizes)).reshape(sizes)
+    return compressed_arrays(pieces, lambda _: numbers, np.dtype(np.int64), index=np.int64)
+
+
+def _filled(entries: Array, pieces: list[Rows]) -> tuple[Array, AnyArray, AnyArray]:
+    """Return values that NumPy fills, with a gradient of their own: the sum over the places of each entry."""
+    sizes, places = tuple(entries.shape), list[AnyArray]()
+
+    def fill(values: AnyArray) -> AnyArray:
+        filled, *places[:] = compressed_arrays(pieces, lambda _: values, values.dtype, index=np.int64)
+        return filled
+
+    def sum_by_entry(gradient: Array) -> Array:
+        numbers = like(_numbers(sizes, pieces)[0], gradient)
+        return gradient.new_zeros(prod(sizes)).index_add(0, numbers, gradient).reshape(sizes)
+
+    if pytorch.is_constant(entries):
+        values = like(fill(entries.resolve_conj().resolve_neg().numpy()), entries)
+    else:
+        values = pytorch.linear(fill, sum_by_entry, entries)
+    return values, places[0], places[1]
 
 
 def by_coordinates(
