@@ -31,6 +31,9 @@ SHARE = 2e-4
 #: Pairs of channel and filter in a group up to which a kernel is applied by the factors of outer products. Each pair
 #: has an array as large as the input, so with many pairs a matrix product over channels is faster.
 SEPARABLE_PAIRS = 64
+#: Input channels of a group up to which a block of compiled loops stays near the processor, and how many times as long
+#: a multiply-add takes with more channels: two to three times in what was measured.
+NEAR_CHANNELS, FAR_CHANNELS = 16, 2
 
 #: Real floating point operations in one unit of a kind. "flop", "flop f4" and "flop f8" have one; the rest have none.
 _FLOPS = {
@@ -57,6 +60,11 @@ def seconds(work: Work) -> float:
     """Predict the seconds that work takes."""
     rate_of = current().seconds
     return sum(rate_of[kind] * amount for kind, amount in work.items())
+
+
+def of_channels(channels: int) -> int:
+    """Return how many times as long a multiply-add of compiled loops takes with so many input channels of a group."""
+    return FAR_CHANNELS if channels > NEAR_CHANNELS else 1
 
 
 def flops(work: Work) -> float:

@@ -26,7 +26,7 @@ _ENGINES = {
     "flop": 5.0e-10,
     # The flops of a matrix product over its rows, plus its flops over its columns: what a thin product takes longer.
     "thin flop f4": 1.6e-11,
-    "thin flop f8": 3.6e-11,
+    "thin flop f8": 1.8e-11,
     "thin flop c8": 2.2e-10,
     "thin flop c16": 2.8e-10,
     # A floating point operation of `numpy.correlate`.
@@ -35,7 +35,7 @@ _ENGINES = {
     "byte": 5.2e-11,
     "run": 4.8e-09,
     # A matrix product, a product of matrix and vector, a tile of outputs, a call of an engine that is repeated.
-    "gemm": 2.1e-07,
+    "gemm": 1.6e-07,
     "gemv": 4.6e-08,
     "tile": 3.0e-06,
     "call": 4.0e-06,

@@ -165,7 +165,7 @@ def _amounts(part: Part, dtype: np.dtype[Any], images: int) -> Work:
     # A complex product is four real ones. Processors have no product of 64-bit integers for whole registers.
     planes = 4 if dtype.kind == "c" else 2 if dtype.kind in "iu" and dtype.itemsize == 8 else 1
     return {
-        "compiled byte": products * planes * dtype.itemsize,
+        "compiled byte": products * planes * dtype.itemsize * costs.of_channels(channels),
         "byte": float(blocks * (channels * cut.places + filters * cut.sums) * dtype.itemsize),
         "compiled block": blocks,
         "compiled call": 1,
