@@ -36,17 +36,21 @@ class Product:
 
     def __call__(self, x: AnyArray) -> AnyArray:
         """Return the outputs of a batch."""
-        if len(x) == 1:
-            y = self._matrix @ x.reshape(-1).astype(self._dtype, copy=False)
-        else:
-            y = np.ascontiguousarray((self._matrix @ x.reshape(len(x), -1).T.astype(self._dtype, copy=False)).T)
-        return cast("AnyArray", y.reshape(len(x), *self._out_shape))
+        y = np.ascontiguousarray(_multiply(self._matrix, x, self._dtype))
+        return y.reshape(len(x), *self._out_shape)
 
 
 def correlate(part: Part, x: AnyArray, y: AnyArray) -> None:
     """Fill y (B, G, F, o1..od) from x (B, G, C, n1..nd)."""
     matrix = part.keep(("sparse", y.dtype), lambda: _matrix(part, y.dtype))
-    y[...] = (matrix @ x.reshape(len(x), -1).T.astype(y.dtype, copy=False)).T.reshape(y.shape)
+    y[...] = _multiply(matrix, x, y.dtype).reshape(y.shape)
+
+
+def _multiply(matrix: Any, x: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """Return the matrix times each image of a batch, flattened: a row for each. SciPy is quicker with one vector."""
+    if len(x) == 1:
+        return cast("AnyArray", matrix @ x.reshape(-1).astype(dtype, copy=False))[None]
+    return cast("AnyArray", (matrix @ x.reshape(len(x), -1).T.astype(dtype, copy=False)).T)
 
 
 def work(part: Part, dtype: np.dtype[Any], images: int) -> Work | None:

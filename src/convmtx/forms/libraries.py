@@ -15,7 +15,7 @@ import numpy as np
 
 import convmtx.forms.dense as numpy_forms
 from convmtx import memory
-from convmtx._xp import itemsize, library, like, move_axes, namespace, pytorch, reshape, scatter
+from convmtx._xp import itemsize, library, like, move_axes, namespace, pytorch, reshape, scatter, summed_at
 from convmtx._xp.sparse import Coordinates, build
 from convmtx.forms.filling import compressed_arrays
 from convmtx.forms.layout import index_dtype, strides
@@ -75,14 +75,10 @@ def dense(geometry: Geometry, entries: Array, order: Order) -> Array:
 
 def _sum_by_entry(geometry: Geometry, matrix: Array, order: Order, sizes: tuple[int, ...]) -> Array:
     """Return for each entry the sum of a matrix over the places where it stands: the transpose of `dense`."""
-    pieces = cut_rows(geometry, order, None)
-    numbers, columns, pointers = compressed_arrays(
-        pieces, lambda _: np.arange(prod(sizes)).reshape(sizes), np.dtype(np.int64)
-    )
+    numbers, columns, pointers = _numbers(sizes, cut_rows(geometry, order, None))
     rows = np.repeat(np.arange(geometry.shape[0]), np.diff(pointers))
     places = like(rows * geometry.shape[1] + columns, matrix)
-    zeros = matrix.new_zeros(prod(sizes))
-    return zeros.index_add(0, like(numbers, matrix), matrix.reshape(-1)[places]).reshape(sizes)
+    return reshape(summed_at(prod(sizes), like(numbers, matrix), matrix.reshape(-1)[places]), sizes)
 
 
 def _look_up_every_place(geometry: Geometry, entries: Array, order: Order) -> Array:
@@ -211,7 +207,7 @@ def _filled(entries: Array, pieces: list[Rows]) -> tuple[Array, AnyArray, AnyArr
 
     def sum_by_entry(gradient: Array) -> Array:
         numbers = like(_numbers(sizes, pieces)[0], gradient)
-        return gradient.new_zeros(prod(sizes)).index_add(0, numbers, gradient).reshape(sizes)
+        return reshape(summed_at(prod(sizes), numbers, gradient), sizes)
 
     if pytorch.is_constant(entries):
         values = like(fill(entries.resolve_conj().resolve_neg().numpy()), entries)

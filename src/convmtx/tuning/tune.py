@@ -21,7 +21,7 @@ from convmtx.tuning.fit import Timed, fit_rates
 from convmtx.tuning.grid import GRID, Choice, compare_choices
 from convmtx.tuning.solves import solve_cases
 
-#: Ratio of the regret after tuning to that before from which the new rates are not kept.
+#: Ratio of the mean regret after tuning to that before, above which the new rates are not kept.
 WORSE = 1.0
 #: Fractions of the time in which engines are timed, engines that JAX compiles, methods of solves, and choices on the
 #: grid.
@@ -36,9 +36,6 @@ class Tuning:
     ----------
     path : str
         File that keeps the rates.
-    is_kept : bool
-        Whether the rates were written to it. They are not if choices on the grid are worse with them than before: then
-        other programs disturbed the measurement, and everything stays as it was.
     source : str
         Where the rates before tuning came from; empty for those that are shipped with convmtx.
     seconds : mapping
@@ -50,10 +47,17 @@ class Tuning:
     """
 
     path: str
-    is_kept: bool
     source: str
     seconds: Mapping[str, float]
     choices: tuple[Choice, ...]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the rates were written to the file; not if choices on the grid are worse with them than before.
+
+        Then other programs disturbed the measurement, and everything stays as it was.
+        """
+        return self.regret_after[0] <= WORSE * self.regret_before[0]
 
     @property
     def regret_before(self) -> tuple[float, float]:
@@ -156,16 +160,11 @@ def tune(*, seconds: float = 40.0, progress: bool = False) -> Tuning:
         fitted = fit_rates(runs, shipped.seconds)
         comparisons = [partial(compare_choices, case, before, Rates(fitted)) for case in GRID]
         choices = tuple(compare() for compare in until(comparisons, CHOICES * seconds, step))
-    means = [statistics.geometric_mean(regrets) for regrets in zip(*map(_regrets, choices), strict=True)]
-    is_kept = means[1] <= WORSE * means[0]
-    if is_kept:
+    tuning = Tuning(str(target), before.source, MappingProxyType(fitted), choices)
+    if tuning.is_kept:
         rate_file.write_rates(target, fitted, __version__)
         rates.replace_current(None)  # the next choice reads the file, as every later process does
-    return Tuning(str(target), is_kept, before.source, MappingProxyType(fitted), choices)
-
-
-def _regrets(choice: Choice) -> tuple[float, float]:
-    return choice.regret_before, choice.regret_after
+    return tuning
 
 
 def _timed(cases: list[Callable[[], list[Timed]]], seconds: float, step: Callable[[], Any]) -> list[Timed]:
