@@ -22,10 +22,19 @@ from convmtx.fitting import fit_kernel as fit_kernel
 from convmtx.interop import exports as _exports  # noqa: F401 - fills the registry of to_torch and to_onnx
 from convmtx.maps.affine import Affine as Affine
 from convmtx.maps.convolution import ConvOperator as ConvOperator
-from convmtx.maps.elementary import permutation as permutation
+from convmtx.maps.diagonal import diagonal as diagonal
+from convmtx.maps.diagonal import identity as identity
 from convmtx.maps.explanation import Explanation as Explanation
+from convmtx.maps.foreign import aslinearmap as aslinearmap
 from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
+from convmtx.maps.kronecker import kron as kron
 from convmtx.maps.linear_map import LinearMap as LinearMap
+from convmtx.maps.rearranged import permutation as permutation
+from convmtx.maps.selection import select as select
+from convmtx.maps.stacks import block_diag as block_diag
+from convmtx.maps.stacks import concat as concat
+from convmtx.maps.stacks import hstack as hstack
+from convmtx.maps.stacks import vstack as vstack
 
 if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
@@ -94,12 +103,16 @@ __all__ = [
     "SolveError",
     "Tuning",
     "UnsupportedError",
+    "aslinearmap",
+    "block_diag",
     "choose_damp",
     "clip",
+    "concat",
     "cond",
     "conv",
     "conv_transpose",
     "convmtx",
+    "diagonal",
     "eigvals",
     "explore",
     "factorize",
@@ -108,8 +121,11 @@ __all__ = [
     "from_lax",
     "from_onnx",
     "from_torch",
+    "hstack",
+    "identity",
     "inv",
     "kernel_operator",
+    "kron",
     "logdet",
     "norm",
     "norm_bound",
@@ -120,6 +136,7 @@ __all__ = [
     "preconditioner",
     "project",
     "rank",
+    "select",
     "singular_value_bounds",
     "smallest_singular_value",
     "solve",
@@ -131,6 +148,7 @@ __all__ = [
     "to_pylops",
     "trace",
     "tune",
+    "vstack",
     "wiener",
 ]
 

@@ -369,9 +369,9 @@ def floating(array: Array) -> np.dtype[Any]:
     return np.dtype(name if name in ("float16", "float32", "float64", "complex64", "complex128") else np.float64)
 
 
-def summed_at(size: int, places: Any, values: Array) -> Array:
-    """Return an array of zeros to which values are added at these places; for PyTorch, JAX and CuPy."""
-    zeros = namespace(values).zeros(size, dtype=values.dtype, device=_device(values))
+def summed_at(shape: int | tuple[int, ...], places: Any, values: Array) -> Array:
+    """Return an array of zeros to which values are added at these places of axis 0; for PyTorch, JAX and CuPy."""
+    zeros = namespace(values).zeros(shape, dtype=values.dtype, device=_device(values))
     if library(values) == "torch":
         return zeros.index_add(0, places, values)
     if library(values) == "jax":

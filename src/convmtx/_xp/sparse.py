@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import cast, library, like, namespace, promote, summed_at
+from convmtx._xp import cast, is_numpy, library, like, move_axes, namespace, promote, reshape, summed_at, together
 from convmtx.errors import ArgumentTypeError
-from convmtx.typing import Array, IntArray
+from convmtx.typing import Array, IntArray, Shape
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -181,18 +182,6 @@ class Coordinates:
         ones = cast(like(np.ones(rows.size), self.data), self.data.dtype)
         return Coordinates(np.arange(rows.size), rows, ones, (rows.size, self.shape[0])) @ self
 
-    def beside(self, column: Array) -> Coordinates:
-        """Return the matrix with one more column, on its right."""
-        size, width = self.shape
-        last = Coordinates(np.arange(size), np.full(size, width), column, (size, width + 1))
-        return Coordinates(self.rows, self.columns, self.data, last.shape) + last
-
-    def above(self, row: Array) -> Coordinates:
-        """Return the matrix with one more row, below it."""
-        size, width = self.shape
-        last = Coordinates(np.full(width, size), np.arange(width), row, (size + 1, width))
-        return Coordinates(self.rows, self.columns, self.data, last.shape) + last
-
     def to_library(self, format: str) -> Any:
         """Return the sparse array of the values' own library."""
         pointers = np.concatenate([[0], np.cumsum(np.bincount(self.rows, minlength=self.shape[0]))])
@@ -216,6 +205,76 @@ def with_data(matrix: Any, data: Array) -> Any:
     changed = copy(matrix)
     changed.data = data
     return changed
+
+
+def with_columns(matrix: Any, places: IntArray, width: int) -> Any:
+    """Return a sparse matrix of another width with column j at ``places[j]``, its rows sorted."""
+    shape = (matrix.shape[0], width)
+    if isinstance(matrix, Coordinates):
+        order = np.lexsort((places[matrix.columns], matrix.rows))
+        data = namespace(matrix.data).take(matrix.data, like(order, matrix.data), axis=0)
+        return Coordinates(matrix.rows, places[matrix.columns][order], data, shape)
+    moved = type(matrix)((matrix.data, places[matrix.indices], matrix.indptr), shape=shape)
+    moved.sort_indices()
+    return moved
+
+
+def stacked(matrices: Sequence[Any], down: bool) -> Any:
+    """Return sparse matrices one below the other, or side by side; SciPy's, or coordinates if one of them is."""
+    foreign = next((matrix for matrix in matrices if isinstance(matrix, Coordinates)), None)
+    if foreign is None:
+        from scipy.sparse import hstack, vstack
+
+        return (vstack if down else hstack)(matrices, "csr")
+    parts = [Coordinates.of(matrix, foreign.data) for matrix in matrices]
+    heights, widths = (np.cumsum([0, *(part.shape[j] for part in parts)]) for j in (0, 1))
+    dtype = promote(*(part.data.dtype for part in parts))
+    data = namespace(foreign.data).concat([cast(part.data, dtype) for part in parts])
+    rows = np.concatenate([part.rows + down * int(top) for part, top in zip(parts, heights, strict=False)])
+    columns = np.concatenate([part.columns + (not down) * int(left) for part, left in zip(parts, widths, strict=False)])
+    shape = (int(heights[-1]), parts[0].shape[1]) if down else (parts[0].shape[0], int(widths[-1]))
+    order = np.lexsort((columns, rows))
+    return Coordinates(rows[order], columns[order], namespace(data).take(data, like(order, data), axis=0), shape)
+
+
+def kronecker(first: Any, second: Any) -> Any:
+    """Return the Kronecker product of two sparse matrices, in row order."""
+    if not (isinstance(first, Coordinates) or isinstance(second, Coordinates)):
+        from scipy.sparse import kron
+
+        product = kron(first, second, "csr")
+        product.sort_indices()
+        return product
+    other = first.data if isinstance(first, Coordinates) else second.data
+    first, second = Coordinates.of(first, other), Coordinates.of(second, other)
+    left, right = (a.reshape(-1) for a in np.indices((first.rows.size, second.rows.size)))
+    rows = first.rows[left] * second.shape[0] + second.rows[right]
+    columns = first.columns[left] * second.shape[1] + second.columns[right]
+    order = np.lexsort((columns, rows))
+    xp, dtype = namespace(other), promote(first.data.dtype, second.data.dtype)
+    pairs = ((first.data, left), (second.data, right))
+    one, two = (xp.take(cast(values, dtype), like(at[order], values), axis=0) for values, at in pairs)
+    shape = (first.shape[0] * second.shape[0], first.shape[1] * second.shape[1])
+    return Coordinates(rows[order], columns[order], one * two, shape)
+
+
+def times(matrix: Any, x: Array, shape: Shape) -> Array:
+    """Return a sparse matrix times the flattened arrays of a batch x (B, ...), as arrays of a shape.
+
+    SciPy multiplies arrays of NumPy. For other libraries each entry is multiplied by the number in its column, and the
+    products of a row are added up.
+    """
+    size = x.shape[0]
+    columns = reshape(x, (size, matrix.shape[1]))
+    if is_numpy(x) and not isinstance(matrix, Coordinates):
+        y = (matrix @ columns[0])[None] if size == 1 else (matrix @ columns.T).T
+        return y.reshape(size, *shape)
+    matrix = Coordinates.of(matrix, x)
+    data, columns = together(matrix.data, columns)
+    xp, dtype = namespace(data), promote(data.dtype, columns.dtype)
+    read = xp.take(cast(columns, dtype), like(matrix.columns, data), axis=1) * cast(data, dtype)
+    y = summed_at((matrix.shape[0], size), like(matrix.rows, data), move_axes(read, 1, 0))
+    return reshape(move_axes(y, 1, 0), (size, *shape))
 
 
 def narrow(matrix: scipy.sparse.csr_array | Coordinates) -> tuple[Any, IntArray]:

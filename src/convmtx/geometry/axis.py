@@ -86,6 +86,11 @@ class Axis:
         return self.boundary is ZERO or not self.reads_outside
 
     @property
+    def may_fold(self) -> bool:
+        """Whether an output may read one input through several taps: not under zeros, nor once around a circle."""
+        return not (self.zero_outside or (self.boundary is WRAP and self.span <= self.stretched))
+
+    @property
     def toeplitz(self) -> bool:
         """Whether an entry of the matrix depends on the difference of output and input position only."""
         return self.boundary.toeplitz or not self.reads_outside

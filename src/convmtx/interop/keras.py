@@ -17,8 +17,8 @@ from convmtx.geometry import padding, resolve
 from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
 from convmtx.maps.affine import Affine
-from convmtx.maps.elementary import permutation
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.rearranged import permutation
 from convmtx.typing import Array, PerAxis, Shape
 
 

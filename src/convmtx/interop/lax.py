@@ -14,8 +14,8 @@ from convmtx.geometry import resolve
 from convmtx.geometry.padding import split
 from convmtx.interop import layers
 from convmtx.maps.affine import Affine
-from convmtx.maps.elementary import Rearranged
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.rearranged import Rearranged
 from convmtx.typing import ArrayLike, PerAxis, Shape
 
 

@@ -15,8 +15,9 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
 from convmtx.maps.affine import Affine
-from convmtx.maps.elementary import AlongAxis, Rearranged
+from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.rearranged import Rearranged
 from convmtx.typing import AnyArray, Array, IntArray, Shape
 
 #: An empty array of the type of maps that only move numbers of NumPy. It is the smallest type of integers, so that

@@ -19,8 +19,8 @@ from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
 from convmtx.maps.affine import Affine
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import by_matrix
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.matrices import by_matrix
 from convmtx.typing import PerAxis, Shape
 
 #: Boundary rules by the name that PyTorch's ``padding_mode`` gives them.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from convmtx._xp import numeric, together
+from math import prod
+
+from convmtx._xp import numeric, reshape, together
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
-from convmtx.maps.elementary import Augmented
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.matrices import DenseMap
+from convmtx.maps.stacks import SideBySide
 from convmtx.typing import Array, ArrayLike, Shape
 
 
@@ -73,4 +76,5 @@ class Affine:
         """Return ``[A | b]`` as a linear map, with all forms, of vectors ``(N + 1,)``: a flattened input and a 1."""
         if not self.op._takes_every_library:
             self.op._in_own_library("offset", self.offset)
-        return Augmented(self.op, self.offset)
+        column = reshape(self.offset, (prod(self.out_shape), 1))
+        return SideBySide(self.op, DenseMap(column, (1,), self.out_shape))

@@ -16,8 +16,10 @@ from convmtx._xp import (
     promote,
     require_together,
 )
+from convmtx.arguments import is_array
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
 from convmtx.maps.base import BaseMap
+from convmtx.maps.exports import export
 from convmtx.maps.scalars import divisor, multiplier, own_library
 from convmtx.typing import AnyArray
 
@@ -49,6 +51,26 @@ class Algebra(BaseMap):
     def _after(self, other: Any) -> LinearMap:
         """Return the product ``op @ other``."""
 
+    @door("abs(op)")
+    def __abs__(self) -> LinearMap:
+        """Return the map of the absolute values of the entries: ``abs(op).to_dense() == np.abs(op.to_dense())``."""
+        return self._absolute()
+
+    @abstractmethod
+    def _absolute(self) -> LinearMap:
+        """Return the map of the absolute values of the entries."""
+
+    @door("op[key]")
+    def __getitem__(self, key: Any) -> LinearMap:
+        """Return the map to some outputs: ``op[key](x) == op(x)[key]`` for one input, and what indexes an array."""
+        return self._selected(key)
+
+    @abstractmethod
+    def _selected(self, key: Any) -> LinearMap:
+        """Return the map to the outputs that an index of NumPy picks."""
+
+    __iter__ = None  # or Python would try op[0], op[1], ...
+
     @property
     def H(self) -> LinearMap:
         """The adjoint: ``<op(x), y> == <x, op.H(y)>`` with the inner product that conjugates its first argument."""
@@ -59,16 +81,18 @@ class Algebra(BaseMap):
         return self @ other
 
     def __matmul__(self, other: Any) -> Any:
-        """Return ``op @ v`` of a vector or of columns, or the product of two maps."""
-        if isinstance(other, Algebra):
+        """Return ``op @ v`` of a vector or of columns, or the product of two maps or of a map and a sparse matrix."""
+        if isinstance(other, Algebra) or is_matrix(other):
             with door("op1 @ op2"):
-                return self._compose(other)
+                return self._compose(_joined(other, None, self.in_shape))
         with door("op @ v"):
             return self._columns(other)
 
     @door("v @ op")
-    def __rmatmul__(self, other: Any) -> AnyArray:
+    def __rmatmul__(self, other: Any) -> Any:
         """Return ``v @ op``: the rows of ``v`` times the matrix."""
+        if is_matrix(other):
+            return _joined(other, self.out_shape, None)._compose(self)
         array = numeric("v", other)
         if array.ndim != 2:
             return self.T._columns(array)
@@ -121,14 +145,32 @@ class Algebra(BaseMap):
 
     @door("op1 + op2")
     def __add__(self, other: Any) -> LinearMap:
-        if not isinstance(other, Algebra):
+        other = self._term(other)
+        if other is NotImplemented:
             return NotImplemented
         self._require_same_shapes(other)
         return self._plus(other)
 
+    def __radd__(self, other: Any) -> LinearMap:
+        return self.__add__(other)
+
+    def _term(self, other: Any) -> Any:
+        """Return what is added to a map as a map: one already, a sparse matrix, an operator, or a dense matrix."""
+        if isinstance(other, Algebra):
+            return other
+        if is_matrix(other) or (is_array(other) and tuple(other.shape) == self.shape):
+            return _joined(other, self.in_shape, self.out_shape)
+        return NotImplemented
+
+    @door("op1 - op2")
+    def __rsub__(self, other: Any) -> LinearMap:
+        other = self._term(other)
+        return NotImplemented if other is NotImplemented else other - self
+
     @door("op1 - op2")
     def __sub__(self, other: Any) -> LinearMap:
-        if not isinstance(other, Algebra):
+        other = self._term(other)
+        if other is NotImplemented:
             return NotImplemented
         self._require_same_shapes(other)
         dtype = promote(self.dtype, other.dtype)
@@ -157,3 +199,17 @@ class Algebra(BaseMap):
                 got = f"maps of {libraries[0]} and of {libraries[1]}"
                 expected = f"Maps of class {type(op).__name__} take arrays of {library(op._reference_array)}"
                 raise ArgumentTypeError(got, expected, "Make both of one library")
+
+
+def is_matrix(value: Any) -> bool:
+    """Whether a value is a sparse matrix or an operator of another library, which is not an array."""
+    kind = type(value)
+    return not isinstance(value, Algebra) and (
+        hasattr(kind, "matvec") or (hasattr(kind, "nnz") and hasattr(kind, "tocsr"))
+    )
+
+
+def _joined(other: Any, in_shape: Any, out_shape: Any) -> LinearMap:
+    """Return an operand as a map between these shapes."""
+    joined: Any = other if isinstance(other, Algebra) else export("aslinearmap", other, in_shape, out_shape)
+    return joined  # type: ignore[no-any-return]

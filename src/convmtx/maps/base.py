@@ -44,7 +44,7 @@ class _Sealing(ABCMeta):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, namespace, **options)
-        cls._is_of_user = is_of_user(cls)
+        cls._is_of_user = namespace.get("_is_of_user", is_of_user(cls))
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         op = super().__call__(*args, **options)
@@ -125,6 +125,11 @@ class BaseMap(metaclass=_Sealing):
     @property
     def _takes_every_library(self) -> bool:
         """Whether `_apply` takes arrays of every library, and not only of that of `_reference_array`."""
+        return False
+
+    @property
+    def _keeps_type(self) -> bool:
+        """Whether an output has the type of the input, whatever the type of the matrix."""
         return False
 
     # Application

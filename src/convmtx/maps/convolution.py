@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import cast, conjugate, counterpart, frozen, is_complex, is_numpy, library, numeric, together
+from convmtx._xp import (
+    cast,
+    conjugate,
+    counterpart,
+    frozen,
+    is_complex,
+    is_numpy,
+    library,
+    namespace,
+    numeric,
+    together,
+)
 from convmtx.arguments import flag
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
-from convmtx.geometry import Geometry
+from convmtx.geometry import Geometry, Layout
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.maps.base import check_format_name, check_order
 from convmtx.maps.double import double
+from convmtx.maps.exports import export
+from convmtx.maps.indexing import steps_of
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.scalars import beside, divisor, multiplier
 from convmtx.taps import kernel_of, product_taps, sum_taps, taps_of
@@ -239,6 +253,27 @@ class ConvOperator(LinearMap):
 
     def _negative(self, dtype: Any) -> ConvOperator:
         return self._with(-cast(self._kernel, counterpart(dtype, self._kernel)))
+
+    def _absolute(self) -> LinearMap:
+        if any(axis.may_fold for axis in self._geometry.axes):
+            return super()._absolute()
+        return self._with(namespace(self._kernel).abs(self._kernel))
+
+    def _selected(self, key: Any) -> LinearMap:
+        ranges = steps_of(key, self.out_shape)
+        if ranges is None:
+            return super()._selected(key)
+        layout, kernel, outputs = self._geometry.layout, self._kernel, [steps for steps, _ in ranges]
+        channels = range(1) if layout is Layout.PLAIN else outputs.pop(-1 if layout is Layout.LAST else 0)
+        geometry = self._geometry.restricted(tuple(outputs))
+        if len(channels) < geometry.out_channels:
+            if geometry.groups > 1:
+                return super()._selected(key)
+            geometry = replace(geometry, out_channels=len(channels))
+            kernel = frozen(kernel_of(geometry, self._taps[channels.start : channels.stop : channels.step]))
+        op = ConvOperator(geometry, kernel, self._requested_engine)
+        shape = tuple(len(steps) for steps, is_kept in ranges if is_kept)
+        return op if shape == op.out_shape else export("reshaped", op, op.in_shape, shape)
 
     @property
     def _holds_entries(self) -> bool:

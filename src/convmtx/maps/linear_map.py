@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_numpy, conjugate, identity_like, is_complex, is_numpy, like, move_axes, together
-from convmtx._xp.sparse import Coordinates, narrow, with_data
+from convmtx._xp import (
+    as_numpy,
+    cast,
+    conjugate,
+    identity_like,
+    is_complex,
+    is_numpy,
+    like,
+    move_axes,
+    namespace,
+    promote,
+    together,
+)
+from convmtx._xp.sparse import Coordinates, narrow, times, with_data
 from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.maps.algebra import Algebra
 from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double, double_csr, double_type, require_finite
+from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
 
@@ -76,9 +89,9 @@ class LinearMap(Algebra):
     def _magnitudes(self) -> LinearMap:
         """Return the map whose entries sum the magnitudes of what this map's entries sum, before anything cancels.
 
-        The map is in double precision. Here the entries are taken as they are, which builds the sparse matrix.
+        The map is in double precision. Here the entries are taken as they are.
         """
-        return SparseMap(abs(self._sparse("C", None)), self.in_shape, self.out_shape)
+        return Magnitudes(self)
 
     def _count_roundings(self) -> float:
         """Return how many roundings an entry of the matrix or of an output undergoes, at most: one a number summed."""
@@ -90,6 +103,12 @@ class LinearMap(Algebra):
         return Transposed(self)
 
     # Results of the algebra
+
+    def _absolute(self) -> LinearMap:
+        return Magnitudes(self)
+
+    def _selected(self, key: Any) -> LinearMap:
+        return export("select", self.out_shape, key) @ self
 
     def _scaled(self, number: Any) -> LinearMap:
         return Scaled(self, number)
@@ -178,10 +197,10 @@ class Sum(Combination, LinearMap):
         return self.terms[0].out_shape
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return reduce(_added, (term._image(x) for term in self.terms))
+        return added(*(term._image(x) for term in self.terms))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return reduce(_added, (term._transposed_image(y) for term in self.terms))
+        return added(*(term._transposed_image(y) for term in self.terms))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
@@ -212,6 +231,11 @@ class Product(Combination, LinearMap):
     def _parts(self) -> tuple[LinearMap, ...]:
         return self.factors
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        counting = [factor.dtype for factor in self.factors if not factor._keeps_type]
+        return promote(*counting) if counting else super().dtype
+
     @property
     def in_shape(self) -> Shape:
         return self.factors[-1].in_shape
@@ -235,7 +259,7 @@ class Product(Combination, LinearMap):
                 matrix, taking_part = narrow(matrix)
             matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, taking_part))
         matrix.sum_duplicates()
-        return matrix
+        return with_data(matrix, cast(matrix.data, self.dtype))
 
     def conj(self) -> LinearMap:
         return Product(*(factor.conj() for factor in self.factors))
@@ -286,6 +310,9 @@ class Transposed(Wrapper, LinearMap):
     @property
     def T(self) -> LinearMap:
         return self.op
+
+    def _absolute(self) -> LinearMap:
+        return abs(self.op).T
 
     def _in_double(self) -> LinearMap:
         return self.op._in_double().T
@@ -390,35 +417,52 @@ class Doubled(Wrapper, LinearMap):
         return self
 
 
-class SparseMap(LinearMap):
-    """Map of a sparse matrix of SciPy, in CSR form, which acts on arrays flattened in C order."""
+class Magnitudes(Wrapper, LinearMap):
+    """Map of the absolute values of a map's entries; it builds the sparse matrix when it is first applied."""
 
-    def __init__(self, matrix: Any, in_shape: Shape, out_shape: Shape) -> None:
-        self.matrix, self._in_shape, self._out_shape = matrix, in_shape, out_shape
-
-    @property
-    def in_shape(self) -> Shape:
-        return self._in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self._out_shape
-
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return self.matrix.dtype
+        return namespace(self._reference_array).abs(identity_like(self._reference_array, 1, self.op.dtype)).dtype
 
-    def _apply(self, x: AnyArray) -> AnyArray:
-        return (self.matrix @ x.reshape(len(x), -1).T).T.reshape(len(x), *self.out_shape)
+    @cached_property
+    def _matrix(self) -> Any:
+        return self._sparse("C", None)
 
-    def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return (self.matrix.T @ y.reshape(len(y), -1).T).T.reshape(len(y), *self.in_shape)
+    @property
+    def _takes_every_library(self) -> bool:
+        return True
+
+    def _apply(self, x: Array) -> Array:
+        return times(self._matrix, x, self.out_shape)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        return times(self._matrix.T, y, self.in_shape)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        matrix = self.op._sparse(order, rows)
+        return with_data(matrix, namespace(matrix.data).abs(matrix.data))
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        matrix = self.op._sparse_transposed(order, rows)
+        return with_data(matrix, namespace(matrix.data).abs(matrix.data))
+
+    def conj(self) -> LinearMap:
+        return self
+
+    def _in_double(self) -> LinearMap:
+        return Magnitudes(self.op._in_double())
+
+    def _magnitudes(self) -> LinearMap:
+        return Magnitudes(self.op._magnitudes())
 
 
-def _added(first: Array, second: Array) -> Array:
-    """Return the sum of two arrays; NumPy's joins the library of the other."""
-    first, second = together(first, second)
-    return first + second
+def added(*arrays: Array) -> Array:
+    """Return the sum of arrays; NumPy's join the library of the others."""
+    total, *rest = arrays
+    for array in rest:
+        total, array = together(total, array)
+        total = total + array
+    return total
 
 
 def _in_library(array: Array, matrix: Any) -> Any:

@@ -16,8 +16,8 @@ from convmtx.cli.arguments import JSON
 from convmtx.cli.parser import Command, integers
 from convmtx.cli.report import Report, can_show_progress, certified_facts
 from convmtx.errors import ConvmtxError
+from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import AlongAxis
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.typing import Shape

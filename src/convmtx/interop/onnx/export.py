@@ -12,8 +12,8 @@ from convmtx.errors import UnsupportedError
 from convmtx.extras import import_extra
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import Rearranged
 from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.rearranged import Rearranged
 from convmtx.taps import swap_channels, taps_of
 
 #: Opset and version of the format that models are written in. Pad has the mode wrap since opset 19.

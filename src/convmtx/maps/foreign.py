@@ -1,0 +1,208 @@
+"""Maps of other libraries: matrices, operators of SciPy and PyLops, and functions, as linear maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import as_numpy, frozen, numeric
+from convmtx.arguments import is_array
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
+from convmtx.geometry import resolve
+from convmtx.maps.exports import register
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.matrices import DenseMap, SparseMap
+from convmtx.maps.rearranged import reshaped
+from convmtx.typing import AnyArray, PerAxis, Shape
+
+
+class Foreign(LinearMap):
+    """Base of maps that code of others applies, so that their outputs and their transposes are checked."""
+
+    _is_of_user = True
+
+    def __init__(self, in_shape: Shape, out_shape: Shape, dtype: np.dtype[Any]) -> None:
+        self._in_shape, self._out_shape, self._dtype = in_shape, out_shape, dtype
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self._out_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+
+class OperatorMap(Foreign):
+    """Map of an operator of SciPy or PyLops, which acts on arrays flattened in C order."""
+
+    def __init__(self, operator: Any, in_shape: Shape, out_shape: Shape) -> None:
+        super().__init__(in_shape, out_shape, np.dtype(float if operator.dtype is None else operator.dtype))
+        self.operator = operator
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        columns = self.operator.matmat(x.reshape(len(x), -1).T)
+        return np.asarray(columns).T.reshape(len(x), *self._out_shape)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        columns = self.operator.rmatmat(y.reshape(len(y), -1).T.conj())
+        return np.asarray(columns).conj().T.reshape(len(y), *self._in_shape)
+
+
+class FunctionMap(Foreign):
+    """Map of a function of one array, with the function that is its adjoint if that is known."""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        adjoint: Callable[[Any], Any] | None,
+        in_shape: Shape,
+        out_shape: Shape,
+        dtype: np.dtype[Any],
+    ) -> None:
+        super().__init__(in_shape, out_shape, dtype)
+        self.function, self.adjoint = function, adjoint
+
+    def _apply(self, x: AnyArray) -> AnyArray:
+        return self._each(self.function, x, self._out_shape)
+
+    def _apply_transposed(self, y: AnyArray) -> AnyArray:
+        if self.adjoint is None:
+            got, expected = "the transpose of a function without adjoint=", "Expected the function that is its adjoint"
+            raise ArgumentError(got, expected, "Pass it to cm.aslinearmap(f, in_shape, adjoint=g)")
+        return self._each(self.adjoint, y.conj(), self._in_shape).conj()
+
+    def _each(self, function: Callable[[Any], Any], x: AnyArray, shape: Shape) -> AnyArray:
+        """Return the images of a batch, one after the other."""
+        if not len(x):
+            return np.zeros((0, *shape), np.result_type(self._dtype, x))
+        return np.stack([as_numpy(numeric("f(x)", function(array))) for array in x])
+
+
+@door("aslinearmap")
+def aslinearmap(
+    A: Any,
+    in_shape: PerAxis | None = None,
+    out_shape: PerAxis | None = None,
+    *,
+    adjoint: Callable[[Any], Any] | None = None,
+) -> LinearMap:
+    """Return a matrix, an operator or a linear function as a linear map.
+
+    Parameters
+    ----------
+    A : LinearMap, array_like, sparse array, LinearOperator or callable
+        A map of convmtx; a dense matrix (M, N) of any array library; a sparse array of SciPy; an operator of SciPy or
+        PyLops; or a function that takes one array of ``in_shape`` to one of ``out_shape``, linearly.
+    in_shape, out_shape : int or tuple of int, optional
+        Shapes of inputs and outputs, flattened in C order by the matrix. By default ``(N,)`` and ``(M,)``, those that a
+        map or an operator has, or for a function the shape of what it returns. A function needs ``in_shape``.
+    adjoint : callable, optional
+        For a function: its adjoint, from arrays of ``out_shape`` to arrays of ``in_shape``. For real functions that is
+        the transpose. Without it the map has no transpose to apply.
+
+    Returns
+    -------
+    LinearMap
+        The map itself if it is one between these shapes. A dense matrix is copied. Outputs of operators and functions,
+        and their adjoints, are checked as those of a class of your own.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit, or if the function does not take zeros to zeros.
+    TypeError
+        If ``A`` is nothing of these.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> A = cm.aslinearmap(np.arange(6).reshape(2, 3))
+    >>> (A @ cm.conv([1, 1], 4)).to_dense()
+    array([[0, 1, 3, 2],
+           [3, 7, 9, 5]])
+    >>> cm.aslinearmap(np.cumsum, 3, adjoint=lambda y: np.cumsum(y[::-1])[::-1]).to_dense()
+    array([[1., 0., 0.],
+           [1., 1., 0.],
+           [1., 1., 1.]])
+    """
+    names = (("in_shape", in_shape), ("out_shape", out_shape))
+    shapes = [None if shape is None else resolve.shape(name, shape) for name, shape in names]
+    is_function = callable(A) and not isinstance(A, LinearMap) and not hasattr(A, "matvec") and not is_array(A)
+    if adjoint is not None and not (is_function and callable(adjoint)):
+        got = f"adjoint={shown(adjoint)} with A of type {type(A).__name__}"
+        raise ArgumentTypeError(got, "Expected two functions", "Leave adjoint out")
+    if isinstance(A, LinearMap):
+        return reshaped(A, *_fitting(A.shape, A.in_shape, A.out_shape, *shapes))
+    if is_function:
+        return _of_function(A, adjoint, *shapes)
+    if hasattr(A, "op") and hasattr(A, "offset"):
+        raise ArgumentTypeError("A is an affine map", "Expected a linear one", "Pass A.op, or A.augmented()")
+    if hasattr(A, "matvec"):
+        size = _size(A.shape)
+        usual = tuple(getattr(A, "dims", size[1:])), tuple(getattr(A, "dimsd", size[:1]))
+        return OperatorMap(A, *_fitting(size, *usual, *shapes))
+    if hasattr(A, "nnz") and hasattr(A, "tocsr"):
+        size = _size(A.shape)
+        matrix = A.tocsr(copy=True)
+        matrix.sum_duplicates()
+        numeric("A", matrix.data)
+        return SparseMap(_csr(matrix), *_fitting(size, size[1:], size[:1], *shapes))
+    matrix = numeric("A", A)
+    size = _size(tuple(matrix.shape))
+    return DenseMap(frozen(matrix, "matrix"), *_fitting(size, size[1:], size[:1], *shapes))
+
+
+def _csr(matrix: Any) -> Any:
+    """Return a sparse matrix of SciPy as a sparse array, whose product is written with @ alone."""
+    from scipy.sparse import csr_array
+
+    return csr_array(matrix)
+
+
+def _size(shape: Any) -> tuple[int, int]:
+    """Return the shape of a matrix; refuse that of any other array."""
+    if len(shape) != 2:
+        raise ArgumentError(f"A has shape {tuple(shape)}", "Expected a matrix (M, N)", "Pass A.reshape(M, N)")
+    return int(shape[0]), int(shape[1])
+
+
+def _fitting(
+    size: tuple[int, int], ins: Shape, outs: Shape, in_shape: Shape | None, out_shape: Shape | None
+) -> tuple[Shape, Shape]:
+    """Return the shapes requested, or else the usual ones; refuse those that have another number of entries."""
+    for name, shape, count in (("in_shape", in_shape, size[1]), ("out_shape", out_shape, size[0])):
+        if shape is not None and prod(shape) != count:
+            got = f"{name}={shape} with A of shape {size}"
+            raise ArgumentError(got, f"Expected {count} entries", f"Pass {name} of that size")
+    return ins if in_shape is None else in_shape, outs if out_shape is None else out_shape
+
+
+def _of_function(
+    function: Callable[[Any], Any],
+    adjoint: Callable[[Any], Any] | None,
+    in_shape: Shape | None,
+    out_shape: Shape | None,
+) -> FunctionMap:
+    """Return the map of a function; its type and the shape of its outputs are those of its image of zeros."""
+    if in_shape is None:
+        expected = "Expected the shape of its input"
+        raise ArgumentError("A is a function and in_shape is None", expected, "Pass in_shape")
+    image = as_numpy(numeric("A(0)", function(np.zeros(in_shape))))
+    if image.any():
+        got, expected = "A is a function that does not take zeros to zeros", "Expected a linear one"
+        raise ArgumentError(got, expected, "Subtract A(0), and pass cm.Affine(op, A(0)) where an affine map is meant")
+    if out_shape is not None and tuple(image.shape) != out_shape:
+        got = f"A returns an array of shape {tuple(image.shape)}"
+        raise ArgumentError(got, f"Expected out_shape={out_shape}", "Leave out_shape out")
+    return FunctionMap(function, adjoint, in_shape, tuple(image.shape), image.dtype)
+
+
+register("aslinearmap", aslinearmap)

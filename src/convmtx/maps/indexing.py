@@ -1,0 +1,68 @@
+"""Indices of arrays: what NumPy takes between brackets as places or steps, and the matrix that picks places."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx import memory
+from convmtx._xp import as_numpy, cast, is_numpy, like
+from convmtx._xp.sparse import Coordinates
+from convmtx.errors import ArgumentError, shown
+from convmtx.forms import row_array
+from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+
+
+def places_of(shape: Shape, key: Any) -> IntArray:
+    """Return the places of the flattened array that an index of NumPy picks, in the shape of what it picks."""
+    if hasattr(key, "__dlpack__") and not is_numpy(key):
+        key = as_numpy(key)
+    memory.require_result("the numbers of all entries", 8 * prod(shape), "Select along fewer axes")
+    try:
+        return np.asarray(np.arange(prod(shape)).reshape(shape)[key])
+    except (IndexError, TypeError, ValueError) as error:
+        expected = f"Expected an index of an array of shape {shape}"
+        raise ArgumentError(f"key={shown(key)} ({error})", expected, "Pass what x[key] takes") from None
+
+
+def picking(places: IntArray, in_shape: Shape, order: Order, rows: RowNumbers | None, array: Array) -> Any:
+    """Return the sparse matrix, in an array's library and type, of the map to the entries at some places."""
+    from scipy.sparse import csr_array
+
+    places = places.reshape(-1, order=order)
+    columns = places if rows is None else places[row_array(rows)]
+    if order == "F" and len(in_shape) > 1:
+        columns = np.ravel_multi_index(np.unravel_index(columns, in_shape), in_shape, order="F")
+    ones, pointers, width = np.ones(columns.size, np.int8), np.arange(columns.size + 1), prod(in_shape)
+    if is_numpy(array):
+        return csr_array((ones.astype(array.dtype), columns, pointers), shape=(columns.size, width))
+    return Coordinates.compress(cast(like(ones, array), array.dtype), columns, pointers, width)
+
+
+def steps_of(key: Any, shape: Shape) -> list[tuple[range, bool]] | None:
+    """Return the positions that an index picks along each axis, and whether the axis is kept; None for other indices.
+
+    They are those of integers and of slices that pick something, going forwards.
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if not all(k is Ellipsis or isinstance(k, slice) or type(k) is int for k in keys) or keys.count(Ellipsis) > 1:
+        return None
+    rest = len(shape) - (len(keys) - keys.count(Ellipsis))
+    if rest < 0:
+        return None
+    at = keys.index(Ellipsis) if Ellipsis in keys else len(keys)
+    keys[at : at + 1] = [slice(None)] * rest
+    picked = []
+    for k, size in zip(keys, shape, strict=True):
+        if isinstance(k, slice):
+            steps = range(*k.indices(size))
+        elif -size <= k < size:
+            steps = range(k % size, k % size + 1)
+        else:
+            return None
+        if not steps or steps.step < 0:
+            return None
+        picked.append((steps, isinstance(k, slice)))
+    return picked

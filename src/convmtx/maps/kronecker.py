@@ -1,0 +1,112 @@
+"""Kronecker products: one map along some axes of an array, another along the other axes."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import move_axes, reshape
+from convmtx._xp.sparse import kronecker
+from convmtx.errors import door
+from convmtx.maps.base import Combination
+from convmtx.maps.foreign import aslinearmap
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.ordering import in_order
+from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+
+
+class Kronecker(Combination, LinearMap):
+    """The first map along the first axes of an array, the second one along the others."""
+
+    def __init__(self, first: LinearMap, second: LinearMap) -> None:
+        self.first, self.second = first, second
+
+    @property
+    def _parts(self) -> tuple[LinearMap, ...]:
+        return self.first, self.second
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.first.in_shape + self.second.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.first.out_shape + self.second.out_shape
+
+    def _apply(self, x: Array) -> Array:
+        images = self.second._image(reshape(x, (-1, *self.second.in_shape)))
+        rows = reshape(images, (x.shape[0], self.first.shape[1], self.second.shape[0]))
+        return self._along_first(self.first._image, rows, self.first.in_shape, self.out_shape)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        images = self.second._transposed_image(reshape(y, (-1, *self.second.out_shape)))
+        rows = reshape(images, (y.shape[0], self.first.shape[0], self.second.shape[1]))
+        return self._along_first(self.first._transposed_image, rows, self.first.out_shape, self.in_shape)
+
+    @staticmethod
+    def _along_first(apply: Any, rows: Array, taken: Shape, shape: Shape) -> Array:
+        """Apply a map along axis 1 of an array (B, n, m), and return the images in a shape."""
+        size, _, columns = (int(n) for n in rows.shape)
+        images = apply(reshape(move_axes(rows, 0, 2, 1), (size * columns, *taken)))
+        by_column = reshape(images, (size, columns, prod(images.shape[1:])))
+        return reshape(move_axes(by_column, 0, 2, 1), (size, *shape))
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        def build(numbers: IntArray | None) -> Any:
+            if numbers is None:
+                return kronecker(self.first._sparse("C", None), self.second._sparse("C", None))
+            # Row r of the product is that of row r // m of the first and r % m of the second, for m rows of the second.
+            tops, inverse = np.unique(numbers // self.second.shape[0], return_inverse=True)
+            lows, low_inverse = np.unique(numbers % self.second.shape[0], return_inverse=True)
+            few = kronecker(self.first._sparse("C", tops), self.second._sparse("C", lows))
+            return few[inverse * lows.size + low_inverse]
+
+        return in_order(build, order, rows, self.in_shape, self.out_shape)
+
+    def conj(self) -> LinearMap:
+        return Kronecker(self.first.conj(), self.second.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return Kronecker(self.first.T, self.second.T)
+
+    def _in_double(self) -> LinearMap:
+        return Kronecker(self.first._in_double(), self.second._in_double())
+
+    def _magnitudes(self) -> LinearMap:
+        return Kronecker(self.first._magnitudes(), self.second._magnitudes())
+
+
+@door("kron")
+def kron(A: Any, B: Any) -> LinearMap:
+    """Return the Kronecker product of two maps: ``kron(A, B).to_dense() == np.kron(A.to_dense(), B.to_dense())``.
+
+    Parameters
+    ----------
+    A, B : LinearMap
+        Maps between any shapes, or what `aslinearmap` takes.
+
+    Returns
+    -------
+    LinearMap
+        From arrays of ``A.in_shape + B.in_shape`` to ``A.out_shape + B.out_shape``: A along the first axes and B along
+        the others. Applying it applies B once for each input of A, and A once for each output of B.
+
+    Raises
+    ------
+    TypeError
+        If one of both is not a map.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> rows, columns = cm.conv([1, 1], 2), cm.conv([-1, 1], 3)
+    >>> cm.kron(rows, columns).to_dense()
+    array([[-1,  1,  0, -1,  1,  0],
+           [ 0, -1,  1,  0, -1,  1]])
+    """
+    first, second = aslinearmap(A), aslinearmap(B)
+    first._require_together(second)
+    return Kronecker(first, second)

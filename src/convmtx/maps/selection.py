@@ -1,0 +1,131 @@
+"""Selections: maps that pick entries of an array, as an index of NumPy does."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import frozen, is_numpy, like, move_axes, namespace, reshape, summed_at
+from convmtx.errors import door
+from convmtx.geometry import resolve
+from convmtx.maps.exports import register
+from convmtx.maps.indexing import picking, places_of
+from convmtx.maps.linear_map import LinearMap
+from convmtx.typing import Array, IntArray, Order, PerAxis, RowNumbers, Shape
+
+
+class Selection(LinearMap):
+    """Map to the entries of an array at some places; an output has the type of the input.
+
+    Places are numbers of the flattened input (C order), in the shape of the output. The matrix has the type and the
+    library of ``like``, by default int8 of NumPy.
+    """
+
+    _takes_every_library = True
+    _keeps_type = True
+
+    def __init__(self, in_shape: Shape, places: IntArray, like: Array | None = None) -> None:
+        self._in_shape, self.places = in_shape, frozen(places, "places")
+        self._like = np.empty(0, np.int8) if like is None else like
+
+    @property
+    def _reference_array(self) -> Array:
+        return self._like
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return tuple(self.places.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._like.dtype
+
+    @cached_property
+    def _repeats(self) -> bool:
+        """Whether an entry is picked more than once."""
+        return bool(np.unique(self.places).size < self.places.size)
+
+    def _apply(self, x: Array) -> Array:
+        places = like(self.places.reshape(-1), x)
+        y = namespace(x).take(reshape(x, (x.shape[0], prod(self._in_shape))), places, axis=1)
+        return reshape(y, (x.shape[0], *self.out_shape))
+
+    def _apply_transposed(self, y: Array) -> Array:
+        flat, places, size = reshape(y, (y.shape[0], self.places.size)), self.places.reshape(-1), prod(self._in_shape)
+        if is_numpy(y):
+            x = np.zeros((len(y), size), y.dtype)
+            if self._repeats:
+                np.add.at(x.T, places, flat.T)
+            else:
+                x[:, places] = flat
+        else:
+            x = move_axes(summed_at((size, int(y.shape[0])), like(places, y), move_axes(flat, 1, 0)), 1, 0)
+        return reshape(x, (y.shape[0], *self._in_shape))
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return picking(self.places, self._in_shape, order, rows, self._like)
+
+    def conj(self) -> Selection:
+        return self
+
+    def _absolute(self) -> Selection:
+        return self
+
+    def _in_double(self) -> Selection:
+        return Selection(self._in_shape, self.places)
+
+    def _peak(self) -> float:
+        return 1.0 if self.places.size else 0.0
+
+    def _magnitudes(self) -> Selection:
+        return self
+
+    def _count_roundings(self) -> float:
+        return 1
+
+
+@door("select")
+def select(shape: PerAxis, key: Any) -> LinearMap:
+    """Return the map that picks entries of an array: ``op(x) == x[key]``.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Shape of the input.
+    key : index
+        What NumPy takes between brackets: integers, slices, ``...``, ``None``, masks, arrays of integers, or a tuple.
+
+    Returns
+    -------
+    LinearMap
+        From arrays of ``shape`` to arrays of the shape of ``x[key]``. Its transpose puts entries back, among zeros,
+        and adds those that were picked more than once.
+
+    Raises
+    ------
+    ValueError
+        If NumPy has no such index of an array of this shape.
+
+    Examples
+    --------
+    >>> import numpy as np, convmtx as cm
+    >>> cm.select(5, [0, 3]).to_dense()
+    array([[1, 0, 0, 0, 0],
+           [0, 0, 0, 1, 0]], dtype=int8)
+    >>> known = np.array([[True, False], [True, True]])
+    >>> cm.select((2, 2), known).T([1, 2, 3])
+    array([[1, 0],
+           [2, 3]])
+    """
+    sizes = resolve.shape("shape", shape)
+    return Selection(sizes, places_of(sizes, key))
+
+
+register("select", select)

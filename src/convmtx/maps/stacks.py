@@ -1,0 +1,361 @@
+"""Maps side by side: their outputs, their inputs, or both, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import cast, namespace, promote, reshape
+from convmtx._xp.sparse import stacked, with_columns
+from convmtx.arguments import integer
+from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
+from convmtx.maps.base import Combination
+from convmtx.maps.foreign import aslinearmap
+from convmtx.maps.linear_map import LinearMap, added
+from convmtx.maps.ordering import in_order
+from convmtx.maps.selection import Selection
+from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+
+
+class Blocks(Combination, LinearMap):
+    """Base of maps whose matrices are made of the matrices of other maps."""
+
+    def __init__(self, *maps: LinearMap) -> None:
+        self.maps = maps
+
+    @property
+    def _parts(self) -> tuple[LinearMap, ...]:
+        return self.maps
+
+    @cached_property
+    def _ends(self) -> IntArray:
+        """Where the rows of each map begin, and the number of all rows."""
+        return np.cumsum([0, *(op.shape[0] for op in self.maps)])
+
+    @cached_property
+    def _column_ends(self) -> IntArray:
+        """Where the columns of each map begin, and the number of all columns."""
+        return np.cumsum([0, *(op.shape[1] for op in self.maps)])
+
+    def _of(self, change: Callable[[LinearMap], LinearMap]) -> LinearMap:
+        """Return the same arrangement of other maps."""
+        return type(self)(*(change(op) for op in self.maps))
+
+    def conj(self) -> LinearMap:
+        return self._of(lambda op: op.conj())
+
+    def _absolute(self) -> LinearMap:
+        return self._of(abs)
+
+    def _in_double(self) -> LinearMap:
+        return self._of(lambda op: op._in_double())
+
+    def _magnitudes(self) -> LinearMap:
+        return self._of(lambda op: op._magnitudes())
+
+    def _count_roundings(self) -> float:
+        return sum(1 + op._count_roundings() for op in self.maps)
+
+    def _pieces(self, x: Array, ends: IntArray, shapes: Iterable[Shape]) -> list[Array]:
+        """Return the pieces of flattened arrays that belong to each map, in its shape."""
+        flat = reshape(x, (x.shape[0], prod(x.shape[1:])))
+        cuts = zip(ends, ends[1:], shapes, strict=False)
+        return [reshape(flat[:, int(first) : int(last)], (x.shape[0], *shape)) for first, last, shape in cuts]
+
+    def _joined(self, x: Array, images: list[Array], shape: Shape) -> Array:
+        """Return images of a batch, flattened and one after the other, in a shape."""
+        dtype = promote(*(image.dtype for image in images))
+        flat = [cast(reshape(image, (image.shape[0], prod(image.shape[1:]))), dtype) for image in images]
+        return reshape(namespace(flat[0]).concat(flat, axis=1), (x.shape[0], *shape))
+
+
+class Stacked(Blocks):
+    """Outputs of maps of one input: flattened, one after the other."""
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.maps[0].in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return (int(self._ends[-1]),)
+
+    def _apply(self, x: Array) -> Array:
+        return self._joined(x, [op._image(x) for op in self.maps], self.out_shape)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
+        return added(*[op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)])
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        def build(numbers: IntArray | None) -> Any:
+            return rows_of(self.maps, self._ends, numbers)
+
+        return in_order(build, order, rows, self.in_shape, self.out_shape)
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return SideBySide(*(op.T for op in self.maps))._sparse(order, rows)
+
+    @property
+    def T(self) -> LinearMap:
+        return SideBySide(*(op.T for op in self.maps))
+
+
+class SideBySide(Blocks):
+    """Sum of maps, each of which takes its own piece of a flattened input."""
+
+    @property
+    def in_shape(self) -> Shape:
+        return (int(self._column_ends[-1]),)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.maps[0].out_shape
+
+    def _apply(self, x: Array) -> Array:
+        pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
+        return added(*[op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)])
+
+    def _apply_transposed(self, y: Array) -> Array:
+        return self._joined(y, [op._transposed_image(y) for op in self.maps], self.in_shape)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        def build(numbers: IntArray | None) -> Any:
+            return stacked([op._sparse("C", numbers) for op in self.maps], down=False)
+
+        return in_order(build, order, rows, self.in_shape, self.out_shape)
+
+    @property
+    def T(self) -> LinearMap:
+        return Stacked(*(op.T for op in self.maps))
+
+
+class BlockDiagonal(Blocks):
+    """Maps that take and make pieces of flattened arrays, each its own."""
+
+    @property
+    def in_shape(self) -> Shape:
+        return (int(self._column_ends[-1]),)
+
+    @property
+    def out_shape(self) -> Shape:
+        return (int(self._ends[-1]),)
+
+    def _apply(self, x: Array) -> Array:
+        pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
+        images = [op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
+        return self._joined(x, images, self.out_shape)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
+        images = [op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
+        return self._joined(y, images, self.in_shape)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        def build(numbers: IntArray | None) -> Any:
+            return rows_of(self.maps, self._ends, numbers, self._column_ends)
+
+        return in_order(build, order, rows, self.in_shape, self.out_shape)
+
+    @property
+    def T(self) -> LinearMap:
+        return BlockDiagonal(*(op.T for op in self.maps))
+
+    def _count_roundings(self) -> float:
+        return max(op._count_roundings() for op in self.maps)
+
+
+def rows_of(
+    maps: tuple[LinearMap, ...], ends: IntArray, numbers: IntArray | None, columns: IntArray | None = None
+) -> Any:
+    """Return rows of maps one below the other, all of them for None; the columns of each begin at ``columns``."""
+    matrices, order = [], np.arange(0)
+    if numbers is not None:
+        owners = np.searchsorted(ends, numbers, "right") - 1
+        order = np.argsort(owners, kind="stable")
+    for j, op in enumerate(maps):
+        own = None if numbers is None else numbers[order[owners[order] == j]] - ends[j]
+        matrix = op._sparse("C", own)
+        if columns is not None:
+            matrix = with_columns(matrix, columns[j] + np.arange(op.shape[1]), int(columns[-1]))
+        matrices.append(matrix)
+    whole = stacked(matrices, down=True)
+    if numbers is None:
+        return whole
+    back = np.empty(order.size, np.int64)
+    back[order] = np.arange(order.size)
+    return whole[back]
+
+
+def _maps(name: str, maps: Any) -> list[LinearMap]:
+    """Return a list of maps, matrices or operators as maps of one library."""
+    remedy = f"Pass a list, as in cm.{name}([A, B])"
+    entries = list(maps) if isinstance(maps, list | tuple) else None
+    if not entries:
+        raise ArgumentTypeError(f"maps={shown(maps)}", "Expected at least one map", remedy)
+    parts = [aslinearmap(entry) for entry in entries]
+    for part in parts[1:]:
+        parts[0]._require_together(part)
+    return parts
+
+
+def _require_equal(parts: list[LinearMap], attribute: str) -> None:
+    """Refuse maps of which this shape differs."""
+    shapes = [getattr(part, attribute) for part in parts]
+    for j, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            got = f"maps[0].{attribute} is {shapes[0]} and maps[{j}].{attribute} is {shape}"
+            remedy = "Match them, as with cm.aslinearmap(op, in_shape, out_shape)"
+            raise ArgumentError(got, "Expected equal shapes", remedy)
+
+
+@door("vstack")
+def vstack(maps: Sequence[Any]) -> LinearMap:
+    """Return the maps' matrices one below the other, as a map of one input to all outputs.
+
+    Parameters
+    ----------
+    maps : list of LinearMap
+        Maps of one ``in_shape``, or what `aslinearmap` takes.
+
+    Returns
+    -------
+    LinearMap
+        Its outputs are vectors: the flattened outputs (C order) of the maps, one after the other.
+
+    Raises
+    ------
+    ValueError
+        If the inputs have different shapes.
+    TypeError
+        If there is no map, or an entry is not one.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> D = cm.conv([-1, 1], 3)
+    >>> cm.vstack([D, 2 * cm.identity(3, int)]).to_dense()
+    array([[-1,  1,  0],
+           [ 0, -1,  1],
+           [ 2,  0,  0],
+           [ 0,  2,  0],
+           [ 0,  0,  2]])
+    """
+    parts = _maps("vstack", maps)
+    _require_equal(parts, "in_shape")
+    return Stacked(*parts)
+
+
+@door("hstack")
+def hstack(maps: Sequence[Any]) -> LinearMap:
+    """Return the maps' matrices side by side: the sum of maps that each take their own piece of the input.
+
+    Parameters
+    ----------
+    maps : list of LinearMap
+        Maps of one ``out_shape``, or what `aslinearmap` takes.
+
+    Returns
+    -------
+    LinearMap
+        Its inputs are vectors: the flattened inputs (C order) of the maps, one after the other.
+
+    Raises
+    ------
+    ValueError
+        If the outputs have different shapes.
+    TypeError
+        If there is no map, or an entry is not one.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.hstack([cm.conv([1, 1], 3), [[5], [6]]]).to_dense()
+    array([[1, 1, 0, 5],
+           [0, 1, 1, 6]])
+    """
+    parts = _maps("hstack", maps)
+    _require_equal(parts, "out_shape")
+    return SideBySide(*parts)
+
+
+@door("block_diag")
+def block_diag(maps: Sequence[Any]) -> LinearMap:
+    """Return the map that applies each of some maps to its own piece of a flattened input.
+
+    Parameters
+    ----------
+    maps : list of LinearMap
+        Maps between any shapes, or what `aslinearmap` takes.
+
+    Returns
+    -------
+    LinearMap
+        Between vectors: the flattened inputs (C order) of the maps, one after the other, and their outputs likewise.
+
+    Raises
+    ------
+    TypeError
+        If there is no map, or an entry is not one.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.block_diag([cm.conv([1, 2], 3), [[7]]]).to_dense()
+    array([[1, 2, 0, 0],
+           [0, 1, 2, 0],
+           [0, 0, 0, 7]])
+    """
+    return BlockDiagonal(*_maps("block_diag", maps))
+
+
+@door("concat")
+def concat(maps: Sequence[Any], axis: int = 0) -> LinearMap:
+    """Return the map whose output joins the outputs of maps of one input along an axis.
+
+    Parameters
+    ----------
+    maps : list of LinearMap
+        Maps of one ``in_shape``, whose outputs differ in their size along ``axis`` at most.
+    axis : int
+        Axis of one output, without the batch.
+
+    Returns
+    -------
+    LinearMap
+        ``op(x)`` is ``np.concatenate([A(x), B(x)], axis)`` for one input.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    TypeError
+        If there is no map, or an entry is not one.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> both = cm.concat([cm.conv([[1, 0]], (2, 3)), cm.conv([[0, 1]], (2, 3))], axis=1)
+    >>> both([[1, 2, 3], [4, 5, 6]])
+    array([[1, 2, 2, 3],
+           [4, 5, 5, 6]])
+    """
+    parts = _maps("concat", maps)
+    _require_equal(parts, "in_shape")
+    whole = Stacked(*parts)
+    number = integer("axis", axis, None)
+    numbers = [
+        first + np.arange(part.shape[0]).reshape(part.out_shape)
+        for first, part in zip(whole._ends, parts, strict=False)
+    ]
+    try:
+        places = np.concatenate(numbers, number)
+    except ValueError:
+        shapes = ", ".join(str(part.out_shape) for part in parts)
+        expected = "Expected shapes that are equal apart from that axis"
+        raise ArgumentError(f"outputs of {shapes} along axis {number}", expected, "Pass another axis") from None
+    return Selection(whole.out_shape, places) @ whole
