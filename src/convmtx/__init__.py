@@ -29,12 +29,14 @@ from convmtx.maps.foreign import aslinearmap as aslinearmap
 from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
 from convmtx.maps.kronecker import kron as kron
 from convmtx.maps.linear_map import LinearMap as LinearMap
+from convmtx.maps.local import local as local
 from convmtx.maps.rearranged import permutation as permutation
 from convmtx.maps.selection import select as select
 from convmtx.maps.stacks import block_diag as block_diag
 from convmtx.maps.stacks import concat as concat
 from convmtx.maps.stacks import hstack as hstack
 from convmtx.maps.stacks import vstack as vstack
+from convmtx.maps.varying import varying as varying
 
 if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
@@ -126,6 +128,7 @@ __all__ = [
     "inv",
     "kernel_operator",
     "kron",
+    "local",
     "logdet",
     "norm",
     "norm_bound",
@@ -148,6 +151,7 @@ __all__ = [
     "to_pylops",
     "trace",
     "tune",
+    "varying",
     "vstack",
     "wiener",
 ]

@@ -125,6 +125,26 @@ def added(geometry: Geometry, taps: Array, groups: Sequence[Sequence[int] | IntA
     return total
 
 
+def entries_of_each(geometry: Geometry, kernels: Array, groups: Sequence[Sums]) -> Array:
+    """Return the entries of each kernel of an array (P, *kernel): (P, out_channels, in_channels/groups, entries).
+
+    They are the taps, followed along each axis by their sums over ``groups``, as `entries_of` has them for one kernel.
+    """
+    d, count = len(geometry.axes), kernels.shape[0]
+    if geometry.layout is Layout.PLAIN:
+        taps = kernels[:, None, None, ...]
+    elif geometry.layout is Layout.LAST:
+        taps = move_axes(kernels, 0, d + 2, d + 1, *range(1, d + 1))
+    else:
+        taps = kernels
+    xp, space = namespace(kernels), tuple(range(3, d + 3))
+    if geometry.flip:
+        taps = xp.flip(taps, axis=space)
+    rows = xp.reshape(taps, (count * geometry.out_channels, *taps.shape[2:]))
+    entries = with_sums(geometry, rows, groups, lambda: [met(axis) for axis in geometry.axes])
+    return xp.reshape(entries, (count, geometry.out_channels, *entries.shape[1:]))
+
+
 def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
     """Return the taps of the sum of two maps: the taps of both on the common grid, added up."""
     on_grid = []

@@ -13,6 +13,7 @@ from convmtx.forms.dense import dense
 from convmtx.forms.formats import FORMATS, check_format, check_storable, convert, csr_of_rows, sparse_matrix
 from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
+from convmtx.forms.numbers import entry_sizes, numbered
 from convmtx.forms.row_numbers import row_indices
 from convmtx.forms.sizes import sizes
 from convmtx.forms.view import view
@@ -29,6 +30,8 @@ __all__ = [
     "convert",
     "csr_of_rows",
     "dense_matrix",
+    "entry_sizes",
+    "numbered",
     "row_array",
     "row_indices",
     "sizes",

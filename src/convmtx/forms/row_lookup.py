@@ -94,7 +94,7 @@ class LookedUpRows:
         return reshape(with_sums(geometry, taps, self.sums, lambda: self.met), (-1,))
 
 
-def _look_up(geometry: Geometry, order: Order, wanted: RowNumbers, transposed: bool) -> LookedUpRows:
+def look_up(geometry: Geometry, order: Order, wanted: RowNumbers, transposed: bool) -> LookedUpRows:
     """Look up rows of the matrix, or of its transpose."""
     rows = row_array(wanted)
     row_shape, column_shape = geometry.out_shape, geometry.in_shape
@@ -102,13 +102,13 @@ def _look_up(geometry: Geometry, order: Order, wanted: RowNumbers, transposed: b
         row_shape, column_shape = column_shape, row_shape
     row_steps = strides(geometry, row_shape, order)
     column_steps = strides(geometry, column_shape, order)
-    look_up = readers if transposed else reads
+    listed = readers if transposed else reads
     axis_lists, sums, which = [], [], []
     for axis, step in zip(geometry.axes, row_steps.spatial, strict=True):
         # Row number // stride % size is the row's place on this axis. Each place is looked up once.
         size = axis.size if transposed else axis.out
         places, which_place = np.unique(rows // step % size, return_inverse=True)
-        lists, shared = look_up(axis, places)
+        lists, shared = listed(axis, places)
         axis_lists.append(lists)
         sums.append(shared)
         which.append(which_place)
@@ -165,10 +165,10 @@ def compress(
     memory.require("rows", {"rows": 3 * 8 * len(wanted)})
     size = max(1, _LOOKED // _entries_per_row(geometry, transposed))
     chunks = [wanted[at : at + size] for at in range(0, len(wanted), size)]
-    single = [_look_up(geometry, order, chunk, transposed) for chunk in chunks] if len(chunks) == 1 else None
+    single = [look_up(geometry, order, chunk, transposed) for chunk in chunks] if len(chunks) == 1 else None
 
     def pieces() -> Iterator[LookedUpRows]:
-        yield from single or (_look_up(geometry, order, chunk, transposed) for chunk in chunks)
+        yield from single or (look_up(geometry, order, chunk, transposed) for chunk in chunks)
 
     pointers = np.zeros(len(wanted) + 1, np.int64)
     at = 1

@@ -30,7 +30,7 @@ from convmtx.typing import AnyArray, Array, ArrayLike, Order, PerAxis, RowNumber
 
 
 class Diagonal(LinearMap):
-    """Map that multiplies an array by weights of the same shape, or by one number."""
+    """Map that multiplies an array by weights, which are broadcast to its shape."""
 
     _takes_every_library = True
 
@@ -66,15 +66,12 @@ class Diagonal(LinearMap):
 
         size, xp = prod(self._shape), namespace(self.weights)
         numbers = np.arange(size) if rows is None else row_array(rows)
-        if self.weights.ndim < len(self._shape):
-            weights = xp.broadcast_to(self.weights, (numbers.size,))
-        else:
-            in_order = self.weights if order == "C" else move_axes(self.weights, *reversed(range(self.weights.ndim)))
-            weights = xp.take(reshape(in_order, (size,)), like(numbers, self.weights), axis=0)
+        weights = xp.broadcast_to(self.weights, self._shape)
+        in_order = weights if order == "C" else move_axes(weights, *reversed(range(weights.ndim)))
+        weights = xp.take(reshape(in_order, (size,)), like(numbers, self.weights), axis=0)
         if not is_numpy(weights):
             return Coordinates.compress(weights, numbers, np.arange(numbers.size + 1), size)
-        arrays = np.array(weights), numbers, np.arange(numbers.size + 1)
-        return csr_array(arrays, shape=(numbers.size, size))
+        return csr_array((weights, numbers, np.arange(numbers.size + 1)), shape=(numbers.size, size))
 
     def conj(self) -> Diagonal:
         return Diagonal(conjugate(self.weights), self._shape)

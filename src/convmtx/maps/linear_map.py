@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property, reduce
 from operator import add
@@ -197,10 +197,10 @@ class Sum(Combination, LinearMap):
         return self.terms[0].out_shape
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        return added(*(term._image(x) for term in self.terms))
+        return added(term._image(x) for term in self.terms)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        return added(*(term._transposed_image(y) for term in self.terms))
+        return added(term._transposed_image(y) for term in self.terms)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
@@ -456,12 +456,17 @@ class Magnitudes(Wrapper, LinearMap):
         return Magnitudes(self.op._magnitudes())
 
 
-def added(*arrays: Array) -> Array:
-    """Return the sum of arrays; NumPy's join the library of the others."""
-    total, *rest = arrays
-    for array in rest:
-        total, array = together(total, array)
-        total = total + array
+def added(arrays: Iterable[Array]) -> Array:
+    """Return the sum of arrays, each of which is computed when it is added; NumPy's join the library of the others."""
+    total, is_own = None, False
+    for array in arrays:
+        if total is None:
+            total = array
+        elif is_own and is_numpy(total) and is_numpy(array) and array.dtype == total.dtype:
+            total += array
+        else:
+            total, array = together(total, array)
+            total, is_own = total + array, True  # new memory, and not that of a term
     return total
 
 

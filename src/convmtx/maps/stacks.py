@@ -89,7 +89,7 @@ class Stacked(Blocks):
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
-        return added(*[op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)])
+        return added(op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
@@ -118,7 +118,7 @@ class SideBySide(Blocks):
 
     def _apply(self, x: Array) -> Array:
         pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
-        return added(*[op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)])
+        return added(op._image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _apply_transposed(self, y: Array) -> Array:
         return self._joined(y, [op._transposed_image(y) for op in self.maps], self.in_shape)
