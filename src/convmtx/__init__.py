@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from convmtx.bounds import bounds as bounds
 from convmtx.construct import conv as conv
 from convmtx.construct import conv_transpose as conv_transpose
 from convmtx.construct import convmtx as convmtx
@@ -30,6 +31,7 @@ from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
 from convmtx.maps.kronecker import kron as kron
 from convmtx.maps.linear_map import LinearMap as LinearMap
 from convmtx.maps.local import local as local
+from convmtx.maps.padding import pad as pad
 from convmtx.maps.rearranged import permutation as permutation
 from convmtx.maps.selection import select as select
 from convmtx.maps.stacks import block_diag as block_diag
@@ -107,6 +109,7 @@ __all__ = [
     "UnsupportedError",
     "aslinearmap",
     "block_diag",
+    "bounds",
     "choose_damp",
     "clip",
     "concat",
@@ -133,6 +136,7 @@ __all__ = [
     "norm",
     "norm_bound",
     "null_space",
+    "pad",
     "permutation",
     "pinv",
     "plot",

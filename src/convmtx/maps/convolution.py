@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from math import prod
@@ -254,10 +255,10 @@ class ConvOperator(LinearMap):
     def _negative(self, dtype: Any) -> ConvOperator:
         return self._with(-cast(self._kernel, counterpart(dtype, self._kernel)))
 
-    def _absolute(self) -> LinearMap:
+    def _entrywise(self, function: Callable[[Array], Array]) -> LinearMap:
         if any(axis.may_fold for axis in self._geometry.axes):
-            return super()._absolute()
-        return self._with(namespace(self._kernel).abs(self._kernel))
+            return super()._entrywise(function)
+        return self._with(function(self._kernel))
 
     def _selected(self, key: Any) -> LinearMap:
         ranges = steps_of(key, self.out_shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -80,8 +81,8 @@ class Diagonal(LinearMap):
     def T(self) -> Diagonal:
         return self
 
-    def _absolute(self) -> Diagonal:
-        return Diagonal(namespace(self.weights).abs(self.weights), self._shape)
+    def _entrywise(self, function: Callable[[Array], Array]) -> Diagonal:
+        return Diagonal(function(self.weights), self._shape)
 
     def _in_double(self) -> Diagonal:
         return Diagonal(double(self.weights, "the weights"), self._shape)

@@ -91,7 +91,7 @@ class LinearMap(Algebra):
 
         The map is in double precision. Here the entries are taken as they are.
         """
-        return Magnitudes(self)
+        return self._entrywise(absolute)
 
     def _count_roundings(self) -> float:
         """Return how many roundings an entry of the matrix or of an output undergoes, at most: one a number summed."""
@@ -105,7 +105,11 @@ class LinearMap(Algebra):
     # Results of the algebra
 
     def _absolute(self) -> LinearMap:
-        return Magnitudes(self)
+        return self._entrywise(absolute)
+
+    def _entrywise(self, function: Callable[[Array], Array]) -> LinearMap:
+        """Return the map of a function of each entry, which takes 0 to 0."""
+        return Entrywise(self, function)
 
     def _selected(self, key: Any) -> LinearMap:
         return export("select", self.out_shape, key) @ self
@@ -311,8 +315,8 @@ class Transposed(Wrapper, LinearMap):
     def T(self) -> LinearMap:
         return self.op
 
-    def _absolute(self) -> LinearMap:
-        return abs(self.op).T
+    def _entrywise(self, function: Callable[[Array], Array]) -> LinearMap:
+        return self.op._entrywise(function).T
 
     def _in_double(self) -> LinearMap:
         return self.op._in_double().T
@@ -417,20 +421,28 @@ class Doubled(Wrapper, LinearMap):
         return self
 
 
-class Magnitudes(Wrapper, LinearMap):
-    """Map of the absolute values of a map's entries; it builds the sparse matrix when it is first applied."""
+class Entrywise(Wrapper, LinearMap):
+    """Map of a function of each entry of a map; it builds the sparse matrix when it is first applied.
+
+    The function takes an array of any library, and 0 to 0.
+    """
+
+    _takes_every_library = True
+
+    def __init__(self, op: LinearMap, function: Callable[[Array], Array]) -> None:
+        super().__init__(op)
+        self.function = function
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return namespace(self._reference_array).abs(identity_like(self._reference_array, 1, self.op.dtype)).dtype
+        return self.function(identity_like(self._reference_array, 1, self.op.dtype)).dtype
 
     @cached_property
     def _matrix(self) -> Any:
         return self._sparse("C", None)
 
-    @property
-    def _takes_every_library(self) -> bool:
-        return True
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_matrix"}
 
     def _apply(self, x: Array) -> Array:
         return times(self._matrix, x, self.out_shape)
@@ -440,20 +452,19 @@ class Magnitudes(Wrapper, LinearMap):
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = self.op._sparse(order, rows)
-        return with_data(matrix, namespace(matrix.data).abs(matrix.data))
+        return with_data(matrix, self.function(matrix.data))
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = self.op._sparse_transposed(order, rows)
-        return with_data(matrix, namespace(matrix.data).abs(matrix.data))
-
-    def conj(self) -> LinearMap:
-        return self
+        return with_data(matrix, self.function(matrix.data))
 
     def _in_double(self) -> LinearMap:
-        return Magnitudes(self.op._in_double())
+        return Entrywise(self.op._in_double(), self.function)
 
-    def _magnitudes(self) -> LinearMap:
-        return Magnitudes(self.op._magnitudes())
+
+def absolute(entries: Array) -> Array:
+    """Return the absolute values of an array."""
+    return namespace(entries).abs(entries)
 
 
 def added(arrays: Iterable[Array]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from convmtx._xp import (
     reshape,
     together,
 )
-from convmtx._xp.sparse import Coordinates, times
+from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.forms import row_array
 from convmtx.maps.double import double, double_csr
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, absolute
 from convmtx.maps.ordering import column_major, in_order
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
@@ -88,8 +89,8 @@ class DenseMap(LinearMap):
     def T(self) -> DenseMap:
         return DenseMap(move_axes(self.matrix, 1, 0), self._out_shape, self._in_shape)
 
-    def _absolute(self) -> DenseMap:
-        return DenseMap(namespace(self.matrix).abs(self.matrix), self._in_shape, self._out_shape)
+    def _entrywise(self, function: Callable[[Array], Array]) -> DenseMap:
+        return DenseMap(function(self.matrix), self._in_shape, self._out_shape)
 
     def _in_double(self) -> DenseMap:
         return DenseMap(double(self.matrix, "the matrix"), self._in_shape, self._out_shape)
@@ -98,7 +99,7 @@ class DenseMap(LinearMap):
         return float(np.abs(self.matrix).max(initial=0))
 
     def _magnitudes(self) -> DenseMap:
-        return self._absolute()
+        return self._entrywise(absolute)
 
     def _count_roundings(self) -> float:
         return 1 + self.shape[1]
@@ -143,8 +144,8 @@ class SparseMap(LinearMap):
     def T(self) -> SparseMap:
         return SparseMap(self.matrix.T.tocsr(), self._out_shape, self._in_shape)
 
-    def _absolute(self) -> SparseMap:
-        return SparseMap(abs(self.matrix), self._in_shape, self._out_shape)
+    def _entrywise(self, function: Callable[[Array], Array]) -> SparseMap:
+        return SparseMap(with_data(self.matrix, function(self.matrix.data)), self._in_shape, self._out_shape)
 
     def _in_double(self) -> SparseMap:
         return SparseMap(double_csr(self.matrix, "the matrix"), self._in_shape, self._out_shape)
@@ -153,7 +154,7 @@ class SparseMap(LinearMap):
         return float(np.abs(self.matrix.data).max(initial=0))
 
     def _magnitudes(self) -> SparseMap:
-        return self._absolute()
+        return self._entrywise(absolute)
 
     def _count_roundings(self) -> float:
         return 1 + int(np.diff(self.matrix.indptr).max(initial=0))

@@ -54,9 +54,9 @@ def pad(
     Examples
     --------
     >>> import convmtx as cm
-    >>> cm.pad(3, (2, 1), "reflect")([1, 2, 3])
+    >>> cm.pad(3, [(2, 1)], "reflect")([1, 2, 3])
     array([3, 2, 1, 2, 3, 2])
-    >>> cm.pad(3, (2, 1), "reflect", "odd")([1, 2, 3])
+    >>> cm.pad(3, [(2, 1)], "reflect", "odd")([1, 2, 3])
     array([-1,  0,  1,  2,  3,  4])
     >>> op = cm.conv([1, 1, 1], 5) @ cm.pad(3, 1, "edge")
     >>> op.geometry.axes[0].boundary.name, op.to_dense().tolist()

@@ -64,9 +64,6 @@ class Rearranged(LinearMap):
     def conj(self) -> Rearranged:
         return self
 
-    def _absolute(self) -> Rearranged:
-        return self
-
     def _in_double(self) -> Rearranged:
         return Rearranged(self.in_shape, self.axes, self.out_shape)
 

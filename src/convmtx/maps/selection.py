@@ -75,9 +75,6 @@ class Selection(LinearMap):
     def conj(self) -> Selection:
         return self
 
-    def _absolute(self) -> Selection:
-        return self
-
     def _in_double(self) -> Selection:
         return Selection(self._in_shape, self.places)
 

@@ -48,8 +48,8 @@ class Blocks(Combination, LinearMap):
     def conj(self) -> LinearMap:
         return self._of(lambda op: op.conj())
 
-    def _absolute(self) -> LinearMap:
-        return self._of(abs)
+    def _entrywise(self, function: Callable[[Array], Array]) -> LinearMap:
+        return self._of(lambda op: op._entrywise(function))
 
     def _in_double(self) -> LinearMap:
         return self._of(lambda op: op._in_double())

@@ -1,0 +1,151 @@
+"""Bounds of the outputs of a map over a box of inputs: exact for each output by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import as_numpy, is_complex, is_numpy, like, namespace, numeric, reshape, together
+from convmtx.arguments import one_of
+from convmtx.errors import ArgumentError, ArgumentTypeError, door
+from convmtx.maps.affine import Affine
+from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.foreign import aslinearmap
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.matrices import SparseMap
+from convmtx.typing import AnyArray, Array, ArrayLike
+
+#: Roundings beside those of the entries: of the sum of both parts, of the offset, and of the margin itself.
+MORE = 8
+
+
+@door("bounds")
+def bounds(
+    A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "nearest"
+) -> tuple[AnyArray, AnyArray]:
+    """Return the least and the largest value of every output over a box of inputs, ``lower <= x <= upper``.
+
+    Each output is bounded by itself: ``sum_i max(a_i, 0) * lower_i + min(a_i, 0) * upper_i`` is its least value, and it
+    takes it at a corner of the box. An entry ``a_i`` is one of the matrix, so where a boundary folds taps onto one
+    input, it is their sum.
+
+    Parameters
+    ----------
+    A : LinearMap or Affine
+        A real map, or what `aslinearmap` takes.
+    lower, upper : array_like
+        Ends of the box: one input, or any batch of them, ``(*batch, *in_shape)``; or numbers for all inputs. Ends may be
+        infinite.
+    rounding : {"nearest", "outward"}
+        With "outward" the bounds are widened by what rounding can have moved them, so that they hold for real numbers
+        and not only nearly. For NumPy arrays.
+
+    Returns
+    -------
+    lower, upper : ndarray
+        Shape ``(*batch, *out_shape)`` each.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a lower end is above the upper one.
+    TypeError
+        If the map or the box is complex, or "outward" is asked of arrays of another library.
+
+    References
+    ----------
+    R. E. Moore, "Interval Analysis", Prentice-Hall (1966); N. J. Higham, "Accuracy and Stability of Numerical
+    Algorithms", 2nd ed., SIAM (2002), section 3.1, for the margin of "outward".
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> cm.bounds(cm.conv([1, -1], 3), 0, [1, 2, 3])
+    (array([-2, -3]), array([1, 2]))
+    >>> cm.bounds(cm.conv([1, -1], 1, padding=1, boundary="edge"), 0, 1)  # both taps read the same input
+    (array([0, 0]), array([0, 0]))
+    """
+    op, offset = (A.op, A.offset) if isinstance(A, Affine) else (aslinearmap(A), None)
+    kind = one_of("rounding", rounding, ("nearest", "outward"))
+    low, high = _box(op, numeric("lower", lower), numeric("upper", upper))
+    if any(is_complex(dtype) for dtype in (op.dtype, low.dtype, high.dtype)):
+        raise ArgumentTypeError("a complex map or box", "Expected real numbers", "Bound its parts apart")
+    if kind == "outward":
+        return _outward(op, offset, low, high)
+    least, most = _extremes(op, low, high)
+    if offset is None:
+        return least, most
+    return tuple(first + second for first, second in (together(bound, offset) for bound in (least, most)))
+
+
+def _box(op: LinearMap, low: Array, high: Array) -> tuple[Array, Array]:
+    """Return the ends of a box as batches of one shape in one library; refuse those that are not a box."""
+    low, high = together(low, high)
+    if not is_numpy(op._reference_array) and is_numpy(low):
+        low, high = like(low, op._reference_array), like(high, op._reference_array)
+    xp = namespace(low)
+    try:
+        shape = np.broadcast_shapes(tuple(low.shape), tuple(high.shape), op.in_shape)
+    except ValueError:
+        shape = ()
+    if shape[len(shape) - len(op.in_shape) :] != op.in_shape:
+        got = f"lower of shape {tuple(low.shape)} and upper of shape {tuple(high.shape)}"
+        raise ArgumentError(got, f"Expected shapes that broadcast to (*batch, *{op.in_shape})", "Match op.in_shape")
+    if not bool(xp.all(low <= high)):
+        raise ArgumentError("a lower end above the upper one, or nan", "Expected lower <= upper", "Swap them")
+    return xp.broadcast_to(low, shape), xp.broadcast_to(high, shape)
+
+
+def positive(entries: Array) -> Array:
+    """Return the positive entries of an array, and zeros."""
+    xp = namespace(entries)
+    return xp.where(entries > 0, entries, xp.zeros_like(entries))
+
+
+def negative(entries: Array) -> Array:
+    """Return the negative entries of an array, and zeros."""
+    xp = namespace(entries)
+    return xp.where(entries < 0, entries, xp.zeros_like(entries))
+
+
+def _parts(op: LinearMap, low: Array, high: Array) -> tuple[LinearMap, LinearMap]:
+    """Return the maps of the positive and of the negative entries; no zero of them meets an infinite end of a box."""
+    parts = op._entrywise(positive), op._entrywise(negative)
+    if all(bool(namespace(end).all(namespace(end).isfinite(end))) for end in (low, high)):
+        return parts
+    matrices = [SparseMap(part.to_sparse(), op.in_shape, op.out_shape) for part in parts]
+    for matrix in matrices:
+        matrix.matrix.eliminate_zeros()
+    return matrices[0], matrices[1]
+
+
+def _extremes(op: LinearMap, low: Array, high: Array) -> tuple[Array, Array]:
+    above, below = _parts(op, low, high)
+    return above(low) + below(high), above(high) + below(low)
+
+
+def _outward(op: LinearMap, offset: Array | None, low: Array, high: Array) -> tuple[AnyArray, AnyArray]:
+    """Return bounds that hold for real numbers.
+
+    A sum of n products in any order is off by at most ``n*u / (1 - n*u)`` times the sum of their magnitudes, with u half
+    of eps, and by n times half of the smallest number for products below the range. So the direct engine applies the
+    map, which adds products and nothing else.
+    """
+    if not all(is_numpy(array) for array in (op._reference_array, low, high)):
+        got, remedy = "rounding='outward' for arrays of another library", "Convert them, as with numpy.asarray(x)"
+        raise ArgumentTypeError(got, "Expected arrays of NumPy", remedy)
+    exact = op._in_double()
+    if isinstance(exact, ConvOperator):
+        exact = ConvOperator(exact.geometry, exact.kernel, "direct")
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    least, most = _extremes(exact, low, high)
+    count, unit = exact._count_roundings() + MORE, np.finfo(float).eps / 2
+    largest = np.maximum(np.abs(low), np.abs(high))
+    sizes = exact._magnitudes()(np.where(np.isfinite(largest), largest, 0))
+    if offset is not None:
+        shift = as_numpy(offset).astype(float)
+        least, most, sizes = least + shift, most + shift, sizes + np.abs(shift)
+    factor = count * unit / (1 - 2 * count * unit)
+    margin = np.nextafter(factor * sizes + count * np.finfo(float).smallest_subnormal, np.inf)
+    return np.nextafter(least - margin, -np.inf), np.nextafter(most + margin, np.inf)
