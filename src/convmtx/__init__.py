@@ -20,6 +20,8 @@ from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
 from convmtx.fitting import fit_kernel as fit_kernel
+from convmtx.fusing import Fused as Fused
+from convmtx.fusing import fuse as fuse
 from convmtx.interop import exports as _exports  # noqa: F401 - fills the registry of to_torch and to_onnx
 from convmtx.maps.affine import Affine as Affine
 from convmtx.maps.convolution import ConvOperator as ConvOperator
@@ -94,6 +96,7 @@ __all__ = [
     "Explanation",
     "Factorization",
     "FormTooLargeError",
+    "Fused",
     "ImmutableError",
     "Inverse",
     "KernelOperator",
@@ -126,6 +129,7 @@ __all__ = [
     "from_lax",
     "from_onnx",
     "from_torch",
+    "fuse",
     "hstack",
     "identity",
     "inv",

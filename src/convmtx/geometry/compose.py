@@ -64,12 +64,27 @@ def product_geometry(left: Geometry, right: Geometry) -> Geometry | None:
     other is right if all those outputs exist, or if both maps agree on what lies beyond them: both on a circle, or
     windows of ``right`` beyond its ends that read nothing, as the zero boundary of ``left`` has it.
     """
+    pairs = zip(left.axes, right.axes, strict=False)
+    return product_inside(left, right) if all(agree_outside(*pair) for pair in pairs) else None
+
+
+def agree_outside(outer: Axis, inner: Axis) -> bool:
+    """Whether windows of ``inner`` beyond its ends are what ``outer`` reads there."""
+    return _continued(outer, inner) is not None
+
+
+def product_inside(left: Geometry, right: Geometry) -> Geometry | None:
+    """Return the geometry of ``left`` after ``right`` where ``left`` reads outputs of ``right`` alone.
+
+    It is the whole product if both agree on what lies beyond them. None if no convolution is, because layouts differ or
+    the outputs of ``right`` are dilated.
+    """
     if left.layout is not right.layout:
         return None
     axes = []
     for outer, inner in zip(left.axes, right.axes, strict=True):
-        rule = _continued(outer, inner)
-        if outer.input_dilation != 1 or rule is None:
+        rule = _continued(outer, inner) or inner.boundary
+        if outer.input_dilation != 1:
             return None
         # Every tap of outer at every tap of inner: positions -1 0 1 at stride 2 of inner, with taps at 0 and 1, are
         # -2 -1, 0 1 and 2 3.
