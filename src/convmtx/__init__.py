@@ -29,6 +29,7 @@ from convmtx.maps.diagonal import diagonal as diagonal
 from convmtx.maps.diagonal import identity as identity
 from convmtx.maps.explanation import Explanation as Explanation
 from convmtx.maps.foreign import aslinearmap as aslinearmap
+from convmtx.maps.gram import gram as gram
 from convmtx.maps.kernel_operator import KernelOperator as KernelOperator
 from convmtx.maps.kronecker import kron as kron
 from convmtx.maps.linear_map import LinearMap as LinearMap
@@ -130,6 +131,7 @@ __all__ = [
     "from_onnx",
     "from_torch",
     "fuse",
+    "gram",
     "hstack",
     "identity",
     "inv",
