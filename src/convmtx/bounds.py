@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, is_complex, is_numpy, like, namespace, numeric, reshape, together
+from convmtx._xp import as_numpy, is_complex, is_numpy, like, namespace, numeric, together
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.maps.affine import Affine
@@ -21,9 +21,7 @@ MORE = 8
 
 
 @door("bounds")
-def bounds(
-    A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "nearest"
-) -> tuple[AnyArray, AnyArray]:
+def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "nearest") -> tuple[AnyArray, AnyArray]:
     """Return the least and the largest value of every output over a box of inputs, ``lower <= x <= upper``.
 
     Each output is bounded by itself: ``sum_i max(a_i, 0) * lower_i + min(a_i, 0) * upper_i`` is its least value, and it
@@ -35,8 +33,8 @@ def bounds(
     A : LinearMap or Affine
         A real map, or what `aslinearmap` takes.
     lower, upper : array_like
-        Ends of the box: one input, or any batch of them, ``(*batch, *in_shape)``; or numbers for all inputs. Ends may be
-        infinite.
+        Ends of the box: one input, or any batch of them, ``(*batch, *in_shape)``; or numbers for all inputs. They may
+        be infinite.
     rounding : {"nearest", "outward"}
         With "outward" the bounds are widened by what rounding can have moved them, so that they hold for real numbers
         and not only nearly. For NumPy arrays.
@@ -128,9 +126,9 @@ def _extremes(op: LinearMap, low: Array, high: Array) -> tuple[Array, Array]:
 def _outward(op: LinearMap, offset: Array | None, low: Array, high: Array) -> tuple[AnyArray, AnyArray]:
     """Return bounds that hold for real numbers.
 
-    A sum of n products in any order is off by at most ``n*u / (1 - n*u)`` times the sum of their magnitudes, with u half
-    of eps, and by n times half of the smallest number for products below the range. So the direct engine applies the
-    map, which adds products and nothing else.
+    A sum of n products in any order is off by at most ``n*u / (1 - n*u)`` times the sum of their magnitudes, with u
+    half of eps, and by n times half of the smallest number for products below the range. So the direct engine applies
+    the map, which adds products and nothing else.
     """
     if not all(is_numpy(array) for array in (op._reference_array, low, high)):
         got, remedy = "rounding='outward' for arrays of another library", "Convert them, as with numpy.asarray(x)"

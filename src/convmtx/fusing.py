@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -74,24 +73,24 @@ def fuse(op: LinearMap) -> Fused:
     True
     """
     factors = op.factors if isinstance(op, Product) else (op,)
-    conv, affected = factors[-1], _none_affected(factors[-1])
-    for layer in reversed(factors[:-1]):
+    *layers, first = (_convolution(factor) for factor in factors)
+    conv, affected = first, [np.zeros(axis.out, bool) for axis in first.geometry.axes]
+    for layer in reversed(layers):
         conv, affected = _after(layer, conv, affected)
     rows = _rows(conv, affected)
     return Fused(conv, _border(op, conv, rows), not rows.size)
 
 
-def _none_affected(op: Any) -> list[AnyArray]:
-    """Return for each axis which outputs differ from those of one convolution: none."""
+def _convolution(op: LinearMap) -> ConvOperator:
+    """Return a factor, which must be a convolution."""
     if not isinstance(op, ConvOperator):
         got = f"a factor is {with_article(type(op).__name__)}"
         raise ArgumentTypeError(got, "Expected a convolution, or a product of convolutions", "Fuse its parts")
-    return [np.zeros(axis.out, bool) for axis in op.geometry.axes]
+    return op
 
 
-def _after(layer: Any, op: ConvOperator, affected: list[AnyArray]) -> tuple[ConvOperator, list[AnyArray]]:
+def _after(layer: ConvOperator, op: ConvOperator, affected: list[AnyArray]) -> tuple[ConvOperator, list[AnyArray]]:
     """Return one convolution for a layer after another one, and which of its outputs along each axis may differ."""
-    _none_affected(layer)
     geometry = product_inside(layer.geometry, op.geometry)
     if geometry is None:
         expected = "Expected layers of one layout that read outputs without zeros between them"

@@ -14,7 +14,7 @@ from convmtx.forms.row_lookup import count, look_up, spread
 from convmtx.forms.row_ranges import cut_rows
 from convmtx.forms.sparse import canonical
 from convmtx.geometry import Geometry, Sums, sums
-from convmtx.typing import IntArray, Order, RowNumbers, Shape
+from convmtx.typing import Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -51,9 +51,7 @@ def numbered(
     pointers = np.concatenate([[0], np.cumsum(count(found.digits, found.first.size))])
     memory.require("rows", {"rows": 3 * 8 * int(pointers[-1])})
     pieces = list(spread(found.digits, np.zeros_like(found.first), found.first))
-    columns, numbers = (
-        np.concatenate([piece[j] for piece in pieces] or [np.zeros(0, np.int64)]) for j in (0, 1)
-    )
+    columns, numbers = (np.concatenate([piece[j] for piece in pieces] or [np.zeros(0, np.int64)]) for j in (0, 1))
     # Numbers count the filters and channels that were looked up; here they count all.
     *_, few_channels, entries = (found.filters.size, found.channels.size, prod(entry_sizes(geometry, found.sums)[2:]))
     pair, entry = np.divmod(numbers, entries)

@@ -21,7 +21,6 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
 from convmtx.maps.base import BaseMap
 from convmtx.maps.exports import export
 from convmtx.maps.scalars import divisor, multiplier, own_library
-from convmtx.typing import AnyArray
 
 if TYPE_CHECKING:  # this is its base class: only types name it here
     from convmtx.maps.linear_map import LinearMap
@@ -212,4 +211,4 @@ def is_matrix(value: Any) -> bool:
 def _joined(other: Any, in_shape: Any, out_shape: Any) -> LinearMap:
     """Return an operand as a map between these shapes."""
     joined: Any = other if isinstance(other, Algebra) else export("aslinearmap", other, in_shape, out_shape)
-    return joined  # type: ignore[no-any-return]
+    return joined

@@ -19,7 +19,6 @@ from convmtx._xp import (
     is_complex,
     is_numpy,
     library,
-    namespace,
     numeric,
     together,
 )

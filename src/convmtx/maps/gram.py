@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -12,6 +13,7 @@ import numpy as np
 from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric
 from convmtx._xp.sparse import narrow, with_data
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
+from convmtx.forms import row_array
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
@@ -160,10 +162,9 @@ def _kernels(geometry: Geometry, taps: AnyArray, weights: AnyArray, dtype: np.dt
     taps = taps.astype(dtype, copy=False)
     products = np.zeros((groups * per_f, len(offsets), per_c, per_c, *sizes), dtype)
     for j, m in enumerate(offsets):
-        here = tuple(slice(max(0, -n), k - max(0, n)) for n, k in zip(m, sizes, strict=True))
-        there = tuple(slice(max(0, n), k + min(0, n)) for n, k in zip(m, sizes, strict=True))
+        here, there = _overlap(m, sizes)
         first, second = taps[(..., *here)].conj(), taps[(..., *there)]
-        products[(slice(None), j, slice(None), slice(None), *here)] = first[:, :, None] * second[:, None]
+        products[:, j][(..., *here)] = first[:, :, None] * second[:, None]
     count = groups * len(offsets) * per_c * per_c
     spread = Geometry(geometry.axes, count, geometry.out_channels, groups, Layout.FIRST)
     kernel = kernel_of(spread, products.reshape(groups * per_f, -1, *sizes))
@@ -172,19 +173,25 @@ def _kernels(geometry: Geometry, taps: AnyArray, weights: AnyArray, dtype: np.dt
     whole = np.zeros((*shape, groups, per_c, per_c, *(2 * k - 1 for k in sizes)), dtype)
     by_place = np.moveaxis(half, (0, 1, 2), (d, d + 1, d + 2))  # (n1..nd, G, c, c', offsets)
     for j, m in enumerate(offsets):
-        at = tuple(n + k - 1 for n, k in zip(m, sizes, strict=True))
+        at: tuple[Any, ...] = tuple(n + k - 1 for n, k in zip(m, sizes, strict=True))
         values = by_place[..., j]
         if m == zero:
             values = _mirrored(values)
         whole[(..., *at)] = values
         if m != zero:
             steps = [n * axis.dilation for n, axis in zip(m, geometry.axes, strict=True)]
-            here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(steps, shape, strict=True))
-            there = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(steps, shape, strict=True))
+            here, there = _overlap(steps, shape)
             if all(abs(s) < n for s, n in zip(steps, shape, strict=True)):
-                back = tuple(k - 1 - n for n, k in zip(m, sizes, strict=True))
+                back: tuple[Any, ...] = tuple(k - 1 - n for n, k in zip(m, sizes, strict=True))
                 whole[(*there, ..., *back)] = values[here].swapaxes(-1, -2).conj()
     return whole.reshape(prod(shape), groups * per_c, per_c, *whole.shape[-d:])
+
+
+def _overlap(shift: Sequence[int], shape: Shape) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the places of an array that a shift keeps inside, and the places where it takes them."""
+    pairs = list(zip(shift, shape, strict=True))
+    here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in pairs)
+    return here, tuple(slice(max(0, s), n + min(0, s)) for s, n in pairs)
 
 
 def _mirrored(blocks: AnyArray) -> AnyArray:
@@ -224,13 +231,11 @@ def _hermitian(op: LinearMap, weighted: LinearMap, order: Order, rows: RowNumber
     ``conj(a) * (w * b)`` and ``conj(conj(b) * (w * a))`` may differ by a rounding. So entries below the diagonal are
     those of ``(W A)^H A``, which are conjugates of those above to the last bit: their terms are, in the same order.
     """
-    matrices = [
-        _times_rows(first._sparse_transposed(order, rows), second, order) for first, second in ((op, weighted), (weighted, op))
-    ]
-    upper, lower = matrices
+    upper = _times_rows(op._sparse_transposed(order, rows), weighted, order)
     if not is_numpy(op._reference_array) or op is weighted:
         return upper
-    numbers = np.arange(upper.shape[0]) if rows is None else np.asarray(rows)
+    lower = _times_rows(weighted._sparse_transposed(order, rows), op, order)
+    numbers = np.arange(upper.shape[0]) if rows is None else row_array(rows)
     of_row = np.repeat(numbers, np.diff(upper.indptr))
     data = np.where(upper.indices >= of_row, upper.data, lower.data)
     data = np.where(upper.indices == of_row, data.real, data) if data.dtype.kind == "c" else data
@@ -264,8 +269,8 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     -------
     LinearMap
         From arrays of ``op.in_shape`` to such arrays. It is a `ConvOperator` where the product is one and there are no
-        weights. The sparse matrix of a convolution of NumPy that reads zeros outside is written in closed form: an entry
-        for an input and an offset is a convolution of the weights with the products of taps at that offset. For
+        weights. The sparse matrix of a convolution of NumPy that reads zeros outside is written in closed form: an
+        entry for an input and an offset is a convolution of the weights with the products of taps at that offset. For
         other maps the sparse matrices are multiplied.
 
     Raises

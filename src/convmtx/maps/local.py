@@ -97,9 +97,7 @@ class LocalMap(LinearMap):
         numbers = forms.numbered(self._geometry, order, rows, transposed=True)
         return self._with_values(*numbers, row_array(rows), order, self.per == "input")
 
-    def _with_values(
-        self, numbers: Any, groups: tuple[Sums, ...], wanted: IntArray, order: Order, by_row: bool
-    ) -> Any:
+    def _with_values(self, numbers: Any, groups: tuple[Sums, ...], wanted: IntArray, order: Order, by_row: bool) -> Any:
         """Return entries in the places of their numbers, of the kernel at each row, or else at each column."""
         shape = self.out_shape if self.per == "output" else self.in_shape
         if by_row:
@@ -150,9 +148,9 @@ def local(
     """Build a convolution with an own kernel at every position, also called locally connected or unshared.
 
     Law: ``y[o] = sum_p K[o, p] * x~[o*s - lo + p*t]`` with ``per="output"``, where ``K[o]`` is a kernel of
-    `convmtx.conv`. With ``per="input"`` the kernel is that of the input which is read, ``K[i, p]``: so each input spreads
-    by its own kernel, as through a lens whose blur varies. If all kernels are equal, every form is that of `conv` to the
-    last bit.
+    `convmtx.conv`. With ``per="input"`` the kernel is that of the input which is read, ``K[i, p]``: so each input
+    spreads by its own kernel, as through a lens whose blur varies. If all kernels are equal, every form is that of
+    `conv` to the last bit.
 
     Parameters
     ----------

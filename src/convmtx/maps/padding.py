@@ -83,10 +83,10 @@ def pad(
 def _odd(size: int, lo: int, hi: int, skips_end: bool) -> SparseMap:
     """Return the odd continuation of one axis.
 
-    It repeats itself with a slope: after every period of m positions it has grown by the difference of the ends. Position
-    ``q*m + r`` with 0 <= r < m holds, for even q, ``x[r] + q*(x[n-1] - x[0])``, and for odd q twice the end minus the
-    mirrored array: ``2*x[n-1] - x[n-1-r] + (q-1)*(x[n-1] - x[0])``. "reflect" skips the end, m = n - 1; "symmetric"
-    repeats it, m = n.
+    It repeats itself with a slope: after every period of m positions it has grown by the difference of the ends.
+    Position ``q*m + r`` with 0 <= r < m holds, for even q, ``x[r] + q*(x[n-1] - x[0])``, and for odd q twice the end
+    minus the mirrored array, ``2*x[n-1] - x[n-1-r] + (q-1)*(x[n-1] - x[0])``. "reflect" skips the end, m = n - 1;
+    "symmetric" repeats it, m = n.
     """
     from scipy.sparse import csr_array
 

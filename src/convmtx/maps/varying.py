@@ -63,8 +63,8 @@ def varying(
     """Build a convolution whose kernel is a weighted sum of some kernels, with weights that vary over the positions.
 
     Law: ``sum_r conv_r(w_r * x)`` with ``per="input"``, as a point-spread function that varies over the image, and
-    ``sum_r w_r * conv_r(x)`` with ``per="output"``. The two are different maps, and the transpose of one is of the other
-    kind.
+    ``sum_r w_r * conv_r(x)`` with ``per="output"``. The two are different maps, and the transpose of one is of the
+    other kind.
 
     Parameters
     ----------
@@ -108,7 +108,11 @@ def varying(
            [0, 0, 2, 1],
            [0, 0, 1, 2]])
     """
-    array, factors, kind = numeric("kernels", kernels), numeric("weights", weights), one_of("per", per, ("input", "output"))
+    array, factors, kind = (
+        numeric("kernels", kernels),
+        numeric("weights", weights),
+        one_of("per", per, ("input", "output")),
+    )
     geometry = resolve.conv(
         array.shape[1:], input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
