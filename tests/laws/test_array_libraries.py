@@ -12,8 +12,8 @@ from hypothesis import given, settings
 import convmtx as cm
 import reference
 from convmtx._xp import library
+from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.elementary import AlongAxis
 from strategies import cases
 
 strict = pytest.importorskip("array_api_strict")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import convmtx as cm
 import reference
 from convmtx.forms import filling, row_lookup
-from convmtx.maps.elementary import AlongAxis, Rearranged
+from convmtx.maps.along_axis import AlongAxis
+from convmtx.maps.rearranged import Rearranged
 from strategies import cases
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia"]

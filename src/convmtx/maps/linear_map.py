@@ -290,6 +290,10 @@ class Transposed(Wrapper, LinearMap):
     def out_shape(self) -> Shape:
         return self.op.in_shape
 
+    @property
+    def _keeps_type(self) -> bool:
+        return self.op._keeps_type
+
     def _apply(self, x: AnyArray) -> AnyArray:
         return self.op._transposed_image(x)
 
