@@ -169,22 +169,24 @@ def _kernels(geometry: Geometry, taps: AnyArray, weights: AnyArray, dtype: np.dt
     spread = Geometry(geometry.axes, count, geometry.out_channels, groups, Layout.FIRST)
     kernel = kernel_of(spread, products.reshape(groups * per_f, -1, *sizes))
     half = ConvOperator(spread, frozen(kernel), "auto")._transposed_image(weights)
-    half = np.moveaxis(half.reshape(groups, len(offsets), per_c, per_c, *shape), 1, -1)
-    whole = np.zeros((*shape, groups, per_c, per_c, *(2 * k - 1 for k in sizes)), dtype)
-    by_place = np.moveaxis(half, (0, 1, 2), (d, d + 1, d + 2))  # (n1..nd, G, c, c', offsets)
+    half = half.reshape(groups, len(offsets), per_c, per_c, *shape)
+    # Offset after offset, so that each is written at once: (2*k1-1..2*kd-1, n1..nd, G, c, c').
+    whole = np.zeros((*(2 * k - 1 for k in sizes), *shape, groups, per_c, per_c), dtype)
+    by_offset = np.moveaxis(half, (1, 0, 2, 3), (0, d + 1, d + 2, d + 3))  # (offsets, n1..nd, G, c, c')
     for j, m in enumerate(offsets):
         at: tuple[Any, ...] = tuple(n + k - 1 for n, k in zip(m, sizes, strict=True))
-        values = by_place[..., j]
+        values = by_offset[j]
         if m == zero:
             values = _mirrored(values)
-        whole[(..., *at)] = values
+        whole[at] = values
         if m != zero:
             steps = [n * axis.dilation for n, axis in zip(m, geometry.axes, strict=True)]
             here, there = _overlap(steps, shape)
             if all(abs(s) < n for s, n in zip(steps, shape, strict=True)):
                 back: tuple[Any, ...] = tuple(k - 1 - n for n, k in zip(m, sizes, strict=True))
-                whole[(*there, ..., *back)] = values[here].swapaxes(-1, -2).conj()
-    return whole.reshape(prod(shape), groups * per_c, per_c, *whole.shape[-d:])
+                whole[(*back, *there)] = values[here].swapaxes(-1, -2).conj()
+    by_place = np.moveaxis(whole, range(d), range(-d, 0))
+    return by_place.reshape(prod(shape), groups * per_c, per_c, *by_place.shape[-d:])
 
 
 def _overlap(shift: Sequence[int], shape: Shape) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
