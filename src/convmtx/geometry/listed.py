@@ -23,10 +23,12 @@ class ListedAxis(Axis):
 
     @property
     def out(self) -> int:
+        """Number of outputs."""
         return self.size
 
     @property
     def entries(self) -> int:
+        """Number of (output, input) pairs that have an entry."""
         return sum(run.count * run.columns.size for run in self.runs)
 
     def lists(self, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:

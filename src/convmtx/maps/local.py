@@ -89,26 +89,25 @@ class LocalMap(LinearMap):
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if rows is None and is_numpy(self.kernels):
-            return self._whole(order) if self.per == "output" else self._whole(order).T.tocsr()
+            return self._whole(order, transposed=False)
         wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
         return self._with_values(*forms.numbered(self._geometry, order, rows), wanted, order, self.per == "output")
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         if rows is None and is_numpy(self.kernels):
-            return self._whole(order) if self.per == "input" else self._whole(order).T.tocsr()
-        if rows is None:
-            return super()._sparse_transposed(order, rows)
-        numbers = forms.numbered(self._geometry, order, rows, transposed=True)
-        return self._with_values(*numbers, row_array(rows), order, self.per == "input")
+            return self._whole(order, transposed=True)
+        wanted = np.arange(self.shape[1]) if rows is None else row_array(rows)
+        numbers = forms.numbered(self._geometry, order, wanted, transposed=True)
+        return self._with_values(*numbers, wanted, order, self.per == "input")
 
-    def _whole(self, order: Order) -> Any:
-        """Return the matrix, or its transpose with kernels for each input: a row's entries are those of its kernel."""
-        g, is_transposed = self._geometry, self.per == "input"
+    def _whole(self, order: Order, transposed: bool) -> Any:
+        """Return the matrix, or its transpose, of kernels of NumPy."""
+        g = self._geometry
         entries = entries_of_each(g, self.kernels, [sums(axis) for axis in g.axes])
-        if is_transposed:
+        if transposed:
             entries = np.moveaxis(swap_channels(np.moveaxis(entries, 0, -1), g.groups), -1, 0)
         entries = entries.reshape(*positions(g, self.per), *entries.shape[1:])
-        return forms.varying_rows(g, entries, order, is_transposed)
+        return forms.varying_rows(g, entries, order, transposed, by_row=(self.per == "output") is not transposed)
 
     def _with_values(self, numbers: Any, groups: tuple[Sums, ...], wanted: IntArray, order: Order, by_row: bool) -> Any:
         """Return entries in the places of their numbers, of the kernel at each row, or else at each column."""
