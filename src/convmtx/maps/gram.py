@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import product
 from math import prod
-from typing import Any
+from operator import matmul
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from convmtx.maps.gram_entries import (
 )
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.local import LocalMap
+from convmtx.maps.selection import Selection
 from convmtx.taps import channels_first, kernel_of
 from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowNumbers, Shape
 
@@ -88,7 +90,7 @@ class Gram(LinearMap):
     def _local(self) -> tuple[LocalMap, LocalMap | None] | None:
         """The map with its own kernel at each input, and the map of ones where outputs read both; None if not known."""
         op = self.op
-        if self.weights is None or not isinstance(op, ConvOperator) or not is_numpy(self._reference_array):
+        if not isinstance(op, ConvOperator) or not is_numpy(self._reference_array):
             return None
         geometry = op.geometry
         if any(not axis.zero_outside or axis.input_dilation > 1 for axis in geometry.axes):
@@ -96,7 +98,8 @@ class Gram(LinearMap):
         per_c = geometry.channels_per_group[1]
         if op._taps.size * per_c * prod(2 * axis.kernel - 1 for axis in geometry.axes) > MOST_NUMBERS:
             return None
-        weights = channels_first(geometry, self.weights[None])
+        weights = np.ones(op.out_shape, op.dtype) if self.weights is None else self.weights
+        weights = channels_first(geometry, weights[None])
         kernels = kernels_of_gram(geometry, op._taps, weights, self.dtype)
         band = band_of(geometry)
         meet = meeting(geometry)
@@ -240,16 +243,26 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
            [  0,   0, -10,  10]])
     """
     mapped = aslinearmap(op)
-    if weights is None:
+    if weights is None and not _selects(mapped):
         product_ = mapped.H @ mapped
         return _symmetric(product_) if isinstance(product_, ConvOperator) else Gram(mapped, None)
+    if weights is None:
+        weights = np.ones(mapped.out_shape, mapped.dtype).real
     array = numeric("weights", weights)
     if is_complex(array.dtype):
         raise ArgumentTypeError(f"weights of {array.dtype}", "Expected real numbers", "Use op.H @ cm.diagonal(w) @ op")
     if tuple(array.shape) != mapped.out_shape:
         got = f"weights have shape {tuple(array.shape)}"
         raise ArgumentError(got, f"Expected {mapped.out_shape}, the outputs", "Broadcast them first")
+    if _selects(mapped):  # weights of all outputs, which are 0 where none is selected
+        chosen, *rest = mapped.factors
+        return gram(reduce(matmul, rest), chosen._transposed_image(array[None])[0])
     return Gram(mapped, frozen(array, "weights"))
+
+
+def _selects(op: LinearMap) -> TypeGuard[Product]:
+    """Whether a map selects outputs of another one, of NumPy."""
+    return isinstance(op, Product) and isinstance(op.factors[0], Selection) and is_numpy(op._reference_array)
 
 
 def _symmetric(op: ConvOperator) -> ConvOperator:
