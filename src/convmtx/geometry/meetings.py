@@ -17,7 +17,7 @@ from math import lcm
 
 import numpy as np
 
-from convmtx.boundary import NOTHING
+from convmtx.boundary import NOTHING, WRAP
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.listed import ListedAxis
 from convmtx.geometry.run import Run
@@ -70,11 +70,20 @@ def _period(axis: Axis) -> int:
     return lcm(axis.stride, axis.input_dilation) // axis.input_dilation
 
 
+def _ends(axis: Axis) -> tuple[int, int]:
+    """Return how many inputs at each end are read otherwise than those of the middle, at most.
+
+    They are read by a window that is cut off or reads outside, or, around a circle, by one from the other end.
+    """
+    pads = abs(axis.lo), abs(axis.hi)
+    before, behind = (sum(pads), sum(pads)) if axis.boundary is WRAP else pads
+    return -(-(axis.span + before) // axis.input_dilation), -(-(axis.span + behind) // axis.input_dilation)
+
+
 def _shortened(axis: Axis) -> tuple[Axis, int]:
     """Return an axis with the same ends and less of the middle, and the number of inputs left out."""
     period = _period(axis)
-    ends = 2 * axis.span + abs(axis.lo) + abs(axis.hi)  # inputs that windows at an end read, and what they reach
-    least = -(-ends // axis.input_dilation) + 4 * period
+    least = sum(_ends(axis)) + 4 * period
     skipped = max(axis.size - least, 0) // period * period
     return replace(axis, size=axis.size - skipped), skipped
 
@@ -123,7 +132,7 @@ def _lengthened(runs: tuple[Run, ...], axis: Axis, skipped: int) -> tuple[Run, .
     if not skipped:
         return runs
     # An input of the middle, and how far an output reads from one input to another.
-    middle = -(-(axis.span + abs(axis.lo)) // axis.input_dilation) + 2 * _period(axis)
+    middle = _ends(axis)[0] + 2 * _period(axis)
     reach = -(-axis.span // axis.input_dilation)
     return tuple(sorted((_moved(run, middle, reach, skipped) for run in runs), key=lambda run: run.start))
 
