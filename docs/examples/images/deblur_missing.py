@@ -41,11 +41,11 @@ assert np.array_equal(op(true), blur(true)[known])
 
 S = op.to_sparse()
 print("matrix", S.shape, f"with {S.nnz} entries, of {blur.nnz} for the whole image")
-assert (S != blur.to_sparse()[known.ravel()]).nnz == 0
+assert (blur.to_sparse()[known.ravel()] != S).nnz == 0
 
 # %%
-# Every method minimizes a misfit plus ``0.05**2 * norm(laplacian(x))**2``. Two of them first fill in the missing pixels:
-# with zeros, or with the nearest known pixel. The last one has a misfit of the known pixels alone.
+# Every method minimizes a misfit plus ``0.05**2 * norm(laplacian(x))**2``. The first two fill in the missing pixels,
+# with zeros or with the nearest known pixel. The last one has the misfit of the known pixels alone.
 
 rough = cm.conv([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]], true.shape, padding=1, boundary="symmetric")
 nearest = seen[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]
