@@ -71,9 +71,9 @@ def varying(
     Parameters
     ----------
     kernels : array_like
-        (R, *kernel): R kernels of `conv`, of any numeric dtype and array library; copied.
+        ``(R, *kernel)``: R kernels of `conv`, of any numeric dtype and array library; copied.
     weights : array_like
-        (R, *spatial): a weight of each kernel at each position of the input (``per="input"``) or of the output
+        ``(R, *spatial)``: a weight of each kernel at each position of the input (``per="input"``) or of the output
         (``per="output"``); all channels share it. They need not add up to 1.
     input_shape : int or tuple of int
         Shape of one input, without batch.
@@ -92,7 +92,7 @@ def varying(
     Raises
     ------
     ValueError
-        If an argument is invalid, or the weights are not of shape (R, *spatial) with R >= 1.
+        If an argument is invalid, or the weights are not of shape ``(R, *spatial)`` with R >= 1.
     TypeError
         If an argument is of the wrong type, or kernels and weights are of different array libraries.
 
