@@ -55,6 +55,7 @@ images["nearest, deblurred"] = cm.solve(blur, nearest, damp=0.05, regularizer=ro
 solution = cm.solve(op, seen[known], damp=0.05, regularizer=rough)
 images["known pixels alone"] = solution.x
 assert solution.converged
+images["if none were missing"] = cm.solve(blur, seen, damp=0.05, regularizer=rough).x
 
 # %%
 # Pixels that are known to be noisy need not be left out: ``cm.diagonal(1 / sigma) @ blur`` weights them.
@@ -65,8 +66,8 @@ for name, level in levels.items():
 assert levels["known pixels alone"] > max(levels["zeros, deblurred"], levels["nearest, deblurred"]) + 1
 
 images["true"] = true
-figure, axes = plt.subplots(1, len(images), figsize=(12, 2.8), layout="constrained")
-for ax, (name, image) in zip(axes, images.items(), strict=True):
+figure, axes = plt.subplots(2, 3, figsize=(9, 6.4), layout="constrained")
+for ax, (name, image) in zip(axes.flat, images.items(), strict=True):
     ax.imshow(image, cmap="gray", vmin=0, vmax=1)
     ax.set_title(f"{name}: {levels[name]:.1f} dB" if name in levels else name, fontsize=9)
     ax.set_axis_off()

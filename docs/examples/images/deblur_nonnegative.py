@@ -71,8 +71,8 @@ for name, image in images.items():
     print(f"{name:22} relative error {errors[name]:.2f}, least pixel {image.min():6.2f}")
 assert errors["nonnegative"] < errors["damped least squares"] / 2
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
-for ax, (name, image) in zip(axes, images.items(), strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(7, 7), layout="constrained")
+for ax, (name, image) in zip(axes.flat, images.items(), strict=True):
     ax.imshow(image, cmap="RdBu_r", vmin=-2, vmax=2)
     ax.set_title(name, fontsize=10)
     ax.set_axis_off()

@@ -72,8 +72,9 @@ assert levels["25 functions"] > levels["one function"] + 2
 
 points = np.zeros(true.shape)
 points[8::16, 8::16] = 8
-figure, axes = plt.subplots(1, 5, figsize=(12, 2.8), layout="constrained")
-for ax, (name, image) in zip(axes, {"a grid of points": lens(points), **images}.items(), strict=True):
+shown = {"a grid of points": lens(points), **images, "true": true}
+figure, axes = plt.subplots(2, 3, figsize=(9, 6.4), layout="constrained")
+for ax, (name, image) in zip(axes.flat, shown.items(), strict=True):
     ax.imshow(image, cmap="gray", vmin=0, vmax=1)
     ax.set_title(f"{name}: {levels[name]:.1f} dB" if name in levels else name, fontsize=10)
     ax.set_axis_off()

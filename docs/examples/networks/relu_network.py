@@ -85,5 +85,6 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[1.4,
 left.spy(matrix, markersize=1)
 right.barh(list(values), list(values.values()))
 right.invert_yaxis()
+figure.suptitle("The matrix of the constraints, and the outputs")
 
 plt.show()
