@@ -219,10 +219,12 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     LinearMap
         From arrays of ``op.in_shape`` to arrays of ``op.in_shape``, in the type of ``op`` and the weights together.
         Applying it applies A and its adjoint. It is a `ConvOperator` if the product is one and there are no weights,
-        as under wrap. The matrix of a convolution of a NumPy kernel that reads zeros outside is written in closed form:
-        the entries at one offset between two inputs are a small convolution of the weights, with the products of the
-        taps that are this far apart. Half of the offsets is computed, and the other half is copied. For other maps,
-        the sparse matrices are multiplied.
+        as under wrap. The sparse matrix of a convolution of a NumPy kernel is written in closed form. Without weights,
+        its few different entries are computed from the products of taps. With weights, and zeros outside, the entries
+        at one offset between two inputs are a small convolution of the weights. Half of the entries is computed, and
+        the other half is copied. For other maps the sparse matrices are multiplied. A map of chosen outputs, as
+        ``op[mask]``, is treated as ``op`` with weights 0 and 1, so entries of pixels that no known output reads are
+        stored as zeros.
 
     Raises
     ------
