@@ -203,7 +203,9 @@ def _times_rows(columns: Any, op: LinearMap, order: Order) -> Any:
 def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     """Return the Gram map ``A^H W A``, with real weights W on the outputs of A.
 
-    It is the matrix of the normal equations, and of a quadratic program's objective. Its matrix is exactly Hermitian.
+    It is the matrix of the normal equations, and that of the objective of a quadratic program. The entry in row i and
+    column i' is ``sum_o w[o] * conj(A[o, i]) * A[o, i']``. The sparse matrix is Hermitian to the last bit, and integers
+    are exact unless they overflow.
 
     Parameters
     ----------
@@ -215,20 +217,26 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     Returns
     -------
     LinearMap
-        From arrays of ``op.in_shape`` to such arrays. It is a `ConvOperator` where the product is one and there are no
-        weights. The sparse matrix of a convolution of NumPy that reads zeros outside is written in closed form: an
-        entry for an input and an offset is a convolution of the weights with the products of taps at that offset. For
-        other maps the sparse matrices are multiplied.
+        From arrays of ``op.in_shape`` to arrays of ``op.in_shape``, in the type of ``op`` and the weights together.
+        Applying it applies A and its adjoint. It is a `ConvOperator` if the product is one and there are no weights,
+        as under wrap. The sparse matrix of a convolution of a NumPy kernel is written in closed form. Without weights,
+        its few different entries are computed from the products of taps. With weights, and zeros outside, the entries
+        at one offset between two inputs are a small convolution of the weights. Half of the entries is computed, and
+        the other half is copied. For other maps the sparse matrices are multiplied. A map of chosen outputs, as
+        ``op[mask]``, is treated as ``op`` with weights 0 and 1, so entries of pixels that no known output reads are
+        stored as zeros.
 
     Raises
     ------
     ValueError
-        If the weights have another shape.
+        If the weights have another shape than ``op.out_shape``.
     TypeError
-        If they are complex.
+        If ``op`` is not a map, or if the weights are complex, not numbers, or of another array library.
 
     Examples
     --------
+    The matrix of all squared differences of neighbours, and the same with weights:
+
     >>> import convmtx as cm
     >>> op = cm.conv([1, -1], 4)
     >>> cm.gram(op).to_dense()

@@ -159,17 +159,18 @@ def local(
 ) -> LocalMap:
     """Build a convolution with an own kernel at every position, also called locally connected or unshared.
 
-    Law: ``y[o] = sum_p K[o, p] * x~[o*s - lo + p*t]`` with ``per="output"``, where ``K[o]`` is a kernel of
-    `convmtx.conv`. With ``per="input"`` the kernel is that of the input which is read, ``K[i, p]``: so each input
-    spreads by its own kernel, as through a lens whose blur varies. If all kernels are equal, every form is that of
-    `conv` to the last bit.
+    Law: ``y[o] = sum_p K[o, p] * x~[o*s - lo + p*t]`` with ``per="output"``, where ``K[o]`` is a kernel of `conv`. With
+    ``per="input"``, the factor is ``K[i, p]`` instead, where i is the input that is read there. So each input spreads
+    by its own kernel, as light does through a lens whose blur varies. If all kernels are equal, every form is equal to
+    that of `conv` to the last bit.
 
     Parameters
     ----------
     K : array_like
-        Kernels, in any array library: the sizes of the outputs along the spatial axes (``per="output"``), or those of
-        the inputs (``per="input"``), and then the axes of a kernel of `conv`. It is copied.
-    input_shape : tuple of int
+        Kernels, of any numeric dtype and array library; copied. First come the spatial axes of the outputs
+        (``per="output"``) or of the inputs (``per="input"``), then the axes of a kernel of `conv`: for images with
+        channels last, ``(o1, o2, k1, k2, C/groups, F)``.
+    input_shape : int or tuple of int
         Shape of one input, without batch.
     per : {"output", "input"}
         Whether a kernel belongs to an output, which gathers, or to an input, which spreads.
@@ -179,14 +180,23 @@ def local(
     Returns
     -------
     LinearMap
-        It holds K. Applying it builds its sparse matrix once, with an entry for each tap that reads.
+        Between the shapes of `conv` with these options, with the pattern of its matrix. It holds K. The first call
+        builds its sparse matrix, with an entry for each tap that reads, and keeps it; a call then costs one product
+        with that matrix. Kernels of PyTorch and JAX get gradients.
 
     Raises
     ------
     ValueError
-        If an argument is invalid, or K has other leading sizes than there are positions.
+        If an argument is invalid, or the first sizes of K are not those of the positions.
     TypeError
         If an argument is of the wrong type.
+    FormTooLargeError
+        If the sparse matrix does not fit in memory, when it is built. This is a MemoryError.
+
+    References
+    ----------
+    Y. LeCun, "Generalization and network design strategies", Technical Report CRG-TR-89-4, University of Toronto
+    (1989), compares layers with local kernels to layers with shared ones.
 
     Examples
     --------
