@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import as_numpy, is_complex, is_numpy, like, namespace, numeric, together
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
@@ -90,6 +92,8 @@ def _box(op: LinearMap, low: Array, high: Array) -> tuple[Array, Array]:
     if shape[len(shape) - len(op.in_shape) :] != op.in_shape:
         got = f"lower of shape {tuple(low.shape)} and upper of shape {tuple(high.shape)}"
         raise ArgumentError(got, f"Expected shapes that broadcast to (*batch, *{op.in_shape})", "Match op.in_shape")
+    batch = prod(shape[: len(shape) - len(op.in_shape)])
+    memory.require_result("the box and its bounds", 16 * batch * sum(op.shape), "Bound fewer outputs, as with op[key]")
     if not bool(xp.all(low <= high)):
         raise ArgumentError("a lower end above the upper one, or nan", "Expected lower <= upper", "Swap them")
     return xp.broadcast_to(low, shape), xp.broadcast_to(high, shape)

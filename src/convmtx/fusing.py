@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import frozen, is_numpy
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, door, with_article
@@ -114,6 +116,7 @@ def _reads_affected(outer: Axis, inner: Axis, affected: AnyArray) -> AnyArray:
 
 def _rows(op: ConvOperator, affected: list[AnyArray]) -> IntArray:
     """Return the numbers of the rows that are affected along any axis."""
+    memory.require_result("the outputs at the border", prod(op.out_shape), "Use a smaller map")
     d = len(affected)
     is_row = np.zeros([1] * d, bool)
     for j, along in enumerate(affected):
@@ -130,6 +133,7 @@ def _border(whole: LinearMap, conv: ConvOperator, rows: IntArray) -> LinearMap:
         return chosen.T @ (chosen @ (whole - conv))
     from scipy.sparse import csr_array
 
+    memory.require_result("the rows of the map at the border", 8 * conv.shape[0], "Use a smaller map")
     few = whole._sparse("C", rows) - conv._sparse("C", rows)
     counts = np.zeros(conv.shape[0], np.int64)
     counts[rows] = np.diff(few.indptr)

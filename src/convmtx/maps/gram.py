@@ -105,6 +105,13 @@ class Gram(LinearMap):
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
 
+    def _count_stored(self) -> int | None:
+        op = self.op
+        is_closed = isinstance(op, ConvOperator) and all(
+            axis.zero_outside and axis.input_dilation == 1 for axis in op.geometry.axes
+        )
+        return _band(op.geometry).nnz if is_closed else None
+
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)
 

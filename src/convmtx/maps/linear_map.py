@@ -254,6 +254,9 @@ class Product(Combination, LinearMap):
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(lambda value, factor: factor._transposed_image(value), self.factors, y)
 
+    def _count_stored(self) -> int | None:
+        return None
+
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors
         matrix = _in_library(self._reference_array, first._sparse(order, rows))
