@@ -14,6 +14,7 @@ from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.geometry import Axis, Layout
 from convmtx.geometry.compose import agree_outside, product_inside
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.matrices import SparseMap
 from convmtx.maps.selection import Selection
@@ -51,7 +52,7 @@ def fuse(op: LinearMap) -> Fused:
     Parameters
     ----------
     op : LinearMap
-        A `ConvOperator`, or a product of several.
+        A `ConvOperator`, or a product of some of them.
 
     Returns
     -------
@@ -74,13 +75,14 @@ def fuse(op: LinearMap) -> Fused:
     >>> bool(((fused.conv + fused.border).to_dense() == (layer @ layer).to_dense()).all())
     True
     """
-    factors = op.factors if isinstance(op, Product) else (op,)
+    whole = aslinearmap(op)
+    factors = whole.factors if isinstance(whole, Product) else (whole,)
     *layers, first = (_convolution(factor) for factor in factors)
     conv, affected = first, [np.zeros(axis.out, bool) for axis in first.geometry.axes]
     for layer in reversed(layers):
         conv, affected = _after(layer, conv, affected)
     rows = _rows(conv, affected)
-    return Fused(conv, _border(op, conv, rows), not rows.size)
+    return Fused(conv, _border(whole, conv, rows), not rows.size)
 
 
 def _convolution(op: LinearMap) -> ConvOperator:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric
+from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric, require_together
 from convmtx._xp.sparse import narrow, with_data
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.forms import row_array
@@ -314,6 +314,7 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     if tuple(array.shape) != mapped.out_shape:
         got = f"weights have shape {tuple(array.shape)}"
         raise ArgumentError(got, f"Expected {mapped.out_shape}, the outputs", "Broadcast them first")
+    require_together(mapped._reference_array, array)
     return Gram(mapped, frozen(array, "weights"))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from convmtx._xp import (
     cast,
     conjugate,
+    frozen,
     is_numpy,
     like,
     move_axes,
@@ -72,7 +73,7 @@ class DenseMap(LinearMap):
                 for shape in (self._out_shape, self._in_shape)
             )
             return xp.take(xp.take(matrix, rows, axis=0), columns, axis=1)
-        return xp.asarray(matrix, copy=True)
+        return matrix.copy() if is_numpy(matrix) else frozen(matrix)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import cast, namespace, promote, reshape
+from convmtx._xp import cast, like, namespace, one_of_theirs, promote, reshape
 from convmtx._xp.sparse import stacked, with_columns
 from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
@@ -70,6 +70,8 @@ class Blocks(Combination, LinearMap):
 
     def _joined(self, x: Array, images: list[Array], shape: Shape) -> Array:
         """Return images of a batch, flattened and one after the other, in a shape."""
+        reference = one_of_theirs(images)
+        images = [like(image, reference) for image in images]
         dtype = promote(*(image.dtype for image in images))
         flat = [cast(reshape(image, (image.shape[0], prod(image.shape[1:]))), dtype) for image in images]
         return reshape(namespace(flat[0]).concat(flat, axis=1), (x.shape[0], *shape))
