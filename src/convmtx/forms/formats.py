@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Formats of sparse matrices, as SciPy names them.
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
-#: Part of all rows, 1 in 4, from which on they are taken from the whole matrix.
-_MANY = 4
 
 
 def sparse_matrix(
@@ -132,18 +130,9 @@ def csr_of_rows(
     """Return rows in any order, of the matrix or its transpose, as a CSR array, if they fit; for a NumPy kernel."""
     from scipy.sparse import csr_array
 
-    if not transposed and _has_room_for_all(geometry, kernel.dtype, len(rows)):
-        whole: Any = sparse_matrix(geometry, kernel, "csr", order, None)
-        return sparse.canonical(csr_array(whole[row_array(rows)]))
     with memory.refused_as("rows", {}):
         arrays = compress(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))
-
-
-def _has_room_for_all(geometry: Geometry, dtype: np.dtype[Any], rows: int) -> bool:
-    """Whether so many rows are taken from the whole matrix, which is written a few times as fast as rows looked up."""
-    size = sizes(geometry, dtype)["csr"]
-    return rows * _MANY >= geometry.shape[0] and (size <= memory.LARGE or 2 * size <= memory.available())
 
 
 def _whole(rows: RowNumbers, size: int) -> bool:
