@@ -46,8 +46,8 @@ def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "neare
     lower, upper : ndarray
         Shape ``(*batch, *out_shape)`` each, in the dtype and library of map and box together, or float64 for
         "outward". They cost four applications of maps of the positive and of the negative entries. Those of a
-        convolution are convolutions, unless the boundary adds taps or the box is infinite; then, and for products of
-        maps, the sparse matrix is built.
+        convolution are convolutions, unless the boundary adds taps; then, and for products of maps, the sparse matrix
+        is built.
 
     Raises
     ------
