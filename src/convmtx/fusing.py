@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import frozen, is_numpy
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.geometry import Axis, Layout
 from convmtx.geometry.compose import agree_outside, product_inside
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.matrices import SparseMap
 from convmtx.maps.selection import Selection
@@ -75,13 +78,14 @@ def fuse(op: LinearMap) -> Fused:
     >>> bool(((fused.conv + fused.border).to_dense() == (layer @ layer).to_dense()).all())
     True
     """
-    factors = op.factors if isinstance(op, Product) else (op,)
+    whole = aslinearmap(op)
+    factors = whole.factors if isinstance(whole, Product) else (whole,)
     *layers, first = (_convolution(factor) for factor in factors)
     conv, affected = first, [np.zeros(axis.out, bool) for axis in first.geometry.axes]
     for layer in reversed(layers):
         conv, affected = _after(layer, conv, affected)
     rows = _rows(conv, affected)
-    return Fused(conv, _border(op, conv, rows), not rows.size)
+    return Fused(conv, _border(whole, conv, rows), not rows.size)
 
 
 def _convolution(op: LinearMap) -> ConvOperator:
@@ -117,6 +121,7 @@ def _reads_affected(outer: Axis, inner: Axis, affected: AnyArray) -> AnyArray:
 
 def _rows(op: ConvOperator, affected: list[AnyArray]) -> IntArray:
     """Return the numbers of the rows that are affected along any axis."""
+    memory.require_result("the outputs at the border", prod(op.out_shape), "Use a smaller map")
     d = len(affected)
     is_row = np.zeros([1] * d, bool)
     for j, along in enumerate(affected):
@@ -133,6 +138,7 @@ def _border(whole: LinearMap, conv: ConvOperator, rows: IntArray) -> LinearMap:
         return chosen.T @ (chosen @ (whole - conv))
     from scipy.sparse import csr_array
 
+    memory.require_result("the rows of the map at the border", 8 * conv.shape[0], "Use a smaller map")
     few = whole._sparse("C", rows) - conv._sparse("C", rows)
     counts = np.zeros(conv.shape[0], np.int64)
     counts[rows] = np.diff(few.indptr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -207,14 +207,15 @@ def with_data(matrix: Any, data: Array) -> Any:
     return changed
 
 
-def with_columns(matrix: Any, places: IntArray, width: int) -> Any:
-    """Return a sparse matrix of another width with column j at ``places[j]``, its rows sorted."""
+def with_columns(matrix: Any, move: Callable[[IntArray], IntArray], width: int) -> Any:
+    """Return a sparse matrix of another width with its columns moved by a function, and its rows sorted."""
     shape = (matrix.shape[0], width)
     if isinstance(matrix, Coordinates):
-        order = np.lexsort((places[matrix.columns], matrix.rows))
+        columns = move(matrix.columns)
+        order = np.lexsort((columns, matrix.rows))
         data = namespace(matrix.data).take(matrix.data, like(order, matrix.data), axis=0)
-        return Coordinates(matrix.rows, places[matrix.columns][order], data, shape)
-    moved = type(matrix)((matrix.data, places[matrix.indices], matrix.indptr), shape=shape)
+        return Coordinates(matrix.rows, columns[order], data, shape)
+    moved = type(matrix)((matrix.data, move(matrix.indices.astype(np.int64)), matrix.indptr), shape=shape)
     moved.sort_indices()
     return moved
 
@@ -244,7 +245,7 @@ def kronecker(first: Any, second: Any) -> Any:
 
         product = kron(first, second, "csr")
         product.sort_indices()
-        return product
+        return product.astype(promote(first.dtype, second.dtype), copy=False)  # without entries SciPy has float64
     other = first.data if isinstance(first, Coordinates) else second.data
     first, second = Coordinates.of(first, other), Coordinates.of(second, other)
     left, right = (a.reshape(-1) for a in np.indices((first.rows.size, second.rows.size)))

@@ -15,7 +15,7 @@ from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.numbers import entry_sizes, numbered
 from convmtx.forms.row_numbers import row_indices
-from convmtx.forms.sizes import sizes
+from convmtx.forms.sizes import require_stored, sizes
 from convmtx.forms.varying import varying_rows
 from convmtx.forms.view import view
 from convmtx.forms.windows import windows
@@ -33,6 +33,7 @@ __all__ = [
     "dense_matrix",
     "entry_sizes",
     "numbered",
+    "require_stored",
     "row_array",
     "row_indices",
     "sizes",

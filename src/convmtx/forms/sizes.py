@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import itemsize
 from convmtx.forms.layout import block_shape, index_dtype
 from convmtx.forms.row_ranges import cut_rows
@@ -26,7 +27,7 @@ def sizes(geometry: Geometry, dtype: Any) -> dict[str, int]:
     bytes_by_form = {
         "tensor": rows * columns * item,
         "dense": rows * columns * item,
-        **_stored(geometry, item, geometry.nnz, rows, block_shape(geometry, "C")),
+        **_stored(item, geometry.nnz, geometry.shape, block_shape(geometry, "C")),
         "view": prod(embedded_shape(geometry)) * item,
         "operator": prod(geometry.kernel_shape) * item,
     }
@@ -39,12 +40,18 @@ def size_of_rows(geometry: Geometry, dtype: Any, format: str, order: Order, rows
     """Return the bytes of a range of rows in a sparse format; `can_cut` must be True for the range."""
     nnz = sum(piece.nnz for piece in cut_rows(geometry, order, rows))
     block = block_shape(geometry, order, rows)
-    return _stored(geometry, itemsize(dtype), nnz, len(rows), block)[format]
+    return _stored(itemsize(dtype), nnz, (len(rows), geometry.shape[1]), block)[format]
 
 
-def _stored(geometry: Geometry, item: int, nnz: int, rows: int, block: tuple[int, int]) -> dict[str, int]:
-    """Return the bytes of each sparse form of a matrix with this number of rows and stored entries."""
-    columns = geometry.shape[1]
+def require_stored(format: str, nnz: int, shape: tuple[int, int], dtype: Any, copies: int = 1) -> None:
+    """Refuse a sparse matrix with this number of stored entries if it, or this number of its copies, does not fit."""
+    size = _stored(itemsize(dtype), nnz, shape, (1, 1))["csr" if format == "dia" else format]
+    memory.require(format, {format: size}, (copies - 1) * size)
+
+
+def _stored(item: int, nnz: int, shape: tuple[int, int], block: tuple[int, int]) -> dict[str, int]:
+    """Return the bytes of each sparse form of a matrix of this shape and number of stored entries."""
+    rows, columns = shape
     index = np.dtype(index_dtype(nnz, rows, columns)).itemsize
     return {
         "coo": nnz * (item + 2 * index),

@@ -27,7 +27,7 @@ from convmtx._xp import (
 from convmtx._xp.sparse import Coordinates
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, ImmutableError, door, with_article
-from convmtx.forms import FORMATS, check_format, check_storable, convert, row_array, row_indices
+from convmtx.forms import FORMATS, check_format, check_storable, convert, require_stored, row_array, row_indices
 from convmtx.maps import exports
 from convmtx.maps.own_maps import is_of_user, require_output, require_transpose, settle
 from convmtx.maps.units import unit_images
@@ -132,6 +132,15 @@ class BaseMap(metaclass=_Sealing):
         """Whether an output has the type of the input, whatever the type of the matrix."""
         return False
 
+    def _count_stored(self) -> int | None:
+        """Return how many entries exist while the sparse matrix is built, at least; None if only that tells."""
+        return None
+
+    @cached_property
+    def _bytes_of_output(self) -> int:
+        """Bytes of one output in the type of the matrix."""
+        return self.shape[0] * itemsize(self.dtype)
+
     # Application
 
     @abstractmethod
@@ -183,6 +192,10 @@ class BaseMap(metaclass=_Sealing):
         if axes < 0 or shape[axes:] != expected:
             raise self._wrong_shape(shape)
         batch = shape[:axes]
+        size = self._bytes_of_output * prod(batch)
+        if size > memory.LARGE and is_numpy(array):
+            what = f"an output of shape {batch + self.out_shape}"
+            memory.require_result(what, size, "Apply it to fewer or smaller inputs")
         y = self._image(reshape(array, (prod(batch), *expected)))
         return reshape(y, batch + self.out_shape)
 
@@ -231,9 +244,9 @@ class BaseMap(metaclass=_Sealing):
             raise ArgumentError(got, f"Expected ({length},) or ({length}, k)", remedy)
         batch = array[None, ...] if array.ndim == 1 else move_axes(array, 1, 0)
         if adjoint:
-            result = conjugate(self._transposed_image(reshape(conjugate(batch), (-1, *self.out_shape))))
+            result = conjugate(self._transposed_image(reshape(conjugate(batch), (batch.shape[0], *self.out_shape))))
         else:
-            result = self._image(reshape(batch, (-1, *self.in_shape)))
+            result = self._image(reshape(batch, (batch.shape[0], *self.in_shape)))
         result = reshape(result, (batch.shape[0], rows))
         if array.ndim == 1:
             return result[0, ...]
@@ -330,6 +343,9 @@ class BaseMap(metaclass=_Sealing):
         check_format_name(format)
         check_order(order)
         numbers = None if rows is None else row_indices(rows, self.shape[0])
+        stored = self._count_stored() if rows is None else None
+        if stored is not None:
+            require_stored(format, stored, self.shape, self.dtype)
         with memory.refused_as(format, {}):
             if not is_numpy(self._reference_array):
                 check_format(self._reference_array, format)
@@ -405,6 +421,9 @@ class Wrapper(BaseMap):
     def _coarse_pattern(self) -> Pattern | None:
         return self.op._coarse_pattern()
 
+    def _count_stored(self) -> int | None:
+        return self.op._count_stored()
+
 
 class Combination(BaseMap):
     """Base of sums and products, which are made of other maps."""
@@ -425,6 +444,10 @@ class Combination(BaseMap):
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         return promote(*(part.dtype for part in self._parts))
+
+    def _count_stored(self) -> int | None:
+        counts = [part._count_stored() for part in self._parts]
+        return None if None in counts else sum(counts)
 
     def _count_roundings(self) -> float:
         return sum(1 + part._count_roundings() for part in self._parts)

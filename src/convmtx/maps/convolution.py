@@ -405,6 +405,9 @@ class ConvOperator(LinearMap):
         numbers = None if rows is None else forms.row_indices(rows, self.shape[0])
         return forms.sparse_matrix(self._geometry, self._kernel, format, order, numbers)
 
+    def _count_stored(self) -> int:
+        return self._geometry.nnz
+
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if not is_numpy(self._kernel):
             return forms.by_coordinates(self._geometry, self._kernel, order, rows)

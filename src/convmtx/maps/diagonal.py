@@ -14,7 +14,6 @@ from convmtx._xp import (
     frozen,
     is_numpy,
     like,
-    move_axes,
     namespace,
     numeric,
     promote,
@@ -27,7 +26,7 @@ from convmtx.forms import row_array
 from convmtx.geometry import resolve
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap
-from convmtx.typing import AnyArray, Array, ArrayLike, Order, PerAxis, RowNumbers, Shape
+from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, PerAxis, RowNumbers, Shape
 
 
 class Diagonal(LinearMap):
@@ -65,14 +64,25 @@ class Diagonal(LinearMap):
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array
 
-        size, xp = prod(self._shape), namespace(self.weights)
+        size = prod(self._shape)
         numbers = np.arange(size) if rows is None else row_array(rows)
-        weights = xp.broadcast_to(self.weights, self._shape)
-        in_order = weights if order == "C" else move_axes(weights, *reversed(range(weights.ndim)))
-        weights = xp.take(reshape(in_order, (size,)), like(numbers, self.weights), axis=0)
+        places = like(self._places(numbers, order), self.weights)
+        weights = namespace(self.weights).take(reshape(self.weights, (-1,)), places, axis=0)
         if not is_numpy(weights):
             return Coordinates.compress(weights, numbers, np.arange(numbers.size + 1), size)
         return csr_array((weights, numbers, np.arange(numbers.size + 1)), shape=(numbers.size, size))
+
+    def _places(self, numbers: IntArray, order: Order) -> IntArray:
+        """Return where the weight of each of these rows stands among the flattened weights."""
+        shape = tuple(self.weights.shape)
+        if shape == self._shape and (order == "C" or len(shape) < 2):
+            return numbers
+        padded = (1,) * (len(self._shape) - len(shape)) + shape
+        at = np.unravel_index(numbers, self._shape, order)
+        return np.ravel_multi_index([a % n for a, n in zip(at, padded, strict=True)], padded)
+
+    def _count_stored(self) -> int:
+        return prod(self._shape)
 
     def conj(self) -> Diagonal:
         return Diagonal(conjugate(self.weights), self._shape)

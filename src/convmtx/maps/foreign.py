@@ -48,11 +48,11 @@ class OperatorMap(Foreign):
         self.operator = operator
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        columns = self.operator.matmat(x.reshape(len(x), -1).T)
+        columns = self.operator.matmat(x.reshape(len(x), self.shape[1]).T)
         return np.asarray(columns).T.reshape(len(x), *self._out_shape)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        columns = self.operator.rmatmat(y.reshape(len(y), -1).T.conj())
+        columns = self.operator.rmatmat(y.reshape(len(y), self.shape[0]).T.conj())
         return np.asarray(columns).conj().T.reshape(len(y), *self._in_shape)
 
 
@@ -143,6 +143,8 @@ def aslinearmap(
     """
     names = (("in_shape", in_shape), ("out_shape", out_shape))
     shapes = [None if shape is None else resolve.shape(name, shape) for name, shape in names]
+    if hasattr(A, "op") and hasattr(A, "offset"):
+        raise ArgumentTypeError("A is an affine map", "Expected a linear one", "Pass A.op, or A.augmented()")
     is_function = callable(A) and not isinstance(A, LinearMap) and not hasattr(A, "matvec") and not is_array(A)
     if adjoint is not None and not (is_function and callable(adjoint)):
         got = f"adjoint={shown(adjoint)} with A of type {type(A).__name__}"
@@ -151,8 +153,6 @@ def aslinearmap(
         return reshaped(A, *_fitting(A.shape, A.in_shape, A.out_shape, *shapes))
     if is_function:
         return _of_function(A, adjoint, *shapes)
-    if hasattr(A, "op") and hasattr(A, "offset"):
-        raise ArgumentTypeError("A is an affine map", "Expected a linear one", "Pass A.op, or A.augmented()")
     if hasattr(A, "matvec"):
         size = _size(A.shape)
         usual = tuple(getattr(A, "dims", size[1:])), tuple(getattr(A, "dimsd", size[:1]))

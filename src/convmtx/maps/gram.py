@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric
+from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric, require_together
 from convmtx._xp.sparse import narrow, with_data
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.forms import row_array
@@ -23,9 +23,11 @@ from convmtx.maps.gram_entries import (
     MOST_NUMBERS,
     band_of,
     entries_of_gram,
+    gram_geometry,
     hermitian_blocks,
     kernels_of_gram,
     meeting,
+    met_together,
 )
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.local import LocalMap
@@ -124,6 +126,12 @@ class Gram(LinearMap):
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
+
+    def _count_stored(self) -> int | None:
+        if not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
+            return None
+        axes = met_together(self.op.geometry)
+        return None if axes is None else gram_geometry(self.op.geometry, axes).nnz
 
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)
@@ -265,6 +273,7 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     if tuple(array.shape) != mapped.out_shape:
         got = f"weights have shape {tuple(array.shape)}"
         raise ArgumentError(got, f"Expected {mapped.out_shape}, the outputs", "Broadcast them first")
+    require_together(mapped._reference_array, array)
     if _selects(mapped):  # weights of all outputs, which are 0 where none is selected
         chosen, *rest = mapped.factors
         return gram(reduce(matmul, rest), chosen._transposed_image(array[None])[0])

@@ -20,6 +20,24 @@ from convmtx.typing import AnyArray, Shape
 MOST_NUMBERS = 1 << 25
 
 
+def met_together(geometry: Geometry) -> list[Meetings] | None:
+    """Return what is read together along each axis; None if the different entries of ``A^H A`` are too many."""
+    most, axes = geometry.in_channels * geometry.channels_per_group[1], []
+    for axis in geometry.axes:
+        known = meetings(axis)
+        if known is None:
+            return None
+        axes.append(known)
+        most *= max(known.pairs.size, axis.kernel**2)
+    return axes if most <= MOST_NUMBERS else None
+
+
+def gram_geometry(geometry: Geometry, axes: Sequence[Meetings]) -> Geometry:
+    """Return the geometry of ``A^H A``, between inputs."""
+    c = geometry.in_channels
+    return Geometry(tuple(known.axis for known in axes), c, c, geometry.groups, geometry.layout)
+
+
 def entries_of_gram(geometry: Geometry, taps: AnyArray) -> tuple[Geometry, AnyArray] | None:
     """Return the geometry of ``A^H A``, and its different entries as a kernel; None if they are too many.
 
@@ -27,17 +45,11 @@ def entries_of_gram(geometry: Geometry, taps: AnyArray) -> tuple[Geometry, AnyAr
     (p, q) through which an output reads i and j. Along each axis only a few collections of such pairs are different
     (`meetings`), so all products of taps are added up over these, axis after axis.
     """
+    axes = met_together(geometry)
+    if axes is None:
+        return None
     d, groups = len(geometry.axes), geometry.groups
     per_f, per_c = geometry.channels_per_group
-    size, axes = geometry.in_channels * per_c, []
-    for axis in geometry.axes:
-        known = meetings(axis)
-        if known is None:
-            return None
-        axes.append(known)
-    most = size * prod(max(known.pairs.size, axis.kernel**2) for known, axis in zip(axes, geometry.axes, strict=True))
-    if most > MOST_NUMBERS:
-        return None
     sizes = tuple(axis.kernel for axis in geometry.axes)
     of_group = np.moveaxis(taps.reshape(groups, per_f, per_c * prod(sizes)), 1, 2)  # (groups, taps of it, filters)
     products = np.matmul(of_group.conj(), of_group.swapaxes(1, 2)).reshape(groups, per_c, *sizes, per_c, *sizes)
@@ -47,8 +59,7 @@ def entries_of_gram(geometry: Geometry, taps: AnyArray) -> tuple[Geometry, AnyAr
     for j, known in enumerate(axes):
         values = np.add.reduceat(values.take(known.pairs, 3 + j), known.starts[:-1], axis=3 + j)
     values = _hermitian(values, axes).reshape(groups * per_c, per_c, *values.shape[3:]).astype(taps.dtype, copy=False)
-    c = geometry.in_channels
-    listed = Geometry(tuple(known.axis for known in axes), c, c, groups, geometry.layout)
+    listed = gram_geometry(geometry, axes)
     return listed, kernel_of(listed, values)
 
 

@@ -11,8 +11,8 @@ from convmtx import memory
 from convmtx._xp import as_numpy, cast, is_numpy, like
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, shown
-from convmtx.forms import row_array
-from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+from convmtx.maps.ordering import renumbered
+from convmtx.typing import Array, IntArray, Order, Shape
 
 
 def places_of(shape: Shape, key: Any) -> IntArray:
@@ -27,14 +27,14 @@ def places_of(shape: Shape, key: Any) -> IntArray:
         raise ArgumentError(f"key={shown(key)} ({error})", expected, "Pass what x[key] takes") from None
 
 
-def picking(places: IntArray, in_shape: Shape, order: Order, rows: RowNumbers | None, array: Array) -> Any:
-    """Return the sparse matrix, in an array's library and type, of the map to the entries at some places."""
+def picking(places: IntArray, in_shape: Shape, order: Order, array: Array) -> Any:
+    """Return the sparse matrix, in an array's library and type, whose rows pick the entries at these places.
+
+    Places count the flattened input in C order; ``order`` is that of the columns.
+    """
     from scipy.sparse import csr_array
 
-    places = places.reshape(-1, order=order)
-    columns = places if rows is None else places[row_array(rows)]
-    if order == "F" and len(in_shape) > 1:
-        columns = np.ravel_multi_index(np.unravel_index(columns, in_shape), in_shape, order="F")
+    columns = renumbered(in_shape, places, "C", order)
     ones, pointers, width = np.ones(columns.size, np.int8), np.arange(columns.size + 1), prod(in_shape)
     if is_numpy(array):
         return csr_array((ones.astype(array.dtype), columns, pointers), shape=(columns.size, width))

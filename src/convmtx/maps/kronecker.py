@@ -10,6 +10,7 @@ import numpy as np
 from convmtx._xp import move_axes, reshape
 from convmtx._xp.sparse import kronecker
 from convmtx.errors import door
+from convmtx.forms import require_stored
 from convmtx.maps.base import Combination
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
@@ -36,12 +37,13 @@ class Kronecker(Combination, LinearMap):
         return self.first.out_shape + self.second.out_shape
 
     def _apply(self, x: Array) -> Array:
-        images = self.second._image(reshape(x, (-1, *self.second.in_shape)))
+        images = self.second._image(reshape(x, (x.shape[0] * self.first.shape[1], *self.second.in_shape)))
         rows = reshape(images, (x.shape[0], self.first.shape[1], self.second.shape[0]))
         return self._along_first(self.first._image, rows, self.first.in_shape, self.out_shape)
 
     def _apply_transposed(self, y: Array) -> Array:
-        images = self.second._transposed_image(reshape(y, (-1, *self.second.out_shape)))
+        inputs = reshape(y, (y.shape[0] * self.first.shape[0], *self.second.out_shape))
+        images = self.second._transposed_image(inputs)
         rows = reshape(images, (y.shape[0], self.first.shape[0], self.second.shape[1]))
         return self._along_first(self.first._transposed_image, rows, self.first.out_shape, self.in_shape)
 
@@ -56,14 +58,24 @@ class Kronecker(Combination, LinearMap):
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
             if numbers is None:
-                return kronecker(self.first._sparse("C", None), self.second._sparse("C", None))
+                return self._product(self.first._sparse("C", None), self.second._sparse("C", None))
             # Row r of the product is that of row r // m of the first and r % m of the second, for m rows of the second.
             tops, inverse = np.unique(numbers // self.second.shape[0], return_inverse=True)
             lows, low_inverse = np.unique(numbers % self.second.shape[0], return_inverse=True)
-            few = kronecker(self.first._sparse("C", tops), self.second._sparse("C", lows))
+            few = self._product(self.first._sparse("C", tops), self.second._sparse("C", lows))
             return few[inverse * lows.size + low_inverse]
 
         return in_order(build, order, rows, self.in_shape, self.out_shape)
+
+    def _product(self, first: Any, second: Any) -> Any:
+        """Return the Kronecker product of two sparse matrices, if it fits; SciPy makes its coordinates first."""
+        shape = first.shape[0] * second.shape[0], first.shape[1] * second.shape[1]
+        require_stored("csr", first.data.shape[0] * second.data.shape[0], shape, self.dtype, copies=3)
+        return kronecker(first, second)
+
+    def _count_stored(self) -> int | None:
+        first, second = self.first._count_stored(), self.second._count_stored()
+        return None if first is None or second is None else first * second
 
     def conj(self) -> LinearMap:
         return Kronecker(self.first.conj(), self.second.conj())

@@ -184,7 +184,7 @@ class Sum(Combination, LinearMap):
     """The sum of maps between the same shapes."""
 
     def __init__(self, *terms: LinearMap) -> None:
-        parts = (term.terms if isinstance(term, Sum) else (term,) for term in terms)
+        parts = (term.terms if type(term) is Sum else (term,) for term in terms)
         #: Maps that are added; the terms of a sum among them instead of the sum.
         self.terms: tuple[LinearMap, ...] = tuple(part for some in parts for part in some)
 
@@ -253,6 +253,9 @@ class Product(Combination, LinearMap):
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         return reduce(lambda value, factor: factor._transposed_image(value), self.factors, y)
+
+    def _count_stored(self) -> int | None:
+        return None
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors

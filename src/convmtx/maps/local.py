@@ -126,6 +126,9 @@ class LocalMap(LinearMap):
             return with_data(numbers, values)
         return Coordinates.compress(values, numbers.indices, numbers.indptr, numbers.shape[1])
 
+    def _count_stored(self) -> int:
+        return self._geometry.nnz
+
     def conj(self) -> LocalMap:
         return LocalMap(self._geometry, namespace(self.kernels).conj(self.kernels), self.per)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from convmtx._xp import (
     cast,
     conjugate,
+    frozen,
     is_numpy,
     like,
     move_axes,
@@ -22,7 +24,7 @@ from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.forms import row_array
 from convmtx.maps.double import double, double_csr
 from convmtx.maps.linear_map import LinearMap, absolute
-from convmtx.maps.ordering import column_major, in_order
+from convmtx.maps.ordering import in_order, renumbered
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
@@ -66,9 +68,12 @@ class DenseMap(LinearMap):
     def _dense(self, order: Order) -> Array:
         xp, matrix = namespace(self.matrix), self.matrix
         if order == "F":
-            rows, columns = (like(column_major(shape), matrix) for shape in (self._out_shape, self._in_shape))
+            rows, columns = (
+                like(renumbered(shape, np.arange(prod(shape)), "F", "C"), matrix)
+                for shape in (self._out_shape, self._in_shape)
+            )
             return xp.take(xp.take(matrix, rows, axis=0), columns, axis=1)
-        return xp.asarray(matrix, copy=True)
+        return matrix.copy() if is_numpy(matrix) else frozen(matrix)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         from scipy.sparse import csr_array
@@ -81,6 +86,9 @@ class DenseMap(LinearMap):
         if not is_numpy(matrix):
             return Coordinates.compress(reshape(matrix, (-1,)), columns, pointers, width)
         return csr_array((matrix.reshape(-1).copy(), columns, pointers), shape=(count, width))
+
+    def _count_stored(self) -> int:
+        return prod(self.shape)
 
     def conj(self) -> DenseMap:
         return DenseMap(conjugate(self.matrix), self._in_shape, self._out_shape)
@@ -136,6 +144,9 @@ class SparseMap(LinearMap):
             return self.matrix.copy() if numbers is None else self.matrix[numbers]
 
         return in_order(build, order, rows, self._in_shape, self._out_shape)
+
+    def _count_stored(self) -> int:
+        return int(self.matrix.nnz)
 
     def conj(self) -> SparseMap:
         return SparseMap(self.matrix.conj(), self._in_shape, self._out_shape)

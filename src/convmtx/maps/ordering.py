@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -13,9 +14,11 @@ from convmtx.forms import row_array
 from convmtx.typing import IntArray, Order, RowNumbers, Shape
 
 
-def column_major(shape: Shape) -> IntArray:
-    """Return the number in C order of each entry of an array in Fortran order."""
-    return np.arange(prod(shape)).reshape(shape).reshape(-1, order="F")
+def renumbered(shape: Shape, numbers: IntArray, before: Order, after: Order) -> IntArray:
+    """Return the numbers in another order of the entries of an array that have these numbers in one order."""
+    if before == after or len(shape) < 2 or not numbers.size:
+        return numbers
+    return np.ravel_multi_index(np.unravel_index(numbers, shape, before), shape, order=after)
 
 
 def in_order(
@@ -27,11 +30,9 @@ def in_order(
     """
     numbers = None if rows is None else row_array(rows)
     if order == "F" and len(out_shape) > 1:
-        outputs = column_major(out_shape)
-        numbers = outputs if numbers is None else outputs[numbers]
+        numbers = renumbered(out_shape, np.arange(prod(out_shape)) if numbers is None else numbers, "F", "C")
     matrix = build(numbers)
     if order == "F" and len(in_shape) > 1:
-        places = np.empty(prod(in_shape), np.int64)
-        places[column_major(in_shape)] = np.arange(places.size)
-        matrix = with_columns(matrix, places, places.size)
+        move = partial(renumbered, in_shape, before="C", after="F")
+        matrix = with_columns(matrix, move, prod(in_shape))
     return matrix

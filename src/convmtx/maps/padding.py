@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import frozen
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, door
@@ -93,6 +94,7 @@ def _odd(size: int, lo: int, hi: int, skips_end: bool) -> SparseMap:
     """
     from scipy.sparse import csr_array
 
+    memory.require_result("the padded positions", 80 * (lo + size + hi), "Pad by less")
     positions = np.arange(-lo, size + hi)
     period = size - 1 if skips_end else size
     if not period:  # one entry, which is continued by itself

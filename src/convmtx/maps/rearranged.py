@@ -9,10 +9,12 @@ import numpy as np
 
 from convmtx._xp import move_axes, reshape
 from convmtx.errors import ArgumentError, door, shown
+from convmtx.forms import row_array
 from convmtx.geometry import resolve
 from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking
 from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.ordering import renumbered
 from convmtx.typing import Array, Order, PerAxis, RowNumbers, Shape
 
 
@@ -58,8 +60,15 @@ class Rearranged(LinearMap):
         return move_axes(reshape(y, (y.shape[0], *self.between)), 0, *back)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        places = np.arange(self.shape[1]).reshape(self.in_shape).transpose(self.axes).reshape(self.out_shape)
-        return picking(places, self.in_shape, order, rows, self._like)
+        numbers = np.arange(self.shape[0]) if rows is None else row_array(rows)
+        numbers = renumbered(self.out_shape, numbers, order, "C")
+        if self.axes != tuple(range(len(self.axes))):
+            at = np.unravel_index(numbers, self.between)
+            numbers = np.ravel_multi_index([at[self.axes.index(a)] for a in range(len(at))], self.in_shape)
+        return picking(numbers, self.in_shape, order, self._like)
+
+    def _count_stored(self) -> int:
+        return self.shape[0]
 
     def conj(self) -> Rearranged:
         return self

@@ -10,6 +10,7 @@ import numpy as np
 
 from convmtx._xp import frozen, is_numpy, like, move_axes, namespace, reshape, summed_at
 from convmtx.errors import door
+from convmtx.forms import row_array
 from convmtx.geometry import resolve
 from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking, places_of
@@ -70,7 +71,11 @@ class Selection(LinearMap):
         return reshape(x, (y.shape[0], *self._in_shape))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        return picking(self.places, self._in_shape, order, rows, self._like)
+        places = self.places.reshape(-1, order=order)
+        return picking(places if rows is None else places[row_array(rows)], self._in_shape, order, self._like)
+
+    def _count_stored(self) -> int:
+        return self.places.size
 
     def conj(self) -> Selection:
         return self

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, namespace, promote, reshape
+from convmtx import memory
+from convmtx._xp import cast, like, namespace, one_of_theirs, promote, reshape
 from convmtx._xp.sparse import stacked, with_columns
 from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
+from convmtx.forms import require_stored
 from convmtx.maps.base import Combination
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap, added
@@ -68,6 +70,8 @@ class Blocks(Combination, LinearMap):
 
     def _joined(self, x: Array, images: list[Array], shape: Shape) -> Array:
         """Return images of a batch, flattened and one after the other, in a shape."""
+        reference = one_of_theirs(images)
+        images = [like(image, reference) for image in images]
         dtype = promote(*(image.dtype for image in images))
         flat = [cast(reshape(image, (image.shape[0], prod(image.shape[1:]))), dtype) for image in images]
         return reshape(namespace(flat[0]).concat(flat, axis=1), (x.shape[0], *shape))
@@ -125,7 +129,7 @@ class SideBySide(Blocks):
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
-            return stacked([op._sparse("C", numbers) for op in self.maps], down=False)
+            return _stacked([op._sparse("C", numbers) for op in self.maps], down=False)
 
         return in_order(build, order, rows, self.in_shape, self.out_shape)
 
@@ -181,14 +185,23 @@ def rows_of(
         own = None if numbers is None else numbers[order[owners[order] == j]] - ends[j]
         matrix = op._sparse("C", own)
         if columns is not None:
-            matrix = with_columns(matrix, columns[j] + np.arange(op.shape[1]), int(columns[-1]))
+            matrix = with_columns(matrix, partial(np.add, columns[j]), int(columns[-1]))
         matrices.append(matrix)
-    whole = stacked(matrices, down=True)
+    whole = _stacked(matrices, down=True)
     if numbers is None:
         return whole
     back = np.empty(order.size, np.int64)
     back[order] = np.arange(order.size)
     return whole[back]
+
+
+def _stacked(matrices: list[Any], down: bool) -> Any:
+    """Return sparse matrices one below the other, or side by side, if there is memory for them once more."""
+    stored = sum(int(matrix.data.shape[0]) for matrix in matrices)
+    rows, columns = ([matrix.shape[j] for matrix in matrices] for j in (0, 1))
+    shape = (sum(rows), columns[0]) if down else (rows[0], sum(columns))
+    require_stored("csr", stored, shape, promote(*(matrix.data.dtype for matrix in matrices)))
+    return stacked(matrices, down)
 
 
 def _maps(name: str, maps: Any) -> list[LinearMap]:
@@ -365,6 +378,7 @@ def concat(maps: Sequence[Any], axis: int = 0) -> LinearMap:
     _require_equal(parts, "in_shape")
     whole = Stacked(*parts)
     number = integer("axis", axis, None)
+    memory.require_result("the numbers of all outputs", 16 * whole.shape[0], "Use vstack, which joins them flattened")
     numbers = [
         first + np.arange(part.shape[0]).reshape(part.out_shape)
         for first, part in zip(whole._ends, parts, strict=False)

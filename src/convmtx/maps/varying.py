@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from convmtx._xp import cast, frozen, move_axes, namespace, numeric, promote, reshape, together
+from convmtx._xp import (
+    cast,
+    conjugate,
+    frozen,
+    move_axes,
+    namespace,
+    numeric,
+    promote,
+    require_together,
+    reshape,
+    together,
+)
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry, Layout, resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
-from convmtx.maps.linear_map import LinearMap, Sum
+from convmtx.maps.double import double
+from convmtx.maps.linear_map import LinearMap, Sum, Transposed
 from convmtx.maps.local import LocalMap, positions
 from convmtx.typing import Array, ArrayLike, Channels, EngineName, Order, PaddingLike, PerAxis, RowNumbers
 
@@ -22,9 +34,10 @@ class Varying(Sum):
 
     def __init__(self, geometry: Geometry, kernels: Array, weights: Array, per: str, engine: EngineName) -> None:
         self.geometry, self.kernels, self.weights, self.per, self.engine = geometry, kernels, weights, per, engine
-        super().__init__(*(self._term(r) for r in range(int(kernels.shape[0]))))
+        super().__init__(*(self._weighted(r) for r in range(int(kernels.shape[0]))))
 
-    def _term(self, r: int) -> LinearMap:
+    def _weighted(self, r: int) -> LinearMap:
+        """Return the convolution with kernel r, its inputs or outputs times the weights."""
         op = ConvOperator(self.geometry, frozen(self.kernels[r, ...]), self.engine)
         weights, layout = self.weights[r, ...], self.geometry.layout
         if layout is not Layout.PLAIN:
@@ -33,14 +46,34 @@ class Varying(Sum):
             return op @ Diagonal(weights, op.in_shape)
         return Diagonal(weights, op.out_shape) @ op
 
+    def _count_stored(self) -> int:
+        return self.geometry.nnz
+
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        """Return the matrix of the kernels that are mixed at each position."""
+        return self._mixed()._sparse(order, rows)
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self._mixed()._sparse_transposed(order, rows)
+
+    def _mixed(self) -> LocalMap:
+        """Return the map of the kernels that are mixed at each position."""
         weights, kernels = together(self.weights, self.kernels)
         dtype, count = promote(weights.dtype, kernels.dtype), kernels.shape[0]
         by_position = move_axes(reshape(cast(weights, dtype), (count, prod(weights.shape[1:]))), 1, 0)
         flat = reshape(cast(kernels, dtype), (count, prod(kernels.shape[1:])))
         mixed = reshape(namespace(flat).matmul(by_position, flat), (by_position.shape[0], *kernels.shape[1:]))
-        return LocalMap(self.geometry, mixed, self.per)._sparse(order, rows)
+        return LocalMap(self.geometry, mixed, self.per)
+
+    def conj(self) -> Varying:
+        return Varying(self.geometry, conjugate(self.kernels), conjugate(self.weights), self.per, self.engine)
+
+    @property
+    def T(self) -> LinearMap:
+        return Transposed(self)
+
+    def _in_double(self) -> Varying:
+        kernels, weights = double(self.kernels, "a kernel"), double(self.weights, "a weight")
+        return Varying(self.geometry, kernels, weights, self.per, self.engine)
 
 
 @door("varying")
@@ -116,6 +149,7 @@ def varying(
         numeric("weights", weights),
         one_of("per", per, ("input", "output")),
     )
+    require_together(array, factors)
     geometry = resolve.conv(
         array.shape[1:], input_shape, stride=stride, dilation=dilation, padding=padding, boundary=boundary,
         groups=groups, flip=flip, channels=channels, input_dilation=input_dilation,
