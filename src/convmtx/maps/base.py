@@ -136,6 +136,12 @@ class BaseMap(metaclass=_Sealing):
         """Return how many entries exist while the sparse matrix is built, at least; None if only that tells."""
         return None
 
+    def _require_matrix(self, format: str = "csr") -> None:
+        """Refuse to build the sparse matrix if its entries are known not to fit in memory."""
+        stored = self._count_stored()
+        if stored is not None:
+            require_stored(format, stored, self.shape, self.dtype)
+
     @cached_property
     def _bytes_of_output(self) -> int:
         """Bytes of one output in the type of the matrix."""
@@ -343,9 +349,8 @@ class BaseMap(metaclass=_Sealing):
         check_format_name(format)
         check_order(order)
         numbers = None if rows is None else row_indices(rows, self.shape[0])
-        stored = self._count_stored() if rows is None else None
-        if stored is not None:
-            require_stored(format, stored, self.shape, self.dtype)
+        if rows is None:
+            self._require_matrix(format)
         with memory.refused_as(format, {}):
             if not is_numpy(self._reference_array):
                 check_format(self._reference_array, format)

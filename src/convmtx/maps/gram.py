@@ -110,7 +110,7 @@ class Gram(LinearMap):
         is_closed = isinstance(op, ConvOperator) and all(
             axis.zero_outside and axis.input_dilation == 1 for axis in op.geometry.axes
         )
-        return _band(op.geometry).nnz if is_closed else None
+        return _band(op.geometry).nnz if is_closed else op._count_stored()
 
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)

@@ -259,6 +259,8 @@ class Product(Combination, LinearMap):
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors
+        for factor in self.factors if rows is None else ():
+            factor._require_matrix()
         matrix = _in_library(self._reference_array, first._sparse(order, rows))
         for factor in rest:
             taking_part = None  # rows of the factor, of which a few rows of the product need few
@@ -446,6 +448,7 @@ class Entrywise(Wrapper, LinearMap):
 
     @cached_property
     def _matrix(self) -> Any:
+        self._require_matrix()
         return self._sparse("C", None)
 
     def __getstate__(self) -> dict[str, Any]:
