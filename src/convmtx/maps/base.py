@@ -44,7 +44,8 @@ class _Sealing(ABCMeta):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, namespace, **options)
-        cls._is_of_user = namespace.get("_is_of_user", is_of_user(cls))
+        is_checked = is_of_user(cls) or any(getattr(base, "_is_of_user", False) for base in bases)
+        cls._is_of_user = namespace.get("_is_of_user", is_checked)
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         op = super().__call__(*args, **options)
@@ -58,7 +59,7 @@ class BaseMap(metaclass=_Sealing):
     """Base of `LinearMap`, without the algebra: a map from arrays of ``in_shape`` to arrays of ``out_shape``."""
 
     __array_ufunc__ = None
-    #: Whether the class is defined outside convmtx, so that its outputs are checked.
+    #: Whether code outside convmtx applies maps of the class, so that their outputs are checked.
     _is_of_user: ClassVar[bool]
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -77,6 +77,8 @@ class Gram(LinearMap):
         if not isinstance(op, ConvOperator) or not is_numpy(self._reference_array):
             return None
         geometry = op.geometry
+        if self.weights is not None and not np.isfinite(self.weights).all():
+            return None  # nan times the zeros around a product of taps would be nan
         if any(not axis.zero_outside or axis.input_dilation > 1 for axis in geometry.axes):
             return None
         per_c = geometry.channels_per_group[1]

@@ -11,6 +11,7 @@ from convmtx import memory
 from convmtx._xp import as_numpy, cast, is_numpy, like
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, shown
+from convmtx.forms import storable
 from convmtx.maps.ordering import renumbered
 from convmtx.typing import Array, IntArray, Order, Shape
 
@@ -37,7 +38,7 @@ def picking(places: IntArray, in_shape: Shape, order: Order, array: Array) -> An
     columns = renumbered(in_shape, places, "C", order)
     ones, pointers, width = np.ones(columns.size, np.int8), np.arange(columns.size + 1), prod(in_shape)
     if is_numpy(array):
-        return csr_array((ones.astype(array.dtype), columns, pointers), shape=(columns.size, width))
+        return csr_array((storable(ones.astype(array.dtype)), columns, pointers), shape=(columns.size, width))
     return Coordinates.compress(cast(like(ones, array), array.dtype), columns, pointers, width)
 
 

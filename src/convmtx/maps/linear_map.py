@@ -455,10 +455,10 @@ class Entrywise(Wrapper, LinearMap):
         return {name: value for name, value in vars(self).items() if name != "_matrix"}
 
     def _apply(self, x: Array) -> Array:
-        return times(self._matrix, x, self.out_shape)
+        return cast(times(self._matrix, x, self.out_shape), promote(self.dtype, x.dtype))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return times(self._matrix.T, y, self.in_shape)
+        return cast(times(self._matrix.T, y, self.in_shape), promote(self.dtype, y.dtype))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = self.op._sparse(order, rows)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import frozen, is_numpy, like, namespace, numeric, reshape
+from convmtx._xp import cast, frozen, is_numpy, like, namespace, numeric, promote, reshape
 from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.arguments import one_of
 from convmtx.boundary import NOTHING
@@ -75,10 +75,10 @@ class LocalMap(LinearMap):
         return {name: value for name, value in vars(self).items() if not name.startswith("_matrix")}
 
     def _apply(self, x: Array) -> Array:
-        return times(self._matrix, x, self.out_shape)
+        return cast(times(self._matrix, x, self.out_shape), promote(self.dtype, x.dtype))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return times(self._matrix_transposed, y, self.in_shape)
+        return cast(times(self._matrix_transposed, y, self.in_shape), promote(self.dtype, y.dtype))
 
     def _positions(self, numbers: IntArray, shape: Shape, order: Order) -> IntArray:
         """Return the position, in C order, of each of these rows or columns."""
@@ -89,6 +89,8 @@ class LocalMap(LinearMap):
         return np.ravel_multi_index(spatial, [n for a, n in enumerate(shape) if a != channel])
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        if is_numpy(self.kernels) and self.dtype == np.float16:
+            return LocalMap(self._geometry, self.kernels.astype(np.float32), self.per)._sparse(order, rows)
         if rows is None and order == "C" and self.per == "output" and self._is_plain:
             return self._filled()
         wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
@@ -116,7 +118,7 @@ class LocalMap(LinearMap):
             taps, is_read = (np.moveaxis(a, d + 1, -1) for a in (taps, is_read))
         elif g.layout is Layout.FIRST:  # rows (F, o1..od) and columns (C, n1..nd)
             taps, is_read = (np.moveaxis(a, d, 0) for a in (taps, is_read))
-        values = taps.reshape(-1) if is_read.all() else taps[np.broadcast_to(is_read, taps.shape)]
+        values = taps.flatten() if is_read.all() else taps[np.broadcast_to(is_read, taps.shape)]
         return with_data(pattern, values)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
