@@ -25,30 +25,35 @@ MORE = 8
 def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "nearest") -> tuple[AnyArray, AnyArray]:
     """Return the least and the largest value of every output over a box of inputs, ``lower <= x <= upper``.
 
-    Each output is bounded by itself: ``sum_i max(a_i, 0) * lower_i + min(a_i, 0) * upper_i`` is its least value, and it
-    takes it at a corner of the box. An entry ``a_i`` is one of the matrix, so where a boundary folds taps onto one
-    input, it is their sum.
+    The least value of an output is ``sum_i max(a_i, 0) * lower_i + min(a_i, 0) * upper_i``, where ``a`` is its row of
+    the matrix. The largest value has both ends exchanged. The output takes them at corners of the box, so these bounds
+    are the best ones for each output by itself. If a boundary adds taps into one entry of the matrix, ``a_i`` is their
+    sum, which gives tighter bounds than the taps.
 
     Parameters
     ----------
     A : LinearMap or Affine
         A real map, or what `aslinearmap` takes.
     lower, upper : array_like
-        Ends of the box: one input, or any batch of them, ``(*batch, *in_shape)``; or numbers for all inputs. They may
-        be infinite.
+        Ends of the box, which broadcast to ``(*batch, *in_shape)``: numbers for all inputs, an array for one box, or
+        a batch of boxes. They may be infinite; an input that an output does not read does not count.
     rounding : {"nearest", "outward"}
-        With "outward" the bounds are widened by what rounding can have moved them, so that they hold for real numbers
-        and not only nearly. For NumPy arrays.
+        With "nearest", the bounds are computed as any output is. With "outward", they are computed in float64 and
+        widened by the most that rounding can have moved them. So no exact sum lies outside, and a proof may rely on
+        them. This needs NumPy arrays.
 
     Returns
     -------
     lower, upper : ndarray
-        Shape ``(*batch, *out_shape)`` each. Bounds of integers are of 64 bits.
+        Shape ``(*batch, *out_shape)`` each, in the dtype and library of map and box together; those of integers are of
+        64 bits, and those of "outward" float64. They cost four applications of maps of the positive and of the negative
+        entries. Those of a convolution are convolutions, unless the boundary adds taps or the box is infinite; then,
+        and for products of maps, the sparse matrix is built.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a lower end is above the upper one, or there are no real numbers between them.
+        If shapes do not fit, a lower end is nan or above the upper one, or there are no real numbers between them.
     TypeError
         If the map or the box is complex, or "outward" is requested for arrays of another library.
 
@@ -179,7 +184,8 @@ def _reads_unsure(op: LinearMap, factor: float, is_infinite: AnyArray) -> AnyArr
     batch = is_infinite.shape[: is_infinite.ndim - len(op.in_shape)]
     if not is_infinite.any():
         return np.zeros((), bool)
-    unsure = factor * op._magnitudes().to_sparse() - abs(op.to_sparse())
+    sizes, matrix = op._magnitudes()._sparse("C", None), op._sparse("C", None)
+    unsure = factor * sizes - abs(matrix)
     unsure.data = (unsure.data > 0).astype(np.int8)
     columns = is_infinite.reshape(prod(batch), op.shape[1]).T.astype(np.int8)
     return (unsure.astype(np.int64) @ columns > 0).T.reshape(batch + op.out_shape)

@@ -31,7 +31,7 @@ class Fused:
     conv : ConvOperator
         One convolution, equal to the product in all rows but those of ``border``.
     border : LinearMap
-        What is left, between the same shapes: rows other than those at the border are empty.
+        The difference, between the same shapes: its rows are empty, but for outputs near the border.
     exact : bool
         Whether there are no such rows, so that the product is ``conv``.
     """
@@ -45,25 +45,28 @@ class Fused:
 def fuse(op: LinearMap) -> Fused:
     """Return a product of convolutions as one convolution plus a map on rows at the border.
 
-    After a convolution with padding, the next one reads zeros outside where one large convolution would read outputs
-    that never were computed. So both differ in the outputs whose windows leave the array between them: for 3x3 kernels
-    with one pad, twice on 6x6, in 20 of 36 rows.
+    Law: ``op == fused.conv + fused.border``. The kernel of ``conv`` is the convolution of the kernels of all layers, so
+    it has ``k1 + k2 - 1`` taps along each axis for two layers of stride and dilation 1. With padding, the second layer
+    reads zeros outside, where one large convolution would read outputs that the first layer never computed. So both
+    differ in the outputs whose windows leave the array between the layers. For 3 x 3 kernels with padding 1, twice on
+    6 x 6 pixels, these are 20 of 36 rows. ``border`` holds the difference in these rows.
 
     Parameters
     ----------
     op : LinearMap
-        A `ConvOperator`, or a product of some of them.
+        A `ConvOperator`, or a product of several, such as ``layer2 @ layer1``.
 
     Returns
     -------
     Fused
-        ``conv + border`` is the map; with integer kernels every entry is equal. The kernel of ``conv`` is that of all
-        layers, of ``k1 + k2 - 1`` taps along each axis for two of stride and dilation 1.
+        ``conv``, ``border``, and whether ``conv`` alone is the map. Integer kernels give entries that are equal to the
+        last bit. Only the rows at the border are built, as sparse matrices; their number grows with the edge of the
+        image, and not with its area.
 
     Raises
     ------
     TypeError
-        If the map is no such product, or a layer reads dilated outputs of another one.
+        If ``op`` is not such a product, or a layer reads the outputs of another one with zeros between them.
 
     Examples
     --------

@@ -131,6 +131,7 @@ def entries_of_each(geometry: Geometry, kernels: Array, groups: Sequence[Sums]) 
     They are the taps, followed along each axis by their sums over ``groups``, as `entries_of` has them for one kernel.
     """
     d, count = len(geometry.axes), kernels.shape[0]
+    taps: Array
     if geometry.layout is Layout.PLAIN:
         taps = kernels[:, None, None, ...]
     elif geometry.layout is Layout.LAST:
@@ -140,6 +141,8 @@ def entries_of_each(geometry: Geometry, kernels: Array, groups: Sequence[Sums]) 
     xp, space = namespace(kernels), tuple(range(3, d + 3))
     if geometry.flip:
         taps = xp.flip(taps, axis=space)
+    if not any(groups):
+        return taps
     rows = xp.reshape(taps, (count * geometry.out_channels, *taps.shape[2:]))
     entries = with_sums(geometry, rows, groups, lambda: [met(axis) for axis in geometry.axes])
     return xp.reshape(entries, (count, geometry.out_channels, *entries.shape[1:]))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.signal import convolve2d, correlate2d
+from scipy.optimize import linprog, nnls
+from scipy.signal import convolve2d, correlate2d, fftconvolve
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 SCRIPTS = {path.stem: path for path in EXAMPLES.rglob("*.py")}
@@ -107,6 +108,53 @@ def deblur_unknown_border(found):
     assert abs(np.std(windows - found["seen"][7:-7, 7:-7]) - 0.005) < 0.001
 
 
+def deblur_missing(found):
+    known, psf = found["known"], np.outer(found["bell"], found["bell"]) / found["bell"].sum() ** 2
+    x = found["images"]["known pixels alone"]
+
+    def blur(image, kernel):
+        return convolve2d(image, kernel, "same", boundary="symm")
+
+    def adjoint(image, kernel):
+        """Spread each pixel, and fold what lies outside back in, axis by axis."""
+        reach = len(kernel) // 2
+        wide = convolve2d(image, kernel)
+        for _ in range(2):
+            inner = wide[:, reach:-reach].copy()
+            inner[:, :reach] += wide[:, reach - 1 :: -1]
+            inner[:, -reach:] += wide[:, : -reach - 1 : -1]
+            wide = inner.T
+        return wide
+
+    laplacian = np.array([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
+    data = adjoint(np.where(known, found["seen"], 0), psf)
+    normal = adjoint(np.where(known, blur(x, psf), 0), psf) + 0.05**2 * adjoint(blur(x, laplacian), laplacian)
+    assert np.linalg.norm(normal - data) < 1e-5 * np.linalg.norm(data)
+    assert 0.15 < 1 - known.mean() < 0.2
+
+
+def deblur_varying(found):
+    size, spread = found["size"], found["spread"]
+    image, place = np.zeros((2, size, size)), (30, 71)
+    image[0][place], image[1][place] = 1, 1
+    seen = np.zeros((size + 14, size + 14))
+    seen[30:45, 71:86] = spread(*place)
+    np.testing.assert_allclose(found["lens"](image[0]), seen[7:-7, 7:-7], atol=1e-12)
+    mixed = sum(
+        fftconvolve(w * found["true"], psf, "same") for w, psf in zip(found["weights"], found["psfs"], strict=True)
+    )
+    np.testing.assert_allclose(found["blur"](found["true"]), mixed, atol=1e-12)
+    np.testing.assert_allclose(found["weights"].sum(axis=0)[:73, :73], 1, atol=1e-12)
+
+
+def deblur_nonnegative(found):
+    psf, sigma = np.outer(found["bell"], found["bell"]) / found["bell"].sum() ** 2, found["sigma"]
+    units = np.eye(1600).reshape(1600, 40, 40)
+    A = np.stack([(convolve2d(unit, psf, "same") / sigma).ravel() for unit in units], axis=1)
+    best, _ = nnls(A, (found["seen"] / sigma).ravel())
+    np.testing.assert_allclose(found["x"], best, atol=1e-8)
+
+
 def learn_kernel(found):
     emboss = np.zeros((3, 3))
     emboss[2, 0], emboss[1, 1] = -1, 1
@@ -157,6 +205,51 @@ def worst_case(found):
     assert found["values"]["10000 random corners"] < -found["solution"].fun < found["values"]["interval bounds"]
 
 
+def locally_connected(found):
+    x, K = found["x"], found["kernel"].reshape(7, 6, 27, 5)
+    for i, j in np.ndindex(7, 6):
+        y = x[:, i : i + 3, j : j + 3].reshape(10, 27) @ K[i, j]
+        np.testing.assert_allclose(found["op"](x)[:, i, j], y, atol=1e-4)
+    weight = found["torch_weight"].detach().numpy()
+    row = found["torch_op"].to_dense().detach().numpy().reshape(5, 7, 6, 3, 9, 8)[4, 2, 3]
+    np.testing.assert_array_equal(row[:, 2:5, 3:6], weight[0, 4, :, 2, 3].reshape(3, 3, 3))
+
+
+def relu_network(found):
+    """Compare with the best of all patterns of units that are on, each of which makes the network affine."""
+    x0, radius, (b1, b2) = found["x0"], 0.02, (found[name].offset.ravel() for name in ("first", "second"))
+
+    def matrix(name, shape, pads, stride):
+        def convolve(x):
+            x, kernel = np.pad(x, [*pads, (0, 0)]), found[name].kernel
+            pairs = [
+                [correlate2d(x[..., c], k[..., c], "valid") for c in range(shape[2])] for k in np.moveaxis(kernel, 3, 0)
+            ]
+            return np.moveaxis(np.sum(pairs, axis=1), 0, -1)[::stride, ::stride].ravel()
+
+        return np.stack([convolve(unit) for unit in np.eye(np.prod(shape)).reshape(-1, *shape)], axis=1)
+
+    W1, W2 = matrix("conv1", (7, 7, 1), [(1, 1)] * 2, 2), matrix("conv2", (4, 4, 2), [(0, 0)] * 2, 1)
+    low1, high1 = (W1 @ x0.ravel() + b1 + sign * radius * abs(W1).sum(axis=1) for sign in (-1, 1))
+    low, high = np.maximum(low1, 0), np.maximum(high1, 0)
+    low2 = np.maximum(W2, 0) @ low + np.minimum(W2, 0) @ high + b2
+    high2 = np.maximum(W2, 0) @ high + np.minimum(W2, 0) @ low + b2
+    lows, highs, w = np.r_[low1, low2], np.r_[high1, high2], found["weighted_sum"].to_dense()[0]
+    undecided, best = np.flatnonzero((lows < 0) & (highs > 0)), -np.inf
+    assert 4 < undecided.size < 9
+    for pattern in np.ndindex(*[2] * undecided.size):
+        is_on = lows >= 0
+        is_on[undecided] = pattern
+        on1, on2 = is_on[: b1.size], is_on[b1.size :]
+        A, b = np.concatenate([W1, W2 @ (on1[:, None] * W1)]), np.r_[b1, W2 @ (on1 * b1) + b2]
+        sign = np.where(is_on, 1, -1)
+        box = np.stack([x0.ravel() - radius, x0.ravel() + radius], axis=1)
+        program = linprog(-w @ (on2[:, None] * A[b1.size :]), -sign[:, None] * A, sign * b, bounds=box)
+        if program.status == 0:  # some input of the box has this pattern
+            best = max(best, w @ (on2 * b[b1.size :]) - program.fun + found["dense"].offset[0])
+    np.testing.assert_allclose(found["largest"](radius, found["is_integer"])[0], best, atol=1e-6)
+
+
 def crossbar(found):
     per_filter = [
         sum(correlate2d(found["x"][..., c], found["kernel"][..., c, f], "same") for c in range(16)) for f in range(32)
@@ -191,6 +284,7 @@ def homomorphic(found):
 
 
 CHECKS = {check.__name__: check for check in (
-    question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, learn_kernel,
-    lipschitz, stride_spectrum, transposed, worst_case, crossbar, homomorphic,
+    question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, deblur_missing,
+    deblur_varying, deblur_nonnegative, learn_kernel, lipschitz, stride_spectrum, transposed, worst_case, relu_network,
+    locally_connected, crossbar, homomorphic,
 )}  # fmt: skip

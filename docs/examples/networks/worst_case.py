@@ -31,10 +31,10 @@ x0, eps = rng.random(64), 0.2
 score = rng.standard_normal(b.size)
 
 # %%
-# Interval bounds: ``W x + b`` maps the centre, and ``|W|`` maps the radii of the inputs to those of the outputs.
+# Bounds of each unit over the box are exact: some input of the box takes each of them.
 
-low = W @ x0 + b - abs(W) @ np.full(64, eps)
-high = W @ x0 + b + abs(W) @ np.full(64, eps)
+box = torch.as_tensor(x0.reshape(A.in_shape)) - eps, torch.as_tensor(x0.reshape(A.in_shape)) + eps
+low, high = (end.detach().numpy().ravel() for end in cm.bounds(A, *box))
 undecided = (low < 0) & (high > 0)
 ceiling = np.maximum(score, 0) @ np.maximum(high, 0) + np.minimum(score, 0) @ np.maximum(low, 0)
 print(f"{undecided.sum()} of {b.size} units may be on or off")

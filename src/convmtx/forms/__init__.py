@@ -16,6 +16,7 @@ from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.numbers import entry_sizes, numbered
 from convmtx.forms.row_numbers import row_indices
 from convmtx.forms.sizes import require_stored, sizes
+from convmtx.forms.varying import varying_rows
 from convmtx.forms.view import view
 from convmtx.forms.windows import windows
 from convmtx.geometry import Geometry
@@ -39,6 +40,7 @@ __all__ = [
     "sparse_matrix",
     "storable",
     "tensor_view",
+    "varying_rows",
     "windows",
 ]
 

@@ -137,6 +137,16 @@ def compressed_arrays(
     return data if block == (1, 1) else data.reshape(-1, *block), indices, indptr
 
 
+def places_of(rows: Rows) -> tuple[AnyArray, AnyArray]:
+    """Return column indices and row pointers in new arrays."""
+    if rows.nnz <= _KEPT:
+        indices, pointers = _small_pattern(rows)
+        return indices.copy(), pointers.copy()
+    indices = np.empty(rows.nnz, index_dtype(rows.nnz, *rows.geometry.shape))
+    _fill(rows, Columns(rows, indices))
+    return indices, _indptr(rows)
+
+
 @lru_cache(maxsize=8)
 def _small_pattern(rows: Rows) -> tuple[AnyArray, AnyArray]:
     """Return column indices and row pointers. They are cached: for small matrices they take as long as the data."""

@@ -20,8 +20,8 @@ from convmtx.forms.row_ranges import Rows
 from convmtx.geometry import Layout, Lists, Run, sums
 from convmtx.typing import AnyArray, IntArray
 
-#: Largest number of entries of first rows that are gathered at once, and kept: 400 kB.
-_MOST_ENTRIES = 1 << 15
+#: Largest number of entries of first rows that are gathered at once, and kept: 800 kB.
+_MOST_ENTRIES = 1 << 16
 
 
 class Repeat(NamedTuple):
@@ -54,7 +54,7 @@ class FirstRows:
     copies: tuple[Copy, ...]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def first_rows(rows: Rows) -> FirstRows | None:
     """Return the first rows of all runs; None if they have too many entries to be gathered at once."""
     if rows.most_runs > _MOST_ENTRIES:  # so that runs are not listed where each place is a run of its own

@@ -19,7 +19,8 @@ import numpy as np
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.reads import readers
-from convmtx.geometry.runs import Run, most_runs, runs, sums
+from convmtx.geometry.run import Run
+from convmtx.geometry.runs import most_runs, runs, sums
 from convmtx.typing import IntArray
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING, write_out
 from convmtx.geometry.axis import Axis
+from convmtx.geometry.listed import ListedAxis
 from convmtx.typing import IntArray
 
 
@@ -38,6 +39,8 @@ Sums = tuple[tuple[int, ...], ...]
 
 def reads(axis: Axis, outputs: IntArray) -> tuple[Lists, Sums]:
     """Return the inputs that each of these outputs reads, with the number of the entry beside each, and the sums."""
+    if isinstance(axis, ListedAxis):
+        return Lists(*axis.lists(outputs)), ()
     lists, places, taps = _read(axis, outputs)
     return _sort_into_lists(axis, outputs.size, lists, places, taps)
 

@@ -10,7 +10,7 @@ taps 1 2, and outputs 1 to 49 read 1 2 3, then 3 4 5 and so on, a shift of 2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import gcd
 
@@ -18,47 +18,13 @@ import numpy as np
 
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
+from convmtx.geometry.listed import ListedAxis
 from convmtx.geometry.reads import Sums
+from convmtx.geometry.run import Run
 from convmtx.typing import IntArray
 
 #: Table entries that are compared at once: 8 MiB of 64-bit integers.
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """Outputs ``start + j*step`` for j < count, which read inputs ``columns + j*shift``, in ascending order.
-
-    Tap ``taps[m]`` reads column number ``slots[m]``. Taps ascend, and every column is read by at least one tap. The
-    entry in column m is number ``entries[m]`` in the list of the k taps followed by the axis's `sums`.
-
-    For example, under "reflect" with lo = 1, taps 0 1 2 of output 0 read inputs 1 0 1: columns [0, 1], taps [0, 1, 2],
-    slots [1, 0, 1], and entries [1, 3], where 3 is the number of the first sum, of taps 0 and 2.
-    """
-
-    start: int
-    step: int
-    count: int
-    shift: int
-    columns: IntArray
-    taps: IntArray
-    slots: IntArray
-    entries: IntArray
-
-    def segments(self) -> Iterator[tuple[int, int, int, int]]:
-        """Cut the columns into arithmetic progressions: (first slot, number, first column, step) of each.
-
-        Columns 0 1 2 5 are the progressions 0 1 2 and 5.
-        """
-        columns = self.columns
-        at = 0
-        while at < columns.size:
-            step = int(columns[at + 1] - columns[at]) if at + 1 < columns.size else 1
-            end = at + 1
-            while end < columns.size and columns[end] - columns[end - 1] == step:
-                end += 1
-            yield at, end - at, int(columns[at]), step
-            at = end
 
 
 def _run(axis: Axis, start: int, step: int, count: int) -> Run:
@@ -165,6 +131,8 @@ def most_runs(axis: Axis) -> int:
 
     Every output with a tap outside is counted, but at most two turns at each end, and every phase of the interior.
     """
+    if isinstance(axis, ListedAxis):
+        return len(axis.runs)
     first, last = axis.interior
     sides = [len(axis.beyond(start, stop)[0]) for start, stop in ((0, first), (last, axis.out))]
     at_ends = sum(min(side, 2 * axis.turn) if axis.turn else side for side in sides)
@@ -184,6 +152,8 @@ def met(axis: Axis) -> IntArray:
 @lru_cache(maxsize=512)
 def _runs_and_sums(axis: Axis) -> tuple[tuple[Run, ...], Sums]:
     """Return all runs of an axis, their entries numbered, and the sums of taps that these numbers count."""
+    if isinstance(axis, ListedAxis):
+        return axis.runs, ()
     first, last = axis.interior
     bare = (*_outside(axis, 0, first), *_interior(axis, first, last), *_outside(axis, last, axis.out))
     numbers: dict[tuple[int, ...], int] = {}

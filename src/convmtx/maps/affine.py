@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from convmtx._xp import numeric, reshape, together
+from convmtx._xp import frozen, numeric, reshape, together
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.matrices import DenseMap
@@ -76,5 +76,5 @@ class Affine:
         """Return ``[A | b]`` as a linear map, with all forms, of vectors ``(N + 1,)``: a flattened input and a 1."""
         if not self.op._takes_every_library:
             self.op._in_own_library("offset", self.offset)
-        column = reshape(self.offset, (prod(self.out_shape), 1))
+        column = frozen(reshape(self.offset, (prod(self.out_shape), 1)), "offset")
         return SideBySide(self.op, DenseMap(column, (1,), self.out_shape))

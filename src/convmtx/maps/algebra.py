@@ -52,7 +52,12 @@ class Algebra(BaseMap):
 
     @door("abs(op)")
     def __abs__(self) -> LinearMap:
-        """Return the map of the absolute values of the entries: ``abs(op).to_dense() == np.abs(op.to_dense())``."""
+        """Return the map of the absolute values of the entries: ``abs(op).to_dense() == np.abs(op.to_dense())``.
+
+        If a boundary adds taps into one entry, it is the absolute value of their sum. The map of a convolution is a
+        `ConvOperator` otherwise, and that of other kinds has the absolute values of their weights, or of their sparse
+        matrix.
+        """
         return self._absolute()
 
     @abstractmethod
@@ -61,7 +66,26 @@ class Algebra(BaseMap):
 
     @door("op[key]")
     def __getitem__(self, key: Any) -> LinearMap:
-        """Return the map to some outputs: ``op[key](x) == op(x)[key]`` for one input, and what indexes an array."""
+        """Return the map to some outputs: ``op[key](x) == op(x)[key]`` for one input x.
+
+        Parameters
+        ----------
+        key : index
+            What NumPy takes between brackets: integers, slices, ``...``, ``None``, masks, arrays of integers, or a
+            tuple. It indexes one output, without batch.
+
+        Returns
+        -------
+        LinearMap
+            From arrays of ``in_shape`` to arrays of the shape of ``op(x)[key]``. Its sparse matrix has the chosen rows,
+            and no others are built. A crop or a step of a convolution, such as ``op[2:-2, ::2]``, is a `ConvOperator`
+            that computes these outputs alone. With other keys, applying computes all outputs and picks some.
+
+        Raises
+        ------
+        ValueError
+            If NumPy has no such index of an array of ``out_shape``.
+        """
         return self._selected(key)
 
     @abstractmethod

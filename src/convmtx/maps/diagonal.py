@@ -111,6 +111,9 @@ class Diagonal(LinearMap):
 def diagonal(w: ArrayLike) -> LinearMap:
     """Return the map that multiplies an array by weights, position by position.
 
+    Law: ``op(x) == w * x``, and ``op.to_dense() == np.diag(w.ravel())``. So ``diagonal(w) @ op`` weights the outputs of
+    a map, and ``op @ diagonal(w)`` its inputs.
+
     Parameters
     ----------
     w : array_like
@@ -119,8 +122,8 @@ def diagonal(w: ArrayLike) -> LinearMap:
     Returns
     -------
     LinearMap
-        From arrays of ``w.shape`` to arrays of that shape: ``op(x) == w * x``, and ``op.to_dense()`` is
-        ``np.diag(w.ravel())``.
+        From arrays of ``w.shape`` to arrays of that shape, in the array library of ``w``. It holds the weights, and
+        applying it costs one product for each of them. Its adjoint conjugates the weights.
 
     Raises
     ------
@@ -143,6 +146,9 @@ def diagonal(w: ArrayLike) -> LinearMap:
 def identity(shape: PerAxis, dtype: Any = float) -> LinearMap:
     """Return the identity map of arrays of a shape.
 
+    Law: ``op(x) == x``, and ``op.to_dense() == np.eye(N, dtype=dtype)`` for arrays of N entries. So
+    ``vstack([op, damp * identity(op.in_shape)])`` is the map of a damped problem.
+
     Parameters
     ----------
     shape : int or tuple of int
@@ -153,14 +159,15 @@ def identity(shape: PerAxis, dtype: Any = float) -> LinearMap:
     Returns
     -------
     LinearMap
-        ``op(x) == x``, in the type ``np.result_type(dtype, x)``. It holds one number.
+        From arrays of ``shape`` to arrays of ``shape``. An output is a copy of the input, of dtype
+        ``np.result_type(dtype, x)``. The map holds one number.
 
     Raises
     ------
     ValueError
-        If a size is negative.
+        If a size is less than 1.
     TypeError
-        If ``dtype`` is not a type of numbers that NumPy has.
+        If a size is not an integer, or ``dtype`` is not a type of numbers that NumPy has.
 
     Examples
     --------

@@ -102,30 +102,38 @@ def aslinearmap(
 ) -> LinearMap:
     """Return a matrix, an operator or a linear function as a linear map.
 
+    Law: ``op.to_dense() == A`` for a matrix, ``op @ v == A @ v`` for an operator, and ``op(x) == A(x)`` for a function.
+    What takes a map, as ``op @ S`` and `vstack` do, also takes what this function takes.
+
     Parameters
     ----------
     A : LinearMap, array_like, sparse array, LinearOperator or callable
         A map of convmtx; a dense matrix (M, N) of any array library; a sparse array of SciPy; an operator of SciPy or
         PyLops; or a function that takes one array of ``in_shape`` to one of ``out_shape``, linearly.
     in_shape, out_shape : int or tuple of int, optional
-        Shapes of inputs and outputs, flattened in C order by the matrix. By default ``(N,)`` and ``(M,)``, those that a
-        map or an operator has, or for a function the shape of what it returns. A function needs ``in_shape``.
+        Shapes of one input and one output. A matrix acts on them flattened in C order. By default ``(N,)`` and
+        ``(M,)`` for a matrix, the shapes that a map or an operator of PyLops has, and for a function the shape of what
+        it returns. A function needs ``in_shape``.
     adjoint : callable, optional
-        For a function: its adjoint, from arrays of ``out_shape`` to arrays of ``in_shape``. For real functions that is
-        the transpose. Without it the map has no transpose to apply.
+        For a function: its adjoint, from arrays of ``out_shape`` to arrays of ``in_shape``. The adjoint of a real
+        function is its transpose. Without it, ``op.T`` and ``op.H`` cannot be applied.
 
     Returns
     -------
     LinearMap
-        The map itself if it is one between these shapes. A dense matrix is copied. Outputs of operators and functions,
-        and their adjoints, are checked as those of a class of your own.
+        ``A`` itself if it is a map between these shapes. Matrices are copied, and keep their dtype; a dense one keeps
+        its array library, with gradients. The dtype of a function is that of its image of zeros. Applying the map
+        multiplies by the matrix, or calls the operator or function; a function is called once for each input of a
+        batch, and N times to build a matrix. What operators and functions return is checked, as it is for a class of
+        your own.
 
     Raises
     ------
     ValueError
-        If sizes do not fit, or if the function does not take zeros to zeros and -2 x to -2 A(x).
+        If sizes do not fit, if a function comes without ``in_shape``, or if it does not take zeros to zeros and -2 x to
+        -2 A(x). The transpose of a function without ``adjoint`` raises it when it is applied.
     TypeError
-        If ``A`` is nothing of these.
+        If ``A`` is none of these, or if ``adjoint`` is passed and ``A`` is not a function.
 
     Examples
     --------

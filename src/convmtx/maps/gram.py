@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import product
 from math import prod
-from typing import Any
+from operator import matmul
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from convmtx import forms
 from convmtx._xp import conjugate, frozen, is_complex, is_numpy, numeric, require_together
 from convmtx._xp.sparse import narrow, with_data
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.forms import row_array
-from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.foreign import aslinearmap
+from convmtx.maps.gram_entries import (
+    MOST_NUMBERS,
+    band_of,
+    entries_of_gram,
+    gram_geometry,
+    hermitian_blocks,
+    kernels_of_gram,
+    meeting,
+    met_together,
+)
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.local import LocalMap
+from convmtx.maps.selection import Selection
 from convmtx.taps import channels_first, kernel_of
-from convmtx.typing import AnyArray, Array, ArrayLike, Order, RowNumbers, Shape
-
-#: Numbers of the kernel of a closed form up to which it is built: 256 MiB of float64. With more channels, sparse
-#: matrices are multiplied.
-MOST_KERNEL = 1 << 25
+from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowNumbers, Shape
 
 
 class Gram(LinearMap):
@@ -71,6 +79,16 @@ class Gram(LinearMap):
         return self._factors._transposed_image(y)
 
     @cached_property
+    def _closed(self) -> tuple[Geometry, AnyArray] | None:
+        """Where the different entries of the matrix stand, and these entries as a kernel; None if not in closed form.
+
+        With weights every entry is another one.
+        """
+        if self.weights is not None or not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
+            return None
+        return entries_of_gram(self.op.geometry, self.op._taps)
+
+    @cached_property
     def _local(self) -> tuple[LocalMap, LocalMap | None] | None:
         """The map with its own kernel at each input, and the map of ones where outputs read both; None if not known."""
         op = self.op
@@ -82,12 +100,13 @@ class Gram(LinearMap):
         if any(not axis.zero_outside or axis.input_dilation > 1 for axis in geometry.axes):
             return None
         per_c = geometry.channels_per_group[1]
-        if op._taps.size * per_c * prod(2 * axis.kernel - 1 for axis in geometry.axes) > MOST_KERNEL:
+        if op._taps.size * per_c * prod(2 * axis.kernel - 1 for axis in geometry.axes) > MOST_NUMBERS:
             return None
-        weights = np.ones((1, *op.out_shape), op.dtype) if self.weights is None else self.weights[None]
-        kernels = _kernels(geometry, op._taps, channels_first(geometry, weights), self.dtype)
-        band = _band(geometry)
-        meet = _meeting(geometry)
+        weights = np.ones(op.out_shape, op.dtype) if self.weights is None else self.weights
+        weights = channels_first(geometry, weights[None])
+        kernels = kernels_of_gram(geometry, op._taps, weights, self.dtype)
+        band = band_of(geometry)
+        meet = meeting(geometry)
         pattern = None
         if not meet.all():
             ones = np.broadcast_to(meet[:, None, None], (len(meet), geometry.in_channels, per_c, *meet.shape[1:]))
@@ -98,6 +117,9 @@ class Gram(LinearMap):
         return {"op": self.op, "weights": self.weights, "_sealed": True}
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        if self._closed is not None:
+            geometry, kernel = self._closed
+            return forms.sparse_matrix(geometry, kernel, "csr", order, None if rows is None else row_array(rows))
         if self._local is None:
             return _hermitian(self.op, self._weighted, order, rows)
         local, pattern = self._local
@@ -108,11 +130,10 @@ class Gram(LinearMap):
         return self.T._sparse(order, rows)
 
     def _count_stored(self) -> int | None:
-        op = self.op
-        is_closed = isinstance(op, ConvOperator) and all(
-            axis.zero_outside and axis.input_dilation == 1 for axis in op.geometry.axes
-        )
-        return _band(op.geometry).nnz if is_closed else op._count_stored()
+        if not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
+            return self.op._count_stored()
+        axes = met_together(self.op.geometry)
+        return self.op._count_stored() if axes is None else gram_geometry(self.op.geometry, axes).nnz
 
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)
@@ -136,15 +157,6 @@ class Gram(LinearMap):
         return self._factors._count_roundings()
 
 
-def _band(geometry: Geometry) -> Geometry:
-    """Return the geometry of ``A^H W A``: offsets between taps, from ``-(k-1)*t`` to ``(k-1)*t`` along each axis."""
-    axes = (
-        Axis(a.size, 2 * a.kernel - 1, dilation=a.dilation, lo=a.span - 1).with_outputs(a.size) for a in geometry.axes
-    )
-    c = geometry.in_channels
-    return Geometry(tuple(axes), c, c, geometry.groups, geometry.layout)
-
-
 def _local(band: Geometry, kernels: AnyArray) -> LocalMap:
     """Return the map of kernels (P, C, C/groups, offsets)."""
     d = len(band.axes)
@@ -153,80 +165,6 @@ def _local(band: Geometry, kernels: AnyArray) -> LocalMap:
     elif band.layout is Layout.LAST:
         kernels = np.moveaxis(kernels, (2, 1), (d + 1, d + 2))
     return LocalMap(band, kernels, "output")
-
-
-def _kernels(geometry: Geometry, taps: AnyArray, weights: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """Return the entries ``(c, i), (c', i + m*t)`` for all offsets m: an array (P, C, C/groups, 2*k1 - 1..2*kd - 1).
-
-    Entry ``(c, i), (c', i + m*t)`` is ``sum_o w_o conj(K[c, p]) K[c', p + m]`` over the outputs o that read i through a
-    tap p. For each m this is the transpose of a convolution, applied to the weights; its taps are the products. Half of
-    the offsets is computed, and the other half is copied, so the matrix is exactly Hermitian.
-    """
-    d, groups = len(geometry.axes), geometry.groups
-    per_f, per_c = geometry.channels_per_group
-    sizes = tuple(axis.kernel for axis in geometry.axes)
-    shape = tuple(axis.size for axis in geometry.axes)
-    zero = (0,) * d
-    offsets = [m for m in product(*(range(1 - k, k) for k in sizes)) if m >= zero]
-    taps = taps.astype(dtype, copy=False)
-    products = np.zeros((groups * per_f, len(offsets), per_c, per_c, *sizes), dtype)
-    for j, m in enumerate(offsets):
-        here, there = _overlap(m, sizes)
-        first, second = taps[(..., *here)].conj(), taps[(..., *there)]
-        products[:, j][(..., *here)] = first[:, :, None] * second[:, None]
-    count = groups * len(offsets) * per_c * per_c
-    spread = Geometry(geometry.axes, count, geometry.out_channels, groups, Layout.FIRST)
-    kernel = kernel_of(spread, products.reshape(groups * per_f, -1, *sizes))
-    half = ConvOperator(spread, frozen(kernel), "auto")._transposed_image(weights)
-    half = half.reshape(groups, len(offsets), per_c, per_c, *shape)
-    # Offset after offset, so that each is written at once: (2*k1-1..2*kd-1, n1..nd, G, c, c').
-    whole = np.zeros((*(2 * k - 1 for k in sizes), *shape, groups, per_c, per_c), dtype)
-    by_offset = np.moveaxis(half, (1, 0, 2, 3), (0, d + 1, d + 2, d + 3))  # (offsets, n1..nd, G, c, c')
-    for j, m in enumerate(offsets):
-        at: tuple[Any, ...] = tuple(n + k - 1 for n, k in zip(m, sizes, strict=True))
-        values = by_offset[j]
-        if m == zero:
-            values = _mirrored(values)
-        whole[at] = values
-        if m != zero:
-            steps = [n * axis.dilation for n, axis in zip(m, geometry.axes, strict=True)]
-            here, there = _overlap(steps, shape)
-            if all(abs(s) < n for s, n in zip(steps, shape, strict=True)):
-                back: tuple[Any, ...] = tuple(k - 1 - n for n, k in zip(m, sizes, strict=True))
-                whole[(*back, *there)] = values[here].swapaxes(-1, -2).conj()
-    by_place = np.moveaxis(whole, range(d), range(-d, 0))
-    return by_place.reshape(prod(shape), groups * per_c, per_c, *by_place.shape[-d:])
-
-
-def _overlap(shift: Sequence[int], shape: Shape) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the places of an array that a shift keeps inside, and the places where it takes them."""
-    pairs = list(zip(shift, shape, strict=True))
-    here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in pairs)
-    return here, tuple(slice(max(0, s), n + min(0, s)) for s, n in pairs)
-
-
-def _mirrored(blocks: AnyArray) -> AnyArray:
-    """Return Hermitian blocks (..., c, c') from the entries on and above their diagonals."""
-    upper = np.triu(blocks, 1)
-    diagonal = np.einsum("...cc->...c", blocks).real
-    result = upper + upper.swapaxes(-1, -2).conj()
-    np.einsum("...cc->...c", result)[...] = diagonal
-    return result
-
-
-def _meeting(geometry: Geometry) -> AnyArray:
-    """Return for each input i and offset m whether an output reads both i and ``i + m*t``: (P, offsets)."""
-    d, whole = len(geometry.axes), np.ones((1,) * (2 * len(geometry.axes)), bool)
-    for j, axis in enumerate(geometry.axes):
-        table, k = axis.table(), axis.kernel
-        meet = np.zeros((axis.size, 2 * k - 1), bool)
-        for p, q in product(range(k), range(k)):
-            both = (table[:, p] >= 0) & (table[:, q] >= 0)
-            meet[table[both, p], q - p + k - 1] = True
-        inside = np.arange(axis.size)[:, None] + (np.arange(2 * k - 1) - k + 1) * axis.dilation
-        meet |= (inside < 0) | (inside >= axis.size)  # there is no such entry to leave out
-        whole = whole & meet.reshape([axis.size if i == j else 2 * k - 1 if i == d + j else 1 for i in range(2 * d)])
-    return whole.reshape(prod(axis.size for axis in geometry.axes), *whole.shape[d:])
 
 
 def _where(matrix: Any, is_kept: AnyArray) -> Any:
@@ -247,15 +185,23 @@ def _hermitian(op: LinearMap, weighted: LinearMap, order: Order, rows: RowNumber
         return upper
     lower = _times_rows(weighted._sparse_transposed(order, rows), op, order)
     numbers = np.arange(upper.shape[0]) if rows is None else row_array(rows)
-    of_row = np.repeat(numbers, np.diff(upper.indptr))
-    data = np.where(upper.indices >= of_row, upper.data, lower.data)
-    data = np.where(upper.indices == of_row, data.real, data) if data.dtype.kind == "c" else data
-    return with_data(upper, data.astype(upper.dtype))
+    if upper.dtype.kind == "c":
+        on_diagonal = upper.indices == np.repeat(numbers, np.diff(upper.indptr))
+        upper.data[on_diagonal] = upper.data[on_diagonal].real
+    # The products leave out what sums to zero, so the two may have different places.
+    return _part(upper, numbers, np.greater_equal) + _part(lower, numbers, np.less)
+
+
+def _part(matrix: Any, numbers: IntArray, is_kept: np.ufunc) -> Any:
+    """Return the entries of these rows whose columns compare so with the number of the row."""
+    return _where(matrix, is_kept(matrix.indices, np.repeat(numbers, np.diff(matrix.indptr))))
 
 
 def _times_rows(columns: Any, op: LinearMap, order: Order) -> Any:
     """Return the conjugate of some columns, as rows, times a map, of which few rows take part."""
     conjugated = with_data(columns, conjugate(columns.data))
+    if hasattr(conjugated, "sort_indices"):  # so that both halves add their terms in one order
+        conjugated.sort_indices()
     few, taking_part = narrow(conjugated)
     result = few @ op._sparse(order, taking_part)
     if hasattr(result, "sort_indices"):
@@ -267,7 +213,9 @@ def _times_rows(columns: Any, op: LinearMap, order: Order) -> Any:
 def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     """Return the Gram map ``A^H W A``, with real weights W on the outputs of A.
 
-    It is the matrix of the normal equations, and of a quadratic program's objective. Its matrix is exactly Hermitian.
+    It is the matrix of the normal equations, and that of the objective of a quadratic program. The entry in row i and
+    column i' is ``sum_o w[o] * conj(A[o, i]) * A[o, i']``. The sparse matrix is Hermitian to the last bit, and integers
+    are exact unless they overflow.
 
     Parameters
     ----------
@@ -279,20 +227,26 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     Returns
     -------
     LinearMap
-        From arrays of ``op.in_shape`` to such arrays. It is a `ConvOperator` where the product is one and there are no
-        weights. The sparse matrix of a convolution of NumPy that reads zeros outside is written in closed form: an
-        entry for an input and an offset is a convolution of the weights with the products of taps at that offset. For
-        other maps the sparse matrices are multiplied.
+        From arrays of ``op.in_shape`` to arrays of ``op.in_shape``, in the type of ``op`` and the weights together.
+        Applying it applies A and its adjoint. It is a `ConvOperator` if the product is one and there are no weights,
+        as under wrap. The sparse matrix of a convolution of a NumPy kernel is written in closed form. Without weights,
+        its few different entries are computed from the products of taps. With weights, and zeros outside, the entries
+        at one offset between two inputs are a small convolution of the weights. Half of the entries is computed, and
+        the other half is copied. For other maps the sparse matrices are multiplied. A map of chosen outputs, as
+        ``op[mask]``, is treated as ``op`` with weights 0 and 1, so entries of pixels that no known output reads are
+        stored as zeros.
 
     Raises
     ------
     ValueError
-        If the weights have another shape.
+        If the weights have another shape than ``op.out_shape``.
     TypeError
-        If they are complex.
+        If ``op`` is not a map, or if the weights are complex, not numbers, or of another array library.
 
     Examples
     --------
+    The matrix of all squared differences of neighbours, and the same with weights:
+
     >>> import convmtx as cm
     >>> op = cm.conv([1, -1], 4)
     >>> cm.gram(op).to_dense()
@@ -307,9 +261,14 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
            [  0,   0, -10,  10]])
     """
     mapped = aslinearmap(op)
+    if weights is None and not _selects(mapped):
+        one = mapped.H @ mapped
+        # Where a boundary folds taps, sums of three of them may differ from their mirrored sums by a rounding.
+        if isinstance(one, ConvOperator) and not any(axis.may_fold for axis in one.geometry.axes):
+            return _symmetric(one)
+        return Gram(mapped, None)
     if weights is None:
-        product_ = mapped.H @ mapped
-        return _symmetric(product_) if isinstance(product_, ConvOperator) else Gram(mapped, None)
+        weights = np.ones(mapped.out_shape, mapped.dtype).real
     array = numeric("weights", weights)
     if is_complex(array.dtype):
         raise ArgumentTypeError(f"weights of {array.dtype}", "Expected real numbers", "Use op.H @ cm.diagonal(w) @ op")
@@ -317,7 +276,15 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
         got = f"weights have shape {tuple(array.shape)}"
         raise ArgumentError(got, f"Expected {mapped.out_shape}, the outputs", "Broadcast them first")
     require_together(mapped._reference_array, array)
+    if _selects(mapped):  # weights of all outputs, which are 0 where none is selected
+        chosen, *rest = mapped.factors
+        return gram(reduce(matmul, rest), chosen._transposed_image(array[None])[0])
     return Gram(mapped, frozen(array, "weights"))
+
+
+def _selects(op: LinearMap) -> TypeGuard[Product]:
+    """Whether a map selects outputs of another one, of NumPy."""
+    return isinstance(op, Product) and isinstance(op.factors[0], Selection) and is_numpy(op._reference_array)
 
 
 def _symmetric(op: ConvOperator) -> ConvOperator:
@@ -332,7 +299,7 @@ def _symmetric(op: ConvOperator) -> ConvOperator:
     for m in product(*(range(-(k // 2), k // 2 + 1) for k in sizes)):
         at, back = (tuple(k // 2 + sign * n for n, k in zip(m, sizes, strict=True)) for sign in (1, -1))
         if m == zero:
-            blocks[(..., *at)] = _mirrored(blocks[(..., *at)])
+            blocks[(..., *at)] = hermitian_blocks(blocks[(..., *at)])
         elif m > zero:
             blocks[(..., *back)] = blocks[(..., *at)].swapaxes(-1, -2).conj()
     return op.with_kernel(kernel_of(geometry, taps))

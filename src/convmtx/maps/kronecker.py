@@ -93,7 +93,10 @@ class Kronecker(Combination, LinearMap):
 
 @door("kron")
 def kron(A: Any, B: Any) -> LinearMap:
-    """Return the Kronecker product of two maps: ``kron(A, B).to_dense() == np.kron(A.to_dense(), B.to_dense())``.
+    """Return the Kronecker product of two maps: A along the first axes of an array, B along the others.
+
+    Law: ``kron(A, B).to_dense() == np.kron(A.to_dense(), B.to_dense())``. So a filter A along the first axis of an
+    image and a filter B along the second are one map.
 
     Parameters
     ----------
@@ -103,13 +106,14 @@ def kron(A: Any, B: Any) -> LinearMap:
     Returns
     -------
     LinearMap
-        From arrays of ``A.in_shape + B.in_shape`` to ``A.out_shape + B.out_shape``: A along the first axes and B along
-        the others. Applying it applies B once for each input of A, and A once for each output of B.
+        From arrays of ``A.in_shape + B.in_shape`` to arrays of ``A.out_shape + B.out_shape``. Applying it applies B
+        once for each input of A, and A once for each output of B, each as one batch.
 
     Raises
     ------
     TypeError
-        If one of both is not a map.
+        If one of them is not a map, or they are of different array libraries. (NumPy's maps join those of any other
+        library.)
 
     Examples
     --------

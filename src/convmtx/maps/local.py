@@ -13,13 +13,12 @@ from convmtx import forms
 from convmtx._xp import cast, frozen, is_numpy, like, namespace, numeric, promote, reshape
 from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.arguments import one_of
-from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, door
 from convmtx.forms import row_array
-from convmtx.geometry import Geometry, Layout, Sums, resolve
+from convmtx.geometry import Geometry, Layout, Sums, resolve, sums
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap
-from convmtx.taps import entries_of_each
+from convmtx.taps import entries_of_each, swap_channels
 from convmtx.typing import Array, ArrayLike, Channels, IntArray, Order, PaddingLike, PerAxis, RowNumbers, Shape
 
 
@@ -69,7 +68,7 @@ class LocalMap(LinearMap):
 
     @cached_property
     def _matrix_transposed(self) -> Any:
-        return self._matrix.T.tocsr()
+        return self._sparse_transposed("C", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_matrix")}
@@ -89,43 +88,36 @@ class LocalMap(LinearMap):
         return np.ravel_multi_index(spatial, [n for a, n in enumerate(shape) if a != channel])
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        if is_numpy(self.kernels) and self.dtype == np.float16:
-            return LocalMap(self._geometry, self.kernels.astype(np.float32), self.per)._sparse(order, rows)
-        if rows is None and order == "C" and self.per == "output" and self._is_plain:
-            return self._filled()
+        if (wide := self._storable()) is not None:
+            return wide._sparse(order, rows)
+        if rows is None and is_numpy(self.kernels):
+            return self._whole(order, transposed=False)
         wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
         return self._with_values(*forms.numbered(self._geometry, order, rows), wanted, order, self.per == "output")
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the kernels are NumPy's, and an output reads each input through one tap, in the order of the taps."""
-        axes = self._geometry.axes
-        return is_numpy(self.kernels) and all(axis.zero_outside and axis.input_dilation == 1 for axis in axes)
-
-    def _filled(self) -> Any:
-        """Return the matrix: row after row the taps that read an input, in the places of the convolution's entries."""
-        g, d = self._geometry, len(self._geometry.axes)
-        pattern = forms.sparse_matrix(g, np.broadcast_to(np.zeros((), np.int8), g.kernel_shape), "csr", "C", None)
-        sizes = tuple(axis.out for axis in g.axes), tuple(axis.kernel for axis in g.axes)
-        is_read = np.ones((1,) * (2 * d + 2), bool)  # (o1..od, F, C, k1..kd)
-        for j, axis in enumerate(g.axes):
-            shape = [1] * (2 * d + 2)
-            shape[j], shape[d + 2 + j] = axis.out, axis.kernel
-            is_read = is_read & (axis.table() != NOTHING).reshape(shape)
-        taps = entries_of_each(g, self.kernels, [()] * d)
-        taps = taps.reshape(*sizes[0], *taps.shape[1:3], *sizes[1])
-        if g.layout is Layout.LAST:  # rows (o1..od, F) and columns (n1..nd, C)
-            taps, is_read = (np.moveaxis(a, d + 1, -1) for a in (taps, is_read))
-        elif g.layout is Layout.FIRST:  # rows (F, o1..od) and columns (C, n1..nd)
-            taps, is_read = (np.moveaxis(a, d, 0) for a in (taps, is_read))
-        values = taps.flatten() if is_read.all() else taps[np.broadcast_to(is_read, taps.shape)]
-        return with_data(pattern, values)
+    def _storable(self) -> LocalMap | None:
+        """Return the map in float32 for kernels of float16, of which SciPy has no sparse arrays."""
+        if not is_numpy(self.kernels) or self.dtype != np.float16:
+            return None
+        return LocalMap(self._geometry, forms.storable(self.kernels), self.per)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
-        if rows is None:
-            return super()._sparse_transposed(order, rows)
-        numbers = forms.numbered(self._geometry, order, rows, transposed=True)
-        return self._with_values(*numbers, row_array(rows), order, self.per == "input")
+        if (wide := self._storable()) is not None:
+            return wide._sparse_transposed(order, rows)
+        if rows is None and is_numpy(self.kernels):
+            return self._whole(order, transposed=True)
+        wanted = np.arange(self.shape[1]) if rows is None else row_array(rows)
+        numbers = forms.numbered(self._geometry, order, wanted, transposed=True)
+        return self._with_values(*numbers, wanted, order, self.per == "input")
+
+    def _whole(self, order: Order, transposed: bool) -> Any:
+        """Return the matrix, or its transpose, of kernels of NumPy."""
+        g = self._geometry
+        entries = entries_of_each(g, self.kernels, [sums(axis) for axis in g.axes])
+        if transposed:
+            entries = np.moveaxis(swap_channels(np.moveaxis(entries, 0, -1), g.groups), -1, 0)
+        entries = entries.reshape(*positions(g, self.per), *entries.shape[1:])
+        return forms.varying_rows(g, entries, order, transposed, by_row=(self.per == "output") is not transposed)
 
     def _with_values(self, numbers: Any, groups: tuple[Sums, ...], wanted: IntArray, order: Order, by_row: bool) -> Any:
         """Return entries in the places of their numbers, of the kernel at each row, or else at each column."""
@@ -180,17 +172,18 @@ def local(
 ) -> LocalMap:
     """Build a convolution with an own kernel at every position, also called locally connected or unshared.
 
-    Law: ``y[o] = sum_p K[o, p] * x~[o*s - lo + p*t]`` with ``per="output"``, where ``K[o]`` is a kernel of
-    `convmtx.conv`. With ``per="input"`` the kernel is that of the input which is read, ``K[i, p]``: so each input
-    spreads by its own kernel, as through a lens whose blur varies. If all kernels are equal, every form is that of
-    `conv` to the last bit.
+    Law: ``y[o] = sum_p K[o, p] * x~[o*s - lo + p*t]`` with ``per="output"``, where ``K[o]`` is a kernel of `conv`. With
+    ``per="input"``, the factor is ``K[i, p]`` instead, where i is the input that is read there. So each input spreads
+    by its own kernel, as light does through a lens whose blur varies. If all kernels are equal, every form is equal to
+    that of `conv` to the last bit.
 
     Parameters
     ----------
     K : array_like
-        Kernels, in any array library: the sizes of the outputs along the spatial axes (``per="output"``), or those of
-        the inputs (``per="input"``), and then the axes of a kernel of `conv`. It is copied.
-    input_shape : tuple of int
+        Kernels, of any numeric dtype and array library; copied. First come the spatial axes of the outputs
+        (``per="output"``) or of the inputs (``per="input"``), then the axes of a kernel of `conv`: for images with
+        channels last, ``(o1, o2, k1, k2, C/groups, F)``.
+    input_shape : int or tuple of int
         Shape of one input, without batch.
     per : {"output", "input"}
         Whether a kernel belongs to an output, which gathers, or to an input, which spreads.
@@ -200,14 +193,23 @@ def local(
     Returns
     -------
     LinearMap
-        It holds K. Applying it builds its sparse matrix once, with an entry for each tap that reads.
+        Between the shapes of `conv` with these options, with the pattern of its matrix. It holds K. The first call
+        builds its sparse matrix, with an entry for each tap that reads, and keeps it; a call then costs one product
+        with that matrix. Kernels of PyTorch and JAX get gradients.
 
     Raises
     ------
     ValueError
-        If an argument is invalid, or K has other leading sizes than there are positions.
+        If an argument is invalid, or the first sizes of K are not those of the positions.
     TypeError
         If an argument is of the wrong type.
+    FormTooLargeError
+        If the sparse matrix does not fit in memory, when it is built. This is a MemoryError.
+
+    References
+    ----------
+    Y. LeCun, "Generalization and network design strategies", Technical Report CRG-TR-89-4, University of Toronto
+    (1989), compares layers with local kernels to layers with shared ones.
 
     Examples
     --------

@@ -38,19 +38,22 @@ def pad(
     boundary : str or sequence of str
         ``"zero"``, ``"wrap"``, ``"reflect"``, ``"symmetric"`` or ``"edge"``, one for all axes or one for each.
     reflect_type : {"even", "odd"}
-        With "odd", ``"reflect"`` and ``"symmetric"`` continue the array by twice its end minus the mirrored array, so
-        that a straight line stays straight.
+        With "odd", ``"reflect"`` and ``"symmetric"`` continue the array by twice its end minus the mirrored array. So
+        a straight line stays straight.
 
     Returns
     -------
     LinearMap
-        A `ConvOperator` of the kernel 1 unless ``reflect_type`` is "odd". So a convolution without padding after it is
-        one `ConvOperator` with this boundary.
+        From arrays of ``shape`` to the padded arrays. It is a `ConvOperator` of the kernel 1, so a convolution without
+        padding after it is one `ConvOperator` with this boundary. With "odd" it is a Kronecker product of one sparse
+        matrix for each axis. The entries are of int8 if they fit.
 
     Raises
     ------
     ValueError
-        If an argument is invalid, or if "odd" is passed with another boundary, or with negative pads.
+        If an argument is invalid, if nothing is left, or if "odd" is passed with another boundary or negative pads.
+    TypeError
+        If an argument is of the wrong type.
 
     Examples
     --------

@@ -97,6 +97,9 @@ class Selection(LinearMap):
 def select(shape: PerAxis, key: Any) -> LinearMap:
     """Return the map that picks entries of an array: ``op(x) == x[key]``.
 
+    ``op[key]`` is ``select(op.out_shape, key) @ op``: some outputs of a map. ``op @ select(op.in_shape, key).T`` takes
+    some inputs, and zeros for the others.
+
     Parameters
     ----------
     shape : int or tuple of int
@@ -107,13 +110,16 @@ def select(shape: PerAxis, key: Any) -> LinearMap:
     Returns
     -------
     LinearMap
-        From arrays of ``shape`` to arrays of the shape of ``x[key]``. Its transpose puts entries back, among zeros,
-        and adds those that were picked more than once.
+        From arrays of ``shape`` to arrays of the shape of ``x[key]``, of the dtype of x. Its matrix has a 1 (int8) in
+        each row. Its transpose puts entries back, among zeros, and adds those that were picked more than once. The map
+        holds a number of 8 bytes for each entry that it picks, and for a moment one for each entry of the array.
 
     Raises
     ------
     ValueError
-        If NumPy has no such index of an array of this shape.
+        If a size is less than 1, or if NumPy has no such index of an array of this shape.
+    FormTooLargeError
+        If the numbers of all entries do not fit in memory. This is a MemoryError.
 
     Examples
     --------

@@ -35,12 +35,12 @@ class Blocks(Combination, LinearMap):
 
     @cached_property
     def _ends(self) -> IntArray:
-        """Where the rows of each map begin, and the number of all rows."""
+        """First row of each map, and the number of all rows."""
         return np.cumsum([0, *(op.shape[0] for op in self.maps)])
 
     @cached_property
     def _column_ends(self) -> IntArray:
-        """Where the columns of each map begin, and the number of all columns."""
+        """First column of each map, and the number of all columns."""
         return np.cumsum([0, *(op.shape[1] for op in self.maps)])
 
     def _of(self, change: Callable[[LinearMap], LinearMap]) -> LinearMap:
@@ -230,6 +230,9 @@ def _require_equal(parts: list[LinearMap], attribute: str) -> None:
 def vstack(maps: Sequence[Any]) -> LinearMap:
     """Return the maps' matrices one below the other, as a map of one input to all outputs.
 
+    Law: ``op.to_dense() == np.vstack([A.to_dense(), B.to_dense()])``. So the least squares of several misfits are one
+    problem, as for ``vstack([blur, 0.1 * laplacian])``.
+
     Parameters
     ----------
     maps : list of LinearMap
@@ -238,14 +241,16 @@ def vstack(maps: Sequence[Any]) -> LinearMap:
     Returns
     -------
     LinearMap
-        Its outputs are vectors: the flattened outputs (C order) of the maps, one after the other.
+        From arrays of the common ``in_shape`` to vectors: the flattened outputs (C order) of the maps, one after the
+        other. Applying it applies each map once, and the sparse matrix is joined from those of the maps.
 
     Raises
     ------
     ValueError
         If the inputs have different shapes.
     TypeError
-        If there is no map, or an entry is not one.
+        If the list is empty, an entry is not a map, or two of them are of different array libraries. (NumPy's maps
+        join those of any other library.)
 
     Examples
     --------
@@ -267,6 +272,8 @@ def vstack(maps: Sequence[Any]) -> LinearMap:
 def hstack(maps: Sequence[Any]) -> LinearMap:
     """Return the maps' matrices side by side: the sum of maps that each take their own piece of the input.
 
+    Law: ``op.to_dense() == np.hstack([A.to_dense(), B.to_dense()])``.
+
     Parameters
     ----------
     maps : list of LinearMap
@@ -275,14 +282,16 @@ def hstack(maps: Sequence[Any]) -> LinearMap:
     Returns
     -------
     LinearMap
-        Its inputs are vectors: the flattened inputs (C order) of the maps, one after the other.
+        From vectors, which are the flattened inputs (C order) of the maps one after the other, to arrays of the common
+        ``out_shape``. Applying it applies each map once, and the sparse matrix is joined from those of the maps.
 
     Raises
     ------
     ValueError
         If the outputs have different shapes.
     TypeError
-        If there is no map, or an entry is not one.
+        If the list is empty, an entry is not a map, or two of them are of different array libraries. (NumPy's maps
+        join those of any other library.)
 
     Examples
     --------
@@ -300,6 +309,8 @@ def hstack(maps: Sequence[Any]) -> LinearMap:
 def block_diag(maps: Sequence[Any]) -> LinearMap:
     """Return the map that applies each of some maps to its own piece of a flattened input.
 
+    Law: ``op.to_dense() == scipy.linalg.block_diag(A.to_dense(), B.to_dense())``.
+
     Parameters
     ----------
     maps : list of LinearMap
@@ -308,12 +319,14 @@ def block_diag(maps: Sequence[Any]) -> LinearMap:
     Returns
     -------
     LinearMap
-        Between vectors: the flattened inputs (C order) of the maps, one after the other, and their outputs likewise.
+        From vectors, which are the flattened inputs (C order) of the maps one after the other, to vectors of their
+        flattened outputs. Applying it applies each map once, and the sparse matrix is joined from those of the maps.
 
     Raises
     ------
     TypeError
-        If there is no map, or an entry is not one.
+        If the list is empty, an entry is not a map, or two of them are of different array libraries. (NumPy's maps
+        join those of any other library.)
 
     Examples
     --------
@@ -330,24 +343,28 @@ def block_diag(maps: Sequence[Any]) -> LinearMap:
 def concat(maps: Sequence[Any], axis: int = 0) -> LinearMap:
     """Return the map whose output joins the outputs of maps of one input along an axis.
 
+    Law: ``op(x) == np.concatenate([A(x), B(x)], axis)`` for one input x.
+
     Parameters
     ----------
     maps : list of LinearMap
-        Maps of one ``in_shape``, whose outputs differ in their size along ``axis`` at most.
+        Maps of one ``in_shape``, or what `aslinearmap` takes. Only along ``axis`` may the sizes of their outputs
+        differ.
     axis : int
-        Axis of one output, without the batch.
+        Axis of one output, without the batch; negative ones count from the end.
 
     Returns
     -------
     LinearMap
-        ``op(x)`` is ``np.concatenate([A(x), B(x)], axis)`` for one input.
+        From arrays of the common ``in_shape`` to the joined arrays. Applying it applies each map once.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or the outputs have no such axis.
     TypeError
-        If there is no map, or an entry is not one.
+        If the list is empty, an entry is not a map, or two of them are of different array libraries. (NumPy's maps
+        join those of any other library.)
 
     Examples
     --------

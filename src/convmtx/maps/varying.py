@@ -95,18 +95,20 @@ def varying(
 ) -> LinearMap:
     """Build a convolution whose kernel is a weighted sum of some kernels, with weights that vary over the positions.
 
-    Law: ``sum_r conv_r(w_r * x)`` with ``per="input"``, as a point-spread function that varies over the image, and
-    ``sum_r w_r * conv_r(x)`` with ``per="output"``. The two are different maps, and the transpose of one is of the
-    other kind.
+    Law: ``op(x) == sum_r conv_r(w_r * x)`` with ``per="input"``. The kernel by which input i spreads is
+    ``sum_r w_r[i] * K_r``, such as a point-spread function that is measured at R places and interpolated between them.
+    Pass ``flip=True`` if the kernels are pictures of points. With ``per="output"`` the law is
+    ``op(x) == sum_r w_r * conv_r(x)``, and the kernel by which an output gathers is mixed. These are different maps.
+    The transpose of one is of the other kind.
 
     Parameters
     ----------
     kernels : array_like
-        (R, *kernel), R kernels of `conv`, in any array library.
+        ``(R, *kernel)``: R kernels of `conv`, of any numeric dtype and array library; copied.
     weights : array_like
-        (R, *spatial), a weight of each kernel at each input position (``per="input"``) or output position; all channels
-        share it.
-    input_shape : tuple of int
+        ``(R, *spatial)``: a weight of each kernel at each position of the input (``per="input"``) or of the output
+        (``per="output"``); all channels share it. They need not add up to 1.
+    input_shape : int or tuple of int
         Shape of one input, without batch.
     per : {"input", "output"}
         Whether inputs or outputs are weighted.
@@ -116,15 +118,16 @@ def varying(
     Returns
     -------
     LinearMap
-        Applying it applies R convolutions one after the other, and holds two outputs at a time. Its sparse matrix has
-        the pattern of one of them: it is that of `local` with the kernels mixed at each position.
+        Between the shapes of `conv` with these options. Applying it applies R convolutions one after the other, and
+        holds two outputs at a time. Its sparse matrix has the pattern of one of them: it is that of `local` with the
+        kernels mixed at each position, so it is not larger for more kernels.
 
     Raises
     ------
     ValueError
-        If an argument is invalid, or the sizes of the weights are not those of the positions.
+        If an argument is invalid, or the weights are not of shape ``(R, *spatial)`` with R >= 1.
     TypeError
-        If an argument is of the wrong type.
+        If an argument is of the wrong type, or kernels and weights are of different array libraries.
 
     References
     ----------
