@@ -10,7 +10,7 @@ from convmtx._xp import is_numpy, library
 from convmtx.errors import ArgumentTypeError
 from convmtx.forms import libraries
 from convmtx.forms.dense import dense
-from convmtx.forms.formats import FORMATS, check_format, check_storable, convert, csr_of_rows, sparse_matrix
+from convmtx.forms.formats import FORMATS, check_format, check_storable, convert, csr_of_rows, sparse_matrix, storable
 from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.numbers import entry_sizes, numbered
@@ -38,6 +38,7 @@ __all__ = [
     "row_indices",
     "sizes",
     "sparse_matrix",
+    "storable",
     "tensor_view",
     "varying_rows",
     "windows",

@@ -113,6 +113,11 @@ def check_storable(dtype: np.dtype[Any]) -> None:
         raise ArgumentTypeError(f"the matrix has dtype {dtype}", expected, remedy)
 
 
+def storable(values: AnyArray) -> AnyArray:
+    """Return numbers in a type that SciPy's sparse arrays hold: float32 for float16, else the numbers themselves."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
 def _some_rows(
     geometry: Geometry, kernel: AnyArray, format: SparseFormat, order: Order, rows: RowNumbers
 ) -> scipy.sparse.sparray:

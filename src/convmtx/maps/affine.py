@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
-from convmtx._xp import numeric, reshape, together
+from convmtx._xp import frozen, numeric, reshape, together
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.matrices import DenseMap
@@ -76,5 +77,15 @@ class Affine:
         """Return ``[A | b]`` as a linear map, with all forms, of vectors ``(N + 1,)``: a flattened input and a 1."""
         if not self.op._takes_every_library:
             self.op._in_own_library("offset", self.offset)
-        column = reshape(self.offset, (prod(self.out_shape), 1))
-        return SideBySide(self.op, DenseMap(column, (1,), self.out_shape))
+        return Augmented(self.op, frozen(self.offset, "offset"))
+
+
+class Augmented(SideBySide):
+    """``[A | b]``: the matrix of a map beside a column of numbers."""
+
+    def __init__(self, op: LinearMap, offset: Array) -> None:
+        super().__init__(op, DenseMap(reshape(offset, (prod(op.out_shape), 1)), (1,), op.out_shape))
+        self.op, self.offset = op, offset
+
+    def _of(self, change: Callable[[LinearMap], LinearMap]) -> LinearMap:
+        return SideBySide(*(change(op) for op in self.maps))

@@ -44,7 +44,8 @@ class _Sealing(ABCMeta):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, namespace, **options)
-        cls._is_of_user = namespace.get("_is_of_user", is_of_user(cls))
+        is_checked = is_of_user(cls) or any(getattr(base, "_is_of_user", False) for base in bases)
+        cls._is_of_user = namespace.get("_is_of_user", is_checked)
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         op = super().__call__(*args, **options)
@@ -58,7 +59,7 @@ class BaseMap(metaclass=_Sealing):
     """Base of `LinearMap`, without the algebra: a map from arrays of ``in_shape`` to arrays of ``out_shape``."""
 
     __array_ufunc__ = None
-    #: Whether the class is defined outside convmtx, so that its outputs are checked.
+    #: Whether code outside convmtx applies maps of the class, so that their outputs are checked.
     _is_of_user: ClassVar[bool]
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -135,6 +136,12 @@ class BaseMap(metaclass=_Sealing):
     def _count_stored(self) -> int | None:
         """Return how many entries exist while the sparse matrix is built, at least; None if only that tells."""
         return None
+
+    def _require_matrix(self, format: str = "csr") -> None:
+        """Refuse to build the sparse matrix if its entries are known not to fit in memory."""
+        stored = self._count_stored()
+        if stored is not None:
+            require_stored(format, stored, self.shape, self.dtype)
 
     @cached_property
     def _bytes_of_output(self) -> int:
@@ -343,9 +350,8 @@ class BaseMap(metaclass=_Sealing):
         check_format_name(format)
         check_order(order)
         numbers = None if rows is None else row_indices(rows, self.shape[0])
-        stored = self._count_stored() if rows is None else None
-        if stored is not None:
-            require_stored(format, stored, self.shape, self.dtype)
+        if rows is None:
+            self._require_matrix(format)
         with memory.refused_as(format, {}):
             if not is_numpy(self._reference_array):
                 check_format(self._reference_array, format)

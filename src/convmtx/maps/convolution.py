@@ -411,13 +411,14 @@ class ConvOperator(LinearMap):
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         if not is_numpy(self._kernel):
             return forms.by_coordinates(self._geometry, self._kernel, order, rows)
-        return forms.sparse_matrix(self._geometry, self._kernel, "csr", order, rows)
+        return forms.sparse_matrix(self._geometry, forms.storable(self._kernel), "csr", order, rows)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         if rows is None:
             return super()._sparse_transposed(order, rows)
-        of_rows = forms.csr_of_rows if is_numpy(self._kernel) else forms.by_coordinates
-        return of_rows(self._geometry, self._kernel, order, rows, transposed=True)
+        if not is_numpy(self._kernel):
+            return forms.by_coordinates(self._geometry, self._kernel, order, rows, transposed=True)
+        return forms.csr_of_rows(self._geometry, forms.storable(self._kernel), order, rows, transposed=True)
 
     def _dense(self, order: Order) -> AnyArray:
         return self.to_dense(order)

@@ -22,7 +22,7 @@ from convmtx._xp import (
 )
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentTypeError, door, shown
-from convmtx.forms import row_array
+from convmtx.forms import row_array, storable
 from convmtx.geometry import resolve
 from convmtx.maps.double import double
 from convmtx.maps.linear_map import LinearMap
@@ -70,7 +70,7 @@ class Diagonal(LinearMap):
         weights = namespace(self.weights).take(reshape(self.weights, (-1,)), places, axis=0)
         if not is_numpy(weights):
             return Coordinates.compress(weights, numbers, np.arange(numbers.size + 1), size)
-        return csr_array((weights, numbers, np.arange(numbers.size + 1)), shape=(numbers.size, size))
+        return csr_array((storable(weights), numbers, np.arange(numbers.size + 1)), shape=(numbers.size, size))
 
     def _places(self, numbers: IntArray, order: Order) -> IntArray:
         """Return where the weight of each of these rows stands among the flattened weights."""

@@ -15,6 +15,7 @@ from convmtx.geometry import resolve
 from convmtx.maps.exports import register
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.matrices import DenseMap, SparseMap
+from convmtx.maps.own_maps import ROUNDINGS
 from convmtx.maps.rearranged import reshaped
 from convmtx.typing import AnyArray, PerAxis, Shape
 
@@ -48,8 +49,8 @@ class OperatorMap(Foreign):
         self.operator = operator
 
     def _apply(self, x: AnyArray) -> AnyArray:
-        columns = self.operator.matmat(x.reshape(len(x), self.shape[1]).T)
-        return np.asarray(columns).T.reshape(len(x), *self._out_shape)
+        columns = np.asarray(self.operator.matmat(x.reshape(len(x), self.shape[1]).T))
+        return columns.T.reshape(len(x), *self._out_shape)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         columns = self.operator.rmatmat(y.reshape(len(y), self.shape[0]).T.conj())
@@ -83,7 +84,12 @@ class FunctionMap(Foreign):
         """Return the images of a batch, one after the other."""
         if not len(x):
             return np.zeros((0, *shape), np.result_type(self._dtype, x))
-        return np.stack([as_numpy(numeric("f(x)", function(array))) for array in x])
+        images = [as_numpy(numeric("f(x)", function(array))) for array in x]
+        for image in images:
+            if image.shape != shape:
+                got, expected = f"a function returns an array of shape {image.shape}", f"Expected {shape}"
+                raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
+        return np.stack(images)
 
 
 @door("aslinearmap")
@@ -124,8 +130,8 @@ def aslinearmap(
     Raises
     ------
     ValueError
-        If sizes do not fit, if a function does not take zeros to zeros, or if it comes without ``in_shape``. The
-        transpose of a function without ``adjoint`` raises it when it is applied.
+        If sizes do not fit, if a function comes without ``in_shape``, or if it does not take zeros to zeros and -2 x to
+        -2 A(x). The transpose of a function without ``adjoint`` raises it when it is applied.
     TypeError
         If ``A`` is none of these, or if ``adjoint`` is passed and ``A`` is not a function.
 
@@ -210,7 +216,21 @@ def _of_function(
     if out_shape is not None and tuple(image.shape) != out_shape:
         got = f"A returns an array of shape {tuple(image.shape)}"
         raise ArgumentError(got, f"Expected out_shape={out_shape}", "Leave out_shape out")
+    _require_linear(function, in_shape)
     return FunctionMap(function, adjoint, in_shape, tuple(image.shape), image.dtype)
+
+
+def _require_linear(function: Callable[[Any], Any], in_shape: Shape) -> None:
+    """Refuse a function that does not take ``-2 x`` to ``-2 f(x)`` for an array of normal numbers x."""
+    x = np.random.default_rng(0).standard_normal(in_shape)
+    first, second = (as_numpy(numeric("A(x)", function(array))) for array in (x, -2 * x))
+    size = float(np.abs(first).max(initial=0))
+    if first.shape == second.shape and np.isfinite(size):
+        eps = float(np.finfo(first.dtype).eps) if first.dtype.kind in "fc" else 0.0
+        if np.abs(second + 2 * first).max(initial=0) <= ROUNDINGS * max(x.size, 1) ** 0.5 * eps * size:
+            return
+    got, expected = "A is a function that does not take -2 x to -2 A(x)", "Expected a linear one"
+    raise ArgumentError(got, expected, "Pass its Jacobian, or the linear part of it")
 
 
 register("aslinearmap", aslinearmap)

@@ -95,6 +95,8 @@ class Gram(LinearMap):
         if not isinstance(op, ConvOperator) or not is_numpy(self._reference_array):
             return None
         geometry = op.geometry
+        if self.weights is not None and not np.isfinite(self.weights).all():
+            return None  # nan times the zeros around a product of taps would be nan
         if any(not axis.zero_outside or axis.input_dilation > 1 for axis in geometry.axes):
             return None
         per_c = geometry.channels_per_group[1]
@@ -129,9 +131,9 @@ class Gram(LinearMap):
 
     def _count_stored(self) -> int | None:
         if not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
-            return None
+            return self.op._count_stored()
         axes = met_together(self.op.geometry)
-        return None if axes is None else gram_geometry(self.op.geometry, axes).nnz
+        return self.op._count_stored() if axes is None else gram_geometry(self.op.geometry, axes).nnz
 
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)

@@ -11,6 +11,7 @@ from convmtx import memory
 from convmtx._xp import as_numpy, cast, is_numpy, like
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, shown
+from convmtx.forms import storable
 from convmtx.typing import Array, IntArray, Shape
 
 
@@ -32,7 +33,7 @@ def picking(columns: IntArray, width: int, array: Array) -> Any:
 
     ones, pointers = np.ones(columns.size, np.int8), np.arange(columns.size + 1)
     if is_numpy(array):
-        return csr_array((ones.astype(array.dtype), columns, pointers), shape=(columns.size, width))
+        return csr_array((storable(ones.astype(array.dtype)), columns, pointers), shape=(columns.size, width))
     return Coordinates.compress(cast(like(ones, array), array.dtype), columns, pointers, width)
 
 

@@ -266,6 +266,8 @@ class Product(Combination, LinearMap):
         while rest and (picked := first._picked(order, rows)) is not None:  # rows of the next factor
             rows = picked
             first, *rest = rest
+        for factor in (first, *rest) if rows is None else ():
+            factor._require_matrix()
         matrix = _in_library(self._reference_array, first._sparse(order, rows))
         for factor in rest:
             taking_part = None  # rows of the factor, of which a few rows of the product need few
@@ -453,16 +455,17 @@ class Entrywise(Wrapper, LinearMap):
 
     @cached_property
     def _matrix(self) -> Any:
+        self._require_matrix()
         return self._sparse("C", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_matrix"}
 
     def _apply(self, x: Array) -> Array:
-        return times(self._matrix, x, self.out_shape)
+        return cast(times(self._matrix, x, self.out_shape), promote(self.dtype, x.dtype))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return times(self._matrix.T, y, self.in_shape)
+        return cast(times(self._matrix.T, y, self.in_shape), promote(self.dtype, y.dtype))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         matrix = self.op._sparse(order, rows)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import forms
-from convmtx._xp import frozen, is_numpy, like, namespace, numeric, reshape
+from convmtx._xp import cast, frozen, is_numpy, like, namespace, numeric, promote, reshape
 from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, door
@@ -74,10 +74,10 @@ class LocalMap(LinearMap):
         return {name: value for name, value in vars(self).items() if not name.startswith("_matrix")}
 
     def _apply(self, x: Array) -> Array:
-        return times(self._matrix, x, self.out_shape)
+        return cast(times(self._matrix, x, self.out_shape), promote(self.dtype, x.dtype))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return times(self._matrix_transposed, y, self.in_shape)
+        return cast(times(self._matrix_transposed, y, self.in_shape), promote(self.dtype, y.dtype))
 
     def _positions(self, numbers: IntArray, shape: Shape, order: Order) -> IntArray:
         """Return the position, in C order, of each of these rows or columns."""
@@ -88,12 +88,22 @@ class LocalMap(LinearMap):
         return np.ravel_multi_index(spatial, [n for a, n in enumerate(shape) if a != channel])
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        if (wide := self._storable()) is not None:
+            return wide._sparse(order, rows)
         if rows is None and is_numpy(self.kernels):
             return self._whole(order, transposed=False)
         wanted = np.arange(self.shape[0]) if rows is None else row_array(rows)
         return self._with_values(*forms.numbered(self._geometry, order, rows), wanted, order, self.per == "output")
 
+    def _storable(self) -> LocalMap | None:
+        """Return the map in float32 for kernels of float16, of which SciPy has no sparse arrays."""
+        if not is_numpy(self.kernels) or self.dtype != np.float16:
+            return None
+        return LocalMap(self._geometry, forms.storable(self.kernels), self.per)
+
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        if (wide := self._storable()) is not None:
+            return wide._sparse_transposed(order, rows)
         if rows is None and is_numpy(self.kernels):
             return self._whole(order, transposed=True)
         wanted = np.arange(self.shape[1]) if rows is None else row_array(rows)

@@ -21,7 +21,7 @@ from convmtx._xp import (
     together,
 )
 from convmtx._xp.sparse import Coordinates, times, with_data
-from convmtx.forms import row_array
+from convmtx.forms import row_array, storable
 from convmtx.maps.double import double, double_csr
 from convmtx.maps.linear_map import LinearMap, absolute
 from convmtx.maps.ordering import in_order, renumbered
@@ -85,7 +85,7 @@ class DenseMap(LinearMap):
         columns, pointers = np.tile(np.arange(width), count), width * np.arange(count + 1)
         if not is_numpy(matrix):
             return Coordinates.compress(reshape(matrix, (-1,)), columns, pointers, width)
-        return csr_array((matrix.reshape(-1).copy(), columns, pointers), shape=(count, width))
+        return csr_array((storable(matrix.reshape(-1)).copy(), columns, pointers), shape=(count, width))
 
     def _count_stored(self) -> int:
         return prod(self.shape)

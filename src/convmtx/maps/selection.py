@@ -136,8 +136,12 @@ def select(shape: PerAxis, key: Any) -> LinearMap:
     array([[1, 0],
            [2, 3]])
     """
-    sizes = resolve.shape("shape", shape)
-    return Selection(sizes, places_of(sizes, key))
+    return _selection(resolve.shape("shape", shape), key)
 
 
-register("select", select)
+def _selection(shape: Shape, key: Any) -> Selection:
+    """Return the map to the entries that an index picks, of arrays that may have no axes or no entries."""
+    return Selection(shape, places_of(shape, key))
+
+
+register("select", _selection)
