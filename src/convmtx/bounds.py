@@ -47,8 +47,8 @@ def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "neare
     lower, upper : ndarray
         Shape ``(*batch, *out_shape)`` each, in the dtype and library of map and box together; those of integers are of
         64 bits, and those of "outward" float64. They cost four applications of maps of the positive and of the negative
-        entries. Those of a convolution are convolutions, unless the boundary adds taps or the box is infinite; then,
-        and for products of maps, the sparse matrix is built.
+        entries, and eight for an infinite box. Those maps are convolutions for a convolution, unless the boundary adds
+        taps; then, and for products of maps, the sparse matrix is built.
 
     Raises
     ------

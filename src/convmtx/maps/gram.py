@@ -80,7 +80,7 @@ class Gram(LinearMap):
 
     @cached_property
     def _closed(self) -> tuple[Geometry, AnyArray] | None:
-        """Where the different entries of the matrix stand, and these entries as a kernel; None if not in closed form.
+        """Places of the different entries of the matrix, and these entries as a kernel; None if not in closed form.
 
         With weights every entry is another one.
         """

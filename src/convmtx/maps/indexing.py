@@ -12,8 +12,7 @@ from convmtx._xp import as_numpy, cast, is_numpy, like
 from convmtx._xp.sparse import Coordinates
 from convmtx.errors import ArgumentError, shown
 from convmtx.forms import storable
-from convmtx.maps.ordering import renumbered
-from convmtx.typing import Array, IntArray, Order, Shape
+from convmtx.typing import Array, IntArray, Shape
 
 
 def places_of(shape: Shape, key: Any) -> IntArray:
@@ -28,15 +27,11 @@ def places_of(shape: Shape, key: Any) -> IntArray:
         raise ArgumentError(f"key={shown(key)} ({error})", expected, "Pass what x[key] takes") from None
 
 
-def picking(places: IntArray, in_shape: Shape, order: Order, array: Array) -> Any:
-    """Return the sparse matrix, in an array's library and type, whose rows pick the entries at these places.
-
-    Places count the flattened input in C order; ``order`` is that of the columns.
-    """
+def picking(columns: IntArray, width: int, array: Array) -> Any:
+    """Return the sparse matrix, in an array's library and type, whose rows have a 1 in these columns."""
     from scipy.sparse import csr_array
 
-    columns = renumbered(in_shape, places, "C", order)
-    ones, pointers, width = np.ones(columns.size, np.int8), np.arange(columns.size + 1), prod(in_shape)
+    ones, pointers = np.ones(columns.size, np.int8), np.arange(columns.size + 1)
     if is_numpy(array):
         return csr_array((storable(ones.astype(array.dtype)), columns, pointers), shape=(columns.size, width))
     return Coordinates.compress(cast(like(ones, array), array.dtype), columns, pointers, width)

@@ -31,7 +31,7 @@ from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double, double_csr, double_type, require_finite
 from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
-from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
+from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
     from convmtx.geometry.pattern import Pattern
@@ -92,6 +92,10 @@ class LinearMap(Algebra):
         The map is in double precision. Here the entries are taken as they are.
         """
         return self._entrywise(absolute)
+
+    def _picked(self, order: Order, rows: RowNumbers | None) -> IntArray | None:  # noqa: ARG002
+        """Return the column of the 1 in each of these rows, for a map that picks entries; None for others."""
+        return None
 
     def _count_roundings(self) -> float:
         """Return how many roundings an entry of the matrix or of an output undergoes, at most: one a number summed."""
@@ -259,7 +263,10 @@ class Product(Combination, LinearMap):
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         first, *rest = self.factors
-        for factor in self.factors if rows is None else ():
+        while rest and (picked := first._picked(order, rows)) is not None:  # rows of the next factor
+            rows = picked
+            first, *rest = rest
+        for factor in (first, *rest) if rows is None else ():
             factor._require_matrix()
         matrix = _in_library(self._reference_array, first._sparse(order, rows))
         for factor in rest:

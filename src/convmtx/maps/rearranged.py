@@ -15,7 +15,7 @@ from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking
 from convmtx.maps.linear_map import LinearMap, Product
 from convmtx.maps.ordering import renumbered
-from convmtx.typing import Array, Order, PerAxis, RowNumbers, Shape
+from convmtx.typing import Array, IntArray, Order, PerAxis, RowNumbers, Shape
 
 
 class Rearranged(LinearMap):
@@ -59,13 +59,16 @@ class Rearranged(LinearMap):
         back = [1 + self.axes.index(a) for a in range(len(self.axes))]
         return move_axes(reshape(y, (y.shape[0], *self.between)), 0, *back)
 
-    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+    def _picked(self, order: Order, rows: RowNumbers | None) -> IntArray:
         numbers = np.arange(self.shape[0]) if rows is None else row_array(rows)
         numbers = renumbered(self.out_shape, numbers, order, "C")
         if self.axes != tuple(range(len(self.axes))):
             at = np.unravel_index(numbers, self.between)
             numbers = np.ravel_multi_index([at[self.axes.index(a)] for a in range(len(at))], self.in_shape)
-        return picking(numbers, self.in_shape, order, self._like)
+        return renumbered(self.in_shape, numbers, "C", order)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return picking(self._picked(order, rows), self.shape[1], self._like)
 
     def _count_stored(self) -> int:
         return self.shape[0]

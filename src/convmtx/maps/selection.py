@@ -15,6 +15,7 @@ from convmtx.geometry import resolve
 from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking, places_of
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.ordering import renumbered
 from convmtx.typing import Array, IntArray, Order, PerAxis, RowNumbers, Shape
 
 
@@ -70,9 +71,12 @@ class Selection(LinearMap):
             x = move_axes(summed_at((size, int(y.shape[0])), like(places, y), move_axes(flat, 1, 0)), 1, 0)
         return reshape(x, (y.shape[0], *self._in_shape))
 
-    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+    def _picked(self, order: Order, rows: RowNumbers | None) -> IntArray:
         places = self.places.reshape(-1, order=order)
-        return picking(places if rows is None else places[row_array(rows)], self._in_shape, order, self._like)
+        return renumbered(self._in_shape, places if rows is None else places[row_array(rows)], "C", order)
+
+    def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
+        return picking(self._picked(order, rows), self.shape[1], self._like)
 
     def _count_stored(self) -> int:
         return self.places.size
