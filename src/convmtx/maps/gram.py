@@ -278,6 +278,8 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
     require_together(mapped._reference_array, array)
     if _selects(mapped):  # weights of all outputs, which are 0 where none is selected
         chosen, *rest = mapped.factors
+        if is_numpy(array):  # those of an output that is chosen twice are added, in the type of the result
+            array = array.astype(np.result_type(array, np.empty(0, mapped.dtype).real), copy=False)
         return gram(reduce(matmul, rest), chosen._transposed_image(array[None])[0])
     return Gram(mapped, frozen(array, "weights"))
 
