@@ -145,8 +145,8 @@ class BaseMap(metaclass=_Sealing):
 
     @cached_property
     def _bytes_of_output(self) -> int:
-        """Bytes of one output in the type of the matrix."""
-        return self.shape[0] * itemsize(self.dtype)
+        """Bytes of one output, at least."""
+        return self.shape[0] * itemsize(self._reference_array.dtype)
 
     # Application
 
