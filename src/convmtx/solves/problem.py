@@ -16,7 +16,7 @@ from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.structure.double import doubled, sparse
+from convmtx.structure.double import as_map, doubled, sparse
 from convmtx.structure.precision import EPS, rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
 
@@ -150,13 +150,13 @@ class Problem:
         return regularizer
 
 
-def problem_of(op: LinearMap, damp: Any = 0.0, regularizer: LinearMap | None = None) -> Problem:
+def problem_of(op: Any, damp: Any = 0.0, regularizer: Any = None) -> Problem:
     """Return the problem of a caller's arguments; ``damp`` may be a `Damping`, which has an attribute of that name."""
-    if not isinstance(op, LinearMap):
-        doubled(op)  # raises the error that says so
+    mapped = as_map(op)
+    penalized = None if regularizer is None else as_map(regularizer, "regularizer")
     weight = getattr(damp, "damp", damp)
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
-    return Problem(op, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), regularizer)
+    return Problem(mapped, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), penalized)
 
 
 def norms(arrays: AnyArray) -> AnyArray:

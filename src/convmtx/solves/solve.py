@@ -109,7 +109,8 @@ def solve(
     Parameters
     ----------
     op : LinearMap
-        Any map, square or not. Its numbers are taken in double precision.
+        Any map, square or not, or what `aslinearmap` takes: a matrix, a sparse array, an operator. Its numbers are
+        taken in double precision.
     b : array_like
         One right-hand side or any batch, ``(*batch, *out_shape)``, finite, real or complex.
     damp : float

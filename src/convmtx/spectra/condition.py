@@ -32,7 +32,7 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def cond(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     tol : float, optional
         Singular values of at most ``tol`` count as zero. The default is ``max(M, N) * eps`` times the largest, as for
         `numpy.linalg.matrix_rank` in double precision.

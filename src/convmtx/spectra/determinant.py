@@ -33,7 +33,7 @@ def trace(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A square map.
+        A square map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def logdet(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A square map.
+        A square map, or what `aslinearmap` takes.
 
     Returns
     -------

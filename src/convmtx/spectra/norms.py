@@ -52,7 +52,7 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     ord : {2, 1, inf, "fro"}
         Number 2 for the largest singular value: how much longer the map can make an array (its Lipschitz constant).
         1 and inf for the largest sum of magnitudes in a column and in a row, "fro" for the root of the sum of squares.

@@ -27,7 +27,7 @@ def null_space(op: LinearMap, tol: float | None = None) -> AnyArray:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     tol : float, optional
         Singular values up to this value count as zero. The default is that of `rank`.
 

@@ -49,7 +49,7 @@ def svdvals(
     Parameters
     ----------
     op : LinearMap
-        Any map. Kernels of other libraries are copied to NumPy, without gradients.
+        Any map, or what `aslinearmap` takes. Kernels of other libraries are copied to NumPy, without gradients.
     k : int, optional
         Number of values, from 1 to min(M, N); all min(M, N) of them by default.
     which : {"largest", "smallest"}
@@ -171,7 +171,7 @@ def svd(
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     k : int
         Number of values, from 1 to min(M, N).
     which, maxiter, progress
@@ -210,7 +210,7 @@ def svd(
     else:
         triplets, slack = exact
         s = rounded(triplets.values, slack, "decomposition", 0.0)
-    left, right = triplets.left.reshape(-1, *op.out_shape), triplets.right.reshape(-1, *op.in_shape)
+    left, right = triplets.left.reshape(-1, *operator.out_shape), triplets.right.reshape(-1, *operator.in_shape)
     return SingularTensors(left, times(s, scale), right)
 
 

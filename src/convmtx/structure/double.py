@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
+from convmtx.arguments import is_array
 from convmtx.errors import ArgumentTypeError, with_article
 from convmtx.geometry import Axis
 from convmtx.maps.double import double as double
+from convmtx.maps.foreign import joined
 from convmtx.maps.linear_map import LinearMap, Transposed
 from convmtx.typing import AnyArray
 
@@ -18,20 +20,35 @@ from convmtx.typing import AnyArray
 LISTED, SPLIT = 24, 64
 
 
-def doubled(op: Any, name: str = "op") -> LinearMap:
-    """Return the map with its numbers in float64 or complex128 of NumPy; ``name`` is the argument in messages.
+def as_map(op: Any, name: str = "op") -> LinearMap:
+    """Return a map, a matrix or an operator as a map; ``name`` is the argument in messages.
 
     Raises
     ------
-    ArgumentTypeError
-        If it is not a map of convmtx.
-    ArgumentError
-        If its numbers contain inf or nan. A map of a class of its own is checked when it is applied.
+    ArgumentTypeError, ArgumentError
+        If it is not what `aslinearmap` takes.
     """
-    if not isinstance(op, LinearMap):
-        remedy = "Pass A.op, the linear part" if hasattr(op, "op") else "Make one, as with convmtx.conv"
-        raise ArgumentTypeError(f"{name} is {with_article(type(op).__name__)}", "Expected a map of convmtx", remedy)
-    return op._in_double()
+    if isinstance(op, LinearMap):
+        return op
+    is_affine = hasattr(op, "op") and hasattr(op, "offset")
+    may_join = isinstance(op, list | tuple) or is_array(op) or hasattr(op, "matvec") or hasattr(op, "nnz")
+    if is_affine or not (may_join or callable(op)):
+        remedy = "Pass A.op, the linear part" if is_affine else "Make one, as with convmtx.conv"
+        got = f"{name} is {with_article(type(op).__name__)}"
+        raise ArgumentTypeError(got, "Expected a map of convmtx, a matrix or an operator", remedy)
+    return joined(name, op)
+
+
+def doubled(op: Any, name: str = "op") -> LinearMap:
+    """Return what `as_map` returns with its numbers in float64 or complex128 of NumPy.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If it is not a map, or its numbers contain inf or nan. A map of a class of its own is checked when it is
+        applied.
+    """
+    return as_map(op, name)._in_double()
 
 
 def dense(op: LinearMap) -> AnyArray:
