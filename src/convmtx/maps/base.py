@@ -231,9 +231,9 @@ class BaseMap(metaclass=_Sealing):
             raise ArgumentError(got, f"Expected ({length},) or ({length}, k)", remedy)
         batch = array[None, ...] if array.ndim == 1 else move_axes(array, 1, 0)
         if adjoint:
-            result = conjugate(self._transposed_image(reshape(conjugate(batch), (-1, *self.out_shape))))
+            result = conjugate(self._transposed_image(reshape(conjugate(batch), (batch.shape[0], *self.out_shape))))
         else:
-            result = self._image(reshape(batch, (-1, *self.in_shape)))
+            result = self._image(reshape(batch, (batch.shape[0], *self.in_shape)))
         result = reshape(result, (batch.shape[0], rows))
         if array.ndim == 1:
             return result[0, ...]
@@ -404,6 +404,11 @@ class Wrapper(BaseMap):
 
     def _coarse_pattern(self) -> Pattern | None:
         return self.op._coarse_pattern()
+
+    @property
+    def _has_lone_entries(self) -> bool:
+        """Whether every row and every column of the matrix has at most one entry, as far as the class knows."""
+        return bool(self.op._has_lone_entries)
 
 
 class Combination(BaseMap):

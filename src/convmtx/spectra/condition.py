@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from convmtx.costs import FACTORIZED_ENTRIES, FACTORIZED_UNKNOWNS, PATIENT_WORK, SMALL_SPECTRUM_WORK
@@ -10,15 +12,15 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds
 from convmtx.spectra.bracket import Ceilings, bracket
-from convmtx.spectra.certified import Certified, enclosed, rounded, times
+from convmtx.spectra.certified import Certified, combined, enclosed, rounded, times
 from convmtx.spectra.norms import norm
-from convmtx.spectra.operands import convolution, same_values, tolerance_of_zero
+from convmtx.spectra.operands import convolution, parts_of, same_values, tolerance_of_zero
 from convmtx.spectra.smallest import bracket_smallest
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import all_values
 from convmtx.structure import choose_decomposition, rounding
-from convmtx.structure.double import is_zero
-from convmtx.structure.precision import EPS, rank_tolerance
+from convmtx.structure.double import direct, is_zero
+from convmtx.structure.precision import EPS, rank_tolerance, scaled
 
 
 @door("smallest_singular_value")
@@ -72,6 +74,8 @@ def smallest_of(op: LinearMap) -> Certified:
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.values()[-1], decomposition.slack, decomposition.method, 0.0)
+    if (of_parts := _smallest_of_parts(op)) is not None:
+        return of_parts
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT_WORK:
         lower = float(bounds.interlaced(op)[0][-1])
@@ -85,6 +89,21 @@ def smallest_of(op: LinearMap) -> Certified:
         (below, last), method = both.smallest, f"Lanczos, {both.steps} steps"
     upper = last + rounding.of_product(op, rounding.size_of(op))
     return Certified(last, "interval", method, min(max(lower, below), last), upper)
+
+
+def _smallest_of_parts(op: LinearMap) -> Certified | None:
+    """Return the least of the smallest singular values of maps on the diagonal, or the product of those of factors.
+
+    It is 0 if the parts have fewer singular values than the map.
+    """
+    parts, is_product = parts_of(op)
+    if len(parts) == 1:
+        return None
+    counts = [min(part.shape) for part in parts]
+    if (prod(counts) if is_product else sum(counts)) < min(op.shape):
+        return Certified(0.0, "exact", "parts of more rows than columns, and of more columns than rows")
+    values = [times(smallest_of(operator), scale) for operator, scale in (scaled(direct(part)) for part in parts)]
+    return combined(values, prod, "product of smallest") if is_product else combined(values, min, "least of smallest")
 
 
 @door("cond")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,9 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise
 from convmtx.spectra.bracket import Ceilings, bracket
-from convmtx.spectra.certified import Certified, outward, outward_to, rounded, times, unmet
+from convmtx.spectra.certified import Certified, combined, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
-from convmtx.spectra.operands import convolution, relative_tolerance
+from convmtx.spectra.operands import convolution, parts_of, relative_tolerance
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import svd
@@ -145,6 +146,8 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
+    if (of_parts := _norm_of_parts(op, rtol, maxiter, progress)) is not None:
+        return of_parts
     require_vectors(op)
     both = bracket(op, _ceilings(op, rtol), rtol, maxiter, progress)
     (low, high), steps = both.largest, both.steps
@@ -154,6 +157,18 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
     return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
+
+
+def _norm_of_parts(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified | None:
+    """Return the largest of the norms of maps on the diagonal, or the product of those of Kronecker factors."""
+    parts, is_product = parts_of(op)
+    if len(parts) == 1:
+        return None
+    norms = []
+    for part in parts:
+        operator, scale = scaled(direct(part))
+        norms.append(times(_spectral_norm(operator, rtol / 2, maxiter, progress), scale))
+    return combined(norms, prod, "product of norms") if is_product else combined(norms, max, "largest of norms")
 
 
 def _ceilings(op: LinearMap, rtol: float) -> Ceilings:

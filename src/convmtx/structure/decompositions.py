@@ -1,16 +1,17 @@
 """Decompositions of a map, with what each costs: singular values come from them, and some methods of solving too.
 
 A convolution falls apart into blocks, is a Kronecker product if its kernel is an outer product, and is banded along an
-axis for which no rule holds. Any map has a dense matrix. All of them give the singular values, exact to rounding, and
-`choose_decomposition` takes the one of least work. Solvers and preconditioners need singular vectors too, in bases with
-fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker product is an axis split by vectors.
-The methods of solving are listed in `solves.select`; those by LU, by substitution and by iteration decompose nothing.
+axis for which no rule holds. A map made of maps has the singular values of its parts. Any map has a dense matrix. All
+of these are exact to rounding, and `choose_decomposition` takes the one of least work. Solvers and preconditioners need
+singular vectors too, in bases with fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker
+product is an axis split by vectors. The methods of solving are listed in `solves.select`; those by LU, by substitution
+and by iteration decompose nothing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
@@ -25,8 +26,8 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.structure import batched, rounding
 from convmtx.structure.banded import BandMatrices
 from convmtx.structure.blocks import Blocks, describe, find_blocks
-from convmtx.structure.double import dense, require_along
-from convmtx.structure.precision import EPS
+from convmtx.structure.double import dense, direct, lone_entries, require_along
+from convmtx.structure.precision import EPS, scaled
 from convmtx.structure.splits import is_connected, is_mirrored, separate, transform_rule
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -58,7 +59,7 @@ class Decomposition(ABC):
 
     def largest(self) -> float:
         """Return the largest singular value."""
-        return float(self.values()[0])
+        return float(self.values().max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class Blockwise(Decomposition):
             by_piece.append(np.repeat(batched.singular_values(piece.matrices()), piece.times, axis=0))
             if bar is not None:
                 bar.update(piece.count)
-        return _sort(self.geometry, by_piece)
+        return _sort(self.geometry.shape, by_piece)
 
     def largest(self) -> float:
         """Return the largest singular value, by the Gram matrices of blocks."""
@@ -127,17 +128,18 @@ class Banded(Decomposition):
 
     def values(self, bar: Any = None) -> AnyArray:
         """Return all singular values, descending."""
-        return _sort(self.geometry, chain.from_iterable(matrices.values(bar) for matrices in self.matrices))
+        return _sort(self.geometry.shape, chain.from_iterable(matrices.values(bar) for matrices in self.matrices))
 
 
 @dataclass(frozen=True, eq=False)
 class Kronecker(Decomposition):
-    """The products of the singular values of two factors: of one axis, and of the others.
+    """The products of the singular values of two factors.
 
-    Their singular vectors are those of the split by `convmtx.structure.splits.factor`.
+    The factors of a convolution are one axis and the others. Its singular vectors are those of the split by
+    `convmtx.structure.splits.factor`.
     """
 
-    geometry: Geometry
+    shape: tuple[int, int]
     first: Decomposition
     others: Decomposition
 
@@ -148,11 +150,70 @@ class Kronecker(Decomposition):
 
     def values(self, bar: Any = None) -> AnyArray:
         """Return all singular values, descending."""
-        return _sort(self.geometry, [np.multiply.outer(self.first.values(bar), self.others.values(bar))])
+        _require(f"finding {min(self.shape)} singular values", 3 * min(self.shape) * 8)
+        return _sort(self.shape, [np.multiply.outer(self.first.values(bar), self.others.values(bar))])
 
     def largest(self) -> float:
         """Return the product of the factors' largest singular values."""
         return self.first.largest() * self.others.largest()
+
+
+@dataclass(frozen=True, eq=False)
+class DirectSum(Decomposition):
+    """The singular values of all maps on the diagonal of a matrix."""
+
+    shape: tuple[int, int]
+    parts: list[Decomposition]
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether every map falls apart."""
+        return all(part.is_apart for part in self.parts)
+
+    def values(self, bar: Any = None) -> AnyArray:
+        """Return all singular values, descending."""
+        return _sort(self.shape, (part.values(bar) for part in self.parts))
+
+    def largest(self) -> float:
+        """Return the largest singular value of any map on the diagonal."""
+        return max(part.largest() for part in self.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiple(Decomposition):
+    """The singular values of a map, each times a number > 0."""
+
+    part: Decomposition
+    number: float
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether every axis falls apart."""
+        return self.part.is_apart
+
+    def values(self, bar: Any = None) -> AnyArray:
+        """Return all singular values, descending."""
+        return self.number * self.part.values(bar)
+
+    def largest(self) -> float:
+        """Return the largest singular value."""
+        return self.number * self.part.largest()
+
+
+@dataclass(frozen=True, eq=False)
+class Lone(Decomposition):
+    """The magnitudes of entries that are alone in their rows and columns."""
+
+    op: LinearMap
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether every axis falls apart: yes, into numbers."""
+        return True
+
+    def values(self, _bar: Any = None) -> AnyArray:
+        """Return all singular values, descending."""
+        return _sort(self.op.shape, [np.abs(lone_entries(self.op).values)])
 
 
 def choose_decomposition(op: LinearMap) -> Decomposition:
@@ -169,10 +230,45 @@ def decompositions(op: LinearMap) -> Iterator[Decomposition]:
     if isinstance(op, ConvOperator):
         require_along(*op.geometry.axes, split=True)
         yield from _decompositions(op.geometry, taps_of(op.geometry, op.kernel))
-    else:
-        (rows, columns), size = op.shape, rounding.size_of(op)
-        work = float(rows) * columns * min(rows, columns)
-        yield Dense("dense", work, 1, rounding.of_dense(op, size), size, op)
+        return
+    (rows, columns), size = op.shape, rounding.size_of(op)
+    work = float(rows) * columns * min(rows, columns)
+    yield Dense("dense", work, 1, rounding.of_dense(op, size), size, op)
+    if op._has_lone_entries:
+        yield Lone("entries", float(sum(op.shape)), 1, rounding.of_entry(op, size), size, op)
+    if len(parts := op._summands) > 1:
+        yield _by_summands(op, parts)
+    if len(parts := op._kronecker_factors) > 1:
+        yield _by_kronecker_factors(op, parts)
+
+
+def _by_summands(op: LinearMap, parts: Sequence[LinearMap]) -> Decomposition:
+    chosen = [_choose_for_part(part) for part in parts]
+    work, count = sum(part.work for part in chosen), sum(part.n_blocks for part in chosen)
+    slack, size = max(part.slack for part in chosen), max(part.size for part in chosen)
+    method = f"{len(chosen)} maps on the diagonal: {describe_alike(part.method for part in chosen)}"
+    return DirectSum(method, work, count, slack, size, op.shape, chosen)
+
+
+def _by_kronecker_factors(op: LinearMap, parts: Sequence[LinearMap]) -> Decomposition:
+    first, others = (_choose_for_part(part) for part in parts)
+    method = f"Kronecker product of {first.method} and {others.method}"
+    return _kronecker(method, op.shape, first, others)
+
+
+def _choose_for_part(op: LinearMap) -> Decomposition:
+    """Return the decomposition of least work of a map that need not be `scaled`."""
+    operator, scale = scaled(direct(op))
+    part = choose_decomposition(operator)
+    if scale == 1:
+        return part
+    return Multiple(part.method, part.work, part.n_blocks, scale * part.slack, scale * part.size, part, scale)
+
+
+def describe_alike(texts: Iterable[str]) -> str:
+    """Return texts in one, equal ones once, and no more than three."""
+    different = list(dict.fromkeys(texts))
+    return ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
 
 
 def blocks_with_vectors(geometry: Geometry, taps: AnyArray) -> list[Blocks]:
@@ -240,12 +336,17 @@ def _by_factors(geometry: Geometry, taps: AnyArray, size: float) -> Iterator[Dec
         first = _cheapest(_decompositions(Geometry((axis,)), vector[None, None]))
         others = _cheapest(_decompositions(remaining, rest))
         method = f"Kronecker product: axis {j} by {first.method}, the others by {others.method}"
-        # (s + e) (t + f) - s t is e t + s f to first order; the second order is far below rounding.
-        slack = first.slack * others.size + others.slack * first.size + 2 * EPS * first.size * others.size
-        slack += _left_over(geometry, taps, j, vector, rest)
-        work, count = first.work + others.work, first.n_blocks + others.n_blocks
-        yield Kronecker(method, work, count, slack, size, geometry, first, others)
+        whole = _kronecker(method, geometry.shape, first, others)
+        yield replace(whole, slack=whole.slack + _left_over(geometry, taps, j, vector, rest), size=size)
         return
+
+
+def _kronecker(method: str, shape: tuple[int, int], first: Decomposition, others: Decomposition) -> Kronecker:
+    """Return the Kronecker product of two decompositions."""
+    # (s + e) (t + f) - s t is e t + s f to first order; the second order is far below rounding.
+    slack = first.slack * others.size + others.slack * first.size + 2 * EPS * first.size * others.size
+    work, count = first.work + others.work, first.n_blocks + others.n_blocks
+    return Kronecker(method, work, count, slack, first.size * others.size, shape, first, others)
 
 
 def _left_over(geometry: Geometry, taps: AnyArray, axis: int, vector: AnyArray, rest: AnyArray) -> float:
@@ -254,9 +355,9 @@ def _left_over(geometry: Geometry, taps: AnyArray, axis: int, vector: AnyArray, 
     return rounding.magnitude(geometry, np.abs(taps - product) + 2 * EPS * np.abs(taps))
 
 
-def _sort(geometry: Geometry, values: Any) -> AnyArray:
+def _sort(shape: tuple[int, int], values: Any) -> AnyArray:
     """Return singular values, and as many zeros as the matrix has besides, descending."""
-    count = min(geometry.shape)
+    count = min(shape)
     present = np.concatenate([np.zeros(0), *(part.reshape(-1) for part in values)])
     present.sort()
     return np.pad(present[::-1][:count], (0, max(count - present.size, 0)))

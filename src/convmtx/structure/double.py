@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from convmtx.errors import ArgumentTypeError, with_article
 from convmtx.geometry import Axis
 from convmtx.maps.double import double as double
 from convmtx.maps.foreign import joined
-from convmtx.maps.linear_map import LinearMap, Transposed
-from convmtx.typing import AnyArray
+from convmtx.maps.linear_map import LinearMap, Product, Transposed
+from convmtx.typing import AnyArray, IntArray
 
 #: Bytes for each tap of an output and each input: to list the inputs that are read, and to sort them into parts. The
 #: second was measured as 59.
@@ -91,5 +91,51 @@ def is_zero(op: LinearMap) -> bool:
 
 
 def direct(op: LinearMap) -> LinearMap:
-    """Return a map of the same singular values: the map itself, or for a transposed map the one that it transposes."""
-    return op.op if isinstance(op, Transposed) else op
+    """Return a map of the same singular values.
+
+    It is the map that a transposed map transposes, and a product without permutations at its ends. Of other maps it is
+    the map itself.
+    """
+    if isinstance(op, Transposed):
+        return direct(op.op)
+    before, core, after = without_permutations(op)
+    return direct(core) if before or after else op
+
+
+def without_permutations(op: LinearMap) -> tuple[list[LinearMap], LinearMap, list[LinearMap]]:
+    """Return the permutations that are the first factors of a product, what is between, and those that are the last.
+
+    A permutation is a square map of lone entries of magnitude 1. The first and the last factor that is none stay.
+    """
+    links = list(op._chain)
+    before: list[LinearMap] = []
+    after: list[LinearMap] = []
+    while len(links) > 1 and is_permutation(links[0]):
+        before.append(links.pop(0))
+    while len(links) > 1 and is_permutation(links[-1]):
+        after.insert(0, links.pop())
+    if not (before or after):
+        return [], op, []
+    return before, Product(*links) if len(links) > 1 else links[0], after
+
+
+def is_permutation(op: LinearMap) -> bool:
+    """Whether a map in double precision moves the entries of an array, and perhaps turns their phases."""
+    if op.shape[0] != op.shape[1] or not op._has_lone_entries:
+        return False
+    values = lone_entries(op).values
+    return values.size == op.shape[0] and bool((np.abs(values) == 1).all())
+
+
+class LoneEntries(NamedTuple):
+    """Entries that are alone in their rows and columns: ``matrix[rows[j], columns[j]] == values[j]``, the rest 0."""
+
+    rows: IntArray
+    columns: IntArray
+    values: AnyArray
+
+
+def lone_entries(op: LinearMap) -> LoneEntries:
+    """Return the entries of a map that has lone entries, in double precision."""
+    matrix = sparse(op)
+    return LoneEntries(np.flatnonzero(np.diff(matrix.indptr)), matrix.indices, matrix.data)
