@@ -172,3 +172,13 @@ def test_norms_of_large_maps_come_from_the_parts():
     assert r.upper - r.lower <= 2e-6 * r.upper
     least = cm.smallest_singular_value(cm.block_diag([square.T @ square + cm.identity(square.in_shape), WIDE.T, WIDE]))
     assert least.value == 0  # 4 x 6 and 6 x 4 below each other have 8 singular values of 10
+
+
+def test_maps_without_rows_or_columns():
+    none = cm.select(3, np.zeros(3, bool))
+    for op in (none, none.T, np.zeros((0, 3)), cm.kron(OWN, none)):
+        assert cm.svdvals(op).shape == (0,)
+        assert cm.norm(op).value == 0
+        assert int(cm.rank(op)) == 0
+        assert float(cm.cond(op)) == 1
+        assert len(cm.null_space(op)) == cm.aslinearmap(op).shape[1]

@@ -152,6 +152,8 @@ def cond(op: LinearMap) -> Certified:
 def cond_of(values: Certified) -> Certified:
     """Return the condition number of a map that has these as all its singular values."""
     s, lower, upper = values.value, values.lower, values.upper
+    if not s.size:
+        return Certified(1.0, "exact", values.method)
     ends = _ratio(lower[0], upper[-1]), _ratio(upper[0], lower[-1]) * (1 + EPS)
     return enclosed(_ratio(s[0], s[-1]), max(ends[0] * (1 - EPS), 1.0), ends[1], values.method)
 
@@ -211,7 +213,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
 
 def rank_of(values: Certified, shape: tuple[int, int], tol: float | None = None) -> Certified:
     """Return the rank of a map of a shape that has these as all its singular values."""
-    limit = rank_tolerance(shape, values.value[0]) if tol is None else tol
+    limit = rank_tolerance(shape, values.value.max(initial=0)) if tol is None else tol
     count, least, most = (int((end > limit).sum()) for end in (values.value, values.lower, values.upper))
     return Certified(count, "exact" if least == most else "interval", values.method, least, most)
 
