@@ -281,6 +281,35 @@ def test_the_preconditioner_of_some_outputs():
     assert np.abs(cm.preconditioner(op, damp=0.3).to_dense() - expected).max() <= 1e-12
 
 
+@pytest.mark.parametrize("damp", [0.0, 0.2])
+def test_preconditioned_solves_of_some_outputs(damp):
+    whole = cm.conv(BLUR.kernel, SHAPE, padding="full")
+    mask = np.arange(56).reshape(whole.out_shape) % 9 > 0
+    weights = RNG.uniform(1, 2, whole.out_shape)[mask]
+    for op in (whole[mask], cm.diagonal(weights) @ whole[mask], cm.vstack([whole[mask], 0.5 * LAPLACE])):
+        b = RNG.standard_normal((2, *op.out_shape))
+        s = cm.solve(op, b, damp=damp, method="preconditioned", rtol=1e-13)
+        assert s.converged
+        assert s.method == "LSMR, embedded circulant"
+        assert np.allclose(s.x.reshape(2, -1), least(op.to_dense(), b, damp), rtol=1e-9, atol=1e-10)
+
+
+def test_starts_of_stacks():
+    """A multiple of the identity in a stack makes the solution unique, as damping does."""
+    rng = np.random.default_rng(0)
+    for below in (np.zeros(30), rng.standard_normal(30)):
+        op = cm.vstack([BLUR[MASK], 0.5 * cm.identity(SHAPE)])
+        b, x0 = np.append(rng.standard_normal(op.shape[0] - 30), below), 5 * rng.standard_normal(SHAPE)
+        s = cm.solve(op, b, x0=x0, method="lsmr", rtol=1e-12)
+        assert "x0 is not used" not in s.reason
+        assert np.allclose(s.x.ravel(), np.linalg.lstsq(op.to_dense(), b)[0], rtol=1e-8, atol=1e-9)
+    s = cm.solve(BLUR[MASK], b[: op.shape[0] - 30], x0=x0, method="lsmr", rtol=1e-12)
+    assert "x0 is not used" in s.reason
+    assert np.allclose(
+        s.x.ravel(), np.linalg.pinv(M["blur"][MASK.ravel()]) @ b[: op.shape[0] - 30], rtol=1e-8, atol=1e-9
+    )
+
+
 def test_gradients_through_a_mask():
     torch = pytest.importorskip("torch")
     kernel, b = torch.tensor(BLUR.kernel, requires_grad=True), torch.tensor(RNG.standard_normal(int(MASK.sum())))

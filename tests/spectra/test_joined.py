@@ -142,6 +142,8 @@ def test_many_values_come_from_the_parts():
     op = cm.kron(first, second)
     assert np.abs(cm.svdvals(op) - products).max() <= 1e-12 * products[0]
     assert np.isclose(cm.norm(op).value, products[0], rtol=1e-13)
+    squares = numbers(400, 400), numbers(300, 300)
+    assert np.isclose(cm.trace(cm.kron(*squares)).value, squares[0].trace() * squares[1].trace(), rtol=1e-12)
     weights = numbers(10**5)
     weights[::1000] = 0
     both = cm.block_diag([op, cm.diagonal(weights)])

@@ -371,7 +371,7 @@ def choose_preconditioner(problem: Problem) -> Factors:
     if not damp and op.shape[0] < op.shape[1]:
         got = "op has more inputs than outputs and damp is 0"
         raise UnsupportedError(got, "A preconditioner would not lead to the shortest solution", "Use method='lsmr'")
-    if not damp and isinstance(op, ConvOperator):
+    if not damp:
         undamped = approximate(replace(problem, damp=1.0, regularizer=None), "embedded")
         damp = FLOOR * undamped.norm
     factors = approximate(replace(problem, damp=damp), "embedded")
