@@ -86,8 +86,8 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     Parameters
     ----------
     op : LinearMap
-        A map that falls apart (methods ``blocks`` and ``kronecker`` of `solve`), or a small map of up to about 2500
-        unknowns.
+        A map that falls apart (methods ``blocks`` and ``kronecker`` of `solve`, diagonal maps and selections), or a
+        small map of up to about 2500 unknowns; or what `aslinearmap` takes.
     b : array_like
         Data, ``(*batch, *out_shape)``. The whole batch gets one damping.
     rule : {"gcv", "lcurve", "discrepancy"}

@@ -206,7 +206,7 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     Parameters
     ----------
     op : LinearMap
-        A map whose matrix is square and has full rank.
+        A map whose matrix is square and has full rank, or what `aslinearmap` takes.
     method : str
         As for `solve`.
 
@@ -255,8 +255,9 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
 
     Parameters
     ----------
-    op : ConvOperator
-        A convolution.
+    op : ConvOperator or LinearMap
+        A convolution, or outputs of one that are selected or weighted, such as ``op[mask]``. Their preconditioner is
+        that of the convolution, times the root mean square of the weights, with twice the damping.
     kind : {"embedded", "strang", "tchan", "dct", "kron"}
         The map that is inverted in place of ``op``. ``embedded``: the circulant on an image so much larger that windows
         do not wrap around; with it, iterations usually need the fewest steps. ``strang``, ``tchan``: circulants of the

@@ -124,6 +124,8 @@ def logdet(op: LinearMap) -> Certified:
     before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
     its own position, or if none reads one before it, the determinant is that of the diagonal blocks.
 
+    For `block_diag`, `kron` and products of square maps it is computed from the determinants of these.
+
     Cost: that of all singular values, if this takes at most some seconds. The ends are then the sums of the logarithms
     of the lower and of the upper ends of the singular values. For larger maps the value comes from a sparse LU
     factorization, and the ends come from its backward error and the smallest singular value.

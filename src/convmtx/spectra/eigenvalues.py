@@ -36,7 +36,7 @@ def eigvals(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A map with ``op.in_shape == op.out_shape``.
+        A map with ``op.in_shape == op.out_shape``, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -61,8 +61,9 @@ def eigvals(op: LinearMap) -> Certified:
     before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
     its own position, or if none reads one before it, only the taps at the output's own position matter. The eigenvalues
     come from blocks that have the same basis for outputs and inputs (wrap; symmetric and reflect with a kernel that is
-    its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Eigenvalues of maps
-    far from normal say little about how the map acts: see `svdvals`.
+    its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Those of `block_diag`
+    and `kron` of square maps come from the parts. Eigenvalues of maps far from normal say little about how the map
+    acts: see `svdvals`.
 
     Examples
     --------

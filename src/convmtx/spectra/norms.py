@@ -87,7 +87,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     -----
     `norm_bound` has bounds without random starts, and `sup_norm` the bound for all sizes of the input. Cost: for 1, inf
     and "fro" of convolutions, sums over entries; for 2, a decomposition if it takes less than a second, else Lanczos
-    steps of two products with the map.
+    steps of two products with the map. The norm of `block_diag` is the largest of the norms of its parts, and that of
+    `kron` is the product of theirs.
 
     Examples
     --------

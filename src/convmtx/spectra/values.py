@@ -88,6 +88,7 @@ def svdvals(
     - sub-lattices of a dilated kernel;
     - Kronecker products, if the kernel is an outer product;
     - band matrices along one axis;
+    - those of the parts of `block_diag` and `kron`, and the entries of diagonal maps and selections;
     - the dense matrix.
 
     The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of wrap with stride 1. If only k values are
