@@ -60,6 +60,7 @@ class Own(cm.LinearMap):
 
 BLUR = cm.conv(numbers(3, 3), (4, 5), padding="same", boundary="wrap")
 WIDE, TALL, OWN = cm.conv(numbers(3), 6), cm.aslinearmap(numbers(7, 5)), Own(numbers(4, 4))
+ACROSS, DOWN = (cm.conv(k, (4, 5), padding="same", boundary="wrap") for k in ([[1.0, -1]], [[1.0], [-1]]))
 SINGULAR = cm.aslinearmap(np.multiply.outer(numbers(4), numbers(4)))
 WEIGHTS = np.array([2.0, 0, -3, 1j, 5])
 PLACES = [3, 0, 4]
@@ -85,6 +86,13 @@ MAPS = {
     ),
     "weighted": (BLUR @ cm.diagonal(np.arange(20.0).reshape(4, 5)), A["blur"] * np.arange(20)),
     "vstack": (cm.vstack([BLUR, 0.5 * cm.identity((4, 5))]), np.concatenate([A["blur"], 0.5 * np.eye(20)])),
+    "stack of circles": (cm.vstack([BLUR, ACROSS, 2j * DOWN]),
+                         np.concatenate([A["blur"], ACROSS.to_dense(), 2j * DOWN.to_dense()])),
+    "differences": (cm.vstack([ACROSS, DOWN]), np.concatenate([ACROSS.to_dense(), DOWN.to_dense()])),
+    "wide stack": (cm.vstack([WIDE, 0.3j * cm.identity(6), WIDE]),
+                   np.concatenate([A["wide"], 0.3j * np.eye(6), A["wide"]])),
+    "wide above identity": (cm.vstack([WIDE, 0.3 * cm.identity(6)]), np.concatenate([A["wide"], 0.3 * np.eye(6)])),
+    "hardly an identity": (cm.vstack([SINGULAR, 1e-20 * cm.identity(4)]), np.concatenate([A["1"], 1e-20 * np.eye(4)])),
     "gram": (cm.gram(OWN), A["own"].T @ A["own"]),
 }  # fmt: skip
 
@@ -166,6 +174,10 @@ def test_norms_of_large_maps_come_from_the_parts():
     assert np.isclose(cm.norm(cm.block_diag(circles)).value, max(tops), rtol=1e-12)
     weights = np.arange(1.0, 5)
     assert np.isclose(cm.norm(cm.kron(cm.diagonal(weights), circles[0])).value, 4 * tops[0], rtol=1e-12)
+    squares = sum(np.abs(np.fft.fft2(k, shape)) ** 2 for k in kernels) + 0.25
+    s = cm.svdvals(cm.vstack([*circles, 0.5 * cm.identity(shape)]))
+    assert np.allclose(s, np.sort(squares.ravel() ** 0.5)[::-1], rtol=1e-12)
+    assert len(cm.null_space(cm.vstack([*circles, 0.5 * cm.identity(shape)]))) == 0
     square = cm.conv(kernels[1], (100, 90), padding="same")
     r, alone = cm.norm(cm.block_diag([square, 0.5 * square, cm.identity(10**4)])), cm.norm(square)
     assert r.kind == "interval"

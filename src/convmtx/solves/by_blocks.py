@@ -31,7 +31,7 @@ from convmtx.solves.small_matrices import (
     prepare,
     weighted_energy,
 )
-from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
+from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks, share_inputs
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -340,15 +340,10 @@ def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] 
         if not isinstance(part, ConvOperator) or part.geometry.groups != first.geometry.groups:
             return None
         of_part = find_blocks(part.geometry, taps_of(part.geometry, part.kernel).astype(problem.dtype))
-        if len(of_part) != 1 or not _share_inputs(first, of_part[0]):
+        if len(of_part) != 1 or not share_inputs(first, of_part[0]):
             return None
         penalties += of_part
     return penalties
-
-
-def _share_inputs(first: Blocks, second: Blocks) -> bool:
-    """Whether the blocks of two maps are in the same vectors of the input."""
-    return [split.inputs for split in first.splits] == [split.inputs for split in second.splits]
 
 
 def stack_penalties(problem: Problem, penalties: Sequence[Blocks], shape: tuple[int, ...]) -> list[AnyArray] | None:

@@ -18,7 +18,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.stacks import Stacked
-from convmtx.structure.double import as_map, doubled, lone_entries, sparse
+from convmtx.structure.double import as_map, doubled, size_of_multiple, sparse
 from convmtx.structure.precision import EPS, rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
 
@@ -217,17 +217,6 @@ def problem_of(op: Any, damp: Any = 0.0, regularizer: Any = None) -> Problem:
     weight = getattr(damp, "damp", damp)
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
     return Problem(mapped, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), penalized)
-
-
-def size_of_multiple(op: LinearMap) -> float | None:
-    """Return the magnitude of a in a multiple ``a * identity``; None for other maps."""
-    if not op._has_lone_entries or op.shape[0] != op.shape[1]:
-        return None
-    entries = lone_entries(op)
-    sizes = np.abs(entries.values)
-    if sizes.size < op.shape[0] or not np.array_equal(entries.columns, entries.rows) or (sizes != sizes[0]).any():
-        return None
-    return float(sizes[0])
 
 
 def norms(arrays: AnyArray) -> AnyArray:

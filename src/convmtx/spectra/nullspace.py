@@ -13,7 +13,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.operands import parts_of, tolerance_of_zero
 from convmtx.structure import Blocks, batched, choose_decomposition, find_blocks
-from convmtx.structure.double import dense, doubled, lone_entries, require_along, without_permutations
+from convmtx.structure.double import dense, doubled, lone_entries, require_along, size_of_multiple, without_permutations
 from convmtx.structure.precision import rank_tolerance, scaled
 from convmtx.taps import channels_back, taps_of
 from convmtx.typing import AnyArray, IntArray
@@ -83,12 +83,15 @@ def _null_space(op: LinearMap, tol: float | None) -> AnyArray:
             vectors = permutation.H(vectors)
         return vectors
     parts, is_product = parts_of(op)
-    if not (op._has_lone_entries or len(parts) > 1):
+    ridge = max((size_of_multiple(part) or 0.0 for part in op._stack), default=0.0) if len(op._stack) > 1 else 0.0
+    if not (op._has_lone_entries or len(parts) > 1 or ridge):
         rows, columns = op.shape
         _require_quick(op, float(rows) * columns * min(rows, columns))
         return _null_space_of_matrix(dense(op), tol)
     if tol is None:
         tol = rank_tolerance(op.shape, choose_decomposition(op).largest())
+    if ridge:  # no singular value is smaller
+        return _null_space_of_matrix(dense(op), tol) if ridge <= tol else np.zeros((0, op.shape[1]))
     if op._has_lone_entries:
         rest = np.ones(op.shape[1], bool)
         entries = lone_entries(op)

@@ -139,3 +139,14 @@ def lone_entries(op: LinearMap) -> LoneEntries:
     """Return the entries of a map that has lone entries, in double precision."""
     matrix = sparse(op)
     return LoneEntries(np.flatnonzero(np.diff(matrix.indptr)), matrix.indices, matrix.data)
+
+
+def size_of_multiple(op: LinearMap) -> float | None:
+    """Return the magnitude of a in a multiple ``a * identity``; None for other maps."""
+    if not op._has_lone_entries or op.shape[0] != op.shape[1]:
+        return None
+    entries = lone_entries(op)
+    sizes = np.abs(entries.values)
+    if sizes.size < op.shape[0] or not np.array_equal(entries.columns, entries.rows) or (sizes != sizes[0]).any():
+        return None
+    return float(sizes[0])
