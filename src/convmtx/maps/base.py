@@ -430,6 +430,11 @@ class Wrapper(BaseMap):
     def _count_stored(self) -> int | None:
         return self.op._count_stored()
 
+    @property
+    def _has_lone_entries(self) -> bool:
+        """Whether every row and every column of the matrix has at most one entry, as far as the class knows."""
+        return bool(self.op._has_lone_entries)
+
 
 class Combination(BaseMap):
     """Base of sums and products, which are made of other maps."""
