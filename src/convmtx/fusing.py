@@ -13,9 +13,10 @@ from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, door, with_article
 from convmtx.geometry import Axis, Layout
 from convmtx.geometry.compose import agree_outside, product_inside
+from convmtx.maps.combined import Product
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.foreign import aslinearmap
-from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.matrices import SparseMap
 from convmtx.maps.selection import Selection
 from convmtx.taps import kernel_of, product_taps

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.maps.linear_map import LinearMap, Product, Sum
+from convmtx.maps.combined import Product, Sum
+from convmtx.maps.linear_map import LinearMap
 from convmtx.taps import taps_of
 from strategies import cases
 

@@ -16,6 +16,7 @@ from convmtx._xp.sparse import narrow, with_data
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.forms import row_array
 from convmtx.geometry import Geometry, Layout
+from convmtx.maps.combined import Product
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.foreign import aslinearmap
@@ -29,7 +30,7 @@ from convmtx.maps.gram_entries import (
     meeting,
     met_together,
 )
-from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.local import LocalMap
 from convmtx.maps.selection import Selection
 from convmtx.taps import channels_first, kernel_of

@@ -11,9 +11,10 @@ from convmtx._xp import move_axes, reshape
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.forms import row_array
 from convmtx.geometry import resolve
+from convmtx.maps.combined import Product
 from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking
-from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import renumbered
 from convmtx.typing import Array, IntArray, Order, PerAxis, RowNumbers, Shape
 

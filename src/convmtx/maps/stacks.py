@@ -16,8 +16,9 @@ from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import require_stored
 from convmtx.maps.base import Combination
+from convmtx.maps.combined import added
 from convmtx.maps.foreign import aslinearmap
-from convmtx.maps.linear_map import LinearMap, added
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
 from convmtx.maps.selection import Selection
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape

@@ -21,11 +21,13 @@ from convmtx._xp import (
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, door
 from convmtx.geometry import Geometry, Layout, resolve
+from convmtx.maps.combined import Sum
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.double import double
-from convmtx.maps.linear_map import LinearMap, Sum, Transposed
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.local import LocalMap, positions
+from convmtx.maps.wrapped import Transposed
 from convmtx.typing import Array, ArrayLike, Channels, EngineName, Order, PaddingLike, PerAxis, RowNumbers
 
 

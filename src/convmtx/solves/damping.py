@@ -14,7 +14,8 @@ from convmtx.arguments import number, one_of
 from convmtx.costs import LONGEST_SPECTRUM
 from convmtx.errors import ArgumentError, UnsupportedError, door, shown
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap, Transposed
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.wrapped import Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
 from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense, coefficients_of
 from convmtx.solves.factorize import Factorization

@@ -14,7 +14,8 @@ from convmtx import memory
 from convmtx.costs import LONGEST_SOLVE, QUICK_SOLVE
 from convmtx.errors import ArgumentError, FormTooLargeError, SolveError
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap, Transposed
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.wrapped import Transposed
 from convmtx.solves.by_blocks import by_blocks, by_dense
 from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution

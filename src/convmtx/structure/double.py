@@ -10,9 +10,11 @@ from convmtx import memory
 from convmtx.arguments import is_array
 from convmtx.errors import ArgumentTypeError, with_article
 from convmtx.geometry import Axis
+from convmtx.maps.combined import Product
 from convmtx.maps.double import double as double
 from convmtx.maps.foreign import joined
-from convmtx.maps.linear_map import LinearMap, Product, Transposed
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.wrapped import Transposed
 from convmtx.typing import AnyArray, IntArray
 
 #: Bytes for each tap of an output and each input: to list the inputs that are read, and to sort them into parts. The

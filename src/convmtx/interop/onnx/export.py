@@ -11,8 +11,9 @@ from convmtx.boundary import EDGE, REFLECT, WRAP
 from convmtx.errors import UnsupportedError
 from convmtx.extras import import_extra
 from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.maps.combined import Product
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap, Product
+from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.taps import swap_channels, taps_of
 
