@@ -74,6 +74,7 @@ MAPS = {
     "multiple of kron": (-2.5j * cm.kron(OWN, BLUR), -2.5j * np.kron(A["own"], A["blur"])),
     "kron of kron": (cm.kron(OWN, cm.kron(WIDE, SINGULAR)), np.kron(A["own"], np.kron(A["wide"], A["1"]))),
     "kron of the ends of the range": (cm.kron(1e-200 * OWN, 1e200 * WIDE), np.kron(A["own"], A["wide"])),
+    "kron of squares": (cm.kron(1e-200j * OWN, 1e200 * BLUR), 1j * np.kron(A["own"], A["blur"])),
     "diagonal": (cm.diagonal(WEIGHTS), np.diag(WEIGHTS)),
     "selection": (cm.select(6, PLACES), np.eye(6)[PLACES]),
     "weighted selection": (cm.diagonal([1, 0, 4.0]) @ cm.select(6, PLACES), np.diag([1, 0, 4]) @ np.eye(6)[PLACES]),

@@ -77,12 +77,33 @@ def eigvals(op: LinearMap) -> Certified:
         raise ArgumentError(got, "Expected equal shapes", "Use padding='same' and equal channels")
     memory.require("eigenvalues", {"eigenvalues": 16 * operator.shape[0]}, 2 * 16 * operator.shape[0])
     operator, scale = scaled(operator)
-    parts, size, method = _decompose(operator)
-    return times(_sort(parts, size, method), scale)
+    return times(_sort(_decompose(operator)), scale)
 
 
-#: Eigenvalues in parts, a bound of the norm of the map, and words that name the method.
-_Eigenvalues = tuple[list["_EigenPart"], float, str]
+@dataclass(frozen=True, eq=False)
+class _EigenPart:
+    """Eigenvalues, and how far from each a true one can be."""
+
+    values: AnyArray
+    slack: AnyArray
+
+    def times(self, number: float) -> _EigenPart:
+        """Return those of the map times a number > 0."""
+        return _EigenPart(number * self.values, number * self.slack)
+
+
+@dataclass(frozen=True, eq=False)
+class _Eigenvalues:
+    """All eigenvalues of a map in parts, a bound of its norm, and words that name the method."""
+
+    parts: list[_EigenPart]
+    size: float
+    method: str
+
+    def join(self) -> _EigenPart:
+        """Return all of them in one."""
+        values, slack = (np.concatenate([getattr(part, name) for part in self.parts]) for name in ("values", "slack"))
+        return _EigenPart(values, slack)
 
 
 def _decompose(op: LinearMap) -> _Eigenvalues:
@@ -95,7 +116,8 @@ def _decompose(op: LinearMap) -> _Eigenvalues:
         if np.array_equal(entries.rows, entries.columns):
             size = rounding.size_of(op)
             values = np.pad(entries.values, (0, op.shape[0] - entries.values.size))
-            return [_EigenPart(values, np.full(values.shape, rounding.of_entry(op, size)))], size, "entries"
+            part = _EigenPart(values, np.full(values.shape, rounding.of_entry(op, size)))
+            return _Eigenvalues([part], size, "entries")
     if isinstance(op, ConvOperator):
         require_along(*op.geometry.axes, split=True)
     similar = balance(op)
@@ -103,28 +125,30 @@ def _decompose(op: LinearMap) -> _Eigenvalues:
     return _decompose_matrix(similar) if by_blocks is None else by_blocks
 
 
+def _decompose_part(op: LinearMap) -> _Eigenvalues:
+    """Return the eigenvalues of a map that need not be scaled."""
+    operator, scale = scaled(op)
+    eigenvalues = _decompose(operator)
+    return _Eigenvalues([part.times(scale) for part in eigenvalues.parts], scale * eigenvalues.size, eigenvalues.method)
+
+
 def _join_parts(parts: Sequence[LinearMap]) -> _Eigenvalues:
     """Return the eigenvalues of all maps on the diagonal."""
-    decomposed = [_decompose(part) for part in parts]
-    eigen = [part for own, _, _ in decomposed for part in own]
-    methods = dict.fromkeys(method for _, _, method in decomposed)
-    return eigen, max(size for _, size, _ in decomposed), f"maps on the diagonal: {', '.join(methods)}"
+    decomposed = [_decompose_part(part) for part in parts]
+    methods = dict.fromkeys(part.method for part in decomposed)
+    method = f"maps on the diagonal: {', '.join(methods)}"
+    return _Eigenvalues([part.join() for part in decomposed], max(part.size for part in decomposed), method)
 
 
 def _multiply_parts(parts: Sequence[LinearMap]) -> _Eigenvalues:
     """Return the products of the eigenvalues of Kronecker factors."""
-    (first, size, method), (second, other_size, other_method) = (_decompose(part) for part in parts)
-    a, b = _joined(first), _joined(second)
+    first, second = (_decompose_part(part) for part in parts)
+    a, b = first.join(), second.join()
     values = np.multiply.outer(a.values, b.values)
     slack = np.multiply.outer(np.abs(a.values) + a.slack, b.slack) + np.multiply.outer(a.slack, np.abs(b.values))
-    slack = slack + 2 * EPS * np.abs(values)
-    product_ = _EigenPart(values.reshape(-1), slack.reshape(-1))
-    return [product_], size * other_size, f"Kronecker product of {method} and {other_method}"
-
-
-def _joined(parts: Sequence[_EigenPart]) -> _EigenPart:
-    """Return eigenvalues of some parts in one."""
-    return _EigenPart(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "slack")))
+    part = _EigenPart(values.reshape(-1), (slack + 2 * EPS * np.abs(values)).reshape(-1))
+    method = f"Kronecker product of {first.method} and {second.method}"
+    return _Eigenvalues([part], first.size * second.size, method)
 
 
 def _decompose_matrix(similar: Similar) -> _Eigenvalues:
@@ -136,7 +160,7 @@ def _decompose_matrix(similar: Similar) -> _Eigenvalues:
         raise UnsupportedError(got, expected, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
     size = rounding.size_of(op)
     error = EPS * rounding.of_matrix(op) * size + similar.slack
-    return [_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense"
+    return _Eigenvalues([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")
 
 
 def _decompose_blocks(similar: Similar) -> _Eigenvalues | None:
@@ -160,7 +184,7 @@ def _decompose_blocks(similar: Similar) -> _Eigenvalues | None:
     rest = geometry.shape[0] - sum(part.values.size for part in parts)
     parts.append(_EigenPart(np.zeros(rest), np.zeros(rest)))
     method = "block triangular" if similar.triangular else f"blocks ({all_blocks[0].rule if all_blocks else 'none'})"
-    return parts, size, method
+    return _Eigenvalues(parts, size, method)
 
 
 def _split_in_one_basis(geometry: Geometry, taps: AnyArray) -> list[Blocks] | None:
@@ -183,14 +207,6 @@ def _has_one_basis(split: Split) -> bool:
     if isinstance(outputs, Positions) and isinstance(inputs, Positions):
         return np.array_equal(outputs.chosen, inputs.chosen)
     return True
-
-
-@dataclass(frozen=True, eq=False)
-class _EigenPart:
-    """Eigenvalues, and how far from each a true one can be."""
-
-    values: AnyArray
-    slack: AnyArray
 
 
 def _eigenvalues(matrices: AnyArray, error: float, times: AnyArray) -> _EigenPart:
@@ -239,9 +255,9 @@ def _bauer_fike(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: 
         return np.where(least > 0, (2 * side - 1) * residuals / np.maximum(least, TINY), np.inf)
 
 
-def _sort(parts: list[_EigenPart], size: float, method: str) -> Certified:
-    """Return eigenvalues by descending magnitude, of a map whose norm is at most ``size``."""
-    joined = _joined(parts)
+def _sort(eigenvalues: _Eigenvalues) -> Certified:
+    """Return eigenvalues by descending magnitude."""
+    joined, size = eigenvalues.join(), eigenvalues.size
     values, slack = joined.values, joined.slack
     order = np.argsort(-np.abs(values), kind="stable")
     values, slack = values[order], slack[order]
@@ -249,4 +265,4 @@ def _sort(parts: list[_EigenPart], size: float, method: str) -> Certified:
     kind: Kind = "exact" if worst <= HALF * size else "interval" if worst < size else "estimate"
     slack = np.minimum(slack, 2 * size)  # no eigenvalue is larger than the norm
     around = slack * (1 + 1j) if np.iscomplexobj(values) else slack
-    return Certified(values, kind, method, values - around, values + around)
+    return Certified(values, kind, eigenvalues.method, values - around, values + around)
