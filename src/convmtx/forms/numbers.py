@@ -47,17 +47,17 @@ def numbered(
     size = geometry.shape[1 if transposed else 0]
     wanted = range(size) if rows is None else rows
     memory.require("rows", {"rows": 3 * 8 * len(wanted)})
-    found = look_up(geometry, order, wanted, transposed)
-    pointers = np.concatenate([[0], np.cumsum(count(found.digits, found.first.size))])
+    looked_up = look_up(geometry, order, wanted, transposed)
+    pointers = np.concatenate([[0], np.cumsum(count(looked_up.digits, looked_up.first.size))])
     memory.require("rows", {"rows": 3 * 8 * int(pointers[-1])})
-    pieces = list(spread(found.digits, np.zeros_like(found.first), found.first))
+    pieces = list(spread(looked_up.digits, np.zeros_like(looked_up.first), looked_up.first))
     columns, numbers = (np.concatenate([piece[j] for piece in pieces] or [np.zeros(0, np.int64)]) for j in (0, 1))
     # Numbers count the filters and channels that were looked up; here they count all.
-    *_, few_channels, entries = (found.filters.size, found.channels.size, prod(entry_sizes(geometry, found.sums)[2:]))
+    filters, channels, entries = looked_up.filters, looked_up.channels, prod(entry_sizes(geometry, looked_up.sums)[2:])
     pair, entry = np.divmod(numbers, entries)
-    filters, channels = found.filters[pair // few_channels], found.channels[pair % few_channels]
-    numbers = (filters * geometry.channels_per_group[1] + channels) * entries + entry
+    pair = filters[pair // channels.size] * geometry.channels_per_group[1] + channels[pair % channels.size]
+    numbers = pair * entries + entry
     width = geometry.shape[0 if transposed else 1]
     index: type[np.signedinteger] = index_dtype(numbers.size, len(wanted), width)
     arrays = numbers, columns.astype(index), pointers.astype(index)
-    return canonical(csr_array(arrays, shape=(len(wanted), width))), found.sums
+    return canonical(csr_array(arrays, shape=(len(wanted), width))), looked_up.sums

@@ -15,8 +15,8 @@ from convmtx.typing import IntArray
 class ListedAxis(Axis):
     """Axis with as many outputs as inputs, whose ``kernel`` different entries stand where its runs say.
 
-    The forms write its matrix as that of any other axis, from `runs` and `reads`. It has no windows: nothing else of
-    an axis is asked of it.
+    The forms write its matrix as that of any other axis, from `runs` and `reads`. It has no windows, and nothing
+    else that an axis has.
     """
 
     runs: tuple[Run, ...] = ()

@@ -58,11 +58,11 @@ def meetings(axis: Axis) -> Meetings | None:
         numbers[m] = known.setdefault(pairs[begin:end].tobytes(), len(known))
     mirrored = np.empty(len(known), np.int64)
     mirrored[numbers] = numbers[np.lexsort((rows, columns))]  # (j, i) is sorted by j as (i, j) is by i
-    found = [np.frombuffer(part, np.int64) for part in known]
-    starts = np.cumsum([0, *(part.size for part in found)])
+    collections = [np.frombuffer(part, np.int64) for part in known]
+    starts = np.cumsum([0, *(part.size for part in collections)])
     runs = _runs(short.size, _period(axis), rows, columns, numbers)
     listed = ListedAxis(axis.size, len(known), runs=_lengthened(runs, axis, skipped))
-    return Meetings(listed, np.concatenate([*found, np.zeros(0, np.int64)]), starts, mirrored)
+    return Meetings(listed, np.concatenate([*collections, np.zeros(0, np.int64)]), starts, mirrored)
 
 
 def _period(axis: Axis) -> int:

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import frozen
-from convmtx.geometry import Axis, Geometry, Layout, Meetings, meetings
-from convmtx.maps.convolution import ConvOperator
+from convmtx.boundary import NOTHING
+from convmtx.geometry import Axis, Geometry, Meetings, meetings
 from convmtx.taps import kernel_of
 from convmtx.typing import AnyArray, Shape
 
 #: Numbers of different entries, or of kernels, up to which they are computed: 256 MiB of float64. With more channels,
 #: sparse matrices are multiplied.
 MOST_NUMBERS = 1 << 25
+#: Weights that are multiplied by products of taps at once: 8 MiB of float64.
+_AT_ONCE = 1 << 20
 
 
 def met_together(geometry: Geometry) -> list[Meetings] | None:
@@ -92,43 +93,62 @@ def kernels_of_gram(geometry: Geometry, taps: AnyArray, weights: AnyArray, dtype
     """Return the entries ``(c, i), (c', i + m*t)`` for all offsets m: an array (P, C, C/groups, 2*k1 - 1..2*kd - 1).
 
     Entry ``(c, i), (c', i + m*t)`` is ``sum_o w_o conj(K[c, p]) K[c', p + m]`` over the outputs o that read i through a
-    tap p. For each m this is the transpose of a convolution, applied to the weights; its taps are the products. Half of
-    the offsets is computed, and the other half is copied, so the matrix is exactly Hermitian.
+    tap p: the weights of these outputs, for each p, times the products of taps. Half of the offsets is computed, and
+    the other half is copied, so the matrix is exactly Hermitian.
     """
-    d, groups = len(geometry.axes), geometry.groups
-    per_f, per_c = geometry.channels_per_group
-    sizes = tuple(axis.kernel for axis in geometry.axes)
-    shape = tuple(axis.size for axis in geometry.axes)
-    zero = (0,) * d
-    offsets = [m for m in product(*(range(1 - k, k) for k in sizes)) if m >= zero]
-    taps = taps.astype(dtype, copy=False)
-    products = np.zeros((groups * per_f, len(offsets), per_c, per_c, *sizes), dtype)
+    groups, (per_f, per_c) = geometry.groups, geometry.channels_per_group
+    shape, sizes = (tuple(part) for part in zip(*((a.size, a.kernel) for a in geometry.axes), strict=True))
+    offsets = [m for m in product(*(range(1 - k, k) for k in sizes)) if m >= (0,) * len(sizes)]
+    products = _products(taps.astype(dtype, copy=False).reshape(groups, per_f, per_c, *sizes), offsets)
+    weights = weights.astype(dtype, copy=False).reshape(groups, per_f, *weights.shape[2:])
+    # The offsets from 0 on, in C order, are the last ones of all.
+    whole = np.zeros((*shape, groups, per_c, per_c, prod(2 * k - 1 for k in sizes)), dtype)
+    lines = max(1, _AT_ONCE // (prod(shape[1:]) * per_f * groups * prod(sizes)))
+    for at in range(0, shape[0], lines):
+        read = _weights_of_readers(geometry, weights, range(at, min(at + lines, shape[0])))
+        part = np.matmul(read, products)  # (groups, inputs, c, c', offsets)
+        part = part.reshape(groups, -1, *shape[1:], per_c, per_c, len(offsets))
+        whole[at : at + lines, ..., -len(offsets) :] = np.moveaxis(part, 0, -4)
+    _mirror(whole, offsets, [a.dilation for a in geometry.axes], sizes)
+    return whole.reshape(prod(shape), groups * per_c, per_c, *(2 * k - 1 for k in sizes))
+
+
+def _products(taps: AnyArray, offsets: Sequence[Shape]) -> AnyArray:
+    """Return ``conj(K[f, c, p]) K[f, c', p + m]`` of taps (groups, f, c, p): (groups, (f, p), (c, c', m))."""
+    groups, per_f, per_c, *sizes = taps.shape
+    products = np.zeros((groups, per_f, *sizes, per_c, per_c, len(offsets)), taps.dtype)
     for j, m in enumerate(offsets):
-        here, there = _overlap(m, sizes)
-        first, second = taps[(..., *here)].conj(), taps[(..., *there)]
-        products[:, j][(..., *here)] = first[:, :, None] * second[:, None]
-    count = groups * len(offsets) * per_c * per_c
-    spread = Geometry(geometry.axes, count, geometry.out_channels, groups, Layout.FIRST)
-    kernel = kernel_of(spread, products.reshape(groups * per_f, -1, *sizes))
-    half = ConvOperator(spread, frozen(kernel), "auto")._transposed_image(weights)
-    half = half.reshape(groups, len(offsets), per_c, per_c, *shape)
-    # Offset after offset, so that each is written at once: (2*k1-1..2*kd-1, n1..nd, G, c, c').
-    whole = np.zeros((*(2 * k - 1 for k in sizes), *shape, groups, per_c, per_c), dtype)
-    by_offset = np.moveaxis(half, (1, 0, 2, 3), (0, d + 1, d + 2, d + 3))  # (offsets, n1..nd, G, c, c')
-    for j, m in enumerate(offsets):
-        at: tuple[Any, ...] = tuple(n + k - 1 for n, k in zip(m, sizes, strict=True))
-        values = by_offset[j]
-        if m == zero:
-            values = hermitian_blocks(values)
-        whole[at] = values
-        if m != zero:
-            steps = [n * axis.dilation for n, axis in zip(m, geometry.axes, strict=True)]
+        here, there = _overlap(m, tuple(sizes))
+        pairs = taps[(..., *here)].conj()[:, :, :, None] * taps[(..., *there)][:, :, None]
+        products[(slice(None), slice(None), *here, ..., j)] = np.moveaxis(pairs, (2, 3), (-2, -1))
+    return products.reshape(groups, per_f * prod(sizes), -1)
+
+
+def _weights_of_readers(geometry: Geometry, weights: AnyArray, lines: range) -> AnyArray:
+    """Return the weights (groups, f, outputs) of the outputs that read each input through each tap, or 0 for none.
+
+    Their shape is (groups, inputs, (f, p)), for the inputs of some lines along the first axis.
+    """
+    d, read = len(geometry.axes), np.pad(weights, [(0, 0), (0, 0), *[(0, 1)] * len(geometry.axes)])
+    for j, axis in enumerate(geometry.axes):
+        table = axis.table()
+        readers = np.full((axis.size, axis.kernel), NOTHING)  # the last place, where the weight is 0
+        outputs, taps = np.nonzero(table != NOTHING)
+        readers[table[outputs, taps], taps] = outputs
+        read = read.take(readers if j else readers[lines.start : lines.stop], axis=2 + 2 * j)
+    inputs, taps_ = tuple(range(2, 2 + 2 * d, 2)), tuple(range(3, 3 + 2 * d, 2))
+    return read.transpose(0, *inputs, 1, *taps_).reshape(read.shape[0], prod(read.shape[j] for j in inputs), -1)
+
+
+def _mirror(whole: AnyArray, offsets: Sequence[Shape], dilations: Sequence[int], sizes: Shape) -> None:
+    """Copy entries (n1..nd, groups, c, c', offsets) of offsets from 0 on to their mirrored places."""
+    shape, middle = whole.shape[: len(sizes)], len(offsets) - 1
+    whole[..., middle] = hermitian_blocks(whole[..., middle])
+    for j, m in enumerate(offsets[1:], start=1):
+        steps = [n * t for n, t in zip(m, dilations, strict=True)]
+        if all(abs(step) < size for step, size in zip(steps, shape, strict=True)):
             here, there = _overlap(steps, shape)
-            if all(abs(s) < n for s, n in zip(steps, shape, strict=True)):
-                back: tuple[Any, ...] = tuple(k - 1 - n for n, k in zip(m, sizes, strict=True))
-                whole[(*back, *there)] = values[here].swapaxes(-1, -2).conj()
-    by_place = np.moveaxis(whole, range(d), range(-d, 0))
-    return by_place.reshape(prod(shape), groups * per_c, per_c, *by_place.shape[-d:])
+            whole[(*there, ..., middle - j)] = whole[(*here, ..., middle + j)].swapaxes(-1, -2).conj()
 
 
 def _overlap(shift: Sequence[int], shape: Shape) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from math import prod
 from typing import Any
@@ -141,6 +141,11 @@ class LocalMap(LinearMap):
 
     def conj(self) -> LocalMap:
         return LocalMap(self._geometry, namespace(self.kernels).conj(self.kernels), self.per)
+
+    def _entrywise(self, function: Callable[[Array], Array]) -> LinearMap:
+        if any(axis.may_fold for axis in self._geometry.axes):
+            return super()._entrywise(function)
+        return LocalMap(self._geometry, function(self.kernels), self.per)
 
     def _in_double(self) -> LocalMap:
         return LocalMap(self._geometry, double(self.kernels, "the kernel"), self.per)
