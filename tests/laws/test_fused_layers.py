@@ -26,10 +26,11 @@ def random_chain(rng):
         filters = split * int(rng.integers(1, 3))
         kernel = {None: taps, "last": (*taps, channels // split, filters), "first": (filters, channels // split, *taps)}
         options = {"groups": split, "channels": layout} if layout else {}
+        pads = rng.integers(0, 3, (d, 2)) * rng.integers(2)
         try:
             layer = cm.conv(
                 rng.integers(-4, 5, kernel[layout]), full, stride=int(rng.integers(1, 3)),
-                dilation=int(rng.integers(1, 3)), padding=[tuple(map(int, rng.integers(0, 3, 2))) for _ in taps],
+                dilation=int(rng.integers(1, 3)), padding=[tuple(map(int, ends)) for ends in pads],
                 boundary=[BOUNDARIES[rng.integers(len(BOUNDARIES))] if rng.integers(2) else "zero" for _ in taps],
                 flip=bool(rng.integers(2)), **options,
             )  # fmt: skip
@@ -181,10 +182,9 @@ def test_three_layers_of_an_online_reparameterization():
 def test_layers_of_other_libraries(name):
     module = pytest.importorskip(name)
     make = module.tensor if name == "torch" else module.numpy.asarray
-    K, L = np.arange(9.0).reshape(3, 3), np.arange(4.0).reshape(2, 2)
-    pairs = [cm.conv(k(L), (5, 6), padding=1) @ cm.conv(k(K), (5, 5), padding=[1, (1, 2)]) for k in (np.asarray, make)]
+    K, L, x = np.arange(3.0), np.arange(1.0, 3.0), np.arange(5.0)
+    pairs = [cm.conv(k(L), 5, padding=1) @ cm.conv(k(K), 5, padding=1) for k in (np.asarray, make)]
     ours, theirs = map(cm.fuse, pairs)
-    x = np.arange(25.0).reshape(5, 5)
     assert type(theirs.conv.kernel) is type(make(K))
     assert np.array_equal(theirs.conv(make(x)) + theirs.border(make(x)), pairs[0](x))
     assert np.array_equal(theirs.border.to_dense(), ours.border.to_dense())

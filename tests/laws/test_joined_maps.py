@@ -165,7 +165,7 @@ def indices(draw, shape):
     return {"ellipsis": (Ellipsis, steps[-1]), "none": (None, *steps)}.get(kind, tuple(steps))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data())
 def test_an_index_picks_outputs(data):
     op, matrix = data.draw(parts())
