@@ -187,6 +187,18 @@ def price_of_line(size: int, half: float, n_bytes: float, dtype: np.dtype[Any], 
     return Price(rate("factors") / 2 + build, per_rhs, n_bytes)
 
 
+def price_of_parts(parts: Iterable[tuple[Price, int]]) -> Price:
+    """Price of factors of all parts of a map, each with its number of right-hand sides for one of the map."""
+    prices = list(parts)
+    build, n_bytes = (sum(getattr(price, name) for price, _ in prices) for name in ("build", "bytes"))
+    return Price(build, sum(price.per_rhs * n_rhs for price, n_rhs in prices), n_bytes)
+
+
+def price_of_entries(count: int) -> Price:
+    """Price of dividing by so many numbers."""
+    return Price(rate("factors") / 2 + rate("vector number") * count, rate("vector number") * count, 32.0 * count)
+
+
 def price_of_substitution(entries: float) -> Price:
     """Price of solving a triangular matrix."""
     return Price(rate("substitution") * entries, rate("substitution solve") * entries, SUBSTITUTION_BYTES * entries)

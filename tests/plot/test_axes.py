@@ -94,7 +94,14 @@ def test_axes_without_straight_sides_are_refused(picture, projection, name):
 
 def test_what_is_no_map_is_refused(picture):
     with pytest.raises(cm.ArgumentTypeError, match="Expected a map of convmtx"):
-        picture(np.eye(3))
+        picture("matrix")
+
+
+@pytest.mark.parametrize("name", ["matrix", "row", "spectrum"])
+def test_matrices_are_drawn_as_maps(name):
+    A = np.arange(12.0).reshape(4, 3)
+    drawn, expected = PICTURES[name](A), PICTURES[name](cm.aslinearmap(A))
+    assert drawn.get_title() == expected.get_title()
 
 
 @pytest.mark.parametrize("name", ["kernel", "symbol", "cost"])

@@ -202,8 +202,9 @@ SUM = OP.T @ OP + cm.permutation((6, 6), "HW", "WH")
 WRONG = [
     (lambda: cm.norm(OP, 3), "norm: ord=3. Expected 2, 1, inf or 'fro'"),
     (lambda: cm.norm(OP, rtol=0), "norm: rtol=0. Expected a number between 0 and 1"),
-    (lambda: cm.norm(OP.kernel), "norm: op is an ndarray. Expected a map of convmtx"),
-    (lambda: cm.norm(cm.Affine(OP, np.zeros((4, 4)))), "norm: op is an Affine. Expected a map of convmtx. Pass A.op"),
+    (lambda: cm.norm(OP.kernel[0]), "norm: op has shape (3,). Expected a matrix (M, N)"),
+    (lambda: cm.norm(3), "norm: op is an int. Expected a map of convmtx, a matrix or an operator"),
+    (lambda: cm.norm(cm.Affine(OP, np.zeros((4, 4)))), "norm: op is an Affine. Expected a map of convmtx, a matrix or"),
     (lambda: cm.norm(cm.conv([np.nan, 1.0], 4)), "norm: the kernel contains inf or nan"),
     (lambda: cm.svdvals(OP, 17), "svdvals: k=17. The matrix has 16 singular values"),
     (lambda: cm.svdvals(OP, 0), "svdvals: k=0. Expected an integer >= 1"),

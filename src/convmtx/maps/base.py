@@ -145,8 +145,8 @@ class BaseMap(metaclass=_Sealing):
 
     @cached_property
     def _bytes_of_output(self) -> int:
-        """Bytes of one output in the type of the matrix."""
-        return self.shape[0] * itemsize(self.dtype)
+        """Bytes of one output, at least."""
+        return self.shape[0] * itemsize(self._reference_array.dtype)
 
     # Application
 
@@ -429,6 +429,11 @@ class Wrapper(BaseMap):
 
     def _count_stored(self) -> int | None:
         return self.op._count_stored()
+
+    @property
+    def _has_lone_entries(self) -> bool:
+        """Whether every row and every column of the matrix has at most one entry, as far as the class knows."""
+        return bool(self.op._has_lone_entries)
 
 
 class Combination(BaseMap):

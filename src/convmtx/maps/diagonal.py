@@ -106,6 +106,10 @@ class Diagonal(LinearMap):
     def _count_roundings(self) -> float:
         return 1
 
+    @property
+    def _has_lone_entries(self) -> bool:
+        return True
+
 
 @door("diagonal")
 def diagonal(w: ArrayLike) -> LinearMap:

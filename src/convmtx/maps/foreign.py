@@ -149,29 +149,41 @@ def aslinearmap(
     """
     names = (("in_shape", in_shape), ("out_shape", out_shape))
     shapes = [None if shape is None else resolve.shape(name, shape) for name, shape in names]
+    return joined("A", A, shapes[0], shapes[1], adjoint)
+
+
+def joined(
+    name: str,
+    A: Any,
+    in_shape: Shape | None = None,
+    out_shape: Shape | None = None,
+    adjoint: Callable[[Any], Any] | None = None,
+) -> LinearMap:
+    """Return what `aslinearmap` returns for an argument of any name."""
     if hasattr(A, "op") and hasattr(A, "offset"):
-        raise ArgumentTypeError("A is an affine map", "Expected a linear one", "Pass A.op, or A.augmented()")
+        got = f"{name} is an affine map"
+        raise ArgumentTypeError(got, "Expected a linear one", f"Pass {name}.op, or {name}.augmented()")
     is_function = callable(A) and not isinstance(A, LinearMap) and not hasattr(A, "matvec") and not is_array(A)
     if adjoint is not None and not (is_function and callable(adjoint)):
-        got = f"adjoint={shown(adjoint)} with A of type {type(A).__name__}"
+        got = f"adjoint={shown(adjoint)} with {name} of type {type(A).__name__}"
         raise ArgumentTypeError(got, "Expected two functions", "Leave adjoint out")
     if isinstance(A, LinearMap):
-        return reshaped(A, *_fitting(A.shape, A.in_shape, A.out_shape, *shapes))
+        return reshaped(A, *_fitting(name, A.shape, A.in_shape, A.out_shape, in_shape, out_shape))
     if is_function:
-        return _of_function(A, adjoint, *shapes)
+        return _of_function(name, A, adjoint, in_shape, out_shape)
     if hasattr(A, "matvec"):
-        size = _size(A.shape)
+        size = _size(name, A.shape)
         usual = tuple(getattr(A, "dims", size[1:])), tuple(getattr(A, "dimsd", size[:1]))
-        return OperatorMap(A, *_fitting(size, *usual, *shapes))
+        return OperatorMap(A, *_fitting(name, size, *usual, in_shape, out_shape))
     if hasattr(A, "nnz") and hasattr(A, "tocsr"):
-        size = _size(A.shape)
+        size = _size(name, A.shape)
         matrix = A.tocsr(copy=True)
         matrix.sum_duplicates()
-        numeric("A", matrix.data)
-        return SparseMap(_csr(matrix), *_fitting(size, size[1:], size[:1], *shapes))
-    matrix = numeric("A", A)
-    size = _size(tuple(matrix.shape))
-    return DenseMap(frozen(matrix, "matrix"), *_fitting(size, size[1:], size[:1], *shapes))
+        numeric(name, matrix.data)
+        return SparseMap(_csr(matrix), *_fitting(name, size, size[1:], size[:1], in_shape, out_shape))
+    matrix = numeric(name, A)
+    size = _size(name, tuple(matrix.shape))
+    return DenseMap(frozen(matrix, "matrix"), *_fitting(name, size, size[1:], size[:1], in_shape, out_shape))
 
 
 def _csr(matrix: Any) -> Any:
@@ -181,25 +193,27 @@ def _csr(matrix: Any) -> Any:
     return csr_array(matrix)
 
 
-def _size(shape: Any) -> tuple[int, int]:
+def _size(name: str, shape: Any) -> tuple[int, int]:
     """Return the shape of a matrix; refuse that of any other array."""
     if len(shape) != 2:
-        raise ArgumentError(f"A has shape {tuple(shape)}", "Expected a matrix (M, N)", "Pass A.reshape(M, N)")
+        got = f"{name} has shape {tuple(shape)}"
+        raise ArgumentError(got, "Expected a matrix (M, N)", f"Pass {name}.reshape(M, N)")
     return int(shape[0]), int(shape[1])
 
 
 def _fitting(
-    size: tuple[int, int], ins: Shape, outs: Shape, in_shape: Shape | None, out_shape: Shape | None
+    name: str, size: tuple[int, int], ins: Shape, outs: Shape, in_shape: Shape | None, out_shape: Shape | None
 ) -> tuple[Shape, Shape]:
     """Return the shapes requested, or else the usual ones; refuse those that have another number of entries."""
-    for name, shape, count in (("in_shape", in_shape, size[1]), ("out_shape", out_shape, size[0])):
+    for side, shape, count in (("in_shape", in_shape, size[1]), ("out_shape", out_shape, size[0])):
         if shape is not None and prod(shape) != count:
-            got = f"{name}={shape} with A of shape {size}"
-            raise ArgumentError(got, f"Expected {count} entries", f"Pass {name} of that size")
+            got = f"{side}={shape} with {name} of shape {size}"
+            raise ArgumentError(got, f"Expected {count} entries", f"Pass {side} of that size")
     return ins if in_shape is None else in_shape, outs if out_shape is None else out_shape
 
 
 def _of_function(
+    name: str,
     function: Callable[[Any], Any],
     adjoint: Callable[[Any], Any] | None,
     in_shape: Shape | None,
@@ -208,13 +222,13 @@ def _of_function(
     """Return the map of a function; its type and the shape of its outputs are those of its image of zeros."""
     if in_shape is None:
         expected = "Expected the shape of its input"
-        raise ArgumentError("A is a function and in_shape is None", expected, "Pass in_shape")
-    image = as_numpy(numeric("A(0)", function(np.zeros(in_shape))))
+        raise ArgumentError(f"{name} is a function and in_shape is None", expected, "Pass in_shape to cm.aslinearmap")
+    image = as_numpy(numeric(f"{name}(0)", function(np.zeros(in_shape))))
     if image.any():
-        got, expected = "A is a function that does not take zeros to zeros", "Expected a linear one"
+        got, expected = f"{name} is a function that does not take zeros to zeros", "Expected a linear one"
         raise ArgumentError(got, expected, "Subtract A(0), and pass cm.Affine(op, A(0)) where an affine map is meant")
     if out_shape is not None and tuple(image.shape) != out_shape:
-        got = f"A returns an array of shape {tuple(image.shape)}"
+        got = f"{name} returns an array of shape {tuple(image.shape)}"
         raise ArgumentError(got, f"Expected out_shape={out_shape}", "Leave out_shape out")
     _require_linear(function, in_shape)
     return FunctionMap(function, adjoint, in_shape, tuple(image.shape), image.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -37,23 +38,13 @@ class Kronecker(Combination, LinearMap):
         return self.first.out_shape + self.second.out_shape
 
     def _apply(self, x: Array) -> Array:
-        images = self.second._image(reshape(x, (x.shape[0] * self.first.shape[1], *self.second.in_shape)))
-        rows = reshape(images, (x.shape[0], self.first.shape[1], self.second.shape[0]))
-        return self._along_first(self.first._image, rows, self.first.in_shape, self.out_shape)
+        shapes = self.first.in_shape, self.second.in_shape
+        return reshape(along_both(self.first._image, self.second._image, x, shapes), (x.shape[0], *self.out_shape))
 
     def _apply_transposed(self, y: Array) -> Array:
-        inputs = reshape(y, (y.shape[0] * self.first.shape[0], *self.second.out_shape))
-        images = self.second._transposed_image(inputs)
-        rows = reshape(images, (y.shape[0], self.first.shape[0], self.second.shape[1]))
-        return self._along_first(self.first._transposed_image, rows, self.first.out_shape, self.in_shape)
-
-    @staticmethod
-    def _along_first(apply: Any, rows: Array, taken: Shape, shape: Shape) -> Array:
-        """Apply a map along axis 1 of an array (B, n, m), and return the images in a shape."""
-        size, _, columns = (int(n) for n in rows.shape)
-        images = apply(reshape(move_axes(rows, 0, 2, 1), (size * columns, *taken)))
-        by_column = reshape(images, (size, columns, prod(images.shape[1:])))
-        return reshape(move_axes(by_column, 0, 2, 1), (size, *shape))
+        shapes = self.first.out_shape, self.second.out_shape
+        images = along_both(self.first._transposed_image, self.second._transposed_image, y, shapes)
+        return reshape(images, (y.shape[0], *self.in_shape))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
@@ -89,6 +80,29 @@ class Kronecker(Combination, LinearMap):
 
     def _magnitudes(self) -> LinearMap:
         return Kronecker(self.first._magnitudes(), self.second._magnitudes())
+
+    @property
+    def _kronecker_factors(self) -> tuple[LinearMap, ...]:
+        return self.first, self.second
+
+    @property
+    def _has_lone_entries(self) -> bool:
+        return self.first._has_lone_entries and self.second._has_lone_entries
+
+
+def along_both(
+    first: Callable[[Array], Array], second: Callable[[Array], Array], x: Array, shapes: tuple[Shape, Shape]
+) -> Array:
+    """Apply a function of batches along the first axes of arrays, and another one along the others.
+
+    ``shapes`` are those that the functions take. The images are (B, size of the first, size of the second).
+    """
+    batch, n = int(x.shape[0]), prod(shapes[0])
+    images = second(reshape(x, (batch * n, *shapes[1])))
+    columns = prod(images.shape[1:])
+    by_column = move_axes(reshape(images, (batch, n, columns)), 0, 2, 1)
+    images = first(reshape(by_column, (batch * columns, *shapes[0])))
+    return move_axes(reshape(images, (batch, columns, prod(images.shape[1:]))), 0, 2, 1)
 
 
 @door("kron")

@@ -31,13 +31,14 @@ from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double, double_csr, double_type, require_finite
 from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
+from convmtx.maps.parts import Parts
 from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
     from convmtx.geometry.pattern import Pattern
 
 
-class LinearMap(Algebra):
+class LinearMap(Algebra, Parts):
     """A linear map from arrays of ``in_shape`` to arrays of ``out_shape``.
 
     As a matrix it acts on flattened arrays: ``op.to_dense() @ x.ravel() == op(x).ravel()``. It has what
@@ -183,6 +184,30 @@ class Scaled(Wrapper, LinearMap):
     def _count_roundings(self) -> float:
         return 2 + self.op._count_roundings()
 
+    @property
+    def _chain(self) -> tuple[LinearMap, ...]:
+        return self._first_scaled(self.op._chain)
+
+    @property
+    def _kronecker_factors(self) -> tuple[LinearMap, ...]:
+        return self._first_scaled(self.op._kronecker_factors)
+
+    @property
+    def _summands(self) -> tuple[LinearMap, ...]:
+        return self._all_scaled(self.op._summands)
+
+    @property
+    def _stack(self) -> tuple[LinearMap, ...]:
+        return self._all_scaled(self.op._stack)
+
+    def _first_scaled(self, parts: tuple[LinearMap, ...]) -> tuple[LinearMap, ...]:
+        """Return parts that are multiplied with each other, the first times the number."""
+        return (parts[0] * self.scalar, *parts[1:]) if len(parts) > 1 else self._alone
+
+    def _all_scaled(self, parts: tuple[LinearMap, ...]) -> tuple[LinearMap, ...]:
+        """Return parts that stand side by side, all times the number."""
+        return tuple(part * self.scalar for part in parts) if len(parts) > 1 else self._alone
+
 
 class Sum(Combination, LinearMap):
     """The sum of maps between the same shapes."""
@@ -289,6 +314,14 @@ class Product(Combination, LinearMap):
 
     def _magnitudes(self) -> LinearMap:
         return Product(*(factor._magnitudes() for factor in self.factors))
+
+    @property
+    def _chain(self) -> tuple[LinearMap, ...]:
+        return tuple(link for factor in self.factors for link in factor._chain)
+
+    @property
+    def _has_lone_entries(self) -> bool:
+        return all(factor._has_lone_entries for factor in reversed(self.factors))
 
 
 class Transposed(Wrapper, LinearMap):

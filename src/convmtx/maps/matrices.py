@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -169,6 +170,13 @@ class SparseMap(LinearMap):
 
     def _count_roundings(self) -> float:
         return 1 + int(np.diff(self.matrix.indptr).max(initial=0))
+
+    @cached_property
+    def _has_lone_entries(self) -> bool:
+        matrix = self.matrix
+        if matrix.nnz > min(matrix.shape):
+            return False
+        return max(np.diff(matrix.indptr).max(initial=0), np.bincount(matrix.indices).max(initial=0)) <= 1
 
 
 def by_matrix(op: LinearMap) -> DenseMap:

@@ -86,6 +86,10 @@ class Rearranged(LinearMap):
         return 1
 
     @property
+    def _has_lone_entries(self) -> bool:
+        return True
+
+    @property
     def T(self) -> LinearMap:
         back = Rearranged(self.between, [self.axes.index(a) for a in range(len(self.axes))], like=self._like)
         if self.out_shape == self.between:

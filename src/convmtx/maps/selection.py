@@ -96,6 +96,10 @@ class Selection(LinearMap):
     def _count_roundings(self) -> float:
         return 1
 
+    @property
+    def _has_lone_entries(self) -> bool:
+        return not self._repeats
+
 
 @door("select")
 def select(shape: PerAxis, key: Any) -> LinearMap:

@@ -108,6 +108,10 @@ class Stacked(Blocks):
     def T(self) -> LinearMap:
         return SideBySide(*(op.T for op in self.maps))
 
+    @property
+    def _stack(self) -> tuple[LinearMap, ...]:
+        return tuple(part for op in self.maps for part in op._stack)
+
 
 class SideBySide(Blocks):
     """Sum of maps, each of which takes its own piece of a flattened input."""
@@ -171,6 +175,14 @@ class BlockDiagonal(Blocks):
 
     def _count_roundings(self) -> float:
         return max(op._count_roundings() for op in self.maps)
+
+    @property
+    def _summands(self) -> tuple[LinearMap, ...]:
+        return tuple(part for op in self.maps for part in op._summands)
+
+    @property
+    def _has_lone_entries(self) -> bool:
+        return all(op._has_lone_entries for op in self.maps)
 
 
 def rows_of(

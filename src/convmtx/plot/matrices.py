@@ -19,6 +19,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style
 from convmtx.plot.labels import mark_blocks, name_axes
 from convmtx.plot.numpy_maps import to_numpy
+from convmtx.structure.double import as_map
 from convmtx.typing import AnyArray, IntArray
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def matrix_data(op: LinearMap, cells: int = 400) -> MatrixData:
     1999999998
     """
     cells = integer("cells", cells, 1)
+    op = as_map(op)
     numpy_op = to_numpy(op)
     is_small = max(op.shape) <= cells
     needed = BYTES * prod(min(size, cells) for size in op.shape)
@@ -201,6 +203,7 @@ def matrix(op: LinearMap, ax: Axes | None = None, *, values: bool = False, cells
     ('input (i1)', '4 x 6, 12 stored')
     """
     flag("values", values)
+    op = as_map(op)
     data = matrix_data(op, cells)
     if values and max(op.shape) > min(WRITTEN, cells):
         got = f"values=True for a matrix of {op.shape[0]} x {op.shape[1]}"

@@ -18,6 +18,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.plot import style, tiles
 from convmtx.plot.numpy_maps import to_numpy
 from convmtx.plot.tiles import Tiles
+from convmtx.structure.double import as_map
 from convmtx.typing import AnyArray, IntArray, Shape
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def row(op: LinearMap, o: int | Shape | IntArray, ax: Axes | None = None) -> Axe
     >>> ax.get_title()
     'output (1, 2) reads 4 of 25 inputs'
     """
+    op = as_map(op)
     data = row_data(op, o)
     style.require_drawable(data.values[np.isfinite(data.values)])
     ax = style.prepare_axes(ax)

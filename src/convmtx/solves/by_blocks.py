@@ -31,7 +31,7 @@ from convmtx.solves.small_matrices import (
     prepare,
     weighted_energy,
 )
-from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks
+from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks, share_inputs
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -108,10 +108,10 @@ class Entries(Coefficients):
         return np.ones(1, int)
 
     def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
-        return arrays.reshape(1, len(arrays), -1).swapaxes(1, 2)
+        return arrays.reshape(1, len(arrays), prod(arrays.shape[1:])).swapaxes(1, 2)
 
     def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
-        return y[0].T.reshape(-1, *(self.op.in_shape if inputs else self.op.out_shape))
+        return y[0].T.reshape(y.shape[2], *(self.op.in_shape if inputs else self.op.out_shape))
 
 
 class BlockFactors(Factors):
@@ -136,16 +136,20 @@ class BlockFactors(Factors):
         self.n_zero = 0 if problem.ridge else n_zero
         low = 0.0 if n_zero else min((stack.low for stack in self.stacks), default=0.0)
         largest, least = np.hypot(self.norm, problem.ridge), np.hypot(low, problem.ridge)
-        self.condition = float(largest / least) if least else np.inf
+        self.condition = max(float(largest / least), 1.0) if least else np.inf
 
     def _truncate(self) -> int:
         """Take singular values below the cutoff as zero; return their number."""
         limit, n_zero = self.problem.cutoff * self.norm, 0
         for stack, c in zip(self.stacks, self.coefficients, strict=True):
             if isinstance(stack, Spectral):
+                has_zeros = stack.low <= limit
                 stack.truncate(limit)
-                n_zero += stack.count_zeros(c.times) if stack.low <= limit else 0
+                n_zero += stack.count_zeros(c.times) if has_zeros else 0
         return n_zero
+
+    def least(self) -> float:
+        return min((stack.low for stack in self.stacks), default=np.inf)
 
     def _missing_values(self) -> int:
         """Return the number of singular values of the map that no block has, for they are zero."""
@@ -325,23 +329,39 @@ def _stack_seconds(stack: Blocks, damped: bool) -> float:
 
 def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] | None:
     """Return the regularizer's blocks in the same vectors of the input; [] without one, None if there are none."""
-    regularizer = problem.regularizer
-    if regularizer is None:
+    if problem.regularizer is None:
         return []
-    if not isinstance(regularizer, ConvOperator) or regularizer.geometry.groups != blocks[0].geometry.groups:
+    first = blocks[0]
+    maps, ridge = problem.penalties
+    if len(blocks) != 1 or (ridge and first.total * first.columns != problem.op.shape[1]):
         return None
-    taps = taps_of(regularizer.geometry, regularizer.kernel).astype(problem.dtype)
-    penalties = find_blocks(regularizer.geometry, taps)
-    if len(blocks) != 1 or len(penalties) != 1:
+    penalties = []
+    for part in maps:
+        if not isinstance(part, ConvOperator) or part.geometry.groups != first.geometry.groups:
+            return None
+        of_part = find_blocks(part.geometry, taps_of(part.geometry, part.kernel).astype(problem.dtype))
+        if len(of_part) != 1 or not share_inputs(first, of_part[0]):
+            return None
+        penalties += of_part
+    return penalties
+
+
+def stack_penalties(problem: Problem, penalties: Sequence[Blocks], shape: tuple[int, ...]) -> list[AnyArray] | None:
+    """Return the regularizer's matrices below each other, for a map of matrices of this shape; None without one."""
+    if problem.regularizer is None:
         return None
-    alike = [split.inputs for split in blocks[0].splits] == [split.inputs for split in penalties[0].splits]
-    return penalties if alike else None
+    stacked, ridge = [problem.damp * blocks.matrices() for blocks in penalties], problem.penalties.ridge
+    if ridge:
+        count, _, columns = shape
+        stacked.append(np.broadcast_to(ridge * np.eye(columns), (count, columns, columns)))
+    return [np.concatenate(stacked, axis=1)]
 
 
 def _factors_of_blocks(problem: Problem, blocks: list[Blocks], penalties: list[Blocks]) -> BlockFactors:
     coefficients: list[Coefficients] = [coefficients_of(b, len(blocks) == 1) for b in blocks]
-    stacked = [problem.damp * b.matrices() for b in penalties] if penalties else None
-    return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, [b.matrices() for b in blocks], stacked)
+    matrices = [b.matrices() for b in blocks]
+    stacked = stack_penalties(problem, penalties, matrices[0].shape)
+    return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, matrices, stacked)
 
 
 def by_dense(problem: Problem) -> SpectralCandidate:

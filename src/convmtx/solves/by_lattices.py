@@ -57,11 +57,7 @@ def by_lattices(
         slices = product(*(lattices[axis] for lattices, axis in zip(axes, chosen, strict=True)))
         places = [Place(*zip(*pairs, strict=True)) for pairs in slices]
         parts.append(EqualLattices(best, places))
-    price = costs.Price(
-        sum(part.candidate.price.build for part in parts),
-        sum(part.candidate.price.per_rhs * len(part.places) for part in parts),
-        sum(part.candidate.price.bytes for part in parts),
-    )
+    price = costs.price_of_parts((part.candidate.price, len(part.places)) for part in parts)
     yield Candidate("lattices", "the kernel is dilated", price, partial(LatticeFactors, problem, geometry, parts))
 
 

@@ -86,8 +86,8 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
     Parameters
     ----------
     op : LinearMap
-        A map that falls apart (methods ``blocks`` and ``kronecker`` of `solve`), or a small map of up to about 2500
-        unknowns.
+        A map that falls apart (methods ``blocks`` and ``kronecker`` of `solve`, diagonal maps and selections), or a
+        small map of up to about 2500 unknowns; or what `aslinearmap` takes.
     b : array_like
         Data, ``(*batch, *out_shape)``. The whole batch gets one damping.
     rule : {"gcv", "lcurve", "discrepancy"}
@@ -127,7 +127,8 @@ def choose_damp(op: LinearMap, b: ArrayLike, rule: Rule = "gcv", *, noise: float
         expected = "The discrepancy principle needs the noise, and the others do not take it"
         raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", expected, "Pass its standard deviation")
     problem = problem_of(op).prepare()
-    right = require_finite("b", as_numpy(require_shape("b", b, op.out_shape))).reshape(-1, *op.out_shape)
+    right = require_finite("b", as_numpy(require_shape("b", b, problem.op.out_shape)))
+    right = right.reshape(-1, *problem.op.out_shape)
     if not right.size:
         raise ArgumentError("b is an empty batch", "Expected data", "Pass at least one array")
     size, unit = right.size, unit_of(right)

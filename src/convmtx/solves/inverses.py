@@ -169,7 +169,7 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     damp : float
         At least 0.
     method : str
@@ -206,7 +206,7 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
     Parameters
     ----------
     op : LinearMap
-        A map whose matrix is square and has full rank.
+        A map whose matrix is square and has full rank, or what `aslinearmap` takes.
     method : str
         As for `solve`.
 
@@ -231,13 +231,14 @@ def inv(op: LinearMap, *, method: Method = "auto") -> Inverse:
            [ 0.125, -0.25 ,  0.5  ]])
     """
     problem = problem_of(op).prepare()
-    if op.shape[0] != op.shape[1]:
-        got = f"op has a matrix of {op.shape[0]} x {op.shape[1]}"
+    rows, columns = problem.op.shape
+    if rows != columns:
+        got = f"op has a matrix of {rows} x {columns}"
         raise ArgumentError(got, "Expected a square one", "Use cm.pinv(op)")
     one_of("method", method, METHODS)
     choice = Solver(problem, method).chosen()
     if choice.factors.n_zero:
-        got = f"op is singular: {choice.factors.n_zero} of {op.shape[0]} singular values are 0 to rounding"
+        got = f"op is singular: {choice.factors.n_zero} of {rows} singular values are 0 to rounding"
         raise SolveError(got, "Expected an invertible map", "Use cm.pinv(op)")
     return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(inv, op, method=method))
 
@@ -254,8 +255,9 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
 
     Parameters
     ----------
-    op : ConvOperator
-        A convolution.
+    op : ConvOperator or LinearMap
+        A convolution, or outputs of one that are selected or weighted, such as ``op[mask]``. Their preconditioner is
+        that of the convolution, times the root mean square of the weights, with twice the damping.
     kind : {"embedded", "strang", "tchan", "dct", "kron"}
         The map that is inverted in place of ``op``. ``embedded``: the circulant on an image so much larger that windows
         do not wrap around; with it, iterations usually need the fewest steps. ``strang``, ``tchan``: circulants of the
@@ -296,8 +298,9 @@ def preconditioner(op: LinearMap, kind: Kind = "embedded", *, damp: float = 0.0,
     one_of("kind", kind, tuple(KINDS))
     flag("normal", normal)
     problem = problem_of(op, damp).prepare()
-    if not normal and (problem.damp or op.shape[0] != op.shape[1]):
-        got = f"normal=False with damp={shown(damp)} and a matrix of {op.shape[0]} x {op.shape[1]}"
+    rows, columns = problem.op.shape
+    if not normal and (problem.damp or rows != columns):
+        got = f"normal=False with damp={shown(damp)} and a matrix of {rows} x {columns}"
         raise ArgumentError(got, "Expected a square map without damping", "Leave out normal=False")
     factors = approximate(problem, kind)
     if factors.n_zero:

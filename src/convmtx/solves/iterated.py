@@ -17,7 +17,7 @@ from convmtx.progress import show_progress
 from convmtx.solves.lsmr import LSMR, lsmr
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import approximate
-from convmtx.solves.problem import LARGE, Applied, Problem, norms
+from convmtx.solves.problem import LARGE, Problem, estimate_norm, norms, right_side, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray
@@ -34,43 +34,10 @@ FLOOR = 1e-2
 SLACK = 10
 #: Tolerance of solves for which nobody requested one: inverses, gradients.
 EXACT = 1e-12
-#: Steps of the power method for a norm that is needed within a factor of about 2.
-POWERS = 4
 #: Iterations if ``maxiter`` is not passed: as many as unknowns, but from this to that.
 FEWEST, MOST = 1000, 10_000
 #: Arrays like all inputs and outputs that iterations keep.
 VECTORS = 6
-
-
-class StackedMap:
-    """The map ``[A; damp R]`` of a regularizer R, with outputs flattened and joined."""
-
-    def __init__(self, problem: Problem, regularizer: LinearMap) -> None:
-        self.problem, self.regularizer = problem, regularizer
-
-    def forward(self, x: AnyArray) -> AnyArray:
-        """Return ``[A x; damp R x]``."""
-        images = self.problem.forward(x), self.problem.damp * self.regularizer(x)
-        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
-
-    def adjoint(self, y: AnyArray) -> AnyArray:
-        """Return ``A^H y1 + damp R^H y2``."""
-        rows = self.problem.op.shape[0]
-        above = y[:, :rows].reshape(-1, *self.problem.op.out_shape)
-        below = y[:, rows:].reshape(-1, *self.regularizer.out_shape)
-        return self.problem.adjoint(above) + self.problem.damp * self.regularizer.H(below)
-
-
-def stacked_map(problem: Problem) -> StackedMap | Applied:
-    """Return the map whose least squares are the problem's: ``[A; damp R]``, or A without a regularizer."""
-    return problem.applied if problem.regularizer is None else StackedMap(problem, problem.regularizer)
-
-
-def right_side(problem: Problem, b: AnyArray) -> AnyArray:
-    """Return the right-hand side of the stacked map: ``[b; 0]``, or b without a regularizer."""
-    if problem.regularizer is None:
-        return b
-    return np.pad(b.reshape(len(b), -1), ((0, 0), (0, problem.regularizer.shape[0])))
 
 
 class WithIdentity:
@@ -236,21 +203,19 @@ class Iterative(Factors):
     """
 
     def __init__(self, problem: Problem, preconditioned: bool | None) -> None:
-        self.problem, self.norm, self.condition = problem, np.nan, np.nan
+        self.problem, self.norm, self.condition, self.preconditioned = problem, np.nan, np.nan, preconditioned
         self.preconditioner: Factors | None = choose_preconditioner(problem) if preconditioned else None
         #: Whether a preconditioner may be built. Without damping it would lead to another solution than the shortest.
-        self.is_open = preconditioned is None and problem.damp > 0
+        self.is_open = preconditioned is None and (problem.damp > 0 or problem.known_ridge > 0)
         self.method = _method(self.preconditioner)
 
     @cached_property
     def clearance(self) -> float:
         """Lower bound of the least singular value over the largest, as far as one is known without iterating."""
-        stacked, ridge = stacked_map(self.problem), self.problem.ridge
-        x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
-        for _ in range(POWERS):
-            x = stacked.adjoint(stacked.forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
-        square = float(norms(x)[0]) + ridge**2
-        return max(ridge, dominance(self.problem.op)) / square**0.5 if square else 0.0
+        stacked, ridge = stacked_map(self.problem), self.problem.known_ridge
+        norm = estimate_norm(stacked.forward, stacked.adjoint, self.problem.op.in_shape)
+        size = float(np.hypot(norm, ridge))
+        return max(ridge, dominance(self.problem.op)) / size if size else 0.0
 
     def accepts_start(self, rtol: float) -> bool:
         """Whether iterations from any start end at the same solution.
@@ -281,6 +246,10 @@ class Iterative(Factors):
         Return None if that would take, or has taken, clearly more steps than ``limit``.
         """
         problem, rtol = self.problem, request.rtol
+        if problem.split is not None and self.preconditioner is None:
+            above, below = problem.split_right_side(b)
+            if below is None:
+                return self._run_split(problem.split, b, above, request, why, limit)
         size = VECTORS * len(b) * sum(problem.op.shape) * problem.dtype.itemsize
         memory.require("vectors", {"vectors": size})
         maxiter = most_steps(problem) if request.maxiter is None else request.maxiter
@@ -309,6 +278,16 @@ class Iterative(Factors):
             condition=float(run.state.condition.max(initial=1)), iterations=steps, history=tuple(history),
         )  # fmt: skip
         return self._judge(b, result, ending, run.norm, rtol)
+
+    def _run_split(
+        self, split: Problem, b: AnyArray, above: AnyArray, request: Request, why: str, limit: float
+    ) -> Result | None:
+        """Iterate for the first map of a stack, where the right-hand sides of the others are zero."""
+        result = Iterative(split, self.preconditioned).run_within(above, request, why, limit)
+        if result is None:
+            return None
+        residual, normal = self.problem.residuals(b, result.x)
+        return replace(result, residual=residual, normal_residual=normal)
 
     def _judge(self, b: AnyArray, result: Result, ending: Ending, norm: float, rtol: float) -> Result:
         """Return the result with its verdict."""
@@ -386,11 +365,13 @@ def most_steps(problem: Problem) -> int:
 
 def choose_preconditioner(problem: Problem) -> Factors:
     """Return the embedded circulant's inverse, damped if the problem is not."""
+    if problem.split is not None:
+        return choose_preconditioner(problem.split)
     op, damp = problem.op, problem.damp
     if not damp and op.shape[0] < op.shape[1]:
         got = "op has more inputs than outputs and damp is 0"
         raise UnsupportedError(got, "A preconditioner would not lead to the shortest solution", "Use method='lsmr'")
-    if not damp and isinstance(op, ConvOperator):
+    if not damp:
         undamped = approximate(replace(problem, damp=1.0, regularizer=None), "embedded")
         damp = FLOOR * undamped.norm
     factors = approximate(replace(problem, damp=damp), "embedded")

@@ -39,6 +39,10 @@ class Factors(ABC):
     def normal(self, g: AnyArray) -> AnyArray:
         """Return ``H^+ g``: (m, *in_shape) to itself."""
 
+    def least(self) -> float:
+        """Return the least singular value of an undamped A that is not taken as zero, exact or an estimate."""
+        return self.norm / self.condition
+
     def image(self, g: AnyArray) -> AnyArray:
         """Return ``A H^+ g``, the adjoint of `solve`: (m, *in_shape) to (m, *out_shape)."""
         return self.problem.forward(self.normal(g))

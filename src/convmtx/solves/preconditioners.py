@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from math import lcm
@@ -16,42 +16,68 @@ from convmtx.errors import UnsupportedError, with_article
 from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves.by_blocks import BlockCoefficients, BlockFactors, Coefficients
+from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.by_blocks import BlockCoefficients, BlockFactors, Coefficients, stack_penalties
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, find_blocks
+from convmtx.structure.double import lone_entries
 from convmtx.structure.splits import fourier, is_centred, nearest
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray
 
 Kind = Literal["embedded", "strang", "tchan", "dct", "kron"]
+#: Damping of the preconditioner over that of the problem, if outputs of the convolution are left out or weighted.
+#: Without it, inputs that few outputs read take the most iterations. For blurs of 9 x 9 with 10 % of the pixels
+#: missing, and dampings from 0.1 to 0.01, steps with the preconditioner were 1.4 to 1.9 times those of all pixels, and
+#: with it 1.0 to 1.4 times.
+WEIGHTED = 2.0
 
 
 def approximate(problem: Problem, kind: Kind) -> BlockFactors:
     """Return factors of a map near that of a problem, with the problem's damping; ``kind`` is one of `KINDS`."""
     op = problem.op
-    if not isinstance(op, ConvOperator):
+    near = convolution_near(op)
+    if near is None:
         got = f"op is {with_article(type(op).__name__)}, not a single convolution"
         raise UnsupportedError(got, "Expected a convolution", "Leave the preconditioner out, as method='lsmr' does")
-    return KINDS[kind](problem, op.geometry, taps_of(op.geometry, op.kernel))
+    damp = problem.damp if near is op else WEIGHTED * problem.damp
+    return KINDS[kind](replace(problem, op=near, damp=damp), near.geometry, taps_of(near.geometry, near.kernel))
+
+
+def convolution_near(op: LinearMap) -> ConvOperator | None:
+    """Return a convolution whose Gram matrix is near that of a map, or None.
+
+    It is the map itself, or what the map selects outputs of and weights, times the root mean square of the weights.
+    """
+    *weights, last = op._chain
+    if not isinstance(last, ConvOperator) or not all(link._has_lone_entries for link in weights):
+        return None
+    mean = 1.0
+    for link in weights:
+        mean *= float(np.sum(np.abs(lone_entries(link).values) ** 2)) / link.shape[1]
+    return last * mean**0.5 if weights and mean else last
 
 
 def embedded(problem: Problem, geometry: Geometry, taps: AnyArray) -> BlockFactors:
     """Circulant of a circle so long that windows do not come around; arrays are padded with zeros to its size."""
-    regularizer = problem.regularizer
-    if regularizer is None:
+    if problem.regularizer is None:
         blocks = _around(geometry, taps, [_room(axis) for axis in geometry.axes])
         return _factors(problem, "embedded circulant", [blocks])
-    if not isinstance(regularizer, ConvOperator) or any(
-        axis.stride * axis.input_dilation > 1 for g in (geometry, regularizer.geometry) for axis in g.axes
+    maps, dtype = problem.penalties.maps, problem.dtype
+    convolutions = [part for part in maps if isinstance(part, ConvOperator)]
+    geometries = [geometry, *(part.geometry for part in convolutions)]
+    if len(convolutions) < len(maps) or any(
+        axis.stride * axis.input_dilation > 1 for g in geometries for axis in g.axes
     ):
         _refuse("embedded circulant", "strides, or a regularizer that is not a convolution", "stride 1 in both maps")
-    other, dtype = regularizer.geometry, problem.dtype
-    if len(other.axes) != len(geometry.axes) or geometry.groups != other.groups:
+    if any(len(g.axes) != len(geometry.axes) or g.groups != geometry.groups for g in geometries):
         _refuse("embedded circulant", "maps of other axes or groups", "the same for the regularizer")
-    sizes = [max(map(_room, pair)) for pair in zip(geometry.axes, other.axes, strict=True)]
+    sizes = [max(map(_room, axes)) for axes in zip(*(g.axes for g in geometries), strict=True)]
     blocks = _around(geometry, taps.astype(dtype), sizes)
-    penalty = _around(other, taps_of(other, regularizer.kernel).astype(dtype), sizes)
-    return _factors(problem, "embedded circulant", [blocks], [penalty])
+    penalties = [
+        _around(part.geometry, taps_of(part.geometry, part.kernel).astype(dtype), sizes) for part in convolutions
+    ]
+    return _factors(problem, "embedded circulant", [blocks], penalties)
 
 
 def _around(geometry: Geometry, taps: AnyArray, sizes: list[int]) -> Blocks:
@@ -136,13 +162,12 @@ def _near(problem: Problem, method: str, geometry: Geometry, taps: AnyArray) -> 
     return _factors(problem, method, find_blocks(geometry, taps_of(geometry, near.kernel), factors=True))
 
 
-def _factors(
-    problem: Problem, method: str, blocks: list[Blocks], penalties: list[Blocks] | None = None
-) -> BlockFactors:
-    size = sum(b.bytes for b in [*blocks, *(penalties or ())])
+def _factors(problem: Problem, method: str, blocks: list[Blocks], penalties: Sequence[Blocks] = ()) -> BlockFactors:
+    size = sum(b.bytes for b in [*blocks, *penalties])
     rows, columns = problem.op.shape
     thing = f"the {method} for a map of {rows} x {columns}"
     memory.require_result(thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
     coefficients: list[Coefficients] = [BlockCoefficients(b, False, True) for b in blocks]
-    stacked = None if penalties is None else [problem.damp * b.matrices() for b in penalties]
-    return BlockFactors(problem, method, coefficients, [b.matrices() for b in blocks], stacked)
+    matrices = [b.matrices() for b in blocks]
+    stacked = stack_penalties(problem, penalties, matrices[0].shape)
+    return BlockFactors(problem, method, coefficients, matrices, stacked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from convmtx.engines.products import inner_products
 from convmtx.engines.select import select
 from convmtx.errors import ArgumentError
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
-from convmtx.structure.double import doubled, sparse
+from convmtx.maps.stacks import Stacked
+from convmtx.structure.double import as_map, doubled, size_of_multiple, sparse
 from convmtx.structure.precision import EPS, rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
 
@@ -29,8 +31,18 @@ SMALL, LARGE = 40_000, 5_000_000
 #: Entries of a map up to which it keeps the last problem that was solved with it, and bytes of factors: 1 MiB each.
 KEPT_ENTRIES, KEPT_BYTES = 1 << 16, 1 << 20
 
+#: Steps of the power method for a norm that is needed within a factor of about 2.
+POWERS = 4
+
 #: Function of a batch.
 Apply = Callable[[AnyArray], AnyArray]
+
+
+class Penalties(NamedTuple):
+    """Maps below each other that are penalized, and the weight of the penalty on x itself."""
+
+    maps: tuple[LinearMap, ...]
+    ridge: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +72,15 @@ class Problem:
         return self.damp if self.regularizer is None else 0.0
 
     @cached_property
+    def penalties(self) -> Penalties:
+        """The regularizer as maps below each other, times the damping, and what is left of the identity in it."""
+        if self.regularizer is None:
+            return Penalties((), self.damp)
+        sizes = [(part, size_of_multiple(part)) for part in self.regularizer._stack]
+        ridge = float(np.hypot.reduce([0.0, *(size for _, size in sizes if size is not None)]))
+        return Penalties(tuple(part for part, size in sizes if size is None), self.damp * ridge)
+
+    @cached_property
     def cutoff(self) -> float:
         """Fraction of the norm up to which singular values count as zero, that of `numpy.linalg.lstsq`."""
         return rank_tolerance(self.op.shape, 1.0)
@@ -68,6 +89,45 @@ class Problem:
     def applied(self) -> Applied:
         """The map in the form that is applied fastest."""
         return fastest_form(self.op)
+
+    @cached_property
+    def stack(self) -> tuple[LinearMap, ...]:
+        """Maps of which the map is a stack, if one of them can be solved with the others as its penalty; else ()."""
+        parts = self.op._stack
+        return parts if len(parts) > 1 and any(size_of_multiple(part) is None for part in parts) else ()
+
+    @cached_property
+    def known_ridge(self) -> float:
+        """Weight of the penalty on x itself, with those of multiples of the identity in a stack."""
+        return float(np.hypot.reduce([self.ridge, *(size_of_multiple(part) or 0.0 for part in self.stack)]))
+
+    @cached_property
+    def split(self) -> Problem | None:
+        """Problem of the first map of a stack that is not a multiple of the identity, with the others as its penalty.
+
+        ``|[A; R] x - [b; 0]|^2 = |A x - b|^2 + |R x|^2``. It is None if the map is not a stack.
+        """
+        if not self.stack:
+            return None
+        first, *rest = (part for part in self.stack if size_of_multiple(part) is None)
+        if self.regularizer is not None:
+            rest.append(self.damp * self.regularizer)
+        ridge = self.known_ridge
+        if not rest:
+            return Problem(first, ridge)
+        if ridge:
+            rest.append(Diagonal(np.array(ridge), self.op.in_shape))
+        return Problem(first, 1.0, rest[0] if len(rest) == 1 else Stacked(*rest))
+
+    def split_right_side(self, b: AnyArray) -> tuple[AnyArray, AnyArray | None]:
+        """Return the right-hand sides of `split`, and b with zeros there; None if the rest of b is zero anyway."""
+        sizes = np.cumsum([0, *(part.shape[0] for part in self.stack)])
+        index = next(j for j, part in enumerate(self.stack) if size_of_multiple(part) is None)
+        chosen = slice(int(sizes[index]), int(sizes[index + 1]))
+        above = b[:, chosen].reshape(len(b), *self.stack[index].out_shape)
+        below = b.copy()
+        below[:, chosen] = 0
+        return above, below if below.any() else None
 
     def forward(self, x: AnyArray) -> AnyArray:
         """Return ``A x``: (m, *in_shape) to (m, *out_shape)."""
@@ -150,13 +210,13 @@ class Problem:
         return regularizer
 
 
-def problem_of(op: LinearMap, damp: Any = 0.0, regularizer: LinearMap | None = None) -> Problem:
+def problem_of(op: Any, damp: Any = 0.0, regularizer: Any = None) -> Problem:
     """Return the problem of a caller's arguments; ``damp`` may be a `Damping`, which has an attribute of that name."""
-    if not isinstance(op, LinearMap):
-        doubled(op)  # raises the error that says so
+    mapped = as_map(op)
+    penalized = None if regularizer is None else as_map(regularizer, "regularizer")
     weight = getattr(damp, "damp", damp)
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
-    return Problem(op, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), regularizer)
+    return Problem(mapped, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), penalized)
 
 
 def norms(arrays: AnyArray) -> AnyArray:
@@ -207,3 +267,42 @@ def fastest_form(op: LinearMap) -> Applied:
         if by_engine < by_matrix or op.nnz > LARGE:
             return applied_by_map(op, by_engine)
     return applied_by_matrix(op, by_matrix)
+
+
+class StackedMap:
+    """The map ``[A; damp R]`` of a regularizer R, with outputs flattened and joined."""
+
+    def __init__(self, problem: Problem, regularizer: LinearMap) -> None:
+        self.problem, self.regularizer = problem, regularizer
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``[A x; damp R x]``."""
+        images = self.problem.forward(x), self.problem.damp * self.regularizer(x)
+        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``A^H y1 + damp R^H y2``."""
+        rows = self.problem.op.shape[0]
+        above = y[:, :rows].reshape(-1, *self.problem.op.out_shape)
+        below = y[:, rows:].reshape(-1, *self.regularizer.out_shape)
+        return self.problem.adjoint(above) + self.problem.damp * self.regularizer.H(below)
+
+
+def stacked_map(problem: Problem) -> StackedMap | Applied:
+    """Return the map whose least squares are the problem's: ``[A; damp R]``, or A without a regularizer."""
+    return problem.applied if problem.regularizer is None else StackedMap(problem, problem.regularizer)
+
+
+def right_side(problem: Problem, b: AnyArray) -> AnyArray:
+    """Return the right-hand side of the stacked map: ``[b; 0]``, or b without a regularizer."""
+    if problem.regularizer is None:
+        return b
+    return np.pad(b.reshape(len(b), -1), ((0, 0), (0, problem.regularizer.shape[0])))
+
+
+def estimate_norm(forward: Apply, adjoint: Apply, in_shape: Shape) -> float:
+    """Return the norm of a map from below, within a factor of about 2."""
+    x = np.random.default_rng(0).standard_normal((1, *in_shape))
+    for _ in range(POWERS):
+        x = adjoint(forward(x / max(float(norms(x)[0]), np.finfo(float).tiny)))
+    return float(norms(x)[0]) ** 0.5

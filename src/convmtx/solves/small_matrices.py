@@ -56,7 +56,7 @@ class Spectral(Stack):
 
     @abstractmethod
     def truncate(self, limit: float) -> None:
-        """Take singular values up to a limit as zero."""
+        """Take singular values up to a limit as zero; the least one is that of those that are left, or inf."""
 
     @abstractmethod
     def count_zeros(self, times: AnyArray) -> int:
@@ -90,6 +90,8 @@ class Vectors(Spectral):
 
     def truncate(self, limit: float) -> None:
         self.limit = limit**2
+        if self.low <= limit:
+            self.low = float(np.sqrt(self.squares.min(initial=np.inf, where=self.squares > self.limit)))
 
     def count_zeros(self, times: AnyArray) -> int:
         return int(times[self.squares[:, 0, 0] <= self.limit].sum())
@@ -155,11 +157,13 @@ class StackTriplets(Spectral):
     def __init__(self, matrices: AnyArray, damp: float) -> None:
         super().__init__(matrices, damp)
         self.u, self.s, self.vh = batched.shared_out(lambda some: np.linalg.svd(some, full_matrices=False), matrices)
-        self.low, self.high = float(self.s.min()), float(self.s.max())
+        self.low, self.high = float(self.s.min(initial=np.inf)), float(self.s.max(initial=0))
         self.kept = np.ones_like(self.s, bool)
 
     def truncate(self, limit: float) -> None:
         self.kept = self.s > limit
+        if self.low <= limit:
+            self.low = float(self.s.min(initial=np.inf, where=self.kept))
 
     def count_zeros(self, times: AnyArray) -> int:
         return int((~self.kept).sum(axis=1) @ times)

@@ -21,7 +21,17 @@ from convmtx.solves.select import Solvers
 from convmtx.typing import AnyArray, Array, ArrayLike
 
 Method = Literal[
-    "auto", "blocks", "kronecker", "lattices", "band", "sparse", "substitution", "dense", "lsmr", "preconditioned"
+    "auto",
+    "blocks",
+    "kronecker",
+    "lattices",
+    "parts",
+    "band",
+    "sparse",
+    "substitution",
+    "dense",
+    "lsmr",
+    "preconditioned",
 ]
 METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
 
@@ -109,13 +119,15 @@ def solve(
     Parameters
     ----------
     op : LinearMap
-        Any map, square or not. Its numbers are taken in double precision.
+        Any map, square or not, or what `aslinearmap` takes: a matrix, a sparse array, an operator. Its numbers are
+        taken in double precision.
     b : array_like
         One right-hand side or any batch, ``(*batch, *out_shape)``, finite, real or complex.
     damp : float
         Weight of the penalty, at least 0; `choose_damp` finds one.
     regularizer : LinearMap, optional
-        R, a map with the inputs of ``op``, for example ``cm.conv`` of a Laplacian.
+        R, a map with the inputs of ``op``, or what `aslinearmap` takes: for example ``cm.conv`` of a Laplacian, or a
+        `vstack` of several.
     method : str
         ``auto`` takes the method that is predicted to be fastest. ``Solution.method`` and ``reason`` report it. You can
         also request a method by name:
@@ -124,16 +136,20 @@ def solve(
         blocks            fast transforms and small matrices: wrap (also with channels and strides), symmetric boundary
                           with symmetric kernels, zero boundary with three symmetric taps; sub-lattices
         kronecker         singular vectors of one axis after another, for kernels that are outer products of one vector
-                          for each axis
+                          for each axis; `kron` of two maps, by solves of both or, with ``damp``, by their singular
+                          vectors
         lattices          problems without dilation, for a dilated kernel under the zero boundary
+        parts             maps made of maps, each solved by its own best method: `block_diag`, products of maps of full
+                          rank, permutations of outputs and inputs; division for diagonal maps and selections
         band              band LU of the matrix if it is square and ``damp`` is 0, else of the augmented system; for one
                           axis under the zero boundary, Cholesky factors if the matrix is positive definite
         sparse            sparse LU of the matrix if it is square and ``damp`` is 0, else of the augmented system
         substitution      substitution in a triangular matrix, for causal kernels without channels, if ``damp`` is 0
         dense             singular values of the matrix, or its inverse
         lsmr              LSMR, which needs only products with the map and its adjoint
-        preconditioned    LSMR with an embedded circulant as preconditioner; if ``op`` is singular and ``damp`` is 0,
-                          its solution is not the shortest
+        preconditioned    LSMR with an embedded circulant as preconditioner, for a convolution, or for outputs of one
+                          that are selected (``op[mask]``) or weighted; if ``op`` is singular and ``damp`` is 0, its
+                          solution is not the shortest
         ================= ==============================================================================================
     rtol : float
         Tolerance of iterations, between 0 and 1: they stop by the tests of SciPy's lsmr with ``atol = btol = rtol``.
@@ -184,6 +200,9 @@ def solve(
 
     Notes
     -----
+    A `vstack` of maps is solved as its first map with the others as the penalty: ``cm.vstack([op, l * R])`` with zeros
+    below b is the same problem as ``damp=l, regularizer=R``, and takes the same method and as many iterations.
+
     Cost, for N unknowns: O(N log N) for fast transforms, and c^3 for each block of c channels; O(N w^2) for a band LU
     of half-width w; O(n^3) for each axis of n positions of a Kronecker product.
 

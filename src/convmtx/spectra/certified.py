@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, NoReturn
@@ -146,6 +146,23 @@ def enclosed(value: float, lower: float, upper: float, method: str, unit: float 
     value = min(max(value, lower), upper)
     close = lower == upper or upper - lower <= HALF * max(abs(value), unit) < np.inf
     return Certified(value, "exact" if close else "interval", method, lower, upper)
+
+
+def combined(
+    results: Sequence[Certified], number_of: Callable[[Sequence[float]], float], name: str, terms: float = 8
+) -> Certified:
+    """Return a number of numbers >= 0, between the numbers of their ends; it increases with each.
+
+    ``terms`` is how many roundings may have moved the number.
+    """
+    value, lower, upper = (number_of([getattr(r, end) for r in results]) for end in ("value", "lower", "upper"))
+    is_exact = all(result.kind == "exact" for result in results)
+    methods = ", ".join(dict.fromkeys(result.method for result in results))
+    slack = 4 * EPS * terms
+    return Certified(
+        value, "exact" if is_exact else "interval", f"{name}: {methods}", lower * (1 - slack), upper * (1 + slack),
+        sum(result.iterations for result in results), all(result.converged for result in results),
+    )  # fmt: skip
 
 
 def times(result: Certified, scale: float) -> Certified:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from convmtx.costs import FACTORIZED_ENTRIES, FACTORIZED_UNKNOWNS, PATIENT_WORK, SMALL_SPECTRUM_WORK
@@ -10,15 +12,15 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds
 from convmtx.spectra.bracket import Ceilings, bracket
-from convmtx.spectra.certified import Certified, enclosed, rounded, times
+from convmtx.spectra.certified import Certified, combined, enclosed, rounded, times
 from convmtx.spectra.norms import norm
-from convmtx.spectra.operands import convolution, same_values, tolerance_of_zero
+from convmtx.spectra.operands import convolution, parts_of, same_values, tolerance_of_zero
 from convmtx.spectra.smallest import bracket_smallest
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import all_values
 from convmtx.structure import choose_decomposition, rounding
-from convmtx.structure.double import is_zero
-from convmtx.structure.precision import EPS, rank_tolerance
+from convmtx.structure.double import direct, is_zero
+from convmtx.structure.precision import EPS, rank_tolerance, scaled
 
 
 @door("smallest_singular_value")
@@ -32,7 +34,7 @@ def smallest_singular_value(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -72,6 +74,8 @@ def smallest_of(op: LinearMap) -> Certified:
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.values()[-1], decomposition.slack, decomposition.method, 0.0)
+    if (of_parts := _smallest_of_parts(op)) is not None:
+        return of_parts
     lower = 0.0
     if isinstance(op, ConvOperator) and bounds.theta_work(op) <= PATIENT_WORK:
         lower = float(bounds.interlaced(op)[0][-1])
@@ -87,6 +91,21 @@ def smallest_of(op: LinearMap) -> Certified:
     return Certified(last, "interval", method, min(max(lower, below), last), upper)
 
 
+def _smallest_of_parts(op: LinearMap) -> Certified | None:
+    """Return the least of the smallest singular values of maps on the diagonal, or the product of those of factors.
+
+    It is 0 if the parts have fewer singular values than the map.
+    """
+    parts, is_product = parts_of(op)
+    if len(parts) == 1:
+        return None
+    counts = [min(part.shape) for part in parts]
+    if (prod(counts) if is_product else sum(counts)) < min(op.shape):
+        return Certified(0.0, "exact", "parts of more rows than columns, and of more columns than rows")
+    values = [times(smallest_of(operator), scale) for operator, scale in (scaled(direct(part)) for part in parts)]
+    return combined(values, prod, "product of smallest") if is_product else combined(values, min, "least of smallest")
+
+
 @door("cond")
 def cond(op: LinearMap) -> Certified:
     """Return the condition number: the largest singular value over the smallest of min(M, N).
@@ -94,7 +113,7 @@ def cond(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -133,6 +152,8 @@ def cond(op: LinearMap) -> Certified:
 def cond_of(values: Certified) -> Certified:
     """Return the condition number of a map that has these as all its singular values."""
     s, lower, upper = values.value, values.lower, values.upper
+    if not s.size:
+        return Certified(1.0, "exact", values.method)
     ends = _ratio(lower[0], upper[-1]), _ratio(upper[0], lower[-1]) * (1 + EPS)
     return enclosed(_ratio(s[0], s[-1]), max(ends[0] * (1 - EPS), 1.0), ends[1], values.method)
 
@@ -149,7 +170,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     tol : float, optional
         Singular values of at most ``tol`` count as zero. The default is ``max(M, N) * eps`` times the largest, as for
         `numpy.linalg.matrix_rank` in double precision.
@@ -192,7 +213,7 @@ def rank(op: LinearMap, tol: float | None = None) -> Certified:
 
 def rank_of(values: Certified, shape: tuple[int, int], tol: float | None = None) -> Certified:
     """Return the rank of a map of a shape that has these as all its singular values."""
-    limit = rank_tolerance(shape, values.value[0]) if tol is None else tol
+    limit = rank_tolerance(shape, values.value.max(initial=0)) if tol is None else tol
     count, least, most = (int((end > limit).sum()) for end in (values.value, values.lower, values.upper))
     return Certified(count, "exact" if least == most else "interval", values.method, least, most)
 

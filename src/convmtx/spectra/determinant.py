@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import entrywise
 from convmtx.spectra.certified import Certified, Kind, enclosed, rounded, times
 from convmtx.spectra.condition import smallest_of
-from convmtx.spectra.operands import square
+from convmtx.spectra.operands import parts_of, square
 from convmtx.spectra.similar import Similar, balance
 from convmtx.spectra.values import all_values
 from convmtx.structure import Decomposition, choose_decomposition, find_blocks, rounding
-from convmtx.structure.double import dense, require_along, sparse
+from convmtx.structure.double import dense, lone_entries, require_along, sparse
 from convmtx.structure.precision import EPS, scaled
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
@@ -33,7 +34,7 @@ def trace(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A square map.
+        A square map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -49,8 +50,8 @@ def trace(op: LinearMap) -> Certified:
 
     Notes
     -----
-    Cost: for convolutions between arrays of one shape, a closed form that builds no part of the matrix. Other maps
-    build the sparse matrix.
+    Cost: for convolutions between arrays of one shape, a closed form that builds no part of the matrix. For `kron` of
+    square maps it is the product of their traces. Other maps build the sparse matrix.
 
     Examples
     --------
@@ -59,12 +60,24 @@ def trace(op: LinearMap) -> Certified:
     35.0
     """
     operator, scale = scaled(square(op))
+    return times(_trace_of(operator), scale)
+
+
+def _trace_of(operator: LinearMap) -> Certified:
+    """Return the trace of a scaled map, by square Kronecker factors if it has some."""
+    factors = operator._kronecker_factors
+    if len(factors) > 1 and all(part.shape[0] == part.shape[1] for part in factors):
+        first, second = (times(_trace_of(part), scale) for part, scale in map(scaled, factors))
+        errors = [float(np.abs(result.upper - result.value)) for result in (first, second)]
+        sizes = [float(np.abs(result.value)) for result in (first, second)]
+        slack = sizes[0] * errors[1] + sizes[1] * errors[0] + errors[0] * errors[1] + 2 * EPS * prod(sizes)
+        return rounded(first.value * second.value, slack, f"product of traces: {first.method}, {second.method}")
     if not (isinstance(operator, ConvOperator) and operator.in_shape == operator.out_shape):
         slack = rounding.of_sum(operator, float(rounding.sums(operator)[0].sum()))
-        return times(rounded(sparse(operator).diagonal().sum(), slack, "sparse matrix"), scale)
+        return rounded(sparse(operator).diagonal().sum(), slack, "sparse matrix")
     require_along(*operator.geometry.axes)
     slack = EPS * (entrywise.roundings(operator) + operator.geometry.groups)
-    return times(rounded(_trace(operator), slack * _trace(entrywise.magnitudes(operator)), "closed form"), scale)
+    return rounded(_trace(operator), slack * _trace(entrywise.magnitudes(operator)), "closed form")
 
 
 def _trace(op: ConvOperator) -> Any:
@@ -87,7 +100,7 @@ def logdet(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A square map.
+        A square map, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -111,6 +124,8 @@ def logdet(op: LinearMap) -> Certified:
     before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
     its own position, or if none reads one before it, the determinant is that of the diagonal blocks.
 
+    For `block_diag`, `kron` and products of square maps it is computed from the determinants of these.
+
     Cost: that of all singular values, if this takes at most some seconds. The ends are then the sums of the logarithms
     of the lower and of the upper ends of the singular values. For larger maps the value comes from a sparse LU
     factorization, and the ends come from its backward error and the smallest singular value.
@@ -122,15 +137,50 @@ def logdet(op: LinearMap) -> Certified:
     >>> bool(np.isclose(float(cm.logdet(causal)), 5 * np.log(2)))
     True
     """
-    operator, scale = scaled(square(op))
-    similar = balance(operator)
+    return _logarithm_of_any(square(op))
+
+
+def _logarithm(op: LinearMap) -> Certified:
+    """Return the logarithm for a scaled map, by square maps that it is made of if there are some."""
+    rows = op.shape[0]
+    parts, is_product = parts_of(op)
+    counts = [rows / part.shape[0] if is_product else 1.0 for part in parts if part.shape[0]]
+    if len(parts) == 1:
+        parts, counts = op._chain, [1.0 for _ in op._chain]
+    if len(parts) > 1 and all(part.shape[0] == part.shape[1] > 0 for part in parts):
+        logarithms = [_logarithm_of_any(part) for part in parts]
+        sums = (float(np.dot(counts, [getattr(r, end) for r in logarithms])) for end in ("value", "lower", "upper"))
+        methods = ", ".join(dict.fromkeys(result.method for result in logarithms))
+        value, lower, upper = sums
+        result = enclosed(value, lower, upper, f"sum for {len(parts)} maps: {methods}", unit=1.0)
+        return result if result.kind == "exact" or lower > -np.inf else replace(result, kind="estimate")
+    if op._has_lone_entries:
+        return _logarithm_of_entries(op)
+    similar = balance(op)
     decomposition = choose_decomposition(similar.op)
-    result = _sum_logarithms(similar, decomposition) if decomposition.work <= PATIENT_WORK else _factorize(similar)
+    return _sum_logarithms(similar, decomposition) if decomposition.work <= PATIENT_WORK else _factorize(similar)
+
+
+def _logarithm_of_any(op: LinearMap) -> Certified:
+    """Return the logarithm for a map in double precision."""
+    operator, scale = scaled(op)
+    result = _logarithm(operator)
     # The map is scale times the one that was decomposed, so its determinant is scale^N times as large.
     shift = operator.shape[0] * float(np.log(scale))
     slack = 2 * EPS * abs(shift)
     ends = result.lower + shift - slack, result.upper + shift + slack
     return Certified(result.value + shift, result.kind, result.method, *ends)
+
+
+def _logarithm_of_entries(op: LinearMap) -> Certified:
+    """Return the logarithm for a square map of lone entries: the sum of theirs, or minus infinity if some are 0."""
+    rows, values = op.shape[0], np.abs(lone_entries(op).values)
+    if values.size < rows or not values.all():
+        return Certified(-np.inf, "exact", "entries")
+    logarithms = np.log(values)
+    value = float(logarithms.sum())
+    slack = EPS * (rows * (rounding.of_matrix(op) + 2) + 32 * float(np.abs(logarithms).sum()))
+    return enclosed(value, value - slack, value + slack, "entries", unit=1.0)
 
 
 def _sum_logarithms(similar: Similar, decomposition: Decomposition) -> Certified:

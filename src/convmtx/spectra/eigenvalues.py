@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,11 +16,11 @@ from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import HALF, Certified, Kind, times
-from convmtx.spectra.operands import square
+from convmtx.spectra.operands import parts_of, square
 from convmtx.spectra.similar import Similar, balance
 from convmtx.structure import Blocks, Split, rounding
 from convmtx.structure.bases import Positions
-from convmtx.structure.double import dense, require_along
+from convmtx.structure.double import dense, lone_entries, require_along
 from convmtx.structure.precision import EPS, TINY, scaled
 from convmtx.structure.splits import is_centred, is_mirrored, splits, whole_sample
 from convmtx.taps import taps_of
@@ -35,7 +36,7 @@ def eigvals(op: LinearMap) -> Certified:
     Parameters
     ----------
     op : LinearMap
-        A map with ``op.in_shape == op.out_shape``.
+        A map with ``op.in_shape == op.out_shape``, or what `aslinearmap` takes.
 
     Returns
     -------
@@ -60,8 +61,9 @@ def eigvals(op: LinearMap) -> Certified:
     before and after an output have similar magnitudes (``convmtx.spectra.similar``). If no output reads an input after
     its own position, or if none reads one before it, only the taps at the output's own position matter. The eigenvalues
     come from blocks that have the same basis for outputs and inputs (wrap; symmetric and reflect with a kernel that is
-    its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Eigenvalues of maps
-    far from normal say little about how the map acts: see `svdvals`.
+    its own mirror image; 3 taps under the zero boundary; sub-lattices), or from the dense matrix. Those of `block_diag`
+    and `kron` of square maps come from the parts. Eigenvalues of maps far from normal say little about how the map
+    acts: see `svdvals`.
 
     Examples
     --------
@@ -75,14 +77,57 @@ def eigvals(op: LinearMap) -> Certified:
         raise ArgumentError(got, "Expected equal shapes", "Use padding='same' and equal channels")
     memory.require("eigenvalues", {"eigenvalues": 16 * operator.shape[0]}, 2 * 16 * operator.shape[0])
     operator, scale = scaled(operator)
-    if isinstance(operator, ConvOperator):
-        require_along(*operator.geometry.axes, split=True)
-    similar = balance(operator)
-    result = _decompose_blocks(similar)
-    return times(_decompose_matrix(similar) if result is None else result, scale)
+    parts, size, method = _decompose(operator)
+    return times(_sort(parts, size, method), scale)
 
 
-def _decompose_matrix(similar: Similar) -> Certified:
+#: Eigenvalues in parts, a bound of the norm of the map, and words that name the method.
+_Eigenvalues = tuple[list["_EigenPart"], float, str]
+
+
+def _decompose(op: LinearMap) -> _Eigenvalues:
+    """Return the eigenvalues of a square map by the maps that it is made of, by blocks, or by the dense matrix."""
+    parts, is_product = parts_of(op)
+    if len(parts) > 1 and all(part.in_shape == part.out_shape for part in parts):
+        return _multiply_parts(parts) if is_product else _join_parts(parts)
+    if op._has_lone_entries:
+        entries = lone_entries(op)
+        if np.array_equal(entries.rows, entries.columns):
+            size = rounding.size_of(op)
+            values = np.pad(entries.values, (0, op.shape[0] - entries.values.size))
+            return [_EigenPart(values, np.full(values.shape, rounding.of_entry(op, size)))], size, "entries"
+    if isinstance(op, ConvOperator):
+        require_along(*op.geometry.axes, split=True)
+    similar = balance(op)
+    by_blocks = _decompose_blocks(similar)
+    return _decompose_matrix(similar) if by_blocks is None else by_blocks
+
+
+def _join_parts(parts: Sequence[LinearMap]) -> _Eigenvalues:
+    """Return the eigenvalues of all maps on the diagonal."""
+    decomposed = [_decompose(part) for part in parts]
+    eigen = [part for own, _, _ in decomposed for part in own]
+    methods = dict.fromkeys(method for _, _, method in decomposed)
+    return eigen, max(size for _, size, _ in decomposed), f"maps on the diagonal: {', '.join(methods)}"
+
+
+def _multiply_parts(parts: Sequence[LinearMap]) -> _Eigenvalues:
+    """Return the products of the eigenvalues of Kronecker factors."""
+    (first, size, method), (second, other_size, other_method) = (_decompose(part) for part in parts)
+    a, b = _joined(first), _joined(second)
+    values = np.multiply.outer(a.values, b.values)
+    slack = np.multiply.outer(np.abs(a.values) + a.slack, b.slack) + np.multiply.outer(a.slack, np.abs(b.values))
+    slack = slack + 2 * EPS * np.abs(values)
+    product_ = _EigenPart(values.reshape(-1), slack.reshape(-1))
+    return [product_], size * other_size, f"Kronecker product of {method} and {other_method}"
+
+
+def _joined(parts: Sequence[_EigenPart]) -> _EigenPart:
+    """Return eigenvalues of some parts in one."""
+    return _EigenPart(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "slack")))
+
+
+def _decompose_matrix(similar: Similar) -> _Eigenvalues:
     """Return the eigenvalues of the dense matrix."""
     op = similar.op
     if float(op.shape[0]) ** 3 > PATIENT_WORK:
@@ -91,10 +136,10 @@ def _decompose_matrix(similar: Similar) -> Certified:
         raise UnsupportedError(got, expected, "Use scipy.sparse.linalg.eigs(op, k), which takes op as it is")
     size = rounding.size_of(op)
     error = EPS * rounding.of_matrix(op) * size + similar.slack
-    return _sort([_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense")
+    return [_eigenvalues(dense(op)[None], error, np.ones(1, int))], size, "dense"
 
 
-def _decompose_blocks(similar: Similar) -> Certified | None:
+def _decompose_blocks(similar: Similar) -> _Eigenvalues | None:
     """Return the eigenvalues of blocks, and zeros for what no block covers.
 
     Return None if the outputs and inputs of some block have different bases, or if the blocks are too large.
@@ -115,7 +160,7 @@ def _decompose_blocks(similar: Similar) -> Certified | None:
     rest = geometry.shape[0] - sum(part.values.size for part in parts)
     parts.append(_EigenPart(np.zeros(rest), np.zeros(rest)))
     method = "block triangular" if similar.triangular else f"blocks ({all_blocks[0].rule if all_blocks else 'none'})"
-    return _sort(parts, size, method)
+    return parts, size, method
 
 
 def _split_in_one_basis(geometry: Geometry, taps: AnyArray) -> list[Blocks] | None:
@@ -196,7 +241,8 @@ def _bauer_fike(matrices: AnyArray, values: AnyArray, vectors: AnyArray, error: 
 
 def _sort(parts: list[_EigenPart], size: float, method: str) -> Certified:
     """Return eigenvalues by descending magnitude, of a map whose norm is at most ``size``."""
-    values, slack = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "slack"))
+    joined = _joined(parts)
+    values, slack = joined.values, joined.slack
     order = np.argsort(-np.abs(values), kind="stable")
     values, slack = values[order], slack[order]
     worst = float(slack.max(initial=0))

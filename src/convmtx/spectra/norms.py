@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,9 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise
 from convmtx.spectra.bracket import Ceilings, bracket
-from convmtx.spectra.certified import Certified, outward, outward_to, rounded, times, unmet
+from convmtx.spectra.certified import Certified, combined, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
-from convmtx.spectra.operands import convolution, relative_tolerance
+from convmtx.spectra.operands import convolution, parts_of, relative_tolerance
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.triplets import require_vectors
 from convmtx.spectra.values import svd
@@ -52,7 +53,7 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     ord : {2, 1, inf, "fro"}
         Number 2 for the largest singular value: how much longer the map can make an array (its Lipschitz constant).
         1 and inf for the largest sum of magnitudes in a column and in a row, "fro" for the root of the sum of squares.
@@ -86,7 +87,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     -----
     `norm_bound` has bounds without random starts, and `sup_norm` the bound for all sizes of the input. Cost: for 1, inf
     and "fro" of convolutions, sums over entries; for 2, a decomposition if it takes less than a second, else Lanczos
-    steps of two products with the map.
+    steps of two products with the map. The norm of `block_diag` is the largest of the norms of its parts, and that of
+    `kron` is the product of theirs.
 
     Examples
     --------
@@ -145,6 +147,8 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
+    if (of_parts := _norm_of_parts(op, rtol, maxiter, progress)) is not None:
+        return of_parts
     require_vectors(op)
     both = bracket(op, _ceilings(op, rtol), rtol, maxiter, progress)
     (low, high), steps = both.largest, both.steps
@@ -154,6 +158,18 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
     return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
+
+
+def _norm_of_parts(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified | None:
+    """Return the largest of the norms of maps on the diagonal, or the product of those of Kronecker factors."""
+    parts, is_product = parts_of(op)
+    if len(parts) == 1:
+        return None
+    norms = []
+    for part in parts:
+        operator, scale = scaled(direct(part))
+        norms.append(times(_spectral_norm(operator, rtol / 2, maxiter, progress), scale))
+    return combined(norms, prod, "product of norms") if is_product else combined(norms, max, "largest of norms")
 
 
 def _ceilings(op: LinearMap, rtol: float) -> Ceilings:

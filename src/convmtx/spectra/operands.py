@@ -17,6 +17,14 @@ def same_values(op: Any) -> tuple[LinearMap, float]:
     return scaled(direct(doubled(op)))
 
 
+def parts_of(op: LinearMap) -> tuple[tuple[LinearMap, ...], bool]:
+    """Return the maps on the diagonal of a map, or the factors of a Kronecker product, and whether it is the second.
+
+    A map that is neither is its own only part.
+    """
+    return (op._summands, False) if len(op._summands) > 1 else (op._kronecker_factors, True)
+
+
 def convolution(op: Any) -> tuple[ConvOperator, float]:
     """Return a convolution, or the transpose of one, in double precision and scaled; and the scale."""
     operator, scale = same_values(op)

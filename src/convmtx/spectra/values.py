@@ -49,7 +49,7 @@ def svdvals(
     Parameters
     ----------
     op : LinearMap
-        Any map. Kernels of other libraries are copied to NumPy, without gradients.
+        Any map, or what `aslinearmap` takes. Kernels of other libraries are copied to NumPy, without gradients.
     k : int, optional
         Number of values, from 1 to min(M, N); all min(M, N) of them by default.
     which : {"largest", "smallest"}
@@ -88,6 +88,7 @@ def svdvals(
     - sub-lattices of a dilated kernel;
     - Kronecker products, if the kernel is an outer product;
     - band matrices along one axis;
+    - those of the parts of `block_diag` and `kron`, and the entries of diagonal maps and selections;
     - the dense matrix.
 
     The transform of Sedghi, Gupta and Long (ICLR 2019) is the case of wrap with stride 1. If only k values are
@@ -171,7 +172,7 @@ def svd(
     Parameters
     ----------
     op : LinearMap
-        Any map.
+        Any map, or what `aslinearmap` takes.
     k : int
         Number of values, from 1 to min(M, N).
     which, maxiter, progress
@@ -210,7 +211,7 @@ def svd(
     else:
         triplets, slack = exact
         s = rounded(triplets.values, slack, "decomposition", 0.0)
-    left, right = triplets.left.reshape(-1, *op.out_shape), triplets.right.reshape(-1, *op.in_shape)
+    left, right = triplets.left.reshape(-1, *operator.out_shape), triplets.right.reshape(-1, *operator.in_shape)
     return SingularTensors(left, times(s, scale), right)
 
 

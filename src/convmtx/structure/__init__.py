@@ -5,9 +5,10 @@ If a map does not fall apart, `relaxations` are larger maps that do. A `Decompos
 map, and `choose_decomposition` takes the one of least work.
 """
 
-from convmtx.structure.blocks import Blocks, describe, find_blocks
-from convmtx.structure.decompositions import Decomposition, blocks_with_vectors, choose_decomposition, decompositions
+from convmtx.structure.blocks import Blocks, describe, find_blocks, share_inputs
+from convmtx.structure.decompositions import blocks_with_vectors, choose_decomposition, decompositions
 from convmtx.structure.embeddings import Larger, around, circle, relaxations, size_of, sublattices
+from convmtx.structure.kinds import Decomposition
 from convmtx.structure.splits import Rule, Split, couple_frequencies
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "describe",
     "find_blocks",
     "relaxations",
+    "share_inputs",
     "size_of",
     "sublattices",
 ]

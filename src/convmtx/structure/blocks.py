@@ -253,3 +253,8 @@ def find_blocks(geometry: Geometry, taps: AnyArray, merged: bool = True, factors
         halved = halved and not any(split.is_fourier for split in along)
         by_axis.insert(0, along)
     return [Blocks(geometry, taps, chosen) for chosen in product(*by_axis)]
+
+
+def share_inputs(first: Blocks, second: Blocks) -> bool:
+    """Whether the blocks of two maps are in the same vectors of the input."""
+    return [split.inputs for split in first.splits] == [split.inputs for split in second.splits]

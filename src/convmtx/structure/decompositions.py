@@ -1,158 +1,45 @@
 """Decompositions of a map, with what each costs: singular values come from them, and some methods of solving too.
 
 A convolution falls apart into blocks, is a Kronecker product if its kernel is an outer product, and is banded along an
-axis for which no rule holds. Any map has a dense matrix. All of them give the singular values, exact to rounding, and
-`choose_decomposition` takes the one of least work. Solvers and preconditioners need singular vectors too, in bases with
-fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker product is an axis split by vectors.
-The methods of solving are listed in `solves.select`; those by LU, by substitution and by iteration decompose nothing.
+axis for which no rule holds. A map made of maps has the singular values of its parts. Any map has a dense matrix. All
+of these are exact to rounding, and `choose_decomposition` takes the one of least work. Solvers and preconditioners need
+singular vectors too, in bases with fast transforms: those are the blocks of `blocks_with_vectors`, where a Kronecker
+product is an axis split by vectors. The methods of solving are listed in `solves.select`; those by LU, by substitution
+and by iteration decompose nothing.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
-from convmtx import memory
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.structure import batched, rounding
+from convmtx.maps.stacks import Stacked
+from convmtx.structure import rounding
 from convmtx.structure.banded import BandMatrices
-from convmtx.structure.blocks import Blocks, describe, find_blocks
-from convmtx.structure.double import dense, require_along
-from convmtx.structure.precision import EPS
+from convmtx.structure.blocks import Blocks, describe, find_blocks, share_inputs
+from convmtx.structure.double import direct, require_along, size_of_multiple
+from convmtx.structure.kinds import (
+    Banded,
+    Blockwise,
+    Decomposition,
+    Dense,
+    DirectSum,
+    Kronecker,
+    Lone,
+    Multiple,
+    StackedBlocks,
+    WithIdentity,
+)
+from convmtx.structure.precision import EPS, scaled
 from convmtx.structure.splits import is_connected, is_mirrored, separate, transform_rule
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
-
-
-@dataclass(frozen=True, eq=False)
-class Decomposition(ABC):
-    """Decomposition that gives all singular values of a map, exact to rounding."""
-
-    #: Words that name it in results.
-    method: str
-    #: Price, in the unit ``rows * columns * min(rows, columns)`` of a dense matrix.
-    work: float
-    #: Number of blocks that are decomposed one after the other.
-    n_blocks: int
-    #: Number that bounds how far rounding can have moved each singular value.
-    slack: float
-    #: Upper bound of the norm of the map of magnitudes.
-    size: float
-
-    @property
-    @abstractmethod
-    def is_apart(self) -> bool:
-        """Whether every axis falls apart, so that neither a whole axis nor the whole matrix is decomposed."""
-
-    @abstractmethod
-    def values(self, bar: Any = None) -> AnyArray:
-        """Return all min(M, N) singular values, descending; a progress bar counts the blocks that are done."""
-
-    def largest(self) -> float:
-        """Return the largest singular value."""
-        return float(self.values()[0])
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Decomposition):
-    """The singular values of the dense matrix of any map."""
-
-    op: LinearMap
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether every axis falls apart: no, the matrix is decomposed as a whole."""
-        return False
-
-    def values(self, _bar: Any = None) -> AnyArray:
-        """Return all singular values, descending."""
-        values: AnyArray = np.linalg.svd(dense(self.op), compute_uv=False)
-        return values
-
-
-@dataclass(frozen=True, eq=False)
-class Blockwise(Decomposition):
-    """The singular values of all blocks; their vectors are those of the blocks, placed by `Blocks.outputs`."""
-
-    geometry: Geometry
-    blocks: list[Blocks]
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether every axis falls apart; an axis that does not is whole in all blocks."""
-        return not any(split.is_whole for blocks in self.blocks[:1] for split in blocks.splits)
-
-    def values(self, bar: Any = None) -> AnyArray:
-        """Return all singular values, descending."""
-        count = min(self.geometry.shape)
-        _require(f"finding {count} singular values", 3 * count * 8)
-        by_piece = []
-        for piece in self._pieces():
-            by_piece.append(np.repeat(batched.singular_values(piece.matrices()), piece.times, axis=0))
-            if bar is not None:
-                bar.update(piece.count)
-        return _sort(self.geometry, by_piece)
-
-    def largest(self) -> float:
-        """Return the largest singular value, by the Gram matrices of blocks."""
-        return max((float(batched.largest(piece.matrices()).max()) for piece in self._pieces()), default=0.0)
-
-    def _pieces(self) -> Iterator[Blocks]:
-        for blocks in self.blocks:
-            for piece in blocks.pieces():
-                size = 3 * piece.count * piece.rows * piece.columns * 16
-                _require(f"decomposing blocks of {piece.rows} x {piece.columns}", size)
-                yield piece
-
-
-@dataclass(frozen=True, eq=False)
-class Banded(Decomposition):
-    """The eigenvalues of band matrices along one axis, one for each block of the others."""
-
-    geometry: Geometry
-    matrices: list[BandMatrices]
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether every axis falls apart: no, one is whole."""
-        return False
-
-    def values(self, bar: Any = None) -> AnyArray:
-        """Return all singular values, descending."""
-        return _sort(self.geometry, chain.from_iterable(matrices.values(bar) for matrices in self.matrices))
-
-
-@dataclass(frozen=True, eq=False)
-class Kronecker(Decomposition):
-    """The products of the singular values of two factors: of one axis, and of the others.
-
-    Their singular vectors are those of the split by `convmtx.structure.splits.factor`.
-    """
-
-    geometry: Geometry
-    first: Decomposition
-    others: Decomposition
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether every axis falls apart."""
-        return self.first.is_apart and self.others.is_apart
-
-    def values(self, bar: Any = None) -> AnyArray:
-        """Return all singular values, descending."""
-        return _sort(self.geometry, [np.multiply.outer(self.first.values(bar), self.others.values(bar))])
-
-    def largest(self) -> float:
-        """Return the product of the factors' largest singular values."""
-        return self.first.largest() * self.others.largest()
 
 
 def choose_decomposition(op: LinearMap) -> Decomposition:
@@ -169,10 +56,75 @@ def decompositions(op: LinearMap) -> Iterator[Decomposition]:
     if isinstance(op, ConvOperator):
         require_along(*op.geometry.axes, split=True)
         yield from _decompositions(op.geometry, taps_of(op.geometry, op.kernel))
-    else:
-        (rows, columns), size = op.shape, rounding.size_of(op)
-        work = float(rows) * columns * min(rows, columns)
-        yield Dense("dense", work, 1, rounding.of_dense(op, size), size, op)
+        return
+    (rows, columns), size = op.shape, rounding.size_of(op)
+    work = float(rows) * columns * min(rows, columns)
+    yield Dense("dense", work, 1, rounding.of_dense(op, size), size, op)
+    if op._has_lone_entries:
+        yield Lone("entries", float(sum(op.shape)), 1, rounding.of_entry(op, size), size, op)
+    if len(parts := op._summands) > 1:
+        yield _by_summands(op, parts)
+    if len(parts := op._kronecker_factors) > 1:
+        yield _by_kronecker_factors(op, parts)
+    if len(parts := op._stack) > 1:
+        yield from _by_stack(op, parts)
+
+
+def _by_summands(op: LinearMap, parts: Sequence[LinearMap]) -> Decomposition:
+    chosen = [_choose_for_part(part) for part in parts]
+    work, count = sum(part.work for part in chosen), sum(part.n_blocks for part in chosen)
+    slack, size = max(part.slack for part in chosen), max(part.size for part in chosen)
+    method = f"{len(chosen)} maps on the diagonal: {describe_alike(part.method for part in chosen)}"
+    return DirectSum(method, work, count, slack, size, op.shape, chosen)
+
+
+def _by_kronecker_factors(op: LinearMap, parts: Sequence[LinearMap]) -> Decomposition:
+    first, others = (_choose_for_part(part) for part in parts)
+    method = f"Kronecker product of {first.method} and {others.method}"
+    return _kronecker(method, op.shape, first, others)
+
+
+def _by_stack(op: LinearMap, parts: Sequence[LinearMap]) -> Iterator[Decomposition]:
+    """Yield what is known of maps below each other: multiples of the identity, or blocks in the same vectors."""
+    sizes = [size_of_multiple(part) for part in parts]
+    maps = [part for part, size in zip(parts, sizes, strict=True) if size is None]
+    if maps and len(maps) < len(parts):
+        ridge = float(np.hypot.reduce([size for size in sizes if size is not None]))
+        core = _choose_for_part(maps[0] if len(maps) == 1 else Stacked(*maps))
+        size = float(np.hypot(core.size, ridge))
+        method, slack = f"{core.method}, above a multiple of the identity", core.slack + 4 * EPS * size
+        yield WithIdentity(method, core.work, core.n_blocks, slack, size, op.shape[1], core, ridge)
+        return
+    blocks: list[Blocks] = []
+    size = 0.0
+    for part in maps:
+        if not isinstance(part, ConvOperator):
+            return
+        taps = taps_of(part.geometry, part.kernel)
+        blocks += find_blocks(part.geometry, taps)
+        size = float(np.hypot(size, rounding.magnitude(part.geometry, taps)))
+    groups = {of_part.geometry.groups for of_part in blocks}
+    if maps and len(blocks) == len(maps) and len(groups) == 1 and all(share_inputs(blocks[0], b) for b in blocks):
+        rows, columns = sum(b.rows for b in blocks), blocks[0].columns
+        roundings = max(rounding.of_entries(b) for b in blocks) + rounding.of_decomposition(rows, columns)
+        work, method = float(blocks[0].count) * rows * columns * min(rows, columns), f"blocks ({describe(blocks[:1])})"
+        method += f" of {len(maps)} maps below each other"
+        yield StackedBlocks(method, work, blocks[0].count, EPS * roundings * size, size, op.shape, blocks)
+
+
+def _choose_for_part(op: LinearMap) -> Decomposition:
+    """Return the decomposition of least work of a map that need not be `scaled`."""
+    operator, scale = scaled(direct(op))
+    part = choose_decomposition(operator)
+    if scale == 1:
+        return part
+    return Multiple(part.method, part.work, part.n_blocks, scale * part.slack, scale * part.size, part, scale)
+
+
+def describe_alike(texts: Iterable[str]) -> str:
+    """Return texts in one, equal ones once, and no more than three."""
+    different = list(dict.fromkeys(texts))
+    return ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
 
 
 def blocks_with_vectors(geometry: Geometry, taps: AnyArray) -> list[Blocks]:
@@ -240,28 +192,20 @@ def _by_factors(geometry: Geometry, taps: AnyArray, size: float) -> Iterator[Dec
         first = _cheapest(_decompositions(Geometry((axis,)), vector[None, None]))
         others = _cheapest(_decompositions(remaining, rest))
         method = f"Kronecker product: axis {j} by {first.method}, the others by {others.method}"
-        # (s + e) (t + f) - s t is e t + s f to first order; the second order is far below rounding.
-        slack = first.slack * others.size + others.slack * first.size + 2 * EPS * first.size * others.size
-        slack += _left_over(geometry, taps, j, vector, rest)
-        work, count = first.work + others.work, first.n_blocks + others.n_blocks
-        yield Kronecker(method, work, count, slack, size, geometry, first, others)
+        whole = _kronecker(method, geometry.shape, first, others)
+        yield replace(whole, slack=whole.slack + _left_over(geometry, taps, j, vector, rest), size=size)
         return
+
+
+def _kronecker(method: str, shape: tuple[int, int], first: Decomposition, others: Decomposition) -> Kronecker:
+    """Return the Kronecker product of two decompositions."""
+    # (s + e) (t + f) - s t is e t + s f to first order; the second order is far below rounding.
+    slack = first.slack * others.size + others.slack * first.size + 2 * EPS * first.size * others.size
+    work, count = first.work + others.work, first.n_blocks + others.n_blocks
+    return Kronecker(method, work, count, slack, first.size * others.size, shape, first, others)
 
 
 def _left_over(geometry: Geometry, taps: AnyArray, axis: int, vector: AnyArray, rest: AnyArray) -> float:
     """Return a bound of the norm of the map of the taps minus the outer product of a vector and the rest."""
     product = np.moveaxis(np.multiply.outer(vector, rest), 0, axis + 2)
     return rounding.magnitude(geometry, np.abs(taps - product) + 2 * EPS * np.abs(taps))
-
-
-def _sort(geometry: Geometry, values: Any) -> AnyArray:
-    """Return singular values, and as many zeros as the matrix has besides, descending."""
-    count = min(geometry.shape)
-    present = np.concatenate([np.zeros(0), *(part.reshape(-1) for part in values)])
-    present.sort()
-    return np.pad(present[::-1][:count], (0, max(count - present.size, 0)))
-
-
-def _require(what: str, size: int) -> None:
-    """Refuse what does not fit in memory."""
-    memory.require_result(what, size, "Ask for some of them, as with cm.svdvals(op, 10)")

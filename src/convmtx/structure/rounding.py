@@ -101,6 +101,11 @@ def of_matrix(op: LinearMap) -> float:
     return op._count_roundings()
 
 
+def of_entry(op: LinearMap, size: float) -> float:
+    """Return the error of every entry of the matrix of any map, products below the range included."""
+    return EPS * of_matrix(op) * size + SMALLEST
+
+
 def of_dense(op: LinearMap, size: float) -> float:
     """Return the error of every singular value of the dense matrix of any map, products below the range included."""
     tiny = 0.0 if isinstance(op, ConvOperator) else max(op.shape) * SMALLEST
