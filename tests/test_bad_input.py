@@ -127,7 +127,7 @@ WRONG = [  # id, call, error, what the message must say
     ("multiple beyond the type", lambda: conv(K2.astype(np.int8)) * 300, ValueError, "a * op: 300 does not fit in int8"),
     ("sums beyond the type", lambda: conv(np.full((2, 3), 100, np.int8), boundary="edge", padding=2).to_dense(), ValueError, "a boundary folds taps onto one position, and their sum 300 does not fit in int8"),
     ("sums of a view", lambda: cm.conv(np.full(3, 100, np.int8), 2, boundary="wrap", padding=2).tensor_view(), ValueError, "their sum 200 does not fit in int8"),
-    ("sparse for @", lambda: conv() @ conv().to_sparse(), TypeError, "For a SciPy sparse array use op.to_sparse() @ S"),
+    ("sparse for @", lambda: conv() @ conv().to_sparse(), ValueError, "op1 @ op2: a matrix has shape (16, 30). Expected (30, N)"),
     ("row too far", lambda: conv().to_sparse(rows=[0, 16]), IndexError, "to_sparse: row 16. The matrix has rows 0 to 15, or -16 to -1"),
     ("row too low", lambda: conv().to_sparse(rows=[-17]), IndexError, "to_sparse: row -17"),
     ("float rows", lambda: conv().to_sparse(rows=[0.5]), TypeError, "to_sparse: rows of dtype float64 and shape (1,). Expected a slice"),

@@ -39,7 +39,7 @@ def is_closed(op, weights):
     return weights is None or is_plain
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(cases(dims=(1, 2, 3), dtypes=DTYPES), st.sampled_from(["none", "mask", "signs"]), st.integers(0, 2**32))
 def test_every_entry_of_a_convolution(case, kind, seed):
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_every_entry_of_a_convolution(case, kind, seed):
     assert np.array_equal(op.H.to_dense(), expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     cases(dims=(1, 2), dtypes=[np.float32, np.float64, np.complex64, np.complex128]),
     st.booleans(), st.sampled_from(["one", "crop", "numbers", "sum", "stack"]), st.integers(0, 2**32),

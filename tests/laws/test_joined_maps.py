@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator
 
 import convmtx as cm
+from convmtx.maps.diagonal import Diagonal
 from matrices import assert_is
 from strategies import BOUNDARIES, DTYPES, cases, small_integers
 
@@ -57,14 +58,14 @@ def rng_of(draw):
 
 
 @st.composite
-def parts(draw, in_shape=None):
-    """A map of any kind that is not made of maps, with its matrix; of inputs of this shape, or of any."""
-    if in_shape is None and draw(st.booleans()):
+def parts(draw, in_shape=None, kind=None):
+    """A map of any kind, or of this, that is not made of maps, with its matrix; of inputs of this shape, or of any."""
+    if kind is None and in_shape is None and draw(st.booleans()):
         case = draw(cases(dims=(1, 2)))
         return case.op, case.matrix
     rng, dtype = rng_of(draw), draw(st.sampled_from(DTYPES))
     shape = in_shape or tuple(int(n) for n in rng.integers(1, 5, rng.integers(1, 4)))
-    size, kind = int(np.prod(shape)), draw(st.sampled_from([*OF_MATRIX, *KNOWN]))
+    size, kind = int(np.prod(shape)), kind or draw(st.sampled_from([*OF_MATRIX, *KNOWN]))
     if kind in OF_MATRIX:
         out_shape = draw(st.sampled_from([(1,), (3,), (2, 2), (1, 3, 1)]))
         dtype = np.result_type(dtype, float) if kind == "function" else dtype
@@ -83,10 +84,9 @@ def known(kind, shape, dtype, rng):
     if kind == "diagonal":
         weights = small_integers(rng, shape, dtype)
         return cm.diagonal(weights), np.diag(weights.ravel())
-    if kind == "broadcast":  # the diagonal of a map that has one weight along its first axis
-        weights = small_integers(rng, shape[1:], dtype)
-        op = cm.varying(np.ones((1, *(1 for _ in shape)), dtype), np.broadcast_to(weights, (1, *shape)), shape)
-        return op, np.diag(np.broadcast_to(weights, shape).ravel())
+    if kind == "broadcast":  # weights that all channels share
+        weights = small_integers(rng, (*shape[:-1], 1), dtype)
+        return Diagonal(weights, shape), np.diag(np.broadcast_to(weights, shape).ravel())
     if kind == "selection":
         key = tuple(slice(int(rng.integers(0, n)), None, int(rng.integers(1, 3))) for n in shape)
         return cm.select(shape, key), unit[numbers[key].ravel()]
@@ -102,10 +102,11 @@ def known(kind, shape, dtype, rng):
     return op, unit[numbers.transpose(axes).ravel()]
 
 
-@settings(max_examples=40)
+@settings(max_examples=4)
 @given(st.data())
-def test_parts_are_their_matrices(data):
-    op, matrix = data.draw(parts())
+@pytest.mark.parametrize("kind", [*OF_MATRIX, *KNOWN])
+def test_parts_are_their_matrices(kind, data):
+    op, matrix = data.draw(parts(kind=kind))
     assert_is(op, matrix, rng_of(data.draw))
 
 
@@ -164,7 +165,7 @@ def indices(draw, shape):
     return {"ellipsis": (Ellipsis, steps[-1]), "none": (None, *steps)}.get(kind, tuple(steps))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data())
 def test_an_index_picks_outputs(data):
     op, matrix = data.draw(parts())

@@ -44,7 +44,7 @@ def by_position(case, K, per):
     return D
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(cases(dims=(1, 2), dtypes=EXACT), st.sampled_from(["output", "input"]), st.integers(0, 2**32))
 def test_local_maps_have_the_rows_of_the_kernels_at_their_positions(case, per, seed):
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_local_maps_have_the_rows_of_the_kernels_at_their_positions(case, per, s
     assert op.nnz == op.to_sparse().nnz == case.op.nnz
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(cases(dtypes=[np.float32, np.float64, np.complex64]), st.sampled_from(["output", "input"]))
 def test_equal_kernels_are_a_convolution_to_the_last_bit(case, per):
     op, rng = case.op, np.random.default_rng(0)
@@ -140,7 +140,7 @@ def test_the_transpose_of_one_kind_is_of_the_other(boundary):
         assert np.array_equal(op.T(y).ravel(), op.to_dense().T @ y.ravel())
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(cases(dims=(1, 2), dtypes=EXACT), st.sampled_from(["output", "input"]), st.integers(0, 2**32))
 def test_varying_kernels_are_sums_of_convolutions(case, per, seed):
     rng = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from convmtx._xp import (
@@ -234,5 +235,12 @@ def is_matrix(value: Any) -> bool:
 
 def _joined(other: Any, in_shape: Any, out_shape: Any) -> LinearMap:
     """Return an operand as a map between these shapes."""
-    joined: Any = other if isinstance(other, Algebra) else export("aslinearmap", other, in_shape, out_shape)
+    if isinstance(other, Algebra):
+        return other  # type: ignore[return-value]
+    expected = [None if shape is None else prod(shape) for shape in (out_shape, in_shape)]
+    shape = tuple(other.shape)
+    if len(shape) != 2 or any(n is not None and n != size for n, size in zip(expected, shape, strict=True)):
+        sizes = ", ".join(letter if n is None else str(n) for n, letter in zip(expected, "MN", strict=True))
+        raise ArgumentError(f"a matrix has shape {shape}", f"Expected ({sizes})", "Transpose it, or match the shapes")
+    joined: LinearMap = export("aslinearmap", other, in_shape, out_shape)
     return joined
