@@ -13,8 +13,11 @@ from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.maps.affine import Affine
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.local import LocalMap
+from convmtx.maps.matrices import DenseMap, SparseMap
 from convmtx.typing import AnyArray, Array, ArrayLike
 
 #: Roundings beside those of the entries: of the sum of both parts, of the offset, and of the margin itself.
@@ -73,8 +76,9 @@ def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "neare
     op, offset = (A.op, A.offset) if isinstance(A, Affine) else (aslinearmap(A), None)
     kind = one_of("rounding", rounding, ("nearest", "outward"))
     low, high = _box(op, numeric("lower", lower), numeric("upper", upper))
-    if any(is_complex(dtype) for dtype in (op.dtype, low.dtype, high.dtype)):
-        raise ArgumentTypeError("a complex map or box", "Expected real numbers", "Bound its parts apart")
+    shift = [] if offset is None else [offset.dtype]
+    if any(is_complex(dtype) for dtype in (op.dtype, low.dtype, high.dtype, *shift)):
+        raise ArgumentTypeError("a complex map, offset or box", "Expected real numbers", "Bound its parts apart")
     if kind == "outward":
         return _outward(op, offset, low, high)
     least, most = _extremes(op, low, high)
@@ -110,15 +114,15 @@ def _box(op: LinearMap, low: Array, high: Array) -> tuple[Array, Array]:
 
 
 def positive(entries: Array) -> Array:
-    """Return the positive entries of an array, and zeros."""
+    """Return the positive entries of an array and nan, and zeros."""
     xp = namespace(entries)
-    return xp.where(entries > 0, entries, xp.zeros_like(entries))
+    return xp.where(entries < 0, xp.zeros_like(entries), entries)
 
 
 def negative(entries: Array) -> Array:
-    """Return the negative entries of an array, and zeros."""
+    """Return the negative entries of an array and nan, and zeros."""
     xp = namespace(entries)
-    return xp.where(entries < 0, entries, xp.zeros_like(entries))
+    return xp.where(entries > 0, xp.zeros_like(entries), entries)
 
 
 def is_positive(entries: Array) -> Array:
@@ -160,7 +164,7 @@ def _outward(op: LinearMap, offset: Array | None, low: Array, high: Array) -> tu
     if isinstance(exact, ConvOperator):
         exact = ConvOperator(exact.geometry, exact.kernel, "direct")
     low, high = np.asarray(low, float), np.asarray(high, float)
-    count, unit = exact._count_roundings() + MORE, np.finfo(float).eps / 2
+    count, unit = exact._count_roundings() + MORE, _unit(op)
     factor = count * unit / (1 - 2 * count * unit)
     largest = np.maximum(np.abs(low), np.abs(high))
     is_infinite = ~np.isfinite(largest)
@@ -174,6 +178,16 @@ def _outward(op: LinearMap, offset: Array | None, low: Array, high: Array) -> tu
         least, most = np.nextafter(least - margin, -np.inf), np.nextafter(most + margin, np.inf)
     is_open = _reads_unsure(exact, factor, is_infinite)  # sums that overflow bound nothing either
     return np.where(is_open | ~(least < np.inf), -np.inf, least), np.where(is_open | ~(most > -np.inf), np.inf, most)
+
+
+def _unit(op: LinearMap) -> float:
+    """Return the relative error of a rounding: of float64, or of the map's type if its entries are rounded sums."""
+    if isinstance(op, ConvOperator | LocalMap):
+        is_exact = not any(axis.may_fold for axis in op.geometry.axes)
+    else:
+        is_exact = isinstance(op, DenseMap | SparseMap | Diagonal)
+    own = 0 if is_exact or op.dtype.kind != "f" else np.finfo(op.dtype).eps
+    return max(float(np.finfo(float).eps), float(own)) / 2
 
 
 def _reads_unsure(op: LinearMap, factor: float, is_infinite: AnyArray) -> AnyArray:

@@ -17,7 +17,7 @@ from convmtx._xp import (
     promote,
     together,
 )
-from convmtx._xp.sparse import Coordinates, narrow, with_data
+from convmtx._xp.sparse import Coordinates, narrow, with_columns, with_data
 from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double
 from convmtx.maps.exports import register
@@ -190,10 +190,13 @@ class Product(Combination, LinearMap):
             factor._require_matrix()
         matrix = _in_library(self._reference_array, first._sparse(order, rows))
         for factor in rest:
-            taking_part = None  # rows of the factor, of which a few rows of the product need few
-            if rows is not None:
-                matrix, taking_part = narrow(matrix)
-            matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, taking_part))
+            if rows is None:
+                matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, None))
+                continue
+            # A few rows of the product need few rows of the factor, and have few columns, of a long way to the last.
+            matrix, taking_part = narrow(matrix)
+            few, columns = narrow(_in_library(self._reference_array, factor._sparse(order, taking_part)))
+            matrix = with_columns(matrix @ few, columns.take, factor.shape[1])
         matrix.sum_duplicates()
         return with_data(matrix, cast(matrix.data, self.dtype))
 

@@ -40,6 +40,14 @@ class Foreign(LinearMap):
     def dtype(self) -> np.dtype[Any]:
         return self._dtype
 
+    def _typed(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        """Return outputs in the type of map and input; refuse complex ones of what should be real."""
+        dtype = np.result_type(self._dtype, x)
+        if y.dtype.kind == "c" and dtype.kind != "c":
+            got = f"a map of {self._dtype} takes {x.dtype} to {y.dtype}"
+            raise ArgumentTypeError(got, f"Expected {dtype}", "Give the operator its dtype")
+        return y.astype(dtype, copy=False)
+
 
 class OperatorMap(Foreign):
     """Map of an operator of SciPy or PyLops, which acts on arrays flattened in C order."""
@@ -50,11 +58,16 @@ class OperatorMap(Foreign):
 
     def _apply(self, x: AnyArray) -> AnyArray:
         columns = np.asarray(self.operator.matmat(x.reshape(len(x), self.shape[1]).T))
-        return columns.T.reshape(len(x), *self._out_shape)
+        return self._typed(x, columns.T.reshape(len(x), *self._out_shape))
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
-        columns = self.operator.rmatmat(y.reshape(len(y), self.shape[0]).T.conj())
-        return np.asarray(columns).conj().T.reshape(len(y), *self._in_shape)
+        try:
+            columns = self.operator.rmatmat(y.reshape(len(y), self.shape[0]).T.conj())
+        except (TypeError, NotImplementedError) as error:  # SciPy calls None
+            got = f"the transpose of an operator ({error})"
+            remedy = "Pass cm.aslinearmap(A.matvec, in_shape, adjoint=g), with its adjoint g"
+            raise ArgumentTypeError(got, "Expected one that has rmatvec", remedy) from error
+        return self._typed(y, np.asarray(columns).conj().T.reshape(len(y), *self._in_shape))
 
 
 class FunctionMap(Foreign):
@@ -84,12 +97,12 @@ class FunctionMap(Foreign):
         """Return the images of a batch, one after the other."""
         if not len(x):
             return np.zeros((0, *shape), np.result_type(self._dtype, x))
-        images = [as_numpy(numeric("f(x)", function(array))) for array in x]
+        images = [as_numpy(numeric("f(x)", function(array.copy()))) for array in x]  # it may write to its argument
         for image in images:
             if image.shape != shape:
                 got, expected = f"a function returns an array of shape {image.shape}", f"Expected {shape}"
                 raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
-        return np.stack(images)
+        return self._typed(x, np.stack(images))
 
 
 @door("aslinearmap")

@@ -121,11 +121,11 @@ class Gram(LinearMap):
         if self._closed is not None:
             geometry, kernel = self._closed
             return forms.sparse_matrix(geometry, kernel, "csr", order, None if rows is None else row_array(rows))
-        if self._local is None:
+        if rows is not None or self._local is None:  # a few rows need few of the kernels
             return _hermitian(self.op, self._weighted, order, rows)
         local, pattern = self._local
-        matrix = local._sparse(order, rows)
-        return matrix if pattern is None else _where(matrix, pattern._sparse(order, rows).data)
+        matrix = local._sparse(order, None)
+        return matrix if pattern is None else _where(matrix, pattern._sparse(order, None).data)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
@@ -270,6 +270,8 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
         return Gram(mapped, None)
     if weights is None:
         weights = np.ones(mapped.out_shape, mapped.dtype).real
+    if isinstance(weights, np.ndarray) and weights.dtype.kind == "b":  # a mask
+        weights = weights.astype(np.int8)
     array = numeric("weights", weights)
     if is_complex(array.dtype):
         raise ArgumentTypeError(f"weights of {array.dtype}", "Expected real numbers", "Use op.H @ cm.diagonal(w) @ op")

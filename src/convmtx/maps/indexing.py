@@ -19,9 +19,12 @@ def places_of(shape: Shape, key: Any) -> IntArray:
     """Return the places of the flattened array that an index of NumPy picks, in the shape of what it picks."""
     if hasattr(key, "__dlpack__") and not is_numpy(key):
         key = as_numpy(key)
-    memory.require_result("the numbers of all entries", 8 * prod(shape), "Select along fewer axes")
     try:
-        return np.asarray(np.arange(prod(shape)).reshape(shape)[key])
+        # Place numbers are sums of one number for each axis, whose arrays are views that take no memory.
+        along = [np.broadcast_to(number, shape)[key] for number in np.ogrid[tuple(slice(n) for n in shape)]]
+        size = 8 * prod(np.shape(along[0]))
+        memory.require_result("the numbers of the entries that are picked", size, "Select fewer")
+        return np.asarray(sum(part * prod(shape[a + 1 :]) for a, part in enumerate(along)))
     except (IndexError, TypeError, ValueError) as error:
         expected = f"Expected an index of an array of shape {shape}"
         raise ArgumentError(f"key={shown(key)} ({error})", expected, "Pass what x[key] takes") from None
@@ -52,6 +55,8 @@ def steps_of(key: Any, shape: Shape) -> list[tuple[range, bool]] | None:
     keys[at : at + 1] = [slice(None)] * rest
     picked = []
     for k, size in zip(keys, shape, strict=True):
+        if isinstance(k, slice) and k.step == 0:
+            return None
         if isinstance(k, slice):
             steps = range(*k.indices(size))
         elif -size <= k < size:

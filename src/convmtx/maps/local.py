@@ -63,12 +63,22 @@ class LocalMap(LinearMap):
         return self._geometry.nnz
 
     @cached_property
-    def _matrix(self) -> Any:
+    def _matrix_kept(self) -> Any:
         return self._sparse("C", None)
 
     @cached_property
-    def _matrix_transposed(self) -> Any:
+    def _matrix_transposed_kept(self) -> Any:
         return self._sparse_transposed("C", None)
+
+    # A matrix of tensors or of traced arrays belongs to the call that built it.
+
+    @property
+    def _matrix(self) -> Any:
+        return self._matrix_kept if is_numpy(self.kernels) else self._sparse("C", None)
+
+    @property
+    def _matrix_transposed(self) -> Any:
+        return self._matrix_transposed_kept if is_numpy(self.kernels) else self._sparse_transposed("C", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_matrix")}

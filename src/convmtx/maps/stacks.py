@@ -220,7 +220,7 @@ def _stacked(matrices: list[Any], down: bool) -> Any:
 def _maps(name: str, maps: Any) -> list[LinearMap]:
     """Return a list of maps, matrices or operators as maps of one library."""
     remedy = f"Pass a list, as in cm.{name}([A, B])"
-    entries = list(maps) if isinstance(maps, list | tuple) else None
+    entries = None if isinstance(maps, LinearMap) or not isinstance(maps, Iterable) else list(maps)
     if not entries:
         raise ArgumentTypeError(f"maps={shown(maps)}", "Expected at least one map", remedy)
     parts = [aslinearmap(entry) for entry in entries]

@@ -14,6 +14,7 @@ from convmtx._xp import (
     cast,
     conjugate,
     identity_like,
+    is_numpy,
     like,
     move_axes,
     promote,
@@ -195,12 +196,17 @@ class Entrywise(Wrapper, LinearMap):
         return self.function(identity_like(self._reference_array, 1, self.op.dtype)).dtype
 
     @cached_property
-    def _matrix(self) -> Any:
-        self._require_matrix()
+    def _matrix_kept(self) -> Any:
         return self._sparse("C", None)
 
+    @property
+    def _matrix(self) -> Any:
+        """The sparse matrix; one of tensors or of traced arrays belongs to the call that built it."""
+        self._require_matrix()
+        return self._matrix_kept if is_numpy(self._reference_array) else self._sparse("C", None)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_matrix"}
+        return {name: value for name, value in vars(self).items() if name != "_matrix_kept"}
 
     def _apply(self, x: Array) -> Array:
         return cast(times(self._matrix, x, self.out_shape), promote(self.dtype, x.dtype))
