@@ -61,6 +61,9 @@ class Scaled(Wrapper, LinearMap):
         matrix = self.op._sparse(order, rows)
         return with_data(matrix, matrix.data * self.scalar)
 
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self.T._sparse(order, rows)
+
     def conj(self) -> LinearMap:
         plain = isinstance(self.scalar, int | float | complex)
         return Scaled(self.op.conj(), self.scalar.conjugate() if plain else conjugate(self.scalar))
@@ -133,6 +136,9 @@ class Sum(Combination, LinearMap):
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
 
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self.T._sparse(order, rows)
+
     def conj(self) -> LinearMap:
         return Sum(*(term.conj() for term in self.terms))
 
@@ -199,6 +205,9 @@ class Product(Combination, LinearMap):
             matrix = with_columns(matrix @ few, columns.take, factor.shape[1])
         matrix.sum_duplicates()
         return with_data(matrix, cast(matrix.data, self.dtype))
+
+    def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
+        return self.T._sparse(order, rows)
 
     def conj(self) -> LinearMap:
         return Product(*(factor.conj() for factor in self.factors))
