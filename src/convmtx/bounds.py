@@ -42,8 +42,9 @@ def bounds(A: Any, lower: ArrayLike, upper: ArrayLike, *, rounding: str = "neare
         a batch of boxes. They may be infinite; an input that an output does not read does not count.
     rounding : {"nearest", "outward"}
         With "nearest", the bounds are computed as any output is. With "outward", they are computed in float64 and
-        widened by the most that rounding can have moved them. So no exact sum lies outside, and a proof may rely on
-        them. This needs NumPy arrays.
+        widened by the most that rounding can have moved them. So no exact sum of the numbers that the map holds
+        lies outside, and none of the entries of its matrix, which may be rounded sums: a proof may rely on them. A
+        product that is a `ConvOperator` holds a kernel that is already rounded. This needs NumPy arrays.
 
     Returns
     -------

@@ -61,8 +61,8 @@ def fuse(op: LinearMap) -> Fused:
     -------
     Fused
         ``conv``, ``border``, and whether ``conv`` alone is the map. Integer kernels give entries that are equal to the
-        last bit. Only the rows at the border are built, as sparse matrices; their number grows with the edge of the
-        image, and not with its area.
+        last bit. Only the rows at the border are built, as sparse matrices; their entries grow with the edge of the
+        image. Row numbers of all outputs are listed, which takes memory that grows with its area.
 
     Raises
     ------

@@ -202,3 +202,24 @@ def test_keys_can_be_tensors():
     for key in (torch.tensor([True, False, True, False]), torch.tensor([0, 2]), jax.numpy.asarray([0, 2])):
         assert op[key].to_dense().tolist() == op.to_dense()[[0, 2]].tolist()
     assert cm.select(4, torch.tensor([3, 0]))([5, 6, 7, 8]).tolist() == [8, 5]
+
+
+@pytest.mark.parametrize("per", ["output", "input"])
+def test_local_maps_keep_nothing_of_a_call(per):
+    K = torch.ones(3 if per == "output" else 4, 2, requires_grad=True)
+    op, x = cm.local(K, 4, per=per), torch.ones(4)
+    with torch.no_grad():
+        op(x)
+    assert op(x).requires_grad
+    assert op.T(torch.ones(3)).requires_grad
+    parameter = torch.nn.Parameter(torch.ones_like(K))
+    op = cm.local(parameter, 4, per=per)
+    for times in (1, 2):
+        op(x).square().sum().backward()
+        assert torch.equal(parameter.grad, times * 4 * torch.ones_like(K) if per == "output" else parameter.grad)
+    op = cm.local(jax.numpy.ones(tuple(K.shape)), 4, per=per)
+    inside = jax.jit(op)(jax.numpy.ones(4))
+    assert np.array_equal(inside, op(jax.numpy.ones(4)))
+    magnitudes = abs(cm.conv(jax.numpy.ones(2), 4, padding=1, boundary="reflect"))
+    inside = jax.jit(magnitudes)(jax.numpy.ones(4))
+    assert np.array_equal(inside, magnitudes(jax.numpy.ones(4)))

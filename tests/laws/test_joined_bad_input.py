@@ -275,3 +275,39 @@ def test_what_is_not_finite_reaches_the_outputs_that_read_it():
     assert np.isnan(cm.gram(OP, [np.nan, 1, 1]).to_dense()).sum() == 4
     inf = cm.kron(cm.identity(2), OP)([[np.inf, 0, 0, 0], [0, 0, 0, 0]])
     assert np.isposinf(inf).tolist() == [[True, False, False], [False] * 3]
+
+
+def test_a_function_that_writes_to_its_argument_leaves_the_callers_array():
+    def doubled(x):
+        y = 2 * x
+        x[...] = -1
+        return y
+
+    x = np.ones(3)
+    assert np.array_equal(cm.aslinearmap(doubled, 3, adjoint=lambda y: 2 * y)(x), [2, 2, 2])
+    assert np.array_equal(x, np.ones(3))
+
+
+def test_outputs_of_functions_and_operators_have_the_type_of_map_and_input():
+    twice = cm.aslinearmap(lambda x: 2 * x, 3, adjoint=lambda y: 2 * y)
+    assert twice([1, 2, 3]).dtype == twice.to_dense().dtype == np.float64
+    turned = LinearOperator((3, 3), matvec=lambda v: 1j * v, rmatvec=lambda v: -1j * v, dtype=float)
+    with pytest.raises(TypeError, match="takes float64 to complex128"):
+        cm.aslinearmap(turned).to_dense()
+
+
+def test_an_operator_without_adjoint_says_how_to_give_one():
+    with pytest.raises(TypeError, match=r"Expected one that has rmatvec. Pass cm\.aslinearmap\(A\.matvec"):
+        cm.aslinearmap(LinearOperator((3, 3), matvec=lambda v: 2 * v, dtype=float)).T(np.ones(3))
+
+
+def test_maps_can_come_from_any_iterable():
+    assert cm.vstack(op for op in (OP, OP)).shape == (6, 4)
+    assert cm.hstack({"a": OP, "b": OP}.values()).shape == (3, 8)
+
+
+def test_a_mask_is_a_weight():
+    op = cm.conv(np.ones((3, 3)), (5, 6), padding=1)
+    known = np.random.default_rng(0).random(op.out_shape) < 0.7
+    S = op.to_sparse()[known.ravel()]
+    assert np.array_equal(cm.gram(op, known).to_dense(), (S.T @ S).toarray())

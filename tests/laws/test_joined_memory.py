@@ -80,8 +80,11 @@ def test_rows_of_them_are_built(name, order):
 
 
 def test_what_they_list_is_refused_too():
-    assert refused(lambda: cm.select((SIDE, SIDE), np.s_[::2])).startswith("select: the numbers of all entries takes")
-    assert refused(lambda: SAME[5, 7]).startswith("op[key]: ")
+    assert refused(lambda: cm.select((SIDE, SIDE), np.s_[::2])).startswith(
+        "select: the numbers of the entries that are picked takes"
+    )
+    assert refused(lambda: SAME[::2]).startswith("op[key]: ")
+    assert SAME[5, 7].to_sparse().nnz == 1
     assert refused(lambda: cm.concat([LARGE, SAME], 1)).startswith("concat: the numbers of all outputs")
     assert refused(lambda: cm.pad(10, 10**12, "reflect", "odd")).startswith("pad: the padded positions")
     assert refused(lambda: cm.bounds(LARGE, 0, 1)).startswith("bounds: the box and its bounds")
@@ -126,3 +129,23 @@ def test_the_limit_of_a_form_is_its_size(monkeypatch, op, stored):
     assert op.to_sparse(rows=[0]).shape == (1, op.shape[1])
     monkeypatch.setattr(memory, "available", lambda: 80 * stored)
     assert op.to_sparse().nnz <= stored
+
+
+def test_rows_of_products_cost_what_they_read():
+    """Of maps between 10^10 entries: neither all rows nor all columns are listed."""
+    wide = cm.conv(np.ones((3, 3)), (10**5, 10**5), padding="same")
+    few = (wide @ wide @ cm.identity(wide.in_shape)).to_sparse(rows=[0])
+    assert few.shape == (1, 10**10)
+    assert np.array_equal(few.toarray() if few.shape[1] < 10**6 else few.indices % 10**5, [0, 1, 2] * 3)
+    assert np.array_equal(few.data, np.outer([2, 2, 1], [2, 2, 1]).ravel())
+    assert np.array_equal((wide.T + wide.T).T.T.to_sparse(rows=[0]).data, [2] * 4)
+    two = wide[[0, 1], [2, 3]]
+    assert np.array_equal(two.to_sparse().sum(axis=1), [6, 9])
+
+
+def test_rows_of_weighted_gram_maps_are_those_of_the_parts():
+    op = cm.conv(np.arange(9).reshape(3, 3), (40, 50), padding=1)
+    weights = np.arange(2000).reshape(40, 50)
+    S, rows = op.to_sparse(), [0, 777, 1999]
+    expected = (S.T @ (weights.reshape(-1, 1) * S)).tocsr()[rows]
+    assert np.array_equal(cm.gram(op, weights).to_sparse(rows=rows).toarray(), expected.toarray())

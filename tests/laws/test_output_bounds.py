@@ -225,3 +225,27 @@ def test_bounds_in_the_type_of_the_map_and_box():
         for bound in cm.bounds(cm.conv(np.array([1, 3], kernel), 4), low, high):
             assert bound.dtype == expected
     assert np.array_equal(cm.bounds(cm.conv(np.int8([100, 100]), 2), np.int8(-100), np.int8(100)), [[-20000], [20000]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_outward_bounds_hold_for_the_entries_that_are_rounded_too(dtype):
+    """0.1 + 0.2 is another number in single precision than in double."""
+    op = cm.conv(np.array([0.1, 0.2], dtype), 1, padding=[(0, 1)], boundary="edge")
+    entry = float(op.to_dense()[0, 0])
+    exact = sum(Fraction(float(tap)) for tap in op.kernel)
+    least, most = cm.bounds(op, 1.0, 1.0, rounding="outward")
+    assert least[0] <= entry <= most[0]
+    assert Fraction(float(least[0])) <= exact <= Fraction(float(most[0]))
+    assert most[0] - least[0] < 100 * np.finfo(dtype).eps
+    alone = cm.bounds(cm.conv(np.array([0.1, 0.2], dtype), 2), 1.0, 1.0, rounding="outward")
+    assert alone[1][0] - alone[0][0] < 1e-14
+
+
+def test_nan_in_a_map_is_not_lost():
+    for op in (cm.conv([np.nan, 1], 3), cm.aslinearmap([[np.nan, 1.0]]), cm.Affine(cm.conv([np.nan, 1], 3), [0, 0])):
+        assert np.isnan(cm.bounds(op, 0, 1)).all()
+
+
+def test_a_complex_offset_is_refused():
+    with pytest.raises(TypeError, match="a complex map, offset or box"):
+        cm.bounds(cm.Affine(cm.conv([1.0, 2.0], 3), [1j, 0]), 0, 1)

@@ -109,8 +109,8 @@ class LinearMap(Algebra, Parts):
 
 def _kind(name: str, *arguments: Any) -> LinearMap:
     """Return a map of a kind that is made of maps, from files above this one."""
-    made: LinearMap = export(name, *arguments)
-    return made
+    op: LinearMap = export(name, *arguments)
+    return op
 
 
 def absolute(entries: Array) -> Array:

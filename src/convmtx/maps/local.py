@@ -210,7 +210,7 @@ def local(
     LinearMap
         Between the shapes of `conv` with these options, with the pattern of its matrix. It holds K. The first call
         builds its sparse matrix, with an entry for each tap that reads, and keeps it; a call then costs one product
-        with that matrix. Kernels of PyTorch and JAX get gradients.
+        with that matrix. Kernels of PyTorch and JAX get gradients, so every call builds theirs.
 
     Raises
     ------

@@ -46,7 +46,8 @@ def pad(
     LinearMap
         From arrays of ``shape`` to the padded arrays. It is a `ConvOperator` of the kernel 1, so a convolution without
         padding after it is one `ConvOperator` with this boundary. With "odd" it is a Kronecker product of one sparse
-        matrix for each axis. The entries are of int8 if they fit.
+        matrix for each axis. The entries are of int8 if they fit; ``np.int64(1) * op`` has a
+        larger type, where products of such maps need one.
 
     Raises
     ------

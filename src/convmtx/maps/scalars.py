@@ -73,8 +73,8 @@ def _require_held(number: Any, dtype: Any) -> None:
     """Refuse a number of Python that the type, or any type of floats, does not hold."""
     limits = integer_limits(dtype) if isinstance(number, int) else None
     if limits is not None and not limits[0] <= number <= limits[1]:
-        got, expected = f"{shown(number)} does not fit in {dtype}", "Expected a number of the kernel's type"
-        raise ArgumentError(got, expected, "Use a kernel of a larger type, or np.int64(a)")
+        got, expected = f"{shown(number)} does not fit in {dtype}", "Expected a number of the map's type"
+        raise ArgumentError(got, expected, "Use np.int64(a), or a kernel of a larger type")
     try:
         complex(number)
     except OverflowError:

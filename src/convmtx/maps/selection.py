@@ -119,8 +119,9 @@ def select(shape: PerAxis, key: Any) -> LinearMap:
     -------
     LinearMap
         From arrays of ``shape`` to arrays of the shape of ``x[key]``, of the dtype of x. Its matrix has a 1 (int8) in
-        each row. Its transpose puts entries back, among zeros, and adds those that were picked more than once. The map
-        holds a number of 8 bytes for each entry that it picks, and for a moment one for each entry of the array.
+        each row; ``np.int64(1) * op`` has a larger type, where sums of such maps need one. Its transpose puts entries
+        back, among zeros, and adds those that were picked more than once. The map holds a number of 8 bytes for each
+        entry that it picks.
 
     Raises
     ------
