@@ -28,6 +28,7 @@ PARTS = {
     "layers": {"matrix", "forward"},
     "spectra": {"values", "strided", "bounds", "random", "norm"},
     "solves": {"line", "singular", "iterations", "deblurring", "circles", "rings", "kinds"},
+    "algebra": {"gram", "varying", "modes", "masked"},
 }
 #: Libraries without which a benchmark has nothing to compare with.
 LIBRARIES = {"layers": ["torch"], "tensors": ["torch"], "jitted": ["jax"], "regret": ["torch", "numba"]}

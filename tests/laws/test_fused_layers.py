@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.maps.linear_map import Product
+from convmtx.maps.combined import Product
 from strategies import BOUNDARIES
 
 #: Chains of each run; 10,000 of them passed too.

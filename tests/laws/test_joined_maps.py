@@ -123,7 +123,7 @@ def test_maps_of_maps_are_made_of_their_matrices(kind, data):
     elif kind == "hstack":
         assert_is(cm.hstack([op.T, other.T]), np.hstack([matrix.T, its.T]), rng)
     elif kind == "block_diag":
-        whole = sp.block_diag([matrix + zero, its + zero]).toarray().astype(zero.dtype)
+        whole = sp.block_diag([sp.coo_array(matrix + zero), its + zero]).toarray().astype(zero.dtype)
         assert_is(cm.block_diag([op, other]), whole, rng)
     elif kind == "kron":
         small, of_small = data.draw(parts((2,)))
@@ -143,7 +143,7 @@ def test_maps_of_maps_are_made_of_their_matrices(kind, data):
         assert_is(cm.gram(op, weights), weighted, rng)
     else:
         stack, of_stack = cm.vstack([op, other]), np.vstack([matrix + zero, its + zero])
-        inner = sp.block_diag([of_stack.T, matrix + zero]).toarray().astype(zero.dtype)
+        inner = sp.block_diag([sp.coo_array(of_stack.T), matrix + zero]).toarray().astype(zero.dtype)
         assert_is(cm.block_diag([stack.T, op]), inner, rng)
         assert_is((2 * stack)[1:] - stack[1:], of_stack[1:], rng) if zero.dtype.kind != "u" else None
 
@@ -251,7 +251,7 @@ def test_a_map_of_a_class_of_ones_own_takes_part(dtype):
         (own @ cm.diagonal(weights[[0, 1, 1, 3, 3, 0]].reshape(2, 3)), matrix * weights[[0, 1, 1, 3, 3, 0]]),
         (cm.vstack([own, conv]), np.vstack([matrix, M])),
         (cm.hstack([own.T, conv.T]), np.hstack([matrix.T, M.T])),
-        (cm.block_diag([own, conv]), sp.block_diag([matrix, M]).toarray()),
+        (cm.block_diag([own, conv]), sp.block_diag([sp.coo_array(matrix), M]).toarray()),
         (cm.concat([layer, layer], 1),
          np.concatenate([matrix.reshape(2, 2, 6)] * 2, axis=1).reshape(8, 6)),
         (cm.kron(own, conv), np.kron(matrix, M)),

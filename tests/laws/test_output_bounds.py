@@ -55,7 +55,7 @@ def joined(case, rng):
     yield op, D
     yield op @ cm.diagonal(w), D * w.ravel()
     yield cm.vstack([op, cm.diagonal(w)]), np.vstack([D, np.diag(w.ravel())])
-    yield cm.block_diag([op, sp.csr_array([[2, -1]])]), sp.block_diag([D, [[2, -1]]]).toarray()
+    yield cm.block_diag([op, sp.csr_array([[2, -1]])]), sp.block_diag([sp.coo_array(D), [[2, -1]]]).toarray()
     yield op[..., ::2], D.reshape(*op.out_shape, -1)[..., ::2, :].reshape(-1, D.shape[1])
     yield cm.local(K, op.in_shape), np.diag(K.ravel())
     yield op.T, D.T

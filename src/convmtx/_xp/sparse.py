@@ -215,7 +215,9 @@ def with_columns(matrix: Any, move: Callable[[IntArray], IntArray], width: int) 
         order = np.lexsort((columns, matrix.rows))
         data = namespace(matrix.data).take(matrix.data, like(order, matrix.data), axis=0)
         return Coordinates(matrix.rows, columns[order], data, shape)
-    moved = type(matrix)((matrix.data, move(matrix.indices.astype(np.int64)), matrix.indptr), shape=shape)
+    kept = np.int32 if max(matrix.nnz, width) <= np.iinfo(np.int32).max else np.int64
+    places = move(matrix.indices.astype(np.int64)).astype(kept), matrix.indptr.astype(kept)
+    moved = type(matrix)((matrix.data, *places), shape=shape)
     moved.sort_indices()
     return moved
 
