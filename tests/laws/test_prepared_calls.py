@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 
 import convmtx as cm
 from convmtx.engines import prepared, select, sparse, tapwise
@@ -28,7 +28,11 @@ def test_a_repeated_call_is_the_matrix_product(engine, case):
         for kind in (op.dtype, np.float64, np.complex128, np.int64, op.dtype):
             for applied, matrix in ((op, forward), (op.T, back)):
                 x = RNG.integers(0, 4, (images, *applied.in_shape)).astype(kind)
-                y = applied(x)
+                try:
+                    y = applied(x)
+                except cm.ArgumentError as error:  # a transpose around small circles reads through many more taps
+                    assume("at most 65536 taps" not in str(error))
+                    raise
                 expected = x.reshape(images, -1).astype(y.dtype) @ matrix.astype(y.dtype)
                 assert y.dtype == np.result_type(op.dtype, kind)
                 assert np.array_equal(y.reshape(images, -1), expected)
