@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convmtx import memory
 from convmtx.forms.filling import places_of
 from convmtx.forms.first_rows import starts_of
-from convmtx.forms.layout import index_dtype
 from convmtx.forms.row_ranges import Rows
+from convmtx.forms.sizes import require_stored
 from convmtx.forms.sparse import canonical
 from convmtx.geometry import Geometry, Run
 from convmtx.typing import AnyArray, IntArray, Order
@@ -34,8 +33,7 @@ def varying_rows(
     from scipy.sparse import csr_array
 
     rows = Rows(geometry, order, range(geometry.out_channels), transposed)
-    index = np.dtype(index_dtype(rows.nnz, *geometry.shape)).itemsize
-    memory.require("csr", {"csr": rows.nnz * (entries.dtype.itemsize + index) + 2 * index * (rows.size + 1)})
+    require_stored("csr", rows.nnz, (rows.size, rows.n_columns), entries.dtype)
     data = np.empty(rows.nnz, entries.dtype)
     out = data.reshape(len(rows.channels) if rows.channel_leads else 1, -1)
     for chosen in product(*(rows.runs(axis) for axis in range(len(geometry.axes)))):

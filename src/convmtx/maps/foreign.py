@@ -13,28 +13,21 @@ from convmtx.arguments import is_array
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.geometry import resolve
 from convmtx.maps.exports import register
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, Shaped
 from convmtx.maps.matrices import DenseMap, SparseMap
 from convmtx.maps.own_maps import ROUNDINGS
 from convmtx.maps.rearranged import reshaped
 from convmtx.typing import AnyArray, PerAxis, Shape
 
 
-class Foreign(LinearMap):
+class Foreign(Shaped):
     """Base of maps that code of others applies, so that their outputs and their transposes are checked."""
 
     _is_of_user = True
 
     def __init__(self, in_shape: Shape, out_shape: Shape, dtype: np.dtype[Any]) -> None:
-        self._in_shape, self._out_shape, self._dtype = in_shape, out_shape, dtype
-
-    @property
-    def in_shape(self) -> Shape:
-        return self._in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self._out_shape
+        super().__init__(in_shape, out_shape)
+        self._dtype = dtype
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -27,7 +27,7 @@ from convmtx.maps.gram_entries import (
     gram_geometry,
     hermitian_blocks,
     kernels_of_gram,
-    meeting,
+    met_offsets,
     met_together,
 )
 from convmtx.maps.linear_map import LinearMap
@@ -79,21 +79,25 @@ class Gram(LinearMap):
     def _apply_transposed(self, y: Array) -> Array:
         return self._factors._transposed_image(y)
 
+    @property
+    def _convolution(self) -> ConvOperator | None:
+        """A, if it is a convolution of numbers of NumPy, of which the matrix can be written in closed form."""
+        return self.op if isinstance(self.op, ConvOperator) and is_numpy(self._reference_array) else None
+
     @cached_property
     def _closed(self) -> tuple[Geometry, AnyArray] | None:
         """Places of the different entries of the matrix, and these entries as a kernel; None if not in closed form.
 
         With weights every entry is another one.
         """
-        if self.weights is not None or not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
-            return None
-        return entries_of_gram(self.op.geometry, self.op._taps)
+        op = self._convolution
+        return None if op is None or self.weights is not None else entries_of_gram(op.geometry, op._taps)
 
     @cached_property
     def _local(self) -> tuple[LocalMap, LocalMap | None] | None:
         """The map with its own kernel at each input, and the map of ones where outputs read both; None if not known."""
-        op = self.op
-        if not isinstance(op, ConvOperator) or not is_numpy(self._reference_array):
+        op = self._convolution
+        if op is None:
             return None
         geometry = op.geometry
         if self.weights is not None and not np.isfinite(self.weights).all():
@@ -107,7 +111,7 @@ class Gram(LinearMap):
         weights = channels_first(geometry, weights[None])
         kernels = kernels_of_gram(geometry, op._taps, weights, self.dtype)
         band = band_of(geometry)
-        meet = meeting(geometry)
+        meet = met_offsets(geometry)
         pattern = None
         if not meet.all():
             ones = np.broadcast_to(meet[:, None, None], (len(meet), geometry.in_channels, per_c, *meet.shape[1:]))
@@ -131,10 +135,9 @@ class Gram(LinearMap):
         return self.T._sparse(order, rows)
 
     def _count_stored(self) -> int | None:
-        if not isinstance(self.op, ConvOperator) or not is_numpy(self._reference_array):
-            return self.op._count_stored()
-        axes = met_together(self.op.geometry)
-        return self.op._count_stored() if axes is None else gram_geometry(self.op.geometry, axes).nnz
+        op = self._convolution
+        axes = None if op is None else met_together(op.geometry)
+        return self.op._count_stored() if op is None or axes is None else gram_geometry(op.geometry, axes).nnz
 
     def conj(self) -> Gram:
         return Gram(self.op.conj(), self.weights)
@@ -232,10 +235,10 @@ def gram(op: Any, weights: ArrayLike | None = None) -> LinearMap:
         Applying it applies A and its adjoint. It is a `ConvOperator` if the product is one and there are no weights,
         as under wrap. The sparse matrix of a convolution of a NumPy kernel is written in closed form. Without weights,
         its few different entries are computed from the products of taps. With weights, and zeros outside, the entries
-        at one offset between two inputs are a small convolution of the weights. Half of the entries is computed, and
-        the other half is copied. For other maps the sparse matrices are multiplied. A map of chosen outputs, as
-        ``op[mask]``, is treated as ``op`` with weights 0 and 1, so entries of pixels that no known output reads are
-        stored as zeros.
+        of an input are products of taps times the weights of the outputs that read it. Half of the entries is computed,
+        and the other half is copied. For ``rows=`` with weights, and for other maps, sparse matrices are multiplied. A
+        map of chosen outputs, as ``op[mask]``, is treated as ``op`` with weights 0 and 1, so entries of pixels that no
+        known output reads can be stored zeros.
 
     Raises
     ------

@@ -167,7 +167,7 @@ def hermitian_blocks(blocks: AnyArray) -> AnyArray:
     return result
 
 
-def meeting(geometry: Geometry) -> AnyArray:
+def met_offsets(geometry: Geometry) -> AnyArray:
     """Return for each input i and offset m whether an output reads both i and ``i + m*t``: (P, offsets)."""
     d, whole = len(geometry.axes), np.ones((1,) * (2 * len(geometry.axes)), bool)
     for j, axis in enumerate(geometry.axes):

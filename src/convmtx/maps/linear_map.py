@@ -13,7 +13,7 @@ from convmtx.maps.algebra import Algebra
 from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
 from convmtx.maps.parts import Parts
-from convmtx.typing import Array, IntArray, Order, RowNumbers
+from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
 class LinearMap(Algebra, Parts):
@@ -105,6 +105,21 @@ class LinearMap(Algebra, Parts):
 
     def _after(self, other: LinearMap) -> LinearMap:
         return _kind("product", self, other)
+
+
+class Shaped(LinearMap):
+    """Base of maps that hold the shapes of their inputs and outputs."""
+
+    def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
+        self._in_shape, self._out_shape = in_shape, out_shape
+
+    @property
+    def in_shape(self) -> Shape:
+        return self._in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self._out_shape
 
 
 def _kind(name: str, *arguments: Any) -> LinearMap:

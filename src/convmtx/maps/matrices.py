@@ -24,30 +24,23 @@ from convmtx._xp import (
 from convmtx._xp.sparse import Coordinates, times, with_data
 from convmtx.forms import row_array, storable
 from convmtx.maps.double import double, double_csr
-from convmtx.maps.linear_map import LinearMap, absolute
+from convmtx.maps.linear_map import LinearMap, Shaped, absolute
 from convmtx.maps.ordering import in_order, renumbered
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
-class DenseMap(LinearMap):
+class DenseMap(Shaped):
     """Map of a dense matrix (M, N) of any array library, which acts on arrays flattened in C order."""
 
     _takes_every_library = True
 
     def __init__(self, matrix: Array, in_shape: Shape, out_shape: Shape) -> None:
-        self.matrix, self._in_shape, self._out_shape = matrix, in_shape, out_shape
+        super().__init__(in_shape, out_shape)
+        self.matrix = matrix
 
     @property
     def _reference_array(self) -> Array:
         return self.matrix
-
-    @property
-    def in_shape(self) -> Shape:
-        return self._in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self._out_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -114,21 +107,14 @@ class DenseMap(LinearMap):
         return 1 + self.shape[1]
 
 
-class SparseMap(LinearMap):
+class SparseMap(Shaped):
     """Map of a sparse matrix of SciPy, in CSR form, which acts on arrays flattened in C order."""
 
     _takes_every_library = True
 
     def __init__(self, matrix: Any, in_shape: Shape, out_shape: Shape) -> None:
-        self.matrix, self._in_shape, self._out_shape = matrix, in_shape, out_shape
-
-    @property
-    def in_shape(self) -> Shape:
-        return self._in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self._out_shape
+        super().__init__(in_shape, out_shape)
+        self.matrix = matrix
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -14,12 +14,12 @@ from convmtx.geometry import resolve
 from convmtx.maps.combined import Product
 from convmtx.maps.exports import register
 from convmtx.maps.indexing import picking
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, Shaped
 from convmtx.maps.ordering import renumbered
 from convmtx.typing import Array, IntArray, Order, PerAxis, RowNumbers, Shape
 
 
-class Rearranged(LinearMap):
+class Rearranged(Shaped):
     """Map that puts the axes in another order and then reshapes. It is exact, and its transpose is its inverse.
 
     An output has the type of the input. The matrix has the type and library of ``like``, by default int8 of NumPy.
@@ -34,20 +34,12 @@ class Rearranged(LinearMap):
         #: Shape after the axes are in the new order, before it is changed to ``out_shape``.
         self.between = tuple(in_shape[a] for a in axes)
         self.axes = tuple(axes)
-        self._in_shape, self._out_shape = in_shape, self.between if out_shape is None else out_shape
+        super().__init__(in_shape, self.between if out_shape is None else out_shape)
         self._like = np.empty(0, np.int8) if like is None else like
 
     @property
     def _reference_array(self) -> Array:
         return self._like
-
-    @property
-    def in_shape(self) -> Shape:
-        return self._in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self._out_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

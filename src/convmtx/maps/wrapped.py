@@ -197,13 +197,16 @@ class Entrywise(Wrapper, LinearMap):
 
     @cached_property
     def _matrix_kept(self) -> Any:
-        return self._sparse("C", None)
+        return self._built()
 
     @property
     def _matrix(self) -> Any:
         """The sparse matrix; one of tensors or of traced arrays belongs to the call that built it."""
+        return self._matrix_kept if is_numpy(self._reference_array) else self._built()
+
+    def _built(self) -> Any:
         self._require_matrix()
-        return self._matrix_kept if is_numpy(self._reference_array) else self._sparse("C", None)
+        return self._sparse("C", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_matrix_kept"}
