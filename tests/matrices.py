@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 
+import convmtx as cm
 from strategies import small_integers
 
 FORMATS = ("csr", "csc", "coo", "bsr", "dia")
@@ -85,3 +86,20 @@ def assert_applies(op, by, rng):
     assert op(wide).dtype == np.result_type(op.dtype, float)
     if op.dtype.itemsize > 2:  # entries of a product of small integers wrap around, and its factors do not
         assert np.array_equal(op(wide).ravel(), wide.ravel() @ by)
+
+
+class Own(cm.LinearMap):
+    """A matrix, applied by NumPy, as a class of a user."""
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    in_shape = property(lambda self: (self.matrix.shape[1],))
+    out_shape = property(lambda self: (self.matrix.shape[0],))
+    dtype = property(lambda self: self.matrix.dtype)
+
+    def _apply(self, x):
+        return x @ self.matrix.T
+
+    def _apply_transposed(self, y):
+        return y @ self.matrix

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
 import convmtx as cm
+from matrices import Own
 from solves.dense import distances, has_full_rank, least, near, numbers, stacked
 
 RNG = np.random.default_rng(0)
@@ -49,23 +50,6 @@ def test_rows_of_a_map_are_solved_as_they_are():
     b = RNG.standard_normal(4)
     expected = np.linalg.pinv(op.to_dense()[rows]) @ b
     assert np.abs(cm.solve(op.to_sparse(rows=rows), b).x - expected).max() <= 1e-13 * np.abs(expected).max()
-
-
-class Own(cm.LinearMap):
-    """A matrix, applied by NumPy."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    in_shape = property(lambda self: (self.matrix.shape[1],))
-    out_shape = property(lambda self: (self.matrix.shape[0],))
-    dtype = property(lambda self: self.matrix.dtype)
-
-    def _apply(self, x):
-        return x @ self.matrix.T
-
-    def _apply_transposed(self, y):
-        return y @ self.matrix
 
 
 SHAPE = (5, 6)

@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.linalg import aslinearoperator
 
 import convmtx as cm
+from matrices import Own
 from spectra.dense import singular_values
 
 RNG = np.random.default_rng(0)
@@ -39,23 +40,6 @@ def test_spectra_take_matrices_and_operators(kind, dtype):
 
 def numbers(*shape):
     return RNG.standard_normal(shape)
-
-
-class Own(cm.LinearMap):
-    """A matrix, applied by NumPy."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    in_shape = property(lambda self: (self.matrix.shape[1],))
-    out_shape = property(lambda self: (self.matrix.shape[0],))
-    dtype = property(lambda self: self.matrix.dtype)
-
-    def _apply(self, x):
-        return x @ self.matrix.T
-
-    def _apply_transposed(self, y):
-        return y @ self.matrix
 
 
 BLUR = cm.conv(numbers(3, 3), (4, 5), padding="same", boundary="wrap")
