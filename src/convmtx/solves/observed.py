@@ -36,7 +36,9 @@ def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tup
         return op, require_shape("b", b, op.out_shape)
     if w.ndim > len(op.out_shape):
         got = f"weights that differ between the arrays of a batch {tuple(w.shape)[: w.ndim - len(op.out_shape)]}"
-        raise ArgumentError(got, "Expected one mask, and weights of one output", "Call it for one array after the other")
+        raise ArgumentError(
+            got, "Expected one mask, and weights of one output", "Call it for one array after the other"
+        )
     return _weighted(op, b, w)
 
 
@@ -72,7 +74,9 @@ def _require_weights(weights: Any, out_shape: Shape, b: Array) -> Array:
     array = numeric("weights", weights)
     numbers = as_numpy(array)
     if numbers.dtype.kind == "c" or not np.isfinite(numbers).all() or (numbers < 0).any():
-        raise ArgumentError("weights are not all finite real numbers >= 0", "Expected the weight of each output", REMEDY)
+        raise ArgumentError(
+            "weights are not all finite real numbers >= 0", "Expected the weight of each output", REMEDY
+        )
     return _spread("weights", array, out_shape, b)
 
 
