@@ -17,7 +17,8 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.wrapped import Transposed
 from convmtx.solves.arrays import require_finite, require_room, require_shape
-from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense, coefficients_of
+from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense
+from convmtx.solves.coefficients import coefficients_of
 from convmtx.solves.factorize import Factorization
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.scaling import comes_apart, parts
