@@ -122,9 +122,11 @@ def by_lu(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     regularizer = None
     if problem.regularizer is not None:
         if not isinstance(problem.regularizer, ConvOperator):
+            yield from by_any_lu(problem)
             return
         regularizer, other = narrow_band(problem.regularizer)
         if not order.equals(other):
+            yield from by_any_lu(problem)
             return
     rows, columns = moved.shape
     augmented = problem.damp > 0 or rows != columns

@@ -132,6 +132,9 @@ class Iteration:
             p, g = self.preconditioner, problem.normal_residual(self.b, x)
             normal = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
             mu, undamped = mu * np.hypot(p.least(), p.problem.ridge), None
+        elif problem.damp and problem.op.shape[0] < problem.op.shape[1]:
+            # What the map does not see at all, steps meet late: there the penalty alone decides.
+            mu = np.minimum(mu, problem.largest_penalty)
         error = np.where(np.isnan(mu), np.nan, np.fmin(error_from(normal, undamped, mu), bound.error))
         return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.ESTIMATE)
 

@@ -104,6 +104,14 @@ class Problem:
         return float(np.hypot(self.penalties.ridge, self._stacked_ridge))
 
     @cached_property
+    def largest_penalty(self) -> float:
+        """Estimate of the largest eigenvalue of ``damp^2 R^H R``."""
+        if self.regularizer is None:
+            return self.damp**2
+        apply, adjoint = self.regularizer._image, self.regularizer.H._image
+        return (self.damp * estimate_norm(apply, adjoint, self.op.in_shape)) ** 2
+
+    @cached_property
     def _stacked_ridge(self) -> float:
         """Weight of the penalty on x itself by multiples of the identity in a stack."""
         return float(np.hypot.reduce([0.0, *(size_of_multiple(part) or 0.0 for part in self.stack)]))

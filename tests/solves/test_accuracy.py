@@ -1,0 +1,132 @@
+"""How far solutions are from the minimizers: what is claimed is not exceeded, against dense least squares of NumPy."""
+
+import numpy as np
+import pytest
+
+import convmtx as cm
+from convmtx.solves.accuracy import least_eigenvalue
+
+SECOND = np.array([1.0, -2.0, 1.0])
+
+
+def minimizer(op, b, damp, penalty=None):
+    """The least squares of the stacked matrix, and its condition number."""
+    matrix = op.to_dense()
+    below = damp * (np.eye(matrix.shape[1]) if penalty is None else penalty.to_dense())
+    stacked = np.vstack([matrix, below]) if damp else matrix
+    right = np.concatenate([b.ravel(), np.zeros(len(stacked) - b.size)])
+    x, _, _, values = np.linalg.lstsq(stacked, right, rcond=None)
+    return x.reshape(op.in_shape), values[0] / values[-1]
+
+
+def relative(x, expected):
+    return np.linalg.norm(x - expected) / np.linalg.norm(expected)
+
+
+def test_a_response_as_long_as_the_signal_and_smooth():
+    """The residual of LSMR is small after 30 steps, and x is off by all of its norm for thousands."""
+    n = 401
+    t = np.arange(n) / 20
+    edge, response = 1 / (1 + np.exp(-3 * (t - 10))), np.exp(-((t - 10) ** 2) / 2)
+    op, penalty = cm.conv(edge, n, padding=[(n - 1, 0)], flip=True), cm.conv(SECOND, n, padding="same")
+    b = op(response / response.sum()) + 1e-3 * np.random.default_rng(1).standard_normal(n)
+    expected, _ = minimizer(op, b, 0.01, penalty)
+    s = cm.solve(op, b, damp=0.01, regularizer=penalty)
+    assert s.converged
+    assert relative(s.x, expected) <= s.error <= 1e-3
+    few = cm.solve(op, b, damp=0.01, regularizer=penalty, method="lsmr", maxiter=40)
+    assert not few.converged
+
+
+@pytest.mark.parametrize("method", ["lsmr", "preconditioned", "auto", "dense", "sparse"])
+@pytest.mark.parametrize("damp", [0.01, 0.1])
+def test_errors_are_not_larger_than_what_is_claimed(method, damp):
+    op = cm.conv(np.eye(5) / 5, (14, 15), padding="same", boundary="reflect")
+    penalty = cm.conv(SECOND[:, None] * SECOND, (14, 15), padding="same")
+    rng = np.random.default_rng(0)
+    b = op(rng.random(op.in_shape)) + 1e-3 * rng.standard_normal(op.out_shape)
+    for regularizer in (None, [penalty, cm.identity((14, 15))]):
+        whole = None if regularizer is None else cm.vstack(regularizer)
+        expected, condition = minimizer(op, b, damp, whole)
+        s = cm.solve(op, b, damp=damp, regularizer=regularizer, method=method)
+        off = relative(s.x, expected)
+        assert s.converged
+        assert off <= s.error + 1e-15 * condition**2
+        assert s.error <= 1e-3
+        assert s.error_kind == ("estimate" if method in ("dense", "sparse") else s.error_kind)
+
+
+def test_damping_bounds_the_error():
+    op = cm.conv([1.0, 4.0, 2.0], 50, padding="same", boundary="edge")
+    b = np.random.default_rng(0).standard_normal((3, 50))
+    s = cm.solve(op, b, damp=1.0, method="lsmr", rtol=1e-6)
+    assert s.error_kind == "bound"
+    assert s.error.shape == (3,)
+    assert np.allclose(s.error, s.normal_residual / np.linalg.norm(s.x, axis=1))
+    for x, right, error in zip(s.x, b, s.error, strict=True):
+        assert relative(x, minimizer(op, right, 1.0)[0]) <= error
+
+
+def test_xtol_is_what_iterations_reach():
+    """The tests of residuals alone would end much earlier."""
+    op = cm.conv(np.exp(-(np.linspace(-2, 2, 9) ** 2)), 120, padding="same", boundary="reflect")
+    penalty = cm.conv(SECOND, 120, padding="same", boundary="symmetric")
+    b = op(np.sin(np.arange(120.0))) + 0.01 * np.random.default_rng(0).standard_normal(120)
+    expected, _ = minimizer(op, b, 0.3, penalty)
+    steps = []
+    for xtol in (1e9, 1e-3, 1e-7):
+        s = cm.solve(op, b, damp=0.3, regularizer=penalty, method="lsmr", rtol=1e-3, xtol=xtol)
+        assert s.converged
+        assert relative(s.x, expected) <= xtol
+        assert len(s.history) == s.iterations
+        steps.append(s.iterations)
+    assert steps[0] < steps[1] < steps[2]
+
+
+def test_what_iterations_cannot_reach_has_not_converged():
+    op = cm.conv(np.exp(-(np.linspace(-2, 2, 31) ** 2)), 100, padding="same", boundary="edge")
+    b = op(np.ones(100)) + 0.01 * np.random.default_rng(0).standard_normal(100)
+    s = cm.solve(op, b, damp=1e-9, method="lsmr", maxiter=200)
+    assert not s.converged
+    assert s.verdict in ("inexact", "out of steps", "stalled")
+    assert cm.solve(op, b, damp=1e-2).converged
+
+
+def test_a_map_that_sees_less_than_there_is():
+    """One direction is left to a penalty of 1e-13: the steps that explain b do not meet it."""
+    op, penalty = cm.conv([1.0, -0.7], 120), cm.conv(SECOND, 120, padding="same")
+    b = op(np.cumsum(np.random.default_rng(0).standard_normal(120)))
+    expected, _ = minimizer(op, b, 3e-7, penalty)
+    s = cm.solve(op, b, damp=3e-7, regularizer=penalty, method="lsmr")
+    assert not s.converged or relative(s.x, expected) <= 1e-3
+
+
+def test_zero_is_no_error():
+    op = cm.conv([1.0, 3.0, 1.0], 8, padding="same")
+    for method in ("auto", "lsmr", "dense"):
+        s = cm.solve(op, np.zeros(8), damp=0.1, method=method)
+        assert s.converged
+        assert s.error == 0
+    singular = cm.solve(cm.conv([1.0, 1.0], 8, padding="same", boundary="wrap"), np.arange(8.0))
+    assert not singular.converged
+
+
+def test_complex_problems_join_the_errors_of_their_parts():
+    op = cm.conv([1.0, 4.0, 2.0], 50, padding="same", boundary="edge")
+    rng = np.random.default_rng(0)
+    b = rng.standard_normal((2, 50)) + 1j * rng.standard_normal((2, 50))
+    s = cm.solve(op, b, damp=1.0, method="lsmr", rtol=1e-6)
+    for x, right, error in zip(s.x, b, s.error, strict=True):
+        expected = minimizer(op, right.real, 1.0)[0] + 1j * minimizer(op, right.imag, 1.0)[0]
+        assert relative(x, expected) <= error
+
+
+def test_the_least_eigenvalue_of_a_bidiagonal_matrix_is_not_overestimated():
+    rng = np.random.default_rng(0)
+    for steps in (1, 2, 3, 40):
+        alphas, betas = rng.random(steps) + 0.5, rng.random(steps)
+        matrix = np.zeros((steps + 1, steps))
+        matrix[np.arange(steps), np.arange(steps)], matrix[np.arange(steps) + 1, np.arange(steps)] = alphas, betas
+        least = np.linalg.svd(matrix, compute_uv=False)[-1] ** 2
+        assert least_eigenvalue(alphas, betas) <= least * (1 + 1e-9)
+    assert np.isnan(least_eigenvalue(alphas[:0], betas[:0]))
