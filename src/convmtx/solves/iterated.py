@@ -127,15 +127,17 @@ class Iteration:
         if not exceeds.any():
             return bound
         mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))]) + self.state.damp**2
-        if self.preconditioner is not None:
+        if self.preconditioner is None:
+            error = error_from(normal, undamped, mu)
+        else:
             # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
             p, g = self.preconditioner, problem.normal_residual(self.b, x)
-            normal = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
-            mu, undamped = mu * np.hypot(p.least(), p.problem.ridge), None
-        elif problem.damp and problem.op.shape[0] < problem.op.shape[1]:
+            weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
+            error = error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
+        if problem.damp and problem.op.shape[0] < problem.op.shape[1]:
             # What the map does not see at all, steps meet late: there the penalty alone decides.
-            mu = np.minimum(mu, problem.largest_penalty)
-        error = np.where(np.isnan(mu), np.nan, np.fmin(error_from(normal, undamped, mu), bound.error))
+            error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
+        error = np.where(np.isnan(mu), np.nan, np.fmin(error, bound.error))
         return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.ESTIMATE)
 
     def steps_left(self, rtol: float) -> float:
