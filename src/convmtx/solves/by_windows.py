@@ -1,0 +1,266 @@
+"""Solves for kernels: normal equations of windows, whose Gram matrix is quick to compute, refined with true residuals.
+
+Gram matrices square the condition. So a solution is corrected with residuals of the data themselves (Björck, Linear
+Algebra Appl. 88/89, 1987), and is as exact as one by QR. Where the condition is too large for that, building the
+factors raises `Singular`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from convmtx import costs
+from convmtx.maps.diagonal import Diagonal
+from convmtx.maps.kernel_operator import KernelOperator
+from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.definite import Cholesky, Definite, Levinson
+from convmtx.solves.design import Design, Observation, shared, split_outputs
+from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.problem import Problem
+from convmtx.structure.augmented import Singular
+from convmtx.structure.double import sparse
+from convmtx.structure.precision import EPS
+from convmtx.structure.windows import has_toeplitz_gram
+from convmtx.typing import AnyArray, IntArray
+
+#: Corrections of a solution at most. Each gains 4 digits or more.
+MOST_CORRECTIONS = 6
+#: Length of a correction over that of the one before, up to which it is added.
+SHRINKING = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """Filters whose taps are solved for with one matrix: one after the other, or joined by a regularizer."""
+
+    filters: IntArray
+    inverse: Definite
+    joined: bool
+
+    def solve(self, g: AnyArray) -> AnyArray:
+        """Return the taps (filters, R, columns) for right-hand sides of that shape."""
+        count, n_rhs, columns = g.shape
+        if not self.joined:
+            return self.inverse.solve(g.reshape(-1, columns).T).T.reshape(g.shape)
+        x = self.inverse.solve(g.swapaxes(0, 1).reshape(n_rhs, -1).T)
+        return x.T.reshape(n_rhs, count, columns).swapaxes(0, 1)
+
+
+class RefinedFactors(Factors):
+    """Inverses of Hermitian matrices, with which solutions are corrected until rounding ends that."""
+
+    systems: list[System]
+
+    def _describe(self, thing: str, unknowns: int) -> None:
+        """Set the method, the norm and the condition, from the inverses."""
+        inverses = [system.inverse for system in self.systems]
+        self.method = f"{type(inverses[0]).__name__} factors of normal equations of {unknowns} {thing}"
+        high, low = max(i.norm for i in inverses), min(1 / i.inverse_norm for i in inverses)
+        self.condition, self.norm = max(high / low, 1.0) ** 0.5, high**0.5
+
+    def _invert(self, g: AnyArray) -> AnyArray:
+        """Return what the inverses make of g, (groups, filters, R, ..), before any correction."""
+        flat = g.reshape(-1, g.shape[2], prod(g.shape[3:]))
+        x = np.empty(flat.shape, np.result_type(flat, self.problem.dtype))
+        for system in self.systems:
+            x[system.filters] = system.solve(flat[system.filters])
+        return x.reshape(g.shape)
+
+    def _refined(self, g: AnyArray, misfit: Callable[[AnyArray], AnyArray]) -> AnyArray:
+        """Return the solution for g; ``misfit`` of a solution is what is left of g."""
+        x = self._invert(g)
+        before = _lengths(x)
+        for _ in range(MOST_CORRECTIONS):
+            correction = self._invert(misfit(x))
+            size = _lengths(correction)
+            ratio = float(np.divide(size, before, out=np.zeros_like(size), where=before > 0).max(initial=0.0))
+            if not ratio <= SHRINKING:
+                break
+            x, before = x + correction, size
+            if (ratio * size <= EPS * _lengths(x)).all():
+                break
+        return x
+
+
+class WindowFactors(RefinedFactors):
+    """Cholesky or Levinson factors of ``H = A^H S^H S A + damp^2 R^H R`` for a map A of kernels."""
+
+    def __init__(self, problem: Problem, op: KernelOperator, observation: Observation) -> None:
+        self.problem, self.design = problem, Design(op, observation)
+        self.systems = list(self._build())
+        columns = self.design.windows.columns
+        self._describe("taps", max(len(s.filters) if s.joined else 1 for s in self.systems) * columns)
+
+    def _build(self) -> Iterator[System]:
+        design, problem = self.design, self.problem
+        w, filters, observed = design.windows, design.filters, design.observation
+        every = np.arange(w.groups * filters).reshape(w.groups, filters)
+        if problem.regularizer is not None:
+            yield from self._build_joined()
+        elif observed.root is None and observed.basis is None and has_toeplitz_gram(design.op._geometry):
+            for group, row in enumerate(w.first_row(None)):
+                row[0] += problem.damp**2
+                yield System(every[group], self._toeplitz(row), False)
+        else:
+            for group in range(w.groups):
+                for some in [every[group]] if observed.is_shared else every[group, :, None]:
+                    matrix, size = design.gram(group, int(some[0]) % filters)
+                    matrix.reshape(-1)[:: len(matrix) + 1] += problem.damp**2
+                    yield System(some, Cholesky(matrix, size), False)
+
+    def _toeplitz(self, row: AnyArray) -> Definite:
+        """Return the inverse by Levinson's recursion, or by Cholesky factors if its bound of the condition is large."""
+        try:
+            return Levinson(row)
+        except Singular:
+            from scipy.linalg import toeplitz
+
+            return Cholesky(toeplitz(row.conj(), row))
+
+    def _build_joined(self) -> Iterator[System]:
+        """Yield the systems with a regularizer, which may join filters: the connected parts of ``R^H R``."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        design, problem = self.design, self.problem
+        assert problem.regularizer is not None
+        columns, places = design.windows.columns, design.places
+        matrix = sparse(problem.regularizer)[:, places.reshape(-1)]
+        penalty = (matrix.conj().T @ matrix).tocoo()
+        pairs = (penalty.row // columns, penalty.col // columns)
+        _, labels = connected_components(coo_array((np.ones(penalty.nnz), pairs), shape=(len(places),) * 2))
+        penalty = penalty.tocsr()
+        known: dict[int, tuple[AnyArray, float]] = {}
+        for label in range(int(labels.max()) + 1):
+            filters = np.flatnonzero(labels == label)
+            inside = (filters[:, None] * columns + np.arange(columns)).reshape(-1)
+            total = problem.damp**2 * penalty[inside][:, inside].toarray()
+            total, size = total.astype(np.result_type(total, problem.dtype)), 0.0
+            for j, filter_ in enumerate(filters):
+                group, inner = divmod(int(filter_), design.filters)
+                key = group if design.observation.is_shared else int(filter_)
+                if key not in known:
+                    known = {key: design.gram(group, inner)}
+                block = slice(j * columns, (j + 1) * columns)
+                total[block, block] += known[key][0]
+                size = max(size, known[key][1])
+            yield System(filters, Cholesky(total, size), True)
+
+    def _penalty(self, taps: AnyArray) -> AnyArray:
+        problem, design = self.problem, self.design
+        if problem.regularizer is None:
+            return taps * problem.damp**2
+        return design.taps(problem.penalty(design.kernels(taps)))
+
+    def _taps(self, target: AnyArray) -> AnyArray:
+        """Return the taps for outputs (groups, filters, R, samples, o1..od)."""
+        return self._refined(self.design.adjoint(target), lambda taps: self._misfit(target, taps)[1])
+
+    def _misfit(self, target: AnyArray, taps: AnyArray) -> tuple[AnyArray, AnyArray]:
+        """Return the residual, and that of the normal equations."""
+        residual = target - self.design.forward(taps)
+        return residual, self.design.adjoint(residual) - self._penalty(taps)
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self.design.kernels(self._taps(self.design.split(b)))
+
+    def solve_with_residuals(self, b: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+        target = self.design.split(b)
+        taps = self._taps(target)
+        residual, normal = (np.sqrt((_lengths(r) ** 2).sum(axis=(0, 1))) for r in self._misfit(target, taps))
+        return self.design.kernels(taps), residual, normal
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        design = self.design
+        target = design.taps(g)
+
+        def misfit(taps: AnyArray) -> AnyArray:
+            return target - design.adjoint(design.forward(taps)) - self._penalty(taps)
+
+        return design.kernels(self._refined(target, misfit))
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.design.joined(self.design.forward(self.design.taps(self.normal(g))))
+
+
+class DualFactors(RefinedFactors):
+    """Cholesky factors of ``A A^H + damp^2`` for a map A to fewer outputs than taps: kernels are ``A^H z``."""
+
+    def __init__(self, problem: Problem, op: KernelOperator) -> None:
+        self.problem, self.design = problem, Design(op, Observation())
+        w = self.design.windows
+        filters = np.arange(w.groups * self.design.filters).reshape(w.groups, -1)
+        self.systems = []
+        for group, matrix in enumerate(w.transposed.gram(None)):
+            matrix.reshape(-1)[:: len(matrix) + 1] += problem.damp**2
+            self.systems.append(System(filters[group], Cholesky(matrix.conj()), False))
+        self._describe("outputs", w.rows)
+        if problem.damp:  # which kernels without outputs have alone
+            self.condition = max(self.norm / problem.damp, 1.0)
+
+    def _outputs(self, target: AnyArray) -> AnyArray:
+        """Return z for outputs (groups, filters, R, samples, o1..od)."""
+        design = self.design
+
+        def misfit(z: AnyArray) -> AnyArray:
+            return target - design.forward(design.adjoint(z)) - z * self.problem.damp**2
+
+        return self._refined(target, misfit)
+
+    def solve(self, b: AnyArray) -> AnyArray:
+        return self.design.kernels(self.design.adjoint(self._outputs(self.design.split(b))))
+
+    def normal(self, g: AnyArray) -> AnyArray:
+        design = self.design
+        z = self._outputs(design.forward(design.taps(g)))
+        if self.problem.damp:
+            return (g - design.kernels(design.adjoint(z))) / self.problem.damp**2
+        return design.kernels(design.adjoint(self._outputs(z)))
+
+    def image(self, g: AnyArray) -> AnyArray:
+        return self.design.joined(self._outputs(self.design.forward(self.design.taps(g))))
+
+
+def by_windows(problem: Problem) -> Iterator[Candidate]:
+    """Yield the candidate for a map of kernels, whose outputs may be weighted."""
+    *weights, op = problem.op._chain
+    if not isinstance(op, KernelOperator) or 0 in op.shape or not all(isinstance(w, Diagonal) for w in weights):
+        return
+    g = op._geometry
+    rows, columns = op.shape[0] // g.out_channels, prod(a.kernel for a in g.axes) * g.channels_per_group[1]
+    is_wide = rows < columns and problem.regularizer is None and not weights
+    toeplitz = not (is_wide or weights or problem.regularizer) and has_toeplitz_gram(g)
+    if rows < columns and not (is_wide or problem.damp):
+        return
+    if is_wide:
+        rows, columns = columns, rows
+        make: Callable[[], Factors] = partial(DualFactors, problem, op)
+    else:
+        make = partial(_factors, problem, op, weights)
+    joined = 1 if problem.regularizer is None else g.out_channels
+    price = costs.price_of_windows(rows, columns, g.groups, joined, problem.dtype, toeplitz=toeplitz)
+    yield Candidate("windows", "the Gram matrix of windows is quick to compute", price, make)
+
+
+def _factors(problem: Problem, op: KernelOperator, weights: Sequence[LinearMap]) -> WindowFactors:
+    """Return the factors for outputs that diagonal maps weight."""
+    root: AnyArray | None = None
+    for link in weights:
+        assert isinstance(link, Diagonal)
+        factor = np.broadcast_to(link.weights, op.out_shape)
+        root = factor if root is None else root * factor
+    if root is None:
+        return WindowFactors(problem, op, Observation())
+    return WindowFactors(problem, op, Observation(shared(split_outputs(op, root[None])[:, :, 0])))
+
+
+def _lengths(arrays: AnyArray) -> AnyArray:
+    """Return the norms (groups, filters, R) of arrays (groups, filters, R, ..)."""
+    flat = arrays.reshape(*arrays.shape[:3], -1)
+    lengths: AnyArray = np.linalg.norm(flat, axis=3)
+    return lengths
