@@ -5,10 +5,9 @@ A dense matrix is a block too, the only one.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from math import prod
 from operator import add
 from typing import Any
@@ -19,8 +18,9 @@ from convmtx import costs, rates
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.coefficients import Coefficients, Entries, coefficients_of
 from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.penalties import Matrices, penalty_of
 from convmtx.solves.problem import Problem
 from convmtx.solves.small_matrices import (
     Spectral,
@@ -31,87 +31,10 @@ from convmtx.solves.small_matrices import (
     prepare,
     weighted_energy,
 )
-from convmtx.structure import Blocks, blocks_with_vectors, describe, find_blocks, share_inputs
+from convmtx.structure import Blocks, blocks_with_vectors, describe
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
-
-
-class Coefficients(ABC):
-    """Coefficients in which a map, or a part of it, is matrices (count, rows, columns)."""
-
-    #: Number of occurrences of all matrices together, and how many of those of one have coefficients of their own.
-    total: int
-    copies: int
-    #: Whether every output, and every input, is a combination of coefficients.
-    outputs_complete: bool
-    inputs_complete: bool
-
-    @property
-    @abstractmethod
-    def times(self) -> AnyArray:
-        """Number of occurrences of each matrix."""
-
-    @cached_property
-    def weights(self) -> AnyArray:
-        """Number of occurrences of each coefficient."""
-        return self.times / self.copies
-
-    @abstractmethod
-    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
-        """Return the coefficients of inputs, (count, columns, R), or of outputs, (count, rows, R)."""
-
-    @abstractmethod
-    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
-        """Return inputs, or outputs, from their coefficients, whose memory may be written to."""
-
-
-class BlockCoefficients(Coefficients):
-    """Coefficients in the bases of blocks."""
-
-    def __init__(self, blocks: Blocks, outputs_complete: bool, inputs_complete: bool) -> None:
-        self.blocks, self.total = blocks, blocks.total
-        self.copies = prod(split.inputs.copies for split in blocks.splits)
-        self.outputs_complete, self.inputs_complete = outputs_complete, inputs_complete
-
-    @property
-    def times(self) -> AnyArray:
-        return self.blocks.times
-
-    @cached_property
-    def weights(self) -> AnyArray:
-        by_axis = (split.times / split.inputs.copies for split in self.blocks.splits)
-        return reduce(np.multiply.outer, by_axis, np.ones(self.blocks.geometry.groups)).reshape(-1)
-
-    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:
-        return self.blocks.analyse(arrays, inputs)
-
-    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
-        return self.blocks.synthesize(y, inputs)
-
-
-def coefficients_of(blocks: Blocks, alone: bool) -> BlockCoefficients:
-    """Return the coefficients of blocks of a map; ``alone`` says that these are all there are."""
-    count, (rows, columns) = blocks.total, blocks.geometry.shape
-    return BlockCoefficients(blocks, alone and count * blocks.rows == rows, alone and count * blocks.columns == columns)
-
-
-class Entries(Coefficients):
-    """The entries of arrays themselves, in which any map is one dense matrix."""
-
-    def __init__(self, op: LinearMap) -> None:
-        self.op, self.total, self.copies = op, 1, 1
-        self.outputs_complete = self.inputs_complete = True
-
-    @property
-    def times(self) -> AnyArray:
-        return np.ones(1, int)
-
-    def analyse(self, arrays: AnyArray, inputs: bool) -> AnyArray:  # noqa: ARG002 - both are flattened
-        return arrays.reshape(1, len(arrays), prod(arrays.shape[1:])).swapaxes(1, 2)
-
-    def synthesize(self, y: AnyArray, inputs: bool) -> AnyArray:
-        return y[0].T.reshape(y.shape[2], *(self.op.in_shape if inputs else self.op.out_shape))
 
 
 class BlockFactors(Factors):
@@ -286,11 +209,13 @@ def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     blocks = blocks_with_vectors(geometry, taps)
     if not blocks:
         return
-    penalties = _regularizer_blocks(problem, blocks)
-    if penalties is None:
-        return
+    penalty = None
+    if problem.regularizer is not None:
+        penalty = penalty_of(problem, blocks)
+        if penalty is None:
+            return
     price = _price_of_blocks(geometry, blocks, problem.dtype, problem.damp > 0)
-    make = partial(_factors_of_blocks, problem, blocks, penalties)
+    make = partial(_factors_of_blocks, problem, blocks, penalty)
     if blocks[0].has_factor:
         yield SpectralCandidate("kronecker", "the kernel is an outer product", price, make)
     else:
@@ -327,41 +252,11 @@ def _stack_seconds(stack: Blocks, damped: bool) -> float:
     return stack.count * (rates.rate("small matrix") + work * operation)
 
 
-def _regularizer_blocks(problem: Problem, blocks: list[Blocks]) -> list[Blocks] | None:
-    """Return the regularizer's blocks in the same vectors of the input; [] without one, None if there are none."""
-    if problem.regularizer is None:
-        return []
-    first = blocks[0]
-    maps, ridge = problem.penalties
-    if len(blocks) != 1 or (ridge and first.total * first.columns != problem.op.shape[1]):
-        return None
-    penalties = []
-    for part in maps:
-        if not isinstance(part, ConvOperator) or part.geometry.groups != first.geometry.groups:
-            return None
-        of_part = find_blocks(part.geometry, taps_of(part.geometry, part.kernel).astype(problem.dtype))
-        if len(of_part) != 1 or not share_inputs(first, of_part[0]):
-            return None
-        penalties += of_part
-    return penalties
-
-
-def stack_penalties(problem: Problem, penalties: Sequence[Blocks], shape: tuple[int, ...]) -> list[AnyArray] | None:
-    """Return the regularizer's matrices below each other, for a map of matrices of this shape; None without one."""
-    if problem.regularizer is None:
-        return None
-    stacked, ridge = [problem.damp * blocks.matrices() for blocks in penalties], problem.penalties.ridge
-    if ridge:
-        count, _, columns = shape
-        stacked.append(np.broadcast_to(ridge * np.eye(columns), (count, columns, columns)))
-    return [np.concatenate(stacked, axis=1)]
-
-
-def _factors_of_blocks(problem: Problem, blocks: list[Blocks], penalties: list[Blocks]) -> BlockFactors:
+def _factors_of_blocks(problem: Problem, blocks: list[Blocks], penalty: Matrices | None) -> BlockFactors:
     coefficients: list[Coefficients] = [coefficients_of(b, len(blocks) == 1) for b in blocks]
     matrices = [b.matrices() for b in blocks]
-    stacked = stack_penalties(problem, penalties, matrices[0].shape)
-    return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, matrices, stacked)
+    penalties = None if penalty is None else [penalty()]
+    return BlockFactors(problem, f"blocks ({describe(blocks)})", coefficients, matrices, penalties)
 
 
 def by_dense(problem: Problem) -> SpectralCandidate:

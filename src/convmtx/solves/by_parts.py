@@ -12,7 +12,8 @@ import numpy as np
 from convmtx import costs
 from convmtx.maps.kronecker import along_both
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.by_blocks import BlockFactors, Coefficients, SpectralCandidate
+from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate
+from convmtx.solves.coefficients import Coefficients
 from convmtx.solves.lu import apply_to_any_dtype
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem, estimate_norm

@@ -14,16 +14,16 @@ from math import prod
 
 import numpy as np
 
-from convmtx import costs
-from convmtx.maps.diagonal import Diagonal
+from convmtx import costs, memory
+from convmtx.maps.combined import Product
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.definite import Cholesky, Definite, Levinson
-from convmtx.solves.design import Design, Observation, shared, split_outputs
+from convmtx.solves.design import Design, Kept, Observation, shared, split_outputs
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.structure.augmented import Singular
-from convmtx.structure.double import sparse
+from convmtx.structure.double import lone_entries, sparse
 from convmtx.structure.precision import EPS
 from convmtx.structure.windows import has_toeplitz_gram
 from convmtx.typing import AnyArray, IntArray
@@ -54,6 +54,7 @@ class System:
 class RefinedFactors(Factors):
     """Inverses of Hermitian matrices, with which solutions are corrected until rounding ends that."""
 
+    design: Design
     systems: list[System]
 
     def _describe(self, thing: str, unknowns: int) -> None:
@@ -90,8 +91,8 @@ class RefinedFactors(Factors):
 class WindowFactors(RefinedFactors):
     """Cholesky or Levinson factors of ``H = A^H S^H S A + damp^2 R^H R`` for a map A of kernels."""
 
-    def __init__(self, problem: Problem, op: KernelOperator, observation: Observation) -> None:
-        self.problem, self.design = problem, Design(op, observation)
+    def __init__(self, problem: Problem, design: Design) -> None:
+        self.problem, self.design = problem, design
         self.systems = list(self._build())
         columns = self.design.windows.columns
         self._describe("taps", max(len(s.filters) if s.joined else 1 for s in self.systems) * columns)
@@ -120,6 +121,7 @@ class WindowFactors(RefinedFactors):
         except Singular:
             from scipy.linalg import toeplitz
 
+            memory.require_result(f"a Gram matrix of {len(row)} taps", 3 * row.nbytes * len(row), "Pass damp > 0")
             return Cholesky(toeplitz(row.conj(), row))
 
     def _build_joined(self) -> Iterator[System]:
@@ -191,9 +193,9 @@ class WindowFactors(RefinedFactors):
 class DualFactors(RefinedFactors):
     """Cholesky factors of ``A A^H + damp^2`` for a map A to fewer outputs than taps: kernels are ``A^H z``."""
 
-    def __init__(self, problem: Problem, op: KernelOperator) -> None:
-        self.problem, self.design = problem, Design(op, Observation())
-        w = self.design.windows
+    def __init__(self, problem: Problem, design: Design) -> None:
+        self.problem, self.design = problem, design
+        w = design.windows
         filters = np.arange(w.groups * self.design.filters).reshape(w.groups, -1)
         self.systems = []
         for group, matrix in enumerate(w.transposed.gram(None)):
@@ -229,34 +231,44 @@ class DualFactors(RefinedFactors):
 def by_windows(problem: Problem) -> Iterator[Candidate]:
     """Yield the candidate for a map of kernels, whose outputs may be weighted."""
     *weights, op = problem.op._chain
-    if not isinstance(op, KernelOperator) or 0 in op.shape or not all(isinstance(w, Diagonal) for w in weights):
+    if not isinstance(op, KernelOperator) or 0 in op.shape or not all(link._has_lone_entries for link in weights):
         return
+    price = price_of(problem, op, observed=bool(weights))
+    if price is not None:
+        make = partial(_factors, problem, op, weights)
+        yield Candidate("windows", "the Gram matrix of windows is quick to compute", price, make)
+
+
+def price_of(problem: Problem, op: KernelOperator, *, observed: bool) -> costs.Price | None:
+    """Return the price of `factorize`; None if the normal equations are singular."""
     g = op._geometry
     rows, columns = op.shape[0] // g.out_channels, prod(a.kernel for a in g.axes) * g.channels_per_group[1]
-    is_wide = rows < columns and problem.regularizer is None and not weights
-    toeplitz = not (is_wide or weights or problem.regularizer) and has_toeplitz_gram(g)
-    if rows < columns and not (is_wide or problem.damp):
-        return
-    if is_wide:
-        rows, columns = columns, rows
-        make: Callable[[], Factors] = partial(DualFactors, problem, op)
-    else:
-        make = partial(_factors, problem, op, weights)
+    plain = problem.regularizer is None and not observed
+    if rows < columns and not plain and not problem.damp:
+        return None
     joined = 1 if problem.regularizer is None else g.out_channels
-    price = costs.price_of_windows(rows, columns, g.groups, joined, problem.dtype, toeplitz=toeplitz)
-    yield Candidate("windows", "the Gram matrix of windows is quick to compute", price, make)
+    toeplitz = plain and rows >= columns and has_toeplitz_gram(g)
+    sides = (columns, rows) if plain and rows < columns else (rows, columns)
+    return costs.price_of_windows(*sides, g.groups, joined, problem.dtype, toeplitz=toeplitz)
 
 
-def _factors(problem: Problem, op: KernelOperator, weights: Sequence[LinearMap]) -> WindowFactors:
-    """Return the factors for outputs that diagonal maps weight."""
-    root: AnyArray | None = None
-    for link in weights:
-        assert isinstance(link, Diagonal)
-        factor = np.broadcast_to(link.weights, op.out_shape)
-        root = factor if root is None else root * factor
-    if root is None:
-        return WindowFactors(problem, op, Observation())
-    return WindowFactors(problem, op, Observation(shared(split_outputs(op, root[None])[:, :, 0])))
+def factorize(problem: Problem, design: Design) -> RefinedFactors:
+    """Return factors of the normal equations of taps, or of outputs if these are fewer."""
+    observed = design.observation.root is not None or design.observation.basis is not None
+    is_wide = design.windows.rows < design.windows.columns and problem.regularizer is None
+    return DualFactors(problem, design) if is_wide and not observed else WindowFactors(problem, design)
+
+
+def _factors(problem: Problem, op: KernelOperator, weights: Sequence[LinearMap]) -> RefinedFactors:
+    """Return the factors for outputs that maps of lone entries weight and select."""
+    if not weights:
+        return factorize(problem, Design(op, Observation()))
+    weight = Product(*weights) if len(weights) > 1 else weights[0]
+    entries = lone_entries(weight)
+    root = np.zeros((1, *op.out_shape), entries.values.dtype)
+    root.reshape(-1)[entries.columns] = entries.values
+    observation = Observation(shared(split_outputs(op, root)[:, :, 0]))
+    return factorize(problem, Design(op, observation, Kept(entries.columns, entries.rows, weight.out_shape)))
 
 
 def _lengths(arrays: AnyArray) -> AnyArray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.structure.windows import windows_of
 from convmtx.taps import channels_back, channels_first, taps_of
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import AnyArray, IntArray, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +45,23 @@ class Observation:
     @property
     def is_shared(self) -> bool:
         """Whether all groups and filters have the same weights."""
-        return self.root is None or self.root.shape[:2] == (1, 1)
+        return all(array is None or array.shape[:2] == (1, 1) for array in (self.root, self.basis))
 
     def of_filter(self, group: int, filter_: int) -> tuple[AnyArray | None, AnyArray | None]:
-        """Return the weights (samples, o1..od) and the basis of one filter: of ``diag(root)^H Q``."""
-        if self.root is None:
-            return None, None if self.basis is None else self.basis[0, 0]
-        group, filter_ = (0, 0) if self.is_shared else (group, filter_)
-        root = self.root[group, filter_]
-        basis = None if self.basis is None else self.basis[group, filter_] * root.reshape(-1, 1).conj()
-        return np.abs(root) ** 2, basis
+        """Return the square roots of weights (samples, o1..od) and the basis of one filter."""
+        root, basis = (
+            None if array is None else array[min(group, len(array) - 1)] for array in (self.root, self.basis)
+        )
+        root, basis = (None if array is None else array[min(filter_, len(array) - 1)] for array in (root, basis))
+        return root, basis
+
+
+class Kept(NamedTuple):
+    """Places of outputs that are kept, the row that each has then, and the shape of all rows."""
+
+    places: IntArray
+    rows: IntArray
+    shape: Shape
 
 
 def split_outputs(op: KernelOperator, y: AnyArray) -> AnyArray:
@@ -72,8 +80,8 @@ def shared(arrays: AnyArray) -> AnyArray:
 class Design:
     """A map of kernels with its observation: taps (groups, filters, R, channels, k1..kd) to outputs as it has them."""
 
-    def __init__(self, op: KernelOperator, observation: Observation) -> None:
-        self.op, self.observation = op, observation
+    def __init__(self, op: KernelOperator, observation: Observation, kept: Kept | None = None) -> None:
+        self.op, self.observation, self.kept = op, observation, kept
         root = observation.root
         seen = None if root is None else np.abs(root).max(axis=(0, 1)) > 0
         self.windows = windows_of(op).only_read(seen)
@@ -98,6 +106,10 @@ class Design:
 
     def split(self, y: AnyArray) -> AnyArray:
         """Return outputs (m, *out_shape) as (groups, filters, m, samples, o1..od)."""
+        if self.kept is not None:
+            spread = np.zeros((len(y), self.op.shape[0]), y.dtype)
+            spread[:, self.kept.places] = y.reshape(len(y), -1)[:, self.kept.rows]
+            y = spread
         return split_outputs(self.op, y)
 
     def joined(self, y: AnyArray) -> AnyArray:
@@ -105,7 +117,12 @@ class Design:
         w = self.windows
         flat = np.moveaxis(y, (0, 1, 2), (2, 3, 0))
         flat = flat.reshape(-1, w.groups * self.filters, *w.outs)
-        return channels_back(self.op._geometry, flat).reshape(-1, *self.op.out_shape)
+        flat = channels_back(self.op._geometry, flat)
+        if self.kept is None:
+            return flat.reshape(-1, *self.op.out_shape)
+        outputs = np.zeros((y.shape[2], prod(self.kept.shape)), y.dtype)
+        outputs[:, self.kept.rows] = flat.reshape(y.shape[2], -1)[:, self.kept.places]
+        return outputs.reshape(-1, *self.kept.shape)
 
     def forward(self, taps: AnyArray) -> AnyArray:
         """Return the observed outputs ``S A h`` of taps."""
@@ -120,13 +137,20 @@ class Design:
         return taps.reshape(*y.shape[:3], w.channels, *w.kernel)
 
     def gram(self, group: int, filter_: int) -> tuple[AnyArray, float]:
-        """Return ``A^H S^H S A`` of a filter, and the norm of what was subtracted to project."""
-        windows = self.windows.of_group(group)
-        weights, basis = self.observation.of_filter(group, filter_)
-        (matrix,) = windows.gram(weights)
-        if basis is None:
+        """Return ``A^H S^H S A`` of a filter, and the norm of the matrix from which it was subtracted, or 0."""
+        root, _ = self.observation.of_filter(group, filter_)
+        (matrix,) = self.windows.of_group(group).gram(None if root is None else np.abs(root) ** 2)
+        projected = self.projected(group, filter_)
+        if projected is None:
             return matrix, 0.0
+        return matrix - projected.conj().T @ projected, float(np.abs(matrix).sum(axis=1).max())
+
+    def projected(self, group: int, filter_: int) -> AnyArray | None:
+        """Return ``Q^H diag(root) A`` of a filter, (n, columns), which is projected out; None without Q."""
+        root, basis = self.observation.of_filter(group, filter_)
+        if basis is None:
+            return None
+        windows = self.windows.of_group(group)
         columns = basis.T.reshape(1, -1, windows.samples, *windows.outs)
-        seen = windows.adjoint(columns).conj().reshape(columns.shape[1], -1)
-        projected = seen.conj().T @ seen
-        return matrix - projected, float(np.abs(matrix).sum(axis=1).max())
+        taps = windows.adjoint(columns if root is None else columns * root.conj())
+        return taps.conj().reshape(columns.shape[1], -1)

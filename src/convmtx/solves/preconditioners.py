@@ -17,7 +17,9 @@ from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.by_blocks import BlockCoefficients, BlockFactors, Coefficients, stack_penalties
+from convmtx.solves.by_blocks import BlockFactors
+from convmtx.solves.coefficients import BlockCoefficients, Coefficients
+from convmtx.solves.penalties import stack_penalties
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, find_blocks
 from convmtx.structure.double import lone_entries
@@ -169,5 +171,7 @@ def _factors(problem: Problem, method: str, blocks: list[Blocks], penalties: Seq
     memory.require_result(thing, size, "Iterate without one, as with cm.solve(op, b, method='lsmr')")
     coefficients: list[Coefficients] = [BlockCoefficients(b, False, True) for b in blocks]
     matrices = [b.matrices() for b in blocks]
-    stacked = stack_penalties(problem, penalties, matrices[0].shape)
+    stacked = None
+    if problem.regularizer is not None:
+        stacked = [stack_penalties(problem, penalties, len(matrices[0]), matrices[0].shape[2])]
     return BlockFactors(problem, method, coefficients, matrices, stacked)

@@ -16,6 +16,7 @@ from convmtx.errors import ArgumentError, FormTooLargeError, SolveError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.wrapped import Transposed
+from convmtx.solves.by_axes import by_axes
 from convmtx.solves.by_blocks import by_blocks, by_dense
 from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
@@ -76,6 +77,7 @@ def _candidates(problem: Problem) -> list[Candidate]:
     if isinstance(op, ConvOperator):
         return [
             *by_blocks(problem, op),
+            *by_axes(problem, op),
             *by_lattices(problem, op, candidates),
             *by_substitution(problem, op),
             *by_lu(problem, op),

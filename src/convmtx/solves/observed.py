@@ -1,0 +1,136 @@
+"""Data that were measured in part: weights, masks and masked arrays as a smaller problem of the outputs that count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx._xp import as_numpy, is_numpy, like, namespace, numeric, reshape, together
+from convmtx.errors import ArgumentError, ArgumentTypeError, shown
+from convmtx.maps.diagonal import Diagonal
+from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.selection import Selection
+from convmtx.solves.arrays import require_shape
+from convmtx.typing import Array, Shape
+
+#: What to do about weights that no problem of least squares has.
+REMEDY = "Pass 1 / variance of the noise in each entry of b, and 0 where it was not measured"
+
+
+def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tuple[LinearMap, Array]:
+    """Return the map and the data of the outputs that were measured, times the square roots of their weights.
+
+    For the pair ``(A, y)`` that is returned, ``norm(A(x) - y)**2 == sum(weights * abs(op(x) - b)**2)``, where outputs
+    that are masked or of weight 0 are left out. Without weights it is op and b as they are.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If weights or mask do not fit, nothing was measured, or arrays of the batch have weights that differ.
+    """
+    b, w = weights_of(op.out_shape, b, weights, mask)
+    if w is None:
+        return op, require_shape("b", b, op.out_shape)
+    if w.ndim > len(op.out_shape):
+        got = f"weights that differ between the arrays of a batch {tuple(w.shape)[: w.ndim - len(op.out_shape)]}"
+        raise ArgumentError(
+            got, "Expected one mask, and weights of one output", "Call it for one array after the other"
+        )
+    return _weighted(op, b, w)
+
+
+def observed_apart(op: LinearMap, b: Any, weights: Any, mask: Any) -> Iterator[tuple[LinearMap, Array]]:
+    """Yield `observe` for the arrays of a batch, one after the other, which differ in what was measured."""
+    b, w = weights_of(op.out_shape, b, weights, mask)
+    assert w is not None
+    flat, flat_w = (reshape(array, (-1, *op.out_shape)) for array in (b, w))
+    for j in range(int(flat.shape[0])):
+        yield _weighted(op, flat[j], flat_w[j])
+
+
+def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any) -> tuple[Any, Array | None]:
+    """Return b without a mask of its own, and the weight of each output; None if all are measured alike.
+
+    The weights have the shape of an output, or that of b if they differ between the arrays of a batch.
+    """
+    hidden = None
+    if isinstance(b, np.ma.MaskedArray):
+        hidden, b = np.ma.getmaskarray(b), np.ma.getdata(b)
+    if weights is None and mask is None and hidden is None:
+        return b, None
+    b = require_shape("b", b, out_shape)
+    weight: Array = np.ones(out_shape) if weights is None else _require_weights(weights, out_shape, b)
+    for measured in (None if mask is None else _require_mask(mask, out_shape, b), None if hidden is None else ~hidden):
+        if measured is not None:
+            weight, measured = together(weight, measured)
+            weight = weight * measured
+    return b, _without_batch(weight, out_shape)
+
+
+def _require_weights(weights: Any, out_shape: Shape, b: Array) -> Array:
+    array = numeric("weights", weights)
+    numbers = as_numpy(array)
+    if numbers.dtype.kind == "c" or not np.isfinite(numbers).all() or (numbers < 0).any():
+        raise ArgumentError(
+            "weights are not all finite real numbers >= 0", "Expected the weight of each output", REMEDY
+        )
+    return _spread("weights", array, out_shape, b)
+
+
+def _require_mask(mask: Any, out_shape: Shape, b: Array) -> Array:
+    array = as_numpy(mask) if hasattr(mask, "__dlpack__") else np.asarray(mask)
+    if array.dtype != bool:
+        got = f"mask has dtype {array.dtype}"
+        raise ArgumentTypeError(got, "Expected True where b was measured", "Use weights= for numbers")
+    return _spread("mask", array, out_shape, b)
+
+
+def _spread(name: str, array: Array, out_shape: Shape, b: Array) -> Array:
+    """Return an array broadcast to an output, or to all of b."""
+    shape = tuple(array.shape)
+    whole = out_shape if len(shape) <= len(out_shape) else tuple(b.shape)
+    try:
+        if np.broadcast_shapes(shape, whole) == whole:
+            return namespace(array).broadcast_to(array, whole)
+    except ValueError:
+        pass
+    raise ArgumentError(f"{name} has shape {shown(shape)}", f"Expected {out_shape}, as an output has", "Check its axes")
+
+
+def _without_batch(weight: Array, out_shape: Shape) -> Array | None:
+    """Return weights without the axes of a batch if its arrays have equal ones, and None if all are 1."""
+    numbers = as_numpy(weight)
+    if numbers.ndim > len(out_shape):
+        flat = numbers.reshape(-1, *out_shape)
+        if len(flat) and (flat == flat[0]).all():
+            weight, numbers = reshape(weight, (-1, *out_shape))[0], flat[0]
+    return None if is_numpy(weight) and (numbers == 1).all() else weight
+
+
+def _weighted(op: LinearMap, b: Array, weight: Array) -> tuple[LinearMap, Array]:
+    """Return map and data of the outputs whose weight is not 0."""
+    numbers = as_numpy(weight)
+    places = np.flatnonzero(numbers)
+    if not places.size:
+        raise ArgumentError("no output was measured", "Expected some weight above 0", "Check mask and weights")
+    if places.size < numbers.size:
+        op = Selection(op.out_shape, places) @ op
+        batch = tuple(b.shape)[: b.ndim - numbers.ndim]
+        b = namespace(b).take(reshape(b, (*batch, prod(numbers.shape))), like(places, b), axis=-1)
+        weight = namespace(weight).take(reshape(weight, (-1,)), like(places, weight), axis=0)
+    if is_numpy(weight) and (as_numpy(weight) == 1).all():
+        return op, b
+    root = _root(weight)
+    by, b = together(root, b)
+    return Diagonal(root, op.out_shape) @ op, by * b
+
+
+def _root(weight: Array) -> Array:
+    """Return square roots in double precision, or in the type of a tensor of floats."""
+    if is_numpy(weight):
+        return np.sqrt(np.asarray(weight, np.float64))
+    xp = namespace(weight)
+    return xp.sqrt(weight if "float" in str(weight.dtype) else xp.astype(weight, xp.float64))
