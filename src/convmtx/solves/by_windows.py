@@ -7,8 +7,8 @@ factors raises `Singular`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -22,11 +22,12 @@ from convmtx.solves.definite import Cholesky, Definite, Levinson
 from convmtx.solves.design import Design, Kept, Observation, shared, split_outputs
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import Problem
+from convmtx.solves.systems import System, coupled_filters
 from convmtx.structure.augmented import Singular
-from convmtx.structure.double import lone_entries, sparse
+from convmtx.structure.double import lone_entries
 from convmtx.structure.precision import EPS
 from convmtx.structure.windows import has_toeplitz_gram
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import AnyArray
 
 #: Corrections of a solution at most. Each gains 4 digits or more.
 MOST_CORRECTIONS = 6
@@ -34,28 +35,15 @@ MOST_CORRECTIONS = 6
 SHRINKING = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class System:
-    """Filters whose taps are solved for with one matrix: one after the other, or joined by a regularizer."""
-
-    filters: IntArray
-    inverse: Definite
-    joined: bool
-
-    def solve(self, g: AnyArray) -> AnyArray:
-        """Return the taps (filters, R, columns) for right-hand sides of that shape."""
-        count, n_rhs, columns = g.shape
-        if not self.joined:
-            return self.inverse.solve(g.reshape(-1, columns).T).T.reshape(g.shape)
-        x = self.inverse.solve(g.swapaxes(0, 1).reshape(n_rhs, -1).T)
-        return x.T.reshape(n_rhs, count, columns).swapaxes(0, 1)
-
-
 class RefinedFactors(Factors):
     """Inverses of Hermitian matrices, with which solutions are corrected until rounding ends that."""
 
     design: Design
     systems: list[System]
+
+    @abstractmethod
+    def unseen(self, g: AnyArray) -> AnyArray:
+        """Return what of g lies in the null space of the map and the penalty."""
 
     def _describe(self, thing: str, unknowns: int) -> None:
         """Set the method, the norm and the condition, from the inverses."""
@@ -125,24 +113,12 @@ class WindowFactors(RefinedFactors):
             return Cholesky(toeplitz(row.conj(), row))
 
     def _build_joined(self) -> Iterator[System]:
-        """Yield the systems with a regularizer, which may join filters: the connected parts of ``R^H R``."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
+        """Yield the systems with a regularizer, which may join filters."""
         design, problem = self.design, self.problem
-        assert problem.regularizer is not None
-        columns, places = design.windows.columns, design.places
-        matrix = sparse(problem.regularizer)[:, places.reshape(-1)]
-        penalty = (matrix.conj().T @ matrix).tocoo()
-        pairs = (penalty.row // columns, penalty.col // columns)
-        _, labels = connected_components(coo_array((np.ones(penalty.nnz), pairs), shape=(len(places),) * 2))
-        penalty = penalty.tocsr()
+        columns = design.windows.columns
         known: dict[int, tuple[AnyArray, float]] = {}
-        for label in range(int(labels.max()) + 1):
-            filters = np.flatnonzero(labels == label)
-            inside = (filters[:, None] * columns + np.arange(columns)).reshape(-1)
-            total = problem.damp**2 * penalty[inside][:, inside].toarray()
-            total, size = total.astype(np.result_type(total, problem.dtype)), 0.0
+        for filters, penalty in coupled_filters(design, problem):
+            total, size = (penalty.conj().T @ penalty).toarray().astype(problem.dtype), 0.0
             for j, filter_ in enumerate(filters):
                 group, inner = divmod(int(filter_), design.filters)
                 key = group if design.observation.is_shared else int(filter_)
@@ -189,6 +165,9 @@ class WindowFactors(RefinedFactors):
     def image(self, g: AnyArray) -> AnyArray:
         return self.design.joined(self.design.forward(self.design.taps(self.normal(g))))
 
+    def unseen(self, g: AnyArray) -> AnyArray:
+        return np.zeros_like(g)
+
 
 class DualFactors(RefinedFactors):
     """Cholesky factors of ``A A^H + damp^2`` for a map A to fewer outputs than taps: kernels are ``A^H z``."""
@@ -226,6 +205,12 @@ class DualFactors(RefinedFactors):
 
     def image(self, g: AnyArray) -> AnyArray:
         return self.design.joined(self._outputs(self.design.forward(self.design.taps(g))))
+
+    def unseen(self, g: AnyArray) -> AnyArray:
+        if self.problem.damp:
+            return np.zeros_like(g)
+        z = self._outputs(self.design.forward(self.design.taps(g)))
+        return g - self.design.kernels(self.design.adjoint(z))
 
 
 def by_windows(problem: Problem) -> Iterator[Candidate]:
