@@ -262,7 +262,7 @@ class _Fit:
         assert isinstance(op, KernelOperator)
         design, size = Design(op, self.observation), unit(y)
         target = self.observation.apply(design.split((y / size)[None]))
-        price = price_of(problem, op, observed=self.observation != Observation())
+        price = price_of(problem, op, observed=not self.observation.is_plain)
         factors: RefinedFactors | TriangleFactors | None = None
         if price is not None and (price.bytes <= memory.LARGE or price.bytes <= SHARE * memory.available()):
             try:

@@ -140,7 +140,7 @@ def test_gradients_of_kernels_that_jax_fits_without_double_precision():
 def test_more_taps_than_memory_are_refused_before_anything_is_made(monkeypatch):
     monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 34)
     with pytest.raises(MemoryError, match=r"fit_kernel: factorizing windows of 160000 taps takes .* Fit fewer taps"):
-        cm.fit_kernel(np.ones((500, 500)), np.ones((101, 101)), (400, 400))
+        cm.fit_kernel(np.ones((900, 900)), np.ones((501, 501)), (400, 400))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -91,7 +91,7 @@ class WindowFactors(RefinedFactors):
         every = np.arange(w.groups * filters).reshape(w.groups, filters)
         if problem.regularizer is not None:
             yield from self._build_joined()
-        elif observed.root is None and observed.basis is None and has_toeplitz_gram(design.op._geometry):
+        elif observed.is_plain and has_toeplitz_gram(design.op._geometry):
             for group, row in enumerate(w.first_row(None)):
                 row[0] += problem.damp**2
                 yield System(every[group], self._toeplitz(row), False)
@@ -239,9 +239,8 @@ def price_of(problem: Problem, op: KernelOperator, *, observed: bool) -> costs.P
 
 def factorize(problem: Problem, design: Design) -> RefinedFactors:
     """Return factors of the normal equations of taps, or of outputs if these are fewer."""
-    observed = design.observation.root is not None or design.observation.basis is not None
     is_wide = design.windows.rows < design.windows.columns and problem.regularizer is None
-    return DualFactors(problem, design) if is_wide and not observed else WindowFactors(problem, design)
+    return DualFactors(problem, design) if is_wide and design.observation.is_plain else WindowFactors(problem, design)
 
 
 def _factors(problem: Problem, op: KernelOperator, weights: Sequence[LinearMap]) -> RefinedFactors:

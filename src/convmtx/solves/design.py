@@ -43,6 +43,11 @@ class Observation:
         return y if self.root is None else y * self.root[:, :, None].conj()
 
     @property
+    def is_plain(self) -> bool:
+        """Whether S is the identity."""
+        return self.root is None and self.basis is None
+
+    @property
     def is_shared(self) -> bool:
         """Whether all groups and filters have the same weights."""
         return all(array is None or array.shape[:2] == (1, 1) for array in (self.root, self.basis))
