@@ -19,7 +19,6 @@ from convmtx.errors import NotToeplitzError as NotToeplitzError
 from convmtx.errors import RowIndexError as RowIndexError
 from convmtx.errors import SolveError as SolveError
 from convmtx.errors import UnsupportedError as UnsupportedError
-from convmtx.fitting import fit_kernel as fit_kernel
 from convmtx.fusing import Fused as Fused
 from convmtx.fusing import fuse as fuse
 from convmtx.interop import exports as _exports  # noqa: F401 - fills the registry of to_torch and to_onnx
@@ -46,6 +45,7 @@ from convmtx.maps.varying import varying as varying
 if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes importing convmtx a third faster
     from convmtx import plot as plot
     from convmtx.explorer import explore as explore
+    from convmtx.fitting import fit_kernel as fit_kernel
     from convmtx.interop.keras import from_keras as from_keras
     from convmtx.interop.lax import from_lax as from_lax
     from convmtx.interop.onnx import from_onnx as from_onnx
@@ -176,6 +176,7 @@ _MODULES = {
     "choose_damp": "solves.damping",
     "explore": "explorer",
     "factorize": "solves.factorize",
+    "fit_kernel": "fitting",
     "from_keras": "interop.keras",
     "from_lax": "interop.lax",
     "from_onnx": "interop.onnx",

@@ -106,6 +106,9 @@ SVD_SMALL, SVD_DENSE, SVD_AXIS = 12, 15, 8
 #: Operations of inverting one dense matrix.
 INVERSE_DENSE = 3
 
+#: Transforms of a solution that is corrected twice, operations of Levinson's recursion for each pair of unknowns.
+CORRECTED, RECURSION = 16, 8
+
 #: Work of sparse LU by number of axes, without and with the augmented system: the exponents with which the numbers of
 #: positions, of taps and of channels multiply each other. They belong to the algorithm, not to the machine.
 SPARSE_LU_POWERS = {
@@ -208,6 +211,37 @@ def price_of_any_sparse_lu(unknowns: float) -> Price:
     """Price of sparse LU of a map of which nothing but its size is known."""
     build, per_rhs = rate("any sparse LU") * unknowns**2, rate("any sparse solve") * unknowns
     return Price(build, per_rhs, ANY_SPARSE_LU_BYTES * unknowns)
+
+
+def gram_work(rows: int, columns: int, groups: int) -> Work:
+    """Return the work of ``W^H W`` from all windows W."""
+    return {"flop f8": float(groups) * rows * columns**2, "byte": 16.0 * groups * rows * columns}
+
+
+def gram_by_step_work(rows: int, columns: int, groups: int, transformed: float) -> Work:
+    """Return the work of ``W^H W`` from its first rows, by transforms, and from windows where it changes."""
+    products = {"flop f8": 2.0 * groups * rows * columns**2, "byte": 48.0 * groups * float(columns) ** 2}
+    return {**products, "transform f8": groups * transformed * float(np.log2(max(transformed, 2)))}
+
+
+def price_of_windows(
+    rows: int, columns: int, groups: int, joined: int, dtype: np.dtype[Any], *, toeplitz: bool
+) -> Price:
+    """Price of factors of ``W^H W`` for windows W, with taps of so many filters joined.
+
+    A Toeplitz matrix takes no longer than its transforms and a recursion of O(n^2).
+    """
+    kind, unknowns = COMPLEX_PRODUCT if dtype.kind == "c" else 1.0, float(columns * joined)
+    length = float(rows + columns)
+    transforms = kind * groups * rate("transform f8") * length * float(np.log2(length + 1))
+    operation = kind * groups * rate("large matrix operation")
+    if toeplitz:
+        build, n_bytes = 4 * transforms + operation * RECURSION * unknowns**2, 64.0 * groups * length
+    else:
+        products = seconds({"flop f8": kind * float(rows) * columns**2})
+        build, n_bytes = groups * products + operation * unknowns**3, 32.0 * kind * groups * unknowns**2
+    per_rhs = joined * CORRECTED * transforms + operation * 4 * unknowns**2
+    return Price(rate("factors") + build, per_rhs, n_bytes + 64.0 * kind * groups * length)
 
 
 # Spectra: limits of work, which say when to decompose, when to bound or iterate instead, and when to refuse.

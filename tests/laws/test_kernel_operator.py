@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 
 import convmtx as cm
-from convmtx import fitting
 from convmtx.maps.kernel_operator import KernelOperator
+from convmtx.structure import windows
 from strategies import cases, small_integers
 
 
@@ -58,7 +58,7 @@ def test_a_fit_is_the_same_in_blocks_and_gives_the_kernel_back(monkeypatch):
     K, x = rng.standard_normal((4, 2, 3, 3)), rng.standard_normal((5, 4, 12, 11))
     options = {"channels": "first", "groups": 2, "padding": 1, "boundary": "reflect"}
     y = cm.conv(K, (4, 12, 11), **options)(x)
-    monkeypatch.setattr(fitting, "BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 1 << 14)
 
     assert np.allclose(cm.fit_kernel(x, y, K.shape, input_shape=(4, 12, 11), **options), K, rtol=0, atol=1e-12)
 
@@ -140,7 +140,7 @@ def test_gradients_of_kernels_that_jax_fits_without_double_precision():
 def test_more_taps_than_memory_are_refused_before_anything_is_made(monkeypatch):
     monkeypatch.setattr("convmtx.memory.available", lambda: 1 << 34)
     with pytest.raises(MemoryError, match=r"fit_kernel: factorizing windows of 160000 taps takes .* Fit fewer taps"):
-        cm.fit_kernel(np.ones((500, 500)), np.ones((101, 101)), (400, 400))
+        cm.fit_kernel(np.ones((900, 900)), np.ones((501, 501)), (400, 400))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

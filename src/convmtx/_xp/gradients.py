@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -51,30 +50,6 @@ def attach(
     if library(x) == "torch":
         return _torch_function().apply(lambda g: pull(as_numpy(g), *numbers), x, *parts)
     return _jax_function(pull)(x, tuple(parts), tuple(numbers))
-
-
-def in_double_precision(function: Callable[..., Array], *arrays: Array) -> Array:
-    """Call a function that computes in double precision, and return its result with gradients.
-
-    JAX has double precision turned off by default. It is turned on for the call and for its derivative.
-    """
-    if library(one_of_theirs(arrays)) != "jax":
-        return function(*arrays)
-    import jax
-
-    home: Any = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # its place in older versions
-
-    def computed(*numbers: Array) -> Array:
-        with home.enable_x64(True):
-            return function(*numbers)
-
-    def backward(numbers: Any, gradient: Array) -> Any:
-        with home.enable_x64(True):
-            return jax.vjp(function, *numbers)[1](gradient)
-
-    wrapped = jax.custom_vjp(computed)
-    wrapped.defvjp(lambda *numbers: (computed(*numbers), numbers), backward)
-    return wrapped(*arrays)
 
 
 def held(array: Array) -> Array:

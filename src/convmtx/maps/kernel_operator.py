@@ -169,6 +169,9 @@ class KernelOperator(LinearMap):
     def _in_double(self) -> KernelOperator:
         return self.with_input(double(self._x, "the input"))
 
+    def _peak(self) -> float:
+        return float(np.abs(self._x).max(initial=0))
+
     def _magnitudes(self) -> KernelOperator:
         return self.with_input(np.abs(self._x))
 

@@ -22,6 +22,7 @@ from convmtx.solves.by_blocks import by_blocks, by_dense
 from convmtx.solves.by_lattices import by_lattices
 from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
 from convmtx.solves.by_parts import by_parts
+from convmtx.solves.by_windows import by_windows
 from convmtx.solves.iterated import PATIENCE, Iterative, most_steps, seconds_of_step
 from convmtx.solves.method import Candidate, Factors
 from convmtx.solves.problem import KEPT_BYTES, Problem, problem_of
@@ -90,7 +91,7 @@ def _candidates(problem: Problem) -> list[Candidate]:
         return [candidate.transposed(problem) for candidate in _candidates(replace(problem, op=op.op))]
     if 0 in op.shape:
         return [by_dense(problem)]
-    return [*by_parts(problem, candidates), *by_any_lu(problem), by_dense(problem)]
+    return [*by_windows(problem), *by_parts(problem, candidates), *by_any_lu(problem), by_dense(problem)]
 
 
 def choose_by_name(problem: Problem, method: str, n_rhs: int) -> Choice:

@@ -27,6 +27,7 @@ Method = Literal[
     "kronecker",
     "lattices",
     "parts",
+    "windows",
     "band",
     "sparse",
     "substitution",
@@ -102,6 +103,7 @@ def solve(
         lattices          problems without dilation, for a dilated kernel under the zero boundary
         parts             maps made of maps, each solved by its own best method: `block_diag`, products of maps of full
                           rank, permutations of outputs and inputs; division for diagonal maps and selections
+        windows           Cholesky or Levinson factors of the normal equations, refined, for a `kernel_operator`
         band              band LU of the matrix if it is square and ``damp`` is 0, else of the augmented system; for one
                           axis under the zero boundary, Cholesky factors if the matrix is positive definite
         sparse            sparse LU of the matrix if it is square and ``damp`` is 0, else of the augmented system
