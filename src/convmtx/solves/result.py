@@ -107,6 +107,10 @@ class Result:
     n_zero: int = 0
     n_values: int = 0
     cutoff: float = 0.0
+    #: With constraints, (m,): bounds of how far the objective is above its least value, over the objective, and of the
+    #: relative error of x, nan if none is known. None for other problems.
+    gap: AnyArray | None = None
+    error: AnyArray | None = None
 
     @property
     def reason(self) -> str:
