@@ -60,6 +60,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.solves.inverses import inv as inv
     from convmtx.solves.inverses import pinv as pinv
     from convmtx.solves.inverses import preconditioner as preconditioner
+    from convmtx.solves.richardson_lucy import Estimate as Estimate
+    from convmtx.solves.richardson_lucy import richardson_lucy as richardson_lucy
     from convmtx.solves.solution import Solution as Solution
     from convmtx.solves.solve import solve as solve
     from convmtx.spectra import Certified as Certified
@@ -94,6 +96,7 @@ __all__ = [
     "ConvOperator",
     "ConvmtxError",
     "Damping",
+    "Estimate",
     "Explanation",
     "Factorization",
     "FormTooLargeError",
@@ -149,6 +152,7 @@ __all__ = [
     "preconditioner",
     "project",
     "rank",
+    "richardson_lucy",
     "select",
     "singular_value_bounds",
     "smallest_singular_value",
@@ -169,6 +173,7 @@ __all__ = [
 #: Module of each name that is imported on first use; names that are not listed are of spectra.
 _MODULES = {
     "Damping": "solves.damping",
+    "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
     "Solution": "solves.solve",
@@ -184,6 +189,7 @@ _MODULES = {
     "inv": "solves.inverses",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
+    "richardson_lucy": "solves.richardson_lucy",
     "solve": "solves.solve",
     "to_pylops": "interop.pylops",
     "tune": "tuning",

@@ -3,12 +3,14 @@
 from convmtx.solves.damping import Damping, choose_damp, wiener
 from convmtx.solves.factorize import Factorization, factorize
 from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
+from convmtx.solves.richardson_lucy import Estimate, richardson_lucy
 from convmtx.solves.select import predict_seconds
 from convmtx.solves.solution import Solution
 from convmtx.solves.solve import solve
 
 __all__ = [
     "Damping",
+    "Estimate",
     "Factorization",
     "Inverse",
     "Solution",
@@ -18,6 +20,7 @@ __all__ = [
     "pinv",
     "preconditioner",
     "predict_seconds",
+    "richardson_lucy",
     "solve",
     "wiener",
 ]  # fmt: skip

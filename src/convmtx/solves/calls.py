@@ -83,13 +83,14 @@ class _Call:
             return self._traced(request, *numbers)
         result = self._solve(request, *(as_numpy(array) for array in numbers))
         x = self.outside(result.x)
-        if not is_numpy(x):
+        if not is_numpy(x) and self.solvers.differentiable:
             x = self.dependence.attach(x, self._is_shortest(result.verdict.is_singular))
         facts = result.residual, result.normal_residual, result.accuracy.relative(norms(result.x))
         residual, normal, error = (lengths.reshape(self.batch)[()] for lengths in facts)
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, error,
             result.accuracy.kind, result.iterations, result.history, result.condition, result.verdict,
+            np.nan if result.gap is None else result.gap.reshape(self.batch)[()],
         )  # fmt: skip
 
     def _solve(self, request: Request, *numbers: AnyArray) -> Result:
@@ -113,7 +114,8 @@ class _Call:
         dtype = np.result_type(*(floating(array) for array in numbers if not is_numpy(array)))
         shapes = [self.shape, self.batch, self.batch, self.batch]
         x, residual, normal, converged = constants(computed, numbers, shapes, dtype)
-        x = self.dependence.attach(x, self._is_shortest(False))
+        if self.solvers.differentiable:
+            x = self.dependence.attach(x, self._is_shortest(False))
         later = WORDS[Verdict.UNKNOWN]
         kind = ErrorKind.UNKNOWN
         return Solution(x, converged > 0, later, later, residual, normal, np.nan, kind, 0, (), np.nan, Verdict.UNKNOWN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum, auto
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,10 @@ class Iteration:
         stacked = stacked_map(problem)
         self.problem, self.b, self.preconditioner = problem, b, preconditioner
         apply = None if preconditioner is None else preconditioner.normal
-        self.state = lsmr(stacked.forward, stacked.adjoint, right_side(problem, b), x0, problem.ridge, apply)
+        begin = partial(lsmr, stacked.forward, stacked.adjoint, damp=problem.ridge, preconditioner=apply)
+        right = right_side(problem, b)
+        self.state = begin(right, x0)
+        self._begin_witness = partial(begin, np.random.default_rng(0).standard_normal((1, *right.shape[1:])))
         self._first = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
         #: The largest normal residual of the batch after each step, over that before the first.
         self.history: list[float] = []
@@ -126,7 +129,8 @@ class Iteration:
         exceeds = bound.exceeds(xtol, norms(x))
         if not exceeds.any():
             return bound
-        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))]) + self.state.damp**2
+        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
+        mu = np.fmin(mu, self._witnessed()) + self.state.damp**2
         if self.preconditioner is None:
             error = error_from(normal, undamped, mu)
         else:
@@ -139,6 +143,22 @@ class Iteration:
             error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
         error = np.where(np.isnan(mu), np.nan, np.fmin(error, bound.error))
         return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.ESTIMATE)
+
+    def _witnessed(self) -> float:
+        """Estimate the least eigenvalue by a random right-hand side; inf without damping.
+
+        A vector in whose direction b has next to nothing, such as one that lives at a border, is not met by steps for
+        b, and a penalty of zeros shows b nothing at all. A random right-hand side has some of each.
+        """
+        if not self.problem.damp:
+            return np.inf
+        while self._witness.iterations < self.state.iterations and not self._witness.all_finished:
+            self._witness.step()
+        return least_eigenvalue(*self._witness.bidiagonal(0))
+
+    @cached_property
+    def _witness(self) -> LSMR:
+        return self._begin_witness()
 
     def steps_left(self, rtol: float) -> float:
         """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""

@@ -116,6 +116,9 @@ class Result:
     n_zero: int = 0
     n_values: int = 0
     cutoff: float = 0.0
+    #: With constraints, (m,): bounds of how far the objective is above its least value, over the objective. None for
+    #: other problems.
+    gap: AnyArray | None = None
 
     @property
     def reason(self) -> str:

@@ -281,6 +281,9 @@ class Solvers:
     ``solver`` is used for all numbers, if it is there.
     """
 
+    #: Whether solutions have the derivatives of least squares.
+    differentiable = True
+
     def __init__(self, problem: Problem, method: str, solver: Solver | None = None) -> None:
         self.problem, self.method, self.solver = problem, method, solver
         self._last: tuple[LinearMap, Solver] | None = None
@@ -290,8 +293,11 @@ class Solvers:
         if self.solver is not None:
             return self.solver
         if self._last is None or not _same_map(self._last[0], op):
-            self._last = op, Solver(self.problem.for_map(op), self.method)
+            self._last = op, self._build(op)
         return self._last[1]
+
+    def _build(self, op: LinearMap) -> Solver:
+        return Solver(self.problem.for_map(op), self.method)
 
 
 def _same_map(first: LinearMap, second: LinearMap) -> bool:

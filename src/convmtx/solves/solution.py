@@ -62,6 +62,9 @@ class Solution:
         stopped                   the callback asked to stop
         unknown                   JAX solves when its program runs
         ========================= ======================================================================================
+    gap : float or ndarray
+        With bounds or a penalty of its own: bound of how far the objective is above its least value, over the
+        objective. It is the duality gap, and ``reason`` says over which x it is certified. Else ``nan``.
     """
 
     x: Array
@@ -76,6 +79,7 @@ class Solution:
     history: tuple[float, ...]
     condition: float
     verdict: Verdict
+    gap: Any = np.nan
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
@@ -91,11 +95,11 @@ def joined(solutions: list[Solution], batch: Shape) -> Solution:
     """
     worst = next((s for s in solutions if not s.converged), solutions[0])
     x = namespace(worst.x).stack([s.x for s in solutions])
-    residual, normal, error = (
+    residual, normal, error, gap = (
         np.array([getattr(s, name) for s in solutions]).reshape(batch)
-        for name in ("residual", "normal_residual", "error")
+        for name in ("residual", "normal_residual", "error", "gap")
     )
     return replace(
-        worst, x=reshape(x, (*batch, *x.shape[1:])), residual=residual, normal_residual=normal, error=error,
+        worst, x=reshape(x, (*batch, *x.shape[1:])), residual=residual, normal_residual=normal, error=error, gap=gap,
         iterations=max(s.iterations for s in solutions), condition=max(s.condition for s in solutions),
     )  # fmt: skip

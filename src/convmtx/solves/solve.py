@@ -8,12 +8,14 @@ from itertools import repeat
 from typing import Any, Literal
 
 from convmtx._xp import reshape
-from convmtx.arguments import one_of
-from convmtx.errors import ArgumentError, door
+from convmtx.arguments import number, one_of
+from convmtx.errors import ArgumentError, door, shown
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_start
 from convmtx.solves.borders import regularizer_of, scene_of
 from convmtx.solves.calls import request_of, solve_arrays
+from convmtx.solves.constrained import PENALTIES, Bounds, Constraints
+from convmtx.solves.constrained_objectives import PenaltyName
 from convmtx.solves.observed import weighted, weights_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Callback
@@ -48,10 +50,13 @@ def solve(
     weights: ArrayLike | None = None,
     mask: ArrayLike | None = None,
     border: Literal["free"] | None = None,
+    bounds: Bounds | None = None,
+    penalty: PenaltyName = "squares",
     rcond: float | None = None,
     method: Method = "auto",
     rtol: float = 1e-8,
     xtol: float = 1e-3,
+    gtol: float = 1e-4,
     maxiter: int | None = None,
     x0: ArrayLike | None = None,
     callback: Callback | None = None,
@@ -62,7 +67,8 @@ def solve(
 
     Law: x minimizes ``norm(op(x) - b)**2 + damp**2 * norm(R(x))**2``. If more than one x does, it is the shortest.
     ``damp`` means the same as in SciPy's lsmr. R is the identity unless you pass a ``regularizer``. With ``weights``,
-    the first term is ``sum(weights * abs(op(x) - b)**2)``.
+    the first term is ``sum(weights * abs(op(x) - b)**2)``. With ``bounds``, x is within them; with a ``penalty``, that
+    is in the place of ``norm(R(x))**2``.
 
     Parameters
     ----------
@@ -87,6 +93,13 @@ def solve(
         What is known beyond the picture. By default it is what the boundary of ``op`` says. ``"free"``: nothing, the
         scene goes on there. Then x is the part inside the picture of the solution on a larger scene, which holds all
         that outputs read. ``op`` and the regularizer have to be convolutions, or a list of them.
+    bounds : pair, optional
+        Least and largest value of each entry of x: numbers, arrays of ``in_shape``, or None. ``bounds=(0, None)`` asks
+        for x that is not negative. b has to be real.
+    penalty : {"squares", "l1", "tv"}
+        What ``damp**2`` weighs: ``norm(R(x))**2``, ``sum(abs(R(x)))``, or the isotropic total variation of x: the sum
+        over all positions of the length of the vector of its differences along every spatial axis, which are 0 past
+        the end.
     rcond : float, optional
         Singular values up to ``rcond`` times the largest count as 0 (truncated singular value decomposition). It needs
         a method that knows them: blocks, kronecker or dense. Not with ``damp``.
@@ -121,6 +134,9 @@ def solve(
         Largest ``norm(x - minimizer) / norm(x)`` of a solution that has converged, as far as ``Solution.error`` knows
         it. Iterations go on until both tolerances are met, and ``auto`` goes on to a direct method if they cannot and
         one takes no longer than 10 seconds.
+    gtol : float
+        With bounds or a penalty of its own: largest gap of a solution that has converged. ``rtol`` and ``xtol`` are not
+        used then.
     maxiter : int, optional
         Largest number of iterations. The default is the number of rows or of columns of the matrix, whichever is
         larger, but at least 1000 and at most 10000.
@@ -189,6 +205,9 @@ def solve(
     one_of("method", method, METHODS)
     request = request_of(rtol, xtol, maxiter, callback, progress, throw)
     problem, window = problem_of(op, damp, regularizer, rcond), None
+    is_constrained = bounds is not None or penalty != "squares"
+    if is_constrained:
+        _require_constrained(penalty, gtol, method, rcond)
     if border is not None:
         one_of("border", border, ("free",))
         problem, window = _on_scene(problem, x0)
@@ -198,7 +217,8 @@ def solve(
 
     def solve_weighted(op: LinearMap, b: Array, start: Any) -> Solution:
         observed = replace(problem, op=op)
-        return solve_arrays(observed, b, start, request, Solvers(observed, method))
+        solvers = Constraints(observed, penalty, bounds, gtol) if is_constrained else Solvers(observed, method)
+        return solve_arrays(observed, b, start, request, solvers)
 
     if w is None:
         solution = solve_weighted(op, right, x0)
@@ -211,6 +231,14 @@ def solve(
         apart = [solve_weighted(*weighted(op, *pair), start=start) for pair, start in zip(pairs, starts, strict=False)]
         solution = joined(apart, batch)
     return solution if window is None else replace(solution, x=solution.x[(..., *window)])
+
+
+def _require_constrained(penalty: Any, gtol: Any, method: str, rcond: Any) -> None:
+    one_of("penalty", penalty, PENALTIES)
+    number("gtol", gtol, "a number > 0", "For example 1e-4", fits=lambda gtol: gtol > 0)
+    if method != "auto" or rcond is not None:
+        got = f"method={method!r} and rcond={shown(rcond)} with bounds or a penalty"
+        raise ArgumentError(got, "Expected neither: constraints have one method", "Leave both out")
 
 
 def _on_scene(problem: Problem, x0: Any) -> tuple[Problem, tuple[slice, ...]]:

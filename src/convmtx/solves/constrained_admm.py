@@ -1,0 +1,147 @@
+"""Alternating directions (ADMM) for sums of convex terms, with a lower bound of the objective from the multipliers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from convmtx.solves.constrained_objectives import Objective
+from convmtx.solves.constrained_terms import LeastSquares
+from convmtx.solves.result import Verdict
+from convmtx.structure.precision import EPS
+from convmtx.typing import AnyArray
+
+#: Steps between looks at the gap, which take about as long as a step.
+LOOK = 10
+#: Steps in which rho is changed. Convergence is proven for one that stays.
+ADAPTED = 300
+#: Over-relaxation (Eckstein, Bertsekas, Math. Program. 55, 1992).
+RELAXED = 1.6
+#: Change of rho that is worth new factors, and the largest one, at once and in all.
+WORTH, LARGEST, FARTHEST = 1.5, 10.0, 1e3
+
+
+class Watch(Protocol):
+    """Whoever watches a run and may stop it."""
+
+    def __call__(self, run: Alternation) -> bool:
+        """Return whether to stop."""
+
+
+class Alternation:
+    """One run of ADMM for an objective.
+
+    A step solves the least squares of all images, then takes the proximal point of each term. The multipliers
+    ``y = rho m`` then are subgradients of the terms. They make a lower bound of the objective (`look`).
+    """
+
+    def __init__(self, objective: Objective, start: AnyArray | None) -> None:
+        self.objective, self.rhos = objective, list(objective.rhos)
+        space, inputs = objective.space, objective.inputs
+        self.x = np.clip(np.zeros(inputs.low.shape) if start is None else start, inputs.low, inputs.high)
+        self._whole = inputs.extended(self.x)
+        self._images = space.images(self._whole)
+        #: What each image, and last X, is to be, and the multipliers over rho.
+        self.v = [*self._images, self._whole]
+        self.m = [np.zeros(v.shape) for v in self.v]
+        self._targets = [*map(self._fixed_target, range(len(objective.terms))), None]
+        if start is None:
+            self.v[0] = objective.terms[0].proximal(self.v[0], EPS * self.rhos[0])
+        self.steps = 0
+        #: Halves of the objective and of the gap, where `look` was called last; the x and the gradient of the former.
+        self.primal, self.gap, self._dual = np.inf, np.inf, -np.inf
+        self.best = self.s = self.x
+        #: Largest magnitude of x, and of solutions of steps, at any look.
+        self.reach = 0.0
+        self.least = objective.terms[0].value(np.zeros(()))
+        #: Gap over the objective at each look.
+        self.history: list[float] = []
+
+    def _fixed_target(self, j: int) -> AnyArray | None:
+        """Return the target of a term that the step solves itself; None for one that is split off."""
+        rho, term = self.objective.fixed[j], self.objective.terms[j]
+        if rho is None or not isinstance(term, LeastSquares):
+            return None
+        return np.broadcast_to(term.b / rho**0.5, self._images[j].shape)
+
+    def advance(self, maxiter: int, tolerance: float, watch: Watch) -> Verdict:
+        """Take steps until the gap is small enough; return how the run ended."""
+        while True:
+            if (self.steps and self.steps % LOOK == 0) or self.steps >= maxiter:
+                self.look()
+                if self.relative_gap <= tolerance:
+                    return Verdict.SOLVED
+            if self.steps >= maxiter:
+                return Verdict.OUT_OF_STEPS
+            self.step()
+            if watch(self):
+                self.look()
+                return Verdict.SOLVED if self.relative_gap <= tolerance else Verdict.STOPPED
+
+    @property
+    def relative_gap(self) -> float:
+        """Gap over the objective; over a little of that at x = 0 where data are fitted to rounding."""
+        return self.gap / max(self.primal, EPS**0.5 * self.least, float(np.finfo(float).tiny))
+
+    def step(self) -> None:
+        """Solve the least squares of all images, and move each to the proximal point of its term."""
+        objective, rhos = self.objective, self.rhos
+        targets = [
+            v - m if target is None else target for v, m, target in zip(self.v, self.m, self._targets, strict=True)
+        ]
+        self._whole, self._images = objective.space.solve(targets, rhos, self._whole)
+        is_due = self.steps % LOOK == LOOK - 1 and self.steps < ADAPTED
+        for j, value in enumerate([*self._images, self._whole]):
+            if self._targets[j] is None:
+                old = self.v[j]
+                q = RELAXED * value
+                q += (1 - RELAXED) * old
+                q += self.m[j]
+                self.v[j] = self._proximal(j, q)
+                self.m[j] = np.subtract(q, self.v[j], out=q)
+                if is_due:
+                    self._balance(j, value, old)
+        self.steps += 1
+
+    def _proximal(self, j: int, q: AnyArray) -> AnyArray:
+        objective = self.objective
+        if j < len(objective.terms):
+            return objective.terms[j].proximal(q, self.rhos[j])
+        self.x = objective.inputs.proximal(q, self.rhos[j])
+        return objective.inputs.extended(self.x)
+
+    def _balance(self, j: int, value: AnyArray, old: AnyArray) -> None:
+        """Change rho so that both residuals, relative to what they are residuals of, become alike."""
+        new, m = self.v[j], self.m[j]
+        lengths = [float(np.linalg.norm(a)) for a in (value - new, value, new, new - old, m)]
+        off, first, second, moved, size = lengths
+        if not (off and moved and size):
+            return
+        factor = float(np.clip((off / max(first, second) * size / moved) ** 0.5, 1 / LARGEST, LARGEST))
+        before = self.rhos[j] / self.objective.rhos[j]
+        factor = float(np.clip(before * factor, 1 / FARTHEST, FARTHEST)) / before
+        if not 1 / WORTH < factor < WORTH:
+            self.rhos[j] *= factor
+            self.m[j] = m / factor
+
+    def look(self) -> None:
+        """Compute the objective at x and its lower bound; keep the best of both."""
+        objective, inputs, x = self.objective, self.objective.inputs, self.x
+        images = objective.space.images(inputs.extended(x))
+        primal = objective.constant + inputs.value(x)
+        primal += sum(term.value(image) for term, image in zip(objective.terms, images, strict=True))
+        dual, ys = objective.constant, []
+        for j, term in enumerate(objective.terms):
+            v = self.v[j] if self._targets[j] is None else self._images[j]
+            ys.append(term.subgradient(v, self.rhos[j] * self.m[j]))
+            dual -= term.conjugate(ys[j], v)
+        s = inputs.folded(objective.space.adjoint(ys))
+        self.reach = max(self.reach, *(float(np.abs(a).max(initial=0)) for a in (x, self._whole)))
+        dual -= inputs.conjugate(s, x, primal, self.reach)
+        if inputs.is_bounded:  # each lower bound then holds for all x
+            dual = self._dual = max(self._dual, dual)
+        if primal <= self.primal or not inputs.is_bounded:
+            self.primal, self.best, self.s = primal, x, s
+        self.gap = max(self.primal - dual, 0.0)
+        self.history.append(self.relative_gap)
