@@ -1,10 +1,11 @@
 """Least squares with convolutions: by structure, by factors of the matrix, or by iteration."""
 
-from convmtx.solves.damping import Damping, choose_damp, wiener
+from convmtx.solves.damping import Damping, choose_damp
 from convmtx.solves.factorize import Factorization, factorize
 from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
 from convmtx.solves.select import predict_seconds
 from convmtx.solves.solve import Solution, solve
+from convmtx.solves.wiener import wiener
 
 __all__ = [
     "Damping",
