@@ -203,7 +203,7 @@ WRONG_SOLVES = [
     ("op no map", lambda: cm.solve(None, B), TypeError, "solve: op is a NoneType. Expected a map of convmtx, a matrix or an operator. Make one, as with convmtx.conv"),
     ("op affine", lambda: cm.solve(cm.Affine(CIRCLE, B), B), TypeError, "solve: op is an Affine. Expected a map of convmtx, a matrix or an operator. Pass A.op, the linear part"),
     ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel contains inf or nan"),
-    ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b contains inf or nan. Expected finite numbers. Replace them by estimates, or leave them out as in cm.solve(op[known], b[known])."),
+    ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b contains inf or nan. Expected finite numbers. Replace them, or leave them out, as with cm.solve(op, b, mask=numpy.isfinite(b))."),
     ("inf in b", lambda: cm.factorize(CIRCLE).solve(B * np.inf), ValueError, "solve: b contains inf or nan"),
     ("b of another shape", lambda: cm.solve(CIRCLE, np.ones((6, 5))), ValueError, "solve: b has shape (6, 5). Expected (*batch, 5, 6). Batch axes come first"),
     ("b of too few axes", lambda: cm.solve(CIRCLE, np.ones(6)), ValueError, "solve: b has shape (6,)"),

@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.solves.inverses import inv as inv
     from convmtx.solves.inverses import pinv as pinv
     from convmtx.solves.inverses import preconditioner as preconditioner
-    from convmtx.solves.solve import Solution as Solution
+    from convmtx.solves.solution import Solution as Solution
     from convmtx.solves.solve import solve as solve
     from convmtx.solves.wiener import wiener as wiener
     from convmtx.spectra import Certified as Certified

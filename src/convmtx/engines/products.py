@@ -100,3 +100,12 @@ def inner_products(rows: AnyArray, others: AnyArray) -> AnyArray:
         return np.vecdot(rows, others)
     products: AnyArray = np.einsum("ij,ij->i", rows, others)
     return products
+
+
+def norms(arrays: AnyArray) -> AnyArray:
+    """Return the 2-norm of each array of a batch."""
+    flat = np.ascontiguousarray(arrays).reshape(len(arrays), prod(arrays.shape[1:]))
+    if flat.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sqrt(inner_products(flat, flat))

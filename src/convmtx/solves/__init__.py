@@ -4,7 +4,8 @@ from convmtx.solves.damping import Damping, choose_damp
 from convmtx.solves.factorize import Factorization, factorize
 from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
 from convmtx.solves.select import predict_seconds
-from convmtx.solves.solve import Solution, solve
+from convmtx.solves.solution import Solution
+from convmtx.solves.solve import solve
 from convmtx.solves.wiener import wiener
 
 __all__ = [

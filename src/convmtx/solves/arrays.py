@@ -15,7 +15,7 @@ from convmtx.solves.problem import NUMBER
 from convmtx.typing import AnyArray, Array, Shape
 
 #: What to do about entries that are not finite.
-REPLACE = "Replace them by estimates, or leave them out as in cm.solve(op[known], b[known])"
+REPLACE = "Replace them, or leave them out, as with cm.solve(op, b, mask=numpy.isfinite(b))"
 #: Types of which the solution is in single precision.
 SINGLE = "float32", "complex64", "float16", "bfloat16"
 

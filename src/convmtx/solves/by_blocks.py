@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial, reduce
 from math import prod
 from operator import add
@@ -53,7 +54,7 @@ class BlockFactors(Factors):
         self.rows = [stack.shape[1] for stack in matrices]
         if penalties is not None:
             matrices = [np.concatenate(pair, axis=1) for pair in zip(matrices, penalties, strict=True)]
-        self.stacks = [prepare(stack, problem.ridge) for stack in matrices]
+        self.stacks = [prepare(stack, problem.ridge, decompose=problem.rcond is not None) for stack in matrices]
         self.norm = max((stack.high for stack in self.stacks), default=0.0)
         n_zero = self._truncate() + (self._missing_values() if penalties is None else 0)
         self.n_zero = 0 if problem.ridge else n_zero
@@ -197,10 +198,12 @@ class BlockFactors(Factors):
         return c.synthesize(x, True), residual, normal
 
 
+@dataclass(frozen=True, eq=False)
 class SpectralCandidate(Candidate):
     """Method whose factors have singular values and vectors, from which the solution for any damping follows."""
 
     make: Callable[[], BlockFactors]
+    truncates: bool = True
 
 
 def by_blocks(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:

@@ -13,11 +13,12 @@ import numpy as np
 
 from convmtx import costs, rates
 from convmtx.boundary import NOTHING
+from convmtx.engines.products import norms
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.solves import lu
 from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.problem import Problem, multiply, norms
+from convmtx.solves.problem import Problem, multiply
 from convmtx.structure.augmented import BandLU, BandTriangle, LineCholesky
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of

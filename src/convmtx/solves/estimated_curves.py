@@ -34,7 +34,7 @@ KNOWN = 1e-3
 CLEAR = 2.0
 #: Steps before the first choice, and the ratio of steps of one choice and the next. Without a regularizer a
 #: curve takes from `FEWEST` to `MOST` steps, as the limit of time allows.
-FIRST, RATIO, FEWEST, MOST = 20, 1.4, 100, 2000
+FIRST, RATIO, FEWEST, MOST = 20, 1.4, 100, 1000
 #: Steps with a regularizer, before the first choice and before another reference is taken.
 FIRST_SOLVES, MOST_SOLVES = 6, 24
 #: Number of reference dampings, and the ratio of one to the next.
@@ -94,7 +94,8 @@ def _parts_of_curve(problem: Problem, b: AnyArray, n_probes: int) -> Iterator[Pa
     """Yield what is known of the curve, more and more of it; None where nothing is known."""
     if problem.regularizer is None:
         seconds = seconds_of_step(problem) * (len(b) + n_probes)
-        most = int(np.clip(costs.LONGEST_CURVE / seconds, FEWEST, MOST))
+        # Without rounding, as many steps as rows or columns would be all there are.
+        most = min(int(np.clip(costs.LONGEST_CURVE / seconds, FEWEST, MOST)), 4 * min(problem.op.shape))
         yield from _steps(Process(problem, b, n_probes), FIRST, most, 0.0)
         return
     for lower in range(REFERENCES):

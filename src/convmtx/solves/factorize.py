@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from convmtx.arguments import one_of
 from convmtx.errors import door
 from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.calls import request_of, solve_arrays
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Callback
 from convmtx.solves.select import Solver, Solvers
-from convmtx.solves.solve import METHODS, Method, Solution, request_of, solve_arrays
+from convmtx.solves.solution import Solution
+from convmtx.solves.solve import METHODS, Method
 from convmtx.typing import ArrayLike
 
 
@@ -42,6 +45,7 @@ class Factorization:
         b: ArrayLike,
         *,
         rtol: float = 1e-8,
+        xtol: float = 1e-3,
         maxiter: int | None = None,
         x0: ArrayLike | None = None,
         callback: Callback | None = None,
@@ -54,7 +58,7 @@ class Factorization:
         ----------
         b : array_like
             Right-hand sides, ``(*batch, *out_shape)``.
-        rtol, maxiter, x0, callback, progress, throw
+        rtol, xtol, maxiter, x0, callback, progress, throw
             As for `convmtx.solve`.
 
         Returns
@@ -67,19 +71,24 @@ class Factorization:
         ValueError, TypeError, LinAlgError
             As for `convmtx.solve`.
         """
-        request = request_of(rtol, maxiter, callback, progress, throw)
+        request = request_of(rtol, xtol, maxiter, callback, progress, throw)
         return solve_arrays(self._problem, b, x0, request, Solvers(self._problem, self._solver.method, self._solver))
 
 
 @door("factorize")
 def factorize(
-    op: LinearMap, *, damp: float = 0.0, regularizer: LinearMap | None = None, method: Method = "auto"
+    op: LinearMap,
+    *,
+    damp: float = 0.0,
+    regularizer: LinearMap | Sequence[LinearMap] | None = None,
+    rcond: float | None = None,
+    method: Method = "auto",
 ) -> Factorization:
     """Prepare a least-squares problem for many right-hand sides.
 
     Parameters
     ----------
-    op, damp, regularizer, method
+    op, damp, regularizer, rcond, method
         As for `solve`. ``auto`` may take a direct method although a single solve would be faster by iteration.
 
     Returns
@@ -105,7 +114,7 @@ def factorize(
     True
     """
     one_of("method", method, METHODS)
-    problem = problem_of(op, damp, regularizer)
+    problem = problem_of(op, damp, regularizer, rcond)
     return Factorization(problem, Solver(problem.prepare(), method))
 
 

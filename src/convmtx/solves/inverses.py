@@ -160,7 +160,7 @@ class Inverse(LinearMap):
 
 
 @door("pinv")
-def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Inverse:
+def pinv(op: LinearMap, *, damp: float = 0.0, rcond: float | None = None, method: Method = "auto") -> Inverse:
     """Return the pseudo-inverse as a map, or with damping Tikhonov's: ``(A^H A + damp^2 I)^-1 A^H``.
 
     Law: ``pinv(op)(b) == solve(op, b, damp=damp).x``; without damping ``pinv(op).to_dense()`` is
@@ -172,6 +172,9 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
         Any map, or what `aslinearmap` takes.
     damp : float
         At least 0.
+    rcond : float, optional
+        Singular values up to ``rcond`` times the largest count as 0, as for `numpy.linalg.pinv`. By default only those
+        that are rounding do.
     method : str
         As for `solve`.
 
@@ -195,8 +198,9 @@ def pinv(op: LinearMap, *, damp: float = 0.0, method: Method = "auto") -> Invers
     True
     """
     one_of("method", method, METHODS)
-    choice = Solver(problem_of(op, damp).prepare(), method).chosen()
-    return Inverse(choice.factors, choice.reason, Side.SOLVE, partial(pinv, op, damp=damp, method=method))
+    choice = Solver(problem_of(op, damp, rcond=rcond).prepare(), method).chosen()
+    rebuild = partial(pinv, op, damp=damp, rcond=rcond, method=method)
+    return Inverse(choice.factors, choice.reason, Side.SOLVE, rebuild)
 
 
 @door("inv")

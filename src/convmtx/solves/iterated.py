@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from convmtx import costs, memory
+from convmtx.engines.products import norms
 from convmtx.errors import UnsupportedError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
+from convmtx.solves.accuracy import Accuracy, ErrorKind, error_from, least_eigenvalue
 from convmtx.solves.lsmr import LSMR, lsmr
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import approximate
-from convmtx.solves.problem import LARGE, Problem, estimate_norm, norms, right_side, stacked_map
+from convmtx.solves.problem import LARGE, Problem, estimate_norm, right_side, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
+from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
 #: Steps before the first look at how many are left.
@@ -32,6 +35,8 @@ PATIENCE = 3.3
 FLOOR = 1e-2
 #: Factor by which true residuals may be larger than the estimates that iterations end by.
 SLACK = 10
+#: Factors by which the tolerance of iterations becomes smaller, at least and at most, while x is not exact enough.
+FINER, COARSER = 10.0, 1e3
 #: Tolerance of solves for which nobody requested one: inverses, gradients.
 EXACT = 1e-12
 #: Iterations if ``maxiter`` is not passed: as many as unknowns, but from this to that.
@@ -112,6 +117,24 @@ class Iteration:
         times, rest = divmod(len(self.history), FIRST)
         return times > 0 and not rest and not times & (times - 1)
 
+    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray, xtol: float) -> Accuracy:
+        """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far."""
+        problem = self.problem
+        undamped = None if problem.damp else residual
+        with np.errstate(divide="ignore"):
+            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), ErrorKind.BOUND)
+        exceeds = bound.exceeds(xtol, norms(x))
+        if not exceeds.any():
+            return bound
+        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))]) + self.state.damp**2
+        if self.preconditioner is not None:
+            # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
+            p, g = self.preconditioner, problem.normal_residual(self.b, x)
+            normal = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
+            mu, undamped = mu * np.hypot(p.least(), p.problem.ridge), None
+        error = np.where(np.isnan(mu), np.nan, np.fmin(error_from(normal, undamped, mu), bound.error))
+        return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.ESTIMATE)
+
     def steps_left(self, rtol: float) -> float:
         """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""
         half = len(self.history) // 2
@@ -140,7 +163,9 @@ class Search:
         self, factors: Iterative, b: AnyArray, request: Request, limit: float = np.inf, bar: Any = None
     ) -> None:
         self.factors, self.b, self.request, self.limit, self.bar = factors, b, request, limit, bar
-        self.steps = 0
+        self.steps, self.rtol = 0, request.rtol
+        #: Decrease of the normal residual before the last restart.
+        self.before: list[float] = []
         #: Whether a preconditioner may still be built.
         self.looks = factors.is_open
         first = None if self.looks else factors.preconditioner
@@ -152,19 +177,25 @@ class Search:
     def advance(self, maxiter: int) -> Ending:
         """Take at most so many steps, until all right-hand sides have converged or the search is given up."""
         ending = self._advance(maxiter)
-        self.converged = self.run.converged(self.request.rtol)
+        self.converged = self.run.converged(self.rtol)
         return ending
+
+    @property
+    def history(self) -> list[float]:
+        """The largest normal residual of the batch after each step, over that at the start."""
+        before = self.before[-1] if self.before else 1.0
+        return [*self.before, *(before * size for size in self.run.history)]
 
     def _advance(self, maxiter: int) -> Ending:
         request = self.request
-        while not self.run.is_done(request.rtol):
+        while not self.run.is_done(self.rtol):
             if self.steps >= maxiter:
                 return Ending.OUT_OF_STEPS
             if self.steps > PATIENCE * self.limit:
                 return Ending.SLOW
             self._step()
             if request.callback is not None and asks_to_stop(request.callback, self.run.state.x):
-                self.run.is_done(request.rtol)
+                self.run.is_done(self.rtol)
                 return Ending.STOPPED
             if self.run.is_due and not self._has_time():
                 return Ending.SLOW
@@ -178,7 +209,7 @@ class Search:
 
     def _has_time(self) -> bool:
         """Choose the run that goes on; return whether it should end before a direct method would."""
-        rtol = self.request.rtol
+        rtol = self.rtol
         if self.waiting is not None and self.waiting.steps_left(rtol) < self.run.steps_left(rtol):
             self.run, self.waiting = self.waiting, self.run
         left = self.run.steps_left(rtol)
@@ -192,8 +223,12 @@ class Search:
 
     def restart(self) -> None:
         """Begin again at the solution so far, with the preconditioner of the last run."""
-        self.steps, self.looks, self.waiting = 0, False, None
+        self.before, self.looks, self.waiting = self.history, False, None
         self.run = Iteration(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
+
+    def tighten(self, excess: float) -> None:
+        """Go on to a smaller tolerance, for errors of x that are so many times above theirs."""
+        self.rtol /= min(max(2 * excess, FINER), COARSER)
 
 
 class Iterative(Factors):
@@ -256,27 +291,33 @@ class Iterative(Factors):
         if request.x0 is not None and not self.accepts_start(rtol):
             why += "; x0 is not used, for it might change the solution"
             request = replace(request, x0=None)
-        steps = 0
-        history: list[float] = []
         with show_progress(request.progress, "iterations", maxiter) as bar:
             search = Search(self, b, request, limit, bar)
             while True:
-                ending = search.advance(maxiter - steps)
+                steps = search.steps
+                ending = search.advance(maxiter)
                 if ending is Ending.SLOW:
                     return None
-                run, before = search.run, history[-1] if history else 1.0
-                steps += search.steps
-                history += [before * size for size in run.history]
-                x = run.state.x
+                run, x = search.run, search.run.state.x
                 residual, normal = problem.residuals(b, x)
                 accepted = problem.accepts(b, x, residual, normal, run.norm, SLACK * rtol)
-                if accepted.all() or not search.converged.all() or steps >= maxiter or not search.steps:
+                accuracy = run.accuracy(x, residual, normal, request.xtol)
+                exceeds = accuracy.exceeds(request.xtol, norms(x))
+                is_over = ending is not Ending.CONVERGED or search.steps >= maxiter
+                if is_over or (accepted.all() and (not exceeds.any() or run.state.all_finished)):
                     break
-                search.restart()
+                if accepted.all() and search.rtol > EPS:
+                    search.tighten(float(accuracy.relative(norms(x)).max()) / request.xtol)
+                elif search.steps > steps:
+                    search.restart()
+                else:
+                    break
         result = Result(
-            x, residual, normal, accepted & search.converged, _method(run.preconditioner), why,
-            condition=float(run.state.condition.max(initial=1)), iterations=steps, history=tuple(history),
+            x, residual, normal, accepted & search.converged & ~exceeds, _method(run.preconditioner), why, accuracy,
+            condition=float(run.state.condition.max(initial=1)), iterations=search.steps, history=tuple(search.history),
         )  # fmt: skip
+        if ending is Ending.CONVERGED and (accepted & search.converged).all() and exceeds.any():
+            return replace(result, verdict=Verdict.INEXACT)
         return self._judge(b, result, ending, run.norm, rtol)
 
     def _run_split(

@@ -121,6 +121,11 @@ class LSMR:
         self.square, self.highest, self.lowest = alpha * alpha, zero, zero + np.inf
         above = beta > FLOOR
         self.estimates = Estimates(beta * above, alpha * beta * (above & (alpha > FLOOR)), alpha + zero, zero + 1.0)
+        #: The bidiagonal matrix so far: its diagonal, with one number more, and the numbers below it.
+        self.alphas: list[Any] = [alpha + zero]
+        self.betas: list[Any] = []
+        #: Steps of each right-hand side before it was finished.
+        self.steps = np.zeros(len(b), np.int64)
         self.finished = np.zeros(len(b), bool)
         self._finish((self.estimates.normal_residual == 0) | self._reached(EPS, self.terms))
 
@@ -148,6 +153,13 @@ class LSMR:
     def condition(self) -> AnyArray:
         """Estimates of the condition of Abar, from below."""
         return np.atleast_1d(self.estimates.condition)
+
+    def bidiagonal(self, j: int) -> tuple[AnyArray, AnyArray]:
+        """Return diagonal and subdiagonal of the bidiagonal matrix of one right-hand side."""
+        steps = int(self.steps[j])
+        pairs = zip(self.alphas[:steps], self.betas[:steps], strict=True)
+        numbers = np.array([[np.atleast_1d(entry)[j] for entry in pair] for pair in pairs]).reshape(-1, 2)
+        return numbers[:, 0], numbers[:, 1]
 
     def converged(self, rtol: float) -> AnyArray:
         """Return which right-hand sides pass a test of LSMR.
@@ -177,6 +189,9 @@ class LSMR:
         self.iterations += 1
         hypot, column, s, before = self._hypot, self._column, self.state, self.tau
         beta, alpha = self._bidiagonalize()
+        self.alphas.append(alpha)
+        self.betas.append(beta)
+        self.steps += ~self.finished
 
         alphahat, betaacute, damped = s.alphabar, s.betadd, s.damped
         if self.damp:

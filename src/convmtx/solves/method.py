@@ -11,7 +11,9 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.costs import Price
-from convmtx.solves.problem import Problem, norms
+from convmtx.engines.products import norms
+from convmtx.solves.accuracy import Accuracy, error_of_direct, unknown
+from convmtx.solves.problem import Problem
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.typing import AnyArray
 
@@ -59,22 +61,44 @@ class Factors(ABC):
         x = self.solve(b)
         return (x, *self.problem.residuals(b, x))
 
+    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray) -> Accuracy:
+        """Estimate how far solutions are from the minimizers."""
+        problem = self.problem
+        least = float(np.hypot(self.norm, problem.ridge)) / self.condition
+        if self.n_zero and not problem.damp:  # those that were taken as zero are no part of the shortest solution
+            least = self.least()
+        return error_of_direct(norms(x), problem.stacked_residual(x, residual), normal, self.norm, least)
+
     def run(self, b: AnyArray, request: Request, why: str) -> Result:
         """Return the solutions for a request, and what is known of them."""
         problem = self.problem
         x, residual, normal = self.solve_with_residuals(b)
         if request.callback is not None:
             asks_to_stop(request.callback, x)
+        if problem.rcond is not None:
+            return self._truncated(x, residual, normal, why)
         converged = problem.accepts(b, x, residual, normal, self.norm, request.rtol)
         verdict = Verdict.SOLVED if converged.all() else Verdict.ROUNDED
+        accuracy = self.accuracy(x, residual, normal)
+        exceeds = accuracy.exceeds(request.xtol, norms(x))
+        if exceeds.any():
+            verdict, converged = Verdict.ROUNDED, converged & ~exceeds
         if self.n_zero and not problem.damp:
             in_range = (residual <= request.rtol * norms(b)).all()
             verdict = Verdict.SINGULAR if in_range else Verdict.SINGULAR_AND_OUT_OF_RANGE
             converged = np.zeros_like(converged)
         return Result(
-            x, residual, normal, converged, self.method, why, verdict, self.condition,
+            x, residual, normal, converged, self.method, why, accuracy, verdict, self.condition,
             n_zero=self.n_zero, n_values=min(problem.op.shape), cutoff=problem.cutoff,
         )  # fmt: skip
+
+    def _truncated(self, x: AnyArray, residual: AnyArray, normal: AnyArray, why: str) -> Result:
+        """Return solutions without the singular values that were to be left out, for which residuals stay."""
+        why += f"; {self.n_zero} of {min(self.problem.op.shape)} singular values count as 0"
+        condition = self.norm / self.least() if self.norm else self.condition
+        return Result(
+            x, residual, normal, np.ones(len(x), bool), self.method, why, unknown(len(x)), condition=condition
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +110,8 @@ class Candidate:
     why: str
     price: Price
     make: Callable[[], Factors]
+    #: Whether its factors take singular values up to ``Problem.rcond`` as zero.
+    truncates: bool = False
 
     @property
     def fits(self) -> bool:
@@ -94,7 +120,8 @@ class Candidate:
 
     def transposed(self, problem: Problem) -> Candidate:
         """Return the candidate for a problem whose map is the transpose of this one's."""
-        return Candidate(self.name, self.why, self.price, partial(_transposed, problem, self.make))
+        make = partial(_transposed, problem, self.make)
+        return Candidate(self.name, self.why, self.price, make, self.truncates)
 
 
 class TransposedFactors(Factors):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, is_numpy, like, namespace, numeric, reshape, together
+from convmtx._xp import as_numpy, cast, is_numpy, like, namespace, numeric, reshape, together
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
@@ -33,25 +32,14 @@ def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tup
     """
     b, w = weights_of(op.out_shape, b, weights, mask)
     if w is None:
-        return op, require_shape("b", b, op.out_shape)
+        return op, b
     if w.ndim > len(op.out_shape):
-        got = f"weights that differ between the arrays of a batch {tuple(w.shape)[: w.ndim - len(op.out_shape)]}"
-        raise ArgumentError(
-            got, "Expected one mask, and weights of one output", "Call it for one array after the other"
-        )
-    return _weighted(op, b, w)
+        got = f"weights of shape {tuple(w.shape)} that differ between the arrays of a batch"
+        raise ArgumentError(got, f"Expected {op.out_shape}, as an output has", "Call it for one array after the other")
+    return weighted(op, b, w)
 
 
-def observed_apart(op: LinearMap, b: Any, weights: Any, mask: Any) -> Iterator[tuple[LinearMap, Array]]:
-    """Yield `observe` for the arrays of a batch, one after the other, which differ in what was measured."""
-    b, w = weights_of(op.out_shape, b, weights, mask)
-    assert w is not None
-    flat, flat_w = (reshape(array, (-1, *op.out_shape)) for array in (b, w))
-    for j in range(int(flat.shape[0])):
-        yield _weighted(op, flat[j], flat_w[j])
-
-
-def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any) -> tuple[Any, Array | None]:
+def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any) -> tuple[Array, Array | None]:
     """Return b without a mask of its own, and the weight of each output; None if all are measured alike.
 
     The weights have the shape of an output, or that of b if they differ between the arrays of a batch.
@@ -59,9 +47,9 @@ def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any) -> tuple[Any, 
     hidden = None
     if isinstance(b, np.ma.MaskedArray):
         hidden, b = np.ma.getmaskarray(b), np.ma.getdata(b)
+    b = require_shape("b", b, out_shape)
     if weights is None and mask is None and hidden is None:
         return b, None
-    b = require_shape("b", b, out_shape)
     weight: Array = np.ones(out_shape) if weights is None else _require_weights(weights, out_shape, b)
     for measured in (None if mask is None else _require_mask(mask, out_shape, b), None if hidden is None else ~hidden):
         if measured is not None:
@@ -110,7 +98,7 @@ def _without_batch(weight: Array, out_shape: Shape) -> Array | None:
     return None if is_numpy(weight) and (numbers == 1).all() else weight
 
 
-def _weighted(op: LinearMap, b: Array, weight: Array) -> tuple[LinearMap, Array]:
+def weighted(op: LinearMap, b: Array, weight: Array) -> tuple[LinearMap, Array]:
     """Return map and data of the outputs whose weight is not 0."""
     numbers = as_numpy(weight)
     places = np.flatnonzero(numbers)
@@ -124,6 +112,8 @@ def _weighted(op: LinearMap, b: Array, weight: Array) -> tuple[LinearMap, Array]
     if is_numpy(weight) and (as_numpy(weight) == 1).all():
         return op, b
     root = _root(weight)
+    if all(str(array.dtype) in ("float32", "complex64") for array in (op, b)):
+        root = cast(root, np.float32)
     by, b = together(root, b)
     return Diagonal(root, op.out_shape) @ op, by * b
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from convmtx import costs, memory, rates
 from convmtx.arguments import number
-from convmtx.engines.products import inner_products
+from convmtx.engines.products import norms
 from convmtx.engines.select import select
-from convmtx.errors import ArgumentError
+from convmtx.errors import ArgumentError, shown
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
@@ -57,6 +57,8 @@ class Problem:
     damp: float = 0.0
     regularizer: LinearMap | None = None
     scale: float = 1.0
+    #: Fraction of the largest singular value up to which singular values count as zero; None for that of rounding.
+    rcond: float | None = None
     #: Decisions by the number of right-hand sides, of a problem that its map keeps; None for others.
     decisions: dict[int, Any] | None = None
 
@@ -82,8 +84,8 @@ class Problem:
 
     @cached_property
     def cutoff(self) -> float:
-        """Fraction of the norm up to which singular values count as zero, that of `numpy.linalg.lstsq`."""
-        return rank_tolerance(self.op.shape, 1.0)
+        """Fraction of the norm up to which singular values count as zero: by default that of `numpy.linalg.lstsq`."""
+        return rank_tolerance(self.op.shape, 1.0) if self.rcond is None else self.rcond
 
     @cached_property
     def applied(self) -> Applied:
@@ -98,8 +100,13 @@ class Problem:
 
     @cached_property
     def known_ridge(self) -> float:
-        """Weight of the penalty on x itself, with those of multiples of the identity in a stack."""
-        return float(np.hypot.reduce([self.ridge, *(size_of_multiple(part) or 0.0 for part in self.stack)]))
+        """Weight of the penalty on x itself, with those of multiples of the identity in a stack or a regularizer."""
+        return float(np.hypot(self.penalties.ridge, self._stacked_ridge))
+
+    @cached_property
+    def _stacked_ridge(self) -> float:
+        """Weight of the penalty on x itself by multiples of the identity in a stack."""
+        return float(np.hypot.reduce([0.0, *(size_of_multiple(part) or 0.0 for part in self.stack)]))
 
     @cached_property
     def split(self) -> Problem | None:
@@ -112,7 +119,7 @@ class Problem:
         first, *rest = (part for part in self.stack if size_of_multiple(part) is None)
         if self.regularizer is not None:
             rest.append(self.damp * self.regularizer)
-        ridge = self.known_ridge
+        ridge = float(np.hypot(self.ridge, self._stacked_ridge))
         if not rest:
             return Problem(first, ridge)
         if ridge:
@@ -146,21 +153,29 @@ class Problem:
     def residuals(self, b: AnyArray, x: AnyArray) -> tuple[AnyArray, AnyArray]:
         """Return ``|b - A x|`` and ``|A^H (b - A x) - damp^2 R^H R x|`` of each right-hand side."""
         r = b - self.forward(x)
+        return norms(r), norms(self._normal_residual(r, x))
+
+    def normal_residual(self, b: AnyArray, x: AnyArray) -> AnyArray:
+        """Return ``A^H (b - A x) - damp^2 R^H R x`` of each right-hand side."""
+        return self._normal_residual(b - self.forward(x), x)
+
+    def _normal_residual(self, r: AnyArray, x: AnyArray) -> AnyArray:
         s = self.adjoint(r)
-        if self.damp:
-            s = s - self.penalty(x)
-        return norms(r), norms(s)
+        return s - self.penalty(x) if self.damp else s
+
+    def stacked_residual(self, x: AnyArray, residual: AnyArray) -> AnyArray:
+        """Return ``|[b - A x; damp R x]|`` of each right-hand side."""
+        if not self.damp:
+            return residual
+        penalized = x if self.regularizer is None else self.regularizer(x)
+        return np.hypot(residual, self.damp * norms(penalized))
 
     def accepts(
         self, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
     ) -> AnyArray:
         """Return which solutions pass the tests of LSMR with true residuals and room for rounding."""
-        sizes = norms(x)
-        stacked = residual
-        if self.damp:
-            penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
-            stacked = np.hypot(residual, self.damp * penalized)
-        reach = norm * sizes
+        stacked = self.stacked_residual(x, residual)
+        reach = norm * norms(x)
         passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
         if not passes.all():  # the length of b can only help: leave out a pass over it if that is not necessary
             reach = norms(b) + reach
@@ -176,8 +191,8 @@ class Problem:
         regularizer = self._doubled_regularizer(op)
         scale = unit_of(np.array([op._peak(), self.damp]))
         if scale == 1:
-            return Problem(op, self.damp, regularizer)
-        return Problem(op / scale, self.damp / scale, regularizer, scale)
+            return Problem(op, self.damp, regularizer, rcond=self.rcond)
+        return Problem(op / scale, self.damp / scale, regularizer, scale, self.rcond)
 
     def for_map(self, op: LinearMap) -> Problem:
         """Return the problem of another map, prepared: the one that the map keeps if nothing else has changed.
@@ -187,7 +202,7 @@ class Problem:
         """
         if not isinstance(op, ConvOperator) or self.regularizer is not None:
             return replace(self, op=op).prepare()
-        key = self.damp, rates.current()
+        key = self.damp, self.rcond, rates.current()
         last: tuple[Any, Problem] | None = op._kept.get("problem")
         if last is not None and last[0] == key:
             return last[1]
@@ -210,22 +225,44 @@ class Problem:
         return regularizer
 
 
-def problem_of(op: Any, damp: Any = 0.0, regularizer: Any = None) -> Problem:
-    """Return the problem of a caller's arguments; ``damp`` may be a `Damping`, which has an attribute of that name."""
+def problem_of(op: Any, damp: Any = 0.0, regularizer: Any = None, rcond: Any = None) -> Problem:
+    """Return the problem of a caller's arguments.
+
+    ``damp`` may be a `Damping`, which has an attribute of that name, and ``regularizer`` a list of maps.
+    """
     mapped = as_map(op)
-    penalized = None if regularizer is None else as_map(regularizer, "regularizer")
+    penalized = _regularizer_of(regularizer)
     weight = getattr(damp, "damp", damp)
     remedy = "cm.choose_damp(op, b, 'gcv') finds one"
-    return Problem(mapped, number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0), penalized)
+    weight = number("damp", weight, "a finite number >= 0", remedy, fits=lambda w: w >= 0)
+    if rcond is None:
+        return Problem(mapped, weight, penalized)
+    rcond = number("rcond", rcond, "a number from 0 to 1", "For example 1e-3", fits=lambda r: 0 <= r < 1)
+    if weight or penalized is not None:
+        got, expected = f"rcond={shown(rcond)} with damping", "Expected one of both: each of them makes x small"
+        raise ArgumentError(got, expected, "Leave one out")
+    return Problem(mapped, rcond=rcond)
 
 
-def norms(arrays: AnyArray) -> AnyArray:
-    """Return the 2-norm of each array of a batch."""
-    flat = np.ascontiguousarray(arrays).reshape(len(arrays), -1)
-    if flat.dtype.kind == "c":
-        flat = flat.view(flat.real.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(inner_products(flat, flat))
+def _regularizer_of(value: Any) -> LinearMap | None:
+    """Return a regularizer as one map; a list of maps is penalized as their outputs together."""
+    if value is None:
+        return None
+    is_list = isinstance(value, list | tuple) and len(value) and all(map(_is_map, value))
+    if not is_list:
+        return as_map(value, "regularizer")
+    maps = [as_map(part, f"regularizer[{j}]") for j, part in enumerate(value)]
+    for j, part in enumerate(maps):
+        if part.in_shape != maps[0].in_shape:
+            got = f"regularizer[{j}] takes {part.in_shape} and regularizer[0] takes {maps[0].in_shape}"
+            raise ArgumentError(got, "Expected equal input shapes", "Make all for op.in_shape")
+    return maps[0] if len(maps) == 1 else Stacked(*maps)
+
+
+def _is_map(value: Any) -> bool:
+    """Whether a value is a map, a matrix or an operator, and no row of a nested list."""
+    is_operator = isinstance(value, LinearMap) or hasattr(value, "matvec") or hasattr(value, "nnz")
+    return is_operator or getattr(value, "ndim", 0) == 2
 
 
 @dataclass(frozen=True, eq=False)

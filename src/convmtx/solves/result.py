@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.engines.products import norms
+from convmtx.solves.accuracy import Accuracy
 from convmtx.typing import AnyArray
 
 Callback = Callable[[AnyArray], Any]
@@ -19,6 +21,8 @@ class Request:
     """Options of a solve that do not change the problem: where iterations start and stop, and who watches them."""
 
     rtol: float
+    #: Relative error of x up to which a solution has converged, where something is known of it.
+    xtol: float = np.inf
     maxiter: int | None = None
     x0: AnyArray | None = None
     callback: Callback | None = None
@@ -42,6 +46,8 @@ class Verdict(StrEnum):
     NEAR_SINGULAR = "near singular"
     #: A direct method leaves more than the tolerance.
     ROUNDED = "rounded"
+    #: Residuals pass, but x may be farther from the minimizer than its own tolerance.
+    INEXACT = "inexact"
     #: Iterations do not reach the tolerance.
     STALLED = "stalled"
     #: Iterations ended at a solution that leaves a residual, though the map is not tall.
@@ -76,6 +82,7 @@ WORDS = {
         "singular or ill-conditioned, as direct methods found: x is near the least-squares solution of least norm"
     ),
     Verdict.ROUNDED: "ill-conditioned (condition about {0.condition:.1e}): rounding leaves a larger normal residual",
+    Verdict.INEXACT: "{0.why}; rtol is reached, and x may still be off by {0.largest_error:.1e} of its norm",
     Verdict.STALLED: (
         "ill-conditioned (condition at least {0.condition:.1e}): rounding keeps the normal residual from falling"
     ),
@@ -99,6 +106,8 @@ class Result:
     #: How it was solved, and why so.
     method: str
     why: str
+    #: How far x may be from the minimizer.
+    accuracy: Accuracy
     verdict: Verdict = Verdict.SOLVED
     condition: float = np.nan
     iterations: int = 0
@@ -112,6 +121,11 @@ class Result:
     def reason(self) -> str:
         """Why the method was chosen, or what went wrong."""
         return WORDS[self.verdict].format(self)
+
+    @property
+    def largest_error(self) -> float:
+        """Largest error of the batch relative to the size of x; nan if one is unknown."""
+        return float(self.accuracy.relative(norms(self.x)).max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)

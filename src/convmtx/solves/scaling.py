@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.engines.products import norms
 from convmtx.solves.arrays import require_finite
-from convmtx.solves.problem import Problem, norms
+from convmtx.solves.problem import Problem
 from convmtx.solves.result import Request, Result, ViewCallback
 from convmtx.structure.precision import unit_of
 from convmtx.typing import AnyArray
@@ -70,11 +71,13 @@ class Batch:
         converged = result.converged
         with np.errstate(over="ignore"):  # that of a map of 1e200 and b of 1e200 is beyond the range of floats
             normal = self._join(result.normal_residual) * self.units * self.problem.scale
+        error = self._join(result.accuracy.error) * self.units / self.problem.scale
         return replace(
             result,
             x=self._unscaled(result.x),
             residual=self._join(result.residual) * self.units,
             normal_residual=normal,
+            accuracy=replace(result.accuracy, error=error),
             converged=converged[: self.count] & converged[self.count :] if self.apart else converged,
         )
 

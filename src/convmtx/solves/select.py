@@ -16,6 +16,7 @@ from convmtx.errors import ArgumentError, FormTooLargeError, SolveError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.wrapped import Transposed
+from convmtx.solves.accuracy import unknown
 from convmtx.solves.by_axes import by_axes
 from convmtx.solves.by_blocks import by_blocks, by_dense
 from convmtx.solves.by_lattices import by_lattices
@@ -68,7 +69,10 @@ def candidates(problem: Problem) -> list[Candidate]:
 
 def ranked(problem: Problem, n_rhs: int) -> list[Candidate]:
     """Return all direct methods that apply, the fastest for so many right-hand sides first."""
-    return sorted(_candidates(problem), key=lambda candidate: candidate.price.seconds(n_rhs))
+    applicable = _candidates(problem)
+    if problem.rcond is not None:
+        applicable = [candidate for candidate in applicable if candidate.truncates]
+    return sorted(applicable, key=lambda candidate: candidate.price.seconds(n_rhs))
 
 
 def _candidates(problem: Problem) -> list[Candidate]:
@@ -91,12 +95,12 @@ def _candidates(problem: Problem) -> list[Candidate]:
 
 def choose_by_name(problem: Problem, method: str, n_rhs: int) -> Choice:
     """Return factors by the method of that name; raise if it does not apply or does not fit in memory."""
-    if method in ("lsmr", "preconditioned"):
+    if method in ("lsmr", "preconditioned") and problem.rcond is None:
         return Choice(Iterative(problem, method == "preconditioned"), "requested")
     applicable = ranked(problem, n_rhs)
     candidate = next((candidate for candidate in applicable if candidate.name == method), None)
     if candidate is None:
-        names = sorted({candidate.name for candidate in applicable} | {"lsmr"})
+        names = sorted({candidate.name for candidate in applicable} | ({"lsmr"} if problem.rcond is None else set()))
         remedy = f"Use method='auto', or one of {', '.join(names)}"
         raise ArgumentError(f"method={method!r}", "It does not apply to this problem", remedy)
     if not candidate.fits:
@@ -125,9 +129,21 @@ def choose_for_reuse(problem: Problem, method: str) -> Choice:
     """Return factors for right-hand sides that are to come."""
     if method != "auto":
         return choose_by_name(problem, method, MANY)
+    if problem.rcond is not None:
+        return _choose_truncated(problem, MANY)
     limit = max(QUICK_SOLVE, REUSED * seconds_of_step(problem))
     direct = choose_direct(ranked(problem, MANY), MANY, limit)
     return direct or Choice(Iterative(problem, None), "direct methods would be slower")
+
+
+def _choose_truncated(problem: Problem, n_rhs: int) -> Choice:
+    """Return the fastest factors that know singular values; raise if none fit in memory."""
+    choice = choose_direct(ranked(problem, n_rhs), n_rhs)
+    if choice is None:
+        rows, columns = problem.op.shape
+        got = f"rcond with a map of {rows} x {columns}, whose singular values do not fit in memory"
+        raise FormTooLargeError(got, "Expected a small map, or one that falls apart", "Use damp in place of rcond")
+    return choice
 
 
 def solve_once(problem: Problem, b: AnyArray, method: str, request: Request) -> Result:
@@ -137,6 +153,8 @@ def solve_once(problem: Problem, b: AnyArray, method: str, request: Request) -> 
             return choose_by_name(problem, method, len(b)).run(b, request)
         except Singular as error:
             return _failed(problem, b, method, error.condition)
+    if problem.rcond is not None:
+        return _choose_truncated(problem, len(b)).run(b, request)
     decision = _decide(problem, len(b))
     if decision.direct is None:
         return _iterate_first(problem, b, request, decision.applicable)
@@ -174,15 +192,24 @@ def _iterate_first(problem: Problem, b: AnyArray, request: Request, applicable: 
     limit = seconds / (seconds_of_step(problem) * n_rhs)
     why = "direct methods would be slower"
     result = Iterative(problem, None).run_within(b, request, why, limit)
-    if result is not None:
+    if result is not None and not _goes_on(result, request):
         return result
     direct = choose_direct(applicable, n_rhs, max(SLOWER * seconds, LONGEST_SOLVE))
     if direct is not None:
-        return direct.factors.run(b, request, f"iterations would be slower; {direct.reason}")
+        before = "would be slower" if result is None else "left x inexact"
+        return direct.factors.run(b, request, f"iterations {before}; {direct.reason}")
+    if result is not None:
+        return result
     result = Iterative(problem, None).run(b, request, "direct methods failed")
     if problem.damp or not result.converged.all():
         return result
     return replace(result, converged=~result.converged, verdict=Verdict.NEAR_SINGULAR)
+
+
+def _goes_on(result: Result, request: Request) -> bool:
+    """Whether a direct method may know x better than the iterations that ended."""
+    is_out = result.verdict is Verdict.OUT_OF_STEPS and request.maxiter is None
+    return is_out or result.verdict in (Verdict.INEXACT, Verdict.STALLED)
 
 
 def _fastest(applicable: list[Candidate], n_rhs: int) -> float:
@@ -193,9 +220,9 @@ def _fastest(applicable: list[Candidate], n_rhs: int) -> float:
 def _failed(problem: Problem, b: AnyArray, method: str, condition: float) -> Result:
     """Return a result without a solution: the requested factorization found the map singular."""
     x = np.full((len(b), *problem.op.in_shape), np.nan, np.result_type(b, problem.dtype))
-    unknown = np.full(len(b), np.nan)
+    none = np.full(len(b), np.nan)
     verdict = Verdict.FAILED_DAMPED if problem.damp else Verdict.FAILED
-    return Result(x, unknown, unknown, np.zeros(len(b), bool), method, "requested", verdict, condition)
+    return Result(x, none, none, np.zeros(len(b), bool), method, "requested", unknown(len(b)), verdict, condition)
 
 
 def predict_seconds(
@@ -244,7 +271,7 @@ class Solver:
 def _empty(problem: Problem, b: AnyArray) -> Result:
     """Return the result of a batch without right-hand sides."""
     x, none = np.zeros((0, *problem.op.in_shape), np.result_type(b, problem.dtype)), np.zeros(0)
-    return Result(x, none, none, none == 0, "none", "an empty batch")
+    return Result(x, none, none, none == 0, "none", "an empty batch", unknown(0))
 
 
 class Solvers:

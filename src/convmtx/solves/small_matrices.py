@@ -226,12 +226,12 @@ class Inverses(Stack):
         return y + inverse @ (g - adjoint @ y)
 
 
-def prepare(matrices: AnyArray, damp: float) -> Stack:
-    """Return the matrices in the form that solves fastest."""
+def prepare(matrices: AnyArray, damp: float, decompose: bool = False) -> Stack:
+    """Return the matrices in the form that solves fastest, or with ``decompose`` one that knows singular values."""
     _, rows, columns = matrices.shape
     if min(rows, columns) == 1:
         return Vectors(matrices, damp)
-    if rows == columns and not damp:
+    if rows == columns and not damp and not decompose:
         try:
             inverses = Inverses(matrices)
         except np.linalg.LinAlgError:

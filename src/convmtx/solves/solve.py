@@ -1,24 +1,25 @@
-"""Least squares with any map: the function `solve`, its `Solution`, and arrays of every library and batch."""
+"""Least squares with any map: the function `solve`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import prod
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import repeat
 from typing import Any, Literal
 
-import numpy as np
-
-from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_theirs, require_together
-from convmtx._xp.gradients import constants
-from convmtx.arguments import flag, integer, number, one_of
-from convmtx.errors import ArgumentError, SolveError, door, with_article
+from convmtx._xp import reshape
+from convmtx.arguments import one_of
+from convmtx.errors import ArgumentError, door
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.arrays import in_single, require_room, require_shape, require_start, without_extended
-from convmtx.solves.gradients import Dependence
+from convmtx.solves.arrays import require_start
+from convmtx.solves.borders import regularizer_of, scene_of
+from convmtx.solves.calls import request_of, solve_arrays
+from convmtx.solves.observed import weighted, weights_of
 from convmtx.solves.problem import Problem, problem_of
-from convmtx.solves.result import WORDS, Callback, Request, Result, Verdict, ViewCallback
+from convmtx.solves.result import Callback
 from convmtx.solves.select import Solvers
-from convmtx.typing import AnyArray, Array, ArrayLike
+from convmtx.solves.solution import Solution, joined
+from convmtx.typing import Array, ArrayLike
 
 Method = Literal[
     "auto",
@@ -36,75 +37,20 @@ Method = Literal[
 METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """Result of `solve`, with how far it can be trusted.
-
-    Attributes
-    ----------
-    x : array
-        ``(*batch, *in_shape)``, in the array library of ``b`` and of the map.
-    converged : bool
-        Whether the minimum was reached for every array of the batch, and the solution can be trusted. If not,
-        ``reason`` says why, and ``x`` is the best solution that was reached.
-    method, reason : str
-        The method, and why it was chosen. If ``converged`` is False, ``reason`` says what went wrong.
-    residual : float or ndarray
-        ``norm(b - op(x))``, of each array of the batch.
-    normal_residual : float or ndarray
-        ``norm(op.H(b - op(x)) - damp**2 * R.H(R(x)))``: 0 at the solution.
-    iterations : int
-        Number of steps, with and without a preconditioner if both were tried; 0 for direct methods.
-    history : tuple of float
-        Estimates of the normal residual after each step, divided by that at the start: the largest of the batch, in the
-        iteration that ended. Empty for direct methods.
-    condition : float
-        Condition number of the map with its penalty, exact or an estimate; ``nan`` if nothing is known.
-    verdict : str
-        How the solve ended, for programs to compare: ``reason`` without numbers.
-
-        ========================= ======================================================================================
-        solved                    the minimum was reached
-        singular                  singular values were taken as zero; b is in the range of the map
-        singular and out of range singular values were taken as zero; b is not in the range of the map
-        near singular             direct methods found the map singular, and iterations came near the shortest solution
-        failed, failed damped     the factorization of the requested method failed, without or with ``damp``; x is nan
-        rounded                   rounding errors of a direct method leave more than ``rtol`` allows
-        stalled                   rounding errors keep iterations from reaching ``rtol``
-        out of range              iterations ended at a residual, though the map is not tall
-        out of steps              iterations reached ``maxiter``
-        stopped                   the callback asked to stop
-        unknown                   JAX solves when its program runs
-        ========================= ======================================================================================
-    """
-
-    x: Array
-    converged: bool
-    method: str
-    reason: str
-    residual: Any
-    normal_residual: Any
-    iterations: int
-    history: tuple[float, ...]
-    condition: float
-    verdict: Verdict
-
-    def __repr__(self) -> str:
-        state = "converged" if self.converged else "NOT converged"
-        steps = f", {self.iterations} iterations" if self.iterations else ""
-        worst = float(np.max(self.residual, initial=0))
-        return f"Solution({tuple(self.x.shape)}, {state} by {self.method}{steps}, residual {worst:.3g}: {self.reason})"
-
-
 @door("solve")
 def solve(
     op: LinearMap,
     b: ArrayLike,
     *,
     damp: float = 0.0,
-    regularizer: LinearMap | None = None,
+    regularizer: LinearMap | Sequence[LinearMap] | None = None,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    border: Literal["free"] | None = None,
+    rcond: float | None = None,
     method: Method = "auto",
     rtol: float = 1e-8,
+    xtol: float = 1e-3,
     maxiter: int | None = None,
     x0: ArrayLike | None = None,
     callback: Callback | None = None,
@@ -114,7 +60,8 @@ def solve(
     """Solve ``op(x) = b`` in the least-squares sense, with or without a penalty on x.
 
     Law: x minimizes ``norm(op(x) - b)**2 + damp**2 * norm(R(x))**2``. If more than one x does, it is the shortest.
-    ``damp`` means the same as in SciPy's lsmr. R is the identity unless you pass a ``regularizer``.
+    ``damp`` means the same as in SciPy's lsmr. R is the identity unless you pass a ``regularizer``. With ``weights``,
+    the first term is ``sum(weights * abs(op(x) - b)**2)``.
 
     Parameters
     ----------
@@ -122,12 +69,26 @@ def solve(
         Any map, square or not, or what `aslinearmap` takes: a matrix, a sparse array, an operator. Its numbers are
         taken in double precision.
     b : array_like
-        One right-hand side or any batch, ``(*batch, *out_shape)``, finite, real or complex.
+        One right-hand side or any batch, ``(*batch, *out_shape)``, finite, real or complex. Of a NumPy masked array,
+        entries that are masked count as not measured.
     damp : float
         Weight of the penalty, at least 0; `choose_damp` finds one.
-    regularizer : LinearMap, optional
-        R, a map with the inputs of ``op``, or what `aslinearmap` takes: for example ``cm.conv`` of a Laplacian, or a
-        `vstack` of several.
+    regularizer : LinearMap or list of LinearMap, optional
+        R, a map with the inputs of ``op``, or what `aslinearmap` takes: for example ``cm.conv`` of a Laplacian. Of a
+        list, all are penalized: ``norm(R1(x))**2 + norm(R2(x))**2 + ...``.
+    weights : array_like, optional
+        Weight of each output, at least 0: 1 over the variance of its noise. Outputs of weight 0 were not measured, and
+        b may be nan there. The shape is ``out_shape``, or one that broadcasts to it, or that of b if the weights differ
+        between the arrays of a batch.
+    mask : array_like of bool, optional
+        True where b was measured; shaped like ``weights``.
+    border : {"free"}, optional
+        What is known beyond the picture. By default it is what the boundary of ``op`` says. ``"free"``: nothing, the
+        scene goes on there. Then x is the part inside the picture of the solution on a larger scene, which holds all
+        that outputs read. ``op`` and the regularizer have to be convolutions, or a list of them.
+    rcond : float, optional
+        Singular values up to ``rcond`` times the largest count as 0 (truncated singular value decomposition). It needs
+        a method that knows them: blocks, kronecker or dense. Not with ``damp``.
     method : str
         ``auto`` takes the method that is predicted to be fastest. ``Solution.method`` and ``reason`` report it. You can
         also request a method by name:
@@ -153,8 +114,11 @@ def solve(
         ================= ==============================================================================================
     rtol : float
         Tolerance of iterations, between 0 and 1: they stop by the tests of SciPy's lsmr with ``atol = btol = rtol``.
-        These tests bound residuals, not the error of x. With ``damp > 0`` and without a regularizer, x is within
-        ``normal_residual / damp**2`` of the solution.
+        These tests bound residuals. What they leave of x is bounded by ``xtol``.
+    xtol : float
+        Largest ``norm(x - minimizer) / norm(x)`` of a solution that has converged, as far as ``Solution.error`` knows
+        it. Iterations go on until both tolerances are met, and ``auto`` goes on to a direct method if they cannot and
+        one takes no longer than 10 seconds.
     maxiter : int, optional
         Largest number of iterations. The default is the number of rows or of columns of the matrix, whichever is
         larger, but at least 1000 and at most 10000.
@@ -162,9 +126,9 @@ def solve(
         Where iterations start: an array of shape ``in_shape`` or ``(*batch, *in_shape)``. A start changes the number of
         iterations, but not the solution. It is used only if the solution is known to be unique; if not, iterations
         would keep the part of x0 in the null space, and ``reason`` says that x0 is not used. The solution is known to
-        be unique in two cases: there is no regularizer and ``damp`` is at least ``sqrt(rtol)`` times the norm of
+        be unique in two cases: x itself is penalized, with a ``damp`` of at least ``sqrt(rtol)`` times the norm of
         ``op``; or one tap of a kernel without channels is clearly larger than all others together. Direct methods do
-        not use x0.
+        not use x0. With ``border="free"`` there is none.
     callback : callable, optional
         Function that is called with a copy of x after each iteration, or once after a direct method. If it returns True
         or raises StopIteration, the solution so far is returned. Other exceptions reach the caller of `solve`.
@@ -178,7 +142,8 @@ def solve(
     Solution
         Its ``x`` has the shape ``(*batch, *in_shape)`` and the array library of ``op`` and ``b``. x is in single
         precision if both of them are. The other fields are ``converged``, ``method``, ``reason``, ``residual``,
-        ``normal_residual``, ``iterations``, ``history`` and ``condition``.
+        ``normal_residual``, ``error``, ``error_kind``, ``iterations``, ``history``, ``condition`` and ``verdict``. With
+        weights, residuals are those of the weighted problem.
 
         With ``damp=0`` and a map that is not of full rank, x is the shortest least-squares solution, and ``converged``
         is False as a warning: small changes of the kernel could change x completely. Singular values count as 0 if they
@@ -220,98 +185,37 @@ def solve(
     (array([1., 2., 3., 4.]), True, 'blocks (sine: 1000 of 1 x 1)')
     """
     one_of("method", method, METHODS)
-    request = request_of(rtol, maxiter, callback, progress, throw)
-    problem = problem_of(op, damp, regularizer)
-    return solve_arrays(problem, b, x0, request, Solvers(problem, method))
+    request = request_of(rtol, xtol, maxiter, callback, progress, throw)
+    problem, window = problem_of(op, damp, regularizer, rcond), None
+    if border is not None:
+        one_of("border", border, ("free",))
+        problem, window = _on_scene(problem, x0)
+
+    op = problem.op
+    right, w = weights_of(op.out_shape, b, weights, mask)
+
+    def solve_weighted(op: LinearMap, b: Array, start: Any) -> Solution:
+        observed = replace(problem, op=op)
+        return solve_arrays(observed, b, start, request, Solvers(observed, method))
+
+    if w is None:
+        solution = solve_weighted(op, right, x0)
+    elif w.ndim == len(op.out_shape):
+        solution = solve_weighted(*weighted(op, right, w), start=x0)
+    else:  # every array of the batch is a problem of its own
+        batch = tuple(right.shape)[: right.ndim - len(op.out_shape)]
+        pairs = zip(reshape(right, (-1, *op.out_shape)), reshape(w, (-1, *op.out_shape)), strict=True)
+        starts = repeat(None) if x0 is None else require_start(x0, op, batch)
+        apart = [solve_weighted(*weighted(op, *pair), start=start) for pair, start in zip(pairs, starts, strict=False)]
+        solution = joined(apart, batch)
+    return solution if window is None else replace(solution, x=solution.x[(..., *window)])
 
 
-def request_of(rtol: Any, maxiter: Any, callback: Any, progress: Any, throw: Any) -> Request:
-    """Return the request of a caller's arguments, without the start, whose shape depends on b."""
-    rtol = number("rtol", rtol, "a number between 0 and 1", "For example 1e-8", fits=lambda rtol: 0 < rtol < 1)
-    if maxiter is not None:
-        integer("maxiter", maxiter, 1)
-    if callback is not None and not callable(callback):
-        got = f"callback is {with_article(type(callback).__name__)}"
-        raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
-    flag("progress", progress)
-    flag("throw", throw)
-    return Request(rtol, maxiter, None, callback, progress, throw)
-
-
-def solve_arrays(problem: Problem, b: Any, x0: Any, request: Request, solvers: Solvers) -> Solution:
-    """Solve the caller's problem for right-hand sides of any library."""
-    call = _Call(problem, b, solvers)
+def _on_scene(problem: Problem, x0: Any) -> tuple[Problem, tuple[slice, ...]]:
+    """Return the problem of the scene that goes on beyond the picture, and where the picture lies in it."""
     if x0 is not None:
-        request = replace(request, x0=require_start(x0, problem.op, call.batch))
-    if request.callback is not None:
-        request = replace(request, callback=ViewCallback(request.callback, call.copied))
-    return call.solution(request)
-
-
-class _Call:
-    """Right-hand sides of a call, and the library, type and shape that its solution has."""
-
-    def __init__(self, problem: Problem, b: Any, solvers: Solvers) -> None:
-        op = problem.op
-        right = require_shape("b", b, op.out_shape)
-        maps = [m for m in (op, problem.regularizer) if isinstance(m, LinearMap)]
-        for one in maps:
-            one._in_own_library("b", right)  # refuses an array that the map could not be differentiated with
-        self.theirs = [one._reference_array for one in maps]
-        for array in self.theirs:
-            require_together(array, right)
-            right = like(right, array)
-        self.batch = tuple(right.shape[: right.ndim - len(op.out_shape)])
-        self.shape = self.batch + op.in_shape
-        require_room(f"a solution of shape {self.shape}", prod(self.shape))
-        self.op, self.right, self.solvers = op, right, solvers
-        self.is_damped = problem.damp > 0
-        self.dependence = Dependence(problem, right, solvers)
-
-    def outside(self, x: AnyArray) -> Array:
-        """Return x, (m, *in_shape) of NumPy, as the caller has it."""
-        return like(in_single(x.reshape(self.shape), self.op, self.right), one_of_theirs([self.right, *self.theirs]))
-
-    def copied(self, x: AnyArray) -> Array:
-        """Return a copy of x as the caller has it, for callbacks."""
-        return self.outside(x.copy())
-
-    def solution(self, request: Request) -> Solution:
-        """Solve, or, while JAX traces, return arrays that are computed when the program runs."""
-        numbers = self.dependence.numbers
-        if any(map(is_traced, numbers)):
-            return self._traced(request, *numbers)
-        result = self._solve(request, *(as_numpy(array) for array in numbers))
-        x = self.outside(result.x)
-        if not is_numpy(x):
-            x = self.dependence.attach(x, self._is_shortest(result.verdict.is_singular))
-        residual, normal = (lengths.reshape(self.batch)[()] for lengths in (result.residual, result.normal_residual))
-        return Solution(
-            x, bool(result.converged.all()), result.method, result.reason, residual, normal, result.iterations,
-            result.history, result.condition, result.verdict,
-        )  # fmt: skip
-
-    def _solve(self, request: Request, *numbers: AnyArray) -> Result:
-        op, b = self.dependence.with_numbers(*numbers)
-        flat = without_extended(b).reshape(prod(self.batch), *self.op.out_shape)
-        result = self.solvers.of(op).solve(flat, request)
-        if request.throw and not result.converged.all():
-            raise SolveError(result.reason, "Expected a solution", "Without throw=True x is the best so far")
-        return result
-
-    def _is_shortest(self, is_singular: bool) -> bool:
-        """Whether the solution is the shortest of many."""
-        return not self.is_damped and (is_singular or self.op.shape[0] < self.op.shape[1])
-
-    def _traced(self, request: Request, *numbers: Array) -> Solution:
-        def computed(*numbers: AnyArray) -> list[AnyArray]:
-            result = self._solve(request, *numbers)
-            facts = (result.residual, result.normal_residual, result.converged)
-            return [result.x.reshape(self.shape), *(lengths.reshape(self.batch) for lengths in facts)]
-
-        dtype = np.result_type(*(floating(array) for array in numbers if not is_numpy(array)))
-        shapes = [self.shape, self.batch, self.batch, self.batch]
-        x, residual, normal, converged = constants(computed, numbers, shapes, dtype)
-        x = self.dependence.attach(x, self._is_shortest(False))
-        later = WORDS[Verdict.UNKNOWN]
-        return Solution(x, converged > 0, later, later, residual, normal, 0, (), np.nan, Verdict.UNKNOWN)
+        got = "x0 with border='free'"
+        raise ArgumentError(got, "Expected no start, for iterations are on a larger scene", "Leave x0 out")
+    scene = scene_of(problem.op)
+    regularizer = None if problem.regularizer is None else regularizer_of(scene, problem.regularizer)
+    return replace(problem, op=scene.op, regularizer=regularizer), scene.window
