@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.solves.inverses import preconditioner as preconditioner
     from convmtx.solves.solution import Solution as Solution
     from convmtx.solves.solve import solve as solve
+    from convmtx.solves.variance import Variance as Variance
     from convmtx.solves.wiener import wiener as wiener
     from convmtx.spectra import Certified as Certified
     from convmtx.spectra import SingularTensors as SingularTensors
@@ -110,6 +111,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Tuning",
+    "Variance",
     "UnsupportedError",
     "aslinearmap",
     "block_diag",
@@ -173,6 +175,7 @@ _MODULES = {
     "Inverse": "solves.inverses",
     "Solution": "solves.solve",
     "Tuning": "tuning",
+    "Variance": "solves.variance",
     "choose_damp": "solves.damping",
     "explore": "explorer",
     "factorize": "solves.factorize",

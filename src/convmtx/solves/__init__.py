@@ -6,6 +6,7 @@ from convmtx.solves.inverses import Inverse, inv, pinv, preconditioner
 from convmtx.solves.select import predict_seconds
 from convmtx.solves.solution import Solution
 from convmtx.solves.solve import solve
+from convmtx.solves.variance import Variance
 from convmtx.solves.wiener import wiener
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Factorization",
     "Inverse",
     "Solution",
+    "Variance",
     "choose_damp",
     "factorize",
     "inv",

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convmtx import costs, memory
+from convmtx.engines.products import norms
 from convmtx.errors import ArgumentError
 from convmtx.solves.bidiagonal import Bidiagonalization, Rules
 from convmtx.solves.curves import POINTS, Curve, DampingChoice, Measure, Rule, dampings
 from convmtx.solves.iterated import seconds_of_step
 from convmtx.solves.method import Factors
-from convmtx.solves.problem import Problem, estimate_norm, norms
+from convmtx.solves.problem import Problem, estimate_norm
 from convmtx.solves.result import Request
 from convmtx.solves.select import choose_for_reuse
 from convmtx.structure.precision import EPS
