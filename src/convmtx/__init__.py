@@ -53,7 +53,6 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
-    from convmtx.solves.damping import wiener as wiener
     from convmtx.solves.factorize import Factorization as Factorization
     from convmtx.solves.factorize import factorize as factorize
     from convmtx.solves.inverses import Inverse as Inverse
@@ -64,6 +63,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.solves.richardson_lucy import richardson_lucy as richardson_lucy
     from convmtx.solves.solution import Solution as Solution
     from convmtx.solves.solve import solve as solve
+    from convmtx.solves.variance import Variance as Variance
+    from convmtx.solves.wiener import wiener as wiener
     from convmtx.spectra import Certified as Certified
     from convmtx.spectra import SingularTensors as SingularTensors
     from convmtx.spectra import clip as clip
@@ -113,6 +114,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Tuning",
+    "Variance",
     "UnsupportedError",
     "aslinearmap",
     "block_diag",
@@ -178,6 +180,7 @@ _MODULES = {
     "Inverse": "solves.inverses",
     "Solution": "solves.solve",
     "Tuning": "tuning",
+    "Variance": "solves.variance",
     "choose_damp": "solves.damping",
     "explore": "explorer",
     "factorize": "solves.factorize",
@@ -193,7 +196,7 @@ _MODULES = {
     "solve": "solves.solve",
     "to_pylops": "interop.pylops",
     "tune": "tuning",
-    "wiener": "solves.damping",
+    "wiener": "solves.wiener",
 }
 
 

@@ -94,6 +94,8 @@ QUICK_SOLVE = 2e-3
 LONGEST_SOLVE = 10.0
 #: Seconds that a decomposition may take whose singular values `choose_damp` needs.
 LONGEST_SPECTRUM = 60.0
+#: Predicted seconds of steps after which `choose_damp` ends an estimate that has not settled.
+LONGEST_CURVE = 30.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
 PRECONDITIONER_SETUP = 2e-2
 

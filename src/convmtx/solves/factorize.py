@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from convmtx.arguments import one_of
+from convmtx.arguments import integer, number, one_of
 from convmtx.errors import door
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.calls import request_of, solve_arrays
@@ -14,6 +15,7 @@ from convmtx.solves.result import Callback
 from convmtx.solves.select import Solver, Solvers
 from convmtx.solves.solution import Solution
 from convmtx.solves.solve import METHODS, Method
+from convmtx.solves.variance import Variance, variance_of
 from convmtx.typing import ArrayLike
 
 
@@ -73,6 +75,52 @@ class Factorization:
         """
         request = request_of(rtol, xtol, maxiter, callback, progress, throw)
         return solve_arrays(self._problem, b, x0, request, Solvers(self._problem, self._solver.method, self._solver))
+
+    @door("variance")
+    def variance(self, noise: float = 1.0, *, probes: int = 64) -> Variance:
+        """Return the variance of each entry of the solution, from noise in the data.
+
+        Law: ``values == noise**2 * np.diag(np.linalg.pinv(A.H @ A + damp**2 * R.H @ R))``. Without damping this is the
+        variance of the estimate x. With damping it is that of x given the data, if R(x) is as random as
+        ``noise / damp``.
+
+        Parameters
+        ----------
+        noise : float
+            Standard deviation of the noise in an entry of the data (of its magnitude, if data are complex).
+        probes : int
+            Number of random vectors, at least 2, where the variance is estimated.
+
+        Returns
+        -------
+        Variance
+            ``values`` and ``standard_error``, both ``in_shape``. ``kind`` is "exact" where the map falls apart in
+            orthonormal vectors along its axes, and for maps of up to 2000 unknowns. Elsewhere it is "estimate".
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is invalid.
+
+        Notes
+        -----
+        Cost: n products of n numbers for each axis and N unknowns; N solves for a small map; ``probes`` solves
+        elsewhere. Bekas, Kokiopoulou, Saad, Appl. Numer. Math. 57, 2007.
+
+        Examples
+        --------
+        >>> import numpy as np, convmtx as cm
+        >>> op = cm.conv([1.0, 3.0, 1.0], 100, padding="same")
+        >>> v = cm.factorize(op).variance(0.1)
+        >>> np.allclose(v.values, 0.01 * np.diag(np.linalg.inv(op.to_dense().T @ op.to_dense())))
+        True
+        """
+        remedy = "Pass the standard deviation in an entry of b"
+        noise = number("noise", noise, "a finite number >= 0", remedy, fits=lambda noise: noise >= 0)
+        integer("probes", probes, 2)
+        variance = variance_of(self._solver.chosen().factors, probes)
+        factor = (noise / self._solver.problem.scale) ** 2
+        return replace(variance, values=factor * variance.values, standard_error=factor * variance.standard_error)
 
 
 @door("factorize")

@@ -17,7 +17,6 @@ from convmtx.cli.formats.source import locate
 from convmtx.cli.kernels import is_read_from, read_kernel
 from convmtx.cli.parser import Command, integer, number
 from convmtx.cli.report import CommandError, Report, can_show_progress, print_error
-from convmtx.errors import UnsupportedError
 from convmtx.files import check_target, replace_file
 from convmtx.maps.convolution import ConvOperator
 from convmtx.typing import AnyArray
@@ -29,13 +28,13 @@ solved separately. A picture of a point, as a lens blurs it, is the kernel of a
 convolution: if it is not symmetric, pass --flip.
 
 The result x minimizes |K x - picture|^2 + D^2 |R x|^2. R is the identity, or the
-convolution with --regularizer, which needs --damp. D is --damp, or it is chosen:
+convolution with --regularizer. D is --damp, or it is chosen:
   gcv           by generalized cross-validation (default), for white noise of unknown
                 size
   lcurve        at the corner of the L-curve
   discrepancy   so that the residual is as large as noise of standard deviation --noise
 If the picture has more than about 65 x 65 pixels, and its boundary has no fast
-spectrum to choose D from, D is chosen for --boundary wrap, and the report says so.
+spectrum to choose D from, D is chosen by an estimate.
 
 The boundary says what lies outside the picture. The default here is a mirror image
 (symmetric), because photographs continue much as they are near their edge; zero
@@ -116,9 +115,6 @@ def _check_options(options: dict[str, Any]) -> None:
         got = "--noise without --choose discrepancy" if is_rule_missing else "--choose discrepancy without --noise"
         expected = "The discrepancy rule needs the noise, and no other rule uses it"
         raise CommandError(got, expected, "Give both, as with --choose discrepancy --noise 0.01, or neither")
-    if "regularizer" in options and "damp" not in options:
-        expected = "D can only be chosen if the penalty is on x itself"
-        raise CommandError("--regularizer without --damp", expected, "Give --damp, such as 0.05")
 
 
 def _read_picture(text: str) -> Picture:
@@ -161,21 +157,14 @@ def _choose_weight(report: Report, op: ConvOperator, b: AnyArray, options: dict[
     if "damp" in options:
         return options["damp"], "as given"
     report.say("choosing damp ...")
-    rule, noise, where = options.get("choose", "gcv"), options.get("noise"), ""
-    try:
-        choice = cm.choose_damp(op, b, rule, noise=noise)
-    except UnsupportedError:  # this boundary has no fast spectrum to choose from
-        if "transpose" in options:
-            raise
-        groups = {} if op.kernel.ndim == len(op.in_shape) else {"groups": op.geometry.groups}
-        wrapped = _convolution(op.kernel, options | {"input": op.in_shape, "boundary": "wrap"} | groups)
-        choice, where = cm.choose_damp(wrapped, b, rule, noise=noise), " for boundary wrap"
+    rule, noise = options.get("choose", "gcv"), options.get("noise")
+    choice = cm.choose_damp(op, b, rule, noise=noise, regularizer=_regularizer(op, options))
     report.put(at_end=choice.at_end)
     if choice.at_end:
         print_error(
             f"solve: damp {choice.damp:.4g} should not be trusted: {choice.reason}; give --damp, or another --choose"
         )
-    return choice.damp, f"chosen by {rule}{where}"
+    return choice.damp, f"chosen by {rule}"
 
 
 def _solve(report: Report, op: ConvOperator, b: AnyArray, damp: float, options: dict[str, Any]) -> cm.Solution:

@@ -1,0 +1,80 @@
+"""Curves of damped solutions from a decomposition of the map, or of the map and the regularizer together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convmtx.costs import LONGEST_SPECTRUM
+from convmtx.maps.wrapped import Transposed
+from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense
+from convmtx.solves.curves import Curve, Measure, dampings
+from convmtx.solves.problem import Problem
+from convmtx.solves.select import candidates
+from convmtx.solves.small_matrices import energies
+from convmtx.structure.precision import EPS
+from convmtx.typing import AnyArray
+
+#: Sine over cosine up to which a direction counts as one that the regularizer leaves free.
+FREE = 1e-12
+
+
+def exact_curve(problem: Problem, b: AnyArray) -> Curve | None:
+    """Return the curve for right-hand sides (m, *out_shape), or None if the map has no fast decomposition.
+
+    The damping of the problem is where numbers of a map and its regularizer are of one size.
+    """
+    factors = _spectral_factors(problem)
+    if factors is None:
+        return None
+    data, freedom = _measures(factors, b) if problem.regularizer is None else _joint_measures(factors, b)
+    outside = 0.0 if factors.spans_outputs else max(float(np.vdot(b, b).real) - data.total, 0.0)
+    data = replace(data, values=np.append(data.values, 0.0), weights=np.append(data.weights, outside))
+    largest = float(freedom.values.max(initial=0))
+    damps = dampings(largest if problem.regularizer is None else problem.damp, max(largest, np.finfo(float).tiny))
+    return Curve(data, freedom, problem.op.shape[0], damps)
+
+
+def _spectral_factors(problem: Problem) -> BlockFactors | None:
+    """Return factors with singular values and vectors, from which the solution for any damping follows."""
+    # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
+    applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
+    for candidate in applicable:
+        is_quick = candidate.price.build <= LONGEST_SPECTRUM
+        if isinstance(candidate, SpectralCandidate) and is_quick and candidate.fits:
+            return candidate.make()
+    return None
+
+
+def _measures(factors: BlockFactors, b: AnyArray) -> tuple[Measure, Measure]:
+    """Return squared lengths of b along left singular vectors, and numbers of singular values."""
+    values, times, lengths = factors.spectrum(b)
+    return Measure(values, lengths), Measure(values, times)
+
+
+def _joint_measures(factors: BlockFactors, b: AnyArray) -> tuple[Measure, Measure]:
+    """Return the measures of a map with a regularizer, by the generalized singular values of its blocks.
+
+    With ``[A; d R] = Q M`` and Q orthonormal, the rows of A in Q have singular values c. The solution for the damping t
+    is a sum with weights ``c^2 / (c^2 + (t / d)^2 s^2)``, ``s^2 = 1 - c^2``, so that ``d c / s`` is the value (Paige,
+    Saunders, SIAM J. Numer. Anal. 18, 1981).
+    """
+    values, times, lengths = [], [], []
+    for c, stack, rows in zip(factors.coefficients, factors.stacks, factors.rows, strict=True):
+        u, s, _ = np.linalg.svd(stack.matrices, full_matrices=False)
+        u = u * (s > EPS * max(stack.matrices.shape) * factors.norm)[:, None]
+        left, cosines, right = np.linalg.svd(u[:, :rows], full_matrices=False)
+        sines = np.sqrt(energies(u[:, rows:] @ right.conj().swapaxes(1, 2)))
+        is_free = sines <= FREE * cosines
+        values.append(np.divide(cosines, sines, out=np.full_like(sines, np.inf), where=~is_free).ravel())
+        times.append(np.repeat(c.times, cosines.shape[1]) * (cosines > 0).ravel())
+        inside = left.conj().swapaxes(1, 2) @ c.analyse(b, False)
+        lengths.append((energies(inside.swapaxes(1, 2)) * c.weights[:, None]).ravel())
+    joined = factors.problem.damp * np.concatenate(values)
+    is_finite = np.isfinite(joined)
+    measures = (
+        Measure(joined[is_finite], weights[is_finite], float(weights[~is_finite].sum()))
+        for weights in (np.concatenate(lengths), np.concatenate(times))
+    )
+    return next(measures), next(measures)
