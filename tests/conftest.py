@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("default", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 os.environ["CONVMTX_RATES"] = "0"  # choices are those of the rates that are shipped, on every machine
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time of tests with JAX is its compiler's
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers are as many as processors: threads of BLAS would trip over each other
     threadpoolctl.threadpool_limits(1, user_api="blas")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -1,4 +1,4 @@
-"""One axis, exhaustively on small sizes: every form rests on these integers."""
+"""One axis, with all numbers that are small: every form rests on these integers."""
 
 from itertools import product
 
@@ -9,13 +9,9 @@ import reference
 from convmtx.boundary import BY_NAME, NOTHING
 from convmtx.geometry import Axis, most_reader_runs, reader_runs, runs, sums
 from convmtx.geometry.padding import pads
+from geometry.small import small_numbers
 
-SMALL = [
-    (n, k, s, t, e, lo, hi)
-    for n, k, s, t, e in product(range(1, 5), range(1, 4), range(1, 4), range(1, 4), range(1, 4))
-    for lo, hi in product((-1, 0, 1, 4), (-1, 0, 2, 7))
-    if (n - 1) * e + 1 + lo + hi >= t * (k - 1) + 1
-]
+SMALL = small_numbers(range(1, 5), range(1, 4), range(1, 4), range(1, 4), range(1, 4))
 
 
 def small_axes(boundary):

@@ -411,13 +411,15 @@ def composites(make, rng):
 def test_sparse_composites(number, make, formats):
     theirs, ours = (composites(each, np.random.default_rng(0))[number] for each in (make, np.asarray))
     rows = [2, 0, -1]
+    eager = make is torch.tensor  # JAX compiles each matrix
     for order in "CF":
         expected = ours.to_dense(order)
-        for each in formats:
+        for each in formats if eager or order == "C" else ():
             matrix = theirs.to_sparse(each, order)
             assert library(matrix.values() if each == "csr" else matrix.data) == library(make([1.0]))
             assert np.array_equal(as_numpy(matrix), expected)
-        assert np.array_equal(as_numpy(theirs.to_sparse(formats[-1], order, rows)), expected[rows])
+        if eager or order == "F":
+            assert np.array_equal(as_numpy(theirs.to_sparse(formats[-1], order, rows)), expected[rows])
 
 
 def test_sparse_composites_have_gradients():
@@ -479,10 +481,10 @@ def test_transforms_of_torch(kernel, shape, options):
     assert torch.allclose(torch.tensordot(jacrev(dense)(kernels[0]), kernels[0], len(kernel)), matrix)
 
 
-@pytest.mark.parametrize("format", ["csr", "csc", "coo"])
-def test_pytorchs_warning_of_its_sparse_tensors_is_not_heard(format):
-    """PyTorch warns once a process, so it takes a new one to see it."""
-    code = f"import convmtx as cm, torch; cm.conv(torch.ones(2), (3,)).to_sparse({format!r})"
+@pytest.mark.parametrize("formats", [("coo", "csr"), ("csc",)])
+def test_pytorchs_warning_of_its_sparse_tensors_is_not_heard(formats):
+    """PyTorch warns once a process, and not of coo, so it takes a new one to see it."""
+    code = f"import convmtx as cm, torch; [cm.conv(torch.ones(2), (3,)).to_sparse(each) for each in {formats}]"
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -504,10 +506,12 @@ def test_transforms_of_jax():
     op = cm.conv(K, (2, 3, 4), **options)
     v = jax.numpy.ones(op.shape[1])
 
-    check_grads(lambda K, x: cm.conv(K, (2, 3, 4), **options)(x), (K, x), order=2)
-    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense(), (K,), order=1)  # linear in K
-    check_grads(lambda K: cm.conv(K, (2, 3, 4), **options).to_sparse() @ v, (K,), order=1)
-    assert np.array_equal(jax.jit(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense())(K), op.to_dense())
+    apply = jax.jit(lambda K, x: cm.conv(K, (2, 3, 4), **options)(x))  # each of its steps would be compiled alone
+    dense = jax.jit(lambda K: cm.conv(K, (2, 3, 4), **options).to_dense())
+    check_grads(apply, (K, x), order=2)
+    check_grads(dense, (K,), order=1)  # linear in K
+    check_grads(jax.jit(lambda K: cm.conv(K, (2, 3, 4), **options).to_sparse() @ v), (K,), order=1)
+    assert np.array_equal(dense(K), op.to_dense())
     assert np.allclose(jax.jvp(op, (x,), (x,))[1], op(x))
     assert np.allclose(jax.vmap(op)(jax.numpy.stack([x, -x]))[1], -op(x))
 

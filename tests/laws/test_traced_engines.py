@@ -25,14 +25,6 @@ KINDS = [
 ENGINES = ("auto", "direct", "fft", "jax")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compiler():
-    """Compile without optimizations, which take most of the time of these tests."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def by_jax(op, x, _engine, transposed=False):
     """Apply a map to an array of JAX."""
     return (op.T if transposed else op)(x)
