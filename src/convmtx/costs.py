@@ -262,6 +262,9 @@ PARALLEL_TRANSFORM = 1 << 16
 #: Positions along an axis from which several threads decompose its matrix faster than one.
 PARALLEL_AXIS = 600
 
+#: Taps of an axis, and taps times frequencies, from which a transform sums over taps faster than a table.
+LONG_KERNEL, LONG_TABLE = 48, 1 << 14
+
 # Tuning: how `convmtx.tune` times.
 
 #: Seconds for which calls of a short run follow each other, as in a solver; before, threads of BLAS stop waiting.

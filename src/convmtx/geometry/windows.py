@@ -1,0 +1,100 @@
+"""Counts over all windows of an axis, in memory O(inputs + outputs + taps): no table of outputs and taps is listed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convmtx.boundary import NOTHING, ZERO
+from convmtx.geometry.axis import Axis
+from convmtx.geometry.reads import read_entries
+from convmtx.typing import IntArray
+
+
+def count_reads(axis: Axis) -> IntArray:
+    """Return how often each input is read: the number of pairs of an output and a tap that hold it."""
+    first, counts, step = _progressions(axis)
+    if axis.boundary is ZERO:
+        return _cover(first, counts, step, axis.size)
+    start = axis.reach[0]
+    often = _cover(first - start, counts, step, axis.reach[1] - start + 1)
+    places = axis.source(np.arange(start, start + often.size))
+    reads = np.zeros(axis.size, np.int64)
+    np.add.at(reads, places[places != NOTHING], often[places != NOTHING])
+    return reads
+
+
+def count_taps(axis: Axis) -> IntArray:
+    """Return the number of taps through which each output reads an input."""
+    outputs = np.arange(axis.out)
+    if axis.boundary is ZERO or axis.input_dilation == 1:
+        return axis.reading(outputs)[1]
+    start, stop = axis.reach[0], axis.reach[1] + 1
+    t, low = axis.dilation, outputs * axis.stride - axis.lo - start
+    holds = np.pad(axis.source(np.arange(start, stop)) != NOTHING, (t, -(stop - start) % t))
+    before = holds.reshape(-1, t).cumsum(axis=0).ravel()  # entry t + q counts positions q, q - t, ... that hold inputs
+    counts: IntArray = before[low + axis.span + t - 1] - before[low]
+    return counts
+
+
+def count_own(axis: Axis) -> IntArray:
+    """Return the number of outputs that read the input of their own number through each tap."""
+    places = np.arange(min(axis.out, axis.size))
+    owners, held = axis.boundary.images(places * axis.input_dilation, axis.stretched, *axis.reach)
+    taps, rest = np.divmod(held + axis.lo - owners * axis.stride, axis.dilation)
+    return np.bincount(taps[(rest == 0) & (taps >= 0) & (taps < axis.kernel)], minlength=axis.kernel)
+
+
+def label_parts(axis: Axis) -> tuple[IntArray, int]:
+    """Return the number of the part that each output, then each input, belongs to; and how many parts there are.
+
+    A part is what taps join, directly or through others. A window's inputs are a chain: it is enough to join each
+    output to the first of them, and each input to the next one in some window. With 3 taps and dilation 2, output 0
+    reads inputs 0 2 4, and the chain is 0-2, 2-4.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if axis.boundary is not ZERO and axis.input_dilation > 1:
+        outputs, inputs, _ = read_entries(axis, np.arange(axis.out))
+        ends = outputs, axis.out + inputs
+    else:
+        first, counts, step = _progressions(axis)
+        start, stop = (0, axis.size) if axis.boundary is ZERO else (axis.reach[0], axis.reach[1] + 1)
+        here = np.flatnonzero(_cover(first - start, counts - 1, step, stop - start)) + start
+        there, reading = here + step, np.flatnonzero(counts)
+        first = first[reading]
+        if axis.boundary is not ZERO:
+            first, here, there = (axis.source(positions) for positions in (first, here, there))
+        ends = np.concatenate([reading, axis.out + here]), axis.out + np.concatenate([first, there])
+    graph = coo_array((np.ones(ends[0].size, np.int8), ends), shape=(axis.out + axis.size,) * 2)
+    count, labels = connected_components(graph, directed=False)
+    return labels.astype(np.int64), int(count)
+
+
+def _progressions(axis: Axis) -> tuple[IntArray, IntArray, int]:
+    """Return the arithmetic progression that each output reads: its first number, their count and the step.
+
+    Under zeros the numbers are those of inputs. Under other rules they are stretched positions, inside and outside.
+    """
+    outputs = np.arange(axis.out)
+    first, counts, step = axis.reading(outputs)
+    start = outputs * axis.stride - axis.lo + first * axis.dilation
+    if axis.boundary is not ZERO:
+        return start, counts, axis.dilation
+    return np.where(counts > 0, start // axis.input_dilation, 0), counts, step * axis.dilation // axis.input_dilation
+
+
+def _cover(first: IntArray, counts: IntArray, step: int, size: int) -> IntArray:
+    """Return how many arithmetic progressions hold each number below ``size``; all of theirs are below it.
+
+    Each begins and ends once, and is counted in between: starts 0 and 2, counts 3 and 1, step 2 and size 6 give
+    1 0 2 0 1 0.
+    """
+    step = min(step, size)  # a progression of more than one number has a smaller step than that
+    changes = np.zeros(-(-size // step) * step, np.int64)
+    some = counts > 0
+    np.add.at(changes, first[some], 1)
+    ends = first[some] + counts[some] * step
+    np.add.at(changes, ends[ends < changes.size], -1)
+    covered: IntArray = changes.reshape(-1, step).cumsum(axis=0).ravel()[:size]
+    return covered
