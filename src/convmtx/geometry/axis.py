@@ -154,7 +154,8 @@ class Axis:
     def extent(self, outputs: IntArray) -> tuple[IntArray, IntArray]:
         """Return the first and the last input that each of some outputs reads; twice -1 where it reads nothing.
 
-        Windows inside the array, and all windows without gaps, are known by their ends. Others are listed in pieces.
+        Windows inside the array, and all windows without gaps, are known by their ends. Others are listed; many long
+        ones are not, and count as if they had no gaps.
         """
         low = outputs * self.stride - self.lo
         plain = replace(self, boundary=ZERO)
@@ -165,14 +166,15 @@ class Axis:
         if self.boundary is ZERO:
             return least, most
         across = np.flatnonzero((low < 0) | (low + self.span > self.stretched))
-        if across.size and self.dilation == self.input_dilation == 1 and self.boundary is not WRAP:
-            least[across], most[across] = _extent_of_intervals(self, low[across])
+        if self.dilation == self.input_dilation == 1 or across.size * self.kernel > _CHUNK:
+            first, last = _extent_of_intervals(self, low[across])
+            least[across], most[across] = -(-first // self.input_dilation), last // self.input_dilation
+            nothing = least > most
+            least[nothing], most[nothing] = NOTHING, NOTHING
         elif across.size:
-            size = max(1, _CHUNK // self.kernel)
-            for piece in np.split(across, range(size, across.size, size)):
-                rows = self.read(outputs[piece][:, None], np.arange(self.kernel))
-                most[piece] = rows.max(axis=1)
-                least[piece] = np.where(rows == NOTHING, self.size, rows).min(axis=1)
+            rows = self.read(outputs[across][:, None], np.arange(self.kernel))
+            most[across] = rows.max(axis=1)
+            least[across] = np.where(rows == NOTHING, self.size, rows).min(axis=1)
             least[most == NOTHING] = NOTHING
         return least, most
 
@@ -236,7 +238,7 @@ class Axis:
         return near, 0 if self.boundary is ZERO else stop - start - len(near)
 
     def entries_zero(self, first: int = 0, last: int | None = None) -> int:
-        """Return the number of pairs of a tap and an output in [first, last) that read an input, under zeros outside."""
+        """Return the number of pairs of a tap and an output in [first, last) that read an input, under zeros."""
         return int(self.readers_zero(first, last).sum())
 
     def readers_zero(self, first: int = 0, last: int | None = None) -> IntArray:
@@ -301,14 +303,15 @@ def _distinct(axis: Axis, outputs: range) -> int:
 
 
 def _extent_of_intervals(axis: Axis, low: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the first and the last input of windows without gaps that start at ``low``, for a continuous rule.
+    """Return the first and the last stretched position inside that windows from ``low`` on hold, if without gaps.
 
-    The rule maps neighbours to neighbours or to the same input, so a window, which is an interval, reads an interval of
-    inputs. Its least input is that of one of the window's ends, or 0 if the window has a position that holds 0; and
-    likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 reads 2 1 0 1: its ends
-    read 2 and 1, and position 0 lies in it, so it reads inputs 0 to 2.
+    A continuous rule maps neighbours to neighbours or to the same place, so a window, which is an interval, holds an
+    interval of places. Its least place is that of one of the window's ends, or 0 if the window has a position that
+    holds 0; and likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 holds 2 1 0 1:
+    its ends hold 2 and 1, and position 0 lies in it, so it holds 0 to 2. Around a circle, a window that goes on from
+    n - 1 to 0 holds both.
     """
-    n, k = axis.size, axis.kernel
+    n, k = axis.stretched, axis.span
     ends = axis.boundary.inside(np.stack([low, low + k - 1]), n)
     least, most = ends.min(axis=0), ends.max(axis=0)
     period = axis.boundary.period(n)

@@ -7,7 +7,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.reads import read_entries
-from convmtx.typing import IntArray
+from convmtx.typing import AnyArray, IntArray
 
 
 def count_reads(axis: Axis) -> IntArray:
@@ -23,17 +23,20 @@ def count_reads(axis: Axis) -> IntArray:
     return reads
 
 
-def count_taps(axis: Axis) -> IntArray:
-    """Return the number of taps through which each output reads an input."""
-    outputs = np.arange(axis.out)
-    if axis.boundary is ZERO or axis.input_dilation == 1:
-        return axis.reading(outputs)[1]
-    start, stop = axis.reach[0], axis.reach[1] + 1
-    t, low = axis.dilation, outputs * axis.stride - axis.lo - start
-    holds = np.pad(axis.source(np.arange(start, stop)) != NOTHING, (t, -(stop - start) % t))
-    before = holds.reshape(-1, t).cumsum(axis=0).ravel()  # entry t + q counts positions q, q - t, ... that hold inputs
-    counts: IntArray = before[low + axis.span + t - 1] - before[low]
-    return counts
+def count_taps(axis: Axis, among: AnyArray | None = None) -> IntArray:
+    """Return the number of taps through which each output reads an input; with ``among``, one of some inputs."""
+    first, counts, step = _progressions(axis)
+    if among is None and (axis.boundary is ZERO or axis.input_dilation == 1):
+        return counts
+    holds = np.ones(axis.size, bool) if among is None else among
+    if axis.boundary is not ZERO:
+        start, stop = axis.reach[0], axis.reach[1] + 1
+        first, holds = first - start, np.append(holds, False)[axis.source(np.arange(start, stop))]
+    step = min(step, holds.size)  # a progression of more than one number has a smaller step than that
+    holds = np.pad(holds, (step, -holds.size % step))
+    before = holds.reshape(-1, step).cumsum(axis=0).ravel()  # entry step + q counts what q, q - step, ... hold
+    among_counts: IntArray = before[first + counts * step] - before[first]
+    return among_counts
 
 
 def count_own(axis: Axis) -> IntArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import product
@@ -11,8 +10,6 @@ from math import prod
 
 import numpy as np
 
-from convmtx.costs import ONE_THREAD
-from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
 from convmtx.structure.splits import Split, factor, is_mirrored, separate, splits, transform_rule
@@ -111,11 +108,8 @@ class Blocks:
         """
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
-        # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
-        largest = self.count * self.rows * self.columns * max(axis.kernel for axis in self.geometry.axes)
-        with one_blas_thread() if largest > ONE_THREAD else nullcontext():
-            for split in self.splits:
-                total = _sum_over_taps(total, split.source)
+        for split in self.splits:
+            total = _sum_over_taps(total, split.source)
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
         blocks, outs, ins = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
         total = total.transpose(0, *blocks, 1, *outs, 2, *ins)

@@ -149,9 +149,11 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
     blocks = gcd(outs, ins)
     count, times = blocks, np.ones(blocks, np.int64)
     if halved:
+        # With a shift, block f is conjugate to blocks - 1 - f, else to -f: 0, and the last one or not, are their own.
         count = (blocks + 1) // 2 if shift else blocks // 2 + 1
-        partner = blocks - 1 - np.arange(count) if shift else -np.arange(count) % blocks
-        times = np.where(partner == np.arange(count), 1, 2)
+        times = np.full(count, 2)
+        times[-1] = 1 if blocks % 2 == bool(shift) else 2
+        times[0] = times[0] if shift else 1
     per_output, per_input = outs // blocks, ins // blocks
     outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
     inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)

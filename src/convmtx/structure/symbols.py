@@ -16,7 +16,7 @@ from math import gcd, lcm, log2
 import numpy as np
 
 from convmtx.boundary import NOTHING
-from convmtx.costs import LONG_KERNEL, LONG_TABLE, PARALLEL_AXIS, PARALLEL_TRANSFORM
+from convmtx.costs import LONG_KERNEL, LONG_TABLE, ONE_THREAD, PARALLEL_AXIS, PARALLEL_TRANSFORM
 from convmtx.engines.threads import one_blas_thread, spread, threads
 from convmtx.geometry import Axis, read_entries
 from convmtx.geometry.compose import positions
@@ -30,7 +30,7 @@ PRODUCT_PIECE = 1 << 15
 #: Numbers that are transformed, or entries that are listed, at a time: at most 32 MiB.
 PIECE = 1 << 21
 
-#: Blocks whose symbols are computed.
+#: Slice of all blocks.
 ALL = slice(None)
 
 
@@ -369,5 +369,7 @@ def _multiply(taps: AnyArray, table: AnyArray) -> AnyArray:
             np.matmul(taps[start : start + step], b, out=result[start : start + step])
 
     starts = range(0, len(taps), step)
-    spread(multiply, starts, parallel=result.size >= PARALLEL_TRANSFORM and len(starts) > 1)
+    # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
+    with one_blas_thread() if result.size * len(b) > ONE_THREAD else nullcontext():
+        spread(multiply, starts, parallel=result.size >= PARALLEL_TRANSFORM and len(starts) > 1)
     return result.reshape(len(taps), *right.shape[1:])
