@@ -144,9 +144,9 @@ def _most_readers(axis: Axis) -> int:
 
 def young(op: ConvOperator) -> float:
     """Return the geometric mean of the 1-norm and the infinity norm; of magnitudes, if it is quicker to fold those."""
-    if entrywise.is_long(op):
-        op = entrywise.magnitudes(op)
-    return outward(_geometric_mean(op), entrywise.roundings(op), _geometric_mean(entrywise.magnitudes(op)))
+    larger, exact = entrywise.magnitudes(op), entrywise.shortened(op)
+    bound = _geometric_mean(larger if entrywise.is_long(exact) else exact)
+    return outward(bound, entrywise.roundings(op), _geometric_mean(larger))
 
 
 def _geometric_mean(op: ConvOperator) -> float:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, ZERO
+from convmtx.boundary import NOTHING, WRAP, ZERO
 from convmtx.geometry import Axis, runs, sums
 from convmtx.maps.convolution import ConvOperator
 from convmtx.structure.symbols import PartSymbols
-from convmtx.taps import entries_of, taps_of
+from convmtx.taps import entries_of, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
 
 #: Outputs times taps of an axis up to which it is summed run by run, and numbers of a piece of a matrix: 8 MiB.
@@ -29,9 +30,27 @@ def magnitudes(op: ConvOperator) -> ConvOperator:
     return op.with_kernel(np.abs(op.kernel))
 
 
+def shortened(op: ConvOperator) -> ConvOperator:
+    """Return a map of the same entries with kernels no longer than the circles around which they go: taps add up."""
+    geometry, taps = op.geometry, taps_of(op.geometry, op.kernel)
+    axes = []
+    for j, axis in enumerate(geometry.axes):
+        turn = axis.size // gcd(axis.size, axis.dilation)  # taps after which positions repeat
+        if axis.boundary is WRAP and axis.input_dilation == 1 and axis.kernel > turn:
+            lines = np.moveaxis(taps, j + 2, 0)
+            lines = np.concatenate([lines, np.zeros((-axis.kernel % turn, *lines.shape[1:]), taps.dtype)])
+            taps = np.moveaxis(lines.reshape(-1, turn, *lines.shape[1:]).sum(axis=0), 0, j + 2)
+            axis = replace(axis, kernel=turn).with_outputs(axis.out)
+        axes.append(axis)
+    if tuple(axes) == geometry.axes:
+        return op
+    shorter = replace(geometry, axes=tuple(axes))
+    return ConvOperator(shorter, kernel_of(shorter, taps), "auto")
+
+
 def is_long(op: ConvOperator) -> bool:
-    """Whether a boundary folds so many taps onto entries that sums of entries take long, unless no taps cancel."""
-    return any(axis.may_fold and axis.out * axis.kernel > FEW for axis in op.geometry.axes)
+    """Whether so many taps read outside, other than once around a circle, that they are not summed run by run."""
+    return any(not _is_plain(axis) and axis.out * axis.kernel > FEW for axis in op.geometry.axes)
 
 
 def roundings(op: ConvOperator) -> float:
@@ -43,7 +62,7 @@ def roundings(op: ConvOperator) -> float:
 def frobenius(op: ConvOperator) -> float:
     """Return the root of the sum of squares: each entry's square times the number of places where it occurs."""
     axes = op.geometry.axes
-    if all(map(_is_plain, axes)):
+    if all(axis.zero_outside or (axis.input_dilation == 1 and not axis.may_fold) for axis in axes):
         counts = [_count_readers_of_taps(axis) for axis in axes]
         return float(np.sqrt(_sums(np.abs(_taps(op)) ** 2, [_weigh(count[None]) for count in counts]).sum()))
     if _is_piecewise(op):
@@ -103,20 +122,22 @@ def _weigh(counts: IntArray) -> Callable[[AnyArray], AnyArray]:
 
 
 def _is_plain(axis: Axis) -> bool:
-    """Whether no entry is a sum of taps, and the taps that an output reads are a range or all of them."""
-    return axis.zero_outside or (axis.input_dilation == 1 and not axis.may_fold)
+    """Whether no entry is a sum of taps, and the taps of a row or a column are a range or all of them."""
+    return axis.zero_outside or (axis.circular and not axis.may_fold)
 
 
 def _are_sums_of_taps(op: ConvOperator) -> bool:
     """Whether sums of entries are sums of taps, because no taps are folded or because they do not cancel."""
-    if all(map(_is_plain, op.geometry.axes)):
+    axes = op.geometry.axes
+    if all(map(_is_plain, axes)):
         return True
-    is_positive = op.kernel.dtype.kind != "c" and bool((op.kernel >= 0).all())
-    return is_positive and all(axis.zero_outside or axis.input_dilation == 1 for axis in op.geometry.axes)
+    if not is_long(op) or not all(axis.zero_outside or axis.input_dilation == 1 for axis in axes):
+        return False
+    return not any(axis.may_fold for axis in axes) or (op.kernel.dtype.kind != "c" and bool((op.kernel >= 0).all()))
 
 
 def _count_readers_of_taps(axis: Axis) -> IntArray:
-    """Return the number of outputs that read an input through each tap of a plain axis."""
+    """Return the number of outputs that read an input through each tap of an axis without sums of taps."""
     return replace(axis, boundary=ZERO).readers_zero() if axis.zero_outside else np.full(axis.kernel, axis.out)
 
 
@@ -124,9 +145,17 @@ def _sum_rows(axis: Axis) -> Callable[[AnyArray], AnyArray]:
     """Return the function that sums taps over those that each output reads; equal rows are summed once."""
     if not axis.zero_outside:
         return lambda total: total.sum(axis=-1, keepdims=True)
+    first, counts, step = _ranges(axis)
+    return lambda total: sum_ranges(total, first, counts, step)
+
+
+@lru_cache(maxsize=16)
+def _ranges(axis: Axis) -> tuple[IntArray, IntArray, int]:
+    """Return the different ranges of taps that outputs read: first taps, counts and the step."""
     first, counts, step = replace(axis, boundary=ZERO).reading(np.arange(axis.out))
-    ranges = np.unique(np.stack([first, counts])[:, counts > 0], axis=1)
-    return lambda total: sum_ranges(total, *ranges, step)
+    reading = counts > 0
+    different = np.unique(first[reading] * (axis.kernel + 1) + counts[reading])
+    return *np.divmod(different, axis.kernel + 1), step
 
 
 def _sum_columns(axis: Axis) -> Callable[[AnyArray], AnyArray]:
@@ -139,6 +168,8 @@ def _sum_columns(axis: Axis) -> Callable[[AnyArray], AnyArray]:
         assert mirrored is not None  # under zeros every axis has a transpose
         sum_over = _sum_rows(mirrored)
         return lambda total: sum_over(total[..., ::-1])
+    if axis.circular and not axis.may_fold:
+        return _sum_rows(axis)
     mirrored = axis.continued.transposed
     assert mirrored is not None
     first, counts, step = mirrored.reading(np.arange(mirrored.out))
@@ -157,10 +188,12 @@ def sum_ranges(numbers: AnyArray, first: IntArray, counts: IntArray, step: int) 
 
     A range is put together from sums over 1, 2, 4, ... numbers, so that nothing cancels and few roundings add up.
     """
-    order = np.argsort(np.arange(numbers.shape[-1]) % step, kind="stable")
-    at = np.argsort(order)[np.minimum(first, numbers.shape[-1] - 1)]  # a range of nothing may begin behind the end
+    at, part = first.copy(), numbers  # sums over 2**bit neighbours
+    if step > 1:
+        order = np.argsort(np.arange(numbers.shape[-1]) % step, kind="stable")
+        at = np.argsort(order)[np.minimum(first, order.size - 1)]  # a range of nothing may begin behind the end
+        part = numbers[..., order]
     sums = np.zeros((*numbers.shape[:-1], first.size), numbers.dtype)
-    part = numbers[..., order] if step > 1 else numbers  # sums over 2**bit neighbours
     for bit in range(int(counts.max(initial=0)).bit_length()):
         if bit:
             half = 1 << (bit - 1)

@@ -128,7 +128,7 @@ def _entrywise_norm(op: LinearMap, ord: Any) -> Certified:
     if isinstance(op, ConvOperator):
         norm_of = {1: entrywise.largest_column, np.inf: entrywise.largest_row, "fro": entrywise.frobenius}[ord]
         slack = EPS * entrywise.roundings(op) * norm_of(entrywise.magnitudes(op))
-        return rounded(norm_of(op), slack, "closed form", 0.0)
+        return rounded(norm_of(entrywise.shortened(op)), slack, "closed form", 0.0)
     from scipy.sparse.linalg import norm as sparse_norm
 
     matrix = sparse(op)

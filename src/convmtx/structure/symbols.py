@@ -27,8 +27,8 @@ from convmtx.typing import AnyArray, IntArray
 PHASE = 16
 #: Numbers of a product that a thread computes at a time.
 PRODUCT_PIECE = 1 << 15
-#: Numbers that are transformed, or entries that are listed, at a time: at most 32 MiB.
-PIECE = 1 << 21
+#: Numbers that are transformed, or entries that are listed, at a time: at most 8 MiB.
+PIECE = 1 << 19
 
 #: Slice of all blocks.
 ALL = slice(None)
@@ -294,9 +294,8 @@ class PartSymbols(Symbols):
         matrix = np.zeros((len(taps), self.outputs.size * self.inputs.size), taps.dtype)
         for at, own in self._pieces(len(taps)):
             if self.axis.may_fold:
-                order = np.argsort(at, kind="stable")
-                starts = np.flatnonzero(np.diff(at[order], prepend=-1))
-                matrix[:, at[order[starts]]] = np.add.reduceat(taps[:, own[order]], starts, axis=1)
+                for row, taps_of_row in zip(matrix, taps, strict=True):
+                    np.add.at(row, at, taps_of_row[own])
             else:
                 matrix[:, at] = taps[:, own]
         return matrix.reshape(len(taps), 1, self.outputs.size, self.inputs.size)[:, chosen]
