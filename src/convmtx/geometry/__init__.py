@@ -7,7 +7,7 @@ from convmtx.geometry.reader_runs import most_reader_runs, reader_runs
 from convmtx.geometry.reads import Lists, Sums, read_entries, readers, reads
 from convmtx.geometry.run import Run
 from convmtx.geometry.runs import met, most_runs, runs, sums
-from convmtx.geometry.windows import count_own, count_reads, count_taps, label_parts
+from convmtx.geometry.windows import count_own, count_reads, count_taps, join_places
 
 __all__ = [
     "Axis",
@@ -20,7 +20,7 @@ __all__ = [
     "count_own",
     "count_reads",
     "count_taps",
-    "label_parts",
+    "join_places",
     "meetings",
     "met",
     "most_reader_runs",

@@ -47,31 +47,23 @@ def count_own(axis: Axis) -> IntArray:
     return np.bincount(taps[(rest == 0) & (taps >= 0) & (taps < axis.kernel)], minlength=axis.kernel)
 
 
-def label_parts(axis: Axis) -> tuple[IntArray, int]:
-    """Return the number of the part that each output, then each input, belongs to; and how many parts there are.
+def join_places(axis: Axis) -> tuple[IntArray, IntArray]:
+    """Return pairs of places that join what taps join, directly or through others; inputs count on after outputs.
 
-    A part is what taps join, directly or through others. A window's inputs are a chain: it is enough to join each
-    output to the first of them, and each input to the next one in some window. With 3 taps and dilation 2, output 0
-    reads inputs 0 2 4, and the chain is 0-2, 2-4.
+    A window's inputs are a chain: it is enough to join each output to the first of them, and each input to the next one
+    in some window. With 3 taps and dilation 2, output 0 reads inputs 0 2 4, and the chain is 0-2, 2-4.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     if axis.boundary is not ZERO and axis.input_dilation > 1:
         outputs, inputs, _ = read_entries(axis, np.arange(axis.out))
-        ends = outputs, axis.out + inputs
-    else:
-        first, counts, step = _progressions(axis)
-        start, stop = (0, axis.size) if axis.boundary is ZERO else (axis.reach[0], axis.reach[1] + 1)
-        here = np.flatnonzero(_cover(first - start, counts - 1, step, stop - start)) + start
-        there, reading = here + step, np.flatnonzero(counts)
-        first = first[reading]
-        if axis.boundary is not ZERO:
-            first, here, there = (axis.source(positions) for positions in (first, here, there))
-        ends = np.concatenate([reading, axis.out + here]), axis.out + np.concatenate([first, there])
-    graph = coo_array((np.ones(ends[0].size, np.int8), ends), shape=(axis.out + axis.size,) * 2)
-    count, labels = connected_components(graph, directed=False)
-    return labels.astype(np.int64), int(count)
+        return outputs, axis.out + inputs
+    first, counts, step = _progressions(axis)
+    start, stop = (0, axis.size) if axis.boundary is ZERO else (axis.reach[0], axis.reach[1] + 1)
+    here = np.flatnonzero(_cover(first - start, counts - 1, step, stop - start)) + start
+    there, reading = here + step, np.flatnonzero(counts)
+    first = first[reading]
+    if axis.boundary is not ZERO:
+        first, here, there = (axis.source(positions) for positions in (first, here, there))
+    return np.concatenate([reading, axis.out + here]), axis.out + np.concatenate([first, there])
 
 
 def _progressions(axis: Axis) -> tuple[IntArray, IntArray, int]:

@@ -21,8 +21,10 @@ from convmtx.structure.symbols import PartSymbols
 from convmtx.taps import entries_of, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
 
-#: Outputs times taps of an axis up to which it is summed run by run, and numbers of a piece of a matrix: 8 MiB.
-FEW, PIECE = 1 << 20, 1 << 20
+#: Outputs times taps up to which an axis is summed run by run: a single one, and one of several.
+FEW_ALONE, FEW = 1 << 12, 1 << 20
+#: Numbers of a piece of a matrix: 8 MiB.
+PIECE = 1 << 20
 
 
 def magnitudes(op: ConvOperator) -> ConvOperator:
@@ -205,8 +207,9 @@ def sum_ranges(numbers: AnyArray, first: IntArray, counts: IntArray, step: int) 
 
 
 def _is_piecewise(op: ConvOperator) -> bool:
-    """Whether the matrix of a single long axis is summed piece by piece."""
-    return len(op.geometry.axes) == 1 and is_long(op)
+    """Whether the matrix of a single axis is summed piece by piece."""
+    axis, *others = op.geometry.axes
+    return not others and not _is_plain(axis) and axis.out * axis.kernel > FEW_ALONE
 
 
 def _pieces(op: ConvOperator) -> Iterator[AnyArray]:

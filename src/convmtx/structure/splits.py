@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
-from convmtx.geometry import Axis, label_parts
+from convmtx.geometry import Axis, join_places
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.structure.precision import EPS
 from convmtx.structure.symbols import CircleSymbols, EvenSymbols, FactorSymbols, PartSymbols, Symbols
@@ -204,7 +204,7 @@ def _split_into_parts(axis: Axis, merged: bool) -> Iterator[Split]:
         if outputs.size:
             yield _part(Rule.PARTS, axis, outputs[:, None], inputs[outputs, None])
         return
-    labels, count = (_label_kept_parts if axis.out + axis.size <= KEPT_PLACES else label_parts)(axis)
+    labels, count = (_label_kept_parts if axis.out + axis.size <= KEPT_PLACES else _label_parts)(axis)
     outputs_of, inputs_of = _places_by_label(labels[: axis.out], count), _places_by_label(labels[axis.out :], count)
     kinds: dict[Any, tuple[list[IntArray], list[IntArray]]] = {}
     for part, (outputs, inputs) in enumerate(zip(outputs_of, inputs_of, strict=True)):
@@ -240,8 +240,19 @@ def _part(rule: Rule, axis: Axis, outputs: IntArray, inputs: IntArray) -> Split:
     return Split(rule, np.array([copies]), per_output, per_input, source, *places, bytes=source.bytes)
 
 
+def _label_parts(axis: Axis) -> tuple[IntArray, int]:
+    """Return the number of the part that each output, then each input, belongs to; and how many parts there are."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = join_places(axis)
+    graph = coo_array((np.ones(ends[0].size, np.int8), ends), shape=(axis.out + axis.size,) * 2)
+    count, labels = connected_components(graph, directed=False)
+    return labels.astype(np.int64), int(count)
+
+
 #: To join some places takes half a millisecond, longer than a small solve with another map of the same axes.
-_label_kept_parts = lru_cache(maxsize=64)(label_parts)
+_label_kept_parts = lru_cache(maxsize=64)(_label_parts)
 
 
 def _places_by_label(labels: IntArray, count: int) -> list[IntArray]:
