@@ -10,6 +10,7 @@ import scipy.linalg
 
 import convmtx as cm
 from convmtx.spectra import entrywise
+from convmtx.structure.splits import fourier
 
 MODES = {"zero": "constant", "wrap": "wrap", "reflect": "reflect", "symmetric": "symmetric", "edge": "edge"}
 
@@ -105,8 +106,12 @@ def test_long_symbols_of_strides_are_those_of_tables(stride, input_dilation, mon
     h = rng.standard_normal((80, 2, 2))
     op = cm.conv(h, (60, 2), stride=stride, input_dilation=input_dilation, padding=[(30, 40)])
     long = cm.symbol(op, 240, shift=0.3)
+    split = fourier(op.geometry.axes[0], 240, 0.3, halved=False)
+    sums = rng.standard_normal((3, split.times.size, split.per_output, split.per_input))
+    nearest = split.source.nearest(sums)
     monkeypatch.setattr("convmtx.structure.symbols.LONG_KERNEL", 1 << 60)
     assert np.allclose(long, cm.symbol(op, 240, shift=0.3), rtol=0, atol=1e-12 * np.abs(h).sum())
+    assert np.allclose(nearest, split.source.nearest(sums), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("boundary", "values"), [("symmetric", np.linalg.eigvalsh), ("reflect", np.linalg.eigvals)])
@@ -218,8 +223,6 @@ def test_parts_of_a_long_dilated_kernel():
 @pytest.mark.parametrize("size", [400, 401, 2 * 307])
 def test_transforms_round_no_more_than_promised(size):
     """Lengths of small primes, a prime, and one with a large prime factor, against sums in extended precision."""
-    from convmtx.structure.splits import fourier
-
     k = 60
     op = cm.conv(np.ones(k), size, padding=[(0, k - 1)], boundary="wrap")
     split = fourier(op.geometry.axes[0], size, 0.0, halved=True)

@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.boundary import NOTHING, WRAP, ZERO
-from convmtx.geometry import Axis, runs, sums
+from convmtx.geometry import Axis, most_runs, runs, sums
 from convmtx.maps.convolution import ConvOperator
 from convmtx.structure.symbols import PartSymbols
 from convmtx.taps import entries_of, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
 
-#: Outputs times taps up to which an axis is summed run by run: a single one, and one of several.
-FEW_ALONE, FEW = 1 << 12, 1 << 20
+#: Outputs times taps up to which a single axis is summed run by run.
+FEW_ALONE = 1 << 12
+#: Entries, or a bound of their number, up to which sums of folded taps are computed where sums of magnitudes suffice.
+FEW = 1 << 22
 #: Numbers of a piece of a matrix: 8 MiB.
 PIECE = 1 << 20
 
@@ -51,8 +54,8 @@ def shortened(op: ConvOperator) -> ConvOperator:
 
 
 def is_long(op: ConvOperator) -> bool:
-    """Whether so many taps read outside, other than once around a circle, that they are not summed run by run."""
-    return any(not _is_plain(axis) and axis.out * axis.kernel > FEW for axis in op.geometry.axes)
+    """Whether so many taps read outside, other than once around a circle, that to sum their entries takes long."""
+    return prod(most_runs(axis) * axis.kernel for axis in op.geometry.axes if not _is_plain(axis)) > FEW
 
 
 def roundings(op: ConvOperator) -> float:
@@ -103,6 +106,9 @@ def _taps(op: ConvOperator) -> AnyArray:
 
 def _entries(op: ConvOperator) -> AnyArray:
     """Return magnitudes of taps, and of sums of taps that a boundary folds, (G, f, c, entries1..entriesd)."""
+    g = op.geometry
+    count = g.out_channels * g.channels_per_group[1] * prod(axis.kernel + len(sums(axis)) for axis in g.axes)
+    memory.require_result("the sums of taps that a boundary folds", 32 * count, "Use cm.norm_bound(op)")
     entries = np.abs(entries_of(op.geometry, op.kernel))
     return entries.reshape(op.geometry.groups, -1, *entries.shape[1:])
 

@@ -158,16 +158,12 @@ class CircleSymbols(Tabled):
             return super().nearest(sums)
         from scipy import fft
 
-        s, e, coupled, reads = (
-            self.axis.stride,
-            self.axis.input_dilation,
-            self.size // self.blocks,
-            positions(self.axis),
-        )
+        s, e, coupled = self.axis.stride, self.axis.input_dilation, self.size // self.blocks
         waves = np.stack([sums[:, :, a % (coupled // s), a % (coupled // e)] for a in range(coupled)], axis=1)
-        inner = fft.fft(waves.reshape(len(sums), -1))[:, reads % self.size] * np.exp(-1j * self.shift * reads)
-        often = np.bincount(reads % self.size, minlength=self.size)[reads % self.size]
-        shared = gcd(s, e)
+        reads, shared = positions(self.axis), gcd(s, e)
+        at = reads % self.size
+        inner = fft.fft(waves.reshape(len(sums), -1))[:, at] * np.exp(-1j * self.shift * reads)
+        often = np.bincount(at, minlength=self.size)[at]
         taps: AnyArray = inner * np.where(reads % shared == 0, (s * e) ** 0.5 / (shared * self.size * often), 0)
         return taps
 
