@@ -251,6 +251,9 @@ SUPREMUM_FREQUENCY_WORK, SUPREMUM_TAP_WORK = 4e3, 4
 #: over, which needs more memory.
 SUPREMUM_SUMMED_WORK = 1e10
 
+#: Entries of a matrix that are summed in the time that a tap of a run of outputs takes: some 10 microseconds.
+RUN_TAP = 2000
+
 # Structure: in the same unit of work.
 
 #: Work of one eigenvalue of a band matrix, over its size: for every row, and for every diagonal beside the main one.

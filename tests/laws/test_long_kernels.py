@@ -183,9 +183,8 @@ def test_a_kernel_operator_of_a_long_kernel():
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("boundary", MODES)
 def test_sums_of_entries_of_long_kernels(boundary, sign, monkeypatch):
-    """In closed form, or in pieces where a boundary folds taps of both signs: here from 500 pairs on."""
+    """In closed form, or in pieces of the matrix where a boundary folds taps of both signs."""
     monkeypatch.setattr(entrywise, "FEW", 500)
-    monkeypatch.setattr(entrywise, "FEW_ALONE", 500)
     monkeypatch.setattr(entrywise, "PIECE", 3000)
     h = np.random.default_rng(0).standard_normal(70)
     h = np.abs(h) if sign > 0 else h

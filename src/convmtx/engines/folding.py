@@ -1,4 +1,4 @@
-"""What positions outside an array hold, added back to the inputs that they were read from: transposed borders."""
+"""Transposed borders: numbers at positions outside an array are added to the inputs that were read there."""
 
 from __future__ import annotations
 

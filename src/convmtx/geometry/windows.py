@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from convmtx.boundary import NOTHING, ZERO
@@ -51,8 +53,11 @@ def join_places(axis: Axis) -> tuple[IntArray, IntArray]:
     """Return pairs of places that join what taps join, directly or through others; inputs count on after outputs.
 
     A window's inputs are a chain: it is enough to join each output to the first of them, and each input to the next one
-    in some window. With 3 taps and dilation 2, output 0 reads inputs 0 2 4, and the chain is 0-2, 2-4.
+    in some window. With 3 taps and dilation 2, output 0 reads inputs 0 2 4, and the chain is 0-2, 2-4. A dilated input
+    that is continued otherwise than by zeros has no such chains: all that is read is listed.
     """
+    if axis.zero_outside:
+        axis = replace(axis, boundary=ZERO)
     if axis.boundary is not ZERO and axis.input_dilation > 1:
         outputs, inputs, _ = read_entries(axis, np.arange(axis.out))
         return outputs, axis.out + inputs

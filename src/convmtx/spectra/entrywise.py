@@ -16,14 +16,13 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING, WRAP, ZERO
+from convmtx.costs import RUN_TAP
 from convmtx.geometry import Axis, most_runs, runs, sums
 from convmtx.maps.convolution import ConvOperator
 from convmtx.structure.symbols import PartSymbols
 from convmtx.taps import entries_of, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray
 
-#: Outputs times taps up to which a single axis is summed run by run.
-FEW_ALONE = 1 << 12
 #: Entries, or a bound of their number, up to which sums of folded taps are computed where sums of magnitudes suffice.
 FEW = 1 << 22
 #: Numbers of a piece of a matrix: 8 MiB.
@@ -160,7 +159,11 @@ def _sum_rows(axis: Axis) -> Callable[[AnyArray], AnyArray]:
 @lru_cache(maxsize=16)
 def _ranges(axis: Axis) -> tuple[IntArray, IntArray, int]:
     """Return the different ranges of taps that outputs read: first taps, counts and the step."""
-    first, counts, step = replace(axis, boundary=ZERO).reading(np.arange(axis.out))
+    axis = replace(axis, boundary=ZERO)
+    begin, end = axis.interior
+    inside = range(begin, min(begin + axis.input_dilation, end))  # those after them repeat their ranges
+    near = axis.beyond(0, begin)[0], inside, axis.beyond(end, axis.out)[0]  # the others read nothing
+    first, counts, step = axis.reading(np.concatenate([np.arange(part.start, part.stop) for part in near]))
     reading = counts > 0
     different = np.unique(first[reading] * (axis.kernel + 1) + counts[reading])
     return *np.divmod(different, axis.kernel + 1), step
@@ -215,7 +218,9 @@ def sum_ranges(numbers: AnyArray, first: IntArray, counts: IntArray, step: int) 
 def _is_piecewise(op: ConvOperator) -> bool:
     """Whether the matrix of a single axis is summed piece by piece."""
     axis, *others = op.geometry.axes
-    return not others and not _is_plain(axis) and axis.out * axis.kernel > FEW_ALONE
+    if others or _is_plain(axis):
+        return False
+    return RUN_TAP * most_runs(axis) * axis.kernel > axis.out * (axis.size + axis.kernel)
 
 
 def _pieces(op: ConvOperator) -> Iterator[AnyArray]:
@@ -239,7 +244,10 @@ def _count_in_runs(axis: Axis, times: Sequence[int]) -> IntArray:
 @lru_cache(maxsize=16)
 def _count_readers(axis: Axis) -> IntArray:
     """Return the number of outputs that read an input through each entry, (different inputs, entries)."""
-    counts = np.zeros((axis.size, axis.kernel + len(sums(axis))), np.int64)
+    entries = axis.kernel + len(sums(axis))
+    what = f"counting the outputs that read {axis.size} inputs along an axis"
+    memory.require_result(what, 24 * axis.size * entries, "Use a shorter input")
+    counts = np.zeros((axis.size, entries), np.int64)
     for run in runs(axis):
         columns = run.columns + run.shift * np.arange(run.count)[:, None]
         np.add.at(counts, (columns, np.broadcast_to(run.entries, columns.shape)), 1)

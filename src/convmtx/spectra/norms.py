@@ -232,8 +232,9 @@ def norm_bound(op: ConvOperator, method: BoundMethod = "best") -> Certified:
     method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
         ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same, but each symbol's
         norm is bounded by Gram iteration, which gives at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``:
-        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young``
-        and ``theta``, with ``sup`` in place of ``theta`` if that takes more than some seconds.
+        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm, of the kernel's magnitudes if a
+        boundary folds very many taps. ``best``: the smaller of ``young`` and ``theta``, with ``sup`` in place of
+        ``theta`` if that takes more than some seconds.
 
     Returns
     -------

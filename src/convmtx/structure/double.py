@@ -69,7 +69,11 @@ def require_along(*axes: Axis, split: bool = False) -> None:
 
     With ``split`` they are also sorted into parts that share no tap, which takes more.
     """
-    size = sum((SPLIT if split else LISTED) * (axis.out + axis.size + axis.kernel) for axis in axes)
+    size = 0
+    for axis in axes:
+        is_listed = split and axis.input_dilation > 1 and not axis.zero_outside
+        taps = axis.out * axis.kernel if is_listed else axis.kernel
+        size += (SPLIT if split else LISTED) * (axis.out + axis.size + taps)
     inputs, outputs = (_joined([getattr(axis, name) for axis in axes]) for name in ("size", "out"))
     what = f"listing {inputs} inputs and {outputs} outputs along an axis"
     memory.require_result(what, size, "Use a shorter input; cm.sup_norm does not depend on its size")
