@@ -287,6 +287,9 @@ SUPREMUM_FREQUENCY_WORK, SUPREMUM_TAP_WORK = 4e3, 4
 #: over, which needs more memory.
 SUPREMUM_SUMMED_WORK = 1e10
 
+#: Entries of a matrix that are summed in the time that a tap of a run of outputs takes: some 10 microseconds.
+RUN_TAP = 2000
+
 # Structure: in the same unit of work.
 
 #: Work of one eigenvalue of a band matrix, over its size: for every row, and for every diagonal beside the main one.
@@ -297,6 +300,9 @@ PARALLEL_WORK = 2e4
 PARALLEL_TRANSFORM = 1 << 16
 #: Positions along an axis from which several threads decompose its matrix faster than one.
 PARALLEL_AXIS = 600
+
+#: Taps of an axis, and taps times frequencies, from which a transform sums over taps faster than a table.
+LONG_KERNEL, LONG_TABLE = 48, 1 << 14
 
 # Tuning: how `convmtx.tune` times.
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import frozen, is_numpy
-from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentTypeError, door, with_article
-from convmtx.geometry import Axis, Layout
+from convmtx.geometry import Axis, Layout, count_taps
 from convmtx.geometry.compose import agree_outside, product_inside
 from convmtx.maps.combined import Product
 from convmtx.maps.convolution import ConvOperator
@@ -111,13 +110,11 @@ def _after(layer: ConvOperator, op: ConvOperator, affected: list[AnyArray]) -> t
 
 def _reads_affected(outer: Axis, inner: Axis, affected: AnyArray) -> AnyArray:
     """Return which outputs of an axis read an affected output of the inner one, or one that does not exist."""
-    table = outer.table()
-    reads = (table != NOTHING) & affected[table]
+    reads: AnyArray = count_taps(outer, affected) > 0
     if not agree_outside(outer, inner):
-        positions = np.arange(outer.out)[:, None] * outer.stride - outer.lo + np.arange(outer.kernel) * outer.dilation
-        reads |= (positions < 0) | (positions >= inner.out)
-    result: AnyArray = reads.any(axis=1)
-    return result
+        first = np.arange(outer.out) * outer.stride - outer.lo
+        reads |= (first < 0) | (first + outer.span > inner.out)
+    return reads
 
 
 def _rows(op: ConvOperator, affected: list[AnyArray]) -> IntArray:

@@ -35,7 +35,8 @@ from convmtx._xp import (
     widen,
 )
 from convmtx.engines import pytorch, traced
-from convmtx.engines.parts import Part, inside, readers
+from convmtx.engines.folding import readers
+from convmtx.engines.parts import Part, inside
 from convmtx.engines.select import factors_pay, select_traced
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Axis, Geometry

@@ -18,6 +18,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.boundary import NOTHING
+from convmtx.engines.folding import fold_back
 from convmtx.engines.threads import Memory, Step, scratch
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import kernel_of, taps_of
@@ -194,7 +195,7 @@ class Plan(Keeper):
         for j, (axis, whole) in enumerate(zip(self.geometry.axes, inner.axes, strict=True)):
             if whole is not axis:
                 at = 1 + self.geometry.layout.join(-1, tuple(range(len(inner.axes)))).index(j)
-                more, x = _fold_back(x, at, axis)
+                more, x = fold_back(x, at, axis)
                 steps += more
         return steps, x
 
@@ -252,44 +253,6 @@ def inside(geometry: Geometry) -> Geometry:
     Axes with zeros outside stay as they are.
     """
     return replace(geometry, axes=tuple(a if a.zero_outside else a.continued for a in geometry.axes))
-
-
-def _fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
-    """Return the steps that add each position of a continued axis to the input it was read from, and the result."""
-    start, stop = axis.reach
-    before, steps = (slice(None),) * at, list[Step]()
-    if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs are a slice of x
-        folded = x[(*before, slice(-start, axis.size - start))]
-        outside = [*range(start, 0), *range(axis.size, stop + 1)]
-    else:
-        folded = np.empty((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
-        outside = list(range(start, stop + 1))
-        steps.append(partial(folded.fill, 0))
-    for position, place in zip(outside, axis.source(np.array(outside, np.int64)), strict=True):
-        if place != NOTHING:
-            target = folded[(*before, slice(place, place + 1))]
-            steps.append(partial(np.add, target, x[(*before, slice(position - start, position - start + 1))], target))
-    return steps, folded
-
-
-def readers(axis: Axis) -> list[IntArray]:
-    """List the places of the continued axis that read each input, as arrays of one place for each input.
-
-    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
-    none, then none, 4 and none.
-    """
-    first, last = axis.reach
-    source = axis.source(np.arange(first, last + 1))
-    order = np.argsort(source, kind="stable")
-    order = order[np.count_nonzero(source == NOTHING) :]
-    counts = np.bincount(source[order], minlength=axis.size)
-    starts = np.cumsum(counts) - counts
-    arrays = []
-    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
-        places = np.full(axis.size, NOTHING)
-        places[counts > turn] = order[starts[counts > turn] + turn]
-        arrays.append(places)
-    return arrays
 
 
 def _close_up(x: AnyArray) -> AnyArray:

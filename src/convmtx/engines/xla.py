@@ -15,8 +15,8 @@ from typing import Any
 
 from convmtx._xp import cast, gather, widen
 from convmtx.engines import traced
+from convmtx.engines.folding import readers
 from convmtx.engines.kernels import kernel_gradients
-from convmtx.engines.parts import readers
 from convmtx.engines.select import select_traced
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.taps import swap_channels

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
-from convmtx.boundary import NOTHING, ZERO
+from convmtx.boundary import ZERO
 from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown, with_article
 from convmtx.files import check_target, replace_file
-from convmtx.geometry import Axis, Geometry
+from convmtx.geometry import Axis, Geometry, count_taps
 from convmtx.maps.convolution import ConvOperator
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Shape
@@ -111,7 +111,7 @@ def _excess(g: Geometry) -> tuple[str, str] | None:
         return got, f"Expected at most {SIDE} of each, which can be pointed at"
     if (kernel := prod(g.kernel_shape)) > KERNEL:
         return f"the kernel has {kernel} values", f"Expected at most {KERNEL}, which can be told apart"
-    reads = prod(int(np.count_nonzero(a.table() != NOTHING)) for a in g.axes)
+    reads = prod(int(count_taps(a).sum()) for a in g.axes)
     if (products := g.out_channels * g.channels_per_group[1] * reads) > PRODUCTS:
         return f"the matrix joins {products} pairs", f"Expected at most {PRODUCTS}, which can be drawn at once"
     return None

@@ -151,6 +151,33 @@ class Axis:
         count = np.maximum(-((first - stop) // step), 0)
         return first, np.where(low % shared == 0, count, 0), step
 
+    def extent(self, outputs: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the first and the last input that each of some outputs reads; twice -1 where it reads nothing.
+
+        Windows inside the array, and all windows without gaps, are known by their ends. Others are listed; many long
+        ones are not, and count as if they had no gaps.
+        """
+        low = outputs * self.stride - self.lo
+        plain = replace(self, boundary=ZERO)
+        first, counts, step = plain.reading(outputs)
+        start = np.where(counts > 0, (low + first * self.dilation) // self.input_dilation, NOTHING)
+        apart = step * self.dilation // self.input_dilation  # inputs from one that is read to the next
+        least, most = start, np.where(counts > 0, start + (counts - 1) * apart, NOTHING)
+        if self.boundary is ZERO:
+            return least, most
+        across = np.flatnonzero((low < 0) | (low + self.span > self.stretched))
+        if self.dilation == self.input_dilation == 1 or across.size * self.kernel > _CHUNK:
+            first, last = _extent_of_intervals(self, low[across])
+            least[across], most[across] = -(-first // self.input_dilation), last // self.input_dilation
+            nothing = least > most
+            least[nothing], most[nothing] = NOTHING, NOTHING
+        elif across.size:
+            rows = self.read(outputs[across][:, None], np.arange(self.kernel))
+            most[across] = rows.max(axis=1)
+            least[across] = np.where(rows == NOTHING, self.size, rows).min(axis=1)
+            least[most == NOTHING] = NOTHING
+        return least, most
+
     def table(self) -> IntArray:
         """Return the whole table, (out, kernel): input positions, -1 for nothing."""
         return self.read(np.arange(self.out)[:, None], np.arange(self.kernel))
@@ -211,7 +238,11 @@ class Axis:
         return near, 0 if self.boundary is ZERO else stop - start - len(near)
 
     def entries_zero(self, first: int = 0, last: int | None = None) -> int:
-        """Return the number of pairs of a tap and an output in [first, last) that read an input, under zeros outside.
+        """Return the number of pairs of a tap and an output in [first, last) that read an input, under zeros."""
+        return int(self.readers_zero(first, last).sum())
+
+    def readers_zero(self, first: int = 0, last: int | None = None) -> IntArray:
+        """Return the number of outputs in [first, last) that read an input through each tap, under zeros outside.
 
         Tap p of output o reads an input where ``0 <= o*s + c < stretched`` and ``o*s + c = 0 (mod e)``, with
         ``c = p*t - lo``. For each tap these outputs are an arithmetic progression, which is counted without listing it.
@@ -227,7 +258,7 @@ class Axis:
         end = np.minimum((self.stretched - 1 - offset) // self.stride + 1, last)
         start = begin + (-(offset // shared) % period * inverse - begin) % period
         count = np.maximum(-(-(end - start) // period), 0)
-        return int(count[offset % shared == 0].sum())
+        return np.where(offset % shared == 0, count, 0)
 
 
 @lru_cache(maxsize=512)
@@ -261,7 +292,8 @@ def _distinct(axis: Axis, outputs: range) -> int:
             count += chunk.size * min(axis.kernel, axis.size)
             continue
         if has_no_gaps and axis.boundary.is_continuous:
-            count += _distinct_in_intervals(axis, chunk)
+            least, most = axis.extent(chunk)
+            count += int((most - least + 1).sum())
             continue
         # Sorted, the row -1 0 1 1 2 has three entries: its first is nothing, and three entries begin a new input.
         rows = np.sort(axis.read(chunk[:, None], taps), axis=1)
@@ -270,16 +302,16 @@ def _distinct(axis: Axis, outputs: range) -> int:
     return count
 
 
-def _distinct_in_intervals(axis: Axis, outputs: IntArray) -> int:
-    """Count the different inputs that each of these outputs reads, for windows without gaps and a continuous rule.
+def _extent_of_intervals(axis: Axis, low: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the first and the last stretched position inside that windows from ``low`` on hold, if without gaps.
 
-    No table is needed. The rule maps neighbours to neighbours or to the same input, so a window, which is an interval,
-    reads an interval of inputs. Its least input is that of one of the window's ends, or 0 if the window has a position
-    that holds 0; and likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 reads
-    2 1 0 1: its ends read 2 and 1, and position 0 lies in it, so it reads inputs 0 to 2.
+    A continuous rule maps neighbours to neighbours or to the same place, so a window, which is an interval, holds an
+    interval of places. Its least place is that of one of the window's ends, or 0 if the window has a position that
+    holds 0; and likewise its greatest, with n - 1. Under "reflect", n = 5, a window at positions -2 to 1 holds 2 1 0 1:
+    its ends hold 2 and 1, and position 0 lies in it, so it holds 0 to 2. Around a circle, a window that goes on from
+    n - 1 to 0 holds both.
     """
-    n, k = axis.size, axis.kernel
-    low = outputs * axis.stride - axis.lo
+    n, k = axis.stretched, axis.span
     ends = axis.boundary.inside(np.stack([low, low + k - 1]), n)
     least, most = ends.min(axis=0), ends.max(axis=0)
     period = axis.boundary.period(n)
@@ -287,4 +319,4 @@ def _distinct_in_intervals(axis: Axis, outputs: IntArray) -> int:
         ahead = turning_point - low  # positions from the window's start to the next one that holds the turning point
         ahead = ahead % period if period else np.where(ahead >= 0, ahead, k)
         end[ahead < k] = turning_point
-    return int((most - least + 1).sum())
+    return least, most

@@ -41,7 +41,7 @@ def reads(axis: Axis, outputs: IntArray) -> tuple[Lists, Sums]:
     """Return the inputs that each of these outputs reads, with the number of the entry beside each, and the sums."""
     if isinstance(axis, ListedAxis):
         return Lists(*axis.lists(outputs)), ()
-    lists, places, taps = _read(axis, outputs)
+    lists, places, taps = read_entries(axis, outputs)
     return _sort_into_lists(axis, outputs.size, lists, places, taps)
 
 
@@ -52,7 +52,7 @@ def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
     outside, these outputs are what the transposed axis reads.
     """
     if axis.zero_outside and (transposed := axis.transposed):
-        lists, outputs, taps = _read(transposed, inputs)
+        lists, outputs, taps = read_entries(transposed, inputs)
         return _sort_into_lists(axis, inputs.size, lists, outputs, axis.kernel - 1 - taps)
     # All positions that hold these inputs, inside and outside, and o*s for each tap: o exists if s divides that.
     owners, positions = axis.boundary.images(inputs * axis.input_dilation, axis.stretched, *axis.reach)
@@ -62,8 +62,11 @@ def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
     return _sort_into_lists(axis, inputs.size, owners[image], outputs[image, taps], taps)
 
 
-def _read(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return for everything that is read the index of the output in ``outputs``, the input and the tap."""
+def read_entries(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return all that some outputs read: for each, the index of the output in ``outputs``, the input and the tap.
+
+    Under zeros outside, these are as many as the entries of the outputs' rows, however long the kernel is.
+    """
     first, counts, step = axis.reading(outputs)
     lists, taps = write_out(np.arange(outputs.size), first, counts, step)
     places = axis.read(outputs[lists], taps)

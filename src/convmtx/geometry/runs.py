@@ -141,7 +141,7 @@ def most_runs(axis: Axis) -> int:
 
 def sums(axis: Axis) -> Sums:
     """Return the different sets of two or more taps that share a column somewhere on the axis, each ascending."""
-    return _runs_and_sums(axis)[1]
+    return () if not axis.may_fold else _runs_and_sums(axis)[1]
 
 
 def met(axis: Axis) -> IntArray:

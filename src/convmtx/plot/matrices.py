@@ -12,7 +12,7 @@ from convmtx import memory
 from convmtx.arguments import flag, integer
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError, FormTooLargeError, UnsupportedError, door, with_article
-from convmtx.geometry import Axis, Geometry
+from convmtx.geometry import Axis, Geometry, read_entries
 from convmtx.geometry.pattern import density, pattern
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -139,9 +139,7 @@ def taps_at(geometry: Geometry) -> IntArray:
 
 def _axis_taps(axis: Axis, reverse: bool) -> IntArray:
     """Return the tap through which each output along an axis reads each input (out, size)."""
-    table = axis.table()
-    o, p = np.nonzero(table != NOTHING)
-    i = table[o, p]
+    o, i, p = read_entries(axis, np.arange(axis.out))
     taps = np.full((axis.out, axis.size), NOTHING)
     taps[o, i] = axis.kernel - 1 - p if reverse else p
     counts = np.zeros(taps.shape, np.int64)

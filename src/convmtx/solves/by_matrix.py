@@ -216,9 +216,7 @@ def _bandwidths(geometry: Geometry, augmented: bool) -> tuple[int, int]:
 def _reach(axis: Axis) -> tuple[int, int, int]:
     """Return how far outputs read before and after their own place, and from the first to the last input at most."""
     outputs = _typical_outputs(axis)
-    read = axis.read(outputs[:, None], np.arange(axis.kernel))
-    high = read.max(axis=1)
-    low = np.where(read == NOTHING, axis.size, read).min(axis=1)
+    low, high = axis.extent(outputs)
     reading = high != NOTHING
     outputs, low, high = outputs[reading], low[reading], high[reading]
     if not outputs.size:

@@ -25,7 +25,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.boundary import NOTHING
 from convmtx.costs import SYMBOL_WORK, lanczos_step_work, symbol_norms_work
-from convmtx.geometry import Geometry
+from convmtx.geometry import Axis, Geometry, count_reads, count_taps
 from convmtx.maps.convolution import ConvOperator
 from convmtx.spectra import entrywise
 from convmtx.spectra.certified import outward
@@ -121,8 +121,8 @@ def fantastic4(op: ConvOperator) -> float:
     geometry = op.geometry
     d, taps = len(geometry.axes), taps_of(geometry, op.kernel)
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
-    tables = [axis.table() for axis in geometry.axes]
-    gathered, scattered = [_most_reads(table) for table in tables], [_most_scattered(table) for table in tables]
+    gathered = [int(count_reads(axis).max()) for axis in geometry.axes]
+    scattered = [int(count_taps(axis).max()) * _most_readers(axis) for axis in geometry.axes]
     size, products = rounding.magnitude(geometry, taps.reshape(-1, *taps.shape[2:])), []
     for chosen in product((False, True), repeat=d):
         outs = [3 + j for j in range(d) if chosen[j]]
@@ -134,21 +134,19 @@ def fantastic4(op: ConvOperator) -> float:
     return outward(min(products), taps[0].size, size)
 
 
-def _most_reads(table: AnyArray) -> int:
-    """Return the largest number of times that one input is read."""
-    return int(np.bincount(table[table != NOTHING], minlength=1).max())
-
-
-def _most_scattered(table: AnyArray) -> int:
-    """Return the largest number of taps of an output, times that of outputs that read one input through one tap."""
-    taps = int((table != NOTHING).sum(axis=1).max())
-    same = max(int(np.bincount(column[column != NOTHING], minlength=1).max()) for column in table.T)
-    return taps * same
+def _most_readers(axis: Axis) -> int:
+    """Return the largest number of outputs that read one input through one tap."""
+    if axis.zero_outside:
+        return 1
+    columns = (axis.read(np.arange(axis.out), np.array(tap)) for tap in range(axis.kernel))
+    return max(int(np.bincount(column[column != NOTHING], minlength=1).max()) for column in columns)
 
 
 def young(op: ConvOperator) -> float:
-    """Return the geometric mean of the 1-norm and the infinity norm."""
-    return outward(_geometric_mean(op), entrywise.roundings(op), _geometric_mean(entrywise.magnitudes(op)))
+    """Return the geometric mean of the 1-norm and the infinity norm; of magnitudes, if it is quicker to fold those."""
+    larger, exact = entrywise.magnitudes(op), entrywise.shortened(op)
+    bound = _geometric_mean(larger if entrywise.is_long(exact) else exact)
+    return outward(bound, entrywise.roundings(op), _geometric_mean(larger))
 
 
 def _geometric_mean(op: ConvOperator) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from convmtx.costs import PATIENT_WORK, SPARSE_LU_WORK
 from convmtx.errors import UnsupportedError, door
+from convmtx.geometry import count_own
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import entrywise
@@ -87,7 +88,7 @@ def _trace(op: ConvOperator) -> Any:
     taps = taps.reshape(geometry.groups, -1, *taps.shape[1:])
     total = np.trace(taps, axis1=1, axis2=2).sum(axis=0)
     for axis in geometry.axes:
-        total = np.tensordot((axis.table() == np.arange(axis.out)[:, None]).sum(axis=0), total, 1)
+        total = np.tensordot(count_own(axis), total, 1)
     return total[()]
 
 

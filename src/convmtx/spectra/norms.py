@@ -128,7 +128,7 @@ def _entrywise_norm(op: LinearMap, ord: Any) -> Certified:
     if isinstance(op, ConvOperator):
         norm_of = {1: entrywise.largest_column, np.inf: entrywise.largest_row, "fro": entrywise.frobenius}[ord]
         slack = EPS * entrywise.roundings(op) * norm_of(entrywise.magnitudes(op))
-        return rounded(norm_of(op), slack, "closed form", 0.0)
+        return rounded(norm_of(entrywise.shortened(op)), slack, "closed form", 0.0)
     from scipy.sparse.linalg import norm as sparse_norm
 
     matrix = sparse(op)
@@ -232,8 +232,9 @@ def norm_bound(op: ConvOperator, method: BoundMethod = "best") -> Certified:
     method : {"best", "theta", "gram", "sup", "fantastic4", "young"}
         ``theta``: the least norm of some twisted circulants that contain the map. ``gram``: the same, but each symbol's
         norm is bounded by Gram iteration, which gives at most 1 % more. ``sup``: the symbol's supremum. ``fantastic4``:
-        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm. ``best``: the smaller of ``young``
-        and ``theta``, with ``sup`` in place of ``theta`` if that takes more than some seconds.
+        norms of reshaped kernels. ``young``: the root of 1-norm times infinity norm, of the kernel's magnitudes if a
+        boundary folds very many taps. ``best``: the smaller of ``young`` and ``theta``, with ``sup`` in place of
+        ``theta`` if that takes more than some seconds.
 
     Returns
     -------

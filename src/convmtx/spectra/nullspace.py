@@ -9,6 +9,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.costs import PATIENT_WORK
 from convmtx.errors import UnsupportedError, door
+from convmtx.geometry import count_reads
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.operands import parts_of, tolerance_of_zero
@@ -171,8 +172,8 @@ def _unread_inputs(op: ConvOperator, all_blocks: list[Blocks]) -> AnyArray:
     """Return a unit vector for each input that no output reads, unless it is in a block."""
     read = np.ones((1, op.geometry.in_channels, *(a.size for a in op.geometry.axes)), bool)
     for j, axis in enumerate(op.geometry.axes):
-        if all_blocks[0].splits[j].table is None:
+        if all_blocks[0].splits[j].part is None:
             continue
-        along = np.isin(np.arange(axis.size), axis.table())
+        along = count_reads(axis) > 0
         read &= along.reshape(-1, *(1 for _ in range(j + 1, len(op.geometry.axes))))
     return _units(np.flatnonzero(~channels_back(op.geometry, read)), op.shape[1])

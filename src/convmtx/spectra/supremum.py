@@ -169,7 +169,7 @@ def _symbols(axis: Axis, w: AnyArray) -> AnyArray:
     """Return the symbols of an axis at frequencies w, (points, k, outputs, inputs)."""
     n_coupled = lcm(axis.stride, axis.input_dilation)
     frequencies = (w[:, None] + 2 * pi * np.arange(n_coupled)) / n_coupled
-    return couple_frequencies(axis, frequencies[..., None] * positions(axis))
+    return couple_frequencies(axis, np.exp(1j * frequencies[..., None] * positions(axis)))
 
 
 def _contract(total: AnyArray, symbols: AnyArray) -> AnyArray:

@@ -9,7 +9,8 @@ from convmtx.structure.blocks import Blocks, describe, find_blocks, share_inputs
 from convmtx.structure.decompositions import blocks_with_vectors, choose_decomposition, decompositions
 from convmtx.structure.embeddings import Larger, around, circle, relaxations, size_of, sublattices
 from convmtx.structure.kinds import Decomposition
-from convmtx.structure.splits import Rule, Split, couple_frequencies
+from convmtx.structure.splits import Rule, Split
+from convmtx.structure.symbols import couple_frequencies
 
 __all__ = [
     "Blocks",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from itertools import product
@@ -11,18 +10,15 @@ from math import prod
 
 import numpy as np
 
-from convmtx.costs import ONE_THREAD, PARALLEL_TRANSFORM
-from convmtx.engines.threads import one_blas_thread, spread
 from convmtx.geometry import Geometry
 from convmtx.structure.bases import Basis
-from convmtx.structure.splits import Split, Symbols, factor, is_mirrored, separate, splits, transform_rule
+from convmtx.structure.splits import Split, factor, is_mirrored, separate, splits, transform_rule
+from convmtx.structure.symbols import ALL, Symbols, Tabled
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
 #: Bytes of the blocks of one piece: large enough that arithmetic outweighs the calls, small beside any memory.
 PIECE_BYTES = 1 << 27
-#: Numbers of a product that a thread computes at a time.
-PRODUCT_PIECE = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +98,7 @@ class Blocks:
         step = max(PIECE_BYTES // block_bytes, 1)
         for start in range(0, first.times.size, step):
             chosen = slice(start, start + step)
-            part = replace(first, times=first.times[chosen], source=_ChosenSymbols(first, chosen))
+            part = replace(first, times=first.times[chosen], source=_ChosenSymbols(first.source, chosen))
             yield replace(self, splits=(part, *others))
 
     def matrices(self) -> AnyArray:
@@ -112,11 +108,8 @@ class Blocks:
         """
         per_f, per_c = self.geometry.channels_per_group
         total = self.taps.reshape(self.geometry.groups, per_f, per_c, *self.taps.shape[2:])
-        # This is copying rather than arithmetic, and threads of BLAS would linger beside those of `batched`.
-        largest = self.count * self.rows * self.columns * max(axis.kernel for axis in self.geometry.axes)
-        with one_blas_thread() if largest > ONE_THREAD else nullcontext():
-            for split in self.splits:
-                total = _sum_over_taps(total, split.symbols)
+        for split in self.splits:
+            total = _sum_over_taps(total, split.source)
         d = len(self.splits)  # now (G, f, c, B1, r1, i1, ..., Bd, rd, id)
         blocks, outs, ins = (range(3 + j, 3 + 3 * d, 3) for j in range(3))
         total = total.transpose(0, *blocks, 1, *outs, 2, *ins)
@@ -132,8 +125,10 @@ class Blocks:
         total = total.transpose(0, 1 + d, 2 + 2 * d, *axes)
         total = total.reshape(*total.shape[:3], *(s.times.size * s.per_output * s.per_input for s in self.splits))
         for split in self.splits:
-            table = split.symbols.swapaxes(0, 1).reshape(split.symbols.shape[1], -1)
-            total = np.tensordot(total, np.linalg.pinv(table), ([3], [0]))
+            lines = np.moveaxis(total, 3, -1)
+            sums = lines.reshape(-1, split.times.size, split.per_output, split.per_input)
+            assert isinstance(split.source, Tabled)
+            total = split.source.nearest(sums).reshape(*lines.shape[:-1], -1)
         total = total.reshape(self.taps.shape)
         return total if self.taps.dtype.kind == "c" else total.real
 
@@ -201,33 +196,28 @@ class Blocks:
         return sizes
 
 
-def _sum_over_taps(total: AnyArray, symbols: AnyArray) -> AnyArray:
-    """Return ``np.tensordot(total, symbols, ([3], [1]))``; threads share the rows of a large product."""
-    left = np.moveaxis(total, 3, -1)
-    right = np.moveaxis(symbols, 1, 0)
-    a, b = left.reshape(-1, left.shape[-1]), right.reshape(len(right), -1)
-    result = np.empty((len(a), b.shape[1]), np.result_type(a, b))
-    step = max(PRODUCT_PIECE // max(b.shape[1], 1), 1)
-
-    def multiply(starts: Iterable[int]) -> None:
-        for start in starts:
-            np.matmul(a[start : start + step], b, out=result[start : start + step])
-
-    starts = range(0, len(a), step)
-    spread(multiply, starts, parallel=result.size >= PARALLEL_TRANSFORM and len(starts) > 1)
-    return result.reshape(*left.shape[:-1], *right.shape[1:])
+def _sum_over_taps(total: AnyArray, symbols: Symbols) -> AnyArray:
+    """Return the sums over the fourth axis, and the blocks, outputs and inputs that replace it behind the last one."""
+    lines = np.moveaxis(total, 3, -1)
+    sums = symbols.sum_over(lines.reshape(-1, lines.shape[-1]))
+    return sums.reshape(*lines.shape[:-1], *sums.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
 class _ChosenSymbols(Symbols):
     """Symbols of some blocks of a split."""
 
-    split: Split
+    source: Symbols
     chosen: slice
 
-    def compute(self) -> AnyArray:
-        """Return those of the chosen blocks; all of them are computed once, for all pieces."""
-        return self.split.symbols[self.chosen]
+    @property
+    def roundings(self) -> float:
+        return self.source.roundings
+
+    def sum_over(self, taps: AnyArray, chosen: slice = ALL) -> AnyArray:
+        """Sum for the chosen blocks; a table of all of them is computed once, for all pieces."""
+        assert chosen == ALL
+        return self.source.sum_over(taps, self.chosen)
 
 
 def describe(blocks: list[Blocks]) -> str:

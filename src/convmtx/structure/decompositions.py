@@ -167,7 +167,7 @@ def _by_bands(geometry: Geometry, all_blocks: list[Blocks], size: float) -> Iter
     """Yield band matrices along an axis if the blocks of all other axes are of one number each."""
     splits = [(j, split) for blocks in all_blocks for j, split in enumerate(blocks.splits)]
     wide = {j for j, split in splits if split.per_output * split.per_input > 1}
-    if len(wide) != 1 or any(split.table is None for j, split in splits if j in wide):
+    if len(wide) != 1 or any(split.part is None for j, split in splits if j in wide):
         return
     (j,) = wide
     matrices = [BandMatrices(blocks, j) for blocks in all_blocks]

@@ -17,8 +17,8 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.wrapped import Transposed
 from convmtx.typing import AnyArray, IntArray
 
-#: Bytes for each tap of an output and each input: to list the inputs that are read, and to sort them into parts. The
-#: second was measured as 59.
+#: Bytes for each output, input and tap of an axis: to count what is read, and to sort places into parts.
+#: The second was measured as 59.
 LISTED, SPLIT = 24, 64
 
 
@@ -65,12 +65,15 @@ def dense(op: LinearMap) -> AnyArray:
 
 
 def require_along(*axes: Axis, split: bool = False) -> None:
-    """Refuse axes whose lists of inputs, one for each output, or of frequencies do not fit in memory.
+    """Refuse axes whose lists of inputs and outputs or of frequencies do not fit in memory.
 
-    With ``split`` the inputs are also sorted into parts that share no tap, which takes more.
+    With ``split`` they are also sorted into parts that share no tap, which takes more.
     """
-    bytes_of_entry = SPLIT if split else LISTED
-    size = sum(bytes_of_entry * (axis.out * axis.kernel + axis.size) for axis in axes)
+    size = 0
+    for axis in axes:
+        is_listed = split and axis.input_dilation > 1 and not axis.zero_outside
+        taps = axis.out * axis.kernel if is_listed else axis.kernel
+        size += (SPLIT if split else LISTED) * (axis.out + axis.size + taps)
     inputs, outputs = (_joined([getattr(axis, name) for axis in axes]) for name in ("size", "out"))
     what = f"listing {inputs} inputs and {outputs} outputs along an axis"
     memory.require_result(what, size, "Use a shorter input; cm.sup_norm does not depend on its size")

@@ -16,7 +16,7 @@ from math import gcd, lcm, prod
 import numpy as np
 
 from convmtx.boundary import NOTHING, WRAP
-from convmtx.geometry import Axis, Geometry
+from convmtx.geometry import Axis, Geometry, count_reads
 from convmtx.structure.blocks import Blocks
 from convmtx.structure.splits import Split, fourier, is_mirrored, split_by_transform, whole_circle
 from convmtx.typing import AnyArray
@@ -123,8 +123,7 @@ def sublattices(axis: Axis) -> dict[Axis, list[tuple[slice, slice]]]:
 
 def _most_read(axis: Axis) -> int:
     """Return the largest number of positions, among those that are read, at which the continued axis has one input."""
-    positions = np.unique(np.arange(axis.out)[:, None] * axis.stride - axis.lo + np.arange(axis.kernel) * axis.dilation)
-    source = axis.source(positions)
+    source = axis.source(np.flatnonzero(count_reads(axis.continued)) + axis.reach[0])
     return int(np.bincount(source[source != NOTHING], minlength=1).max())
 
 

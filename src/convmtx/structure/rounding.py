@@ -21,8 +21,6 @@ from convmtx.structure.precision import EPS
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray
 
-#: Roundings of the number that a transform multiplies a tap by: of an angle up to ``3 pi``, and of its cosine.
-PHASE = 16
 #: Roundings of a decomposition: `FEW`, and `FOR_EACH` of a rounding for each row and column. LAPACK's ``bdsqr`` sets
 #: numbers beside a bidiagonal matrix' diagonal to 0 if they are below 49 roundings, so multiples of the identity were
 #: off by up to 97. All other measured errors are at most 8, or an eighth of the size for matrices of equal entries,
@@ -63,11 +61,8 @@ def of_decomposition(rows: int, columns: int) -> float:
 
 
 def of_entries(blocks: Blocks) -> float:
-    """Return the error of blocks' entries in units of eps times the magnitudes that are summed.
-
-    There is one rounding for each tap, and `PHASE` for each axis that is transformed.
-    """
-    return sum(blocks.taps.shape[2:]) + PHASE * sum(split.table is None for split in blocks.splits)
+    """Return the error of blocks' entries in units of eps times the magnitudes that are summed."""
+    return sum(split.source.roundings for split in blocks.splits)
 
 
 def of_blocks(all_blocks: Iterable[Blocks], size: float) -> float:

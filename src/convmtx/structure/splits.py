@@ -20,28 +20,26 @@ An axis for which no rule holds is one part, the whole axis.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
-from math import gcd, lcm, prod
+from functools import lru_cache
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
 from convmtx.boundary import NOTHING, SYMMETRIC, WRAP
-from convmtx.costs import PARALLEL_AXIS
-from convmtx.engines.threads import one_blas_thread
-from convmtx.geometry import Axis
-from convmtx.geometry.compose import positions
+from convmtx.geometry import Axis, join_places
 from convmtx.structure.bases import Basis, Columns, Cosines, Positions, Waves, WholeSamples
 from convmtx.structure.precision import EPS
+from convmtx.structure.symbols import CircleSymbols, EvenSymbols, FactorSymbols, PartSymbols, Symbols
 from convmtx.typing import AnyArray, IntArray
 
 #: Outputs and inputs of an axis up to which the parts that they belong to are kept, 8 bytes for each of them.
 KEPT_PLACES = 1 << 13
+#: Outputs times taps of a part up to which its entries are listed to see whether it is equal to another one.
+MOST_COMPARED = 1 << 20
 
 
 class Rule(StrEnum):
@@ -58,14 +56,6 @@ class Rule(StrEnum):
     FACTOR = "factor"
 
 
-class Symbols(ABC):
-    """The taps of an axis in the bases of a split, computed on request."""
-
-    @abstractmethod
-    def compute(self) -> AnyArray:
-        """Return each tap in the two bases, (blocks, k, per_output, per_input)."""
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
     """Blocks of an axis that have one size; all of its blocks, or some."""
@@ -79,8 +69,6 @@ class Split:
     source: Symbols
     outputs: Basis
     inputs: Basis
-    #: For parts: which of its inputs each output of the part reads through each tap, -1 for none.
-    table: IntArray | None = None
     #: Bytes that computing the symbols takes.
     bytes: int = 0
 
@@ -99,10 +87,10 @@ class Split:
         """Whether the bases are singular vectors of a kernel's factor along the axis."""
         return self.rule is Rule.FACTOR
 
-    @cached_property
-    def symbols(self) -> AnyArray:
-        """Each tap in the two bases, (blocks, k, per_output, per_input)."""
-        return self.source.compute()
+    @property
+    def part(self) -> PartSymbols | None:
+        """Outputs and inputs of a block whose bases are positions; None if the bases are others."""
+        return self.source if isinstance(self.source, PartSymbols) else None
 
 
 def splits(axis: Axis, even: bool, halved: bool = False, merged: bool = True) -> tuple[Split, ...]:
@@ -144,24 +132,6 @@ def whole_circle(axis: Axis) -> bool:
     return axis.boundary is WRAP and axis.input_dilation == 1 and axis.out * axis.stride == axis.size
 
 
-@dataclass(frozen=True)
-class CircleSymbols(Symbols):
-    """Symbols at the first ``count`` of ``blocks`` blocks of frequencies ``2 pi F / size + shift``."""
-
-    axis: Axis
-    size: int
-    shift: float
-    blocks: int
-    count: int
-
-    def compute(self) -> AnyArray:
-        """Return the sums of waves; whole turns are left out of angles before anything is rounded."""
-        reads = positions(self.axis)
-        frequencies = np.arange(self.count)[:, None, None] + self.blocks * np.arange(self.size // self.blocks)[:, None]
-        turns = frequencies * reads % self.size
-        return couple_frequencies(self.axis, 2 * np.pi * (turns / self.size) + self.shift * reads)
-
-
 def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
     r"""Split an axis on a circle of ``size`` stretched positions, at the frequencies ``2 pi F / size + shift``.
 
@@ -179,30 +149,16 @@ def fourier(axis: Axis, size: int, shift: float, halved: bool) -> Split:
     blocks = gcd(outs, ins)
     count, times = blocks, np.ones(blocks, np.int64)
     if halved:
+        # With a shift, block f is conjugate to blocks - 1 - f, else to -f: 0, and the last one or not, are their own.
         count = (blocks + 1) // 2 if shift else blocks // 2 + 1
-        partner = blocks - 1 - np.arange(count) if shift else -np.arange(count) % blocks
-        times = np.where(partner == np.arange(count), 1, 2)
+        times = np.full(count, 2)
+        times[-1] = 1 if blocks % 2 == bool(shift) else 2
+        times[0] = times[0] if shift else 1
     per_output, per_input = outs // blocks, ins // blocks
     outputs = Waves(outs, blocks, count, axis.out, shift * s, halved)
     inputs = Waves(ins, blocks, count, axis.size, shift * e, halved)
-    per_tap = 64 * size // blocks + 16 * per_output * per_input  # angles, waves and their sums
     source = CircleSymbols(axis, size, shift, blocks, count)
-    bytes_ = axis.kernel * count * per_tap
-    return Split(Rule.FOURIER, times, per_output, per_input, source, outputs, inputs, bytes=bytes_)
-
-
-def couple_frequencies(axis: Axis, angles: AnyArray) -> AnyArray:
-    """Return the symbols of one block for each row of ``angles`` (rows, lcm(s, e), k): w times the taps' positions.
-
-    The lcm(s, e) frequencies w of a block lie equally spaced around the circle. Number a belongs to output
-    ``a mod lcm/s`` and input ``a mod lcm/e`` of the block.
-    """
-    s, e = axis.stride, axis.input_dilation
-    n_coupled = lcm(s, e)
-    symbols = np.zeros((len(angles), axis.kernel, n_coupled // s, n_coupled // e), complex)
-    for a in range(n_coupled):
-        symbols[:, :, a % (n_coupled // s), a % (n_coupled // e)] += np.exp(1j * angles[:, a])
-    return symbols / np.sqrt(s * e)
+    return Split(Rule.FOURIER, times, per_output, per_input, source, outputs, inputs, bytes=source.bytes)
 
 
 def is_mirrored(taps: AnyArray, axis: int) -> bool:
@@ -221,24 +177,6 @@ def _has_second_differences(axis: Axis) -> bool:
     return axis.zero_outside and is_centred(axis) and axis.kernel == 3 and axis.dilation == 1
 
 
-@dataclass(frozen=True, eq=False)
-class EvenSymbols(Symbols):
-    """Cosines of ``pi f q / half`` at taps' positions q, for a kernel that is its own mirror image.
-
-    Taps p and k-1-p together are ``2 cos``, so each counts one cosine.
-    """
-
-    axis: Axis
-    frequencies: IntArray
-    half: int
-
-    def compute(self) -> AnyArray:
-        """Return the cosines; whole turns are left out of angles before anything is rounded."""
-        turns = np.multiply.outer(self.frequencies, positions(self.axis)) % (2 * self.half)
-        symbols: AnyArray = np.cos(np.pi * turns / self.half)[..., None, None]
-        return symbols
-
-
 def _split_even(axis: Axis, rule: Rule, frequencies: IntArray, half: int) -> Split:
     """Split an axis along which the kernel is its own mirror image by cosines or sines, one vector a block."""
     basis: Basis
@@ -247,7 +185,7 @@ def _split_even(axis: Axis, rule: Rule, frequencies: IntArray, half: int) -> Spl
     else:
         basis = Cosines(axis.size, "cosine" if rule is Rule.COSINE else "sine")
     source = EvenSymbols(axis, frequencies, half)
-    return Split(rule, np.ones(axis.size, np.int64), 1, 1, source, basis, basis, bytes=24 * axis.size * axis.kernel)
+    return Split(rule, np.ones(axis.size, np.int64), 1, 1, source, basis, basis, bytes=source.bytes)
 
 
 def whole_sample(axis: Axis) -> Split:
@@ -258,51 +196,48 @@ def whole_sample(axis: Axis) -> Split:
     return _split_even(axis, Rule.WHOLE_SAMPLE, np.arange(axis.size), max(axis.size - 1, 1))
 
 
-@dataclass(frozen=True, eq=False)
-class PartSymbols(Symbols):
-    """Matrices of zeros and ones from a table of which input each output reads through each tap, -1 for none."""
-
-    table: IntArray
-    inputs: int
-
-    def compute(self) -> AnyArray:
-        """Return one matrix for each tap, (1, k, outputs, inputs)."""
-        matrices: AnyArray = self.table.T[None, :, :, None] == np.arange(self.inputs)
-        return matrices.astype(float)
-
-
 def _split_into_parts(axis: Axis, merged: bool) -> Iterator[Split]:
     """Yield outputs and inputs that taps join, directly or through others; equal parts are copies of the first."""
-    table = axis.table()
     if axis.kernel == 1 and axis.zero_outside and merged:  # no input is read twice
-        outputs = np.flatnonzero(table[:, 0] != NOTHING)
+        inputs = axis.read(np.arange(axis.out), np.zeros(1, np.int64))
+        outputs = np.flatnonzero(inputs != NOTHING)
         if outputs.size:
-            yield _part(Rule.PARTS, axis, np.zeros((1, 1), np.int64), outputs[:, None], table[outputs])
+            yield _part(Rule.PARTS, axis, outputs[:, None], inputs[outputs, None])
         return
     labels, count = (_label_kept_parts if axis.out + axis.size <= KEPT_PLACES else _label_parts)(axis)
     outputs_of, inputs_of = _places_by_label(labels[: axis.out], count), _places_by_label(labels[axis.out :], count)
-    local = np.full(axis.size + 1, NOTHING)  # its last place is read by -1
-    kinds: dict[Any, tuple[IntArray, list[IntArray], list[IntArray]]] = {}
+    kinds: dict[Any, tuple[list[IntArray], list[IntArray]]] = {}
     for part, (outputs, inputs) in enumerate(zip(outputs_of, inputs_of, strict=True)):
         if outputs.size and inputs.size:
-            local[inputs] = np.arange(inputs.size)
-            rows = local[table[outputs]]
-            key = (rows.tobytes(), inputs.size) if merged else part
-            _, all_outputs, all_inputs = kinds.setdefault(key, (rows, [], []))
+            key = _arrangement(axis, outputs, inputs) if merged and count > 1 else None
+            all_outputs, all_inputs = kinds.setdefault(part if key is None else key, ([], []))
             all_outputs.append(outputs)
             all_inputs.append(inputs)
     rule = Rule.WHOLE if count == 1 else Rule.PARTS
-    for rows, all_outputs, all_inputs in kinds.values():
-        yield _part(rule, axis, rows, np.array(all_outputs), np.array(all_inputs))
+    for all_outputs, all_inputs in kinds.values():
+        yield _part(rule, axis, np.array(all_outputs), np.array(all_inputs))
 
 
-def _part(rule: Rule, axis: Axis, rows: IntArray, outputs: IntArray, inputs: IntArray) -> Split:
-    """Return a part and its copies, from the table of the first and the places (copies, positions) of all."""
+def _arrangement(axis: Axis, outputs: IntArray, inputs: IntArray) -> Any:
+    """Return what two parts have in common if their matrices are equal; None if that takes too long to see.
+
+    Under zeros a part's windows are equally far apart, and so are its inputs: it is enough to compare the first ones.
+    """
+    if axis.zero_outside and axis.input_dilation == 1:
+        low = int(outputs[0]) * axis.stride - axis.lo - int(inputs[0])
+        return low, outputs.size, inputs.size, int(np.diff(outputs[:2]).sum())
+    if outputs.size * axis.kernel > MOST_COMPARED:
+        return None
+    places, columns, taps = PartSymbols(axis, outputs, inputs).entries()
+    return np.concatenate([places, columns, taps]).tobytes(), outputs.size, inputs.size
+
+
+def _part(rule: Rule, axis: Axis, outputs: IntArray, inputs: IntArray) -> Split:
+    """Return a part and its copies, from the places (copies, positions) of all."""
     (copies, per_output), per_input = outputs.shape, inputs.shape[1]
     places = Positions(axis.out, outputs), Positions(axis.size, inputs)
-    source = PartSymbols(rows, per_input)
-    bytes_ = 9 * rows.size * per_input
-    return Split(rule, np.array([copies]), per_output, per_input, source, *places, rows, bytes=bytes_)
+    source = PartSymbols(axis, outputs[0], inputs[0])
+    return Split(rule, np.array([copies]), per_output, per_input, source, *places, bytes=source.bytes)
 
 
 def _label_parts(axis: Axis) -> tuple[IntArray, int]:
@@ -310,10 +245,8 @@ def _label_parts(axis: Axis) -> tuple[IntArray, int]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    table = axis.table()
-    outputs, taps = np.nonzero(table != NOTHING)
-    places = (outputs, axis.out + table[outputs, taps])
-    graph = coo_array((np.ones(outputs.size, np.int8), places), shape=(axis.out + axis.size,) * 2)
+    ends = join_places(axis)
+    graph = coo_array((np.ones(ends[0].size, np.int8), ends), shape=(axis.out + axis.size,) * 2)
     count, labels = connected_components(graph, directed=False)
     return labels.astype(np.int64), int(count)
 
@@ -375,48 +308,11 @@ def nearest(taps: AnyArray, axis: int) -> tuple[AnyArray, AnyArray, AnyArray]:
     return u[:, 0] * s[0], v[0].reshape(lines.shape[1:]), s
 
 
-class FactorSymbols(Symbols):
-    """The matrix (out, size) of a vector along an axis, decomposed when first needed."""
-
-    def __init__(self, axis: Axis, vector: AnyArray) -> None:
-        self.axis, self.vector = axis, vector
-
-    @cached_property
-    def svd(self) -> tuple[AnyArray, AnyArray, AnyArray]:
-        """Singular vectors and values of the matrix; those that may be rounding of zero are zero."""
-        axis, vector = self.axis, self.vector
-        matrix, table = np.zeros((axis.out, axis.size), vector.dtype), axis.table()
-        outputs, taps = np.nonzero(table != NOTHING)
-        np.add.at(matrix, (outputs, table[outputs, taps]), vector[taps])
-        # At small sizes threads gain little, and wait for each other for long if the machine is busy.
-        with one_blas_thread() if axis.size < PARALLEL_AXIS else nullcontext():
-            u, s, v = np.linalg.svd(matrix, full_matrices=False)
-        # The vector is rounded, and so is what a boundary folds onto one position: taps may cancel.
-        return u, np.where(s > 2 * EPS * np.abs(vector).sum(), s, 0), v
-
-    def left(self) -> AnyArray:
-        """Return the singular vectors of outputs, as columns."""
-        return self.svd[0]
-
-    def right(self) -> AnyArray:
-        """Return the singular vectors of inputs, as columns."""
-        return self.svd[2].conj().T
-
-    def compute(self) -> AnyArray:
-        """Return each singular value times ``conj(vector) / |vector|^2``, (values, k, 1, 1).
-
-        Summed over taps ``a * vector``, that is ``a`` times the singular value.
-        """
-        weights = self.vector.conj() / np.vdot(self.vector, self.vector).real
-        symbols: AnyArray = np.multiply.outer(self.svd[1], weights)[..., None, None]
-        return symbols
-
-
 def factor(axis: Axis, vector: AnyArray) -> Split:
     """Split an axis by the singular vectors of a kernel's factor along it: right for taps that are multiples of it."""
     source = FactorSymbols(axis, vector)
     few = min(axis.out, axis.size)
     numbers = 2 * axis.out * axis.size + 2 * few * (axis.out + axis.size) + 4 * few**2  # matrix, vectors, LAPACK's own
-    bytes_ = vector.dtype.itemsize * (numbers + 3 * few * axis.kernel)
+    bytes_ = vector.dtype.itemsize * (numbers + 3 * axis.kernel)
     bases = Columns(source.left), Columns(source.right)
     return Split(Rule.FACTOR, np.ones(few, np.int64), 1, 1, source, *bases, bytes=bytes_)

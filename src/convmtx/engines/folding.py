@@ -1,0 +1,81 @@
+"""Transposed borders: numbers at positions outside an array are added to the inputs that were read there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from convmtx.boundary import NOTHING
+from convmtx.engines.threads import Step
+from convmtx.geometry import Axis
+from convmtx.typing import AnyArray, IntArray
+
+
+def fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
+    """Return the steps that add each position of a continued axis to the input it was read from, and the result."""
+    start, stop = axis.reach
+    before, steps = (slice(None),) * at, list[Step]()
+    if axis.input_dilation == 1 and start <= 0 and stop >= axis.size - 1:  # the inputs are a slice of x
+        folded = x[(*before, slice(-start, axis.size - start))]
+        outside = np.concatenate([np.arange(start, 0), np.arange(axis.size, stop + 1)])
+    else:
+        folded = np.empty((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
+        outside = np.arange(start, stop + 1)
+        steps.append(partial(folded.fill, 0))
+    for positions, places in _slices(outside - start, axis.source(outside)):
+        target, added = folded[(*before, places)], x[(*before, positions)]
+        if target.shape == added.shape:
+            steps.append(partial(np.add, target, added, target))
+        else:
+            steps.append(partial(_add_sum, target, added, at))
+    return steps, folded
+
+
+def _slices(positions: IntArray, places: IntArray) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of positions, and of the places that they hold: the same number of them, or one.
+
+    Under "reflect" positions 0 1 hold places 2 1 and positions 5 6 hold 1 0: two pairs of slices, places backwards.
+    """
+    positions, places = positions[places != NOTHING], places[places != NOTHING]
+    moves = np.diff([positions, places])
+    # A position begins a slice if it lies otherwise to the one before than that to the one before it.
+    turns = np.flatnonzero((moves[:, 1:] != moves[:, :-1]).any(axis=0)) + 2
+    for begin, end in pairwise([0, *turns.tolist(), positions.size]):
+        if begin < end:
+            yield _slice(positions[begin:end]), _slice(places[begin:end])
+
+
+def _slice(numbers: IntArray) -> slice:
+    """Return the slice of an arithmetic progression, which may descend to 0; of equal numbers, of one of them."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    step = int(numbers[1]) - first if numbers.size > 1 else 0
+    stop = last + (1 if step >= 0 else -1)
+    return slice(first, stop if stop >= 0 else None, step or 1)
+
+
+def _add_sum(target: AnyArray, added: AnyArray, at: int) -> None:
+    """Add the sum of numbers along an axis to a target of one place."""
+    np.add(target, added.sum(axis=at, keepdims=True, dtype=target.dtype), target)
+
+
+def readers(axis: Axis) -> list[IntArray]:
+    """List the places of the continued axis that read each input, as arrays of one place for each input.
+
+    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
+    none, then none, 4 and none.
+    """
+    first, last = axis.reach
+    source = axis.source(np.arange(first, last + 1))
+    order = np.argsort(source, kind="stable")
+    order = order[np.count_nonzero(source == NOTHING) :]
+    counts = np.bincount(source[order], minlength=axis.size)
+    starts = np.cumsum(counts) - counts
+    arrays = []
+    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
+        places = np.full(axis.size, NOTHING)
+        places[counts > turn] = order[starts[counts > turn] + turn]
+        arrays.append(places)
+    return arrays
