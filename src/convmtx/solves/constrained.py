@@ -13,6 +13,7 @@ from convmtx.errors import ArgumentError
 from convmtx.progress import show_progress
 from convmtx.solves.constrained_admm import Alternation
 from convmtx.solves.constrained_objectives import Objectives, PenaltyName
+from convmtx.solves.constrained_terms import length
 from convmtx.solves.problem import NUMBER, Problem, norms
 from convmtx.solves.result import Callback, Request, Result, Verdict, asks_to_stop
 from convmtx.typing import AnyArray
@@ -92,7 +93,7 @@ class _Run:
     def normal_residual(self) -> float:
         """Length of the gradient, without what bounds and sums of magnitudes balance: 0 at the solution."""
         run = self.run
-        return self.unit * float(np.linalg.norm(run.best - run.objective.inputs.moved(run.best, run.s)))
+        return self.unit * length(run.best - run.objective.inputs.moved(run.best, run.s))
 
     @property
     def error(self) -> float:
@@ -100,7 +101,7 @@ class _Run:
 
         With a ridge the gap is at least ``ridge / 2 * |x - solution|^2``.
         """
-        ridge, size = self.run.objective.inputs.ridge, float(np.linalg.norm(self.run.best))
+        ridge, size = self.run.objective.inputs.ridge, length(self.run.best)
         if not ridge:
             return np.nan
         distance = (2 * self.run.gap / ridge) ** 0.5
@@ -184,7 +185,8 @@ def _read_bounds(bounds: Bounds | None, problem: Problem) -> tuple[AnyArray, Any
             raise ArgumentError(f"bounds has {len(pair)} entries", expected, remedy)
         infinite = (-np.inf, np.inf)
         ends = [np.asarray(e if a is None else a, float) for a, e in zip(pair, infinite, strict=True)]
-        low, high = (np.broadcast_to(end, problem.op.in_shape) for end in ends)
+        low, high = ends
+        np.broadcast_to(low, problem.op.in_shape), np.broadcast_to(high, problem.op.in_shape)
     except (TypeError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
