@@ -17,6 +17,7 @@ from convmtx.solves.accuracy import Accuracy, ErrorKind
 from convmtx.solves.arrays import require_finite
 from convmtx.solves.constrained_admm import Alternation
 from convmtx.solves.constrained_objectives import Objectives, PenaltyName
+from convmtx.solves.constrained_terms import length
 from convmtx.solves.problem import NUMBER, Problem
 from convmtx.solves.result import Callback, Request, Result, Verdict, asks_to_stop
 from convmtx.solves.select import Solver, Solvers
@@ -121,7 +122,7 @@ class _Run:
     def normal_residual(self) -> float:
         """Length of the gradient, without what bounds and sums of magnitudes balance: 0 at the solution."""
         run = self.run
-        return self.unit * float(np.linalg.norm(run.best - run.objective.inputs.moved(run.best, run.s)))
+        return self.unit * length(run.best - run.objective.inputs.moved(run.best, run.s))
 
     @property
     def error(self) -> float:
@@ -216,7 +217,8 @@ def _read_bounds(bounds: Bounds | None, problem: Problem) -> tuple[AnyArray, Any
             raise ArgumentError(f"bounds has {len(pair)} entries", expected, remedy)
         infinite = (-np.inf, np.inf)
         ends = [np.asarray(e if a is None else a, float) for a, e in zip(pair, infinite, strict=True)]
-        low, high = (np.broadcast_to(end, problem.op.in_shape) for end in ends)
+        low, high = ends
+        np.broadcast_to(low, problem.op.in_shape), np.broadcast_to(high, problem.op.in_shape)
     except (TypeError, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from convmtx.solves.constrained_objectives import Objective
-from convmtx.solves.constrained_terms import LeastSquares
+from convmtx.solves.constrained_terms import LeastSquares, length
 from convmtx.solves.result import Verdict
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
@@ -39,7 +39,7 @@ class Alternation:
     def __init__(self, objective: Objective, start: AnyArray | None) -> None:
         self.objective, self.rhos = objective, list(objective.rhos)
         space, inputs = objective.space, objective.inputs
-        self.x = np.clip(np.zeros(inputs.low.shape) if start is None else start, inputs.low, inputs.high)
+        self.x = inputs.within(np.zeros(objective.in_shape) if start is None else start.copy())
         self._whole = inputs.extended(self.x)
         self._images = space.images(self._whole)
         #: What each image, and last X, is to be, and the multipliers over rho.
@@ -114,7 +114,7 @@ class Alternation:
     def _balance(self, j: int, value: AnyArray, old: AnyArray) -> None:
         """Change rho so that both residuals, relative to what they are residuals of, become alike."""
         new, m = self.v[j], self.m[j]
-        lengths = [float(np.linalg.norm(a)) for a in (value - new, value, new, new - old, m)]
+        lengths = [length(a) for a in (value - new, value, new, new - old, m)]
         off, first, second, moved, size = lengths
         if not (off and moved and size):
             return

@@ -15,7 +15,7 @@ from convmtx.solves.constrained_spaces import AnyMaps, Circle, Space, find_frame
 from convmtx.solves.constrained_terms import Inputs, LeastSquares, Magnitudes, Term, dot
 from convmtx.solves.problem import Problem, estimate_norm
 from convmtx.taps import kernel_of
-from convmtx.typing import AnyArray
+from convmtx.typing import AnyArray, Shape
 
 PenaltyName = Literal["squares", "l1", "tv"]
 #: rho of the data over the largest weight, and rho of x over that of the data and the squared norm of the map. Measured
@@ -28,6 +28,7 @@ class Objective:
     """``h(x) + sum of g(v)`` over terms g of images ``v = G x``, halves of the squares of the law."""
 
     space: Space
+    in_shape: Shape
     inputs: Inputs
     terms: tuple[Term, ...]
     #: rho of terms that stay in the quadratic step, None for those that are split off.
@@ -68,25 +69,28 @@ class Objectives:
             weight=weight if is_plain and self.penalty == "l1" else 0.0,
         )  # fmt: skip
         if frame is not None and frame.extend is not None:
-            ones = np.ones((1, *frame.extend.out_shape))
-            inputs = replace(inputs, extend=frame.extend, copies=frame.extend._transposed_image(ones)[0])
+            copies = frame.extend._transposed_image(np.ones((1, *frame.extend.out_shape)))[0]
+            inputs = replace(inputs, extend=frame.extend, copies=copies)
+            if frame.window is not None:
+                inputs = replace(inputs, window=frame.window, copies=1.0)
         data, constant = self._data(b)
         terms: list[Term] = [data]
         if has_maps:
             terms.append(self._penalty(weight))
-        fixed = [self._fixed_rho(j, term) for j, term in enumerate(terms)]
+        fixed = tuple(self._fixed_rho(j, term) for j, term in enumerate(terms))
+        rhos = self._first_rhos(terms, fixed, data)
+        return Objective(self.space, problem.op.in_shape, inputs, tuple(terms), fixed, rhos, constant)
+
+    def _first_rhos(self, terms: list[Term], fixed: tuple[float | None, ...], data: LeastSquares) -> tuple[float, ...]:
+        """Return the first rho of each term, and last that of x."""
         top = float(np.max(data.a**2, initial=0)) or 1.0
-        rhos = [RHO_DATA * top if rho is None else rho for rho in fixed]
-        first = RHO_DATA * top if fixed[0] is not None else rhos[0]
-        squared = self.norm**2 / top
-        if frame is None:
-            first, squared = RHO_DATA, self.norm**2
-        for j, term in enumerate(terms[1:], 1):
-            if fixed[j] is None:
-                rhos[j] = RHO_INPUTS * first * squared if isinstance(term, Magnitudes) else first * problem.damp**2
-        return Objective(
-            self.space, inputs, tuple(terms), tuple(fixed), (*rhos, RHO_INPUTS * first * squared), constant
-        )
+        of_data = RHO_DATA * top
+        of_inputs = RHO_INPUTS * of_data * self.norm**2 / top
+        rhos = [of_data if fixed[0] is None else fixed[0]]
+        for term, rho in zip(terms[1:], fixed[1:], strict=True):
+            split = of_inputs if isinstance(term, Magnitudes) else of_data * self.problem.damp**2
+            rhos.append(split if rho is None else rho)
+        return (*rhos, of_inputs)
 
     def _data(self, b: AnyArray) -> tuple[LeastSquares, float]:
         if self.frame is None:

@@ -17,6 +17,7 @@ from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.padding import pad
 from convmtx.maps.stacks import Stacked
+from convmtx.solves.constrained_terms import dot, length
 from convmtx.solves.iterated import Iterative
 from convmtx.solves.method import Factors
 from convmtx.solves.problem import Problem
@@ -92,6 +93,8 @@ class Frame:
     terms: list[list[Placed]]
     #: Map of the continuation of x around the circles; None if they are no longer than x.
     extend: LinearMap | None
+    #: Places of x in its continuation by zeros; None for other continuations.
+    window: tuple[slice, ...] | None
 
 
 class Inner(NamedTuple):
@@ -125,7 +128,13 @@ def find_frame(terms: Sequence[Sequence[LinearMap]]) -> Frame | None:
     if len(around) < len(rings):
         return None
     placed = [[_place(inner, around) for inner in maps if inner is not None] for maps in inners]
-    return Frame(around, placed, _continuation(first, around))
+    window = None
+    if all(ring.boundary is ZERO for ring in around):
+        places = tuple(
+            slice(-ring.first, axis.size - ring.first) for axis, ring in zip(first.axes, around, strict=True)
+        )
+        window = first.layout.join(slice(None), places)
+    return Frame(around, placed, _continuation(first, around), window)
 
 
 def _ring(axes: list[Axis]) -> Ring | None:
@@ -285,15 +294,15 @@ class AnyMaps:
             return self.adjoint(weighted) + rhos[-1] * p
 
         r = right - product(x)
-        limit, p, last = REDUCTION * float(np.linalg.norm(r)), r, 1.0
+        limit, p, last = REDUCTION * length(r), r, 1.0
         for j in range(MOST_STEPS):
-            if float(np.linalg.norm(r)) <= limit:
+            if length(r) <= limit:
                 break
             z = r if factors.preconditioner is None else factors.preconditioner.normal(r[None])[0]
-            square = float(np.vdot(r, z))
+            square = dot(r, z)
             p = z if j == 0 else z + square / last * p
             last, image = square, product(p)
-            size = square / float(np.vdot(p, image))
+            size = square / dot(p, image)
             x, r = x + size * p, r - size * image
         return x
 

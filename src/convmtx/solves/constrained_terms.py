@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from convmtx.engines.products import inner_products
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray
 
@@ -114,7 +115,8 @@ class Magnitudes:
 class Inputs:
     """``h(x) = ridge/2 |x|^2 + weight * sum(abs(x))`` for ``low <= x <= high``, and how x is continued past its ends.
 
-    ``extend`` is the map of the continuation, None for none. ``copies`` says how often it repeats each input.
+    ``extend`` is the map of the continuation, None for none. ``copies`` says how often it repeats each input. Where it
+    puts zeros around x, ``window`` says where x stands between them.
     """
 
     low: AnyArray
@@ -123,14 +125,30 @@ class Inputs:
     weight: float = 0.0
     extend: LinearMap | None = None
     copies: AnyArray | float = 1.0
+    window: tuple[slice, ...] | None = None
 
     def extended(self, x: AnyArray) -> AnyArray:
         """Return x continued."""
-        return x if self.extend is None else self.extend._image(x[None])[0]
+        if self.extend is None:
+            return x
+        if self.window is None:
+            return self.extend._image(x[None])[0]
+        whole = np.zeros(self.extend.out_shape)
+        whole[self.window] = x
+        return whole
 
     def folded(self, q: AnyArray) -> AnyArray:
         """Return the sums of what stands where an input is repeated."""
-        return q if self.extend is None else self.extend._transposed_image(q[None])[0]
+        if self.extend is None:
+            return q
+        return self.extend._transposed_image(q[None])[0] if self.window is None else q[self.window]
+
+    def within(self, x: AnyArray) -> AnyArray:
+        """Return the nearest array within the bounds; the memory of x may be written to."""
+        for end, nearest in ((self.low, np.maximum), (self.high, np.minimum)):
+            if end.ndim or np.isfinite(end):
+                nearest(x, end, out=x)
+        return x
 
     def value(self, x: AnyArray) -> float:
         """Return ``h(x)`` for x within the bounds."""
@@ -141,14 +159,14 @@ class Inputs:
         x = rho * self.folded(q)
         if self.weight:
             x = x - np.clip(x, -self.weight, self.weight)
-        return np.clip(x / (rho * self.copies + self.ridge), self.low, self.high)
+        return self.within(x / (rho * self.copies + self.ridge))
 
     def moved(self, x: AnyArray, s: AnyArray) -> AnyArray:
         """Return x after a step of length 1 against the gradient s of the other terms; x itself at a minimum."""
         z = x - s
         if self.weight:
             z = z - np.clip(z, -self.weight, self.weight)
-        return np.clip(z / (1 + self.ridge), self.low, self.high)
+        return self.within(z / (1 + self.ridge))
 
     @cached_property
     def is_bounded(self) -> bool:
@@ -170,7 +188,7 @@ class Inputs:
             z = -s
             if self.weight:
                 z = z - np.clip(z, -self.weight, self.weight)
-            z = np.clip(z / self.ridge, self.low, self.high)
+            z = self.within(z / self.ridge)
             return -dot(s, z) - self.value(z)
         low, high = self.low, self.high
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -178,12 +196,18 @@ class Inputs:
                 excess = np.maximum(np.where(high > 0, -s, 0), np.where(low < 0, s, 0)) - self.weight
                 return max(float(excess.max(initial=0)), 0.0) * objective / self.weight
             low, high = np.maximum(low, x - reach), np.minimum(high, x + reach)
-        ends = [-s * z - self.weight * np.abs(z) for z in (low, high)]
+        top = np.maximum(*(-s * z - self.weight * np.abs(z) for z in (low, high)))
         if self.weight:
-            ends.append(np.where((low <= 0) & (high >= 0), 0.0, -np.inf))
-        return float(np.max(ends, axis=0).sum())
+            top = np.maximum(top, np.where((low <= 0) & (high >= 0), 0.0, -np.inf))
+        return float(top.sum())
 
 
 def dot(first: AnyArray, second: AnyArray) -> float:
-    """Return the inner product of two real arrays."""
-    return float(np.vdot(first, second))
+    """Return the inner product of two real arrays; threads of BLAS would take longer to wake than this takes."""
+    flat = (np.ascontiguousarray(array).reshape(1, -1) for array in (first, second))
+    return float(inner_products(*flat)[0])
+
+
+def length(array: AnyArray) -> float:
+    """Return the 2-norm of a real array."""
+    return dot(array, array) ** 0.5
