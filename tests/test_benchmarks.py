@@ -30,6 +30,8 @@ PARTS = {
     "solves": {"line", "singular", "iterations", "deblurring", "circles", "rings", "kinds"},
     "algebra": {"gram", "varying", "modes", "masked"},
 }
+#: Parts of benchmarks that are not on the page yet.
+UNPUBLISHED = {"kernels": {"fits"}}
 #: Libraries without which a benchmark has nothing to compare with.
 LIBRARIES = {"layers": ["torch"], "tensors": ["torch"], "jitted": ["jax"], "regret": ["torch", "numba"]}
 
@@ -57,7 +59,7 @@ def measured():
     return {name: json.loads((DOCS / "benchmarks" / f"{name}.json").read_text()) for name in PARTS}
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", PARTS | UNPUBLISHED)
 def test_benchmarks_run_and_results_agree(name, tmp_path):
     for library in LIBRARIES.get(name, ()):
         pytest.importorskip(library)
@@ -67,7 +69,7 @@ def test_benchmarks_run_and_results_agree(name, tmp_path):
 
     assert about["quick"] is True
     assert {"convmtx", "numpy", "scipy"} <= about["versions"].keys()
-    assert about["parts"].keys() == PARTS[name]
+    assert about["parts"].keys() == (PARTS | UNPUBLISHED)[name]
     for part in about["parts"].values():
         assert part["about"].splitlines()[0] in said
         for row in part["rows"]:

@@ -104,7 +104,7 @@ def fit_kernel(
     Notes
     -----
     All filters of a group share one matrix W of windows. Its Gram matrix follows from transforms, and from windows at
-    the ends and where weights change (`docs/how/solves`). For k taps along one axis of n samples, that takes
+    the ends and where weights change. For k taps along one axis of n samples, that takes
     ``O(n log n + k^2)``, and Cholesky factors ``O(k^3)``. If all windows of the signal count and nothing is weighted,
     the matrix is Toeplitz, and Levinson's recursion takes ``O(k^2)`` and ``O(n + k)`` memory. Solutions are then
     corrected with residuals of the data in double precision. Where the condition of the Gram matrix is above 1e11, a QR

@@ -24,7 +24,7 @@ def factors_by(op, method, damp, R=None):
         assert R is not None or method != "dense"
     except cm.SolveError:
         D = stacked(matrix_of(op), damp, None if R is None else matrix_of(R))
-        assert method in ("band", "sparse", "substitution")
+        assert method in ("band", "sparse", "substitution", "windows")
         assert not has_full_rank(D) or condition(D) > 1e6
     return None
 
@@ -135,6 +135,8 @@ def around(n, stride, kernel):
     return 1, stride * (n // stride - 1) + kernel - n - 1
 
 
+SIGNAL = np.random.default_rng(7).standard_normal(24)
+SIGNALS = np.random.default_rng(8).standard_normal((2, 4, 9, 8))
 SAME = {"padding": "same"}
 WRAP = {"padding": "same", "boundary": "wrap"}
 NAMED = {  # op, methods that have to apply without damping, and that only
@@ -193,6 +195,21 @@ NAMED = {  # op, methods that have to apply without damping, and that only
     "product": (cm.conv(EVEN, (6, 7), padding="same", boundary="edge") @ cm.permutation((7, 6), "HW", "WH"),
                 {"sparse"}),
     "scaled": (-3j * cm.conv(ANY, (6, 7), padding="same", boundary="reflect"), {"sparse"}),
+    "kernels": (cm.kernel_operator(SIGNALS, (3, 2), input_shape=(9, 8), padding="same", boundary="reflect"),
+                {"windows", "sparse"}),
+    "kernels with all windows": (cm.kernel_operator(SIGNAL, 5, padding=[(4, 4)]), {"windows"}),
+    "kernels on a circle": (cm.kernel_operator(SIGNAL + 1j * SIGNAL[::-1], 5, **WRAP), {"windows"}),
+    "kernels of channels": (
+        cm.kernel_operator(SIGNALS, (6, 2, 3, 2), input_shape=(4, 9, 8), channels="first", groups=2, stride=2),
+        {"windows"}),
+    "kernels with few outputs": (cm.kernel_operator(SIGNAL, 17), {"windows"}),
+    "kernels of few outputs in groups": (
+        cm.kernel_operator(SIGNALS[0], (4, 2, 8, 6), channels="first", groups=2), {"windows"}),
+    "kernels, weighted": (
+        cm.diagonal(1 + SIGNAL[:20] ** 2) @ cm.kernel_operator(SIGNAL, 5), {"windows"}),
+    "kernels, selected": (
+        cm.diagonal(1 + SIGNAL[:15] ** 2) @ cm.kernel_operator(SIGNAL, 5)[np.arange(20) % 4 > 0], {"windows"}),
+    "adjoint of kernels": (cm.kernel_operator(SIGNAL * (1 + 1j), 5, stride=2).H, {"windows"}),
     "scaled transpose": (2.5 * cm.conv(ANY, (6, 7), padding="same", boundary="reflect").T, {"sparse"}),
 }  # fmt: skip
 
@@ -256,6 +273,10 @@ REGULARIZED = {  # op, regularizer, methods that have to apply
         cm.conv(ANY, (6, 6), **SAME), cm.conv(LAPLACE, (6, 6), **SAME) @ cm.permutation((6, 6), "HW", "WH"), {"lsmr"}),
     "of a product": (cm.conv(ANY, (6, 7), padding="same", boundary="edge") @ cm.conv(BLUR, (6, 7), **SAME),
                      cm.conv(LAPLACE, (6, 7), **SAME), {"sparse"}),
+    "kernels": (cm.kernel_operator(SIGNAL, 5), cm.conv([1.0, -2, 1], 5), {"windows"}),
+    "kernels that are joined": (
+        cm.kernel_operator(SIGNALS, (6, 2, 3, 2), input_shape=(4, 9, 8), channels="first", groups=2),
+        cm.conv(np.ones((2, 1, 1, 1)), (6, 2, 3, 2)), {"windows"}),
     "of a transpose": (
         cm.conv(ANY, (6, 7), padding="same", boundary="edge").T, cm.conv(LAPLACE, (6, 7), **SAME), {"sparse"}),
 }  # fmt: skip
@@ -314,6 +335,8 @@ AUTO = {  # op, the method that is chosen for one right-hand side, and why
     "causal": (cm.conv(CAUSAL, (20, 20), **SAME), "substitution of 400 unknowns", "the map is causal"),
     "full": (cm.conv([1.0, 6, 2, 1], 100, padding="full"), ("band LU of 203", "sparse LU of 203"), "its matrix is"),
     "lattices": (cm.conv([1.0, 6, 2], 2000, dilation=20, **SAME), "20 sub-lattices (", "dilated"),
+    "kernels": (cm.kernel_operator(SIGNALS.reshape(-1), 40, padding=[(39, 39)]), "Levinson factors of",
+                "the Gram matrix of windows"),
     "small": (cm.conv(ANY, (5, 5), padding="same", boundary="edge"), "dense matrix of 25 x 25", "the matrix is small"),
 }  # fmt: skip
 
