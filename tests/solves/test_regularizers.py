@@ -98,7 +98,7 @@ def test_outer_products_of_both_are_kronecker_sums(dtype):
 
 
 def test_sums_that_are_none_are_solved_otherwise():
-    """Three different Gram matrices along an axis have no vectors in common; without a penalty, nothing is left to do."""
+    """Three different Gram matrices along an axis have no vectors in common."""
     shape = (8, 9)
     op = cm.conv(np.outer([1.0, 2.0], [1.0, 1.0, 3.0]), shape, padding="same")
     rows, columns = differences(shape)
