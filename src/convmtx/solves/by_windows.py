@@ -20,7 +20,7 @@ from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.definite import Cholesky, Definite, Levinson
 from convmtx.solves.design import Design, Kept, Observation, shared, split_outputs
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.method import SHARE, Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.solves.systems import System, coupled_filters
 from convmtx.structure.augmented import Singular
@@ -107,9 +107,11 @@ class WindowFactors(RefinedFactors):
         try:
             return Levinson(row)
         except Singular:
+            n_bytes = 3 * row.nbytes * len(row)
+            if n_bytes > memory.LARGE and n_bytes > SHARE * memory.available():
+                raise
             from scipy.linalg import toeplitz
 
-            memory.require_result(f"a Gram matrix of {len(row)} taps", 3 * row.nbytes * len(row), "Pass damp > 0")
             return Cholesky(toeplitz(row.conj(), row))
 
     def _build_joined(self) -> Iterator[System]:
