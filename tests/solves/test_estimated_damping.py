@@ -155,8 +155,8 @@ def test_scales_of_map_and_regularizer_do_not_matter(kind):
     plain = cm.choose_damp(op, b, regularizer=R)
     for of_op, of_R in ((1e-100, 1.0), (1.0, 1e100), (1e100, 1e-100)):
         other = cm.choose_damp(op.with_kernel(op.kernel * of_op), b, regularizer=R * of_R)
-        assert np.isclose(other.damp / of_op * of_R, plain.damp, rtol=1e-4)
-        assert np.allclose(other.sizes / of_R * of_op, plain.sizes, rtol=1e-3)
+        assert np.isclose(other.damp / of_op * of_R, plain.damp, rtol=3e-3)
+        assert np.allclose(other.sizes / of_R * of_op, plain.sizes, rtol=1e-2)
 
 
 def test_data_that_were_not_measured_do_not_count():

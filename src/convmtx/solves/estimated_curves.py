@@ -41,7 +41,7 @@ FIRST_SOLVES, MOST_SOLVES = 6, 24
 #: Number of reference dampings, and the ratio of one to the next.
 REFERENCES, LOWER = 6, 10.0
 #: Tolerance of the solves of a regularized problem.
-INNER = 1e-7
+INNER = 1e-5
 #: Arrays like all inputs and outputs that the process keeps.
 VECTORS = 6
 #: Distance of ``c^2`` from 1 that may be rounding: the regularizer leaves such directions free.
@@ -64,20 +64,28 @@ def estimate(problem: Problem, b: AnyArray, rule: Rule, level: float) -> Estimat
     The damping of the problem is where numbers of a map and its regularizer are of one size.
     """
     _require_reached(problem, b)
-    rows = problem.op.shape[0]
-    n_probes = min(-(-PROBED // rows), MOST_PROBES) if rule == "gcv" else 0
+    n_probes = _count_probes(problem) if rule == "gcv" else 0
     last = None
-    for part in _parts_of_curve(problem, b, n_probes):
-        if part is None:
-            continue
-        choice = part.choose(rule, level)
-        last = Estimate(part.curve, choice, part.steps, n_probes)
-        if part.settles(choice):
-            break
+    for process, first, most in _processes(problem, b, n_probes):
+        for part in _steps(process, first, most, 0.0 if problem.regularizer is None else problem.damp):
+            if part is None:
+                continue
+            choice = part.choose(rule, level)
+            last = Estimate(part.curve, choice, part.steps, n_probes)
+            if part.settles(choice):
+                return last
+            if part.is_below(choice) and problem.regularizer is not None:
+                break  # a lower reference makes known more than further steps
     if last is None:
         got = f"no damping is known after {MOST} steps"
         raise ArgumentError(got, "Expected a map whose adjoint is exact", "Check it, or compare a few dampings")
     return last
+
+
+def _count_probes(problem: Problem) -> int:
+    """Return the number of probes; with a regularizer each takes solves, and there are fewer."""
+    signs = PROBED if problem.regularizer is None else PROBED // 4
+    return min(-(-signs // problem.op.shape[0]), MOST_PROBES)
 
 
 def _require_reached(problem: Problem, b: AnyArray) -> None:
@@ -91,17 +99,17 @@ def _require_reached(problem: Problem, b: AnyArray) -> None:
         raise ArgumentError("b has no part in the range of op", "Expected something to solve", remedy)
 
 
-def _parts_of_curve(problem: Problem, b: AnyArray, n_probes: int) -> Iterator[Part | None]:
-    """Yield what is known of the curve, more and more of it; None where nothing is known."""
+def _processes(problem: Problem, b: AnyArray, n_probes: int) -> Iterator[tuple[Process, int, int]]:
+    """Yield a process with the steps before its first choice and in all; with a regularizer, one for each reference."""
     if problem.regularizer is None:
         seconds = seconds_of_step(problem) * (len(b) + n_probes)
         # Without rounding, as many steps as rows or columns would be all there are.
         most = min(int(np.clip(costs.LONGEST_CURVE / seconds, FEWEST, MOST)), 4 * min(problem.op.shape))
-        yield from _steps(Process(problem, b, n_probes), FIRST, most, 0.0)
+        yield Process(problem, b, n_probes), FIRST, most
         return
     for lower in range(REFERENCES):
         reference = replace(problem, damp=problem.damp * LOWER**-lower)
-        yield from _steps(Process(reference, b, n_probes), FIRST_SOLVES, MOST_SOLVES, problem.damp)
+        yield Process(reference, b, n_probes), FIRST_SOLVES, MOST_SOLVES
 
 
 def _steps(process: Process, first: int, most: int, scale: float) -> Iterator[Part | None]:
@@ -130,6 +138,10 @@ class Part:
             if scores[0] > 0:
                 return DampingChoice(float(self.curve.damps[0]), scores, True)
         return self.curve.choose(rule, level)
+
+    def is_below(self, choice: DampingChoice) -> bool:
+        """Whether a choice is the least damping that is known, so that the right one may be far below."""
+        return not self.is_known_below and choice.damp <= self.curve.damps[1]
 
     def settles(self, choice: DampingChoice) -> bool:
         """Whether what is not known cannot change the choice: it is far enough away."""
@@ -161,7 +173,7 @@ class Process:
     def _solve(self, u: AnyArray) -> AnyArray:
         """Return ``H^-1 A^H u``."""
         assert self._factors is not None
-        return self._factors.run(u, Request(INNER), "").x
+        return self._factors.run(u, Request(INNER, xtol=1.0), "").x
 
     def part(self, scale: float) -> Part | None:
         """Return the part of the curve that is known so far; None if there is none."""
