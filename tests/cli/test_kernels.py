@@ -437,7 +437,7 @@ def test_damaged_bytes_never_get_past_the_door(here, capsys, kind):
     path = here / text.partition(":")[0]
     whole = path.read_bytes()
     rng = np.random.default_rng(7)
-    for _ in range(5 if kind == "mat of version 7.3" else 60):  # a process each
+    for _ in range(12 if kind == "mat of version 7.3" else 60):  # a process each
         content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
         for at in rng.integers(0, len(content), rng.integers(1, 4)):
             content[at] = rng.integers(256)

@@ -156,8 +156,11 @@ def test_what_does_not_take_turns_is_not_told_to(ax, layout):
     assert ax.get_ylabel().endswith(")")
 
 
-@pytest.mark.parametrize("given", [None, (6.4, 4.8), (12, 9)], ids=["own", "usual", "large"])
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("groups", "given"),
+    [(1, None), (2, None), (1, (6.4, 4.8)), (2, (12, 9))],
+    ids=["own", "own, groups", "usual", "large, groups"],
+)
 @pytest.mark.parametrize("layout", ["last", "first"])
 @pytest.mark.parametrize("size", [(4,), (11,), (3, 3), (8, 12), (2, 3, 4)])
 def test_labels_do_not_overlap(size, layout, groups, given):
