@@ -209,7 +209,7 @@ WRONG_SOLVES = [
     ("b of too few axes", lambda: cm.solve(CIRCLE, np.ones(6)), ValueError, "solve: b has shape (6,)"),
     ("flattened b", lambda: cm.solve(CIRCLE, np.ones(30)), ValueError, "solve: b has shape (30,). Expected (*batch, 5, 6). A flattened array has to be reshaped"),
     ("bool b", lambda: cm.solve(CIRCLE, B > 0), TypeError, "solve: b has dtype bool"),
-    ("masked b", lambda: cm.solve(CIRCLE, np.ma.masked_equal(B, 0)), TypeError, "solve: b is a masked array"),
+    ("masked b", lambda: cm.factorize(CIRCLE).solve(np.ma.masked_equal(B, 0)), TypeError, "solve: b is a masked array. Expected every entry. Pass x.filled(0) if that is meant; cm.solve(op, b) leaves out what is masked"),
     ("object b", lambda: cm.solve(CIRCLE, None), TypeError, "solve: b has dtype object"),
     ("negative damp", lambda: cm.solve(CIRCLE, B, damp=-0.1), ValueError, "solve: damp=-0.1. Expected a finite number >= 0. cm.choose_damp(op, b, 'gcv') finds one"),
     ("nan as damp", lambda: cm.solve(CIRCLE, B, damp=np.nan), ValueError, "solve: damp=nan. Expected a finite number >= 0"),

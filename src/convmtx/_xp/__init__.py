@@ -40,7 +40,9 @@ def numeric(name: str, value: Any) -> Array:
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
-            f"{name} is a masked array", "Expected every entry", "Pass x.filled(0) if that is meant"
+            f"{name} is a masked array",
+            "Expected every entry",
+            "Pass x.filled(0) if that is meant; cm.solve(op, b) leaves out what is masked",
         )
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(name, value)

@@ -2,7 +2,7 @@
 
 With ``H = A^H A + damp^2 R^H R`` and the normal residual ``g = A^H (b - A x) - damp^2 R^H R x``, x is off by
 ``H^-1 g``, at most ``|g| / mu`` where no eigenvalue of H is below mu. Without damping, x is also off by at most
-``|b - A x| / mu**0.5``, for the part of the residual that is no error of x is orthogonal to the rest.
+``|b - A x| / mu**0.5``, for the part of the residual that stays at the minimizer is orthogonal to the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDINGS = 8.0
 
 
 class ErrorKind(StrEnum):
-    """What is known of the error of x, which is equal to its name in lower case."""
+    """Kind of knowledge of the error of x, which is equal to its name in lower case."""
 
     BOUND = "bound"
     ESTIMATE = "estimate"
@@ -38,7 +38,7 @@ class Accuracy:
     kind: ErrorKind
 
     def relative(self, sizes: AnyArray) -> AnyArray:
-        """Return the errors relative to the sizes of the solutions; 0 is no error of 0."""
+        """Return the errors relative to the sizes of the solutions; an error of 0 is 0 relative to 0 too."""
         return np.where(self.error == 0, 0.0, self.error / np.maximum(sizes, np.finfo(float).tiny))
 
     def exceeds(self, xtol: float, sizes: AnyArray) -> AnyArray:

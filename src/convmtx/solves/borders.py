@@ -26,7 +26,7 @@ def scene_of(op: LinearMap) -> Scene:
     Raises
     ------
     UnsupportedError, ArgumentError
-        If the map is no convolution, or its input is dilated.
+        If the map is not a convolution, or its input is dilated.
     """
     if not isinstance(op, ConvOperator):
         got = f"border='free' with {with_article(type(op).__name__)}"

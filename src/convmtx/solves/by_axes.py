@@ -88,7 +88,7 @@ def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
 
 
 def _terms(op: ConvOperator, weight: float) -> list[Term] | None:
-    """Return a term for each filter of a map of one channel; None if a filter is no outer product."""
+    """Return a term for each filter of a map of one channel; None if a filter is not an outer product."""
     geometry = op.geometry
     if geometry.in_channels != 1:
         return None

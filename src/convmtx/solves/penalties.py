@@ -27,7 +27,7 @@ Matrices = Callable[[], AnyArray]
 
 
 def penalty_of(problem: Problem, blocks: list[Blocks]) -> Matrices | None:
-    """Return a function for the regularizer's matrices in the coefficients of a map; None if it is no matrices there.
+    """Return a function for the regularizer's matrices in the coefficients of a map; None if it couples them.
 
     The law needs ``R^H R`` alone. So the matrices are those of R, or any whose Gram matrices are the blocks of
     ``R^H R``. For example the differences of neighbours, which have no transform of their own: under symmetric borders
@@ -71,7 +71,7 @@ def stack_penalties(problem: Problem, penalties: Sequence[Blocks], count: int, c
 
 
 def _probe(regularizer: LinearMap, coefficients: BlockCoefficients, dtype: np.dtype) -> AnyArray | None:
-    """Return the blocks of ``R^H R`` in coefficients, (count, columns, columns); None if it is no blocks there.
+    """Return the blocks of ``R^H R`` in coefficients, (count, columns, columns); None if it couples blocks.
 
     An array whose coefficients are all 1 in column j is mapped to one with column j of every block. That the blocks are
     all there is shows with two random arrays: a map that differs anywhere maps them elsewhere.
