@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum, auto
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,22 @@ from convmtx.errors import UnsupportedError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
-from convmtx.solves.accuracy import Accuracy, ErrorKind, error_from, least_eigenvalue
+from convmtx.solves.iteration import SLACK, Iteration
 from convmtx.solves.lsmr import LSMR, lsmr
 from convmtx.solves.method import Factors
 from convmtx.solves.preconditioners import approximate
-from convmtx.solves.problem import LARGE, Problem, estimate_norm, right_side, stacked_map
+from convmtx.solves.problem import LARGE, Problem, estimate_norm, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
-#: Steps before the first look at how many are left.
-FIRST = 12
 #: Steps that have to be left before a preconditioner is built.
 MANY = 60
 #: Give up iterating after this many times the predicted seconds of the best direct method.
 PATIENCE = 3.3
 #: Damping of the preconditioner if the problem has none, as a fraction of the map's norm.
 FLOOR = 1e-2
-#: Factor by which true residuals may be larger than the estimates that iterations end by.
-SLACK = 10
 #: Factors by which the tolerance of iterations becomes smaller, at least and at most, while x is not exact enough.
 FINER, COARSER = 10.0, 1e3
 #: Tolerance of solves for which nobody requested one: inverses, gradients.
@@ -61,111 +57,6 @@ class WithIdentity:
         rows = self.problem.op.shape[0]
         x = self.problem.adjoint(y[:, :rows].reshape(len(y), *self.problem.op.out_shape))
         return x + self.problem.damp * y[:, rows:].reshape(x.shape)
-
-
-class Iteration:
-    """One run of LSMR, which can be left and taken up again."""
-
-    def __init__(self, problem: Problem, b: AnyArray, x0: AnyArray | None, preconditioner: Factors | None) -> None:
-        stacked = stacked_map(problem)
-        self.problem, self.b, self.preconditioner = problem, b, preconditioner
-        apply = None if preconditioner is None else preconditioner.normal
-        begin = partial(lsmr, stacked.forward, stacked.adjoint, damp=problem.ridge, preconditioner=apply)
-        right = right_side(problem, b)
-        self.state = begin(right, x0)
-        self._begin_witness = partial(begin, np.random.default_rng(0).standard_normal((1, *right.shape[1:])))
-        self._first = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
-        #: The largest normal residual of the batch after each step, over that before the first.
-        self.history: list[float] = []
-        self._strictness = 1.0
-        self._done = self.state.finished
-
-    def step(self) -> None:
-        """Take one step with all right-hand sides."""
-        self.state.step()
-        self.history.append(self.state.decrease(self._first))
-
-    def is_done(self, rtol: float) -> bool:
-        """Whether all right-hand sides have converged, or are as exact as rounding lets them be.
-
-        A preconditioner's norms are other ones. If those are small enough and the plain ones are not yet, the tolerance
-        is 4 times smaller from then on: to start again would lose what the steps so far know of the map.
-        """
-        if self.preconditioner is None:
-            return self.state.is_done(rtol)
-        self._done = self.state.finished | self.state.converged(self._strictness * rtol)
-        if not self._done.all():
-            return False
-        x = self.state.x
-        accepted = self.problem.accepts(
-            self.b, x, *self.problem.residuals(self.b, x), self.preconditioner.norm, SLACK * rtol
-        )
-        self._done = self.state.finished | accepted
-        if not self._done.all():
-            self._strictness /= 4
-        return bool(self._done.all())
-
-    def converged(self, rtol: float) -> AnyArray:
-        """Return which right-hand sides are done, as the last call of `is_done` saw them."""
-        return self._done if self.preconditioner else self.state.finished | self.state.converged(rtol)
-
-    @property
-    def norm(self) -> float:
-        """Estimate of the norm of the map, or of the preconditioner's map."""
-        return float(self.state.norm.max(initial=0)) if self.preconditioner is None else self.preconditioner.norm
-
-    @property
-    def is_due(self) -> bool:
-        """Whether to look how many steps are left: after `FIRST` steps and twice, four times, ... as many."""
-        times, rest = divmod(len(self.history), FIRST)
-        return times > 0 and not rest and not times & (times - 1)
-
-    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray, xtol: float) -> Accuracy:
-        """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far."""
-        problem = self.problem
-        undamped = None if problem.damp else residual
-        with np.errstate(divide="ignore"):
-            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), ErrorKind.BOUND)
-        exceeds = bound.exceeds(xtol, norms(x))
-        if not exceeds.any():
-            return bound
-        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
-        mu = np.fmin(mu, self._witnessed()) + self.state.damp**2
-        if self.preconditioner is None:
-            error = error_from(normal, undamped, mu)
-        else:
-            # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
-            p, g = self.preconditioner, problem.normal_residual(self.b, x)
-            weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
-            error = error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
-        if problem.damp and problem.op.shape[0] < problem.op.shape[1]:
-            # What the map does not see at all, steps meet late: there the penalty alone decides.
-            error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
-        error = np.where(np.isnan(mu), np.nan, np.fmin(error, bound.error))
-        return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.ESTIMATE)
-
-    def _witnessed(self) -> float:
-        """Estimate the least eigenvalue by a random right-hand side; inf without damping.
-
-        A vector in whose direction b has next to nothing, such as one that lives at a border, is not met by steps for
-        b, and a penalty of zeros shows b nothing at all. A random right-hand side has some of each.
-        """
-        if not self.problem.damp:
-            return np.inf
-        while self._witness.iterations < self.state.iterations and not self._witness.all_finished:
-            self._witness.step()
-        return least_eigenvalue(*self._witness.bidiagonal(0))
-
-    @cached_property
-    def _witness(self) -> LSMR:
-        return self._begin_witness()
-
-    def steps_left(self, rtol: float) -> float:
-        """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""
-        half = len(self.history) // 2
-        rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
-        steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
-        return float(steps) * (1.0 if self.preconditioner is None else costs.PRECONDITIONED_STEP)
 
 
 class Ending(Enum):

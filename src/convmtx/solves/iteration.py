@@ -1,0 +1,142 @@
+"""One run of LSMR for a problem: when it is done, how many steps are left, and how far x may be off."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+
+import numpy as np
+
+from convmtx import costs
+from convmtx.engines.products import norms
+from convmtx.solves.accuracy import Accuracy, ErrorKind, error_from, least_eigenvalue
+from convmtx.solves.lsmr import LSMR, lsmr
+from convmtx.solves.method import Factors
+from convmtx.solves.problem import Problem, right_side, stacked_map
+from convmtx.typing import AnyArray
+
+#: Steps before the first look at how many are left.
+FIRST = 12
+#: Factor by which true residuals may be larger than the estimates that iterations end by.
+SLACK = 10
+#: Factor by which the error of a random solution has to be below a tolerance: of N directions with equal shares, one
+#: that is not met is an error of 1 / sqrt(N).
+CLEAR = 10
+
+
+class Iteration:
+    """One run of LSMR, which can be left and taken up again."""
+
+    def __init__(self, problem: Problem, b: AnyArray, x0: AnyArray | None, preconditioner: Factors | None) -> None:
+        self.problem, self.b, self.preconditioner = problem, b, preconditioner
+        self._stacked = stacked = stacked_map(problem)
+        apply = None if preconditioner is None else preconditioner.normal
+        self._begin = partial(lsmr, stacked.forward, stacked.adjoint, damp=problem.ridge, preconditioner=apply)
+        self.state = self._begin(right_side(problem, b), x0)
+        self._first = np.maximum(self.state.normal_residual, np.finfo(float).tiny)
+        #: The largest normal residual of the batch after each step, over that before the first.
+        self.history: list[float] = []
+        self._strictness = 1.0
+        self._done = self.state.finished
+
+    def step(self) -> None:
+        """Take one step with all right-hand sides."""
+        self.state.step()
+        self.history.append(self.state.decrease(self._first))
+
+    def is_done(self, rtol: float) -> bool:
+        """Whether all right-hand sides have converged, or are as exact as rounding lets them be.
+
+        A preconditioner's norms are other ones. If those are small enough and the plain ones are not yet, the tolerance
+        is 4 times smaller from then on: to start again would lose what the steps so far know of the map.
+        """
+        if self.preconditioner is None:
+            return self.state.is_done(rtol)
+        self._done = self.state.finished | self.state.converged(self._strictness * rtol)
+        if not self._done.all():
+            return False
+        x = self.state.x
+        accepted = self.problem.accepts(
+            self.b, x, *self.problem.residuals(self.b, x), self.preconditioner.norm, SLACK * rtol
+        )
+        self._done = self.state.finished | accepted
+        if not self._done.all():
+            self._strictness /= 4
+        return bool(self._done.all())
+
+    def converged(self, rtol: float) -> AnyArray:
+        """Return which right-hand sides are done, as the last call of `is_done` saw them."""
+        return self._done if self.preconditioner else self.state.finished | self.state.converged(rtol)
+
+    @property
+    def norm(self) -> float:
+        """Estimate of the norm of the map, or of the preconditioner's map."""
+        return float(self.state.norm.max(initial=0)) if self.preconditioner is None else self.preconditioner.norm
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to look how many steps are left: after `FIRST` steps and twice, four times, ... as many."""
+        times, rest = divmod(len(self.history), FIRST)
+        return times > 0 and not rest and not times & (times - 1)
+
+    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray, xtol: float) -> Accuracy:
+        """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far."""
+        problem = self.problem
+        undamped = None if problem.damp else residual
+        with np.errstate(divide="ignore"):
+            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), ErrorKind.BOUND)
+        exceeds = bound.exceeds(xtol, norms(x))
+        if not exceeds.any():
+            return bound
+        sizes = norms(x)
+        error = self._largest_error(x, residual, normal)
+        if problem.damp and problem.op.shape[0] < problem.op.shape[1]:
+            # What the map does not see at all, steps meet late: there the penalty alone decides.
+            error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
+        if problem.regularizer is not None:
+            error = np.fmax(error, CLEAR * self._error_of_witness() * sizes)
+        is_known = len(self.history) > 0
+        error = np.fmin(error, bound.error) if is_known else np.full(len(x), np.nan)
+        return Accuracy(error, ErrorKind.ESTIMATE if is_known else ErrorKind.UNKNOWN)
+
+    def _largest_error(self, x: AnyArray, residual: AnyArray, normal: AnyArray) -> AnyArray:
+        """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met."""
+        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
+        if self.problem.ridge:
+            mu = np.fmin(mu, least_eigenvalue(*self._advanced_witness().bidiagonal(0))) + self.state.damp**2
+        if self.preconditioner is None:
+            return error_from(normal, None if self.problem.damp else residual, mu)
+        # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
+        p, g = self.preconditioner, self.problem.normal_residual(self.b, x)
+        weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
+        return error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
+
+    @cached_property
+    def _witness(self) -> tuple[LSMR, AnyArray]:
+        """Right-hand side that is random, or with a regularizer of a random solution; and this solution.
+
+        b may have next to nothing in the direction of the least eigenvalue, such as one that lives at a border, and
+        steps for b meet it late. A random array has some of every direction.
+        """
+        x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
+        if self.problem.regularizer is not None:
+            return self._begin(self._stacked.forward(x)), x
+        return self._begin(np.random.default_rng(1).standard_normal((1, *self.problem.op.out_shape))), x
+
+    def _advanced_witness(self) -> LSMR:
+        """Return the iteration for the witness after as many steps as those for b."""
+        state, _ = self._witness
+        while state.iterations < self.state.iterations and not state.all_finished:
+            state.step()
+        return state
+
+    def _error_of_witness(self) -> float:
+        """Return the relative error that the same steps leave of a random solution."""
+        x = self._witness[1]
+        return float((norms(self._advanced_witness().x - x) / norms(x))[0])
+
+    def steps_left(self, rtol: float) -> float:
+        """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""
+        half = len(self.history) // 2
+        rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
+        steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
+        return float(steps) * (1.0 if self.preconditioner is None else costs.PRECONDITIONED_STEP)
