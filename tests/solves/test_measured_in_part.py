@@ -116,6 +116,9 @@ def test_weights_of_tensors_have_gradients():
         ({"mask": np.zeros(8, bool)}, "no output was measured"),
         ({"border": "unknown"}, "border='unknown'"),
         ({"border": "free", "x0": np.ones(8)}, "x0 with border='free'"),
+        ({"border": "free", "bounds": (np.zeros(8), None)}, "bounds that are arrays"),
+        ({"bounds": (0, None), "method": "dense"}, "method='dense' and rcond=None with bounds"),
+        ({"penalty": "l2", "damp": 1}, "penalty='l2'"),
         ({"rcond": 1.5}, "rcond=1.5"),
         ({"rcond": 0.1, "damp": 0.1}, "rcond=0.1 with damping"),
         ({"rcond": 0.1, "method": "lsmr"}, "method='lsmr'"),
@@ -219,3 +222,39 @@ def test_a_cutoff_of_blocks_with_channels():
     s = cm.solve(op, b, rcond=0.3, method="blocks")
     assert s.method.startswith("blocks")
     assert np.allclose(s.x.ravel(), np.linalg.pinv(op.to_dense(), rcond=0.3) @ b.ravel())
+
+
+def test_a_cutoff_has_derivatives_with_respect_to_b():
+    torch = pytest.importorskip("torch")
+    op = cm.conv([1.0, 2.0, 0.5], 9, padding="same")
+    b = torch.tensor(RNG.standard_normal(9), requires_grad=True)
+    cm.solve(op, b, rcond=0.5).x[4].backward()
+    assert np.allclose(b.grad.numpy(), np.linalg.pinv(op.to_dense(), rcond=0.5)[4])
+
+
+def test_constraints_with_masks_batches_and_free_borders():
+    from scipy.optimize import lsq_linear
+
+    op = cm.conv(KERNEL, (5, 6), padding="same")
+    b, measured = op(RNG.standard_normal((2, 5, 6))), RNG.random((2, 5, 6)) > 0.2
+    gaps = np.ma.array(np.where(measured, b, np.nan), mask=~measured)
+    s = cm.solve(op, gaps, bounds=(0, 1), damp=0.5, gtol=1e-10, maxiter=20_000)
+    assert s.converged
+    assert s.gap.shape == (2,)
+    for at in range(2):
+        matrix = np.vstack([op.to_dense()[measured[at].ravel()], 0.5 * np.eye(30)])
+        right = np.concatenate([b[at][measured[at]], np.zeros(30)])
+        assert np.allclose(s.x[at].ravel(), lsq_linear(matrix, right, (0, 1), tol=1e-14).x, atol=1e-4)
+    free = cm.solve(op, b, bounds=(0, None), border="free", damp=0.5)
+    assert free.converged
+    assert free.x.shape == (2, 5, 6)
+    assert (free.x >= 0).all()
+
+
+def test_wieners_filter_of_masked_data():
+    op = cm.conv(KERNEL, (9, 10), padding="same", boundary="wrap")
+    b, measured = RNG.standard_normal((9, 10)), RNG.random((9, 10)) > 0.2
+    expected = weighted_solution(op, b, measured * 1.0, 25**-0.5)
+    assert np.allclose(cm.wiener(op, np.where(measured, b, np.nan), 25, mask=measured), expected, atol=1e-7)
+    with pytest.raises(cm.ArgumentError, match="weights or mask with snr"):
+        cm.wiener(op, b, np.ones((9, 10)), mask=measured)

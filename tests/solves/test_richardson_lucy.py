@@ -197,7 +197,7 @@ WRONG = {
     "shape": (lambda: cm.richardson_lucy(OP, B[1:]), "b has shape (11, 13). Expected (*batch, 12, 13)"),
     "negative background": (lambda: cm.richardson_lucy(OP, B, background=-1), "background is negative somewhere"),
     "background": (lambda: cm.richardson_lucy(OP, B, background=B[1:]), "background has shape (11, 13). Expected"),
-    "weights": (lambda: cm.richardson_lucy(OP, B, weights=-B), "weights is negative somewhere"),
+    "weights": (lambda: cm.richardson_lucy(OP, B, weights=-B), "weights are not all finite real numbers >= 0"),
     "x0": (lambda: cm.richardson_lucy(OP, B, x0=-B), "x0 is negative somewhere. Expected numbers >= 0. Start"),
     "shape of x0": (lambda: cm.richardson_lucy(OP, B, x0=np.ones((2, 12, 13))), "x0 has shape (2, 12, 13). Expected"),
     "maxiter": (lambda: cm.richardson_lucy(OP, B, maxiter=0), "maxiter=0. Expected an integer >= 1"),

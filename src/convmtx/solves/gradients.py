@@ -47,6 +47,8 @@ class Dependence:
 
     def attach(self, x: Array, is_shortest: bool) -> Array:
         """Return the solution x with its derivatives; ``is_shortest`` says that it is the shortest of many."""
+        if self.problem.rcond is not None:
+            return self._attach_linear(x)
         p = self.b - self.op(x)
         q = self.op.H(held(p))
         if self.problem.damp:
@@ -58,6 +60,11 @@ class Dependence:
             (y,) = constants(self._left_inverse, (*self.numbers, x), [tuple(p.shape)], floating(p))
             parts.append(self.op.H(held(y)))
         return attach(x, parts, lambda g, *numbers: self._pull(g, *numbers)[: len(parts)], self.numbers)
+
+    def _attach_linear(self, x: Array) -> Array:
+        """Return x with its derivative with respect to b: what a cutoff leaves of the map counts as constant."""
+        p = self.b - held(self.op(x))
+        return attach(x, [p], lambda g, *n: self._pull(g, *n)[:1], self.numbers) if attachable((p,)) else x
 
     def _factors(self, *numbers: AnyArray) -> Factors:
         op, _ = self.with_numbers(*numbers)

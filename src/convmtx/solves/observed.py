@@ -16,7 +16,7 @@ from convmtx.solves.arrays import require_shape
 from convmtx.typing import Array, Shape
 
 #: What to do about weights that no problem of least squares has.
-REMEDY = "Pass 1 / variance of the noise in each entry of b, and 0 where it was not measured"
+REMEDY = "Pass how much each entry of b counts, such as 1 / variance of its noise, and 0 where it was not measured"
 
 
 def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tuple[LinearMap, Array]:

@@ -26,6 +26,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.solves.arrays import require_room, require_shape
+from convmtx.solves.observed import weights_of
 from convmtx.solves.result import Callback, asks_to_stop
 from convmtx.structure.double import as_map
 from convmtx.typing import Array, ArrayLike
@@ -185,11 +186,8 @@ class Counts:
     """Counts (m, *out_shape) with weights and background, in floating point of their library."""
 
     def __init__(self, op: LinearMap, b: Any, weights: Any, mask: Any, background: Any) -> None:
-        if isinstance(b, np.ma.MaskedArray):
-            hidden = ~np.ma.getmaskarray(b)
-            mask = hidden if mask is None else np.logical_and(mask, hidden)
-            b = np.ma.getdata(b)
-        right = op._in_own_library("b", require_shape("b", b, op.out_shape))
+        b, w = weights_of(op.out_shape, b, weights, mask)
+        right = op._in_own_library("b", b)
         if is_numpy(right):
             right = like(right, op._reference_array)
         self.op, self.xp, self.d = op, namespace(right), len(op.out_shape)
@@ -207,9 +205,9 @@ class Counts:
             self.dtype = self.xp.zeros(0, dtype=float).dtype
         require_room("the estimate", int(np.prod((*self.batch, *op.in_shape))))
         b = reshape(cast(right, self.dtype), (-1, *op.out_shape))
-        w = self._weights(weights, mask, b)
+        w = np.ones(op.out_shape) if w is None else w
         #: Weights (1, *out_shape) or (m, *out_shape), weighted counts, sensitivities of inputs.
-        self.w = w
+        self.w = w = reshape(cast(like(w, b), self.dtype), (-1, *op.out_shape))
         b = self.xp.where(w > 0, b, self.xp.zeros_like(b))
         _require_nonnegative("b", b, "Counts are at least 0; mask= leaves entries out")
         self.b, self.weighted = b, w * b
@@ -231,11 +229,6 @@ class Counts:
         except (ValueError, RuntimeError, TypeError):
             got = f"{name} has shape {tuple(array.shape)}"
             raise ArgumentError(got, f"Expected {self.op.out_shape}, as an output has", "Check its axes") from None
-
-    def _weights(self, weights: Any, mask: Any, b: Array) -> Array:
-        w = self._spread("weights", 1.0 if weights is None else weights, b)
-        _require_nonnegative("weights", w, "Pass 0 where nothing was measured")
-        return w if mask is None else w * self._spread("mask", mask, b)
 
     def start(self, x0: Any) -> Array:
         """Return where to start, (m, *in_shape)."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import repeat
 from typing import Any, Literal
 
+import numpy as np
+
 from convmtx._xp import reshape
 from convmtx.arguments import number, one_of
 from convmtx.errors import ArgumentError, door, shown
@@ -102,7 +104,8 @@ def solve(
         the end.
     rcond : float, optional
         Singular values up to ``rcond`` times the largest count as 0 (truncated singular value decomposition). It needs
-        a method that knows them: blocks, kronecker or dense. Not with ``damp``.
+        a method that knows them: blocks, kronecker or dense. Not with ``damp``. The derivatives of x are those with
+        respect to b.
     method : str
         ``auto`` takes the method that is predicted to be fastest. ``Solution.method`` and ``reason`` report it. You can
         also request a method by name:
@@ -148,8 +151,9 @@ def solve(
         ``op``; or one tap of a kernel without channels is clearly larger than all others together. Direct methods do
         not use x0. With ``border="free"`` there is none.
     callback : callable, optional
-        Function that is called with a copy of x after each iteration, or once after a direct method. If it returns True
-        or raises StopIteration, the solution so far is returned. Other exceptions reach the caller of `solve`.
+        Function that is called with a copy of x after each iteration, or once after a direct method. With
+        ``border="free"`` that is x of the larger scene. If it returns True or raises StopIteration, the solution so far
+        is returned. Other exceptions reach the caller of `solve`.
     progress : bool
         Show a bar while iterating (extra ``progress``).
     throw : bool
@@ -210,7 +214,7 @@ def solve(
         _require_constrained(penalty, gtol, method, rcond)
     if border is not None:
         one_of("border", border, ("free",))
-        problem, window = _on_scene(problem, x0)
+        problem, window = _on_scene(problem, x0, bounds)
 
     op = problem.op
     right, w = weights_of(op.out_shape, b, weights, mask)
@@ -241,11 +245,14 @@ def _require_constrained(penalty: Any, gtol: Any, method: str, rcond: Any) -> No
         raise ArgumentError(got, "Expected neither: constraints have one method", "Leave both out")
 
 
-def _on_scene(problem: Problem, x0: Any) -> tuple[Problem, tuple[slice, ...]]:
+def _on_scene(problem: Problem, x0: Any, bounds: Any) -> tuple[Problem, tuple[slice, ...]]:
     """Return the problem of the scene that goes on beyond the picture, and where the picture lies in it."""
     if x0 is not None:
         got = "x0 with border='free'"
         raise ArgumentError(got, "Expected no start, for iterations are on a larger scene", "Leave x0 out")
+    if any(np.ndim(bound) for bound in bounds or ()):
+        got = "bounds that are arrays with border='free'"
+        raise ArgumentError(got, "Expected numbers, which hold for the whole scene", "Pass bounds=(0, None)")
     scene = scene_of(problem.op)
     regularizer = None if problem.regularizer is None else regularizer_of(scene, problem.regularizer)
     return replace(problem, op=scene.op, regularizer=regularizer), scene.window

@@ -21,7 +21,14 @@ from convmtx.typing import AnyArray, Array, ArrayLike
 
 
 @door("wiener")
-def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
+def wiener(
+    op: LinearMap,
+    b: ArrayLike,
+    snr: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> Array:
     """Apply Wiener's filter: the linear estimate of x from ``b = op(x) + noise`` with the least mean square error.
 
     Law: with one number ``wiener(op, b, snr) == solve(op, b, damp=snr**-0.5).x``. On a circle each frequency of b is
@@ -37,6 +44,9 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     snr : float or array_like
         Power of the signal over that of the noise, above 0: one number for every entry of x, or one for each frequency,
         with the spatial shape of the input and in the order of `numpy.fft.fftn`.
+    weights, mask : array_like, optional
+        As for `solve`: weights of the outputs, relative to the noise that ``snr`` speaks of, and which were measured.
+        Only with one number as ``snr``.
 
     Returns
     -------
@@ -61,7 +71,10 @@ def wiener(op: LinearMap, b: ArrayLike, snr: ArrayLike) -> Array:
     if ratio.dtype.kind not in "iuf" or not np.isfinite(ratio).all() or not (ratio > 0).all():
         raise ArgumentError("snr is not a finite real number > 0", "Expected a ratio of powers", "For example 1e3")
     if not ratio.ndim:
-        return solve(op, b, damp=float(1 / np.sqrt(ratio))).x
+        return solve(op, b, damp=float(1 / np.sqrt(ratio)), weights=weights, mask=mask).x
+    if weights is not None or mask is not None:
+        got = "weights or mask with snr for each frequency"
+        raise ArgumentError(got, "Expected data that are measured alike", "Pass one number as snr")
     problem = problem_of(op)
     prepared = problem.prepare()
     choice = Choice(_by_frequency(prepared, ratio * prepared.scale**2), "each frequency by itself")
