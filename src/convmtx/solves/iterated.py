@@ -31,8 +31,8 @@ MANY = 60
 PATIENCE = 3.3
 #: Damping of the preconditioner if the problem has none, as a fraction of the map's norm.
 FLOOR = 1e-2
-#: Factors by which the tolerance of iterations becomes smaller, at least and at most, while x is not exact enough.
-FINER, COARSER = 10.0, 1e3
+#: Factor by which the tolerance of iterations becomes smaller while x is not exact enough.
+FINER = 10.0
 #: Tolerance of solves for which nobody requested one: inverses, gradients.
 EXACT = 1e-12
 #: Iterations if ``maxiter`` is not passed: as many as unknowns, but from this to that.
@@ -142,9 +142,9 @@ class Search:
         self.before, self.looks, self.waiting = self.history, False, None
         self.run = Iteration(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
 
-    def tighten(self, excess: float) -> None:
-        """Go on to a smaller tolerance, for errors of x that are so many times above theirs."""
-        self.rtol /= min(max(2 * excess, FINER), COARSER)
+    def tighten(self) -> None:
+        """Go on to a smaller tolerance."""
+        self.rtol /= FINER
 
 
 class Iterative(Factors):
@@ -223,7 +223,7 @@ class Iterative(Factors):
                 if is_over or (accepted.all() and (not exceeds.any() or run.state.all_finished)):
                     break
                 if accepted.all() and search.rtol > EPS:
-                    search.tighten(float(accuracy.relative(norms(x)).max()) / request.xtol)
+                    search.tighten()
                 elif search.steps > steps:
                     search.restart()
                 else:
