@@ -49,7 +49,9 @@ MAPS = {
 def run(op, b, damp=0.0, regularizer=None, tolerance=1e-7, maxiter=4000, x0=None, callback=None, **options):
     problem = problem_of(op, damp, regularizer).prepare()
     batch = np.asarray(b).reshape(-1, *op.out_shape)
-    return constrained(problem, batch, Request(1e-8, maxiter, x0, callback), tolerance=tolerance, **options)
+    return constrained(
+        problem, batch, Request(1e-8, maxiter=maxiter, x0=x0, callback=callback), tolerance=tolerance, **options
+    )
 
 
 def data(op, noise=0.3):
@@ -76,10 +78,10 @@ def test_bounded_least_squares_are_those_of_scipy(name, bounds, damp):
     assert result.gap[0] <= 1e-6
     assert result.residual[0] == pytest.approx(np.linalg.norm(op(result.x[0]) - b))
     if damp:
-        assert np.linalg.norm(x - theirs.x) <= result.error[0] * np.linalg.norm(x) + 1e-6
-        assert result.error[0] < 0.1
+        assert np.linalg.norm(x - theirs.x) <= result.accuracy.error[0] + 1e-6
+        assert result.accuracy.error[0] < 0.1 * np.linalg.norm(x)
     else:
-        assert np.isnan(result.error[0])
+        assert np.isnan(result.accuracy.error[0])
     assert result.normal_residual[0] < 1e-2 * np.linalg.norm(op.H(b))
     assert result.reason.endswith("the least of all x")
 
@@ -213,7 +215,7 @@ def test_batches_starts_and_callbacks():
     result = run(op, b, damp, bounds=(0, None), callback=lambda x: shown.append(x.copy()))
 
     assert result.converged.all()
-    assert result.gap.shape == result.error.shape == result.residual.shape == (3,)
+    assert result.gap.shape == result.accuracy.error.shape == result.residual.shape == (3,)
     assert not result.x[2].any()
     for j in range(3):
         assert result.x[j] == pytest.approx(run(op, b[j], damp, bounds=(0, None)).x[0], abs=1e-9)

@@ -22,6 +22,9 @@ SLACK = 10
 #: that is not met is an error of 1 / sqrt(N).
 CLEAR = 10
 
+#: Length of the image of a direction, relative to that of a random one, below which it is one that nothing decides.
+UNSEEN = 1e-10
+
 
 class Iteration:
     """One run of LSMR, which can be left and taken up again."""
@@ -89,11 +92,13 @@ class Iteration:
             return bound
         sizes = norms(x)
         error = self._largest_error(x, residual, normal)
-        if problem.damp and problem.op.shape[0] < problem.op.shape[1]:
-            # What the map does not see at all, steps meet late: there the penalty alone decides.
+        leaves_rows = problem.regularizer is not None or self.preconditioner is not None
+        if problem.damp and leaves_rows and problem.op.shape[0] < problem.op.shape[1]:
+            # What the map does not see at all, steps meet late: there the penalty alone decides. Plain steps from zero
+            # stay among combinations of the rows of A, as the minimizer is.
             error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
         if problem.regularizer is not None:
-            error = np.fmax(error, CLEAR * self._error_of_witness() * sizes)
+            error = np.fmax(error, CLEAR * self._error_of_witness(xtol / CLEAR) * sizes)
         is_known = len(self.history) > 0
         error = np.fmin(error, bound.error) if is_known else np.full(len(x), np.nan)
         return Accuracy(error, ErrorKind.ESTIMATE if is_known else ErrorKind.UNKNOWN)
@@ -102,7 +107,10 @@ class Iteration:
         """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met."""
         mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
         if self.problem.ridge:
-            mu = np.fmin(mu, least_eigenvalue(*self._advanced_witness().bidiagonal(0))) + self.state.damp**2
+            mu = (
+                np.fmin(mu, least_eigenvalue(*_advance(self._witness, self.state.iterations).bidiagonal(0)))
+                + self.state.damp**2
+            )
         if self.preconditioner is None:
             return error_from(normal, None if self.problem.damp else residual, mu)
         # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
@@ -110,29 +118,48 @@ class Iteration:
         weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
         return error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
 
-    @cached_property
-    def _witness(self) -> tuple[LSMR, AnyArray]:
-        """Right-hand side that is random, or with a regularizer of a random solution; and this solution.
+    def _begin_witness(self) -> LSMR:
+        """Return the iteration for a random right-hand side, or with a regularizer for that of a random solution.
 
         b may have next to nothing in the direction of the least eigenvalue, such as one that lives at a border, and
         steps for b meet it late. A random array has some of every direction.
         """
-        x = np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
         if self.problem.regularizer is not None:
-            return self._begin(self._stacked.forward(x)), x
-        return self._begin(np.random.default_rng(1).standard_normal((1, *self.problem.op.out_shape))), x
+            return self._begin(self._stacked.forward(self._random))
+        return self._begin(np.random.default_rng(1).standard_normal((1, *self.problem.op.out_shape)))
 
-    def _advanced_witness(self) -> LSMR:
-        """Return the iteration for the witness after as many steps as those for b."""
-        state, _ = self._witness
-        while state.iterations < self.state.iterations and not state.all_finished:
-            state.step()
-        return state
+    @cached_property
+    def _random(self) -> AnyArray:
+        return np.random.default_rng(0).standard_normal((1, *self.problem.op.in_shape))
 
-    def _error_of_witness(self) -> float:
-        """Return the relative error that the same steps leave of a random solution."""
-        x = self._witness[1]
-        return float((norms(self._advanced_witness().x - x) / norms(x))[0])
+    @cached_property
+    def _witness(self) -> LSMR:
+        """Iteration for the witness that has taken as many steps as that for b, after `_advance`."""
+        return self._begin_witness()
+
+    @cached_property
+    def _later_witness(self) -> LSMR:
+        """The same that has taken twice as many steps."""
+        return self._begin_witness()
+
+    def _error_of_witness(self, limit: float) -> float:
+        """Return the relative error that the same steps leave of a random solution, if that is above a limit.
+
+        What nothing decides, for neither the map nor the regularizer sees it, is no error: it is left after twice as
+        many steps too, and then its image is 0 to rounding.
+        """
+        x, steps = self._random, self.state.iterations
+        now = _advance(self._witness, steps).x
+        size = float(norms(x)[0])
+        if norms(now - x)[0] <= limit * size:
+            return 0.0
+        later = _advance(self._later_witness, 2 * steps + FIRST).x
+        left = later - x
+        (seen,), (image,) = (norms(self._stacked.forward(array)) for array in (left, x))
+        error = float(norms(now - later)[0])
+        if seen * size > UNSEEN * image * norms(left)[0]:
+            error = max(error, float(norms(left)[0]))
+        return error / size
 
     def steps_left(self, rtol: float) -> float:
         """Return the steps without a preconditioner that what is left should take, at the rate of the last half."""
@@ -140,3 +167,10 @@ class Iteration:
         rate = np.log(self.history[half - 1] / max(self.history[-1], np.finfo(float).tiny)) / half
         steps = np.log(max(self.history[-1] / rtol, 1)) / max(rate, 1e-6)
         return float(steps) * (1.0 if self.preconditioner is None else costs.PRECONDITIONED_STEP)
+
+
+def _advance(state: LSMR, steps: int) -> LSMR:
+    """Take steps until there are so many, or until rounding ends them."""
+    while state.iterations < steps and not state.all_finished:
+        state.step()
+    return state

@@ -30,6 +30,10 @@ PRODUCT_PIECE = 1 << 15
 #: Numbers that are transformed, or entries that are listed, at a time: at most 8 MiB.
 PIECE = 1 << 19
 
+#: Fraction of the largest singular value of a table up to which others are rounding: those of taps that no frequency
+#: tells apart.
+RANK = 1e-12
+
 #: Slice of all blocks.
 ALL = slice(None)
 
@@ -83,7 +87,7 @@ class Tabled(Symbols):
     def nearest(self, sums: AnyArray) -> AnyArray:
         """Return the taps (rows, k) whose sums come nearest to these, (rows, blocks, per_output, per_input)."""
         table = self.table.swapaxes(0, 1).reshape(self.table.shape[1], -1)
-        taps: AnyArray = sums.reshape(len(sums), -1) @ np.linalg.pinv(table)
+        taps: AnyArray = sums.reshape(len(sums), -1) @ np.linalg.pinv(table, rcond=RANK)
         return taps
 
     @property
