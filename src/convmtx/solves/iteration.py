@@ -139,13 +139,13 @@ class Iteration:
 
     @cached_property
     def _later_witness(self) -> LSMR:
-        """The same that has taken twice as many steps."""
+        """Iteration for the witness that has taken twice as many steps."""
         return self._begin_witness()
 
     def _error_of_witness(self, limit: float) -> float:
         """Return the relative error that the same steps leave of a random solution, if that is above a limit.
 
-        What nothing decides, for neither the map nor the regularizer sees it, is no error: it is left after twice as
+        What nothing decides, for neither the map nor the regularizer sees it, does not count: it is left after twice as
         many steps too, and then its image is 0 to rounding.
         """
         x, steps = self._random, self.state.iterations
