@@ -16,7 +16,7 @@ from measuring import Times, main, medians, optional
 from problems import bell, motion
 
 import convmtx as cm
-from convmtx.solves.constrained import constrained
+from convmtx.solves.constrained.solve import constrained
 from convmtx.solves.problem import problem_of
 from convmtx.solves.result import Request
 

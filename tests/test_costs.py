@@ -19,7 +19,7 @@ UNITS = re.compile(
 #: Words of a name.
 NAMES = re.compile(r"(\b|_)(SECONDS?|FLOPS?|WORK)(_|\b)", re.IGNORECASE)
 #: Numbers that are none: ratios of seconds that are decisions.
-RATIOS = {("solves/iterated.py", "PATIENCE"), ("solves/select.py", "SLOWER")}
+RATIOS = {("solves/methods/iterated.py", "PATIENCE"), ("solves/select.py", "SLOWER")}
 
 
 def comment_of(lines, node):

@@ -25,10 +25,10 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.by_triangle import TriangleFactors
-from convmtx.solves.by_windows import RefinedFactors, factorize, price_of
-from convmtx.solves.design import Design, Observation, shared, split_outputs
-from convmtx.solves.method import SHARE
+from convmtx.solves.factors import SHARE
+from convmtx.solves.methods.by_triangle import TriangleFactors
+from convmtx.solves.methods.by_windows import RefinedFactors, factorize, price_of
+from convmtx.solves.methods.design import Design, Observation, shared, split_outputs
 from convmtx.solves.observed import weights_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.structure.augmented import Singular

@@ -8,7 +8,7 @@ import pytest
 import scipy.optimize
 
 import convmtx as cm
-from convmtx.solves.constrained import constrained
+from convmtx.solves.constrained.solve import constrained
 from convmtx.solves.problem import problem_of
 from convmtx.solves.result import Request
 

@@ -7,6 +7,7 @@ import scipy.optimize
 
 import convmtx as cm
 from convmtx.solves import damping as damping_module
+from convmtx.solves.curves import estimated
 from solves.dense import matrix_of, numbers
 
 SIGMA = 0.05
@@ -136,11 +137,9 @@ def test_a_photograph_without_a_fast_spectrum():
 
 def test_an_estimate_that_ends_before_its_curve_settles_is_told(monkeypatch):
     """Nearly no noise: the best damping is far below what few steps make known."""
-    from convmtx.solves import estimated_curves
-
     monkeypatch.setattr(damping_module, "exact_curve", lambda *_: None)
-    monkeypatch.setattr(estimated_curves, "FEWEST", 20)
-    monkeypatch.setattr(estimated_curves, "MOST", 20)
+    monkeypatch.setattr(estimated, "FEWEST", 20)
+    monkeypatch.setattr(estimated, "MOST", 20)
     op = cm.conv(np.ones((5, 5)) / 25, (24, 24), padding="same", boundary="reflect")
     b = op(np.random.default_rng(0).random((24, 24)))
     for rule, noise in (("gcv", None), ("discrepancy", 1e-9)):

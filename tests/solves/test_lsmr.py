@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import lsmr
 
-from convmtx.solves.lsmr import lsmr as ours
+from convmtx.solves.methods.lsmr import lsmr as ours
 from convmtx.solves.problem import EPS
 
 SHAPES = {"tall": (30, 20, 20), "wide": (20, 30, 20), "square": (24, 24, 24), "singular": (30, 24, 9)}

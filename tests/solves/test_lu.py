@@ -9,8 +9,8 @@ from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_array, eye_array
 
 import convmtx as cm
-from convmtx.solves.by_matrix import price_of_lu
-from convmtx.solves.lu import Diagonals, factorize_matrix, prepare_substitution
+from convmtx.solves.methods.by_matrix import price_of_lu
+from convmtx.solves.methods.lu import Diagonals, factorize_matrix, prepare_substitution
 from convmtx.structure.augmented import LineCholesky, Singular
 from solves.dense import distances, matrix_of, near
 from spectra.dense import doubles

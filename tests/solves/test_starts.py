@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convmtx as cm
-from convmtx.solves.iterated import dominance
+from convmtx.solves.methods.iterated import dominance
 from convmtx.solves.solve import METHODS
 from solves.dense import matrix_of, numbers, stacked
 from spectra.dense import doubles

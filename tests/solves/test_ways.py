@@ -428,7 +428,7 @@ def test_a_singular_map_does_not_end_in_a_dense_matrix(monkeypatch):
         asked.append(op.shape)
         raise AssertionError
 
-    monkeypatch.setattr("convmtx.solves.by_blocks.dense", refused)
+    monkeypatch.setattr("convmtx.solves.methods.by_blocks.dense", refused)
     op = cm.conv([1.0, 6, 2, 1], 20_000, padding="same", dilation=40)
     cm.solve(op, np.random.default_rng(7).standard_normal(20_000), maxiter=50)
     assert all(rows <= 5000 for rows, _ in asked)

@@ -12,9 +12,9 @@ from convmtx.arguments import number, one_of
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_finite, require_shape
-from convmtx.solves.curves import Curve, DampingChoice, Rule
-from convmtx.solves.estimated_curves import estimate
-from convmtx.solves.exact_curves import exact_curve
+from convmtx.solves.curves.curve import Curve, DampingChoice, Rule
+from convmtx.solves.curves.estimated import estimate
+from convmtx.solves.curves.exact import exact_curve
 from convmtx.solves.observed import observe
 from convmtx.solves.problem import Problem, estimate_norm, problem_of
 from convmtx.solves.scaling import comes_apart, parts

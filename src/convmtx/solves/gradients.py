@@ -18,7 +18,7 @@ from convmtx._xp import floating, is_numpy
 from convmtx._xp.gradients import attach, attachable, constants, held
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.method import Factors
+from convmtx.solves.factors import Factors
 from convmtx.solves.problem import Problem
 from convmtx.solves.select import Solvers
 from convmtx.typing import AnyArray, Array

@@ -16,9 +16,9 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, door, s
 from convmtx.forms import row_array
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_finite
-from convmtx.solves.lu import apply_to_any_dtype
-from convmtx.solves.method import Factors
-from convmtx.solves.preconditioners import KINDS, Kind, approximate
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.lu import apply_to_any_dtype
+from convmtx.solves.methods.preconditioners import KINDS, Kind, approximate
 from convmtx.solves.problem import problem_of
 from convmtx.solves.select import Solver
 from convmtx.solves.solve import METHODS, Method

@@ -17,14 +17,14 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.wrapped import Transposed
 from convmtx.solves.accuracy import unknown
-from convmtx.solves.by_axes import by_axes
-from convmtx.solves.by_blocks import by_blocks, by_dense
-from convmtx.solves.by_lattices import by_lattices
-from convmtx.solves.by_matrix import by_any_lu, by_lu, by_substitution
-from convmtx.solves.by_parts import by_parts
-from convmtx.solves.by_windows import by_windows
-from convmtx.solves.iterated import PATIENCE, Iterative, most_steps, seconds_of_step
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors
+from convmtx.solves.methods.by_axes import by_axes
+from convmtx.solves.methods.by_blocks import by_blocks, by_dense
+from convmtx.solves.methods.by_lattices import by_lattices
+from convmtx.solves.methods.by_matrix import by_any_lu, by_lu, by_substitution
+from convmtx.solves.methods.by_parts import by_parts
+from convmtx.solves.methods.by_windows import by_windows
+from convmtx.solves.methods.iterated import PATIENCE, Iterative, most_steps, seconds_of_step
 from convmtx.solves.problem import KEPT_BYTES, Problem, problem_of
 from convmtx.solves.result import Request, Result, Verdict
 from convmtx.solves.scaling import Batch

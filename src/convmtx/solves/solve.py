@@ -16,8 +16,8 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_start
 from convmtx.solves.borders import regularizer_of, scene_of
 from convmtx.solves.calls import request_of, solve_arrays
-from convmtx.solves.constrained import PENALTIES, Bounds, Constraints
-from convmtx.solves.constrained_objectives import PenaltyName
+from convmtx.solves.constrained.objectives import PenaltyName
+from convmtx.solves.constrained.solve import PENALTIES, Bounds, Constraints
 from convmtx.solves.observed import weighted, weights_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Callback

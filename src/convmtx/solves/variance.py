@@ -7,10 +7,10 @@ from math import prod
 
 import numpy as np
 
-from convmtx.solves.by_blocks import BlockFactors
-from convmtx.solves.coefficients import BlockCoefficients, Coefficients
-from convmtx.solves.method import Factors
-from convmtx.solves.small_matrices import Stack
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.by_blocks import BlockFactors
+from convmtx.solves.methods.coefficients import BlockCoefficients, Coefficients
+from convmtx.solves.methods.small_matrices import Stack
 from convmtx.structure.bases import Basis, Columns, Cosines, Waves
 from convmtx.structure.splits import Split
 from convmtx.taps import channels_back

@@ -9,9 +9,9 @@ from convmtx.errors import ArgumentError, UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.arrays import require_room
-from convmtx.solves.by_blocks import BlockFactors
-from convmtx.solves.coefficients import coefficients_of
 from convmtx.solves.factorize import Factorization
+from convmtx.solves.methods.by_blocks import BlockFactors
+from convmtx.solves.methods.coefficients import coefficients_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.select import Choice, Solver
 from convmtx.solves.solve import solve

@@ -19,11 +19,10 @@ from convmtx import costs, rates
 from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves.coefficients import Coefficients, Entries, coefficients_of
-from convmtx.solves.method import Candidate, Factors
-from convmtx.solves.penalties import Matrices, penalty_of
-from convmtx.solves.problem import Problem
-from convmtx.solves.small_matrices import (
+from convmtx.solves.factors import Candidate, Factors
+from convmtx.solves.methods.coefficients import Coefficients, Entries, coefficients_of
+from convmtx.solves.methods.penalties import Matrices, penalty_of
+from convmtx.solves.methods.small_matrices import (
     Spectral,
     StackTriplets,
     Vectors,
@@ -32,6 +31,7 @@ from convmtx.solves.small_matrices import (
     prepare,
     weighted_energy,
 )
+from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, blocks_with_vectors, describe
 from convmtx.structure.double import dense
 from convmtx.taps import taps_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.solves.definite import Definite
-from convmtx.solves.design import Design
+from convmtx.solves.methods.definite import Definite
+from convmtx.solves.methods.design import Design
 from convmtx.solves.problem import Problem
 from convmtx.structure.double import sparse
 from convmtx.typing import AnyArray, IntArray

@@ -16,8 +16,8 @@ from convmtx.boundary import NOTHING
 from convmtx.engines.products import norms
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves import lu
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors
+from convmtx.solves.methods import lu
 from convmtx.solves.problem import Problem, multiply
 from convmtx.structure.augmented import BandLU, BandTriangle, LineCholesky
 from convmtx.structure.double import sparse

@@ -8,11 +8,11 @@ import numpy as np
 
 from convmtx.costs import LONGEST_SPECTRUM
 from convmtx.maps.wrapped import Transposed
-from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate, by_dense
-from convmtx.solves.curves import Curve, Measure, dampings
+from convmtx.solves.curves.curve import Curve, Measure, dampings
+from convmtx.solves.methods.by_blocks import BlockFactors, SpectralCandidate, by_dense
+from convmtx.solves.methods.small_matrices import energies
 from convmtx.solves.problem import Problem
 from convmtx.solves.select import candidates
-from convmtx.solves.small_matrices import energies
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 

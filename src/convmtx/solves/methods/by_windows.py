@@ -18,11 +18,11 @@ from convmtx import costs, memory
 from convmtx.maps.combined import Product
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.definite import Cholesky, Definite, Levinson
-from convmtx.solves.design import Design, Kept, Observation, shared, split_outputs
-from convmtx.solves.method import SHARE, Candidate, Factors
+from convmtx.solves.factors import SHARE, Candidate, Factors
+from convmtx.solves.methods.definite import Cholesky, Definite, Levinson
+from convmtx.solves.methods.design import Design, Kept, Observation, shared, split_outputs
+from convmtx.solves.methods.systems import System, coupled_filters
 from convmtx.solves.problem import Problem
-from convmtx.solves.systems import System, coupled_filters
 from convmtx.structure.augmented import Singular
 from convmtx.structure.double import lone_entries
 from convmtx.structure.precision import EPS

@@ -15,9 +15,9 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.solves.accuracy import Accuracy, ErrorKind
 from convmtx.solves.arrays import require_finite
-from convmtx.solves.constrained_admm import Alternation
-from convmtx.solves.constrained_objectives import Objectives, PenaltyName
-from convmtx.solves.constrained_terms import length
+from convmtx.solves.constrained.admm import Alternation
+from convmtx.solves.constrained.objectives import Objectives, PenaltyName
+from convmtx.solves.constrained.terms import length
 from convmtx.solves.problem import NUMBER, Problem
 from convmtx.solves.result import Callback, Request, Result, Verdict, asks_to_stop
 from convmtx.solves.select import Solver, Solvers

@@ -17,9 +17,9 @@ from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.padding import pad
 from convmtx.maps.stacks import Stacked
-from convmtx.solves.constrained_terms import dot, length
-from convmtx.solves.iterated import Iterative
-from convmtx.solves.method import Factors
+from convmtx.solves.constrained.terms import dot, length
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.iterated import Iterative
 from convmtx.solves.problem import Problem
 from convmtx.solves.select import Solver
 from convmtx.structure import Blocks, find_blocks

@@ -19,7 +19,7 @@ import numpy as np
 from convmtx import costs
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.structure.augmented import Singular
 from convmtx.structure.splits import separate

@@ -12,10 +12,10 @@ import numpy as np
 from convmtx import costs
 from convmtx.maps.kronecker import along_both
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.by_blocks import BlockFactors, SpectralCandidate
-from convmtx.solves.coefficients import Coefficients
-from convmtx.solves.lu import apply_to_any_dtype
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors
+from convmtx.solves.methods.by_blocks import BlockFactors, SpectralCandidate
+from convmtx.solves.methods.coefficients import Coefficients
+from convmtx.solves.methods.lu import apply_to_any_dtype
 from convmtx.solves.problem import Problem, estimate_norm
 from convmtx.structure.augmented import Singular
 from convmtx.structure.double import LoneEntries, dense, is_permutation, lone_entries

@@ -10,7 +10,7 @@ import numpy as np
 from convmtx.engines.products import norms
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.coefficients import BlockCoefficients, coefficients_of
+from convmtx.solves.methods.coefficients import BlockCoefficients, coefficients_of
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, find_blocks, share_inputs
 from convmtx.structure.precision import EPS

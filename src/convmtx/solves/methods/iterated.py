@@ -15,10 +15,10 @@ from convmtx.errors import UnsupportedError
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
-from convmtx.solves.iteration import SLACK, Iteration
-from convmtx.solves.lsmr import LSMR, lsmr
-from convmtx.solves.method import Factors
-from convmtx.solves.preconditioners import approximate
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.iteration import SLACK, Iteration
+from convmtx.solves.methods.lsmr import LSMR, lsmr
+from convmtx.solves.methods.preconditioners import approximate
 from convmtx.solves.problem import LARGE, Problem, estimate_norm, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse

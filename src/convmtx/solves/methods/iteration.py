@@ -9,8 +9,8 @@ import numpy as np
 from convmtx import costs
 from convmtx.engines.products import norms
 from convmtx.solves.accuracy import Accuracy, ErrorKind, error_from, least_eigenvalue
-from convmtx.solves.lsmr import LSMR, lsmr
-from convmtx.solves.method import Factors
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.lsmr import LSMR, lsmr
 from convmtx.solves.problem import Problem, right_side, stacked_map
 from convmtx.typing import AnyArray
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from convmtx.solves.constrained_objectives import Objective
-from convmtx.solves.constrained_terms import LeastSquares, length
+from convmtx.solves.constrained.objectives import Objective
+from convmtx.solves.constrained.terms import LeastSquares, length
 from convmtx.solves.result import Verdict
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray

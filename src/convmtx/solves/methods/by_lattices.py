@@ -14,7 +14,7 @@ import numpy as np
 from convmtx import costs
 from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.solves.method import Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors
 from convmtx.solves.problem import Problem
 from convmtx.structure import sublattices
 from convmtx.taps import channels_back, channels_first, taps_of

@@ -17,9 +17,9 @@ from convmtx.geometry import Axis, Geometry
 from convmtx.geometry.compose import positions
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.by_blocks import BlockFactors
-from convmtx.solves.coefficients import BlockCoefficients, Coefficients
-from convmtx.solves.penalties import stack_penalties
+from convmtx.solves.methods.by_blocks import BlockFactors
+from convmtx.solves.methods.coefficients import BlockCoefficients, Coefficients
+from convmtx.solves.methods.penalties import stack_penalties
 from convmtx.solves.problem import Problem
 from convmtx.structure import Blocks, around, find_blocks
 from convmtx.structure.double import lone_entries

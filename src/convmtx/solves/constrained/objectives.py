@@ -11,8 +11,8 @@ from convmtx.boundary import EDGE, ZERO
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.constrained_spaces import AnyMaps, Circle, Space, find_frame, inner_convolution
-from convmtx.solves.constrained_terms import Inputs, LeastSquares, Magnitudes, Term, dot
+from convmtx.solves.constrained.spaces import AnyMaps, Circle, Space, find_frame, inner_convolution
+from convmtx.solves.constrained.terms import Inputs, LeastSquares, Magnitudes, Term, dot
 from convmtx.solves.problem import Problem, estimate_norm
 from convmtx.taps import kernel_of
 from convmtx.typing import AnyArray, Shape

@@ -16,10 +16,10 @@ import numpy as np
 from convmtx import costs, memory
 from convmtx.engines.products import norms
 from convmtx.errors import ArgumentError
-from convmtx.solves.bidiagonal import Bidiagonalization, Rules
-from convmtx.solves.curves import POINTS, Curve, DampingChoice, Measure, Rule, dampings
-from convmtx.solves.iterated import seconds_of_step
-from convmtx.solves.method import Factors
+from convmtx.solves.curves.bidiagonal import Bidiagonalization, Rules
+from convmtx.solves.curves.curve import POINTS, Curve, DampingChoice, Measure, Rule, dampings
+from convmtx.solves.factors import Factors
+from convmtx.solves.methods.iterated import seconds_of_step
 from convmtx.solves.problem import Problem, estimate_norm
 from convmtx.solves.result import Request
 from convmtx.solves.select import choose_for_reuse

@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from convmtx import memory
-from convmtx.solves.design import Design
+from convmtx.solves.methods.design import Design
+from convmtx.solves.methods.systems import coupled_filters
 from convmtx.solves.problem import Problem
-from convmtx.solves.systems import coupled_filters
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
 

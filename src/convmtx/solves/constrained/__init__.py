@@ -1,0 +1,1 @@
+"""Least squares with bounds on x, sums of magnitudes and total variation."""
