@@ -140,11 +140,10 @@ def fit_kernel(
         raise ArgumentError("y is empty", "Expected at least one output", "Pass samples to fit to")
     _, weight = weights_of(op.out_shape, y if isinstance(y, np.ma.MaskedArray) else outputs, weights, None)
     problem, xp = problem_of(op, damp, regularizer), namespace(outputs)
-    root, size = None, 1.0
+    root = None
     if weight is not None:
         root, size = _root_of(as_numpy(weight))
         problem = replace(problem, damp=problem.damp / size)
-    if root is not None:
         outputs = xp.where(like(root > 0, outputs), outputs, 0)
     for name, array, remedy in (
         ("x", inputs, "Leave such samples out"),

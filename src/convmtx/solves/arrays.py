@@ -9,7 +9,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import as_numpy, numeric
-from convmtx.errors import ArgumentError
+from convmtx.errors import ArgumentError, with_article
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.problem import NUMBER
 from convmtx.typing import AnyArray, Array, Shape
@@ -31,6 +31,13 @@ def require_shape(name: str, value: Any, shape: Shape) -> Array:
         raise ArgumentError(f"{name} has shape {tuple(array.shape)}", expected, remedy)
     require_room(f"{name} of shape {tuple(array.shape)} in double precision", prod(array.shape))
     return array
+
+
+def require_callback(callback: Any) -> None:
+    """Refuse a callback that cannot be called."""
+    if callback is not None and not callable(callback):
+        got = f"callback is {with_article(type(callback).__name__)}"
+        raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
 
 
 def require_room(thing: str, count: int) -> None:

@@ -12,10 +12,17 @@ from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_th
 from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number
 from convmtx.engines.products import norms
-from convmtx.errors import ArgumentError, SolveError, with_article
+from convmtx.errors import SolveError
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.accuracy import ErrorKind
-from convmtx.solves.arrays import in_single, require_room, require_shape, require_start, without_extended
+from convmtx.solves.arrays import (
+    in_single,
+    require_callback,
+    require_room,
+    require_shape,
+    require_start,
+    without_extended,
+)
 from convmtx.solves.gradients import Dependence
 from convmtx.solves.problem import Problem
 from convmtx.solves.result import WORDS, Request, Result, Verdict, ViewCallback
@@ -30,9 +37,7 @@ def request_of(rtol: Any, xtol: Any, maxiter: Any, callback: Any, progress: Any,
     xtol = number("xtol", xtol, "a number > 0", "For example 1e-3", fits=lambda xtol: xtol > 0)
     if maxiter is not None:
         integer("maxiter", maxiter, 1)
-    if callback is not None and not callable(callback):
-        got = f"callback is {with_article(type(callback).__name__)}"
-        raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
+    require_callback(callback)
     flag("progress", progress)
     flag("throw", throw)
     return Request(rtol, xtol, maxiter, None, callback, progress, throw)

@@ -61,13 +61,13 @@ class Factors(ABC):
         x = self.solve(b)
         return (x, *self.problem.residuals(b, x))
 
-    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray) -> Accuracy:
-        """Estimate how far solutions are from the minimizers."""
+    def accuracy(self, x: AnyArray, sizes: AnyArray, residual: AnyArray, normal: AnyArray) -> Accuracy:
+        """Estimate how far solutions, whose norms are the sizes, are from the minimizers."""
         problem = self.problem
         least = float(np.hypot(self.norm, problem.ridge)) / self.condition
         if self.n_zero and not problem.damp:  # the shortest solution has nothing of those that were taken as zero
             least = self.least()
-        return error_of_direct(norms(x), problem.stacked_residual(x, residual), normal, self.norm, least)
+        return error_of_direct(sizes, problem.stacked_residual(x, residual), normal, self.norm, least)
 
     def run(self, b: AnyArray, request: Request, why: str) -> Result:
         """Return the solutions for a request, and what is known of them."""
@@ -79,8 +79,9 @@ class Factors(ABC):
             return self._truncated(x, residual, normal, why)
         converged = problem.accepts(b, x, residual, normal, self.norm, request.rtol)
         verdict = Verdict.SOLVED if converged.all() else Verdict.ROUNDED
-        accuracy = self.accuracy(x, residual, normal)
-        exceeds = accuracy.exceeds(request.xtol, norms(x))
+        sizes = norms(x)
+        accuracy = self.accuracy(x, sizes, residual, normal)
+        exceeds = accuracy.exceeds(request.xtol, sizes)
         if exceeds.any():
             verdict, converged = Verdict.ROUNDED, converged & ~exceeds
         if self.n_zero and not problem.damp:

@@ -21,11 +21,11 @@ from convmtx._xp import (
     reshape,
 )
 from convmtx.arguments import flag, integer, number
-from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
+from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
-from convmtx.solves.arrays import require_room, require_shape
+from convmtx.solves.arrays import require_callback, require_room, require_shape
 from convmtx.solves.observed import weights_of
 from convmtx.solves.result import Callback, asks_to_stop
 from convmtx.structure.double import as_map
@@ -160,9 +160,7 @@ def richardson_lucy(
     rtol = number("rtol", rtol, "a number between 0 and 1", "For example 1e-3", fits=lambda rtol: 0 < rtol < 1)
     flag("accelerate", accelerate)
     flag("progress", progress)
-    if callback is not None and not callable(callback):
-        got = f"callback is {with_article(type(callback).__name__)}"
-        raise ArgumentError(got, "Expected a function of the iterate", "For example callback=print")
+    require_callback(callback)
     counts = Counts(op, b, weights, mask, background)
     climb = Climb(counts, counts.start(x0), accelerate)
     reason = f"maxiter={maxiter} steps were taken"

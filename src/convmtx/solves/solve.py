@@ -136,7 +136,7 @@ def solve(
     xtol : float
         Largest ``norm(x - minimizer) / norm(x)`` of a solution that has converged, as far as ``Solution.error`` knows
         it. Iterations go on until both tolerances are met, and ``auto`` goes on to a direct method if they cannot and
-        one takes no longer than 10 seconds.
+        one fits.
     gtol : float
         With bounds or a penalty of its own: largest gap of a solution that has converged. ``rtol`` and ``xtol`` are not
         used then.

@@ -143,7 +143,12 @@ def _merge(terms: list[Term]) -> list[Term]:
 def _different(terms: list[Term]) -> list[list[Gram]]:
     """Return the different Gram matrices along each axis, the identity first."""
     by_axis = [list(dict.fromkeys(grams)) for grams in zip(*(term.grams for term in terms), strict=True)]
-    return [sorted(grams, key=lambda gram: not gram[0][0].is_identity or len(gram) > 1) for grams in by_axis]
+    return [sorted(grams, key=_is_multiple, reverse=True) for grams in by_axis]
+
+
+def _is_multiple(gram: Gram) -> bool:
+    """Whether a Gram matrix is a multiple of the identity."""
+    return len(gram) == 1 and gram[0][0].is_identity
 
 
 class AxesFactors(Factors):
@@ -188,7 +193,7 @@ def _basis(grams: list[Gram]) -> tuple[AnyArray, list[AnyArray]]:
         values, vectors = np.linalg.eigh(matrices[0])
         return vectors, [np.maximum(values, 0)]
     first, second = matrices
-    if grams[0][0][0].is_identity and len(grams[0]) == 1:
+    if _is_multiple(grams[0]):
         values, vectors = np.linalg.eigh(second)
         return vectors, [np.full(len(values), grams[0][0][1]), np.maximum(values, 0)]
     conditions = [np.linalg.cond(matrix) for matrix in matrices]

@@ -21,7 +21,6 @@ SLACK = 10
 #: Factor by which the error of a random solution has to be below a tolerance: of N directions with equal shares, one
 #: that is not met is an error of 1 / sqrt(N).
 CLEAR = 10
-
 #: Length of the image of a direction, relative to that of a random one, below which it is one that nothing decides.
 UNSEEN = 1e-10
 
@@ -83,14 +82,12 @@ class Iteration:
 
     def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray, xtol: float) -> Accuracy:
         """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far."""
-        problem = self.problem
+        problem, sizes = self.problem, norms(x)
         undamped = None if problem.damp else residual
         with np.errstate(divide="ignore"):
             bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), ErrorKind.BOUND)
-        exceeds = bound.exceeds(xtol, norms(x))
-        if not exceeds.any():
+        if not bound.exceeds(xtol, sizes).any():
             return bound
-        sizes = norms(x)
         error = self._largest_error(x, residual, normal)
         leaves_rows = problem.regularizer is not None or self.preconditioner is not None
         if problem.damp and leaves_rows and problem.op.shape[0] < problem.op.shape[1]:
@@ -107,10 +104,8 @@ class Iteration:
         """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met."""
         mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
         if self.problem.ridge:
-            mu = (
-                np.fmin(mu, least_eigenvalue(*_advance(self._witness, self.state.iterations).bidiagonal(0)))
-                + self.state.damp**2
-            )
+            witness = _advance(self._witness, self.state.iterations)
+            mu = np.fmin(mu, least_eigenvalue(*witness.bidiagonal(0))) + self.state.damp**2
         if self.preconditioner is None:
             return error_from(normal, None if self.problem.damp else residual, mu)
         # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
