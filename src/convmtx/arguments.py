@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Real
 from operator import index
 from types import MappingProxyType
@@ -65,7 +66,7 @@ def number(
     be lost.
     """
     real = _real(value)
-    if real is None or not np.isfinite(real) or not fits(real):
+    if real is None or not isfinite(real) or not fits(real):
         if getattr(value, "requires_grad", False) is True:
             remedy = f"No gradient flows through it: pass float({name}.detach())"
         raise ArgumentError(f"{name}={shown(value)}", f"Expected {expected}", remedy)
@@ -74,6 +75,8 @@ def number(
 
 def _real(value: Any) -> float | None:
     """Return a real number as a float; None if the value is not one, or requires grad."""
+    if type(value) is float:
+        return value
     try:
         kind = str(getattr(value, "dtype", type(value).__name__))
         is_single = isinstance(value, Real) or getattr(value, "shape", None) == ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from convmtx.typing import AnyArray
 EARLIER = 2 / 3
 #: Roundings of a backward stable method, in units of eps.
 ROUNDINGS = 8.0
+#: Least size that is divided by.
+TINY = float(np.finfo(float).tiny)
 
 
 class ErrorKind(StrEnum):
@@ -30,26 +32,42 @@ class ErrorKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Lengths(NamedTuple):
+    """Norms of solutions and of what they leave, (m,) each."""
+
+    x: AnyArray
+    #: ``|b - A x|``.
+    residual: AnyArray
+    #: ``|[b - A x; damp R x]|``.
+    stacked: AnyArray
+    #: ``|A^H (b - A x) - damp^2 R^H R x|``.
+    normal: AnyArray
+
+
 @dataclass(frozen=True, eq=False)
 class Accuracy:
     """Largest distance ``norm(x - minimizer)`` of each solution, (m,), nan where nothing is known of it."""
 
     error: AnyArray
+    #: ``norm(x)`` of each.
+    sizes: AnyArray
     kind: ErrorKind
 
-    def relative(self, sizes: AnyArray) -> AnyArray:
-        """Return the errors relative to the sizes of the solutions; an error of 0 is 0 relative to 0 too."""
-        return np.where(self.error == 0, 0.0, self.error / np.maximum(sizes, np.finfo(float).tiny))
+    @property
+    def relative(self) -> AnyArray:
+        """Errors relative to the sizes of the solutions; an error of 0 is 0 relative to 0 too."""
+        return np.where(self.error == 0, 0.0, self.error / np.maximum(self.sizes, TINY))
 
-    def exceeds(self, xtol: float, sizes: AnyArray) -> AnyArray:
+    def exceeds(self, xtol: float) -> AnyArray:
         """Return which errors are known to be above a tolerance, relative to the sizes of the solutions."""
-        exceeds: AnyArray = self.error > xtol * sizes
+        exceeds: AnyArray = self.error > xtol * self.sizes
         return exceeds
 
 
 def unknown(count: int) -> Accuracy:
     """Return that nothing is known of so many solutions."""
-    return Accuracy(np.full(count, np.nan), ErrorKind.UNKNOWN)
+    nothing = np.full(count, np.nan)
+    return Accuracy(nothing, nothing, ErrorKind.UNKNOWN)
 
 
 def error_from(normal: AnyArray, residual: AnyArray | None, mu: Any) -> AnyArray:
@@ -64,19 +82,19 @@ def error_from(normal: AnyArray, residual: AnyArray | None, mu: Any) -> AnyArray
     return np.where((normal == 0) | (residual is not None and residual == 0), 0.0, error)
 
 
-def error_of_direct(sizes: AnyArray, stacked: AnyArray, normal: AnyArray, norm: float, least: float) -> Accuracy:
+def error_of_direct(lengths: Lengths, norm: float, least: float) -> Accuracy:
     """Estimate the error of a direct method from the least singular value, as perturbation theory has it.
 
-    ``stacked`` is the norm of ``[b - A x; damp R x]``, of whose map ``least`` is the least singular value, and ``norm``
-    that of A. A backward stable method solves a problem whose map is off by some eps (Higham, Accuracy and Stability,
-    20.1). To this comes what the normal residual shows beyond its own rounding.
+    ``norm`` is that of A, and ``least`` the least singular value of ``[A; damp R]``. A backward stable method solves a
+    problem whose map is off by some eps (Higham, Accuracy and Stability, 20.1). To this comes what the normal residual
+    shows beyond its own rounding.
     """
     if not 0 < least < np.inf:
-        return unknown(len(sizes))
+        return unknown(len(lengths.x))
     off = ROUNDINGS * EPS * norm
-    perturbed = off / least * (sizes + stacked / least)
-    beyond = np.maximum(normal - off * (stacked + norm * sizes), 0)
-    return Accuracy(perturbed + beyond / least**2, ErrorKind.ESTIMATE)
+    perturbed = off / least * (lengths.x + lengths.stacked / least)
+    beyond = np.maximum(lengths.normal - off * (lengths.stacked + norm * lengths.x), 0)
+    return Accuracy(perturbed + beyond / least**2, lengths.x, ErrorKind.ESTIMATE)
 
 
 def least_eigenvalue(alphas: AnyArray, betas: AnyArray) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number
-from convmtx.engines.products import norms
 from convmtx.errors import SolveError
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.accuracy import ErrorKind
@@ -90,7 +89,7 @@ class _Call:
         x = self.outside(result.x)
         if not is_numpy(x) and self.solvers.differentiable:
             x = self.dependence.attach(x, self._is_shortest(result.verdict.is_singular))
-        facts = result.residual, result.normal_residual, result.accuracy.relative(norms(result.x))
+        facts = result.residual, result.normal_residual, result.accuracy.relative
         residual, normal, error = (lengths.reshape(self.batch)[()] for lengths in facts)
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from convmtx import memory
 from convmtx.costs import Price
 from convmtx.engines.products import norms
-from convmtx.solves.accuracy import Accuracy, error_of_direct, unknown
+from convmtx.solves.accuracy import Accuracy, Lengths, error_of_direct, unknown
 from convmtx.solves.problem import Problem
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.typing import AnyArray
@@ -61,13 +62,13 @@ class Factors(ABC):
         x = self.solve(b)
         return (x, *self.problem.residuals(b, x))
 
-    def accuracy(self, x: AnyArray, sizes: AnyArray, residual: AnyArray, normal: AnyArray) -> Accuracy:
-        """Estimate how far solutions, whose norms are the sizes, are from the minimizers."""
+    def accuracy(self, lengths: Lengths) -> Accuracy:
+        """Estimate how far solutions are from the minimizers."""
         problem = self.problem
-        least = float(np.hypot(self.norm, problem.ridge)) / self.condition
+        least = math.hypot(self.norm, problem.ridge) / self.condition
         if self.n_zero and not problem.damp:  # the shortest solution has nothing of those that were taken as zero
             least = self.least()
-        return error_of_direct(sizes, problem.stacked_residual(x, residual), normal, self.norm, least)
+        return error_of_direct(lengths, self.norm, least)
 
     def run(self, b: AnyArray, request: Request, why: str) -> Result:
         """Return the solutions for a request, and what is known of them."""
@@ -77,11 +78,11 @@ class Factors(ABC):
             asks_to_stop(request.callback, x)
         if problem.rcond is not None:
             return self._truncated(x, residual, normal, why)
-        converged = problem.accepts(b, x, residual, normal, self.norm, request.rtol)
+        lengths = problem.lengths(x, residual, normal)
+        converged = problem.accepts(b, lengths, self.norm, request.rtol)
         verdict = Verdict.SOLVED if converged.all() else Verdict.ROUNDED
-        sizes = norms(x)
-        accuracy = self.accuracy(x, sizes, residual, normal)
-        exceeds = accuracy.exceeds(request.xtol, sizes)
+        accuracy = self.accuracy(lengths)
+        exceeds = accuracy.exceeds(request.xtol)
         if exceeds.any():
             verdict, converged = Verdict.ROUNDED, converged & ~exceeds
         if self.n_zero and not problem.damp:

@@ -18,6 +18,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.stacks import Stacked
+from convmtx.solves.accuracy import Lengths
 from convmtx.structure.double import as_map, doubled, size_of_multiple, sparse
 from convmtx.structure.precision import EPS, rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
@@ -171,19 +172,17 @@ class Problem:
         s = self.adjoint(r)
         return s - self.penalty(x) if self.damp else s
 
-    def stacked_residual(self, x: AnyArray, residual: AnyArray) -> AnyArray:
-        """Return ``|[b - A x; damp R x]|`` of each right-hand side."""
+    def lengths(self, x: AnyArray, residual: AnyArray, normal: AnyArray) -> Lengths:
+        """Return the norms of solutions beside those of their residuals."""
+        sizes = norms(x)
         if not self.damp:
-            return residual
-        penalized = x if self.regularizer is None else self.regularizer(x)
-        return np.hypot(residual, self.damp * norms(penalized))
+            return Lengths(sizes, residual, residual, normal)
+        penalized = sizes if self.regularizer is None else norms(self.regularizer(x))
+        return Lengths(sizes, residual, np.hypot(residual, self.damp * penalized), normal)
 
-    def accepts(
-        self, b: AnyArray, x: AnyArray, residual: AnyArray, normal: AnyArray, norm: float, rtol: float
-    ) -> AnyArray:
+    def accepts(self, b: AnyArray, lengths: Lengths, norm: float, rtol: float) -> AnyArray:
         """Return which solutions pass the tests of LSMR with true residuals and room for rounding."""
-        stacked = self.stacked_residual(x, residual)
-        reach = norm * norms(x)
+        stacked, normal, reach = lengths.stacked, lengths.normal, norm * lengths.x
         passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
         if not passes.all():  # the length of b can only help: leave out a pass over it if that is not necessary
             reach = norms(b) + reach

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.engines.products import norms
 from convmtx.solves.accuracy import Accuracy
 from convmtx.typing import AnyArray
 
@@ -128,7 +127,7 @@ class Result:
     @property
     def largest_error(self) -> float:
         """Largest error of the batch relative to the size of x; nan if one is unknown."""
-        return float(self.accuracy.relative(norms(self.x)).max(initial=0))
+        return float(self.accuracy.relative.max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)

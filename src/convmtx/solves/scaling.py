@@ -16,6 +16,8 @@ from convmtx.typing import AnyArray
 
 #: Lengths of which squares and sums are far from overflow and underflow.
 SHORT, LONG = 1e-60, 1e60
+#: Unit of right-hand sides that are not divided.
+UNIT = 1.0
 
 
 class Batch:
@@ -31,7 +33,7 @@ class Batch:
         b = b.astype(np.complex128 if self.apart else np.result_type(b, problem.dtype), copy=False)
         lengths = norms(b)  # one pass; to look for the largest entry, or for nan, takes another
         #: Powers of two, (m,), or the number 1.
-        self.units: Any = 1.0
+        self.units: Any = UNIT
         #: The way back for solutions: numbers that broadcast with them.
         self._factors: Any = 1 / problem.scale
         if not all(SHORT <= length <= LONG for length in lengths.tolist()):
@@ -41,7 +43,7 @@ class Batch:
                 self.units[j] = unit_of(b[j])
             self._factors = (self.units / problem.scale).reshape(-1, *(1 for _ in problem.op.in_shape))
             b = b / self.units.reshape(-1, *(1 for _ in problem.op.out_shape))
-        self._is_scaled = not np.all(self._factors == 1)
+        self._is_scaled = problem.scale != 1 or self.units is not UNIT
         self.values = parts(b) if self.apart else b
 
     def request(self, request: Request) -> Request:
@@ -68,16 +70,18 @@ class Batch:
 
     def result(self, result: Result) -> Result:
         """Return the result for the right-hand sides as they were."""
+        if not (self._is_scaled or self.apart):
+            return result
         converged = result.converged
         with np.errstate(over="ignore"):  # that of a map of 1e200 and b of 1e200 is beyond the range of floats
             normal = self._join(result.normal_residual) * self.units * self.problem.scale
-        error = self._join(result.accuracy.error) * self.units / self.problem.scale
+        accuracy, by = result.accuracy, self.units / self.problem.scale
         return replace(
             result,
             x=self._unscaled(result.x),
             residual=self._join(result.residual) * self.units,
             normal_residual=normal,
-            accuracy=replace(result.accuracy, error=error),
+            accuracy=replace(accuracy, error=self._join(accuracy.error) * by, sizes=self._join(accuracy.sizes) * by),
             converged=converged[: self.count] & converged[self.count :] if self.apart else converged,
         )
 

@@ -220,7 +220,7 @@ def solve(
     right, w = weights_of(op.out_shape, b, weights, mask)
 
     def solve_weighted(op: LinearMap, b: Array, start: Any) -> Solution:
-        observed = replace(problem, op=op)
+        observed = problem if op is problem.op else replace(problem, op=op)
         solvers = Constraints(observed, penalty, bounds, gtol) if is_constrained else Solvers(observed, method)
         return solve_arrays(observed, b, start, request, solvers)
 

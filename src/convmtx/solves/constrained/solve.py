@@ -169,7 +169,7 @@ def _result(
         converged=gaps <= tolerance,
         method=f"alternating directions ({objectives.space.method})",
         why=_why(gaps, runs),
-        accuracy=_accuracy(problem, runs, len(missing)),
+        accuracy=_accuracy(problem, x, runs, len(missing)),
         verdict=unsolved[0] if unsolved else Verdict.SOLVED,
         iterations=max((run.run.steps for run in runs), default=0),
         history=tuple(runs[-1].run.history) if runs else (),
@@ -177,10 +177,10 @@ def _result(
     )
 
 
-def _accuracy(problem: Problem, runs: list[_Run], missing: int) -> Accuracy:
+def _accuracy(problem: Problem, x: AnyArray, runs: list[_Run], missing: int) -> Accuracy:
     """Return the bounds of the errors of x."""
     error = np.array([run.error * run.unit / problem.scale for run in runs] + [np.nan] * missing)
-    return Accuracy(error, ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.BOUND)
+    return Accuracy(error, norms(x), ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.BOUND)
 
 
 def _why(gaps: AnyArray, runs: list[_Run]) -> str:

@@ -215,10 +215,10 @@ class Iterative(Factors):
                 if ending is Ending.SLOW:
                     return None
                 run, x = search.run, search.run.state.x
-                residual, normal = problem.residuals(b, x)
-                accepted = problem.accepts(b, x, residual, normal, run.norm, SLACK * rtol)
-                accuracy = run.accuracy(x, residual, normal, request.xtol)
-                exceeds = accuracy.exceeds(request.xtol, norms(x))
+                lengths = problem.lengths(x, *problem.residuals(b, x))
+                accepted = problem.accepts(b, lengths, run.norm, SLACK * rtol)
+                accuracy = run.accuracy(lengths, request.xtol)
+                exceeds = accuracy.exceeds(request.xtol)
                 is_over = ending is not Ending.CONVERGED or search.steps >= maxiter
                 if is_over or (accepted.all() and (not exceeds.any() or run.state.all_finished)):
                     break
@@ -229,8 +229,9 @@ class Iterative(Factors):
                 else:
                     break
         result = Result(
-            x, residual, normal, accepted & search.converged & ~exceeds, _method(run.preconditioner), why, accuracy,
-            condition=float(run.state.condition.max(initial=1)), iterations=search.steps, history=tuple(search.history),
+            x, lengths.residual, lengths.normal, accepted & search.converged & ~exceeds, _method(run.preconditioner),
+            why, accuracy, condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
+            history=tuple(search.history),
         )  # fmt: skip
         if ending is Ending.CONVERGED and (accepted & search.converged).all() and exceeds.any():
             return replace(result, verdict=Verdict.INEXACT)

@@ -8,7 +8,7 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.engines.products import norms
-from convmtx.solves.accuracy import Accuracy, ErrorKind, error_from, least_eigenvalue
+from convmtx.solves.accuracy import Accuracy, ErrorKind, Lengths, error_from, least_eigenvalue, unknown
 from convmtx.solves.factors import Factors
 from convmtx.solves.methods.lsmr import LSMR, lsmr
 from convmtx.solves.problem import Problem, right_side, stacked_map
@@ -57,9 +57,8 @@ class Iteration:
         if not self._done.all():
             return False
         x = self.state.x
-        accepted = self.problem.accepts(
-            self.b, x, *self.problem.residuals(self.b, x), self.preconditioner.norm, SLACK * rtol
-        )
+        lengths = self.problem.lengths(x, *self.problem.residuals(self.b, x))
+        accepted = self.problem.accepts(self.b, lengths, self.preconditioner.norm, SLACK * rtol)
         self._done = self.state.finished | accepted
         if not self._done.all():
             self._strictness /= 4
@@ -80,15 +79,15 @@ class Iteration:
         times, rest = divmod(len(self.history), FIRST)
         return times > 0 and not rest and not times & (times - 1)
 
-    def accuracy(self, x: AnyArray, residual: AnyArray, normal: AnyArray, xtol: float) -> Accuracy:
-        """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far."""
-        problem, sizes = self.problem, norms(x)
-        undamped = None if problem.damp else residual
+    def accuracy(self, lengths: Lengths, xtol: float) -> Accuracy:
+        """Return how far x is from the minimizers: by the damping, or if that is not enough by the steps so far."""
+        problem, sizes, normal = self.problem, lengths.x, lengths.normal
+        undamped = None if problem.damp else lengths.residual
         with np.errstate(divide="ignore"):
-            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), ErrorKind.BOUND)
-        if not bound.exceeds(xtol, sizes).any():
+            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), sizes, ErrorKind.BOUND)
+        if not bound.exceeds(xtol).any():
             return bound
-        error = self._largest_error(x, residual, normal)
+        error = self._largest_error(lengths)
         leaves_rows = problem.regularizer is not None or self.preconditioner is not None
         if problem.damp and leaves_rows and problem.op.shape[0] < problem.op.shape[1]:
             # What the map does not see at all, steps meet late: there the penalty alone decides. Plain steps from zero
@@ -97,19 +96,20 @@ class Iteration:
         if problem.regularizer is not None:
             error = np.fmax(error, CLEAR * self._error_of_witness(xtol / CLEAR) * sizes)
         is_known = len(self.history) > 0
-        error = np.fmin(error, bound.error) if is_known else np.full(len(x), np.nan)
-        return Accuracy(error, ErrorKind.ESTIMATE if is_known else ErrorKind.UNKNOWN)
+        if not is_known:
+            return unknown(len(sizes))
+        return Accuracy(np.fmin(error, bound.error), sizes, ErrorKind.ESTIMATE)
 
-    def _largest_error(self, x: AnyArray, residual: AnyArray, normal: AnyArray) -> AnyArray:
+    def _largest_error(self, lengths: Lengths) -> AnyArray:
         """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met."""
-        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(x))])
+        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(lengths.x))])
         if self.problem.ridge:
             witness = _advance(self._witness, self.state.iterations)
             mu = np.fmin(mu, least_eigenvalue(*witness.bidiagonal(0))) + self.state.damp**2
         if self.preconditioner is None:
-            return error_from(normal, None if self.problem.damp else residual, mu)
+            return error_from(lengths.normal, None if self.problem.damp else lengths.residual, mu)
         # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
-        p, g = self.preconditioner, self.problem.normal_residual(self.b, x)
+        p, g = self.preconditioner, self.problem.normal_residual(self.b, self.state.x)
         weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
         return error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
 
