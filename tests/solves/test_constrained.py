@@ -8,6 +8,8 @@ import pytest
 import scipy.optimize
 
 import convmtx as cm
+from convmtx.solves.constrained.admm import FIRST, LOOK, Alternation
+from convmtx.solves.constrained.objectives import Objectives
 from convmtx.solves.constrained.solve import constrained
 from convmtx.solves.problem import problem_of
 from convmtx.solves.result import Request
@@ -206,6 +208,19 @@ def test_scales_change_nothing():
         # |s A x - t b|^2 + d^2 |x|, with x = (t / s) z, is t^2 (|A z - b|^2 + d^2 / (s t) |z|)
         z = run(size * op, unit * b, damp * (size * unit) ** 0.5, penalty="l1", bounds=(0, 0.4 * unit / size)).x
         assert z * size / unit == pytest.approx(x, abs=1e-3)
+
+
+@pytest.mark.parametrize("penalty", ["squares", "l1", "tv"])
+@pytest.mark.parametrize("name", ["zero", "reflect", "channels", "masked", "weighted"])
+def test_first_steps_are_in_single_precision_and_later_ones_in_double(name, penalty):
+    op = MAPS[name]
+    objectives = Objectives(problem_of(op, 0.2).prepare(), penalty)
+    run = Alternation(objectives.objective(data(op), np.zeros(()), np.full((), np.inf), 1.0), None)
+    types = []
+
+    run.advance(FIRST + LOOK, 0.0, lambda run: types.append({a.dtype.name for a in (run.x, *run.v, *run.m)}))
+
+    assert types == FIRST * [{"float32"}] + LOOK * [{"float64"}]
 
 
 def test_batches_starts_and_callbacks():

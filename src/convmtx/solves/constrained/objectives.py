@@ -38,6 +38,14 @@ class Objective:
     #: What outputs that read nothing add.
     constant: float
 
+    def in_single(self) -> Objective:
+        """Return the objective in single precision, if its space has one."""
+        space = self.space.in_single()
+        if space is None:
+            return self
+        terms = tuple(term.in_single() for term in self.terms)
+        return replace(self, space=space, inputs=self.inputs.in_single(), terms=terms)
+
 
 class Objectives:
     """All that the objectives of one problem share."""

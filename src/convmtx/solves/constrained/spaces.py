@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,6 +41,11 @@ class Space(Protocol):
 
     shape: Shape
     method: str
+    #: Real type of its arrays.
+    dtype: np.dtype[Any]
+
+    def in_single(self) -> Space | None:
+        """Return the space in single precision, in which steps take half as long; None if they would not."""
 
     def images(self, x: AnyArray) -> list[AnyArray]:
         """Return ``G_j X`` for all terms."""
@@ -193,7 +199,16 @@ class Circle:
         self.inputs = self.terms[0][0]
         self.shape = self.inputs.geometry.in_shape
         self.method = f"transforms of circles of {' x '.join(str(ring.size) for ring in frame.rings)}"
+        self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self._solved: tuple[tuple[float, ...], AnyArray] | None = None
+
+    def in_single(self) -> Circle:
+        """Return the circles with matrices in single precision."""
+        single = copy(self)
+        single.dtype = np.dtype(np.float32)
+        single.matrices = [[matrix.astype(np.complex64) for matrix in stacks] for stacks in self.matrices]
+        single._solved = None
+        return single
 
     def images(self, x: AnyArray) -> list[AnyArray]:
         """Return ``G_j X`` for all terms."""
@@ -211,7 +226,7 @@ class Circle:
         return self.inputs.synthesize(self._adjoint(ys, [1.0] * len(ys)), True)[0]
 
     def _adjoint(self, ys: Sequence[AnyArray], rhos: Sequence[float]) -> AnyArray:
-        total: AnyArray = np.zeros(())
+        total: AnyArray = np.zeros((), self.dtype)
         for parts, stacks, y, rho in zip(self.terms, self.matrices, ys, rhos, strict=True):
             for j, (blocks, matrix) in enumerate(zip(parts, stacks, strict=True)):
                 image = _times(_adjoint_of(matrix), blocks.analyse(y[j : j + 1], False))
@@ -230,7 +245,7 @@ class Circle:
         """Return the inverses of ``sum rho_j M_j^H M_j + rho``, which are kept until rho changes."""
         if self._solved is None or self._solved[0] != rhos:
             columns = self.inputs.columns
-            total = rhos[-1] * np.eye(columns)[None]
+            total = rhos[-1] * np.eye(columns, dtype=self.dtype)[None]
             for rho, stacks in zip(rhos[:-1], self.matrices, strict=True):
                 for matrix in stacks:
                     total = total + rho * _times(_adjoint_of(matrix), matrix)
@@ -247,8 +262,12 @@ class AnyMaps:
     def __init__(self, terms: Sequence[Sequence[LinearMap]]) -> None:
         self.terms = terms
         self.shape = terms[0][0].in_shape
+        self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self._kept: tuple[tuple[float, ...], Factors] | None = None
         self.method = "direct factors"
+
+    def in_single(self) -> None:
+        """Return None: factors are in double precision."""
 
     def images(self, x: AnyArray) -> list[AnyArray]:
         """Return ``G_j X`` for all terms."""

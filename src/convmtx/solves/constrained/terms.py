@@ -7,7 +7,7 @@ from below: for all y with ``s = sum of G^H y``, it is at least ``-h*(-s) - sum 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -33,6 +33,9 @@ class Term(Protocol):
     def conjugate(self, y: AnyArray, v: AnyArray) -> float:
         """Return ``g*(y)`` for a subgradient y at v."""
 
+    def in_single(self) -> Term:
+        """Return the term in single precision."""
+
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
@@ -44,6 +47,10 @@ class LeastSquares:
     @cached_property
     def _products(self) -> tuple[AnyArray, AnyArray]:
         return self.a * self.b, self.a**2
+
+    def in_single(self) -> LeastSquares:
+        """Return the term in single precision."""
+        return LeastSquares(self.a.astype(np.float32), self.b.astype(np.float32))
 
     def residual(self, v: AnyArray) -> AnyArray:
         """Return ``a v - b``."""
@@ -79,6 +86,10 @@ class Magnitudes:
     a: AnyArray
     weight: float
     grouped: bool = False
+
+    def in_single(self) -> Magnitudes:
+        """Return the term in single precision."""
+        return replace(self, a=self.a.astype(np.float32))
 
     def _sizes(self, v: AnyArray) -> AnyArray:
         scaled = self.a * v
@@ -127,13 +138,18 @@ class Inputs:
     copies: AnyArray | float = 1.0
     window: tuple[slice, ...] | None = None
 
+    def in_single(self) -> Inputs:
+        """Return the function in single precision."""
+        copies = np.asarray(self.copies, np.float32)
+        return replace(self, low=self.low.astype(np.float32), high=self.high.astype(np.float32), copies=copies)
+
     def extended(self, x: AnyArray) -> AnyArray:
         """Return x continued."""
         if self.extend is None:
             return x
         if self.window is None:
-            return self.extend._image(x[None])[0]
-        whole = np.zeros(self.extend.out_shape)
+            return self.extend._image(x[None])[0].astype(x.dtype, copy=False)
+        whole = np.zeros(self.extend.out_shape, x.dtype)
         whole[self.window] = x
         return whole
 
@@ -141,7 +157,9 @@ class Inputs:
         """Return the sums of what stands where an input is repeated."""
         if self.extend is None:
             return q
-        return self.extend._transposed_image(q[None])[0] if self.window is None else q[self.window]
+        if self.window is not None:
+            return q[self.window]
+        return self.extend._transposed_image(q[None])[0].astype(q.dtype, copy=False)
 
     def within(self, x: AnyArray) -> AnyArray:
         """Return the nearest array within the bounds; the memory of x may be written to."""
