@@ -29,8 +29,9 @@ NUMBER = 8
 #: predict that would take longer than the product. Matrices of more than ``LARGE`` entries are not built.
 SMALL, LARGE = 40_000, 5_000_000
 
-#: Entries of a map up to which it keeps the last problem that was solved with it, and bytes of factors: 1 MiB each.
-KEPT_ENTRIES, KEPT_BYTES = 1 << 16, 1 << 20
+#: Entries of a map up to which it keeps the last problem that was solved with it, and bytes of factors: 1 and 2 MiB. A
+#: map whose matrix is never built keeps it if it has so few inputs and outputs.
+KEPT_ENTRIES, KEPT_BYTES = 1 << 16, 1 << 21
 
 #: Steps of the power method for a norm that is needed within a factor of about 2.
 POWERS = 4
@@ -214,7 +215,8 @@ class Problem:
         if last is not None and last[0] == key:
             return last[1]
         problem = replace(self, op=op).prepare()
-        if problem.op is op and op.nnz <= KEPT_ENTRIES:
+        size = sum(op.shape) if op.nnz > LARGE else op.nnz
+        if problem.op is op and size <= KEPT_ENTRIES:
             problem = replace(problem, decisions={})
             op._kept["problem"] = key, problem
         return problem
