@@ -1,8 +1,8 @@
-"""Time fits of kernels beside the methods that people write by hand, in one run, and compare the results.
+"""Time fits of kernels, and long kernels, beside the methods that people write by hand, in one run.
 
-    python benchmarks/kernels.py [--part fits] [--only TEXT] [--quick] [--json FILE]
+    python benchmarks/kernels.py [--part fits|long] [--only TEXT] [--quick] [--json FILE]
 
-``other / ours`` above 1 means that ours is the faster.
+``other / ours`` above 1 means that ours is the faster. Results are compared.
 """
 
 from functools import partial
@@ -11,6 +11,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 import scipy.signal
+import scipy.sparse.linalg
 from measuring import Times, main, medians
 
 import convmtx as cm
@@ -100,14 +101,99 @@ def recorded(x, k):
     return scipy.signal.oaconvolve(x, kernel) + 1e-3 * rng.standard_normal(len(x) + k - 1)
 
 
-def row_of(case, ways, repeat, tolerance):
-    """Row of methods that compute one kernel."""
+# Long kernels
+
+
+def long(quick):
+    """Kernels that are as long as a part of the signal.
+
+    48,000 samples with a decaying response of 16,000 taps, white noise in the data, zeros outside. Solutions are
+    compared with those of SciPy's lsmr at the same tolerance, which may differ by 1e-3 of their norm, and the norm with
+    the largest singular value of SciPy's svds. Both apply the map by FFTs of the padded signal, with that of the kernel
+    computed once. On a circle, the other way is the quotient of the FFTs, and the limit two FFTs. Aim: 2 s each, and
+    limit / ours at least 0.2.
+    """
+    n, k = (3000, 1000) if quick else (48_000, 16_000)
+    yield f"{n} k{k} full, solve, damp 1", partial(deconvolved, n, k, cm.solve)
+    yield f"{n} k{k} full, wiener, snr 1", partial(deconvolved, n, k, cm.wiener)
+    yield f"{n} k{k} full, norm", partial(largest, n, k)
+    yield f"{n} k{k} full, norm_bound", partial(bounded, n, k)
+    n, k = (800, 400) if quick else (8000, 4000)
+    yield f"{n} k{k} circle, first solve", partial(around, n, k, False)
+    yield f"{n} k{k} circle, later solves", partial(around, n, k, True)
+
+
+def response(k):
+    """A kernel that decays as the sound in a room does, with a first tap that leads."""
+    kernel = np.random.default_rng(0).standard_normal(k) * np.exp(-6 * np.arange(k) / k)
+    kernel[0] = 0.3 * np.linalg.norm(kernel)
+    return kernel
+
+
+def by_ffts(kernel, n):
+    """The full convolution as an operator of SciPy."""
+    k = len(kernel)
+    size = scipy.fft.next_fast_len(n + k - 1, real=True)
+    spectrum = scipy.fft.rfft(kernel, size)
+    return scipy.sparse.linalg.LinearOperator(
+        (n + k - 1, n), dtype=float,
+        matvec=lambda x: scipy.fft.irfft(scipy.fft.rfft(x.ravel(), size) * spectrum, size)[: n + k - 1],
+        rmatvec=lambda y: scipy.fft.irfft(scipy.fft.rfft(y.ravel(), size) * spectrum.conj(), size)[:n],
+    )  # fmt: skip
+
+
+def deconvolved(n, k, solve, case, repeat):
+    kernel, rng = response(k), np.random.default_rng(1)
+    op, theirs = cm.conv(kernel, n, padding="full", flip=True), by_ffts(kernel, n)
+    b = op(rng.standard_normal(n)) + 0.1 * rng.standard_normal(op.out_shape)
+    ways = {
+        "ours": (lambda: cm.solve(op, b, damp=1.0).x) if solve is cm.solve else partial(cm.wiener, op, b, 1.0),
+        "lsmr": lambda: scipy.sparse.linalg.lsmr(theirs, b, 1.0, atol=1e-8, btol=1e-8, conlim=0, maxiter=n)[0],
+    }
+    return row_of(case, ways, min(repeat, 3), 1e-3)
+
+
+def largest(n, k, case, repeat):
+    op, theirs = cm.conv(response(k), n, padding="full", flip=True), by_ffts(response(k), n)
+    ways = {
+        "ours": lambda: np.array(cm.norm(op).value),
+        "svds": lambda: scipy.sparse.linalg.svds(theirs, 1, tol=1e-6, return_singular_vectors=False)[0],
+    }
+    return row_of(case, ways, min(repeat, 3), 1e-4)
+
+
+def bounded(n, k, case, repeat):
+    op = cm.conv(response(k), n, padding="full", flip=True)
+    seconds, results = medians({"ours": partial(cm.norm_bound, op)}, repeat)
+    return Times(case, seconds["ours"], more={"bound / norm": results["ours"].value / cm.norm(op).value})
+
+
+def around(n, k, is_later, case, repeat):
+    kernel = response(k)
+    op = cm.conv(kernel, n, padding="same", boundary="wrap", flip=True)
+    b = op(np.random.default_rng(1).standard_normal(n))
+    first = scipy.fft.rfft(np.roll(np.pad(kernel, (0, n - k)), -(k // 2)))
+
+    def fresh():
+        return cm.solve(cm.conv(kernel, n, padding="same", boundary="wrap", flip=True), b).x
+
+    def by_division():
+        spectrum = first if is_later else scipy.fft.rfft(np.roll(np.pad(kernel, (0, n - k)), -(k // 2)))
+        return scipy.fft.irfft(scipy.fft.rfft(b) / spectrum, n)
+
+    limit = medians({"two FFTs": lambda: scipy.fft.irfft(scipy.fft.rfft(b), n)}, repeat)[0]["two FFTs"]
+    ways = {"ours": (lambda: cm.solve(op, b).x) if is_later else fresh, "quotient": by_division}
+    return row_of(case, ways, repeat, 1e-8, limit)
+
+
+def row_of(case, ways, repeat, tolerance, limit=None):
+    """Row of methods that compute one array."""
     seconds, results = medians(ways, repeat)
     expected = next(result for name, result in results.items() if name != "ours")
     worst = np.linalg.norm(results["ours"] - expected) / np.linalg.norm(expected)
     others = {name: value for name, value in seconds.items() if name != "ours"}
-    return Times(case, seconds["ours"], others, None, worst, bool(worst < tolerance), {})
+    return Times(case, seconds["ours"], others, limit, worst, bool(worst < tolerance), {})
 
 
 if __name__ == "__main__":
-    main(__doc__, {"fits": fits})
+    main(__doc__, {"fits": fits, "long": long})

@@ -26,7 +26,8 @@ BUSY = 0.5  # processes that run
 #: Facts of a run that not every file has, and their headings.
 FACTS = {"BLAS": "BLAS", "rates": "rates of our engines", "load": "processes running"}
 BENCHMARKS = (
-    "forms", "apply", "small", "tensors", "jitted", "regret", "shared", "gpu", "layers", "spectra", "solves", "algebra",
+    "forms", "apply", "small", "tensors", "jitted", "regret", "shared", "gpu", "layers", "spectra", "solves", "kernels",
+    "damping", "constrained", "algebra",
 )  # fmt: skip
 
 

@@ -31,7 +31,11 @@ PARTS = {
     "algebra": {"gram", "varying", "modes", "masked"},
 }
 #: Parts of benchmarks that are not on the page yet.
-UNPUBLISHED = {"kernels": {"fits"}}
+UNPUBLISHED = {
+    "kernels": {"fits", "long"},
+    "damping": {"photographs"},
+    "constrained": {"nonnegative", "variation", "counts"},
+}
 #: Libraries without which a benchmark has nothing to compare with.
 LIBRARIES = {"layers": ["torch"], "tensors": ["torch"], "jitted": ["jax"], "regret": ["torch", "numba"]}
 

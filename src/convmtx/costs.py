@@ -92,8 +92,8 @@ def blas_type(dtype: np.dtype[Any]) -> str:
 QUICK_SOLVE = 2e-3
 #: Seconds that a direct method may take after quicker ones found the map singular.
 LONGEST_SOLVE = 10.0
-#: Seconds that a decomposition may take whose singular values `choose_damp` needs.
-LONGEST_SPECTRUM = 60.0
+#: Seconds that a decomposition may take whose singular values `choose_damp` needs: more than an estimate mostly takes.
+LONGEST_SPECTRUM = 2.0
 #: Predicted seconds of steps after which `choose_damp` ends an estimate that has not settled.
 LONGEST_CURVE = 30.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
