@@ -16,9 +16,6 @@ from measuring import Times, main, medians, optional
 from problems import bell, motion
 
 import convmtx as cm
-from convmtx.solves.constrained.solve import constrained
-from convmtx.solves.problem import problem_of
-from convmtx.solves.result import Request
 
 pictures, restoration = optional("skimage.data"), optional("skimage.restoration")
 proximal, proximal_solvers = optional("pyproximal"), optional("pyproximal.optimization.primal")
@@ -72,7 +69,7 @@ def race(case, objective, ours, others, repeat):
         start = time.perf_counter()
         result = ours()
         times["ours"].append(time.perf_counter() - start)
-        goal = objective(result.x[0]) * (1 + 1e-9)
+        goal = objective(result.x) * (1 + 1e-9)
         for name, method in others.items():
             if name not in late:
                 seconds, best = seconds_to(goal, objective, method)
@@ -83,8 +80,8 @@ def race(case, objective, ours, others, repeat):
                     stopped.append(name)
     typical = {name: float(np.median(seconds)) for name, seconds in times.items()}
     note = f"stopped: {', '.join(stopped)}" if stopped else ""
-    more = {"steps": result.iterations, "gap": float(result.gap[0])}
-    return Times(case, typical.pop("ours"), typical, agrees=bool(result.converged[0]), more=more, note=note)
+    more = {"steps": result.iterations, "gap": float(result.gap)}
+    return Times(case, typical.pop("ours"), typical, agrees=result.converged, more=more, note=note)
 
 
 # Bounds
@@ -117,11 +114,7 @@ def nonnegatives(name, n, blur, damp, case, repeat):
     }
     if proximal is not None and pylops is not None:
         others["pyproximal"] = partial(by_pyproximal, op, b, damp)
-    return race(case, objective, partial(our_solution, op, b, damp, bounds=(0, None)), others, min(repeat, 3))
-
-
-def our_solution(op, b, damp, **options):
-    return constrained(problem_of(op, damp).prepare(), b[None], Request(1e-8), **options)
+    return race(case, objective, partial(cm.solve, op, b, damp=damp, bounds=(0, None)), others, min(repeat, 3))
 
 
 def by_lbfgsb(op, b, damp, show):
@@ -153,9 +146,9 @@ def by_fista(op, b, damp, show):
 def by_pyproximal(op, b, damp, show):
     stacked = pylops.VStack([cm.to_pylops(op), damp * pylops.Identity(op.shape[1])])
     right = np.concatenate([b.ravel(), np.zeros(op.shape[1])])
-    proximal_solvers.AcceleratedProximalGradient(
+    proximal_solvers.ProximalGradient(
         proximal.L2(Op=stacked, b=right), proximal.Box(lower=0.0), np.maximum(b, 0).ravel(), tau=1 / (1 + damp**2),
-        niter=EVER, callback=lambda v: show(v.reshape(op.in_shape)),
+        niter=EVER, acceleration="fista", callback=lambda v: show(v.reshape(op.in_shape)),
     )  # fmt: skip
 
 
@@ -185,7 +178,7 @@ def variations(n, blur, damp, case, repeat):
     others = {"Chambolle-Pock": partial(by_chambolle_pock, op, b, damp, (1.01 * cm.norm(op).value) ** 2 + 8)}
     if restoration is not None and blur == "none":
         others["skimage"] = partial(by_skimage, b, damp)
-    ours = partial(our_solution, op, b, damp, penalty="tv", tolerance=1e-3)
+    ours = partial(cm.solve, op, b, damp=damp, penalty="tv", gtol=1e-3)
     return race(case, objective, ours, others, min(repeat, 3))
 
 

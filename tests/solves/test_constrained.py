@@ -48,12 +48,22 @@ MAPS = {
 }
 
 
-def run(op, b, damp=0.0, regularizer=None, tolerance=1e-7, maxiter=4000, x0=None, callback=None, **options):
+def run(
+    op,
+    b,
+    damp=0.0,
+    regularizer=None,
+    tolerance=1e-7,
+    maxiter=4000,
+    x0=None,
+    callback=None,
+    penalty="squares",
+    bounds=None,
+):
     problem = problem_of(op, damp, regularizer).prepare()
     batch = np.asarray(b).reshape(-1, *op.out_shape)
-    return constrained(
-        problem, batch, Request(1e-8, maxiter=maxiter, x0=x0, callback=callback), tolerance=tolerance, **options
-    )
+    request = Request(1e-8, maxiter=maxiter, x0=x0, callback=callback)
+    return constrained(problem, batch, request, penalty, bounds, tolerance)
 
 
 def data(op, noise=0.3):

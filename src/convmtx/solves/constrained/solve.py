@@ -27,8 +27,6 @@ PENALTIES: tuple[str, ...] = PenaltyName.__args__  # type: ignore[attr-defined]
 #: Lower and upper bounds of x, numbers or arrays of its shape; None is an open end.
 Bounds = tuple[Any, Any]
 
-#: Part of the objective that the gap may be at most, if no tolerance is requested.
-TOLERANCE = 1e-4
 #: Steps if ``maxiter`` is not passed.
 MOST = 2000
 #: Arrays like an input that a run keeps.
@@ -39,9 +37,9 @@ def constrained(
     problem: Problem,
     b: AnyArray,
     request: Request,
-    penalty: PenaltyName = "squares",
-    bounds: Bounds | None = None,
-    tolerance: float = TOLERANCE,
+    penalty: PenaltyName,
+    bounds: Bounds | None,
+    tolerance: float,
 ) -> Result:
     """Minimize ``|A x - b|^2 + damp^2 P(R x)`` within bounds, for right-hand sides (m, *out_shape).
 
