@@ -65,7 +65,7 @@ class Factors(ABC):
         """Estimate how far solutions, whose norms are the sizes, are from the minimizers."""
         problem = self.problem
         least = float(np.hypot(self.norm, problem.ridge)) / self.condition
-        if self.n_zero and not problem.damp:  # the shortest solution has nothing of those that were taken as zero
+        if self.n_zero:  # the shortest solution has nothing of those that were taken as zero
             least = self.least()
         return error_of_direct(sizes, problem.stacked_residual(x, residual), normal, self.norm, least)
 
