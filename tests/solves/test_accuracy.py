@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.solves.accuracy import least_eigenvalue
+from convmtx.solves.accuracy import error_from, error_of_rounding, least_eigenvalue
 
 SECOND = np.array([1.0, -2.0, 1.0])
 
@@ -101,6 +101,82 @@ def test_a_map_that_sees_less_than_there_is():
     assert not s.converged or relative(s.x, expected) <= 1e-3
 
 
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8), (9, 9)])
+@pytest.mark.parametrize("damp", [1e-2, 1e-3])
+@pytest.mark.parametrize("method", ["lsmr", "preconditioned"])
+def test_directions_that_few_steps_do_not_meet(shape, damp, method):
+    """The first step explains all but a thousandth of b, and that is most of x."""
+    op = cm.conv(np.poly(-np.ones(4)) / 16, shape[1], padding=[((shape[0] - shape[1] + 4) // 2,) * 2])
+    assert op.shape == shape
+    u, _, _ = np.linalg.svd(op.to_dense())
+    for b in (u[:, 0] + 1e-3 * u[:, min(shape) - 1], u[:, 0]):
+        for rtol in (1e-3, 1e-8):
+            s = cm.solve(op, b, damp=damp, method=method, rtol=rtol, xtol=0.5)
+            assert not s.converged or relative(s.x, minimizer(op, b, damp)[0]) <= 1.5 * s.error + 1e-13
+
+
+def test_rounding_is_a_part_of_the_error():
+    """Zeros of the map are rounding here, and damping makes x of them as large as what b has there."""
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.standard_normal((8, 8)))
+    A = q @ np.diag([1.0, 1, 1, 1, 1, 0, 0, 0]) @ q.T
+    op, b, damp = cm.aslinearmap(A), q[:, 0] + 1e-3 * q[:, -1], 1e-8
+    for method in ("lsmr", "dense"):
+        s = cm.solve(op, b, damp=damp, method=method, xtol=1e-9)
+        assert not s.converged
+        assert s.error > 1e-9
+
+
+def test_what_nothing_decides_leaves_the_error_of_the_rest():
+    """Neither the map nor the regularizer sees one direction, and of what the regularizer alone sees x is rounding."""
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.standard_normal((8, 8)))
+    op = cm.aslinearmap(q @ np.diag([1.0, 1, 1, 0, 0, 0, 0, 0]) @ q.T)
+    penalty = cm.aslinearmap(rng.standard_normal((4, 8)))
+    b = rng.standard_normal(8)
+    poor = cm.solve(op, b, damp=1e-9, regularizer=penalty, method="dense")
+    assert not poor.converged
+    assert poor.error > 1e-3
+    good = cm.solve(op, b, damp=0.1, regularizer=penalty, method="dense")
+    assert good.converged
+    assert relative(good.x, minimizer(op, b, 0.1, penalty)[0]) <= good.error <= 1e-10
+
+
+@pytest.mark.parametrize("method", ["auto", "lsmr"])
+def test_a_scene_that_goes_on_has_its_error_in_the_picture(method):
+    """Nearly all of the scene's solution is beyond the picture, and so is what its error is relative to."""
+    kernel, n, damp, rng = np.exp(-((np.arange(9.0) - 4) ** 2) / 4), 4, 1e-2, np.random.default_rng(0)
+    op, scene = cm.conv(kernel, n, padding="full"), cm.conv(kernel, n + 16)
+    inside = np.pad(np.ones(n), 8) * 1e-4
+    b = scene(np.where(inside > 0, inside, rng.random(n + 16)))
+    expected = minimizer(scene, b, damp)[0]
+    for rtol, xtol in ((1e-3, 1.0), (1e-8, 1e-3)):
+        s = cm.solve(op, b, damp=damp, border="free", method=method, rtol=rtol, xtol=xtol)
+        whole = cm.solve(scene, b, damp=damp, method=method, rtol=rtol, xtol=xtol)
+        assert np.isclose(s.error * np.linalg.norm(s.x), whole.error * np.linalg.norm(whole.x))
+        assert s.error > whole.error
+        assert s.converged == (s.error <= xtol)
+        assert relative(s.x, expected[8:-8]) <= 1.5 * s.error + 1e-13
+        assert "inside the picture" in s.reason or s.converged
+
+
+def test_what_is_not_known_is_said():
+    op = cm.conv([1.0, 2.0, 1.0], 8, padding="same")
+    truncated = cm.solve(op, np.arange(8.0), rcond=0.1)
+    assert truncated.error_kind == "unknown"
+    assert truncated.reason.endswith("how far x is off is not known")
+    assert "no step has met do not show" in cm.solve(op, np.arange(8.0), method="lsmr").reason
+    assert "there is a shorter solution" in cm.solve(op, np.arange(8.0), method="preconditioned").reason
+    assert "no step" not in cm.solve(op, np.arange(8.0), damp=0.1, method="lsmr").reason
+
+
+def test_errors_beyond_the_range_of_floats_are_infinite():
+    with np.errstate(all="raise"):
+        assert error_from(np.array([1e200]), None, 1e-200) == np.inf
+        assert error_of_rounding(np.array([1.0]), np.array([1e200]), 1.0, 1e-200) == np.inf
+        assert error_of_rounding(np.array([0.0]), np.array([1.0]), 1.0, 0.0) == 0
+
+
 def test_zero_is_no_error():
     op = cm.conv([1.0, 3.0, 1.0], 8, padding="same")
     for method in ("auto", "lsmr", "dense"):
@@ -124,9 +200,9 @@ def test_complex_problems_join_the_errors_of_their_parts():
 def test_the_least_eigenvalue_of_a_bidiagonal_matrix_is_not_overestimated():
     rng = np.random.default_rng(0)
     for steps in (1, 2, 3, 40):
-        alphas, betas = rng.random(steps) + 0.5, rng.random(steps)
+        alphas, betas = rng.random(steps + 1) + 0.5, rng.random(steps)
         matrix = np.zeros((steps + 1, steps))
-        matrix[np.arange(steps), np.arange(steps)], matrix[np.arange(steps) + 1, np.arange(steps)] = alphas, betas
+        matrix[np.arange(steps), np.arange(steps)], matrix[np.arange(steps) + 1, np.arange(steps)] = alphas[:-1], betas
         least = np.linalg.svd(matrix, compute_uv=False)[-1] ** 2
         assert least_eigenvalue(alphas, betas) <= least * (1 + 1e-9)
-    assert np.isnan(least_eigenvalue(alphas[:0], betas[:0]))
+    assert np.isnan(least_eigenvalue(alphas[:1], betas[:0]))

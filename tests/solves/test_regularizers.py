@@ -110,6 +110,12 @@ def test_sums_that_are_none_are_solved_otherwise():
     assert not constant.converged or np.isfinite(constant.x).all()
 
 
+def test_a_channel_of_the_map_may_be_an_axis_of_the_regularizer():
+    shape = (5, 6, 1)
+    op = cm.conv(np.outer([1.0, 2.0], [1.0, 1.0, 3.0])[..., None, None], shape, padding="same")
+    check(op, cm.conv(np.ones((3, 3, 3)), shape, padding="same"), 0.3, "")
+
+
 def test_lists_of_regularizers():
     op = cm.conv(EVEN, (6, 7), padding="same")
     maps = [cm.conv([[1.0, -1.0]], (6, 7)), cm.aslinearmap(np.diag(np.arange(42.0)), in_shape=(6, 7), out_shape=(6, 7))]

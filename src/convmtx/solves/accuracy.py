@@ -75,7 +75,7 @@ def error_from(normal: AnyArray, residual: AnyArray | None, mu: Any) -> AnyArray
 
     ``residual`` is that of a problem without damping, or None.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         error = normal / mu
         if residual is not None:
             error = np.minimum(error, residual / np.sqrt(mu))
@@ -91,23 +91,38 @@ def error_of_direct(lengths: Lengths, norm: float, least: float) -> Accuracy:
     """
     if not 0 < least < np.inf:
         return unknown(len(lengths.x))
-    off = ROUNDINGS * EPS * norm
-    perturbed = off / least * (lengths.x + lengths.stacked / least)
-    beyond = np.maximum(lengths.normal - off * (lengths.stacked + norm * lengths.x), 0)
-    return Accuracy(perturbed + beyond / least**2, lengths.x, ErrorKind.ESTIMATE)
+    beyond = np.maximum(lengths.normal - ROUNDINGS * EPS * norm * (lengths.stacked + norm * lengths.x), 0)
+    with np.errstate(over="ignore"):
+        error = error_of_rounding(lengths, norm, least) + beyond / least**2
+    return Accuracy(error, lengths.x, ErrorKind.ESTIMATE)
+
+
+def error_of_rounding(lengths: Lengths, norm: float, least: Any) -> AnyArray:
+    """Return how far solutions move if the map is off by some eps of its norm; ``least`` may differ between them.
+
+    Residuals that are computed cannot show less, for they are rounded by as much. That x is 0 shows in its normal
+    residual alone, which is ``A^H b`` then.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        error = np.divide(ROUNDINGS * EPS * norm, least) * (lengths.x + np.divide(lengths.stacked, least))
+    return np.where(lengths.x == 0, 0.0, error)
 
 
 def least_eigenvalue(alphas: AnyArray, betas: AnyArray) -> float:
     """Estimate the least eigenvalue of ``A^H A`` on the space of a bidiagonalization, from below.
 
-    The matrix has alphas, k of them, on its diagonal and betas below. Its least Ritz value falls towards the eigenvalue
-    with every step. By as much as it fell over the last third of the steps it is taken to fall on, twice. In 368 runs
-    that LSMR ended at 1e-6 or 1e-8, once was enough: none had an error above 1e-3 and an estimate below.
+    The matrix has alphas on its diagonal and betas below, k of them after k steps; there is one alpha more. The least
+    Ritz value falls towards the eigenvalue with every step. By as much as it fell over the last third of the steps it
+    is taken to fall on, twice. In 368 runs that LSMR ended at 1e-6 or 1e-8, once was enough: none had an error above
+    1e-3 and an estimate below. One step does not show how the value will fall, unless its vector is an eigenvector.
     """
-    if not len(alphas):
+    steps = len(betas)
+    if not steps:
         return np.nan
-    now = _least_ritz(alphas, betas)
-    earlier = max(int(EARLIER * len(alphas)), 1)
+    now = _least_ritz(alphas[:steps], betas)
+    if steps == 1:
+        return now if alphas[1] * betas[0] <= EPS**0.5 * now else 0.0
+    earlier = int(EARLIER * steps)
     before = _least_ritz(alphas[:earlier], betas[:earlier])
     return now * (now / before) ** 2 if before > now > 0 else now
 

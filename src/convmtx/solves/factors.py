@@ -66,7 +66,7 @@ class Factors(ABC):
         """Estimate how far solutions are from the minimizers."""
         problem = self.problem
         least = math.hypot(self.norm, problem.ridge) / self.condition
-        if self.n_zero and not problem.damp:  # the shortest solution has nothing of those that were taken as zero
+        if self.n_zero:  # the shortest solution has nothing of those that were taken as zero
             least = self.least()
         return error_of_direct(lengths, self.norm, least)
 

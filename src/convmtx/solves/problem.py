@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -332,6 +333,28 @@ class StackedMap:
         above = y[:, :rows].reshape(-1, *self.problem.op.out_shape)
         below = y[:, rows:].reshape(-1, *self.regularizer.out_shape)
         return self.problem.adjoint(above) + self.problem.damp * self.regularizer.H(below)
+
+
+class WithIdentity:
+    """The map ``[F; damp I]`` of a map F, with outputs flattened and joined."""
+
+    def __init__(self, forward: Apply, adjoint: Apply, damp: float, out_shape: Shape) -> None:
+        self._forward, self._adjoint, self._damp, self._out_shape = forward, adjoint, damp, out_shape
+
+    def forward(self, x: AnyArray) -> AnyArray:
+        """Return ``[F x; damp x]``."""
+        images = self._forward(x), self._damp * x
+        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
+
+    def adjoint(self, y: AnyArray) -> AnyArray:
+        """Return ``F^H y1 + damp y2``."""
+        rows = prod(self._out_shape)
+        x = self._adjoint(y[:, :rows].reshape(len(y), *self._out_shape))
+        return x + self._damp * y[:, rows:].reshape(x.shape)
+
+    def below(self, x: AnyArray) -> AnyArray:
+        """Return ``[0; x]``."""
+        return np.pad(x.reshape(len(x), -1), ((0, 0), (prod(self._out_shape), 0)))
 
 
 def stacked_map(problem: Problem) -> StackedMap | Applied:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.solves.accuracy import Accuracy
+from convmtx.solves.accuracy import Accuracy, ErrorKind
 from convmtx.typing import AnyArray
 
 Callback = Callable[[AnyArray], Any]
@@ -122,7 +122,9 @@ class Result:
     @property
     def reason(self) -> str:
         """Why the method was chosen, or what went wrong."""
-        return WORDS[self.verdict].format(self)
+        words = WORDS[self.verdict].format(self)
+        is_silent = self.verdict is Verdict.SOLVED and self.accuracy.kind is ErrorKind.UNKNOWN and self.gap is None
+        return f"{words}; how far x is off is not known" if is_silent and len(self.x) else words
 
     @property
     def largest_error(self) -> float:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import reshape
+from convmtx._xp import as_numpy, reshape
 from convmtx.arguments import number, one_of
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.accuracy import ErrorKind
 from convmtx.solves.arrays import require_start
 from convmtx.solves.borders import regularizer_of, scene_of
 from convmtx.solves.calls import request_of, solve_arrays
@@ -20,7 +21,7 @@ from convmtx.solves.constrained.objectives import PenaltyName
 from convmtx.solves.constrained.solve import PENALTIES, Bounds, Constraints
 from convmtx.solves.observed import weighted, weights_of
 from convmtx.solves.problem import Problem, problem_of
-from convmtx.solves.result import Callback
+from convmtx.solves.result import Callback, Verdict
 from convmtx.solves.select import Solvers
 from convmtx.solves.solution import Solution, joined
 from convmtx.typing import Array, ArrayLike
@@ -234,7 +235,7 @@ def solve(
         starts = repeat(None) if x0 is None else require_start(x0, op, batch)
         apart = [solve_weighted(*weighted(op, *pair), start=start) for pair, start in zip(pairs, starts, strict=False)]
         solution = joined(apart, batch)
-    return solution if window is None else replace(solution, x=solution.x[(..., *window)])
+    return solution if window is None else _inside(solution, window, np.inf if is_constrained else request.xtol)
 
 
 def _require_constrained(penalty: Any, gtol: Any, method: str, rcond: Any) -> None:
@@ -256,3 +257,19 @@ def _on_scene(problem: Problem, x0: Any, bounds: Any) -> tuple[Problem, tuple[sl
     scene = scene_of(problem.op)
     regularizer = None if problem.regularizer is None else regularizer_of(scene, problem.regularizer)
     return replace(problem, op=scene.op, regularizer=regularizer), scene.window
+
+
+def _inside(solution: Solution, window: tuple[slice, ...], xtol: float) -> Solution:
+    """Return the part of a scene's solution in a window, where all of the scene's error may be."""
+    x = solution.x[(..., *window)]
+    if solution.error_kind is ErrorKind.UNKNOWN:
+        return replace(solution, x=x)
+    scene, part = (as_numpy(array).reshape(*solution.x.shape[: -len(window)], -1) for array in (solution.x, x))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.linalg.norm(scene, axis=-1) / np.linalg.norm(part, axis=-1)
+    error = np.where(solution.error == 0, 0.0, solution.error * ratio)[()]
+    inside = replace(solution, x=x, error=error)
+    if not solution.converged or (error <= xtol).all():
+        return inside
+    reason = f"{solution.reason}; of x inside the picture, {error.max():.1e} may be error"
+    return replace(inside, converged=False, reason=reason, verdict=Verdict.INEXACT)

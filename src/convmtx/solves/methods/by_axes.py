@@ -70,8 +70,11 @@ def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     if problem.regularizer is None or len(op.geometry.axes) < 2:
         return
     terms: list[Term] = []
+    sizes = [axis.size for axis in op.geometry.axes]
     for part, weight in ((op, 1.0), *((part, problem.damp**2) for part in maps)):
-        of_part = _terms(part, weight) if isinstance(part, ConvOperator) else None
+        if not isinstance(part, ConvOperator) or [axis.size for axis in part.geometry.axes] != sizes:
+            return
+        of_part = _terms(part, weight)
         if of_part is None:
             return
         terms += of_part
@@ -80,7 +83,6 @@ def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     terms = _merge(terms)
     if any(len(grams) > 2 for grams in _different(terms)):
         return
-    sizes = [axis.size for axis in op.geometry.axes]
     prices = ((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
     price = costs.price_of_parts(prices)
     make = partial(AxesFactors, problem, op.geometry, terms)

@@ -363,6 +363,9 @@ class StackedFactors(Factors):
         self.method, self.n_zero, self.condition = factors.method, factors.n_zero, factors.condition
         self.norm = float(np.hypot(factors.norm, factors.problem.ridge))
 
+    def least(self) -> float:
+        return self.factors.least()
+
     def solve(self, b: AnyArray) -> AnyArray:
         above, below = self.problem.split_right_side(b)
         x = self.factors.solve(above)

@@ -19,7 +19,7 @@ from convmtx.solves.factors import Factors
 from convmtx.solves.methods.iteration import SLACK, Iteration
 from convmtx.solves.methods.lsmr import LSMR, lsmr
 from convmtx.solves.methods.preconditioners import approximate
-from convmtx.solves.problem import LARGE, Problem, estimate_norm, stacked_map
+from convmtx.solves.problem import LARGE, Problem, WithIdentity, estimate_norm, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
 from convmtx.structure.precision import EPS
@@ -39,24 +39,9 @@ EXACT = 1e-12
 FEWEST, MOST = 1000, 10_000
 #: Arrays like all inputs and outputs that iterations keep.
 VECTORS = 6
-
-
-class WithIdentity:
-    """The map ``[A; damp I]``, with outputs flattened and joined."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def forward(self, x: AnyArray) -> AnyArray:
-        """Return ``[A x; damp x]``."""
-        images = self.problem.forward(x), self.problem.damp * x
-        return np.concatenate([image.reshape(len(x), -1) for image in images], axis=1)
-
-    def adjoint(self, y: AnyArray) -> AnyArray:
-        """Return ``A^H y1 + damp y2``."""
-        rows = self.problem.op.shape[0]
-        x = self.problem.adjoint(y[:, :rows].reshape(len(y), *self.problem.op.out_shape))
-        return x + self.problem.damp * y[:, rows:].reshape(x.shape)
+#: What iterations without damping cannot know, without and with a preconditioner.
+_UNSEEN = "; singular values that no step has met do not show"
+_UNSEEN_OR_LONGER = f"{_UNSEEN}, and if op is singular, there is a shorter solution"
 
 
 class Ending(Enum):
@@ -228,6 +213,8 @@ class Iterative(Factors):
                     search.restart()
                 else:
                     break
+        if not problem.damp:
+            why += _UNSEEN if run.preconditioner is None else _UNSEEN_OR_LONGER
         result = Result(
             x, lengths.residual, lengths.normal, accepted & search.converged & ~exceeds, _method(run.preconditioner),
             why, accuracy, condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
@@ -273,9 +260,9 @@ class Iterative(Factors):
             stacked = stacked_map(problem)
             u = self._converged(lsmr(stacked.adjoint, stacked.forward, g))
             return self._converged(lsmr(stacked.forward, stacked.adjoint, u))
-        damped = WithIdentity(problem)
-        right = np.pad(g.reshape(len(g), -1) / problem.ridge, ((0, 0), (problem.op.shape[0], 0)))
+        damped = WithIdentity(problem.forward, problem.adjoint, problem.ridge, problem.op.out_shape)
         apply = None if self.preconditioner is None else self.preconditioner.normal
+        right = damped.below(g / problem.ridge)
         return self._converged(lsmr(damped.forward, damped.adjoint, right, preconditioner=apply))
 
     def _converged(self, state: LSMR) -> AnyArray:

@@ -8,10 +8,18 @@ import numpy as np
 
 from convmtx import costs
 from convmtx.engines.products import norms
-from convmtx.solves.accuracy import Accuracy, ErrorKind, Lengths, error_from, least_eigenvalue, unknown
+from convmtx.solves.accuracy import (
+    Accuracy,
+    ErrorKind,
+    Lengths,
+    error_from,
+    error_of_rounding,
+    least_eigenvalue,
+    unknown,
+)
 from convmtx.solves.factors import Factors
 from convmtx.solves.methods.lsmr import LSMR, lsmr
-from convmtx.solves.problem import Problem, right_side, stacked_map
+from convmtx.solves.problem import Problem, WithIdentity, right_side, stacked_map
 from convmtx.typing import AnyArray
 
 #: Steps before the first look at how many are left.
@@ -81,13 +89,14 @@ class Iteration:
 
     def accuracy(self, lengths: Lengths, xtol: float) -> Accuracy:
         """Return how far x is from the minimizers: by the damping, or if that is not enough by the steps so far."""
-        problem, sizes, normal = self.problem, lengths.x, lengths.normal
+        problem, sizes, normal, ridge = self.problem, lengths.x, lengths.normal, self.problem.known_ridge
         undamped = None if problem.damp else lengths.residual
-        with np.errstate(divide="ignore"):
-            bound = Accuracy(error_from(normal, undamped, problem.known_ridge**2), sizes, ErrorKind.BOUND)
+        rounding = partial(error_of_rounding, lengths, self.norm)
+        bound = Accuracy(error_from(normal, undamped, ridge**2) + rounding(ridge), sizes, ErrorKind.BOUND)
         if not bound.exceeds(xtol).any():
             return bound
-        error = self._largest_error(lengths)
+        error, least = self._largest_error(lengths)
+        error = error + rounding(least)
         leaves_rows = problem.regularizer is not None or self.preconditioner is not None
         if problem.damp and leaves_rows and problem.op.shape[0] < problem.op.shape[1]:
             # What the map does not see at all, steps meet late: there the penalty alone decides. Plain steps from zero
@@ -100,28 +109,45 @@ class Iteration:
             return unknown(len(sizes))
         return Accuracy(np.fmin(error, bound.error), sizes, ErrorKind.ESTIMATE)
 
-    def _largest_error(self, lengths: Lengths) -> AnyArray:
-        """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met."""
-        mu = np.array([least_eigenvalue(*self.state.bidiagonal(j)) for j in range(len(lengths.x))])
+    def _largest_error(self, lengths: Lengths) -> tuple[AnyArray, AnyArray]:
+        """Estimate the errors of x from residuals and from the least eigenvalue that the steps have met.
+
+        Return the root of that eigenvalue, too, for each right-hand side.
+        """
+        mu = np.array([self._least_eigenvalue(j) for j in range(len(lengths.x))])
         if self.problem.ridge:
-            witness = _advance(self._witness, self.state.iterations)
-            mu = np.fmin(mu, least_eigenvalue(*witness.bidiagonal(0))) + self.state.damp**2
+            witness = _advance(self._witness, max(self.state.iterations, FIRST))
+            mu = np.fmin(mu, least_eigenvalue(*witness.bidiagonal(0)))
         if self.preconditioner is None:
-            return error_from(lengths.normal, None if self.problem.damp else lengths.residual, mu)
+            return error_from(lengths.normal, None if self.problem.damp else lengths.residual, mu), np.sqrt(mu)
         # mu is that of P^(1/2) H P^(1/2), and H^-1 is P^(1/2) times the inverse of that times P^(1/2).
         p, g = self.preconditioner, self.problem.normal_residual(self.b, self.state.x)
         weighted = np.sqrt(np.abs(np.sum((g.conj() * p.normal(g)).reshape(len(g), -1), axis=1)))
-        return error_from(weighted, None, mu * np.hypot(p.least(), p.problem.ridge))
+        least = np.hypot(p.least(), p.problem.ridge)
+        return error_from(weighted, None, mu * least), np.sqrt(mu) * least
+
+    def _least_eigenvalue(self, j: int) -> float:
+        """Estimate the least eigenvalue that the steps for one right-hand side have met."""
+        return least_eigenvalue(*self.state.bidiagonal(j)) + self.state.damp**2
 
     def _begin_witness(self) -> LSMR:
-        """Return the iteration for a random right-hand side, or with a regularizer for that of a random solution.
+        """Return the iteration from a random array, or with a regularizer that for the image of a random solution.
 
         b may have next to nothing in the direction of the least eigenvalue, such as one that lives at a border, and
-        steps for b meet it late. A random array has some of every direction.
+        steps for b meet it late. A random array has some of every direction. It is one of inputs, for the image of one
+        has nothing that A does not see. Plain steps from zero for a wide A stay among combinations of its rows, so
+        there it is one of outputs.
         """
         if self.problem.regularizer is not None:
             return self._begin(self._stacked.forward(self._random))
-        return self._begin(np.random.default_rng(1).standard_normal((1, *self.problem.op.out_shape)))
+        op, applied = self.problem.op, self.problem.applied
+        maps, inside, outside = (applied.forward, applied.adjoint), op.in_shape, op.out_shape
+        if self.preconditioner is None and op.shape[0] < op.shape[1]:
+            maps, inside, outside = maps[::-1], outside, inside
+        damped = WithIdentity(*maps, self.problem.ridge, outside)
+        start = np.random.default_rng(1).standard_normal((1, *inside))
+        apply = None if self.preconditioner is None else self.preconditioner.normal
+        return lsmr(damped.forward, damped.adjoint, damped.below(start), preconditioner=apply)
 
     @cached_property
     def _random(self) -> AnyArray:

@@ -155,11 +155,14 @@ class LSMR:
         return np.atleast_1d(self.estimates.condition)
 
     def bidiagonal(self, j: int) -> tuple[AnyArray, AnyArray]:
-        """Return diagonal and subdiagonal of the bidiagonal matrix of one right-hand side."""
+        """Return diagonal and subdiagonal of the bidiagonal matrix of one right-hand side.
+
+        The diagonal has one number more, which would be that of the next step.
+        """
         steps = int(self.steps[j])
-        pairs = zip(self.alphas[:steps], self.betas[:steps], strict=True)
-        numbers = np.array([[np.atleast_1d(entry)[j] for entry in pair] for pair in pairs]).reshape(-1, 2)
-        return numbers[:, 0], numbers[:, 1]
+        alphas, betas = self.alphas[: steps + 1], self.betas[:steps]
+        diagonal, below = (np.array([np.atleast_1d(entry)[j] for entry in numbers]) for numbers in (alphas, betas))
+        return diagonal, below
 
     def converged(self, rtol: float) -> AnyArray:
         """Return which right-hand sides pass a test of LSMR.
