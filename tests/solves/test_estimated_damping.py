@@ -23,6 +23,8 @@ CASES = {  # map, regularizer, whether some outputs have other weights
         cm.conv(np.random.default_rng(2).standard_normal((3, 2, 2, 3)), (8, 7, 2), stride=2), None, False),
     "slopes": (cm.conv(MOTION, (10, 8), padding="same", boundary="edge"), SLOPES, False),
     "slopes, missing": (cm.conv(MOTION, (10, 8), padding="same", boundary="zero"), SLOPES, True),
+    "curvature": (  # the regularizer leaves 32 of 80 directions free
+        cm.conv(MOTION, (10, 8), padding="same", boundary="reflect"), cm.conv(LAPLACE, (10, 8)), False),
     "own matrix": (
         cm.conv(np.ones(4), 36, padding="full"),
         cm.aslinearmap(np.random.default_rng(3).standard_normal((40, 36))), False),
@@ -114,6 +116,18 @@ def test_degrees_of_freedom_from_probes(monkeypatch):
             spread = np.sqrt(2 * (np.linalg.norm(F) ** 2 - (np.diag(F) ** 2).sum()) / r.probes)
             estimate = r.residuals[j] / np.sqrt(r.scores[j])
             assert abs(estimate - left) <= 4 * spread + 1e-3 * left + 1e-6
+
+
+@pytest.mark.parametrize("name", ["slopes", "curvature", "line"])
+def test_an_estimate_chooses_what_the_exact_curve_chooses(name, monkeypatch):
+    op, b, R, weights = data(name)
+    for rule, noise, ratio in (("gcv", None, 1.3), ("lcurve", None, 1.05), ("discrepancy", SIGMA, 1.005)):
+        exact = cm.choose_damp(op, b, rule, noise=noise, regularizer=R, weights=weights)
+        with monkeypatch.context() as patch:
+            patch.setattr(damping_module, "exact_curve", lambda *_: None)
+            r = cm.choose_damp(op, b, rule, noise=noise, regularizer=R, weights=weights)
+        assert not r.at_end
+        assert 1 / ratio < r.damp / exact.damp < ratio
 
 
 def test_a_photograph_without_a_fast_spectrum():

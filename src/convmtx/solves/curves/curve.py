@@ -18,6 +18,10 @@ Rule = Literal["gcv", "lcurve", "discrepancy"]
 POINTS, LEAST = 200, 1e-8
 #: Fraction of the length of the L-curve that counts as an end of it.
 END = 0.01
+#: Relative error of residuals, of sizes, and of the degrees of freedom that are left, up to which a curve is known.
+KNOWN = 1e-3
+#: Ratio of a choice to the ends of what is known, from which the curve beyond does not matter.
+CLEAR = 2.0
 #: Why a rule chooses a damping.
 WHY: dict[Rule, str] = {
     "gcv": "the least cross-validation",
@@ -155,6 +159,18 @@ class Curve:
         left = np.maximum(self.rows - self.freedom.traces(damps), EPS * self.rows)
         scores: AnyArray = self.data.squared_residuals(damps) / left**2
         return scores
+
+
+def choose_on(curve: Curve, rule: Rule, level: float, *, is_least: bool) -> DampingChoice:
+    """Choose a damping on a curve, or its least if the residual there is more than the noise leaves.
+
+    ``is_least`` says that no smaller damping is tried.
+    """
+    if rule == "discrepancy" and not is_least:
+        scores = curve.residuals(curve.damps) - level
+        if scores[0] > 0:
+            return DampingChoice(float(curve.damps[0]), scores, True)
+    return curve.choose(rule, level)
 
 
 def dampings(scale: float, largest: float) -> AnyArray:
