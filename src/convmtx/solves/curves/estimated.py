@@ -51,20 +51,20 @@ def estimate(problem: Problem, b: AnyArray, rule: Rule, level: float) -> Estimat
     The damping of the problem is where numbers of a map and its regularizer are of one size.
     """
     _require_reached(problem, b)
-    n_probes = _count_probes(problem) if rule == "gcv" else 0
+    n_probes = _count_probes(problem) if rule in ("gcv", "rgcv") else 0
     estimated = _bidiagonal if problem.regularizer is None else _projected
-    found = estimated(problem, b, n_probes, rule, level)
-    if found is None:
+    result = estimated(problem, b, n_probes, rule, level)
+    if result is None:
         got = "no damping is known after all steps"
         raise ArgumentError(got, "Expected a map whose adjoint is exact", "Check it, or compare a few dampings")
-    return found
+    return result
 
 
 def _projected(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float) -> Estimate | None:
     """Return the curve on the span of solutions for a few dampings, with the choice on it."""
     projected = ProjectedCurve(problem, b, n_probes, rule, level)
-    found = projected.choice()
-    return None if found is None else Estimate(*found, projected.steps, n_probes)
+    choice = projected.choice()
+    return None if choice is None else Estimate(*choice, projected.steps, n_probes)
 
 
 def _bidiagonal(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float) -> Estimate | None:
