@@ -69,7 +69,7 @@ class Dense:
 
     def robust_validation(self, damp):
         F = self.A @ self.inverse(damp)
-        return self.validation(damp) * (0.1 + 0.9 * np.trace(F @ F).real / len(F))
+        return self.validation(damp) * (0.02 + 0.98 * np.trace(F @ F).real / len(F))
 
 
 @pytest.fixture(params=["exact", "estimate"])

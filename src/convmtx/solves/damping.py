@@ -132,7 +132,7 @@ def choose_damp(
     longer than about half a minute, it ends where it is, and ``reason`` says so.
 
     Cross-validation predicts data, and not x. For three scenes with two blurs and noise of 0.3 to 5 %, the error of x
-    was 1.00 to 1.61 times that with the best damping for ``gcv``, 1.00 to 1.10 times for ``rgcv``, 1.2 to 3.8 times for
+    was 1.00 to 1.61 times that with the best damping for ``gcv``, 1.00 to 1.08 times for ``rgcv``, 1.2 to 3.8 times for
     ``lcurve``, and for ``discrepancy`` 1.00 to 1.07 times, but 1.1 and 1.5 times for a smooth
     scene with little noise.
 
