@@ -260,7 +260,7 @@ WRONG_SOLVES = [
     ("noise missing", lambda: cm.choose_damp(CIRCLE, B, "discrepancy"), ValueError, "choose_damp: rule='discrepancy' with noise=None. The discrepancy principle needs the noise"),
     ("noise for gcv", lambda: cm.choose_damp(CIRCLE, B, "gcv", noise=0.1), ValueError, "choose_damp: rule='gcv' with noise=0.1"),
     ("noise 0", lambda: cm.choose_damp(CIRCLE, B, "discrepancy", noise=0.0), ValueError, "choose_damp: noise=0.0. Expected a finite number > 0"),
-    ("rule", lambda: cm.choose_damp(CIRCLE, B, "aic"), ValueError, "choose_damp: rule='aic'. Expected one of 'gcv', 'lcurve', 'discrepancy'"),
+    ("rule", lambda: cm.choose_damp(CIRCLE, B, "aic"), ValueError, "choose_damp: rule='aic'. Expected one of 'gcv', 'rgcv', 'lcurve', 'discrepancy'"),
     ("nothing to choose by", lambda: cm.choose_damp(CIRCLE, 0 * B), ValueError, "choose_damp: op or b is zero. Expected something to solve"),
     ("nan for choosing", lambda: cm.choose_damp(CIRCLE, NAN), ValueError, "choose_damp: b contains inf or nan"),
     ("flattened b for choosing", lambda: cm.choose_damp(CIRCLE, np.ones(30)), ValueError, "choose_damp: b has shape (30,)"),

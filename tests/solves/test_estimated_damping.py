@@ -23,6 +23,8 @@ CASES = {  # map, regularizer, whether some outputs have other weights
         cm.conv(np.random.default_rng(2).standard_normal((3, 2, 2, 3)), (8, 7, 2), stride=2), None, False),
     "slopes": (cm.conv(MOTION, (10, 8), padding="same", boundary="edge"), SLOPES, False),
     "slopes, missing": (cm.conv(MOTION, (10, 8), padding="same", boundary="zero"), SLOPES, True),
+    "curvature": (  # the regularizer leaves 32 of 80 directions free
+        cm.conv(MOTION, (10, 8), padding="same", boundary="reflect"), cm.conv(LAPLACE, (10, 8)), False),
     "own matrix": (
         cm.conv(np.ones(4), 36, padding="full"),
         cm.aslinearmap(np.random.default_rng(3).standard_normal((40, 36))), False),
@@ -65,6 +67,10 @@ class Dense:
         trace = np.trace(self.A @ self.inverse(damp)).real
         return self.lengths(damp)[0] ** 2 / (len(self.A) - trace) ** 2
 
+    def robust_validation(self, damp):
+        F = self.A @ self.inverse(damp)
+        return self.validation(damp) * (0.02 + 0.98 * np.trace(F @ F).real / len(F))
+
 
 @pytest.fixture(params=["exact", "estimate"])
 def kind(request, monkeypatch):
@@ -75,7 +81,7 @@ def kind(request, monkeypatch):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("rule", ["gcv", "lcurve", "discrepancy"])
+@pytest.mark.parametrize("rule", ["gcv", "rgcv", "lcurve", "discrepancy"])
 def test_curves_are_those_of_dense_solutions(name, rule, kind):
     op, b, R, weights = data(name, (2,) if name == "motion" else ())
     noise = SIGMA if rule == "discrepancy" else None
@@ -83,7 +89,7 @@ def test_curves_are_those_of_dense_solutions(name, rule, kind):
     assert r.kind == kind
     assert ("estimated from" in r.reason) is (kind == "estimate")
     assert (r.steps > 0) is (kind == "estimate")
-    assert (r.probes > 0) is (kind == "estimate" and rule == "gcv")
+    assert (r.probes > 0) is (kind == "estimate" and rule in ("gcv", "rgcv"))
     assert (np.diff(r.damps) > 0).all()
     tolerance = 1e-6 if kind == "exact" else 1e-3
     for j in range(0, 200, 33):
@@ -93,6 +99,8 @@ def test_curves_are_those_of_dense_solutions(name, rule, kind):
             assert abs(r.sizes[j] - size) <= tolerance * size + 1e-9 * r.sizes[0]
             if rule == "gcv" and kind == "exact" and r.damps[j] > 1e-3 * r.damps[-1]:
                 assert np.isclose(r.scores[j], dense.validation(r.damps[j]), rtol=1e-6)
+            if rule == "rgcv" and kind == "exact" and r.damps[j] > 1e-3 * r.damps[-1]:
+                assert np.isclose(r.scores[j], dense.robust_validation(r.damps[j]), rtol=1e-6)
     if rule == "discrepancy":
         wanted = scipy.optimize.brentq(lambda damp: dense.lengths(damp)[0] - dense.noise, 1e-5, 1e5)
         assert np.isclose(r.damp, wanted, rtol=1e-6 if kind == "exact" else 2e-3)
@@ -116,6 +124,18 @@ def test_degrees_of_freedom_from_probes(monkeypatch):
             assert abs(estimate - left) <= 4 * spread + 1e-3 * left + 1e-6
 
 
+@pytest.mark.parametrize("name", ["slopes", "curvature", "line"])
+def test_an_estimate_chooses_what_the_exact_curve_chooses(name, monkeypatch):
+    op, b, R, weights = data(name)
+    for rule, noise, ratio in (("gcv", None, 1.3), ("lcurve", None, 1.05), ("discrepancy", SIGMA, 1.005)):
+        exact = cm.choose_damp(op, b, rule, noise=noise, regularizer=R, weights=weights)
+        with monkeypatch.context() as patch:
+            patch.setattr(damping_module, "exact_curve", lambda *_: None)
+            r = cm.choose_damp(op, b, rule, noise=noise, regularizer=R, weights=weights)
+        assert not r.at_end
+        assert 1 / ratio < r.damp / exact.damp < ratio
+
+
 def test_a_photograph_without_a_fast_spectrum():
     """Beside the best of many dampings, which only the scene knows."""
     rng = np.random.default_rng(0)
@@ -129,7 +149,9 @@ def test_a_photograph_without_a_fast_spectrum():
     def error(damp):
         return np.linalg.norm(cm.solve(op, b, damp=damp, method="lsmr").x - scene)
 
-    assert error(r.damp) <= 1.1 * min(map(error, np.geomspace(0.01, 0.3, 10)))
+    best = min(map(error, np.geomspace(0.01, 0.3, 10)))
+    assert error(r.damp) <= 1.1 * best
+    assert error(cm.choose_damp(op, b, "rgcv").damp) <= 1.1 * best
     level = cm.choose_damp(op, b, "discrepancy", noise=0.02)
     residual = cm.solve(op, b, damp=level, method="lsmr").residual
     assert np.isclose(residual, 0.02 * b.size**0.5, rtol=1e-4)

@@ -40,16 +40,16 @@ class Damping:
         ``norm(b - op(x))`` and ``norm(R(x))`` of the solution for each damping; R is the identity without a
         regularizer. Together they are the L-curve.
     scores : ndarray
-        Score of each damping by the rule: the function of generalized cross-validation (the least is best), the
+        Score of each damping by the rule: the function of cross-validation (the least is best), the
         curvature of the L-curve (the largest is best), or the residual minus that of the noise (0 is best).
     at_end : bool
         Whether the choice is an end of the curve. If it is, do not trust it.
     reason : str
         Why this damping was chosen.
     kind : str
-        "exact": from all singular values. "estimate": from some steps of a Lanczos process.
+        "exact": from all singular values. "estimate": from some steps of an iteration.
     steps, probes : int
-        Steps of the Lanczos process, and random vectors that estimate the degrees of freedom; 0 if exact.
+        Steps of the iteration, and random vectors that estimate the degrees of freedom; 0 if exact.
     """
 
     damp: float
@@ -93,9 +93,11 @@ def choose_damp(
         Any map, or what `aslinearmap` takes.
     b : array_like
         Data, ``(*batch, *out_shape)``. The whole batch gets one damping.
-    rule : {"gcv", "lcurve", "discrepancy"}
-        ``gcv``: generalized cross-validation, for white noise of unknown size. ``lcurve``: the corner of the curve of
-        ``log norm(R(x))`` over ``log norm(b - op(x))``. ``discrepancy``: the residual is as large as the noise.
+    rule : {"gcv", "rgcv", "lcurve", "discrepancy"}
+        ``gcv``: generalized cross-validation, for white noise of unknown size. ``rgcv``: robust cross-validation, for
+        an x that is near the scene rather than data that are predicted well. ``lcurve``: the corner of the curve of
+        ``log norm(R(x))`` over ``log norm(b - op(x))``. ``discrepancy``: the residual is as large as the noise; the
+        best one where the noise is known.
     noise : float
         Standard deviation of the noise in an entry of b (of its magnitude, if b is complex), with weights in an entry
         of weight 1. Only for ``discrepancy``.
@@ -125,14 +127,17 @@ def choose_damp(
 
     For all other maps it is an estimate from a Golub-Kahan bidiagonalization that starts at b and at random signs, as
     many steps as the chosen damping needs: for a blur with 2 % of noise, 60 to 80 products with the map and its
-    adjoint. Two quadrature rules have to agree to 0.1 %. With a regularizer, each step is a solve. If a curve would
-    take longer than about half a minute, it ends where it is, and ``reason`` says so.
+    adjoint. Two quadrature rules have to agree to 0.1 %. With a regularizer, the curve is that of the span of solutions
+    for about ten dampings, by 100 to 400 steps of preconditioned conjugate gradients in all. If a curve would take
+    longer than about half a minute, it ends where it is, and ``reason`` says so.
 
-    Cross-validation predicts data, and not x. With noise of 2 %, its damping left 1.0004 times the error of the best
-    one for a random smooth scene, and 1.8 times for a photograph, where discrepancy left 1.05 times.
+    Cross-validation predicts data, and not x. For three scenes with two blurs and noise of 0.3 to 5 %, the error of x
+    was 1.00 to 1.61 times that with the best damping for ``gcv``, 1.00 to 1.08 times for ``rgcv``, 1.2 to 3.8 times for
+    ``lcurve``, and for ``discrepancy`` 1.00 to 1.07 times, but 1.1 and 1.5 times for a smooth
+    scene with little noise.
 
     Golub, Heath, Wahba, Technometrics 21, 1979; Hansen, SIAM Review 34, 1992; Morozov, Soviet Math. Dokl. 7, 1966;
-    Golub, von Matt, J. Comput. Graph. Stat. 6, 1997.
+    Golub, von Matt, J. Comput. Graph. Stat. 6, 1997; Lukas, Inverse Problems 22, 2006.
 
     Examples
     --------
@@ -145,7 +150,7 @@ def choose_damp(
     >>> round(float(cm.solve(blur, seen, damp=damp).residual) / (0.05 * 200**0.5), 6)
     1.0
     """
-    one_of("rule", rule, ("gcv", "lcurve", "discrepancy"))
+    one_of("rule", rule, ("gcv", "rgcv", "lcurve", "discrepancy"))
     if (noise is None) is (rule == "discrepancy"):
         expected = "The discrepancy principle needs the noise, and the others do not take it"
         raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", expected, "Pass its standard deviation")
@@ -210,7 +215,8 @@ def _require_reached(curve: Curve) -> None:
 
 def _damping(curve: Curve, rule: Rule, choice: DampingChoice, unit: float, unit_of_damp: float) -> Damping:
     """Return the choice in the caller's units: those of b, and of the damping."""
-    unit_of_scores = {"gcv": unit**2 if unit < 1e150 else np.inf, "discrepancy": unit}
+    square = unit**2 if unit < 1e150 else np.inf
+    unit_of_scores = {"gcv": square, "rgcv": square, "discrepancy": unit}
     return Damping(
         choice.damp * unit_of_damp, rule, curve.damps * unit_of_damp, curve.residuals(curve.damps) * unit,
         curve.sizes(curve.damps) * unit / unit_of_damp, choice.scores * unit_of_scores.get(rule, 1.0), choice.at_end,

@@ -31,6 +31,7 @@ The result x minimizes |K x - picture|^2 + D^2 |R x|^2. R is the identity, or th
 convolution with --regularizer. D is --damp, or it is chosen:
   gcv           by generalized cross-validation (default), for white noise of unknown
                 size
+  rgcv          by robust cross-validation, often nearer to the scene
   lcurve        at the corner of the L-curve
   discrepancy   so that the residual is as large as noise of standard deviation --noise
 If the picture has more than about 65 x 65 pixels, and its boundary has no fast
@@ -61,7 +62,7 @@ examples:
 {JSON}"""
 #: Predicted seconds from which a solve says how long it takes; on a busy machine it takes several times as long.
 _LONG = 3.0
-_RULES = ("gcv", "lcurve", "discrepancy")
+_RULES = ("gcv", "rgcv", "lcurve", "discrepancy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,24 +4,18 @@ From a vector u of outputs, k steps give a bidiagonal matrix B. Its singular val
 first entries of its left singular vectors are weights: ``u^H f(A A^H) u`` is near ``|u|^2 sum w f(s^2)`` (Golub,
 Meurant, Matrices, Moments and Quadrature, 2010). No vectors are kept. Rounding makes copies of nodes, which share the
 weight of one, so that sums do not change.
-
-With an inner product H of inputs, whose solves are ``x = H^-1 A^H u``, singular values are those of A from the norm of
-H to the plain one: roots of the eigenvalues of ``A^H A x = c^2 H x``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from convmtx.engines.products import inner_products
 from convmtx.engines.threads import one_blas_thread
+from convmtx.solves.methods.conjugate import Apply, column, products
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
-
-Apply = Callable[[AnyArray], AnyArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +29,15 @@ class Rules:
 class Bidiagonalization:
     """Steps from starts (m, *out_shape), all at once.
 
-    ``forward`` maps (m, *in_shape) to (m, *out_shape), ``adjoint`` is its conjugate transpose, and ``solve`` maps u to
-    ``H^-1 A^H u``; without it H is the identity.
+    ``forward`` maps (m, *in_shape) to (m, *out_shape), and ``adjoint`` is its conjugate transpose.
     """
 
-    def __init__(self, forward: Apply, adjoint: Apply, starts: AnyArray, solve: Apply | None = None) -> None:
-        self.forward, self.adjoint, self.solve = forward, adjoint, solve
-        self.energies = _products(starts, starts)
+    def __init__(self, forward: Apply, adjoint: Apply, starts: AnyArray) -> None:
+        self.forward, self.adjoint = forward, adjoint
+        self.energies = products(starts, starts)
         self._u = starts.copy()
         _divide(self._u, np.sqrt(self.energies))
-        self._w = self.adjoint(self._u)
-        self._v = self._w if solve is None else solve(self._u)
+        self._v = self.adjoint(self._u)
         self.alphas: list[AnyArray] = []
         self.betas: list[AnyArray] = []
         self._scale_inputs()
@@ -56,24 +48,20 @@ class Bidiagonalization:
         return len(self.betas)
 
     def advance(self, steps: int) -> None:
-        """Take steps: ``beta u = A v - alpha u``, then ``alpha v = H^-1 A^H u - beta v``."""
+        """Take steps: ``beta u = A v - alpha u``, then ``alpha v = A^H u - beta v``."""
         for _ in range(steps):
             _replace(self._u, self.alphas[-1], self.forward(self._v))
-            beta = np.sqrt(_products(self._u, self._u))
+            beta = np.sqrt(products(self._u, self._u))
             _divide(self._u, beta)
             self.betas.append(beta)
-            _replace(self._w, beta, self.adjoint(self._u))
-            if self.solve is not None:
-                _replace(self._v, beta, self.solve(self._u))
+            _replace(self._v, beta, self.adjoint(self._u))
             self._scale_inputs()
 
     def _scale_inputs(self) -> None:
-        """Divide w and ``v = H^-1 w`` by alpha, the norm of v for H."""
-        alpha = np.sqrt(np.maximum(_products(self._w, self._v), 0.0))
+        """Divide v by alpha, its norm."""
+        alpha = np.sqrt(products(self._v, self._v))
         self.alphas.append(alpha)
-        _divide(self._w, alpha)
-        if self.solve is not None:
-            _divide(self._v, alpha)
+        _divide(self._v, alpha)
 
     def rules(self, steps: int, with_zero: bool) -> Rules:
         """Return Gauss' rules of the first steps, or Radau's with a node at 0.
@@ -100,26 +88,12 @@ class Bidiagonalization:
         return Rules(np.where(squares > noise, squares, 0.0), weights)
 
 
-def _products(first: AnyArray, second: AnyArray) -> AnyArray:
-    """Return the real part of the inner product of each pair of arrays."""
-    return inner_products(_real(first), _real(second))
-
-
-def _real(arrays: AnyArray) -> AnyArray:
-    flat = np.ascontiguousarray(arrays).reshape(len(arrays), -1)
-    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
-
-
 def _replace(arrays: AnyArray, factors: AnyArray, images: AnyArray) -> None:
     """Overwrite arrays with ``images - factors * arrays``."""
-    arrays *= _column(-factors, arrays)
+    arrays *= column(-factors, arrays)
     arrays += images
 
 
 def _divide(arrays: AnyArray, norms: AnyArray) -> None:
     """Divide arrays by their norms; what ended at 0 stays 0, and its further nodes have no weight."""
-    arrays *= _column(np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0), arrays)
-
-
-def _column(numbers: AnyArray, arrays: AnyArray) -> AnyArray:
-    return numbers.reshape(-1, *(1 for _ in arrays.shape[1:]))
+    arrays *= column(np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0), arrays)

@@ -13,14 +13,22 @@ from convmtx.errors import ArgumentError
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
-Rule = Literal["gcv", "lcurve", "discrepancy"]
+Rule = Literal["gcv", "rgcv", "lcurve", "discrepancy"]
+#: Weight of the plain function of cross-validation in the robust one. Of 18 pictures (three scenes, two blurs, noise of
+#: 0.3 to 5 %), x was off by at most 1.08 times the least error with 0.02, 1.10 with 0.1, 1.37 with 0.5, 1.61 with 1.
+ROBUST = 0.02
 #: Number of dampings that are tried, from the largest singular value down to `LEAST` of it.
 POINTS, LEAST = 200, 1e-8
 #: Fraction of the length of the L-curve that counts as an end of it.
 END = 0.01
+#: Relative error of residuals, of sizes, and of the degrees of freedom that are left, up to which a curve is known.
+KNOWN = 1e-3
+#: Ratio of a choice to the ends of what is known, from which the curve beyond does not matter.
+CLEAR = 2.0
 #: Why a rule chooses a damping.
 WHY: dict[Rule, str] = {
     "gcv": "the least cross-validation",
+    "rgcv": "the least robust cross-validation",
     "lcurve": "the corner of the curve",
     "discrepancy": "the residual is as large as the noise",
 }
@@ -64,6 +72,10 @@ class Measure:
         """Return the trace of ``A (A^H A + damp^2 R^H R)^-1 A^H``, if the weights count singular values."""
         return self.sums(damps, lambda s, d: s / (s + d)) + self.at_infinity
 
+    def squared_traces(self, damps: AnyArray) -> AnyArray:
+        """Return the trace of the square of that matrix."""
+        return self.sums(damps, lambda s, d: (s / (s + d)) ** 2) + self.at_infinity
+
     @property
     def total(self) -> float:
         """Sum of all weights."""
@@ -98,10 +110,11 @@ class Curve:
     def choose(self, rule: Rule, level: float) -> DampingChoice:
         """Choose a damping; ``level`` is the residual that the noise leaves."""
         damps = self.damps
-        if rule == "gcv":
-            scores = self.validation(damps)
+        if rule in ("gcv", "rgcv"):
+            validation = self.validation if rule == "gcv" else self.robust_validation
+            scores = validation(damps)
             at = int(scores.argmin())
-            return DampingChoice(_minimum(self.validation, damps, at), scores, at in (0, len(damps) - 1))
+            return DampingChoice(_minimum(validation, damps, at), scores, at in (0, len(damps) - 1))
         if rule == "lcurve":
             scores = self.curvature
             at, at_end = _corner(scores, _fractions_of_length(self.residuals(damps), self.sizes(damps)))
@@ -151,10 +164,33 @@ class Curve:
 
         Golub, Heath, Wahba, Technometrics 21, 1979.
         """
-        assert self.freedom is not None  # the rule is gcv
+        assert self.freedom is not None  # the rule is gcv or rgcv
         left = np.maximum(self.rows - self.freedom.traces(damps), EPS * self.rows)
         scores: AnyArray = self.data.squared_residuals(damps) / left**2
         return scores
+
+    def robust_validation(self, damps: AnyArray) -> AnyArray:
+        """Return the function of cross-validation, made larger where the solution follows the noise.
+
+        ``gamma + (1 - gamma) trace(F^2) / M`` times it, with F the map from b to ``A x`` (Lukas, Inverse Problems 22,
+        2006).
+        """
+        assert self.freedom is not None
+        share = self.freedom.squared_traces(damps) / self.rows
+        scores: AnyArray = self.validation(damps) * (ROBUST + (1 - ROBUST) * share)
+        return scores
+
+
+def choose_on(curve: Curve, rule: Rule, level: float, *, is_least: bool) -> DampingChoice:
+    """Choose a damping on a curve, or its least if the residual there is more than the noise leaves.
+
+    ``is_least`` says that no smaller damping is tried.
+    """
+    if rule == "discrepancy" and not is_least:
+        scores = curve.residuals(curve.damps) - level
+        if scores[0] > 0:
+            return DampingChoice(float(curve.damps[0]), scores, True)
+    return curve.choose(rule, level)
 
 
 def dampings(scale: float, largest: float) -> AnyArray:
