@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
-from convmtx.solves.accuracy import error_from, error_of_rounding, least_eigenvalue
+from convmtx.solves.accuracy import Lengths, error_from, error_of_rounding, least_eigenvalue
 
 SECOND = np.array([1.0, -2.0, 1.0])
 
@@ -171,10 +171,11 @@ def test_what_is_not_known_is_said():
 
 
 def test_errors_beyond_the_range_of_floats_are_infinite():
+    one = np.ones(1)
     with np.errstate(all="raise"):
         assert error_from(np.array([1e200]), None, 1e-200) == np.inf
-        assert error_of_rounding(np.array([1.0]), np.array([1e200]), 1.0, 1e-200) == np.inf
-        assert error_of_rounding(np.array([0.0]), np.array([1.0]), 1.0, 0.0) == 0
+        assert error_of_rounding(Lengths(one, one, 1e200 * one, one), 1.0, 1e-200) == np.inf
+        assert error_of_rounding(Lengths(0 * one, one, one, one), 1.0, 0.0) == 0
 
 
 def test_zero_is_no_error():

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import combinations
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
             return
         terms += of_part
     if ridge:
-        terms.append(Term(ridge**2, tuple(_identity(axis) for axis in op.geometry.axes)))
+        terms.append(Term(ridge**2, tuple(((_identity(axis), 1.0),) for axis in op.geometry.axes)))
     terms = _merge(terms)
     if any(len(grams) > 2 for grams in _different(terms)):
         return
@@ -96,35 +97,32 @@ def _terms(op: ConvOperator, weight: float) -> list[Term] | None:
         return None
     terms = []
     for filter_taps in taps_of(geometry, op.kernel):
-        rest, number, grams = filter_taps[None], weight, []
+        rest, vectors = filter_taps[None], []
         if not rest.any():
             continue
-        for axis in geometry.axes[:-1]:
+        for _ in geometry.axes[:-1]:
             vector, rest = separate(rest, 0)
             if vector is None:
                 return None
-            grams.append(_line(axis, vector))
-        grams.append(_line(geometry.axes[-1], rest.reshape(-1)))
-        for j, gram in enumerate(grams):
-            ((line, size),) = gram
-            number, grams[j] = number * size, ((line, 1.0),)
-        terms.append(Term(number, tuple(grams)))
+            vectors.append(vector)
+        lines, squares = zip(*map(_line, geometry.axes, [*vectors, rest.reshape(-1)]), strict=True)
+        terms.append(Term(weight * prod(squares), tuple(((line, 1.0),) for line in lines)))
     return terms
 
 
-def _line(axis: Axis, vector: AnyArray) -> Gram:
-    """Return the Gram matrix of a vector along an axis, as a unit vector's times a number."""
+def _line(axis: Axis, vector: AnyArray) -> tuple[Line, float]:
+    """Return the line of a vector as one of a unit vector, and its squared length."""
     size = float(np.linalg.norm(vector))
     peak = vector[np.abs(vector).argmax()]
     vector = vector / (size * peak / abs(peak))
     if axis.kernel == 1:
         vector = np.ones(1)
     line = Line(axis, vector.tobytes(), vector.dtype.str)
-    return _identity(axis, size**2) if line.is_identity else ((line, size**2),)
+    return _identity(axis) if line.is_identity else line, size**2
 
 
-def _identity(axis: Axis, number: float = 1.0) -> Gram:
-    return ((Line(Axis(axis.size, 1), np.ones(1).tobytes(), "<f8"), number),)
+def _identity(axis: Axis) -> Line:
+    return Line(Axis(axis.size, 1), np.ones(1).tobytes(), "<f8")
 
 
 def _merge(terms: list[Term]) -> list[Term]:
