@@ -258,6 +258,32 @@ def test_batches_starts_and_callbacks():
     assert short.gap[0] > 1e-7
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options"),
+    [
+        ((6,), (5,), {"padding": "full"}),
+        ((5, 6), (3, 4), {"padding": "full"}),
+        ((7,), (3,), {"padding": 9, "stride": 4}),
+    ],
+)
+def test_circles_may_be_gone_around_more_than_once(shape, kernel, options):
+    """More outputs than the circle has places: several are measurements of the same convolution there."""
+    rng = np.random.default_rng(0)
+    op = cm.conv(rng.standard_normal(kernel), shape, boundary="wrap", **options)
+    b = rng.standard_normal(op.out_shape)
+    s = cm.solve(op, b, bounds=(-0.1, 0.2), gtol=1e-8)
+    theirs = scipy.optimize.lsq_linear(op.to_dense(), b.ravel(), (-0.1, 0.2), tol=1e-13)
+    assert s.converged
+    assert s.method.startswith("alternating directions (transforms of circles")
+    assert abs(s.residual**2 - 2 * theirs.cost) <= 1e-7 * 2 * theirs.cost
+
+
+def test_a_map_that_is_zero_within_bounds():
+    s = cm.solve(cm.conv([0.0, 0.0], 6), np.ones(5), bounds=(0, 1), damp=1.0)
+    assert s.converged
+    assert not s.x.any()
+
+
 def test_bounds_may_differ_from_place_to_place():
     op = same("wrap", BLUR)
     low = np.where(RNG.random((6, 7)) > 0.5, 0.1, -np.inf)

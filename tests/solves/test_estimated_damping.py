@@ -205,3 +205,13 @@ def test_estimates_of_what_has_no_solution(monkeypatch):
         cm.choose_damp(difference, np.arange(8.0), "discrepancy", noise=1e3)
     with pytest.raises(cm.ArgumentError, match="choose_damp: regularizer takes"):
         cm.choose_damp(difference, np.arange(8.0), regularizer=cm.identity(7))
+
+
+@pytest.mark.parametrize("rule", ["gcv", "lcurve", "discrepancy"])
+def test_dampings_without_an_effect_are_refused(rule):
+    op, others = cm.select((6,), np.arange(3)), cm.select((6,), np.arange(3, 6))
+    options = {"noise": 0.1} if rule == "discrepancy" else {}
+    with pytest.raises(cm.ArgumentError, match="the regularizer is 0 for all that op sees, so that damping has no eff"):
+        cm.choose_damp(op, np.arange(1.0, 4.0), rule, regularizer=others, **options)
+    with pytest.raises(cm.ArgumentError, match="op or b is zero"):
+        cm.choose_damp(cm.conv([0.0, 0.0], 6), np.ones(5), rule, **options)

@@ -203,12 +203,15 @@ def _problem(op: LinearMap, regularizer: Any) -> tuple[Problem, float]:
 
 
 def _require_reached(curve: Curve) -> None:
-    """Raise if the map or b is zero, or no part of b is in the range of the map."""
+    """Raise if the map or b is zero, damping has no effect, or no part of b is in the range of the map."""
     remedy = "Check the kernel and b"
     freedom = curve.freedom
     assert freedom is not None  # the curve is exact
     if (not freedom.values.any() and not freedom.at_infinity) or not curve.data.total:
         raise ArgumentError("op or b is zero", "Expected something to solve", remedy)
+    if not freedom.values.any():
+        got = "the regularizer is 0 for all that op sees, so that damping has no effect"
+        raise ArgumentError(got, "Expected one that competes with op", "Pass another regularizer")
     if not curve.is_reached:
         raise ArgumentError("b has no part in the range of op", "Expected something to solve", remedy)
 

@@ -55,7 +55,7 @@ class Objectives:
         op = problem.op
         self.frame = find_frame(self._maps("valid"))
         self.space: Space = AnyMaps(self._maps("edge")) if self.frame is None else Circle(self.frame)
-        self.norm = max(estimate_norm(op._image, op.T._image, op.in_shape), float(np.finfo(float).tiny))
+        self.norm = estimate_norm(op._image, op.T._image, op.in_shape) or 1.0
 
     def _maps(self, border: Literal["valid", "edge"]) -> list[list[LinearMap]]:
         """Return the maps of the terms: that of the data, and those of the penalty if it is not on x itself."""

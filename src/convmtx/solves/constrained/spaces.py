@@ -152,8 +152,9 @@ def _ring(axes: list[Axis]) -> Ring | None:
     if any(axis.input_dilation > 1 for axis in axes) or len(rules) > 1:
         return None
     size, rule = axes[0].size, next(iter(rules), ZERO)
-    if rule is WRAP:
-        return Ring(size, 0, rule)
+    if rule is WRAP:  # as often around as no two outputs of a map stand at one place
+        around = max(-(-((axis.out - 1) * axis.stride + 1) // size) for axis in axes)
+        return Ring(max(around, 1) * size, 0, rule)
     first = min(0, *(axis.reach[0] for axis in axes))
     last = max(size - 1, *(axis.reach[1] for axis in axes))
     length = last - first + 1

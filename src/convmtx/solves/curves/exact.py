@@ -31,8 +31,9 @@ def exact_curve(problem: Problem, b: AnyArray) -> Curve | None:
     data, freedom = _measures(factors, b) if problem.regularizer is None else _joint_measures(factors, b)
     outside = 0.0 if factors.spans_outputs else max(float(np.vdot(b, b).real) - data.total, 0.0)
     data = replace(data, values=np.append(data.values, 0.0), weights=np.append(data.weights, outside))
-    largest = float(freedom.values.max(initial=0))
-    damps = dampings(largest if problem.regularizer is None else problem.damp, max(largest, np.finfo(float).tiny))
+    largest = max(float(freedom.values.max(initial=0)), np.finfo(float).tiny)
+    scale = largest if problem.regularizer is None else problem.damp
+    damps = dampings(scale, max(largest, scale))
     return Curve(data, freedom, problem.op.shape[0], damps)
 
 
