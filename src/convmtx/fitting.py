@@ -21,7 +21,8 @@ from convmtx._xp import (
 )
 from convmtx._xp.gradients import attach, attachable, constants
 from convmtx.construct import kernel_operator
-from convmtx.errors import ArgumentError, ArgumentTypeError, door
+from convmtx.costs import LONGEST_SOLVE
+from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, UnsupportedError, door
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
@@ -29,6 +30,7 @@ from convmtx.solves.factors import SHARE
 from convmtx.solves.methods.by_triangle import TriangleFactors
 from convmtx.solves.methods.by_windows import RefinedFactors, factorize, price_of
 from convmtx.solves.methods.design import Design, Observation, shared, split_outputs
+from convmtx.solves.methods.iterated_windows import IteratedFit
 from convmtx.solves.observed import weights_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.structure.augmented import Singular
@@ -99,7 +101,8 @@ def fit_kernel(
         As for `conv`, and if the shapes of the arguments do not fit together, x contains inf or nan, or y does where
         weights are not 0.
     MemoryError
-        If the kernel has so many taps that the factorization does not fit in memory.
+        If the kernel has so many taps that the factorization does not fit in memory, and an iteration does not converge
+        or finds that many kernels fit.
 
     Notes
     -----
@@ -111,6 +114,10 @@ def fit_kernel(
     factorization of W is computed from blocks of rows, one after the other, so that about 64 MiB of windows are in
     memory at a time; it costs ``O(outputs * (C/groups * taps)^2)``. Singular values below ``eps * max(rows, columns)``
     times the largest count as zero there, with the eps of double precision for every type.
+
+    A Gram matrix that does not fit in memory, or that would take longer than ten seconds, is replaced by LSMR with a
+    preconditioner: the circulant that is nearest to the Gram matrix (T. Chan 1988), by the mean power of windows in
+    each wave. It goes on until residuals are at 1e-12.
 
     Confounds are projected out of the outputs and of the windows (Frisch, Waugh, Econometrica 1, 1933).
 
@@ -222,7 +229,7 @@ class _Factorized(NamedTuple):
     y: AnyArray
     design: Design
     scale: float
-    factors: RefinedFactors | TriangleFactors
+    factors: IteratedFit | RefinedFactors | TriangleFactors
     kernel: AnyArray
 
 
@@ -262,8 +269,15 @@ class _Fit:
         design, size = Design(op, self.observation), unit(y)
         target = self.observation.apply(design.split((y / size)[None]))
         price = price_of(problem, op, observed=not self.observation.is_plain)
-        factors: RefinedFactors | TriangleFactors | None = None
-        if price is not None and (price.bytes <= memory.LARGE or price.bytes <= SHARE * memory.available()):
+        fits = price is not None and (price.bytes <= memory.LARGE or price.bytes <= SHARE * memory.available())
+        factors: IteratedFit | RefinedFactors | TriangleFactors | None = None
+        if price is not None and not (fits and price.seconds(1) <= LONGEST_SOLVE):
+            try:
+                factors = IteratedFit(problem, design)
+                kernel = factors.solve(design.joined(target))
+            except (UnsupportedError, SolveError):
+                factors = None
+        if factors is None and fits:
             try:
                 factors = factorize(problem, design)
                 kernel = factors.solve(design.joined(target))

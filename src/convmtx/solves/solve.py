@@ -128,8 +128,8 @@ def solve(
         dense             singular values of the matrix, or its inverse
         lsmr              LSMR, which needs only products with the map and its adjoint
         preconditioned    LSMR with an embedded circulant as preconditioner, for a convolution, or for outputs of one
-                          that are selected (``op[mask]``) or weighted; if ``op`` is singular and ``damp`` is 0, its
-                          solution is not the shortest
+                          that are selected (``op[mask]``) or weighted, or with a mean circulant, for a
+                          `kernel_operator`; if ``op`` is singular and ``damp`` is 0, its solution is not the shortest
         ================= ==============================================================================================
     rtol : float
         Tolerance of iterations, between 0 and 1: they stop by the tests of SciPy's lsmr with ``atol = btol = rtol``.

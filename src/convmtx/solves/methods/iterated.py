@@ -19,6 +19,7 @@ from convmtx.solves.factors import Factors
 from convmtx.solves.methods.iteration import SLACK, Iteration
 from convmtx.solves.methods.lsmr import LSMR, lsmr
 from convmtx.solves.methods.preconditioners import approximate
+from convmtx.solves.methods.window_preconditioner import FLOOR, window_preconditioner
 from convmtx.solves.problem import LARGE, Problem, WithIdentity, estimate_norm, stacked_map
 from convmtx.solves.result import Request, Result, Verdict, asks_to_stop
 from convmtx.structure.double import sparse
@@ -29,8 +30,6 @@ from convmtx.typing import AnyArray
 MANY = 60
 #: Give up iterating after this many times the predicted seconds of the best direct method.
 PATIENCE = 3.3
-#: Damping of the preconditioner if the problem has none, as a fraction of the map's norm.
-FLOOR = 1e-2
 #: Factor by which the tolerance of iterations becomes smaller while x is not exact enough.
 FINER = 10.0
 #: Tolerance of solves for which nobody requested one: inverses, gradients.
@@ -309,13 +308,15 @@ def most_steps(problem: Problem) -> int:
 
 
 def choose_preconditioner(problem: Problem) -> Factors:
-    """Return the embedded circulant's inverse, damped if the problem is not."""
+    """Return the inverse of an embedded circulant, or of one of windows, damped if the problem is not."""
     if problem.split is not None:
         return choose_preconditioner(problem.split)
     op, damp = problem.op, problem.damp
     if not damp and op.shape[0] < op.shape[1]:
         got = "op has more inputs than outputs and damp is 0"
         raise UnsupportedError(got, "A preconditioner would not lead to the shortest solution", "Use method='lsmr'")
+    if (of_windows := window_preconditioner(problem)) is not None:
+        return of_windows
     if not damp:
         undamped = approximate(replace(problem, damp=1.0, regularizer=None), "embedded")
         damp = FLOOR * undamped.norm
