@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import combinations
+from itertools import chain, combinations
 from math import prod
 from typing import NamedTuple
 
@@ -67,27 +67,97 @@ class Term:
 
 def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     """Yield the candidate for a map of one channel with a regularizer, if both make a Kronecker sum."""
+    sums = _sums(problem, op)
+    if sums is None:
+        return
+    terms = _merge(sums[0] + sums[1])
+    if _are_diagonal(terms):
+        make = partial(AxesFactors, problem, op.geometry, terms)
+        yield Candidate("kronecker", "map and penalty are Kronecker products", _price(problem, op), make)
+
+
+class JointVectors(NamedTuple):
+    """Vectors of every axis in which sums of Kronecker products are diagonal, and the values of each sum there."""
+
+    vectors: list[AnyArray]
+    values: list[AnyArray]
+
+    def analyse(self, y: AnyArray) -> AnyArray:
+        """Return the inner products of arrays, whose last axes these are, with all vectors."""
+        for j, vectors in enumerate(self.vectors, -len(self.vectors)):
+            y = _along(vectors.conj().T, y, j)
+        return y
+
+    def synthesize(self, y: AnyArray) -> AnyArray:
+        """Return the arrays with these coefficients."""
+        for j, vectors in enumerate(self.vectors, -len(self.vectors)):
+            y = _along(vectors, y, j)
+        return y
+
+
+def joint_values(problem: Problem) -> JointVectors | None:
+    """Return vectors in which both ``A^H A`` and ``damp^2 R^H R`` are diagonal, with the values of each.
+
+    None, if they do not make Kronecker sums, if their sum is nearly singular, or if that would take long.
+    """
+    op = problem.op
+    if not isinstance(op, ConvOperator) or _price(problem, op).build > costs.LONGEST_SPECTRUM:
+        return None
+    sums = _sums(problem, op)
+    if sums is None:
+        return None
+    data, penalty = (_merge(terms) for terms in sums)
+    if not _are_diagonal(data + penalty):
+        return None
+    try:
+        joint = _diagonal(data, penalty)
+    except Singular:
+        return None
+    total = np.add(*joint.values)
+    return joint if total.min() > LEAST * total.max() else None
+
+
+def _sums(problem: Problem, op: ConvOperator) -> tuple[list[Term], list[Term]] | None:
+    """Return the terms of ``A^H A`` and of ``damp^2 R^H R``, if both are sums of Kronecker products."""
     maps, ridge = problem.penalties
     if problem.regularizer is None or len(op.geometry.axes) < 2:
-        return
-    terms: list[Term] = []
+        return None
     sizes = [axis.size for axis in op.geometry.axes]
+    of_parts: list[list[Term]] = []
     for part, weight in ((op, 1.0), *((part, problem.damp**2) for part in maps)):
         if not isinstance(part, ConvOperator) or [axis.size for axis in part.geometry.axes] != sizes:
-            return
-        of_part = _terms(part, weight)
-        if of_part is None:
-            return
-        terms += of_part
+            return None
+        terms = _terms(part, weight)
+        if terms is None:
+            return None
+        of_parts.append(terms)
     if ridge:
-        terms.append(Term(ridge**2, tuple(((_identity(axis), 1.0),) for axis in op.geometry.axes)))
-    terms = _merge(terms)
-    if any(len(grams) > 2 for grams in _different(terms)):
-        return
-    prices = ((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
-    price = costs.price_of_parts(prices)
-    make = partial(AxesFactors, problem, op.geometry, terms)
-    yield Candidate("kronecker", "map and penalty are Kronecker products", price, make)
+        of_parts.append([Term(ridge**2, tuple(((_identity(axis), 1.0),) for axis in op.geometry.axes))])
+    data, *penalties = of_parts
+    return data, list(chain.from_iterable(penalties))
+
+
+def _price(problem: Problem, op: ConvOperator) -> costs.Price:
+    sizes = [axis.size for axis in op.geometry.axes]
+    return costs.price_of_parts((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
+
+
+def _are_diagonal(terms: list[Term]) -> bool:
+    """Whether vectors exist in which all terms are diagonal, as far as their number tells."""
+    return all(len(grams) <= 2 for grams in _different(terms))
+
+
+def _diagonal(*sums: list[Term]) -> JointVectors:
+    """Return the vectors in which all terms of these sums are diagonal, and the values of each sum."""
+    different = _different([term for terms in sums for term in terms])
+    bases = [_basis(grams) for grams in different]
+
+    def values_of(term: Term) -> AnyArray:
+        along = (values[grams.index(gram)] for gram, grams, (_, values) in
+                 zip(term.grams, different, bases, strict=True))  # fmt: skip
+        return term.number * reduce(np.multiply.outer, along)
+
+    return JointVectors([vectors for vectors, _ in bases], [reduce(np.add, map(values_of, terms)) for terms in sums])
 
 
 def _terms(op: ConvOperator, weight: float) -> list[Term] | None:
@@ -156,15 +226,9 @@ class AxesFactors(Factors):
 
     def __init__(self, problem: Problem, geometry: Geometry, terms: list[Term]) -> None:
         self.problem, self.geometry = problem, geometry
-        different = _different(terms)
-        bases = [_basis(grams) for grams in different]
-        self.vectors = [vectors for vectors, _ in bases]
-        sizes = [axis.size for axis in geometry.axes]
-        self.values = np.zeros(sizes)
-        for term in terms:
-            along = (values[grams.index(gram)] for gram, grams, (_, values) in
-                     zip(term.grams, different, bases, strict=True))  # fmt: skip
-            self.values += term.number * reduce(np.multiply.outer, along)
+        self.diagonal = _diagonal(terms)
+        (self.values,) = self.diagonal.values
+        sizes = self.values.shape
         low, high = float(self.values.min()), float(self.values.max())
         if not low > LEAST * high:
             raise Singular(float(np.sqrt(high / low)) if low > 0 else np.inf)
@@ -172,13 +236,8 @@ class AxesFactors(Factors):
         self.method = f"vectors of {len(sizes)} axes in a Kronecker sum of {' x '.join(map(str, sizes))}"
 
     def normal(self, g: AnyArray) -> AnyArray:
-        y = channels_first(self.geometry, g)
-        for j, vectors in enumerate(self.vectors):
-            y = _along(vectors.conj().T, y, j + 2)
-        y = y / self.values
-        for j, vectors in enumerate(self.vectors):
-            y = _along(vectors, y, j + 2)
-        return channels_back(self.geometry, y)
+        y = self.diagonal.analyse(channels_first(self.geometry, g))
+        return channels_back(self.geometry, self.diagonal.synthesize(y / self.values))
 
     def solve(self, b: AnyArray) -> AnyArray:
         x = self.normal(self.problem.adjoint(b))
