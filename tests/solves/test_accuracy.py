@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import spsolve
 
 import convmtx as cm
 from convmtx.solves.accuracy import Lengths, error_from, error_of_rounding, least_eigenvalue
@@ -81,6 +82,19 @@ def test_xtol_is_what_iterations_reach():
         assert len(s.history) == s.iterations
         steps.append(s.iterations)
     assert steps[0] < steps[1] < steps[2]
+
+
+def test_an_error_that_is_far_from_xtol_is_worth_a_preconditioner():
+    """The residuals that are requested take some dozen steps, and x takes hundreds more."""
+    motion, laplacian = np.eye(9) / 9, [[0, -1, 0], [-1, 4, -1], [0, -1, 0]]
+    camera, rough = cm.conv(motion, (48, 48)), cm.conv(laplacian, (48, 48), padding="same", boundary="symmetric")
+    scene = np.random.default_rng(1).standard_normal((48, 48)).cumsum(0).cumsum(1) / 40
+    b = camera(scene) + 0.005 * np.random.default_rng(0).standard_normal((40, 40))
+    A, R = camera.to_sparse(), rough.to_sparse()
+    expected = spsolve((A.T @ A + 0.03**2 * R.T @ R).tocsc(), A.T @ b.ravel()).reshape(48, 48)
+    s = cm.solve(camera, b, damp=0.03, regularizer=rough, rtol=1e-4)
+    assert "embedded circulant" in s.method
+    assert relative(s.x, expected) <= s.error <= 1e-3
 
 
 def test_what_iterations_cannot_reach_has_not_converged():

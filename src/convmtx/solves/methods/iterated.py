@@ -16,7 +16,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.progress import show_progress
 from convmtx.solves.factors import Factors
-from convmtx.solves.methods.iteration import SLACK, Iteration
+from convmtx.solves.methods.iteration import FIRST, SLACK, Iteration
 from convmtx.solves.methods.lsmr import LSMR, lsmr
 from convmtx.solves.methods.preconditioners import approximate
 from convmtx.solves.methods.window_preconditioner import FLOOR, window_preconditioner
@@ -64,6 +64,8 @@ class Search:
     ) -> None:
         self.factors, self.b, self.request, self.limit, self.bar = factors, b, request, limit, bar
         self.steps, self.rtol = 0, request.rtol
+        #: Decrease of the normal residual by which the steps that are left are predicted.
+        self.aim = request.rtol
         #: Decrease of the normal residual before the last restart.
         self.before: list[float] = []
         #: Whether a preconditioner may still be built.
@@ -109,12 +111,11 @@ class Search:
 
     def _has_time(self) -> bool:
         """Choose the run that goes on; return whether it should end before a direct method would."""
-        rtol = self.rtol
-        if self.waiting is not None and self.waiting.steps_left(rtol) < self.run.steps_left(rtol):
+        if self.waiting is not None and self.waiting.steps_left(self.aim) < self.run.steps_left(self.aim):
             self.run, self.waiting = self.waiting, self.run
-        left = self.run.steps_left(rtol)
-        if left > self.limit:
+        if self.run.steps_left(self.rtol) > self.limit:
             return False
+        left = self.run.steps_left(self.aim)
         is_worth = left > MANY and left * seconds_of_step(self.factors.problem) > costs.PRECONDITIONER_SETUP
         if self.looks and self.waiting is None and is_worth and self.factors.build_preconditioner():
             new = Iteration(self.factors.problem, self.b, self.request.x0, self.factors.preconditioner)
@@ -123,12 +124,17 @@ class Search:
 
     def restart(self) -> None:
         """Begin again at the solution so far, with the preconditioner of the last run."""
-        self.before, self.looks, self.waiting = self.history, False, None
+        self.before, self.looks, self.waiting, self.aim = self.history, False, None, self.rtol
         self.run = Iteration(self.factors.problem, self.b, self.run.state.x, self.run.preconditioner)
 
-    def tighten(self) -> None:
-        """Go on to a smaller tolerance."""
+    def tighten(self, excess: float) -> bool:
+        """Go on to a smaller tolerance, for the error of x is so many times too large; return whether there is time.
+
+        The error falls with the normal residual. How far that has to fall tells how many steps are left.
+        """
+        self.aim = max(self.run.history[-1] / excess, EPS) if self.run.history else EPS
         self.rtol /= FINER
+        return len(self.run.history) < FIRST or self._has_time()
 
 
 class Iterative(Factors):
@@ -201,13 +207,16 @@ class Iterative(Factors):
                 run, x = search.run, search.run.state.x
                 lengths = problem.lengths(x, *problem.residuals(b, x))
                 accepted = problem.accepts(b, lengths, run.norm, SLACK * rtol)
-                accuracy = run.accuracy(lengths, request.xtol)
-                exceeds = accuracy.exceeds(request.xtol)
                 is_over = ending is not Ending.CONVERGED or search.steps >= maxiter
+                is_last = is_over or run.state.all_finished or search.rtol <= EPS
+                accuracy = run.accuracy(lengths, request.xtol, is_last)
+                exceeds = accuracy.exceeds(request.xtol)
                 if is_over or (accepted.all() and (not exceeds.any() or run.state.all_finished)):
                     break
                 if accepted.all() and search.rtol > EPS:
-                    search.tighten()
+                    excess = float((accuracy.relative / request.xtol)[exceeds].max())
+                    if not search.tighten(excess):
+                        return None
                 elif search.steps > steps:
                     search.restart()
                 else:

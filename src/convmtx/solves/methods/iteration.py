@@ -87,8 +87,12 @@ class Iteration:
         times, rest = divmod(len(self.history), FIRST)
         return times > 0 and not rest and not times & (times - 1)
 
-    def accuracy(self, lengths: Lengths, xtol: float) -> Accuracy:
-        """Return how far x is from the minimizers: by the damping, or if that is not enough by the steps so far."""
+    def accuracy(self, lengths: Lengths, xtol: float, is_last: bool) -> Accuracy:
+        """Return how far x may be from the minimizers: by the damping, or if that is not enough by the steps so far.
+
+        Unless it ``is_last``, an error that is above the tolerance anyway is not compared with that of a random
+        solution, which takes more steps than those so far.
+        """
         problem, sizes, normal, ridge = self.problem, lengths.x, lengths.normal, self.problem.known_ridge
         undamped = None if problem.damp else lengths.residual
         rounding = partial(error_of_rounding, lengths, self.norm)
@@ -102,7 +106,7 @@ class Iteration:
             # What the map does not see at all, steps meet late: there the penalty alone decides. Plain steps from zero
             # stay among combinations of the rows of A, as the minimizer is.
             error = np.fmax(error, error_from(normal, None, problem.largest_penalty))
-        if problem.regularizer is not None:
+        if problem.regularizer is not None and (is_last or not (error > xtol * sizes).all()):
             error = np.fmax(error, CLEAR * self._error_of_witness(xtol / CLEAR) * sizes)
         is_known = len(self.history) > 0
         if not is_known:
