@@ -3,6 +3,8 @@
 Oracles: SciPy's bounded least squares, CVXPY, scikit-image's total variation, and the conditions of optimality.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -271,3 +273,23 @@ def test_wrong_constraints_are_refused(name):
     with pytest.raises(cm.ArgumentError) as caught:
         call()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("penalty", ["squares", "tv"])
+def test_a_run_that_was_stopped_goes_on_where_it_stood(penalty):
+    """As a run that nobody stopped; from x alone, the multipliers would begin at zero."""
+    rng = np.random.default_rng(0)
+    op = cm.conv(np.ones((5, 5)) / 25, (40, 40), padding="same", boundary="reflect")
+    b = op(np.maximum(rng.standard_normal((2, 40, 40)), 0)) + 0.01 * rng.standard_normal((2, 40, 40))
+    for weights in (None, rng.random(b.shape)):
+        options = {"damp": 0.02, "bounds": (0, None), "penalty": penalty, "gtol": 1e-9, "weights": weights}
+        whole = cm.solve(op, b, maxiter=60, **options)
+        assert whole.verdict == "out of steps"
+        first = cm.solve(op, b, maxiter=30, **options)
+        second = cm.solve(op, b, maxiter=30, x0=pickle.loads(pickle.dumps(first)), **options)
+        assert np.allclose(second.x, whole.x, rtol=0, atol=1e-12)
+        from_x = cm.solve(op, b, maxiter=30, x0=first.x, **options)
+        assert np.abs(from_x.x - whole.x).max() > 1e-3
+    done = cm.solve(op, b, **options | {"gtol": 0.5})
+    assert done.converged
+    assert done.checkpoints is None

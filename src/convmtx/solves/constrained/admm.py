@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +29,23 @@ class Watch(Protocol):
         """Return whether to stop."""
 
 
+class Checkpoint(NamedTuple):
+    """State of a run: what its images are to be, the multipliers over rho, and the steps until then.
+
+    ``unit`` is that of the right-hand side, by which all of them are divided.
+    """
+
+    v: list[AnyArray]
+    m: list[AnyArray]
+    rhos: list[float]
+    steps: int
+    unit: float
+
+    def fits(self, other: Checkpoint) -> bool:
+        """Whether a run that stands at another checkpoint can go on here."""
+        return self.unit == other.unit and [v.shape for v in self.v] == [v.shape for v in other.v]
+
+
 class Alternation:
     """One run of ADMM for an objective.
 
@@ -36,7 +53,9 @@ class Alternation:
     ``y = rho m`` then are subgradients of the terms. They make a lower bound of the objective (`look`).
     """
 
-    def __init__(self, objective: Objective, start: AnyArray | None) -> None:
+    def __init__(
+        self, objective: Objective, start: AnyArray | None, unit: float = 1.0, checkpoint: Checkpoint | None = None
+    ) -> None:
         self.objective, self.rhos = objective, list(objective.rhos)
         space, inputs = objective.space, objective.inputs
         self.x = inputs.within(np.zeros(objective.in_shape) if start is None else start.copy())
@@ -48,7 +67,11 @@ class Alternation:
         self._targets = [*map(self._fixed_target, range(len(objective.terms))), None]
         if start is None:
             self.v[0] = objective.terms[0].proximal(self.v[0], EPS * self.rhos[0])
-        self.steps = 0
+        #: Steps of this run, and of those that it goes on from.
+        self.steps, self._earlier, self.unit = 0, 0, unit
+        if checkpoint is not None and checkpoint.fits(self.checkpoint):
+            self.v, self.m, self.rhos = list(checkpoint.v), list(checkpoint.m), list(checkpoint.rhos)
+            self._earlier = checkpoint.steps
         #: Halves of the objective and of the gap, where `look` was called last; the x and the gradient of the former.
         self.primal, self.gap, self._dual = np.inf, np.inf, -np.inf
         self.best = self.s = self.x
@@ -57,6 +80,11 @@ class Alternation:
         self.least = objective.terms[0].value(np.zeros(()))
         #: Gap over the objective at each look.
         self.history: list[float] = []
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """State of the run, from which another can go on."""
+        return Checkpoint(self.v, self.m, self.rhos, self._earlier + self.steps, self.unit)
 
     def _fixed_target(self, j: int) -> AnyArray | None:
         """Return the target of a term that the step solves itself; None for one that is split off."""
@@ -91,7 +119,7 @@ class Alternation:
             v - m if target is None else target for v, m, target in zip(self.v, self.m, self._targets, strict=True)
         ]
         self._whole, self._images = objective.space.solve(targets, rhos, self._whole)
-        is_due = self.steps % LOOK == LOOK - 1 and self.steps < ADAPTED
+        is_due = self.steps % LOOK == LOOK - 1 and self._earlier + self.steps < ADAPTED
         for j, value in enumerate([*self._images, self._whole]):
             if self._targets[j] is None:
                 old = self.v[j]
