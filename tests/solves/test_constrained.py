@@ -293,3 +293,28 @@ def test_a_run_that_was_stopped_goes_on_where_it_stood(penalty):
     done = cm.solve(op, b, **options | {"gtol": 0.5})
     assert done.converged
     assert done.checkpoints is None
+
+
+def test_an_interruption_leaves_nothing_behind():
+    """Ctrl-C in the middle of an iteration: what maps keep between calls is as if it had not begun."""
+    op = cm.conv(np.ones((3, 3)) / 9, (16, 16), padding="same", boundary="reflect")
+    b = op(np.random.default_rng(0).random((16, 16)))
+    calls = (
+        lambda **options: cm.solve(op, b, damp=0.1, method="lsmr", **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, method="preconditioned", **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, bounds=(0.2, 0.7), **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, penalty="tv", **options).x,
+        lambda **options: cm.richardson_lucy(op, b, maxiter=9, **options).x,
+    )
+    for call in calls:
+        seen = []
+
+        def interrupt(x, seen=seen):
+            seen.append(x)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+        before = call()
+        with pytest.raises(KeyboardInterrupt):
+            call(callback=interrupt)
+        assert np.array_equal(call(), before)
