@@ -3,6 +3,8 @@
 Oracles: SciPy's bounded least squares, CVXPY, scikit-image's total variation, and the conditions of optimality.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -322,3 +324,48 @@ def test_wrong_constraints_are_refused(name):
     with pytest.raises(cm.ArgumentError) as caught:
         call()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("penalty", ["squares", "tv"])
+def test_a_run_that_was_stopped_goes_on_where_it_stood(penalty):
+    """As a run that nobody stopped; from x alone, the multipliers would begin at zero."""
+    rng = np.random.default_rng(0)
+    op = cm.conv(np.ones((5, 5)) / 25, (40, 40), padding="same", boundary="reflect")
+    b = op(np.maximum(rng.standard_normal((2, 40, 40)), 0)) + 0.01 * rng.standard_normal((2, 40, 40))
+    for weights in (None, rng.random(b.shape)):
+        options = {"damp": 0.02, "bounds": (0, None), "penalty": penalty, "gtol": 1e-9, "weights": weights}
+        whole = cm.solve(op, b, maxiter=60, **options)
+        assert whole.verdict == "out of steps"
+        first = cm.solve(op, b, maxiter=30, **options)
+        second = cm.solve(op, b, maxiter=30, x0=pickle.loads(pickle.dumps(first)), **options)
+        assert np.allclose(second.x, whole.x, rtol=0, atol=1e-12)
+        from_x = cm.solve(op, b, maxiter=30, x0=first.x, **options)
+        assert np.abs(from_x.x - whole.x).max() > 1e-3
+    done = cm.solve(op, b, **options | {"gtol": 0.5})
+    assert done.converged
+    assert done.checkpoints is None
+
+
+def test_an_interruption_leaves_nothing_behind():
+    """Ctrl-C in the middle of an iteration: what maps keep between calls is as if it had not begun."""
+    op = cm.conv(np.ones((3, 3)) / 9, (16, 16), padding="same", boundary="reflect")
+    b = op(np.random.default_rng(0).random((16, 16)))
+    calls = (
+        lambda **options: cm.solve(op, b, damp=0.1, method="lsmr", **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, method="preconditioned", **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, bounds=(0.2, 0.7), **options).x,
+        lambda **options: cm.solve(op, b, damp=0.1, penalty="tv", **options).x,
+        lambda **options: cm.richardson_lucy(op, b, maxiter=9, **options).x,
+    )
+    for call in calls:
+        seen = []
+
+        def interrupt(x, seen=seen):
+            seen.append(x)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+        before = call()
+        with pytest.raises(KeyboardInterrupt):
+            call(callback=interrupt)
+        assert np.array_equal(call(), before)

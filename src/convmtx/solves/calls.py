@@ -94,7 +94,7 @@ class _Call:
         return Solution(
             x, bool(result.converged.all()), result.method, result.reason, residual, normal, error,
             result.accuracy.kind, result.iterations, result.history, result.condition, result.verdict,
-            np.nan if result.gap is None else result.gap.reshape(self.batch)[()],
+            np.nan if result.gap is None else result.gap.reshape(self.batch)[()], result.checkpoints,
         )  # fmt: skip
 
     def _solve(self, request: Request, *numbers: AnyArray) -> Result:

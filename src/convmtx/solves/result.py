@@ -27,6 +27,8 @@ class Request:
     callback: Callback | None = None
     progress: bool = False
     throw: bool = False
+    #: Where the runs of an earlier solve with constraints stood.
+    checkpoints: tuple[Any, ...] | None = None
 
 
 class Verdict(StrEnum):
@@ -118,6 +120,8 @@ class Result:
     #: With constraints, (m,): bounds of how far the objective is above its least value, over the objective. None for
     #: other problems.
     gap: AnyArray | None = None
+    #: With constraints that were not solved for: where the run of each right-hand side stood.
+    checkpoints: tuple[Any, ...] | None = None
 
     @property
     def reason(self) -> str:

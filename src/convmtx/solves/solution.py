@@ -65,6 +65,9 @@ class Solution:
     gap : float or ndarray
         With bounds or a penalty of its own: bound of how far the objective is above its least value, over the
         objective. It is the duality gap, and ``reason`` says over which x it is certified. Else ``nan``.
+    checkpoints : tuple or None
+        With bounds or a penalty of its own, where the runs stood, if they did not converge: multipliers, about as much
+        memory as the run took. ``solve(..., x0=solution)`` goes on from there, also after the solution was pickled.
     """
 
     x: Array
@@ -80,6 +83,7 @@ class Solution:
     condition: float
     verdict: Verdict
     gap: Any = np.nan
+    checkpoints: tuple[Any, ...] | None = None
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
@@ -99,7 +103,10 @@ def joined(solutions: list[Solution], batch: Shape) -> Solution:
         np.array([getattr(s, name) for s in solutions]).reshape(batch)
         for name in ("residual", "normal_residual", "error", "gap")
     )
+    known = [s.checkpoints or (None,) for s in solutions]
+    checkpoints = None if all(s.checkpoints is None for s in solutions) else tuple(part for (part,) in known)
     return replace(
         worst, x=reshape(x, (*batch, *x.shape[1:])), residual=residual, normal_residual=normal, error=error, gap=gap,
         iterations=max(s.iterations for s in solutions), condition=max(s.condition for s in solutions),
+        checkpoints=checkpoints,
     )  # fmt: skip

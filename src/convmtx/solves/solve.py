@@ -144,8 +144,10 @@ def solve(
     maxiter : int, optional
         Largest number of iterations. The default is the number of rows or of columns of the matrix, whichever is
         larger, but at least 1000 and at most 10000.
-    x0 : array_like, optional
-        Where iterations start: an array of shape ``in_shape`` or ``(*batch, *in_shape)``. A start changes the number of
+    x0 : array_like or Solution, optional
+        Where iterations start: an array of shape ``in_shape`` or ``(*batch, *in_shape)``, or what an earlier call
+        returned. With bounds or a penalty of its own, a solution that was stopped has its multipliers too, and the run
+        goes on as if it had not been stopped. For least squares only its x counts. A start changes the number of
         iterations, but not the solution. It is used only if the solution is known to be unique; if not, iterations
         would keep the part of x0 in the null space, and ``reason`` says that x0 is not used. The solution is known to
         be unique in two cases: x itself is penalized, with a ``damp`` of at least ``sqrt(rtol)`` times the norm of
@@ -220,20 +222,26 @@ def solve(
     op = problem.op
     right, w = weights_of(op.out_shape, b, weights, mask)
 
-    def solve_weighted(op: LinearMap, b: Array, start: Any) -> Solution:
+    checkpoints = None
+    if isinstance(x0, Solution):
+        x0, checkpoints = x0.x, x0.checkpoints
+
+    def solve_weighted(op: LinearMap, b: Array, start: Any, checkpoints: Any) -> Solution:
         observed = problem if op is problem.op else replace(problem, op=op)
         solvers = Constraints(observed, penalty, bounds, gtol) if is_constrained else Solvers(observed, method)
-        return solve_arrays(observed, b, start, request, solvers)
+        return solve_arrays(observed, b, start, replace(request, checkpoints=checkpoints), solvers)
 
     if w is None:
-        solution = solve_weighted(op, right, x0)
+        solution = solve_weighted(op, right, x0, checkpoints)
     elif w.ndim == len(op.out_shape):
-        solution = solve_weighted(*weighted(op, right, w), start=x0)
+        solution = solve_weighted(*weighted(op, right, w), x0, checkpoints)
     else:  # every array of the batch is a problem of its own
         batch = tuple(right.shape)[: right.ndim - len(op.out_shape)]
         pairs = zip(reshape(right, (-1, *op.out_shape)), reshape(w, (-1, *op.out_shape)), strict=True)
         starts = repeat(None) if x0 is None else require_start(x0, op, batch)
-        apart = [solve_weighted(*weighted(op, *pair), start=start) for pair, start in zip(pairs, starts, strict=False)]
+        kept = repeat(None) if checkpoints is None else ((checkpoint,) for checkpoint in checkpoints)
+        problems = zip(pairs, starts, kept, strict=False)
+        apart = [solve_weighted(*weighted(op, *pair), start, checkpoint) for pair, start, checkpoint in problems]
         solution = joined(apart, batch)
     return solution if window is None else _inside(solution, window, np.inf if is_constrained else request.xtol)
 

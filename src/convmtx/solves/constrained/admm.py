@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,6 +30,23 @@ class Watch(Protocol):
         """Return whether to stop."""
 
 
+class Checkpoint(NamedTuple):
+    """State of a run: what its images are to be, the multipliers over rho, and the steps until then.
+
+    ``unit`` is that of the right-hand side, by which all of them are divided.
+    """
+
+    v: list[AnyArray]
+    m: list[AnyArray]
+    rhos: list[float]
+    steps: int
+    unit: float
+
+    def fits(self, other: Checkpoint) -> bool:
+        """Whether a run that stands at another checkpoint can go on here."""
+        return self.unit == other.unit and [v.shape for v in self.v] == [v.shape for v in other.v]
+
+
 class Alternation:
     """One run of ADMM for an objective.
 
@@ -37,7 +54,9 @@ class Alternation:
     ``y = rho m`` then are subgradients of the terms. They make a lower bound of the objective (`look`).
     """
 
-    def __init__(self, objective: Objective, start: AnyArray | None) -> None:
+    def __init__(
+        self, objective: Objective, start: AnyArray | None, unit: float = 1.0, checkpoint: Checkpoint | None = None
+    ) -> None:
         self.objective, self.rhos = objective, list(objective.rhos)
         #: The objective as steps compute it.
         self._stepped = objective.in_single()
@@ -53,7 +72,14 @@ class Alternation:
         self._targets = self._fixed_targets()
         if start is None:
             self.v[0] = self._stepped.terms[0].proximal(self.v[0], EPS * self.rhos[0])
-        self.steps = 0
+        #: Steps of this run, and of those that it goes on from.
+        self.steps, self._earlier, self.unit = 0, 0, unit
+        if checkpoint is not None and checkpoint.fits(self.checkpoint):
+            self.rhos, self._earlier = list(checkpoint.rhos), checkpoint.steps
+            if self._earlier >= FIRST:
+                self._go_on_in_double()
+            dtype = self._stepped.space.dtype
+            self.v, self.m = ([a.astype(dtype) for a in arrays] for arrays in (checkpoint.v, checkpoint.m))
         #: Halves of the objective and of the gap, where `look` was called last; the x and the gradient of the former.
         self.primal, self.gap, self._dual = np.inf, np.inf, -np.inf
         self.best = self.s = self.x
@@ -62,6 +88,11 @@ class Alternation:
         self.least = objective.terms[0].value(np.zeros(()))
         #: Gap over the objective at each look.
         self.history: list[float] = []
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """State of the run, from which another can go on."""
+        return Checkpoint(self.v, self.m, self.rhos, self._earlier + self.steps, self.unit)
 
     def _fixed_targets(self) -> list[AnyArray | None]:
         """Return the targets of terms that the step solves itself; None for those that are split off, and for X."""
@@ -101,14 +132,14 @@ class Alternation:
 
     def step(self) -> None:
         """Solve the least squares of all images, and move each to the proximal point of its term."""
-        if self.steps == FIRST:
+        if self._earlier + self.steps == FIRST:
             self._go_on_in_double()
         rhos = self.rhos
         targets = [
             v - m if target is None else target for v, m, target in zip(self.v, self.m, self._targets, strict=True)
         ]
         self._whole, self._images = self._stepped.space.solve(targets, rhos, self._whole)
-        is_due = self.steps % LOOK == LOOK - 1 and self.steps < FIRST
+        is_due = self.steps % LOOK == LOOK - 1 and self._earlier + self.steps < FIRST
         for j, value in enumerate([*self._images, self._whole]):
             if self._targets[j] is None:
                 old = self.v[j]

@@ -75,7 +75,9 @@ def constrained(
             objective = objectives.objective(right / unit, low / factor, high / factor, unit)
             start = None if request.x0 is None else request.x0[j] / factor
             watch = _Watch(request.callback, x, j, factor, bar)
-            run = Alternation(objective, start)
+            checkpoints = request.checkpoints
+            checkpoint = checkpoints[j] if checkpoints is not None and len(checkpoints) == len(b) else None
+            run = Alternation(objective, start, unit, checkpoint)
             verdict = run.advance(maxiter, tolerance, watch)
             x[j] = np.clip(factor * run.best, low, high)
             runs.append(_Run(run, verdict, unit))
@@ -172,6 +174,7 @@ def _result(
         iterations=max((run.run.steps for run in runs), default=0),
         history=tuple(runs[-1].run.history) if runs else (),
         gap=gaps,
+        checkpoints=(*(run.run.checkpoint for run in runs), *(None for _ in missing)) if unsolved or missing else None,
     )
 
 
