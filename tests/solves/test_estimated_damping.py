@@ -13,6 +13,8 @@ from solves.dense import matrix_of, numbers
 SIGMA = 0.05
 MOTION = np.diag([1.0, 1, 1, 0.5, 0.25])
 SLOPES = cm.vstack([cm.conv(np.array([[1.0, -1]]), (10, 8)), cm.conv(np.array([[1.0], [-1]]), (10, 8))])
+SECTION = cm.conv(np.array([[2.0], [1], [-0.5]]), (10, 8), padding=[(2, 0), 0], flip=True)
+ACROSS, ACROSS_FEWER = (cm.conv(np.array([[1.0, -1]]), shape) for shape in ((10, 8), (8, 7)))
 LAPLACE = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
 CASES = {  # map, regularizer, whether some outputs have other weights
     "motion": (cm.conv(MOTION, (10, 8), padding="same", boundary="reflect"), None, False),
@@ -29,6 +31,8 @@ CASES = {  # map, regularizer, whether some outputs have other weights
     "circle": (
         cm.conv(MOTION, (10, 8), padding="same", boundary="wrap"),
         cm.conv(LAPLACE, (10, 8), padding="same", boundary="wrap"), False),
+    "section": (SECTION, cm.vstack([cm.identity((10, 8)), 3 * ACROSS]), False),
+    "section, free": (cm.conv(np.array([[1j], [2], [0.5]]), (8, 7), padding=[2, 0]), 2 * ACROSS_FEWER, False),
     "line": (cm.conv([1.0, 2, 3, 2, 1], 36, padding="same"), cm.conv([1.0, -2, 1], 36, padding="same"), True),
 }  # fmt: skip
 
@@ -100,6 +104,16 @@ def test_curves_are_those_of_dense_solutions(name, rule, kind):
         inside = r.damps[r.damps > 1e-4 * r.damps[-1]][::10]
         least = min(dense.validation(damp) for damp in inside)
         assert dense.validation(r.damp) <= least * (1 + (1e-6 if kind == "exact" else 2e-2))
+
+
+def test_a_section_has_an_exact_curve():
+    op = cm.conv(np.hanning(9)[1:-1, None], (64, 48), padding=[(6, 0), 0], flip=True)
+    across = cm.vstack([cm.identity(op.in_shape), 3 * cm.conv(np.array([[1.0, -1]]), op.in_shape)])
+    rng = np.random.default_rng(4)
+    b = op(np.cumsum(rng.standard_normal(op.in_shape), axis=1)) + rng.standard_normal(op.out_shape)
+    r = cm.choose_damp(op, b, "discrepancy", noise=1.0, regularizer=across)
+    assert r.kind == "exact"
+    assert np.isclose(cm.solve(op, b, damp=r, regularizer=across).residual, b.size**0.5, rtol=1e-9)
 
 
 def test_degrees_of_freedom_from_probes(monkeypatch):

@@ -120,8 +120,8 @@ def choose_damp(
     Notes
     -----
     The curve is exact if all singular values are computed fast: for maps that fall apart (methods ``blocks`` and
-    ``kronecker`` of `solve`), also with a regularizer that falls apart in the same coefficients, and for maps of up to
-    about 2500 unknowns. With a regularizer these are generalized singular values.
+    ``kronecker`` of `solve`), also with a regularizer that falls apart in the same coefficients or makes a Kronecker
+    sum, and for maps of up to about 2500 unknowns. With a regularizer these are generalized singular values.
 
     For all other maps it is an estimate from a Golub-Kahan bidiagonalization that starts at b and at random signs, as
     many steps as the chosen damping needs: for a blur with 2 % of noise, 60 to 80 products with the map and its

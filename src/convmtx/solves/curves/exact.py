@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from convmtx.costs import LONGEST_SPECTRUM
+from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.wrapped import Transposed
-from convmtx.solves.curves.curve import Curve, Measure, dampings
+from convmtx.solves.curves.curve import LEAST, Curve, Measure, dampings
+from convmtx.solves.methods.by_axes import AxesCandidate, Diagonal
 from convmtx.solves.methods.by_blocks import BlockFactors, SpectralCandidate, by_dense
 from convmtx.solves.methods.small_matrices import energies
 from convmtx.solves.problem import Problem
 from convmtx.solves.select import candidates
 from convmtx.structure.precision import EPS
+from convmtx.taps import channels_first
 from convmtx.typing import AnyArray
 
 #: Sine over cosine up to which a direction counts as one that the regularizer leaves free.
@@ -25,9 +28,21 @@ def exact_curve(problem: Problem, b: AnyArray) -> Curve | None:
 
     The damping of the problem is where numbers of a map and its regularizer are of one size.
     """
-    factors = _spectral_factors(problem)
-    if factors is None:
-        return None
+    # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
+    applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
+    for candidate in applicable:
+        if candidate.price.build > LONGEST_SPECTRUM or not candidate.fits:
+            continue
+        if isinstance(candidate, SpectralCandidate):
+            return _curve_of_blocks(problem, candidate.make(), b)
+        joint = candidate.joint() if isinstance(candidate, AxesCandidate) else None
+        if joint is not None:
+            return _curve_along_axes(problem, joint, b)
+    return None
+
+
+def _curve_of_blocks(problem: Problem, factors: BlockFactors, b: AnyArray) -> Curve:
+    """Return the curve from singular values and vectors of blocks."""
     data, freedom = _measures(factors, b) if problem.regularizer is None else _joint_measures(factors, b)
     outside = 0.0 if factors.spans_outputs else max(float(np.vdot(b, b).real) - data.total, 0.0)
     data = replace(data, values=np.append(data.values, 0.0), weights=np.append(data.weights, outside))
@@ -36,15 +51,26 @@ def exact_curve(problem: Problem, b: AnyArray) -> Curve | None:
     return Curve(data, freedom, problem.op.shape[0], damps)
 
 
-def _spectral_factors(problem: Problem) -> BlockFactors | None:
-    """Return factors with singular values and vectors, from which the solution for any damping follows."""
-    # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
-    applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
-    for candidate in applicable:
-        is_quick = candidate.price.build <= LONGEST_SPECTRUM
-        if isinstance(candidate, SpectralCandidate) and is_quick and candidate.fits:
-            return candidate.make()
-    return None
+def _curve_along_axes(problem: Problem, joint: Diagonal, b: AnyArray) -> Curve:
+    """Return the curve of a Kronecker sum, in vectors V in which ``A^H A`` and ``damp^2 R^H R`` are diagonal.
+
+    Columns of A V are orthogonal, so b has the coefficient ``V^H A^H b`` over their length along each. Rounding hides
+    columns shorter than about 1e-7 of the longest; the curve ends above what these would add.
+    """
+    assert isinstance(problem.op, ConvOperator)
+    data, penalty = (values.ravel() for values in joint.values)
+    cut, free = (EPS * max(joint.values[0].shape) * values.max() for values in (data, penalty))
+    is_seen, is_free = data > cut, penalty <= free
+    inside = joint.analyse(channels_first(problem.op.geometry, problem.adjoint(b)))
+    squares = np.divide(energies(inside.reshape(-1, data.size).T), data, out=np.zeros(data.size), where=is_seen)
+    ratios = np.divide(data, penalty, out=np.zeros(data.size), where=is_seen & ~is_free)
+    values = problem.damp * np.sqrt(ratios)[~is_free]
+    spans_outputs = is_seen.sum() == problem.op.shape[0]
+    outside = 0.0 if spans_outputs else max(float(np.vdot(b, b).real) - float(squares.sum()), 0.0)
+    lengths = Measure(np.append(values, 0), np.append(squares[~is_free], outside), float(squares[is_free].sum()))
+    least = problem.damp * float(cut / penalty.max()) ** 0.5
+    damps = dampings(max(problem.damp, least / LEAST), max(float(values.max(initial=0)), np.finfo(float).tiny))
+    return Curve(lengths, Measure(values, 1.0 * is_seen[~is_free], float(is_free.sum())), problem.op.shape[0], damps)
 
 
 def _measures(factors: BlockFactors, b: AnyArray) -> tuple[Measure, Measure]:

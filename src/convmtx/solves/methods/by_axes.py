@@ -8,7 +8,7 @@ damp^2 L^H L (x) I``, with the eigenvectors of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import combinations
@@ -66,25 +66,93 @@ class Term:
 
 def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
     """Yield the candidate for a map of one channel with a regularizer, if both make a Kronecker sum."""
+    sums = _sums(problem, op)
+    if sums is None:
+        return
+    terms = _merge(sums[0] + sums[1])
+    if _are_diagonal(terms):
+        sizes = [axis.size for axis in op.geometry.axes]
+        prices = ((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
+        make, joint = partial(AxesFactors, problem, op.geometry, terms), partial(_joint_values, *sums)
+        price = costs.price_of_parts(prices)
+        yield AxesCandidate("kronecker", "map and penalty are Kronecker products", price, make, joint=joint)
+
+
+class Diagonal(NamedTuple):
+    """Vectors of every axis in which sums of Kronecker products are diagonal, and the values of each sum there."""
+
+    vectors: list[AnyArray]
+    values: list[AnyArray]
+
+    def analyse(self, y: AnyArray) -> AnyArray:
+        """Return the inner products of arrays, whose last axes these are, with all vectors."""
+        for j, vectors in enumerate(self.vectors, -len(self.vectors)):
+            y = _along(vectors.conj().T, y, j)
+        return y
+
+    def synthesize(self, y: AnyArray) -> AnyArray:
+        """Return the arrays with these coefficients."""
+        for j, vectors in enumerate(self.vectors, -len(self.vectors)):
+            y = _along(vectors, y, j)
+        return y
+
+
+@dataclass(frozen=True)
+class AxesCandidate(Candidate):
+    """Method that may have vectors in which both ``A^H A`` and ``damp^2 R^H R`` are diagonal, and not only their sum.
+
+    ``joint`` returns these with the values of both, or None.
+    """
+
+    joint: Callable[[], Diagonal | None] = lambda: None
+
+
+def _joint_values(data: list[Term], penalty: list[Term]) -> Diagonal | None:
+    """Return the vectors in which two sums are diagonal, or None if they have none or are nearly singular together."""
+    data, penalty = _merge(data), _merge(penalty)
+    if not _are_diagonal(data + penalty):
+        return None
+    try:
+        joint = _diagonal(data, penalty)
+    except Singular:
+        return None
+    total = np.add(*joint.values)
+    return joint if total.min() > LEAST * total.max() else None
+
+
+def _sums(problem: Problem, op: ConvOperator) -> tuple[list[Term], list[Term]] | None:
+    """Return the terms of ``A^H A`` and of ``damp^2 R^H R``, if both are sums of Kronecker products."""
     maps, ridge = problem.penalties
     if problem.regularizer is None or len(op.geometry.axes) < 2:
-        return
-    terms: list[Term] = []
-    for part, weight in ((op, 1.0), *((part, problem.damp**2) for part in maps)):
-        of_part = _terms(part, weight) if isinstance(part, ConvOperator) else None
-        if of_part is None:
-            return
-        terms += of_part
+        return None
+    of_parts = [
+        _terms(part, weight) if isinstance(part, ConvOperator) else None
+        for part, weight in ((op, 1.0), *((part, problem.damp**2) for part in maps))
+    ]
     if ridge:
-        terms.append(Term(ridge**2, tuple(_identity(axis) for axis in op.geometry.axes)))
-    terms = _merge(terms)
-    if any(len(grams) > 2 for grams in _different(terms)):
-        return
-    sizes = [axis.size for axis in op.geometry.axes]
-    prices = ((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
-    price = costs.price_of_parts(prices)
-    make = partial(AxesFactors, problem, op.geometry, terms)
-    yield Candidate("kronecker", "map and penalty are Kronecker products", price, make)
+        of_parts.append([Term(ridge**2, tuple(_identity(axis) for axis in op.geometry.axes))])
+    data, *penalties = of_parts
+    if data is None or any(terms is None for terms in penalties):
+        return None
+    return data, [term for terms in penalties for term in terms or ()]
+
+
+def _are_diagonal(terms: list[Term]) -> bool:
+    """Whether vectors exist in which all terms are diagonal, as far as their number tells."""
+    return all(len(grams) <= 2 for grams in _different(terms))
+
+
+def _diagonal(*sums: list[Term]) -> Diagonal:
+    """Return the vectors in which all terms of these sums are diagonal, and the values of each sum."""
+    different = _different([term for terms in sums for term in terms])
+    bases = [_basis(grams) for grams in different]
+
+    def values_of(term: Term) -> AnyArray:
+        along = (values[grams.index(gram)] for gram, grams, (_, values) in
+                 zip(term.grams, different, bases, strict=True))  # fmt: skip
+        return term.number * reduce(np.multiply.outer, along)
+
+    return Diagonal([vectors for vectors, _ in bases], [reduce(np.add, map(values_of, terms)) for terms in sums])
 
 
 def _terms(op: ConvOperator, weight: float) -> list[Term] | None:
@@ -156,15 +224,9 @@ class AxesFactors(Factors):
 
     def __init__(self, problem: Problem, geometry: Geometry, terms: list[Term]) -> None:
         self.problem, self.geometry = problem, geometry
-        different = _different(terms)
-        bases = [_basis(grams) for grams in different]
-        self.vectors = [vectors for vectors, _ in bases]
-        sizes = [axis.size for axis in geometry.axes]
-        self.values = np.zeros(sizes)
-        for term in terms:
-            along = (values[grams.index(gram)] for gram, grams, (_, values) in
-                     zip(term.grams, different, bases, strict=True))  # fmt: skip
-            self.values += term.number * reduce(np.multiply.outer, along)
+        self.diagonal = _diagonal(terms)
+        (self.values,) = self.diagonal.values
+        sizes = self.values.shape
         low, high = float(self.values.min()), float(self.values.max())
         if not low > LEAST * high:
             raise Singular(float(np.sqrt(high / low)) if low > 0 else np.inf)
@@ -172,13 +234,8 @@ class AxesFactors(Factors):
         self.method = f"vectors of {len(sizes)} axes in a Kronecker sum of {' x '.join(map(str, sizes))}"
 
     def normal(self, g: AnyArray) -> AnyArray:
-        y = channels_first(self.geometry, g)
-        for j, vectors in enumerate(self.vectors):
-            y = _along(vectors.conj().T, y, j + 2)
-        y = y / self.values
-        for j, vectors in enumerate(self.vectors):
-            y = _along(vectors, y, j + 2)
-        return channels_back(self.geometry, y)
+        y = self.diagonal.analyse(channels_first(self.geometry, g))
+        return channels_back(self.geometry, self.diagonal.synthesize(y / self.values))
 
     def solve(self, b: AnyArray) -> AnyArray:
         x = self.normal(self.problem.adjoint(b))
