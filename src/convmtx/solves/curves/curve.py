@@ -194,8 +194,8 @@ def choose_on(curve: Curve, rule: Rule, level: float, *, is_least: bool) -> Damp
 
 
 def dampings(scale: float, largest: float) -> AnyArray:
-    """Return the dampings that are tried for a map of this scale, up to its largest singular value."""
-    return np.geomspace(LEAST * scale, largest, POINTS)
+    """Return the dampings that are tried for a map of this scale, up to it and to its largest singular value."""
+    return np.geomspace(LEAST * scale, max(largest, scale), POINTS)
 
 
 def _fractions_of_length(residuals: AnyArray, sizes: AnyArray) -> AnyArray:

@@ -10,7 +10,7 @@ from convmtx.costs import LONGEST_SPECTRUM
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.wrapped import Transposed
 from convmtx.solves.curves.curve import LEAST, Curve, Measure, dampings
-from convmtx.solves.methods.by_axes import JointVectors, joint_values
+from convmtx.solves.methods.by_axes import AxesCandidate, JointVectors
 from convmtx.solves.methods.by_blocks import BlockFactors, SpectralCandidate, by_dense
 from convmtx.solves.methods.small_matrices import energies
 from convmtx.solves.problem import Problem
@@ -28,16 +28,26 @@ def exact_curve(problem: Problem, b: AnyArray) -> Curve | None:
 
     The damping of the problem is where numbers of a map and its regularizer are of one size.
     """
-    factors = _spectral_factors(problem)
-    if factors is None:
-        joint = None if problem.regularizer is None else joint_values(problem)
-        return None if joint is None else _curve_along_axes(problem, joint, b)
+    # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
+    applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
+    for candidate in applicable:
+        if candidate.price.build > LONGEST_SPECTRUM or not candidate.fits:
+            continue
+        if isinstance(candidate, SpectralCandidate):
+            return _curve_of_blocks(problem, candidate.make(), b)
+        joint = candidate.joint() if isinstance(candidate, AxesCandidate) else None
+        if joint is not None:
+            return _curve_along_axes(problem, joint, b)
+    return None
+
+
+def _curve_of_blocks(problem: Problem, factors: BlockFactors, b: AnyArray) -> Curve:
+    """Return the curve from singular values and vectors of blocks."""
     data, freedom = _measures(factors, b) if problem.regularizer is None else _joint_measures(factors, b)
     outside = 0.0 if factors.spans_outputs else max(float(np.vdot(b, b).real) - data.total, 0.0)
     data = replace(data, values=np.append(data.values, 0.0), weights=np.append(data.weights, outside))
     largest = max(float(freedom.values.max(initial=0)), np.finfo(float).tiny)
-    scale = largest if problem.regularizer is None else problem.damp
-    damps = dampings(scale, max(largest, scale))
+    damps = dampings(largest if problem.regularizer is None else problem.damp, largest)
     return Curve(data, freedom, problem.op.shape[0], damps)
 
 
@@ -59,19 +69,8 @@ def _curve_along_axes(problem: Problem, joint: JointVectors, b: AnyArray) -> Cur
     outside = 0.0 if spans_outputs else max(float(np.vdot(b, b).real) - float(squares.sum()), 0.0)
     lengths = Measure(np.append(values, 0), np.append(squares[~is_free], outside), float(squares[is_free].sum()))
     least = problem.damp * float(cut / penalty.max()) ** 0.5
-    damps = dampings(max(problem.damp, least / LEAST), max(float(values.max(initial=0)), np.finfo(float).tiny))
+    damps = dampings(max(problem.damp, least / LEAST), float(values.max(initial=0)))
     return Curve(lengths, Measure(values, 1.0 * is_seen[~is_free], float(is_free.sum())), problem.op.shape[0], damps)
-
-
-def _spectral_factors(problem: Problem) -> BlockFactors | None:
-    """Return factors with singular values and vectors, from which the solution for any damping follows."""
-    # A transpose is solved by the factors of another map, so that its dense matrix alone has its own vectors.
-    applicable = [by_dense(problem)] if isinstance(problem.op, Transposed) else candidates(problem)
-    for candidate in applicable:
-        is_quick = candidate.price.build <= LONGEST_SPECTRUM
-        if isinstance(candidate, SpectralCandidate) and is_quick and candidate.fits:
-            return candidate.make()
-    return None
 
 
 def _measures(factors: BlockFactors, b: AnyArray) -> tuple[Measure, Measure]:

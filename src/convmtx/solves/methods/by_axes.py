@@ -8,7 +8,7 @@ damp^2 L^H L (x) I``, with the eigenvectors of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import chain, combinations
@@ -72,8 +72,11 @@ def by_axes(problem: Problem, op: ConvOperator) -> Iterator[Candidate]:
         return
     terms = _merge(sums[0] + sums[1])
     if _are_diagonal(terms):
-        make = partial(AxesFactors, problem, op.geometry, terms)
-        yield Candidate("kronecker", "map and penalty are Kronecker products", _price(problem, op), make)
+        sizes = [axis.size for axis in op.geometry.axes]
+        prices = ((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
+        make, joint = partial(AxesFactors, problem, op.geometry, terms), partial(_joint_values, *sums)
+        price = costs.price_of_parts(prices)
+        yield AxesCandidate("kronecker", "map and penalty are Kronecker products", price, make, joint=joint)
 
 
 class JointVectors(NamedTuple):
@@ -95,18 +98,19 @@ class JointVectors(NamedTuple):
         return y
 
 
-def joint_values(problem: Problem) -> JointVectors | None:
-    """Return vectors in which both ``A^H A`` and ``damp^2 R^H R`` are diagonal, with the values of each.
+@dataclass(frozen=True)
+class AxesCandidate(Candidate):
+    """Method that may have vectors in which both ``A^H A`` and ``damp^2 R^H R`` are diagonal, and not only their sum.
 
-    None, if they do not make Kronecker sums, if their sum is nearly singular, or if that would take long.
+    ``joint`` returns these with the values of both, or None.
     """
-    op = problem.op
-    if not isinstance(op, ConvOperator) or _price(problem, op).build > costs.LONGEST_SPECTRUM:
-        return None
-    sums = _sums(problem, op)
-    if sums is None:
-        return None
-    data, penalty = (_merge(terms) for terms in sums)
+
+    joint: Callable[[], JointVectors | None] = lambda: None
+
+
+def _joint_values(data: list[Term], penalty: list[Term]) -> JointVectors | None:
+    """Return the vectors in which two sums are diagonal, or None if they have none or are nearly singular together."""
+    data, penalty = _merge(data), _merge(penalty)
     if not _are_diagonal(data + penalty):
         return None
     try:
@@ -135,11 +139,6 @@ def _sums(problem: Problem, op: ConvOperator) -> tuple[list[Term], list[Term]] |
         of_parts.append([Term(ridge**2, tuple(((_identity(axis), 1.0),) for axis in op.geometry.axes))])
     data, *penalties = of_parts
     return data, list(chain.from_iterable(penalties))
-
-
-def _price(problem: Problem, op: ConvOperator) -> costs.Price:
-    sizes = [axis.size for axis in op.geometry.axes]
-    return costs.price_of_parts((costs.price_of_dense(n, n, problem.dtype, inverted=False), 1) for n in sizes)
 
 
 def _are_diagonal(terms: list[Term]) -> bool:
