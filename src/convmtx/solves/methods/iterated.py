@@ -38,9 +38,9 @@ EXACT = 1e-12
 FEWEST, MOST = 1000, 10_000
 #: Arrays like all inputs and outputs that iterations keep.
 VECTORS = 6
-#: What iterations without damping cannot know, without and with a preconditioner.
-_UNSEEN = "; singular values that no step has met do not show"
-_UNSEEN_OR_LONGER = f"{_UNSEEN}, and if op is singular, there is a shorter solution"
+#: What iterations cannot know: without damping, and with a preconditioner where x itself is not penalized.
+UNMET = "; singular values that no step has met do not show"
+NOT_SHORTEST = "; if some x is not seen at all, there is a shorter solution"
 
 
 class Ending(Enum):
@@ -221,8 +221,9 @@ class Iterative(Factors):
                     search.restart()
                 else:
                     break
-        if not problem.damp:
-            why += _UNSEEN if run.preconditioner is None else _UNSEEN_OR_LONGER
+        why += "" if problem.damp else UNMET
+        if run.preconditioner is not None and not problem.known_ridge:
+            why += NOT_SHORTEST
         result = Result(
             x, lengths.residual, lengths.normal, accepted & search.converged & ~exceeds, _method(run.preconditioner),
             why, accuracy, condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
