@@ -18,8 +18,8 @@ from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.padding import pad
 from convmtx.maps.stacks import Stacked
-from convmtx.solves.constrained.terms import dot, length
 from convmtx.solves.factors import Factors
+from convmtx.solves.methods.conjugate import ConjugateGradients
 from convmtx.solves.methods.iterated import Iterative
 from convmtx.solves.problem import Problem
 from convmtx.solves.select import Solver
@@ -307,24 +307,18 @@ class AnyMaps:
         return self._kept[1]
 
     def _iterate(self, right: AnyArray, rhos: Sequence[float], x: AnyArray, factors: Iterative) -> AnyArray:
-        """Return x after preconditioned conjugate gradients on the normal equations (Hestenes, Stiefel 1952)."""
+        """Return x after preconditioned conjugate gradients on the normal equations."""
 
         def product(p: AnyArray) -> AnyArray:
-            weighted = [rho * image for rho, image in zip(rhos[:-1], self.images(p), strict=True)]
-            return self.adjoint(weighted) + rhos[-1] * p
+            weighted = [rho * image for rho, image in zip(rhos[:-1], self.images(p[0]), strict=True)]
+            return self.adjoint(weighted)[None] + rhos[-1] * p
 
-        r = right - product(x)
-        limit, p, last = REDUCTION * length(r), r, 1.0
-        for j in range(MOST_STEPS):
-            if length(r) <= limit:
-                break
-            z = r if factors.preconditioner is None else factors.preconditioner.normal(r[None])[0]
-            square = dot(r, z)
-            p = z if j == 0 else z + square / last * p
-            last, image = square, product(p)
-            size = square / dot(p, image)
-            x, r = x + size * p, r - size * image
-        return x
+        inverse = None if factors.preconditioner is None else factors.preconditioner.normal
+        run = ConjugateGradients(product, right[None] - product(x[None]), inverse)
+        limit = REDUCTION * run.residuals
+        while len(run.decreases) < MOST_STEPS and run.residuals > limit:
+            run.step()
+        return x + run.x[0]
 
 
 def _joined(images: list[AnyArray]) -> AnyArray:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from convmtx.engines.products import inner_products
+from convmtx.engines.products import inner_products, norms
 from convmtx.typing import AnyArray
 
 Apply = Callable[[AnyArray], AnyArray]
@@ -46,6 +46,11 @@ class ConjugateGradients:
         square = products(self._r, self._z)
         self._p = self._z + column(_ratio(square, self._square), self._z) * self._p
         self._square = square
+
+    @property
+    def residuals(self) -> AnyArray:
+        """Norms of what is left of the right-hand sides."""
+        return norms(self._r)
 
     @property
     def errors(self) -> AnyArray:
