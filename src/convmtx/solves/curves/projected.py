@@ -26,6 +26,8 @@ from convmtx.solves.select import choose_direct, ranked
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray
 
+#: Ratio of a score to the least one, less 1, that is too little to tell both apart.
+FLAT = 4 * KNOWN
 #: Ratio of one damping to the next, where a curve is followed up or down.
 STRIDE = 10.0
 #: Ratio of a choice to the dampings beside it from which it is solved for itself.
@@ -202,7 +204,13 @@ class ProjectedCurve:
             first -= 1
         while last < len(gaps) - 1 and gaps[last + 1][2]:
             last += 1
-        return self._choose(gaps[first][0], gaps[last][1])
+        curve, choice = self._choose(gaps[first][0], gaps[last][1])
+        return curve, replace(choice, at_end=choice.at_end or self._is_flat(choice))
+
+    def _is_flat(self, choice: DampingChoice) -> bool:
+        """Whether the least damping is as good as the choice, as far as is known, so that a smaller one may be best."""
+        is_validation = self.rule in ("gcv", "rgcv")
+        return is_validation and bool(choice.scores[0] <= (1 + FLAT) * choice.scores.min())
 
     def _solve(self, damp: float) -> bool:
         was_known, is_known = self.projection.solve(damp, self._most)
