@@ -144,6 +144,18 @@ def test_a_kernel_longer_than_the_signal_is_applied_by_transforms(boundary):
     assert op.nnz <= y.size * n
 
 
+@pytest.mark.parametrize("boundary", ["edge", "reflect"])
+def test_long_borders_are_folded_in_arrays_that_do_not_change(boundary):
+    jax = pytest.importorskip("jax")
+    rng, n, k = np.random.default_rng(0), 6000, 4000
+    h, y = rng.standard_normal(k), rng.standard_normal(n)
+    op = cm.conv(jax.numpy.asarray(h), n, padding="same", boundary=boundary)
+    with at_most(8):  # places of each input's readers, one array for each position of the border, took 96 MB
+        adjoint = op.T(jax.numpy.asarray(y))
+    expected = matrix_of(h, n, (k - 1) // 2, k // 2, boundary).T @ y
+    assert np.allclose(np.asarray(adjoint), expected, rtol=0, atol=1e-10 * np.linalg.norm(expected))
+
+
 def test_the_response_of_a_room():
     """4,000 taps on 12,000 samples: what was refused, or took 1.5 GB for a table."""
     rng = np.random.default_rng(0)

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from convmtx._xp import gather
 from convmtx.boundary import NOTHING
 from convmtx.engines.threads import Step
 from convmtx.geometry import Axis
-from convmtx.typing import AnyArray, IntArray
+from convmtx.typing import AnyArray, Array, IntArray
 
 
 def fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
@@ -61,21 +62,37 @@ def _add_sum(target: AnyArray, added: AnyArray, at: int) -> None:
     np.add(target, added.sum(axis=at, keepdims=True, dtype=target.dtype), target)
 
 
-def readers(axis: Axis) -> list[IntArray]:
-    """List the places of the continued axis that read each input, as arrays of one place for each input.
+def fold(x: Array, at: int, axis: Axis) -> Array:
+    """Return x, which stands on a continued axis, with each position added to the input it was read from.
 
-    If inputs 0, 1 and 2 are continued to 1 0 1 2 1 (reflect), the places of the input are 1, 0 and 3, then none, 2 and
-    none, then none, 4 and none.
+    It is written for libraries whose arrays are not changed: pairs of positions of one input are added, then pairs of
+    these sums, and so on. A border of p positions takes log(p) rounds, each of the size of x at most.
+    """
+    for first, second in _rounds(axis):
+        pairs = gather(x, first, at)
+        x = pairs if (second == NOTHING).all() else pairs + gather(x, second, at)
+    return x
+
+
+def _rounds(axis: Axis) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield the places of both numbers of each pair, in the array of the round before; `NOTHING` is zero.
+
+    If inputs 0, 1 and 2 are continued to 0 0 0 1 2 (edge), the first round adds places 0 1, 2 -, 3 - and 4 -, and the
+    second 0 1, 2 - and 3 -.
     """
     first, last = axis.reach
     source = axis.source(np.arange(first, last + 1))
-    order = np.argsort(source, kind="stable")
-    order = order[np.count_nonzero(source == NOTHING) :]
-    counts = np.bincount(source[order], minlength=axis.size)
-    starts = np.cumsum(counts) - counts
-    arrays = []
-    for turn in range(max(int(counts.max(initial=0)), 1)):  # once at least: inputs that nothing reads become zeros
-        places = np.full(axis.size, NOTHING)
-        places[counts > turn] = order[starts[counts > turn] + turn]
-        arrays.append(places)
-    return arrays
+    places = np.argsort(source, kind="stable")[np.count_nonzero(source == NOTHING) :]
+    counts = np.bincount(source[places], minlength=axis.size)
+    while True:
+        pairs = np.maximum((counts + 1) // 2, 1)  # an input that nothing reads is a pair of zeros
+        inputs = np.repeat(np.arange(axis.size), pairs)
+        of_input = 2 * (np.arange(inputs.size) - (np.cumsum(pairs) - pairs)[inputs])
+        begin, padded = (np.cumsum(counts) - counts)[inputs] + of_input, np.append(places, [NOTHING, NOTHING])
+        yield (
+            np.where(of_input < counts[inputs], padded[np.minimum(begin, places.size)], NOTHING),
+            np.where(of_input + 1 < counts[inputs], padded[np.minimum(begin + 1, places.size)], NOTHING),
+        )
+        if pairs.max(initial=1) == 1:
+            return
+        places, counts = np.arange(inputs.size), pairs

@@ -21,7 +21,6 @@ from convmtx._xp import (
     cast,
     device_kind,
     floating,
-    gather,
     has_numbers,
     is_floating,
     is_half,
@@ -35,7 +34,7 @@ from convmtx._xp import (
     widen,
 )
 from convmtx.engines import pytorch, traced
-from convmtx.engines.folding import readers
+from convmtx.engines.folding import fold
 from convmtx.engines.parts import Part, inside
 from convmtx.engines.select import factors_pay, select_traced
 from convmtx.errors import ArgumentError
@@ -122,7 +121,7 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     x = _outputs(mirrored, kernel, widen(y), engine)
     for j, axis in enumerate(geometry.axes):
         if not axis.zero_outside:
-            x = sum(gather(x, places, j + 2) for places in readers(axis))
+            x = fold(x, j + 2, axis)
     return cast(channels_back(geometry, x), y.dtype)
 
 

@@ -13,9 +13,9 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from convmtx._xp import cast, gather, widen
+from convmtx._xp import cast, widen
 from convmtx.engines import traced
-from convmtx.engines.folding import readers
+from convmtx.engines.folding import fold
 from convmtx.engines.kernels import kernel_gradients
 from convmtx.engines.select import select_traced
 from convmtx.geometry import Axis, Geometry, Layout
@@ -81,7 +81,7 @@ def _transpose_in_inputs(y: Array, taps: Array, _x: Any, *, axes: tuple[Axis, ..
     flipped = swap_channels(taps[(slice(None), slice(None), *(slice(None, None, -1),) * len(axes))], groups)
     x = convolve(mirrored, groups, flipped, y, engine)  # type: ignore[arg-type]
     for j in folded:
-        x = sum(gather(x, places, j + 2) for places in readers(axes[j]))
+        x = fold(x, j + 2, axes[j])
     return cast(x, dtype)
 
 
