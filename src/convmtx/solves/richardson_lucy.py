@@ -42,7 +42,8 @@ class Estimate:
     Attributes
     ----------
     x : array
-        The estimate, ``(*batch, *in_shape)``, in the array library of ``b`` and of the map.
+        The estimate, ``(*batch, *in_shape)``, in the array library of ``b`` and of the map. All steps are computed in
+        their precision, unlike those of `solve`: in single precision if both are.
     converged : bool
         Whether ``gap <= rtol * divergence`` for every array of the batch.
     reason : str

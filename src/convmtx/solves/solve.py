@@ -165,10 +165,11 @@ def solve(
     Returns
     -------
     Solution
-        Its ``x`` has the shape ``(*batch, *in_shape)`` and the array library of ``op`` and ``b``. x is in single
-        precision if both of them are. The other fields are ``converged``, ``method``, ``reason``, ``residual``,
-        ``normal_residual``, ``error``, ``error_kind``, ``iterations``, ``history``, ``condition`` and ``verdict``. With
-        weights, residuals are those of the weighted problem.
+        Its ``x`` has the shape ``(*batch, *in_shape)`` and the array library of ``op`` and ``b``. x is computed in
+        double precision, and returned in single precision if both of them are. The other fields are ``converged``,
+        ``method``, ``reason``, ``residual``, ``normal_residual``, ``error``, ``error_kind``, ``iterations``,
+        ``history``, ``condition``, ``verdict``, ``gap`` and ``checkpoints``. With weights, residuals are those
+        of the weighted problem.
 
         With ``damp=0`` and a map that is not of full rank, x is the shortest least-squares solution, and ``converged``
         is False as a warning: small changes of the kernel could change x completely. Singular values count as 0 if they
