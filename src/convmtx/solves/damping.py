@@ -128,9 +128,9 @@ def choose_damp(
     For all other maps it is an estimate from a Golub-Kahan bidiagonalization that starts at b and at random signs, as
     many steps as the chosen damping needs: for a blur with 2 % of noise, 60 to 80 products with the map and its
     adjoint. Two quadrature rules have to agree to 0.1 %. With a regularizer, the curve is that of the span of solutions
-    for about ten dampings, by 100 to 400 steps of preconditioned conjugate gradients in all. That is checked at dampings
-    near the choice; far from it, and where the residual is only rounding, the curve may be off by more. If a curve
-    would take longer than about half a minute, it ends where it is, and ``reason`` says so.
+    for about ten dampings, by 100 to 400 steps of preconditioned conjugate gradients in all. It is checked near the
+    choice: far from there, and where the residual is only rounding, it may be off by more. If a curve would take longer
+    than about half a minute, it ends where it is, and ``reason`` says so.
 
     Cross-validation predicts data, and not x. For three scenes with two blurs and noise of 0.3 to 5 %, the error of x
     was 1.00 to 1.61 times that with the best damping for ``gcv``, 1.00 to 1.08 times for ``rgcv``, 1.2 to 3.8 times for

@@ -230,8 +230,8 @@ def solve(
     def solve_weighted(op: LinearMap, b: Array, start: Any, checkpoints: Any) -> Solution:
         observed = problem if op is problem.op else replace(problem, op=op)
         solvers = Constraints(observed, penalty, bounds, gtol) if is_constrained else Solvers(observed, method)
-        asked = request if checkpoints is None else replace(request, checkpoints=checkpoints)
-        return solve_arrays(observed, b, start, asked, solvers)
+        own = request if checkpoints is None else replace(request, checkpoints=checkpoints)
+        return solve_arrays(observed, b, start, own, solvers)
 
     if w is None:
         solution = solve_weighted(op, right, x0, checkpoints)
