@@ -192,6 +192,13 @@ def price_of_line(size: int, half: float, n_bytes: float, dtype: np.dtype[Any], 
     return Price(rate("factors") / 2 + build, per_rhs, n_bytes)
 
 
+def price_of_recursion(size: int, taps: int, dtype: np.dtype[Any]) -> Price:
+    """Price of a triangle of constant diagonals that is solved by a filter; to look at its condition is a solve."""
+    kind = COMPLEX_LU if dtype.kind == "c" else 1
+    solve = kind * rate("band solve entry") * size * taps
+    return Price(rate("factors") / 2 + solve, solve, float(taps * dtype.itemsize))
+
+
 def price_of_parts(parts: Iterable[tuple[Price, int]]) -> Price:
     """Price of factors of all parts of a map, each with its number of right-hand sides for one of the map."""
     prices = list(parts)

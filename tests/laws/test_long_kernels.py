@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import scipy.linalg
+import scipy.signal  # what modules take is not counted
 
 import convmtx as cm
 from convmtx.spectra import entrywise
@@ -142,6 +143,24 @@ def test_a_kernel_longer_than_the_signal_is_applied_by_transforms(boundary):
     assert np.allclose(image, expected, rtol=0, atol=1e-9)
     assert np.isclose(y @ expected, back @ x, rtol=1e-10)
     assert op.nnz <= y.size * n
+
+
+@pytest.mark.parametrize("phase", [1, 1j])
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_long_causal_kernel_is_inverted_without_its_band(lower, phase):
+    rng, n, k = np.random.default_rng(0), 3000, 2000
+    h, x = rng.standard_normal(k) * np.exp(-np.arange(k) / 300) * phase, rng.standard_normal((2, n))
+    h[0] = 60
+    op = cm.conv(h, n, padding=[(k - 1, 0)], flip=True) if lower else cm.conv(h, n, padding=[(0, k - 1)])
+    b = np.stack([np.convolve(row, h)[:n] if lower else np.convolve(row, h[::-1])[k - 1 :] for row in x])
+    with at_most(8):  # its band takes 48 MB
+        s = cm.solve(op, b, method="band")
+    assert s.converged
+    assert np.allclose(s.x, x, rtol=0, atol=1e-12)
+    factors = cm.factorize(op, method="band")
+    g = rng.standard_normal(n)
+    assert np.vdot(g, factors.solve(b).x[0]) == pytest.approx(np.vdot(g, x[0]), abs=1e-9)
+    assert 1 <= s.condition < 100
 
 
 @pytest.mark.parametrize("boundary", ["edge", "reflect"])

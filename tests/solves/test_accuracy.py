@@ -195,6 +195,13 @@ def test_errors_beyond_the_range_of_floats_are_infinite():
         assert error_of_rounding(Lengths(0 * one, one, one, one), 1.0, 0.0) == 0
 
 
+def test_a_solution_beyond_the_range_of_floats_has_not_converged():
+    op = cm.conv([1.0, 3.0, 1.0], 8, padding="same") * 1e-3
+    s = cm.solve(op, np.full(8, 1e308))
+    assert not s.converged
+    assert s.verdict == "beyond range"
+
+
 def test_zero_is_no_error():
     op = cm.conv([1.0, 3.0, 1.0], 8, padding="same")
     for method in ("auto", "lsmr", "dense"):

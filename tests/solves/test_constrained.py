@@ -286,6 +286,32 @@ def test_a_map_that_is_zero_within_bounds():
     assert not s.x.any()
 
 
+@pytest.mark.parametrize("options", [{"bounds": (0, None)}, {"penalty": "tv"}, {"penalty": "l1"}], ids=str)
+def test_empty_batches_and_numbers_of_any_size(options):
+    op = MAPS["reflect"]
+    assert cm.solve(op, np.zeros((0, *op.out_shape)), damp=0.1, **options).x.shape == (0, *op.in_shape)
+    b, expected = data(op), cm.solve(op, data(op), damp=0.1, bounds=(0, None)).x
+    for scale in (1e-200, 1e-60, 1e60):
+        s = cm.solve(op, scale * b, damp=0.1, maxiter=200, **options)
+        assert np.isfinite(s.x).all()
+        assert s.residual == pytest.approx(scale * np.linalg.norm(b - op(s.x / scale)), rel=1e-9)
+        if "bounds" in options:
+            assert np.allclose(s.x / scale, expected)
+
+
+def test_open_bounds_are_none():
+    op, b = MAPS["zero"], data(MAPS["zero"])
+    assert np.array_equal(cm.solve(op, b, damp=0.1, bounds=(None, None)).x, cm.solve(op, b, damp=0.1).x)
+
+
+def test_tensors_whose_gradient_would_be_lost_are_refused():
+    torch = pytest.importorskip("torch")
+    op, b = MAPS["zero"], torch.ones(6, 7, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(cm.ArgumentError, match="gradient would be lost"):
+        cm.solve(op, b, bounds=(0, None))
+    assert cm.solve(op, b.detach(), bounds=(0, None)).converged
+
+
 def test_bounds_may_differ_from_place_to_place():
     op = same("wrap", BLUR)
     low = np.where(RNG.random((6, 7)) > 0.5, 0.1, -np.inf)

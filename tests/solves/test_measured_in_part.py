@@ -236,7 +236,8 @@ def test_constraints_with_masks_batches_and_free_borders():
     from scipy.optimize import lsq_linear
 
     op = cm.conv(KERNEL, (5, 6), padding="same")
-    b, measured = op(RNG.standard_normal((2, 5, 6))), RNG.random((2, 5, 6)) > 0.2
+    rng = np.random.default_rng(0)
+    b, measured = op(rng.standard_normal((2, 5, 6))), rng.random((2, 5, 6)) > 0.2
     gaps = np.ma.array(np.where(measured, b, np.nan), mask=~measured)
     s = cm.solve(op, gaps, bounds=(0, 1), damp=0.5, gtol=1e-10, maxiter=20_000)
     assert s.converged

@@ -11,7 +11,7 @@ import numpy as np
 from convmtx._xp import as_numpy, floating, is_numpy, is_traced, like, one_of_theirs, require_together
 from convmtx._xp.gradients import constants
 from convmtx.arguments import flag, integer, number
-from convmtx.errors import SolveError
+from convmtx.errors import ArgumentError, SolveError
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.accuracy import ErrorKind
 from convmtx.solves.arrays import (
@@ -85,6 +85,9 @@ class _Call:
         numbers = self.dependence.numbers
         if any(map(is_traced, numbers)):
             return self._traced(request, *numbers)
+        if not self.solvers.differentiable and any(getattr(array, "requires_grad", False) for array in numbers):
+            got = "a tensor that requires grad, with bounds or a penalty other than squares"
+            raise ArgumentError(got, "Its gradient would be lost", "Pass tensor.detach()")
         result = self._solve(request, *(as_numpy(array) for array in numbers))
         x = self.outside(result.x)
         if not is_numpy(x) and self.solvers.differentiable:

@@ -53,6 +53,8 @@ class Verdict(StrEnum):
     STALLED = "stalled"
     #: Iterations ended at a solution that leaves a residual, though the map is not tall.
     OUT_OF_RANGE = "out of range"
+    #: Numbers of x are too large for floats.
+    BEYOND_RANGE = "beyond range"
     #: JAX solves later, when the program runs.
     UNKNOWN = "unknown"
 
@@ -91,6 +93,7 @@ WORDS = {
         "b is not in the range of op, or op is ill-conditioned (condition at least {0.condition:.1e}): x is near the "
         "least-squares solution; damp > 0 makes one that is well-conditioned"
     ),
+    Verdict.BEYOND_RANGE: "numbers of x are beyond the range of floats",
     Verdict.UNKNOWN: "computed when the program runs",
 }
 

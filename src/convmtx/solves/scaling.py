@@ -10,7 +10,7 @@ import numpy as np
 from convmtx.engines.products import norms
 from convmtx.solves.arrays import require_finite
 from convmtx.solves.problem import Problem
-from convmtx.solves.result import Request, Result, ViewCallback
+from convmtx.solves.result import Request, Result, Verdict, ViewCallback
 from convmtx.structure.precision import unit_of
 from convmtx.typing import AnyArray
 
@@ -72,17 +72,23 @@ class Batch:
         """Return the result for the right-hand sides as they were."""
         if not (self._is_scaled or self.apart):
             return result
-        converged = result.converged
-        with np.errstate(over="ignore"):  # that of a map of 1e200 and b of 1e200 is beyond the range of floats
+        converged, accuracy, by = result.converged, result.accuracy, self.units / self.problem.scale
+        if self.apart:
+            converged = converged[: self.count] & converged[self.count :]
+        with np.errstate(over="ignore", invalid="ignore"):  # a map of 1e200 and b of 1e200 leave the range of floats
+            x = self._unscaled(result.x)
+            residual = self._join(result.residual) * self.units
             normal = self._join(result.normal_residual) * self.units * self.problem.scale
-        accuracy, by = result.accuracy, self.units / self.problem.scale
+            error, sizes = self._join(accuracy.error) * by, self._join(accuracy.sizes) * by
+        is_finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         return replace(
             result,
-            x=self._unscaled(result.x),
-            residual=self._join(result.residual) * self.units,
+            x=x,
+            residual=residual,
             normal_residual=normal,
-            accuracy=replace(accuracy, error=self._join(accuracy.error) * by, sizes=self._join(accuracy.sizes) * by),
-            converged=converged[: self.count] & converged[self.count :] if self.apart else converged,
+            accuracy=replace(accuracy, error=error, sizes=sizes),
+            converged=converged & is_finite,
+            verdict=Verdict.BEYOND_RANGE if (converged & ~is_finite).any() else result.verdict,
         )
 
 

@@ -261,7 +261,7 @@ class Solver:
     def solve(self, b: AnyArray, request: Request) -> Result:
         """Solve for right-hand sides (m, *out_shape) of any scale, with the factors if they are there."""
         if not len(b):
-            return _empty(self.problem, b)
+            return empty_result(self.problem, b)
         batch = Batch(self.problem, b, request.x0)
         request = batch.request(request)
         if self.choice is None:
@@ -269,7 +269,7 @@ class Solver:
         return batch.result(self.choice.run(batch.values, request))
 
 
-def _empty(problem: Problem, b: AnyArray) -> Result:
+def empty_result(problem: Problem, b: AnyArray) -> Result:
     """Return the result of a batch without right-hand sides."""
     x, none = np.zeros((0, *problem.op.in_shape), np.result_type(b, problem.dtype)), np.zeros(0)
     return Result(x, none, none, none == 0, "none", "an empty batch", unknown(0))

@@ -23,8 +23,8 @@ class Solution:
         ``(*batch, *in_shape)``, in the array library of ``b`` and of the map.
     converged : bool
         Whether the minimum was reached for every array of the batch, and the solution can be trusted: ``rtol`` is
-        reached, and ``error`` is at most ``xtol`` or unknown. If not, ``reason`` says why, and ``x`` is the best
-        solution that was reached.
+        reached, and ``error`` is at most ``xtol`` or unknown. With bounds or a penalty other than squares, ``gap`` is
+        at most ``gtol`` instead. If not, ``reason`` says why, and ``x`` is the best solution that was reached.
     method, reason : str
         The method, and why it was chosen. If ``converged`` is False, ``reason`` says what went wrong.
     residual : float or ndarray
@@ -60,6 +60,7 @@ class Solution:
         out of range              iterations ended at a residual, though the map is not tall
         out of steps              iterations reached ``maxiter``
         stopped                   the callback asked to stop
+        beyond range              numbers of x are too large for floats
         unknown                   JAX solves when its program runs
         ========================= ======================================================================================
     gap : float or ndarray

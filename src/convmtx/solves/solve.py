@@ -18,7 +18,7 @@ from convmtx.solves.arrays import require_start
 from convmtx.solves.borders import regularizer_of, scene_of
 from convmtx.solves.calls import request_of, solve_arrays
 from convmtx.solves.constrained.objectives import PenaltyName
-from convmtx.solves.constrained.solve import PENALTIES, Bounds, Constraints
+from convmtx.solves.constrained.solve import PENALTIES, Bounds, Constraints, are_open
 from convmtx.solves.observed import weighted, weights_of
 from convmtx.solves.problem import Problem, problem_of
 from convmtx.solves.result import Callback, Verdict
@@ -176,7 +176,8 @@ def solve(
         are at most ``max(M, N) * eps`` times the largest; iterations cannot always detect this. If a factorization that
         was requested by name finds the map singular, x is nan.
 
-        With PyTorch and JAX, x can be differentiated once with respect to b and the kernels. The derivatives are
+        With PyTorch and JAX, x can be differentiated once with respect to b and the kernels, but not with bounds or a
+        penalty other than squares: there, tensors that require grad are refused. The derivatives are
         computed from the solution (by the implicit function theorem), and not through the steps of the solver. JAX can
         trace `solve` if ``op`` is a convolution.
 
@@ -213,7 +214,7 @@ def solve(
     one_of("method", method, METHODS)
     request = request_of(rtol, xtol, maxiter, callback, progress, throw)
     problem, window = problem_of(op, damp, regularizer, rcond), None
-    is_constrained = bounds is not None or penalty != "squares"
+    is_constrained = penalty != "squares" or not are_open(bounds)
     if is_constrained:
         _require_constrained(penalty, gtol, method, rcond)
     if border is not None:
@@ -251,9 +252,10 @@ def solve(
 def _require_constrained(penalty: Any, gtol: Any, method: str, rcond: Any) -> None:
     one_of("penalty", penalty, PENALTIES)
     number("gtol", gtol, "a number > 0", "For example 1e-4", fits=lambda gtol: gtol > 0)
-    if method != "auto" or rcond is not None:
-        got = f"method={method!r} and rcond={shown(rcond)} with bounds or a penalty"
-        raise ArgumentError(got, "Expected neither: constraints have one method", "Leave both out")
+    for name, value, default in (("method", method, "auto"), ("rcond", rcond, None)):
+        if value != default:
+            got = f"{name}={shown(value)} with bounds or a penalty"
+            raise ArgumentError(got, "Expected neither: constraints have one method", f"Leave {name} out")
 
 
 def _on_scene(problem: Problem, x0: Any, bounds: Any) -> tuple[Problem, tuple[slice, ...]]:

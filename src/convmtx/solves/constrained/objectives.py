@@ -21,6 +21,8 @@ PenaltyName = Literal["squares", "l1", "tv"]
 #: rho of the data over the largest weight, and rho of x over that of the data and the squared norm of the map. Measured
 #: for blurs of 9 x 9 on three pictures, with damping from 0.1 to 0.003.
 RHO_DATA, RHO_INPUTS = 0.3, 0.03
+#: Largest magnitude of numbers whose products with others are in the range of single precision, and of their inverses.
+SINGLE = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +41,13 @@ class Objective:
     constant: float
 
     def in_single(self) -> Objective:
-        """Return the objective in single precision, if its space has one."""
-        space = self.space.in_single()
-        if space is None:
+        """Return the objective in single precision, if its space has one and numbers are well inside that range."""
+        space, inputs = self.space.in_single(), self.inputs
+        weights = [inputs.ridge, inputs.weight, *self.rhos]
+        weights += [term.weight for term in self.terms if isinstance(term, Magnitudes)]
+        numbers = np.concatenate([inputs.low.ravel(), inputs.high.ravel(), weights])
+        sizes = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)])
+        if space is None or sizes.min(initial=1) < 1 / SINGLE or sizes.max(initial=1) > SINGLE:
             return self
         terms = tuple(term.in_single() for term in self.terms)
         return replace(self, space=space, inputs=self.inputs.in_single(), terms=terms)

@@ -20,7 +20,7 @@ from convmtx.solves.constrained.objectives import Objectives, PenaltyName
 from convmtx.solves.constrained.terms import length
 from convmtx.solves.problem import NUMBER, Problem
 from convmtx.solves.result import Callback, Request, Result, Verdict, asks_to_stop
-from convmtx.solves.select import Solver, Solvers
+from convmtx.solves.select import Solver, Solvers, empty_result
 from convmtx.typing import AnyArray
 
 PENALTIES: tuple[str, ...] = PenaltyName.__args__  # type: ignore[attr-defined]
@@ -86,6 +86,12 @@ def constrained(
     return _result(problem, b, x, runs, objectives, tolerance)
 
 
+def are_open(bounds: Any) -> bool:
+    """Whether bounds bound nothing: None, or None at both ends."""
+    is_pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    return bounds is None or (is_pair and all(end is None for end in bounds))
+
+
 class Constraints(Solvers):
     """Solvers of the caller's problem within bounds and with a penalty; to derivatives x is a constant."""
 
@@ -106,6 +112,8 @@ class _ConstrainedSolver(Solver):
 
     def solve(self, b: AnyArray, request: Request) -> Result:
         """Solve for right-hand sides (m, *out_shape)."""
+        if not len(b):
+            return empty_result(self.problem, b)
         of = self.constraints
         return constrained(self.problem, require_finite("b", b), request, of.penalty, of.bounds, of.tolerance)
 
@@ -160,11 +168,13 @@ def _result(
 ) -> Result:
     """Return the solutions with what is known of them; right-hand sides after a stop have none."""
     missing = [np.inf] * (len(b) - len(runs))
+    units = np.array([run.unit for run in runs] + [1.0] * len(missing))
+    left = (b - problem.forward(x * problem.scale)) / units.reshape(-1, *(1 for _ in b.shape[1:]))
     gaps = np.array([run.run.relative_gap for run in runs] + missing)
     unsolved = [run.verdict for run in runs if run.verdict is not Verdict.SOLVED]
     return Result(
         x,
-        residual=norms(b - problem.forward(x * problem.scale)),
+        residual=units * norms(left),
         normal_residual=problem.scale * np.array([run.normal_residual for run in runs] + missing),
         converged=gaps <= tolerance,
         method=f"alternating directions ({objectives.space.method})",

@@ -223,7 +223,8 @@ class Inputs:
 def dot(first: AnyArray, second: AnyArray) -> float:
     """Return the inner product of two real arrays; threads of BLAS would take longer to wake than this takes."""
     flat = (np.ascontiguousarray(array).reshape(1, -1) for array in (first, second))
-    return float(inner_products(*flat)[0])
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound of the objective may be infinite
+        return float(inner_products(*flat)[0])
 
 
 def length(array: AnyArray) -> float:

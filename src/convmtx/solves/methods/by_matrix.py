@@ -19,7 +19,7 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.solves.factors import Candidate, Factors
 from convmtx.solves.methods import lu
 from convmtx.solves.problem import Problem, multiply
-from convmtx.structure.augmented import BandLU, BandTriangle, LineCholesky
+from convmtx.structure.augmented import LU, BandLU, BandTriangle, LineCholesky, LineTriangle
 from convmtx.structure.double import sparse
 from convmtx.taps import channels_back, kernel_of, taps_of
 from convmtx.typing import AnyArray, IntArray, Shape
@@ -159,6 +159,8 @@ def _diagonals(problem: Problem, op: ConvOperator) -> lu.Diagonals | None:
 def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:
     """Price of the factors of constant diagonals: that of `price_of_lu` without what it takes to write the matrix."""
     kl, ku, size, dtype = diagonals.below, diagonals.above, diagonals.size, diagonals.line.dtype
+    if diagonals.is_long_triangle:
+        return costs.price_of_recursion(size, kl + ku + 1, dtype)
     n_bytes = float(size * (2 * kl + ku + 1) * dtype.itemsize)
     half = 0.0 if diagonals.is_triangular else math.sqrt(kl * (kl + ku) / 2)
     is_definite = diagonals.may_be_definite
@@ -167,7 +169,10 @@ def _price_of_line(diagonals: lu.Diagonals) -> costs.Price:
 
 def _factors_of_line(problem: Problem, diagonals: lu.Diagonals) -> LineFactors:
     factors = diagonals.factorize()
-    kind = {BandLU: "LU", LineCholesky: "Cholesky", BandTriangle: "substitution"}[type(factors.lu)]
+    kinds: dict[type[LU], str] = {
+        BandLU: "LU", LineCholesky: "Cholesky", BandTriangle: "substitution", LineTriangle: "substitution"
+    }  # fmt: skip
+    kind = kinds[type(factors.lu)]
     return LineFactors(problem, f"band {kind} of {factors.size} unknowns", diagonals, factors, AxisOrder())
 
 

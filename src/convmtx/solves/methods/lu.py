@@ -16,6 +16,7 @@ from convmtx.structure.augmented import (
     BandLU,
     BandTriangle,
     LineCholesky,
+    LineTriangle,
     ReorderedLU,
     Singular,
     SparseLU,
@@ -26,6 +27,8 @@ from convmtx.structure.augmented import (
 from convmtx.structure.precision import EPS
 from convmtx.typing import AnyArray, IntArray
 
+#: Numbers of a band up to which a triangle of constant diagonals is stored as one: 8 MiB.
+LONGEST_BAND = 1 << 20
 #: Least number on the diagonal of an augmented system, as a fraction of the norm. The system's condition is that of A
 #: or 1 / FLOOR; with one step of refinement, maps of a condition up to 1e8 are solved as exactly as by an orthogonal
 #: decomposition.
@@ -194,6 +197,11 @@ class Diagonals:
         """Whether no entry lies above the main diagonal, or none below."""
         return not (self.above and self.below)
 
+    @property
+    def is_long_triangle(self) -> bool:
+        """Whether it is a triangle whose band would take much more memory than a column."""
+        return self.is_triangular and self.size * len(self.line) > LONGEST_BAND
+
     @cached_property
     def definite_condition(self) -> float | None:
         """Upper bound of the condition of a Hermitian matrix whose symbol is clearly positive, else None.
@@ -220,6 +228,10 @@ class Diagonals:
         return self._convolve(y, self.line[::-1].conj(), self.below)
 
     def _convolve(self, x: AnyArray, line: AnyArray, first: int) -> AnyArray:
+        if self.size * len(line) > LONGEST_BAND:
+            from scipy.signal import oaconvolve
+
+            return oaconvolve(x, line[None], axes=1)[:, first : first + self.size]
         if len(x) == 1:
             return np.convolve(x[0], line)[None, first : first + self.size]
         return np.stack([np.convolve(row, line)[first : first + self.size] for row in x])
@@ -230,6 +242,10 @@ class Diagonals:
         A triangle is its own factor. If the matrix turns out to be positive definite, it has Cholesky factors, else LU.
         """
         line, norm = self.line, float(np.abs(self.line).sum())
+        if self.is_long_triangle:
+            recursion = LineTriangle(line if self.below else line[::-1], lower=not self.above)
+            condition = norm * recursion.largest_row_sum(self.size)
+            return Square(recursion, line.dtype, self.size, norm, condition)
         if self.is_triangular:
             triangle = np.empty((self.size, len(line)), line.dtype)
             triangle[:] = line
