@@ -196,6 +196,10 @@ WRONG = [  # id, call, error, what the message must say
 ]  # fmt: skip
 
 
+def fit(**options):
+    return cm.fit_kernel(np.arange(6.0), kernel_shape=2, **{"y": np.ones(5), **options})
+
+
 CIRCLE = cm.conv(K2, (5, 6), padding="same", boundary="wrap")
 B = np.ones((5, 6))
 NAN = np.where(np.arange(30).reshape(5, 6) == 7, np.nan, 1.0)
@@ -203,7 +207,7 @@ WRONG_SOLVES = [
     ("op no map", lambda: cm.solve(None, B), TypeError, "solve: op is a NoneType. Expected a map of convmtx, a matrix or an operator. Make one, as with convmtx.conv"),
     ("op affine", lambda: cm.solve(cm.Affine(CIRCLE, B), B), TypeError, "solve: op is an Affine. Expected a map of convmtx, a matrix or an operator. Pass A.op, the linear part"),
     ("kernel with nan", lambda: cm.solve(conv(K2 * np.nan), np.ones((4, 4))), ValueError, "solve: the kernel contains inf or nan"),
-    ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b contains inf or nan. Expected finite numbers. Replace them, or leave them out, as with cm.solve(op, b, mask=numpy.isfinite(b))."),
+    ("nan in b", lambda: cm.solve(CIRCLE, NAN), ValueError, "solve: b contains inf or nan. Expected finite numbers. Replace them, or leave them out by mask=numpy.isfinite(b) of cm.solve, cm.choose_damp or cm.wiener."),
     ("inf in b", lambda: cm.factorize(CIRCLE).solve(B * np.inf), ValueError, "solve: b contains inf or nan"),
     ("b of another shape", lambda: cm.solve(CIRCLE, np.ones((6, 5))), ValueError, "solve: b has shape (6, 5). Expected (*batch, 5, 6). Batch axes come first"),
     ("b of too few axes", lambda: cm.solve(CIRCLE, np.ones(6)), ValueError, "solve: b has shape (6,)"),
@@ -217,7 +221,7 @@ WRONG_SOLVES = [
     ("complex damp", lambda: cm.pinv(CIRCLE, damp=1j), ValueError, "pinv: damp=1j. Expected a finite number >= 0"),
     ("damp of each", lambda: cm.preconditioner(CIRCLE, damp=[1.0, 2.0]), ValueError, "preconditioner: damp=[1.0, 2.0]"),
     ("text as damp", lambda: cm.solve(CIRCLE, B, damp="gcv"), ValueError, "solve: damp='gcv'"),
-    ("regularizer of another shape", lambda: cm.solve(CIRCLE, B, damp=1, regularizer=cm.conv(K2, (6, 5))), ValueError, "solve: regularizer takes (6, 5) and op takes (5, 6). Expected equal input shapes. Make it for op.in_shape"),
+    ("regularizer of another shape", lambda: cm.solve(CIRCLE, B, damp=1, regularizer=cm.conv(K2, (6, 5))), ValueError, "solve: regularizer takes (6, 5) and op takes (5, 6). Expected equal input shapes. Make it for inputs of shape (5, 6)"),
     ("regularizer without damp", lambda: cm.solve(CIRCLE, B, regularizer=CIRCLE), ValueError, "solve: a regularizer with damp=0. It would have no effect. Pass damp > 0, or leave it out"),
     ("regularizer no map", lambda: cm.solve(CIRCLE, B, damp=1, regularizer="R"), TypeError, "regularizer is a str. Expected a map of convmtx"),
     ("regularizer no matrix", lambda: cm.solve(CIRCLE, B, damp=1, regularizer=K2[0]), ValueError, "regularizer has shape (3,). Expected a matrix (M, N)"),
@@ -241,7 +245,7 @@ WRONG_SOLVES = [
     ("x0 of another shape", lambda: cm.solve(CIRCLE, B, x0=np.ones((6, 5))), ValueError, "solve: x0 has shape (6, 5). Expected (*batch, 5, 6)"),
     ("x0 of another batch", lambda: cm.solve(CIRCLE, np.ones((2, 5, 6)), x0=np.ones((3, 5, 6))), ValueError, "solve: x0 has shape (3, 5, 6). Expected (2, 5, 6), as b has. Pass one start, or one for each"),
     ("x0 of a batch for one", lambda: cm.solve(CIRCLE, B, x0=np.ones((2, 5, 6))), ValueError, "solve: x0 has shape (2, 5, 6)"),
-    ("nan in x0", lambda: cm.solve(CIRCLE, B, x0=NAN), ValueError, "solve: x0 contains inf or nan"),
+    ("nan in x0", lambda: cm.solve(CIRCLE, B, x0=NAN), ValueError, "solve: x0 contains inf or nan. Expected finite numbers. Replace them, as with numpy.nan_to_num(x0), or leave x0 out."),
     ("masked x0", lambda: cm.solve(CIRCLE, B, x0=np.ma.masked_equal(B, 0)), TypeError, "solve: x0 is a masked array"),
     ("pinv of no map", lambda: cm.pinv("K"), TypeError, "pinv: op is a str. Expected a map of convmtx"),
     ("inv of no map", lambda: cm.inv(K2[0]), ValueError, "inv: op has shape (3,). Expected a matrix (M, N)"),
@@ -256,13 +260,27 @@ WRONG_SOLVES = [
     ("snr negative somewhere", lambda: cm.wiener(CIRCLE, B, NAN - 2), ValueError, "wiener: snr is not a finite real number > 0"),
     ("snr of another shape", lambda: cm.wiener(CIRCLE, B, np.ones((6, 5))), ValueError, "wiener: snr has shape (6, 5). Expected (5, 6), as numpy.fft.fftn has"),
     ("snr as text", lambda: cm.wiener(CIRCLE, B, "high"), TypeError, "wiener: snr has dtype <U4"),
-    ("nan for Wiener", lambda: cm.wiener(CIRCLE, NAN, 3.0), ValueError, "b contains inf or nan"),
+    ("nan for Wiener", lambda: cm.wiener(CIRCLE, NAN, 3.0), ValueError, "wiener: b contains inf or nan. Expected finite numbers. Replace them, or leave them out by mask=numpy.isfinite(b) of cm.solve, cm.choose_damp or cm.wiener"),
     ("noise missing", lambda: cm.choose_damp(CIRCLE, B, "discrepancy"), ValueError, "choose_damp: rule='discrepancy' with noise=None. The discrepancy principle needs the noise"),
     ("noise for gcv", lambda: cm.choose_damp(CIRCLE, B, "gcv", noise=0.1), ValueError, "choose_damp: rule='gcv' with noise=0.1"),
     ("noise 0", lambda: cm.choose_damp(CIRCLE, B, "discrepancy", noise=0.0), ValueError, "choose_damp: noise=0.0. Expected a finite number > 0"),
     ("rule", lambda: cm.choose_damp(CIRCLE, B, "aic"), ValueError, "choose_damp: rule='aic'. Expected one of 'gcv', 'rgcv', 'lcurve', 'discrepancy'"),
     ("nothing to choose by", lambda: cm.choose_damp(CIRCLE, 0 * B), ValueError, "choose_damp: op or b is zero. Expected something to solve"),
-    ("nan for choosing", lambda: cm.choose_damp(CIRCLE, NAN), ValueError, "choose_damp: b contains inf or nan"),
+    ("nan for choosing", lambda: cm.choose_damp(CIRCLE, NAN), ValueError, "choose_damp: b contains inf or nan. Expected finite numbers. Replace them, or leave them out by mask=numpy.isfinite(b) of cm.solve, cm.choose_damp or cm.wiener"),
+    ("nothing measured to choose by", lambda: cm.choose_damp(CIRCLE, B, mask=B < 0), ValueError, "choose_damp: no output was measured. Expected some weight above 0. Check mask and weights"),
+    ("empty list of regularizers", lambda: cm.solve(CIRCLE, B, regularizer=[], damp=1), ValueError, "solve: regularizer is an empty list. Expected at least one map. Leave it out"),
+    ("flat regularizer", lambda: cm.solve(CIRCLE, B, regularizer=np.eye(30), damp=1), ValueError, "solve: regularizer takes (30,) and op takes (5, 6). Expected equal input shapes. Pass cm.aslinearmap(regularizer, in_shape=(5, 6))"),
+    ("regularizer of another size", lambda: cm.choose_damp(CIRCLE, B, regularizer=np.eye(9)), ValueError, "choose_damp: regularizer takes (9,) and op takes (5, 6). Expected equal input shapes. Make it for inputs of shape (5, 6)"),
+    ("flat regularizer in a list", lambda: cm.solve(CIRCLE, B, regularizer=[CIRCLE, np.eye(30)], damp=1), ValueError, "solve: regularizer[1] takes (30,) and regularizer[0] takes (5, 6). Expected equal input shapes. Pass cm.aslinearmap(regularizer[1], in_shape=(5, 6))"),
+    ("bool weights", lambda: cm.solve(CIRCLE, B, weights=B > 0), TypeError, "solve: weights have dtype bool. Expected numbers. Use mask= for an array that is True where b was measured"),
+    ("ragged mask", lambda: cm.solve(CIRCLE, B, mask=[[True], [True, False]]), TypeError, "solve: mask of type list is not an array"),
+    ("bool weights in a list", lambda: cm.solve(CIRCLE, B, weights=[True] * 6), TypeError, "solve: weights have dtype bool. Expected numbers. Use mask="),
+    ("bool weights for a kernel", lambda: fit(weights=B[0, :5] > 0), TypeError, "fit_kernel: weights have dtype bool. Expected numbers. Use mask= for an array that is True where y was measured"),
+    ("negative weights for a kernel", lambda: fit(weights=-B[0, :5]), ValueError, "fit_kernel: weights are not all finite real numbers >= 0. Expected the weight of each output. Pass how much each entry of y counts, such as 1 / variance of its noise, and 0 where it was not measured"),
+    ("mask of numbers for a kernel", lambda: fit(mask=B[0, :5]), TypeError, "fit_kernel: mask has dtype float64. Expected True where y was measured. Use weights= for numbers"),
+    ("nan for a kernel", lambda: fit(y=NAN[1, :5]), ValueError, "fit_kernel: y contains inf or nan. Expected finite numbers. Pass mask=numpy.isfinite(y)"),
+    ("nothing measured for a kernel", lambda: fit(mask=B[0, :5] < 0), ValueError, "fit_kernel: no output was measured. Expected some weight above 0. Check mask and weights"),
+    ("no counts measured", lambda: cm.richardson_lucy(CIRCLE, B, mask=B < 0), ValueError, "richardson_lucy: no output was measured. Expected some weight above 0. Check mask and weights"),
     ("flattened b for choosing", lambda: cm.choose_damp(CIRCLE, np.ones(30)), ValueError, "choose_damp: b has shape (30,)"),
     ("null space of no map", lambda: cm.null_space(K2[0]), ValueError, "null_space: op has shape"),
     ("negative tol", lambda: cm.null_space(CIRCLE, -1.0), ValueError, "null_space: tol=-1.0. Expected a number >= 0"),

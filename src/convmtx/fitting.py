@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +56,9 @@ def fit_kernel(
     channels: Channels | None = None,
     input_dilation: PerAxis = 1,
     damp: float = 0.0,
-    regularizer: LinearMap | None = None,
+    regularizer: LinearMap | Sequence[LinearMap] | None = None,
     weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     confounds: ArrayLike | None = None,
 ) -> Array:
     """Return the kernel that maps ``x`` to ``y`` with the least squared error.
@@ -68,7 +71,7 @@ def fit_kernel(
     ----------
     x, y : array_like
         Inputs ``(*batch, *input_shape)`` and outputs ``(*batch, *out_shape)``, of one array library. Where weights are
-        0, or a NumPy masked array ``y`` is masked, ``y`` is not read and may be nan.
+        0, ``mask`` is False, or a NumPy masked array ``y`` is masked, ``y`` is not read and may be nan.
     kernel_shape : tuple of int
         Shape of the kernel, written as for `conv`.
     input_shape : tuple of int, optional
@@ -78,12 +81,15 @@ def fit_kernel(
         ``kernel - 1`` at both sides: all windows of the signal then count.
     damp : float
         Weight of the penalty, at least 0.
-    regularizer : LinearMap, optional
+    regularizer : LinearMap or list of LinearMap, optional
         R, a map of kernels of shape ``kernel_shape``, or what `aslinearmap` takes; the identity if it is not passed.
-        For example ``cm.conv([1, -2, 1], K_size)`` asks for a smooth kernel.
+        For example ``cm.conv([1, -2, 1], K_size)`` asks for a smooth kernel. Of a list, all are penalized, as in
+        `solve`.
     weights : array_like, optional
         Weight of each output, at least 0, broadcast to the shape of ``y``: 1 / variance of its noise, and 0 for what
         was not measured. No derivative is taken with respect to weights.
+    mask : array_like of bool, optional
+        True where y was measured; shaped like ``weights``.
     confounds : array_like, optional
         What else may be in the outputs, such as drifts and means: arrays ``(n, *batch, *outputs)``, with the shape of
         ``y`` without channels. Each output channel has n numbers of its own that multiply them; these are fitted too,
@@ -98,8 +104,8 @@ def fit_kernel(
     Raises
     ------
     ValueError, TypeError
-        As for `conv`, and if the shapes of the arguments do not fit together, x contains inf or nan, or y does where
-        weights are not 0.
+        As for `conv`, and if the shapes of the arguments do not fit together, x contains inf or nan, or y does where it
+        was measured.
     MemoryError
         If the kernel has so many taps that the factorization does not fit in memory, and an iteration does not converge
         or finds that many kernels fit.
@@ -145,7 +151,7 @@ def fit_kernel(
         raise ArgumentError(got, f"Expected {op.out_shape}, the outputs of x", "Check the options")
     if 0 in op.out_shape:
         raise ArgumentError("y is empty", "Expected at least one output", "Pass samples to fit to")
-    _, weight = weights_of(op.out_shape, y if isinstance(y, np.ma.MaskedArray) else outputs, weights, None)
+    _, weight = weights_of(op.out_shape, y if isinstance(y, np.ma.MaskedArray) else outputs, weights, mask, "y")
     problem, xp = problem_of(op, damp, regularizer), namespace(outputs)
     root = None
     if weight is not None:
@@ -154,7 +160,7 @@ def fit_kernel(
         outputs = xp.where(like(root > 0, outputs), outputs, 0)
     for name, array, remedy in (
         ("x", inputs, "Leave such samples out"),
-        ("y", outputs, "Pass weights that are 0 there"),
+        ("y", outputs, "Pass mask=numpy.isfinite(y)"),
     ):
         if not all_finite(array):
             raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", remedy)
@@ -186,8 +192,6 @@ def _floating(xp: Any, *arrays: Array) -> Any:
 
 def _root_of(weights: AnyArray) -> tuple[AnyArray, float]:
     """Return square roots of weights over a number that makes the largest about 1, and that number."""
-    if not weights.any():
-        raise ArgumentError("weights are all 0", "Expected some weight above 0", "Pass samples to fit to")
     size = unit(weights)
     return np.sqrt(weights / size), size**0.5
 
@@ -198,6 +202,8 @@ def _observation(op: KernelOperator, root: AnyArray | None, confounds: Any, is_c
     if confounds is None:
         return Observation(roots)
     columns = _require_confounds(op, confounds, is_complex)
+    if not columns.shape[-1]:
+        return Observation(roots)
     if roots is not None:
         columns = columns * roots.reshape(*roots.shape[:2], -1, 1)
     basis, s, _ = np.linalg.svd(columns, full_matrices=False)
@@ -219,7 +225,7 @@ def _require_confounds(op: KernelOperator, confounds: Any, is_complex: bool) -> 
         got = "confounds are complex, and x and y are real"
         raise ArgumentTypeError(got, "Expected real ones", "Pass real and imaginary parts as two")
     columns: AnyArray = np.asarray(arrays, np.complex128 if np.iscomplexobj(arrays) else np.float64)
-    return columns.reshape(len(arrays), -1).T[None, None]
+    return columns.reshape(len(arrays), prod(shape)).T[None, None]
 
 
 class _Factorized(NamedTuple):

@@ -143,6 +143,33 @@ def test_masked_outputs_and_huge_inputs_that_do_not_count():
     assert np.allclose(cm.fit_kernel(x, y, 3), K, rtol=1e-10)
 
 
+def test_a_mask_leaves_the_rows_that_were_measured():
+    """Beside least squares of NumPy on these rows of windows; with weights, a list of regularizers, and without."""
+    rng, k = RNG(11), 4
+    x, mask = rng.standard_normal((2, 20)), rng.random((2, 17)) > 0.3
+    y, weights = rng.standard_normal(mask.shape), rng.random(mask.shape)
+    W = slide(x[:, None], [k], stride=[1], dilation=[1], boundary=["zero"], padding=[(0, 0)])[mask.ravel()]
+    holes = np.where(mask, y, np.nan)
+    Rs = [cm.conv([1.0, -1.0], k), cm.identity(k)]
+    P = 0.5 * np.vstack([R.to_dense() for R in Rs])
+    options = {"input_shape": 20, "mask": mask}
+
+    assert np.allclose(cm.fit_kernel(x, holes, k, **options), least(W, y[mask]), rtol=1e-9)
+    fitted = cm.fit_kernel(x, holes, k, weights=weights, damp=0.5, regularizer=Rs, **options)
+    assert np.allclose(fitted, least(W, y[mask], weights[mask], P=P), rtol=1e-9)
+    half = np.ma.MaskedArray(y, np.indices(y.shape)[1] % 2 == 0)
+    rows = (mask & ~half.mask)[mask]
+    assert np.allclose(cm.fit_kernel(x, half, k, **options), least(W[rows], y[mask][rows]), rtol=1e-9)
+
+
+def test_an_empty_list_of_confounds_is_that_of_none():
+    x, y = RNG(12).standard_normal((2, 9))
+    D = cm.kernel_operator(x, 2).to_dense()
+    for weights in (None, np.arange(8.0)):
+        fitted = cm.fit_kernel(x, y[:8], 2, weights=weights, confounds=np.zeros((0, 8)))
+        assert np.allclose(fitted, least(D, y[:8], weights), rtol=1e-9)
+
+
 def fits():
     """Inputs, outputs and options of fits that are differentiated."""
     rng = RNG(8)
@@ -209,7 +236,7 @@ def test_gradients_keep_the_rank_of_windows():
     [
         ({"weights": np.ones(4)}, r"weights has shape \(4,\)\. Expected \(5,\)"),
         ({"weights": -np.ones(5)}, "weights are not all finite real numbers >= 0"),
-        ({"weights": np.zeros(5)}, "weights are all 0. Expected some weight above 0"),
+        ({"weights": np.zeros(5)}, "no output was measured. Expected some weight above 0"),
         (
             {"confounds": np.ones(5)},
             r"confounds have shape \(5,\)\. Expected \(n, 5\).* A single one is confounds\[None\]",
@@ -221,7 +248,7 @@ def test_gradients_keep_the_rank_of_windows():
         ({"regularizer": cm.identity(2)}, "a regularizer with damp=0"),
         (
             {"y": np.array([np.nan, 0, 0, 0, 0])},
-            "y contains inf or nan. Expected finite numbers. Pass weights that are 0",
+            r"y contains inf or nan. Expected finite numbers. Pass mask=numpy.isfinite\(y\)",
         ),
     ],
 )

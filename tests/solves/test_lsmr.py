@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import lsmr
 
+import convmtx as cm
 from convmtx.solves.methods.lsmr import lsmr as ours
-from convmtx.solves.problem import EPS
+from convmtx.solves.problem import EPS, problem_of
 
 SHAPES = {"tall": (30, 20, 20), "wide": (20, 30, 20), "square": (24, 24, 24), "singular": (30, 24, 9)}
 SCALES = np.array([1.0, 1e-5, 1e8, 3.0])
@@ -316,3 +317,11 @@ def test_nothing_to_solve(shape):
     solving.step()
     assert solving.x.shape == shape
     assert solving.converged(1e-6).all()
+
+
+def test_a_matrix_is_applied_to_empty_batches_as_that_of_numpy():
+    op = cm.conv(np.ones((2, 3)), (5, 6))
+    applied, A, none = problem_of(op).prepare().applied, op.to_dense(), np.zeros((0, 5, 6))
+    image = (none.reshape(0, 30) @ A.T).reshape(0, 4, 4)
+    assert np.array_equal(applied.forward(none), image)
+    assert np.array_equal(applied.adjoint(image), (image.reshape(0, 16) @ A).reshape(0, 5, 6))

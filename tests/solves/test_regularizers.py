@@ -123,6 +123,10 @@ def test_lists_of_regularizers():
     F = cm.factorize(op, damp=0.2, regularizer=maps)
     b = RNG.standard_normal((6, 7))
     assert np.allclose(F.solve(b).x, cm.solve(op, b, damp=0.2, regularizer=cm.vstack(maps), rtol=1e-13).x)
+    damp = float(cm.choose_damp(op, b, "discrepancy", noise=0.3, regularizer=maps))
+    stacked = np.vstack([op.to_dense(), *(damp * part.to_dense() for part in maps)])
+    x = np.linalg.lstsq(stacked, np.pad(b.ravel(), (0, len(stacked) - 42)), rcond=None)[0]
+    assert np.isclose(np.linalg.norm(op.to_dense() @ x - b.ravel()), 0.3 * 42**0.5, rtol=1e-6)
     with pytest.raises(cm.ArgumentError, match=r"regularizer\[1\] takes \(42,\)"):
         cm.solve(op, b, damp=0.2, regularizer=[maps[0], np.eye(42)])
     with pytest.raises(cm.ArgumentError, match="regularizer"):

@@ -160,6 +160,43 @@ def test_arrays_of_other_libraries_come_back_as_theirs(library):
         assert theirs.divergence == pytest.approx(e.divergence, rel=1e-3)
 
 
+@pytest.mark.parametrize("accelerate", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_derivatives_with_tensors_are_those_of_differences(accelerate):
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(5)
+    arrays, c = (PSF, 1 + counts(blur((6, 7)))), rng.standard_normal((6, 7))
+
+    def loss(psf, b, c):
+        op = cm.conv(psf, (6, 7), padding="same")
+        return (cm.richardson_lucy(op, b, maxiter=6, background=1.0, accelerate=accelerate).x * c).sum()
+
+    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+    loss(*tensors, torch.tensor(c)).backward()
+    steps = [1e-6 * rng.standard_normal(array.shape) for array in arrays]
+    ahead, behind = ([a + sign * step for a, step in zip(arrays, steps, strict=True)] for sign in (1, -1))
+    product = 2 * sum(np.vdot(t.grad.numpy(), step) for t, step in zip(tensors, steps, strict=True))
+    assert np.isclose(product, loss(*ahead, c) - loss(*behind, c), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2.0**-660, 2.0**660])
+@pytest.mark.filterwarnings("error")
+def test_accelerated_steps_are_the_same_for_numbers_whose_squares_are_not_in_range(size):
+    op = blur()
+    b = counts(op)
+    far, near = (cm.richardson_lucy(op, s * b, maxiter=30, accelerate=True) for s in (size, 1.0))
+    assert np.abs(far.x / size - near.x).max() <= 1e-9 * near.x.max()
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_an_empty_batch_is_restored_as_an_empty_batch(accelerate):
+    op, empty = blur(), np.zeros((2, 0, 12, 13))
+    e = cm.richardson_lucy(op, empty, accelerate=accelerate, mask=B > 0)
+    s = cm.solve(op, empty)
+    assert e.x.shape == s.x.shape == empty.shape
+    assert e.gap.shape == e.divergence.shape == s.residual.shape
+    assert e.converged is s.converged is True
+
+
 def test_counts_that_are_traced_are_refused():
     jax = pytest.importorskip("jax")
     op = blur()

@@ -14,8 +14,8 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.problem import NUMBER
 from convmtx.typing import AnyArray, Array, Shape
 
-#: What to do about entries that are not finite.
-REPLACE = "Replace them, or leave them out, as with cm.solve(op, b, mask=numpy.isfinite(b))"
+#: What to do about data that are not finite.
+REPLACE = "Replace them, or leave them out by mask=numpy.isfinite(b) of cm.solve, cm.choose_damp or cm.wiener"
 #: Types of which the solution is in single precision.
 SINGLE = "float32", "complex64", "float16", "bfloat16"
 
@@ -53,17 +53,18 @@ def without_extended(array: AnyArray) -> AnyArray:
         return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
-def require_finite(name: str, array: AnyArray) -> AnyArray:
+def require_finite(name: str, array: AnyArray, remedy: str = REPLACE) -> AnyArray:
     """Return an array of NumPy without inf and nan, extended precision as double."""
     array = without_extended(array)
     if not np.isfinite(array).all():
-        raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", REPLACE)
+        raise ArgumentError(f"{name} contains inf or nan", "Expected finite numbers", remedy)
     return array
 
 
 def require_start(x0: Any, op: LinearMap, batch: Shape) -> AnyArray:
     """Return the start of iterations for each right-hand side, (m, *in_shape)."""
-    array = require_finite("x0", as_numpy(require_shape("x0", x0, op.in_shape)))
+    start = as_numpy(require_shape("x0", x0, op.in_shape))
+    array = require_finite("x0", start, "Replace them, as with numpy.nan_to_num(x0), or leave x0 out")
     try:
         array = np.broadcast_to(array, batch + op.in_shape)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,7 +79,7 @@ def choose_damp(
     rule: Rule = "gcv",
     *,
     noise: float | None = None,
-    regularizer: LinearMap | None = None,
+    regularizer: LinearMap | Sequence[LinearMap] | None = None,
     weights: ArrayLike | None = None,
     mask: ArrayLike | None = None,
 ) -> Damping:
@@ -101,7 +102,7 @@ def choose_damp(
     noise : float
         Standard deviation of the noise in an entry of b (of its magnitude, if b is complex), with weights in an entry
         of weight 1. Only for ``discrepancy``.
-    regularizer : LinearMap, optional
+    regularizer : LinearMap or list of LinearMap, optional
         R, as for `solve`. The default is the identity.
     weights, mask : array_like, optional
         Weights of the data, and True where they were measured, as for `solve`. Data that were not measured do not count

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy, cast, is_numpy, like, namespace, numeric, reshape, together
+from convmtx._xp.arriving import convert
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.selection import Selection
 from convmtx.solves.arrays import require_shape
 from convmtx.typing import Array, Shape
-
-#: What to do about weights that no problem of least squares has.
-REMEDY = "Pass how much each entry of b counts, such as 1 / variance of its noise, and 0 where it was not measured"
 
 
 def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tuple[LinearMap, Array]:
@@ -39,41 +37,54 @@ def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tup
     return weighted(op, b, w)
 
 
-def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any) -> tuple[Array, Array | None]:
+def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any, name: str = "b") -> tuple[Array, Array | None]:
     """Return b without a mask of its own, and the weight of each output; None if all are measured alike.
 
-    The weights have the shape of an output, or that of b if they differ between the arrays of a batch.
+    The weights have the shape of an output, or that of b if they differ between the arrays of a batch. ``name`` is what
+    the caller calls b, for messages.
     """
     hidden = None
     if isinstance(b, np.ma.MaskedArray):
         hidden, b = np.ma.getmaskarray(b), np.ma.getdata(b)
-    b = require_shape("b", b, out_shape)
+    b = require_shape(name, b, out_shape)
     if weights is None and mask is None and hidden is None:
         return b, None
-    weight: Array = np.ones(out_shape) if weights is None else _require_weights(weights, out_shape, b)
-    for measured in (None if mask is None else _require_mask(mask, out_shape, b), None if hidden is None else ~hidden):
+    weight: Array = np.ones(out_shape) if weights is None else _require_weights(weights, out_shape, b, name)
+    seen = None if mask is None else _require_mask(mask, out_shape, b, name)
+    for measured in (seen, None if hidden is None else ~hidden):
         if measured is not None:
             weight, measured = together(weight, measured)
             weight = weight * measured
+    if not as_numpy(weight).any(axis=tuple(range(-len(out_shape), 0))).all():
+        raise ArgumentError("no output was measured", "Expected some weight above 0", "Check mask and weights")
     return b, _without_batch(weight, out_shape)
 
 
-def _require_weights(weights: Any, out_shape: Shape, b: Array) -> Array:
+def _require_weights(weights: Any, out_shape: Shape, b: Array, name: str) -> Array:
+    weights = _read("weights", weights)
+    if str(weights.dtype).rpartition(".")[2] == "bool":
+        remedy = f"Use mask= for an array that is True where {name} was measured"
+        raise ArgumentTypeError("weights have dtype bool", "Expected numbers", remedy)
     array = numeric("weights", weights)
     numbers = as_numpy(array)
     if numbers.dtype.kind == "c" or not np.isfinite(numbers).all() or (numbers < 0).any():
-        raise ArgumentError(
-            "weights are not all finite real numbers >= 0", "Expected the weight of each output", REMEDY
-        )
+        got, expected = "weights are not all finite real numbers >= 0", "Expected the weight of each output"
+        counts = f"how much each entry of {name} counts, such as 1 / variance of its noise"
+        raise ArgumentError(got, expected, f"Pass {counts}, and 0 where it was not measured")
     return _spread("weights", array, out_shape, b)
 
 
-def _require_mask(mask: Any, out_shape: Shape, b: Array) -> Array:
-    array = as_numpy(mask) if hasattr(mask, "__dlpack__") else np.asarray(mask)
+def _require_mask(mask: Any, out_shape: Shape, b: Array, name: str) -> Array:
+    array = as_numpy(_read("mask", mask))
     if array.dtype != bool:
         got = f"mask has dtype {array.dtype}"
-        raise ArgumentTypeError(got, "Expected True where b was measured", "Use weights= for numbers")
+        raise ArgumentTypeError(got, f"Expected True where {name} was measured", "Use weights= for numbers")
     return _spread("mask", array, out_shape, b)
+
+
+def _read(name: str, value: Any) -> Array:
+    """Return an array as it is, and a list as one of NumPy, of numbers or of bool."""
+    return value if hasattr(value, "__dlpack__") else convert(name, value)
 
 
 def _spread(name: str, array: Array, out_shape: Shape, b: Array) -> Array:
@@ -102,8 +113,6 @@ def weighted(op: LinearMap, b: Array, weight: Array) -> tuple[LinearMap, Array]:
     """Return map and data of the outputs whose weight is not 0."""
     numbers = as_numpy(weight)
     places = np.flatnonzero(numbers)
-    if not places.size:
-        raise ArgumentError("no output was measured", "Expected some weight above 0", "Check mask and weights")
     if places.size < numbers.size:
         op = Selection(op.out_shape, places) @ op
         batch = tuple(b.shape)[: b.ndim - numbers.ndim]

@@ -228,7 +228,8 @@ class Problem:
         regularizer = doubled(self.regularizer, "regularizer")
         if regularizer.in_shape != op.in_shape:
             got = f"regularizer takes {regularizer.in_shape} and op takes {op.in_shape}"
-            raise ArgumentError(got, "Expected equal input shapes", "Make it for op.in_shape")
+            remedy = _remedy_for_shape("regularizer", regularizer.in_shape, op.in_shape)
+            raise ArgumentError(got, "Expected equal input shapes", remedy)
         if not self.damp:
             got = "a regularizer with damp=0"
             raise ArgumentError(got, "It would have no effect", "Pass damp > 0, or leave it out")
@@ -258,15 +259,25 @@ def _regularizer_of(value: Any) -> LinearMap | None:
     """Return a regularizer as one map; a list of maps is penalized as their outputs together."""
     if value is None:
         return None
-    is_list = isinstance(value, list | tuple) and len(value) and all(map(_is_map, value))
-    if not is_list:
+    is_list = isinstance(value, list | tuple)
+    if is_list and not len(value):
+        raise ArgumentError("regularizer is an empty list", "Expected at least one map", "Leave it out")
+    if not is_list or not all(map(_is_map, value)):
         return as_map(value, "regularizer")
     maps = [as_map(part, f"regularizer[{j}]") for j, part in enumerate(value)]
     for j, part in enumerate(maps):
         if part.in_shape != maps[0].in_shape:
             got = f"regularizer[{j}] takes {part.in_shape} and regularizer[0] takes {maps[0].in_shape}"
-            raise ArgumentError(got, "Expected equal input shapes", "Make all for op.in_shape")
+            remedy = _remedy_for_shape(f"regularizer[{j}]", part.in_shape, maps[0].in_shape)
+            raise ArgumentError(got, "Expected equal input shapes", remedy)
     return maps[0] if len(maps) == 1 else Stacked(*maps)
+
+
+def _remedy_for_shape(name: str, shape: Shape, wanted: Shape) -> str:
+    """Return what to do about a map of inputs of another shape, which may only be flattened, as those of a matrix."""
+    if shape == (prod(wanted),) or (prod(shape),) == wanted:
+        return f"Pass cm.aslinearmap({name}, in_shape={wanted})"
+    return f"Make it for inputs of shape {wanted}"
 
 
 def _is_map(value: Any) -> bool:
@@ -300,7 +311,7 @@ def multiply(matrix: Any, shape: Shape, x: AnyArray) -> AnyArray:
     """Return a matrix times flattened arrays, each in the given shape."""
     if len(x) == 1:
         return (matrix @ x.reshape(-1)).reshape(1, *shape)
-    return (matrix @ x.reshape(len(x), -1).T).T.reshape(-1, *shape)
+    return (matrix @ x.reshape(len(x), matrix.shape[1]).T).T.reshape(len(x), *shape)
 
 
 def fastest_form(op: LinearMap) -> Applied:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,8 @@ def richardson_lucy(
     Returns
     -------
     Estimate
-        ``x``, ``converged``, ``reason``, ``iterations``, ``divergence``, ``gap`` and ``history``.
+        ``x``, ``converged``, ``reason``, ``iterations``, ``divergence``, ``gap`` and ``history``. With PyTorch, x has
+        the derivatives of the steps that were taken, with respect to b and the kernel.
 
     Raises
     ------
@@ -202,7 +204,7 @@ class Counts:
         self.dtype = promote(op.dtype, right.dtype)
         if not is_floating(self.dtype):
             self.dtype = self.xp.zeros(0, dtype=float).dtype
-        require_room("the estimate", int(np.prod((*self.batch, *op.in_shape))))
+        require_room("the estimate", prod((*self.batch, *op.in_shape)))
         b = reshape(cast(right, self.dtype), (-1, *op.out_shape))
         w = np.ones(op.out_shape) if w is None else w
         #: Weights (1, *out_shape) or (m, *out_shape), weighted counts, sensitivities of inputs.
@@ -256,7 +258,7 @@ class Counts:
 
     def summed(self, arrays: Array) -> Array:
         """Return the sum of each array of a batch, (m,)."""
-        return self.xp.sum(reshape(arrays, (arrays.shape[0], -1)), axis=1)
+        return self.xp.sum(_flat(arrays), axis=1)
 
     def divergence(self, y: Array) -> Array:
         """Return the divergence of the counts from the means y; terms of entries without counts are y."""
@@ -278,12 +280,15 @@ class Climb:
         self.x, self.y = x, counts.forward(x)
         _require_nonnegative("op(x)", self.y, "Expected a map with nonnegative entries")
         self.divergence = counts.divergence(self.y)
-        self.history = [float(counts.xp.sum(self.divergence))]
+        self.history = [self._summed_divergence()]
         #: Last step from where it started, that before, and what x was multiplied by last, for the acceleration.
         self.change: Array | None = None
         self.last: Array | None = None
         self.growth: Array | None = None
         self._look()
+
+    def _summed_divergence(self) -> float:
+        return float(as_numpy(self.divergence).sum())
 
     def _ratio(self, y: Array) -> Array:
         """Return what a step from a point with the means y multiplies it by."""
@@ -299,7 +304,7 @@ class Climb:
         """Compute the next plain step from x, and the bound of what is left."""
         counts, xp = self.counts, self.counts.xp
         self.ratio: Array | None = self._ratio(self.y)
-        excess = xp.max(reshape(self.ratio, (self.ratio.shape[0], -1)), axis=1) - 1
+        excess = xp.max(_flat(self.ratio), axis=1) - 1
         left = counts.summed(counts.sensitivity * self.x * (1 - self.ratio))
         self.gap = _positive(xp, left + _positive(xp, excess) * counts.total)
 
@@ -327,7 +332,7 @@ class Climb:
         self.growth = xp.where(positive, x / xp.where(positive, before, one), one)
         self.x, self.y, self.ratio = x, y, None
         self.steps += 1
-        self.history.append(float(xp.sum(self.divergence)))
+        self.history.append(self._summed_divergence())
         if self.accelerate and self.steps % LOOK:
             self.gap = _positive(xp, self.gap - (divergence - self.divergence))
         else:
@@ -341,11 +346,20 @@ class Climb:
         if self.last is None or self.change is None or self.growth is None:
             return None
         counts, xp = self.counts, self.counts.xp
-        along, size = counts.summed(self.change * self.last), counts.summed(self.last * self.last)
+        change, last = _flat(self.change), _flat(self.last)
+        unit = xp.max(xp.abs(last), axis=1)[:, None]  # squares of steps themselves may not be in range
+        unit = xp.where(unit > 0, unit, xp.ones_like(unit))
+        change, last = change / unit, last / unit
+        along, size = xp.sum(change * last, axis=1), xp.sum(last * last, axis=1)
         far = along / xp.where(size > 0, size, xp.ones_like(size))
         far = _positive(xp, xp.where(far < 1, far, xp.ones_like(far)))
         far = reshape(far, (-1, *(1 for _ in counts.op.in_shape)))
         return self.x * self.growth**far
+
+
+def _flat(arrays: Array) -> Array:
+    """Return arrays of a batch as rows."""
+    return reshape(arrays, (arrays.shape[0], prod(arrays.shape[1:])))
 
 
 def _positive(xp: Any, array: Array) -> Array:
