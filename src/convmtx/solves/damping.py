@@ -136,8 +136,8 @@ def choose_damp(
     Cross-validation predicts data, and not x. For three scenes with two blurs and noise of 0.3 to 5 %, the error of x
     was 1.00 to 1.61 times that with the best damping for ``gcv``, 1.00 to 1.08 times for ``rgcv``, 1.2 to 3.8 times for
     ``lcurve``, and for ``discrepancy`` 1.00 to 1.07 times, but 1.1 and 1.5 times for a smooth scene with little noise.
-    For a photograph of 1024 x 1024 pixels, motion and 2 % of noise, it was 1.68 times for ``gcv``, 1.30 for ``rgcv`` and
-    1.00 for ``discrepancy``.
+    For a photograph of 1024 x 1024 pixels, motion and 2 % of noise, it was 1.68 times that for ``gcv``, 1.30 times for
+    ``rgcv``, and 1.00 times for ``discrepancy``.
 
     Golub, Heath, Wahba, Technometrics 21, 1979; Hansen, SIAM Review 34, 1992; Morozov, Soviet Math. Dokl. 7, 1966;
     Golub, von Matt, J. Comput. Graph. Stat. 6, 1997; Lukas, Inverse Problems 22, 2006.
