@@ -8,8 +8,11 @@ from typing import Any
 from convmtx.extras import import_extra
 
 
-def show_progress(visible: bool, label: str, total: int) -> AbstractContextManager[Any]:
-    """Return a bar with ``update(n)`` as a context; the context gives None if the bar is not visible."""
+def show_progress(visible: bool, label: str, total: int | None) -> AbstractContextManager[Any]:
+    """Return a bar with ``update(n)`` as a context; the context gives None if the bar is not visible.
+
+    ``total`` is None if nobody knows how much there is to do.
+    """
     if not visible:
         return nullcontext()
     bar: AbstractContextManager[Any] = import_extra("tqdm", "progress").tqdm(total=total, desc=label, leave=False)

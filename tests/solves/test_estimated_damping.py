@@ -115,6 +115,16 @@ def test_curves_are_those_of_dense_solutions(name, rule, kind):
         assert dense.validation(r.damp) <= least * (1 + (1e-6 if kind == "exact" else 2e-2))
 
 
+@pytest.mark.parametrize("name", ["motion", "slopes"])
+def test_a_bar_counts_the_steps(name, monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    counted = []
+    monkeypatch.setattr(tqdm.tqdm, "update", lambda _, n=1: counted.append(n))
+    monkeypatch.setattr(damping_module, "exact_curve", lambda *_: None)
+    op, b, R, _ = data(name)
+    assert cm.choose_damp(op, b, regularizer=R, progress=True).steps == sum(counted) > 0
+
+
 def test_a_section_has_an_exact_curve():
     op = cm.conv(np.hanning(9)[1:-1, None], (64, 48), padding=[(6, 0), 0], flip=True)
     across = cm.vstack([cm.identity(op.in_shape), 3 * cm.conv(np.array([[1.0, -1]]), op.in_shape)])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.arguments import number, one_of
+from convmtx.arguments import flag, number, one_of
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.maps.linear_map import LinearMap
+from convmtx.progress import show_progress
 from convmtx.solves.arrays import require_finite, require_shape
 from convmtx.solves.curves.curve import Curve, DampingChoice, Rule
 from convmtx.solves.curves.estimated import estimate
@@ -82,6 +83,7 @@ def choose_damp(
     regularizer: LinearMap | Sequence[LinearMap] | None = None,
     weights: ArrayLike | None = None,
     mask: ArrayLike | None = None,
+    progress: bool = False,
 ) -> Damping:
     """Choose the damping for data.
 
@@ -107,6 +109,8 @@ def choose_damp(
     weights, mask : array_like, optional
         Weights of the data, and True where they were measured, as for `solve`. Data that were not measured do not count
         as data.
+    progress : bool
+        Show a bar while estimating (extra ``progress``).
 
     Returns
     -------
@@ -154,6 +158,7 @@ def choose_damp(
     1.0
     """
     one_of("rule", rule, ("gcv", "rgcv", "lcurve", "discrepancy"))
+    flag("progress", progress)
     if (noise is None) is (rule == "discrepancy"):
         expected = "The discrepancy principle needs the noise, and the others do not take it"
         raise ArgumentError(f"rule={rule!r} with noise={shown(noise)}", expected, "Pass its standard deviation")
@@ -173,7 +178,8 @@ def choose_damp(
         _require_reached(curve)
         choice = curve.choose(rule, level)
         return _damping(curve, rule, choice, unit, unit_of_damp)
-    estimated = estimate(problem, right, rule, level)
+    with show_progress(progress, "steps", None) as bar:
+        estimated = estimate(problem, right, rule, level, bar)
     damping = _damping(estimated.curve, rule, estimated.choice, unit, unit_of_damp)
     n_probes = f" and {estimated.probes} probe{'s' * (estimated.probes > 1)}" if estimated.probes else ""
     return replace(

@@ -10,6 +10,7 @@ a few solutions instead.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,29 +46,30 @@ class Estimate:
     probes: int
 
 
-def estimate(problem: Problem, b: AnyArray, rule: Rule, level: float) -> Estimate:
+def estimate(problem: Problem, b: AnyArray, rule: Rule, level: float, bar: Any = None) -> Estimate:
     """Choose a damping for right-hand sides (m, *out_shape); ``level`` is the residual that the noise leaves.
 
-    The damping of the problem is where numbers of a map and its regularizer are of one size.
+    The damping of the problem is where numbers of a map and its regularizer are of one size. A bar is moved by each
+    step.
     """
     _require_reached(problem, b)
     n_probes = _count_probes(problem) if rule in ("gcv", "rgcv") else 0
     estimated = _bidiagonal if problem.regularizer is None else _projected
-    result = estimated(problem, b, n_probes, rule, level)
+    result = estimated(problem, b, n_probes, rule, level, bar)
     if result is None:
         got = "no damping is known after all steps"
         raise ArgumentError(got, "Expected a map whose adjoint is exact", "Check it, or compare a few dampings")
     return result
 
 
-def _projected(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float) -> Estimate | None:
+def _projected(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float, bar: Any) -> Estimate | None:
     """Return the curve on the span of solutions for a few dampings, with the choice on it."""
-    projected = ProjectedCurve(problem, b, n_probes, rule, level)
+    projected = ProjectedCurve(problem, b, n_probes, rule, level, bar)
     choice = projected.choice()
     return None if choice is None else Estimate(*choice, projected.steps, n_probes)
 
 
-def _bidiagonal(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float) -> Estimate | None:
+def _bidiagonal(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float, bar: Any) -> Estimate | None:
     """Return the curve that a bidiagonalization shows, with the choice on it."""
     process, last = Process(problem, b, n_probes), None
     seconds = seconds_of_step(problem) * (len(b) + n_probes)
@@ -75,7 +77,10 @@ def _bidiagonal(problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level:
     most = min(int(np.clip(costs.LONGEST_CURVE / seconds, FEWEST, MOST)), 4 * min(problem.op.shape))
     steps = FIRST
     while process.run.steps < most:
-        process.run.advance(min(steps, most) - process.run.steps)
+        before = process.run.steps
+        process.run.advance(min(steps, most) - before)
+        if bar is not None:
+            bar.update(process.run.steps - before)
         steps = int(RATIO * steps) + 1
         part = process.part()
         if part is None:

@@ -12,6 +12,7 @@ Degrees of freedom are the same for random signs z in place of b: ``z^H A H^-1 A
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -176,9 +177,9 @@ class Projection:
 class ProjectedCurve:
     """Curve that is known around a choice, by solutions for more and more dampings."""
 
-    def __init__(self, problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float) -> None:
+    def __init__(self, problem: Problem, b: AnyArray, n_probes: int, rule: Rule, level: float, bar: Any) -> None:
         self.projection = Projection(problem, b, n_probes)
-        self.rule, self.level = rule, level
+        self.rule, self.level, self.bar = rule, level, bar
         step = costs.PRECONDITIONED_STEP * seconds_of_step(problem) * (len(b) + n_probes)
         self._most = int(np.clip(costs.LONGEST_CURVE / step, FEWEST, MOST))
         #: Dampings that were solved for, ascending, with whether the curve was known there before.
@@ -213,7 +214,10 @@ class ProjectedCurve:
         return is_validation and bool(choice.scores[0] <= (1 + FLAT) * choice.scores.min())
 
     def _solve(self, damp: float) -> bool:
+        before = self.steps
         was_known, is_known = self.projection.solve(damp, self._most)
+        if self.bar is not None:
+            self.bar.update(self.steps - before)
         if is_known:
             self._known = sorted([*self._known, (damp, was_known)])
         return is_known
