@@ -117,7 +117,7 @@ def test_weights_of_tensors_have_gradients():
         ({"border": "unknown"}, "border='unknown'"),
         ({"border": "free", "x0": np.ones(8)}, "x0 with border='free'"),
         ({"border": "free", "bounds": (np.zeros(8), None)}, "bounds that are arrays"),
-        ({"bounds": (0, None), "method": "dense"}, "method='dense' and rcond=None with bounds"),
+        ({"bounds": (0, None), "method": "dense"}, "method='dense' with bounds or a penalty"),
         ({"penalty": "l2", "damp": 1}, "penalty='l2'"),
         ({"rcond": 1.5}, "rcond=1.5"),
         ({"rcond": 0.1, "damp": 0.1}, "rcond=0.1 with damping"),
