@@ -26,11 +26,12 @@ def photographs(quick):
     with the chosen damping over the least error of this, half, two times and four times as much. Aim: 20 s for the
     motion blur of 1024x1024, and error / best at most 1.1.
     """
+    n = 48 if quick else 256
+    yield f"{n}x{n} motion reflect, discrepancy", partial(chosen, n, "motion", same("reflect"), "discrepancy", None, 0)
     n = 64 if quick else 1024
     for rule in ("discrepancy", "gcv", "rgcv"):
         yield f"{n}x{n} motion reflect, {rule}", partial(chosen, n, "motion", same("reflect"), rule, None, 0)
     n = 48 if quick else 256
-    yield f"{n}x{n} motion reflect, discrepancy", partial(chosen, n, "motion", same("reflect"), "discrepancy", None, 0)
     yield f"{n}x{n} Gauss wrap, gcv", partial(chosen, n, "Gauss", same("wrap"), "gcv", None, 0)
     yield f"{n}x{n} Gauss edge, gradient, gcv", partial(chosen, n, "Gauss", same("edge"), "gcv", gradient, 0)
     yield f"{n}x{n} Gauss edge, a tenth missing, gcv", partial(chosen, n, "Gauss", same("edge"), "gcv", None, 0.1)
