@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx import memory
 from convmtx._xp import (
     all_finite,
     as_numpy,
@@ -28,7 +27,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, SolveError, Unsuppo
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.factors import SHARE
+from convmtx.solves.factors import fits_in_memory
 from convmtx.solves.methods.by_triangle import TriangleFactors
 from convmtx.solves.methods.by_windows import RefinedFactors, factorize, price_of
 from convmtx.solves.methods.design import Design, Observation, shared, split_outputs
@@ -275,7 +274,7 @@ class _Fit:
         design, size = Design(op, self.observation), unit(y)
         target = self.observation.apply(design.split((y / size)[None]))
         price = price_of(problem, op, observed=not self.observation.is_plain)
-        fits = price is not None and (price.bytes <= memory.LARGE or price.bytes <= SHARE * memory.available())
+        fits = price is not None and fits_in_memory(price.bytes)
         factors: IteratedFit | RefinedFactors | TriangleFactors | None = None
         if price is not None and not (fits and price.seconds(1) <= LONGEST_SOLVE):
             try:

@@ -80,19 +80,18 @@ def _rounds(axis: Axis) -> Iterator[tuple[IntArray, IntArray]]:
     If inputs 0, 1 and 2 are continued to 0 0 0 1 2 (edge), the first round adds places 0 1, 2 -, 3 - and 4 -, and the
     second 0 1, 2 - and 3 -.
     """
-    first, last = axis.reach
-    source = axis.source(np.arange(first, last + 1))
+    start, stop = axis.reach
+    source = axis.source(np.arange(start, stop + 1))
     places = np.argsort(source, kind="stable")[np.count_nonzero(source == NOTHING) :]
     counts = np.bincount(source[places], minlength=axis.size)
     while True:
         pairs = np.maximum((counts + 1) // 2, 1)  # an input that nothing reads is a pair of zeros
         inputs = np.repeat(np.arange(axis.size), pairs)
-        of_input = 2 * (np.arange(inputs.size) - (np.cumsum(pairs) - pairs)[inputs])
-        begin, padded = (np.cumsum(counts) - counts)[inputs] + of_input, np.append(places, [NOTHING, NOTHING])
-        yield (
-            np.where(of_input < counts[inputs], padded[np.minimum(begin, places.size)], NOTHING),
-            np.where(of_input + 1 < counts[inputs], padded[np.minimum(begin + 1, places.size)], NOTHING),
-        )
+        # Places of the same input before each pair, and its own place and all that are left of the input from there on.
+        before = 2 * (np.arange(inputs.size) - (np.cumsum(pairs) - pairs)[inputs])
+        first, left = (np.cumsum(counts) - counts)[inputs] + before, counts[inputs] - before
+        padded = np.append(places, [NOTHING, NOTHING])
+        yield np.where(left > 0, padded[first], NOTHING), np.where(left > 1, padded[first + 1], NOTHING)
         if pairs.max(initial=1) == 1:
             return
         places, counts = np.arange(inputs.size), pairs

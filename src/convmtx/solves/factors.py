@@ -103,6 +103,11 @@ class Factors(ABC):
         )
 
 
+def fits_in_memory(n_bytes: float) -> bool:
+    """Whether factors fit in memory; to look how much is available takes as long as a small solve."""
+    return n_bytes <= memory.LARGE or n_bytes <= SHARE * memory.available()
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """Direct method for a problem, before anything is built; `make` raises `Singular` if the map is singular."""
@@ -117,8 +122,8 @@ class Candidate:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits in memory; to look how much is available takes as long as a small solve."""
-        return self.price.bytes <= memory.LARGE or self.price.bytes <= SHARE * memory.available()
+        """Whether it fits in memory."""
+        return fits_in_memory(self.price.bytes)
 
     def transposed(self, problem: Problem) -> Candidate:
         """Return the candidate for a problem whose map is the transpose of this one's."""

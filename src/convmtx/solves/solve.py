@@ -177,9 +177,9 @@ def solve(
         was requested by name finds the map singular, x is nan.
 
         With PyTorch and JAX, x can be differentiated once with respect to b and the kernels, but not with bounds or a
-        penalty other than squares: there, tensors that require grad are refused. The derivatives are
-        computed from the solution (by the implicit function theorem), and not through the steps of the solver. JAX can
-        trace `solve` if ``op`` is a convolution.
+        penalty other than squares: there, tensors that require grad are refused. The derivatives are computed from the
+        solution (by the implicit function theorem), and not through the steps of the solver. JAX can trace `solve` if
+        ``op`` is a convolution.
 
     Raises
     ------

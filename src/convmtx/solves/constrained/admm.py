@@ -72,7 +72,7 @@ class Alternation:
         self._targets = self._fixed_targets()
         if start is None:
             self.v[0] = self._stepped.terms[0].proximal(self.v[0], EPS * self.rhos[0])
-        #: Steps of this run, and of those that it goes on from.
+        #: Steps of this run, those of the runs that it goes on from, and what the right-hand side was divided by.
         self.steps, self._earlier, self.unit = 0, 0, unit
         if checkpoint is not None and checkpoint.fits(self.checkpoint):
             self.rhos, self._earlier = list(checkpoint.rhos), checkpoint.steps

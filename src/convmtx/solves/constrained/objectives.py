@@ -42,7 +42,7 @@ class Objective:
 
     def in_single(self) -> Objective:
         """Return the objective in single precision, if its space has one and numbers are well inside that range."""
-        space, inputs = self.space.in_single(), self.inputs
+        space, inputs = self.space.single, self.inputs
         weights = [inputs.ridge, inputs.weight, *self.rhos]
         weights += [term.weight for term in self.terms if isinstance(term, Magnitudes)]
         numbers = np.concatenate([inputs.low.ravel(), inputs.high.ravel(), weights])

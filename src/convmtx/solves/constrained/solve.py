@@ -80,7 +80,7 @@ def constrained(
             run = Alternation(objective, start, unit, checkpoint)
             verdict = run.advance(maxiter, tolerance, watch)
             x[j] = np.clip(factor * run.best, low, high)
-            runs.append(_Run(run, verdict, unit))
+            runs.append(_Run(run, verdict))
             if watch.is_stopped:
                 break
     return _result(problem, b, x, runs, objectives, tolerance)
@@ -120,17 +120,16 @@ class _ConstrainedSolver(Solver):
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Run of one right-hand side, how it ended, and the unit of its right-hand side."""
+    """Run of one right-hand side, and how it ended."""
 
     run: Alternation
     verdict: Verdict
-    unit: float
 
     @property
     def normal_residual(self) -> float:
         """Length of the gradient, without what bounds and sums of magnitudes balance: 0 at the solution."""
         run = self.run
-        return self.unit * length(run.best - run.objective.inputs.moved(run.best, run.s))
+        return run.unit * length(run.best - run.objective.inputs.moved(run.best, run.s))
 
     @property
     def error(self) -> float:
@@ -168,7 +167,7 @@ def _result(
 ) -> Result:
     """Return the solutions with what is known of them; right-hand sides after a stop have none."""
     missing = [np.inf] * (len(b) - len(runs))
-    units = np.array([run.unit for run in runs] + [1.0] * len(missing))
+    units = np.array([run.run.unit for run in runs] + [1.0] * len(missing))
     left = (b - problem.forward(x * problem.scale)) / units.reshape(-1, *(1 for _ in b.shape[1:]))
     gaps = np.array([run.run.relative_gap for run in runs] + missing)
     unsolved = [run.verdict for run in runs if run.verdict is not Verdict.SOLVED]
@@ -190,7 +189,7 @@ def _result(
 
 def _accuracy(problem: Problem, x: AnyArray, runs: list[_Run], missing: int) -> Accuracy:
     """Return the bounds of the errors of x."""
-    error = np.array([run.error * run.unit / problem.scale for run in runs] + [np.nan] * missing)
+    error = np.array([run.error * run.run.unit / problem.scale for run in runs] + [np.nan] * missing)
     return Accuracy(error, norms(x), ErrorKind.UNKNOWN if np.isnan(error).any() else ErrorKind.BOUND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
@@ -44,8 +45,9 @@ class Space(Protocol):
     #: Real type of its arrays.
     dtype: np.dtype[Any]
 
-    def in_single(self) -> Space | None:
-        """Return the space in single precision, in which steps take half as long; None if they would not."""
+    @property
+    def single(self) -> Space | None:
+        """The space in single precision, in which steps take half as long; None if they would not."""
 
     def images(self, x: AnyArray) -> list[AnyArray]:
         """Return ``G_j X`` for all terms."""
@@ -203,8 +205,9 @@ class Circle:
         self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self._solved: tuple[tuple[float, ...], AnyArray] | None = None
 
-    def in_single(self) -> Circle:
-        """Return the circles with matrices in single precision."""
+    @cached_property
+    def single(self) -> Circle:
+        """The circles with matrices in single precision."""
         single = copy(self)
         single.dtype = np.dtype(np.float32)
         single.matrices = [[matrix.astype(np.complex64) for matrix in stacks] for stacks in self.matrices]
@@ -267,8 +270,9 @@ class AnyMaps:
         self._kept: tuple[tuple[float, ...], Factors] | None = None
         self.method = "direct factors"
 
-    def in_single(self) -> None:
-        """Return None: factors are in double precision."""
+    @property
+    def single(self) -> None:
+        """None: factors are in double precision."""
 
     def images(self, x: AnyArray) -> list[AnyArray]:
         """Return ``G_j X`` for all terms."""

@@ -14,11 +14,11 @@ from math import prod
 
 import numpy as np
 
-from convmtx import costs, memory
+from convmtx import costs
 from convmtx.maps.combined import Product
 from convmtx.maps.kernel_operator import KernelOperator
 from convmtx.maps.linear_map import LinearMap
-from convmtx.solves.factors import SHARE, Candidate, Factors
+from convmtx.solves.factors import Candidate, Factors, fits_in_memory
 from convmtx.solves.methods.definite import Cholesky, Definite, Levinson
 from convmtx.solves.methods.design import Design, Kept, Observation, shared, split_outputs
 from convmtx.solves.methods.systems import System, coupled_filters
@@ -108,7 +108,7 @@ class WindowFactors(RefinedFactors):
             return Levinson(row)
         except Singular:
             n_bytes = 3 * row.nbytes * len(row)
-            if n_bytes > memory.LARGE and n_bytes > SHARE * memory.available():
+            if not fits_in_memory(n_bytes):
                 raise
             from scipy.linalg import toeplitz
 
