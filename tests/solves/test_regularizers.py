@@ -9,6 +9,12 @@ RNG = np.random.default_rng(0)
 EVEN = np.outer([1.0, 2.0, 1.0], [1.0, 3.0, 1.0]) + np.array([[0.2, 0, 0.2], [0, 0, 0], [0.2, 0, 0.2]])
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order():
+    """Begin each test with the same random numbers: a few kernels among all are nearly singular."""
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def check(op, regularizer, damp, expected_method, **options):
     maps = regularizer if isinstance(regularizer, list) else [regularizer]
     penalty = np.vstack([part.to_dense() for part in maps])
