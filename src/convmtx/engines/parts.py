@@ -342,7 +342,7 @@ def _reading(axis: Axis, first: int, last: int) -> Reading:
     if axis.input_dilation > 1:
         gaps = [slice(0, stop - start)]
     else:
-        ends = [0, *(end for c in found for end in (c.at, c.at + c.count)), stop - start]
+        ends = [0, *(end for c in found for end in (c.at, c.at + c.length)), stop - start]
         gaps = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
     moved = tuple(copy._replace(start=copy.start - least) for copy in found)
     return Reading(slice(least, most), stop - start, moved, tuple(gaps))

@@ -21,7 +21,7 @@ from convmtx.geometry.axis import Axis
 
 
 class Copy(NamedTuple):
-    """Inputs ``start + j*step`` that stand at places ``at + j*apart``, for j < count.
+    """Inputs ``start + j*step`` that stand at places ``at + j*apart``, for j < length.
 
     The step is 1, -1 in a mirror image, or 0 where an end is repeated. Places are ``apart`` from each other where the
     input is dilated.
@@ -29,14 +29,14 @@ class Copy(NamedTuple):
 
     at: int
     start: int
-    count: int
+    length: int
     step: int = 1
     apart: int = 1
 
     @property
     def interval(self) -> tuple[int, int]:
         """The inputs, from the first to behind the last, in ascending order."""
-        other = self.start + (self.count - 1) * self.step
+        other = self.start + (self.length - 1) * self.step
         return min(self.start, other), max(self.start, other) + 1
 
     @property
@@ -48,12 +48,12 @@ class Copy(NamedTuple):
     @property
     def places(self) -> slice:
         """The places as a key."""
-        return slice(self.at, self.at + (self.count - 1) * self.apart + 1, self.apart)
+        return slice(self.at, self.at + (self.length - 1) * self.apart + 1, self.apart)
 
     @property
     def is_plain(self) -> bool:
         """Whether places that follow one another hold inputs that do."""
-        return self.apart == 1 and (self.step == 1 or self.count == 1)
+        return self.apart == 1 and (self.step == 1 or self.length == 1)
 
     def within(self, first: int, last: int) -> Copy | None:
         """Return the part whose inputs are in [first, last), or None."""
@@ -64,10 +64,10 @@ class Copy(NamedTuple):
             if self.step > 0
             else (self.start - last + 1, self.start - first + 1)
         )
-        begin, end = max(bounds[0], 0), min(bounds[1], self.count)
+        begin, end = max(bounds[0], 0), min(bounds[1], self.length)
         if begin >= end:
             return None
-        return self._replace(at=self.at + begin * self.apart, start=self.start + begin * self.step, count=end - begin)
+        return self._replace(at=self.at + begin * self.apart, start=self.start + begin * self.step, length=end - begin)
 
     def moved(self, by: int) -> Copy:
         """Return the copy whose places are counted from another one."""
@@ -159,7 +159,7 @@ def pieces(axis: Axis, inputs: range) -> tuple[Window, ...]:
         if copy is None:
             continue
         before = runs[-1][-1] if runs else None
-        if before and before.at + before.count * axis.input_dilation == copy.at:
+        if before and before.at + before.length * axis.input_dilation == copy.at:
             runs[-1].append(copy)
         else:
             runs.append([copy])
@@ -169,7 +169,7 @@ def pieces(axis: Axis, inputs: range) -> tuple[Window, ...]:
 def _piece(axis: Axis, run: list[Copy]) -> Window | None:
     """Return the piece of neighbouring positions; None if no output meets them."""
     e, position = axis.input_dilation, run[0].at
-    size = sum(copy.count for copy in run)
+    size = sum(copy.length for copy in run)
     begin = max(-(-(position + axis.lo - axis.span + 1) // axis.stride), 0)
     end = min((position + (size - 1) * e + axis.lo) // axis.stride + 1, axis.out)
     if begin >= end:

@@ -1,0 +1,177 @@
+"""Apply maps to arrays of Dask: graphs of one task for each chunk of the outputs, and one for what its neighbours read.
+
+Nothing is computed here. A chunk of the inputs is cut once, into the strips that chunks beyond it read, so that a
+cluster moves strips and not chunks. Then each chunk of the outputs is one task.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice, pairwise, product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from convmtx.engines.chunked import Chunk, ChunkedMap, Edges, Span, assemble, keyed, moves
+from convmtx.errors import ArgumentError
+from convmtx.extras import import_extra
+from convmtx.geometry import Copy
+from convmtx.typing import AnyArray, Shape
+
+#: Chunk along each axis, counted from 0.
+Place = tuple[int, ...]
+#: First and last entry of a chunk that is read, along each axis.
+Box = tuple[tuple[int, int], ...]
+
+
+def edges_of(chunks: Sequence[Sequence[int]]) -> tuple[Edges, ...]:
+    """Return the ends of chunks along each axis."""
+    return tuple(tuple(accumulate(sizes, initial=0)) for sizes in chunks)
+
+
+def apply(op: ChunkedMap, x: Any) -> Any:
+    """Return the outputs (*batch, *out_shape) of an array of Dask (*batch, *in_shape), as one whose tasks are not run.
+
+    Batch axes keep their chunks.
+    """
+    array, base, graphs = (import_extra(f"dask.{name}", "dask") for name in ("array", "base", "highlevelgraph"))
+    n_batch = x.ndim - len(op.in_shape)
+    in_edges = edges_of(x.chunks[n_batch:])
+    out_edges = op.out_edges(in_edges)
+    token = base.tokenize(op.geometry, op.kernel, op.engine, op.transposed, x.name)
+    verb = "gather" if op.transposed else "convolve"
+    layer = _Layer(op, f"{verb}-{token}", f"cut-{token}", x, n_batch, in_edges, out_edges)
+    dtype = op.result_type(x.dtype)
+    graph = graphs.HighLevelGraph.from_collections(layer.name, layer.tasks(dtype), dependencies=[x])
+    chunks = (*x.chunks[:n_batch], *(tuple(b - a for a, b in pairwise(e)) for e in out_edges))
+    return array.Array(graph, layer.name, chunks, meta=np.empty((0,) * len(chunks), dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a task makes a chunk from its sources: for each box of each piece, the copies, and which strip, if one."""
+
+    chunk: Chunk
+    boxes: tuple[tuple[tuple[tuple[Copy, ...], int | None], ...], ...]
+    dtype: np.dtype[Any]
+
+
+def compute(op: ChunkedMap, recipe: Recipe, batch: Shape, sources: list[Any]) -> AnyArray:
+    """Return a chunk of the outputs: what a task runs. Sources are chunks of the inputs, or lists of strips."""
+    left = iter(sources)
+
+    def inputs() -> Iterator[AnyArray]:
+        for piece, boxes in zip(recipe.chunk.pieces, recipe.boxes, strict=True):
+            own = zip(boxes, islice(left, len(boxes)), strict=True)
+            yield assemble(piece, [(c, array if strip is None else array[strip]) for (c, strip), array in own])
+
+    return op.compute(recipe.chunk, batch, inputs(), recipe.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Boxes of a chunk that chunks beyond it read."""
+
+    boxes: tuple[Box, ...]
+
+    def __call__(self, array: AnyArray) -> list[AnyArray]:
+        """Return copies of them, so that the chunk itself can be given up."""
+        return [array[keyed(slice(*ends) for ends in box)].copy() for box in self.boxes]
+
+
+class _Layer:
+    """The tasks of one map applied to one array."""
+
+    def __init__(
+        self, op: ChunkedMap, name: str, cut: str, x: Any, n_batch: int, in_edges: Sequence[Edges],
+        out_edges: Sequence[Edges],
+    ) -> None:  # fmt: skip
+        self.op, self.name, self.cut, self.x, self.n_batch = op, name, cut, x, n_batch
+        self.in_edges, self.out_edges = in_edges, out_edges
+        #: Boxes that are cut out of each chunk of one image, and their numbers.
+        self.strips: dict[Place, dict[Box, int]] = {}
+
+    def tasks(self, dtype: np.dtype[Any]) -> dict[Any, Any]:
+        """Return all tasks by their keys; those of other images of the batch have the same recipes."""
+        op_key = f"map-{self.name}"
+        graph: dict[Any, Any] = {op_key: self.op}
+        recipes = [(place, self._recipe(place, chosen, dtype)) for place, chosen in self._places()]
+        batches = list(product(*(enumerate(sizes) for sizes in self.x.chunks[: self.n_batch])))
+        for batch in batches:
+            images, shape = tuple(j for j, _ in batch), tuple(size for _, size in batch)
+            for place, boxes in self.strips.items():
+                graph[(self.cut, *images, *place)] = (Cuts(tuple(boxes)), (self.x.name, *images, *place))
+            for place, (recipe, sources) in recipes:
+                keys = [(name, *images, *source) for name, source in sources]
+                graph[(self.name, *images, *place)] = (compute, op_key, recipe, shape, keys)
+        return graph
+
+    def _places(self) -> Iterator[tuple[Place, tuple[tuple[Span, ...], ...]]]:
+        """Yield the place of each chunk of an output, and the alternatives of its pieces along each axis."""
+        numbered = [list(enumerate(spans)) for spans in self.op.spans(self.out_edges)]
+        for chosen in product(*numbered):
+            yield tuple(j for j, _ in chosen), tuple(spans for _, spans in chosen)
+
+    def _recipe(
+        self, place: Place, spans: tuple[tuple[Span, ...], ...], dtype: np.dtype[Any]
+    ) -> tuple[Recipe, list[tuple[str, Place]]]:
+        """Return how a chunk is made, and the names and places of its sources."""
+        outputs = [range(edges[j], edges[j + 1]) for j, edges in zip(place, self.out_edges, strict=True)]
+        chunk = self.op.chunk(outputs, spans)
+        boxes, sources = [], []
+        for piece in chunk.pieces:
+            found = [self._source(copies) for whole in moves(piece) for copies in self._split(whole)]
+            boxes.append(tuple((copies, strip) for copies, strip, _ in found))
+            sources += [source for _, _, source in found]
+        return Recipe(chunk, tuple(boxes), dtype), sources
+
+    def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[tuple[int, Copy], ...]]:
+        """Yield the parts of a box that lie in single chunks: along each axis the chunk, and what is read there."""
+        return product(*(list(split(copy, edges)) for copy, edges in zip(copies, self.in_edges, strict=True)))
+
+    def _source(self, copies: tuple[tuple[int, Copy], ...]) -> tuple[tuple[Copy, ...], int | None, tuple[str, Place]]:
+        """Return what to read from a source, the number of its strip, and the source: a chunk, or its strips.
+
+        More than half of a chunk is not cut out of it.
+        """
+        place, inner = tuple(j for j, _ in copies), tuple(copy for _, copy in copies)
+        box = tuple(copy.interval for copy in inner)
+        sizes = [edges[j + 1] - edges[j] for j, edges in zip(place, self.in_edges, strict=True)]
+        if 2 * prod(last - first for first, last in box) > prod(sizes):
+            return inner, None, (self.x.name, place)
+        strips = self.strips.setdefault(place, {})
+        strip = strips.setdefault(box, len(strips))
+        moved = tuple(copy._replace(start=copy.start - first) for copy, (first, _) in zip(inner, box, strict=True))
+        return moved, strip, (self.cut, place)
+
+
+def split(copy: Copy, edges: Edges) -> Iterator[tuple[int, Copy]]:
+    """Yield the chunks that a copy reads, and what it reads of each, counted from the chunk's start."""
+    first, last = copy.interval
+    for j in range(bisect_right(edges, first) - 1, len(edges) - 1):
+        if edges[j] >= last:
+            return
+        part = copy.within(edges[j], edges[j + 1])
+        if part is not None:
+            yield j, part._replace(start=part.start - edges[j])
+
+
+def by_images(function: Callable[[AnyArray], AnyArray], x: Any, in_shape: Shape, out_shape: Shape, dtype: Any) -> Any:
+    """Return the outputs of a function of single images, (*in_shape) to (*out_shape), batch chunk by batch chunk.
+
+    It is for maps that are not cut into chunks, so one image has to be one chunk.
+    """
+    n = len(in_shape)
+    batch, image = x.chunks[: x.ndim - n], x.chunks[x.ndim - n :]
+    if any(len(sizes) > 1 for sizes in image):
+        got = f"x is an array of Dask whose images {in_shape} are cut into chunks {image}"
+        axes = ", ".join(f"{j}: -1" for j in range(-n, 0))
+        raise ArgumentError(got, "This map takes one chunk an image", f"Pass x.rechunk({{{axes}}})")
+    old, new = tuple(range(x.ndim - n, x.ndim)), tuple(range(x.ndim - n, x.ndim - n + len(out_shape)))
+    return import_extra("dask.array", "dask").map_blocks(
+        function, x, drop_axis=old, new_axis=new, chunks=(*batch, *((size,) for size in out_shape)),
+        dtype=dtype, meta=np.empty((0,) * (len(batch) + len(out_shape)), dtype),
+    )  # fmt: skip
