@@ -75,6 +75,17 @@ def announce_complete() -> None:
         listener()
 
 
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk, so that a power failure cannot take them back."""
+    if os.name == "nt" and path.is_dir():  # Windows does not open folders
+        return
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 @contextlib.contextmanager
 def replace_file(target: Path) -> Iterator[BinaryIO]:
     """Open a new file that replaces ``target`` once it is complete, and is removed if anything goes wrong."""
