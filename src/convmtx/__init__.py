@@ -84,6 +84,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.spectra import svdvals as svdvals
     from convmtx.spectra import symbol as symbol
     from convmtx.spectra import trace as trace
+    from convmtx.storage.load import load as load
+    from convmtx.storage.save import save as save
     from convmtx.tuning.tune import Tuning as Tuning
     from convmtx.tuning.tune import tune as tune
 
@@ -142,6 +144,7 @@ __all__ = [
     "inv",
     "kernel_operator",
     "kron",
+    "load",
     "local",
     "logdet",
     "norm",
@@ -155,6 +158,7 @@ __all__ = [
     "project",
     "rank",
     "richardson_lucy",
+    "save",
     "select",
     "singular_value_bounds",
     "smallest_singular_value",
@@ -190,9 +194,11 @@ _MODULES = {
     "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
+    "load": "storage",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
     "richardson_lucy": "solves.richardson_lucy",
+    "save": "storage",
     "solve": "solves.solve",
     "to_pylops": "interop.pylops",
     "tune": "tuning",

@@ -7,12 +7,20 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from convmtx.errors import ArgumentError
+from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 
 #: Functions that are called just before a complete file gets its name, by `announce_complete`.
 listeners: list[Callable[[], None]] = []
+
+
+def as_path(path: Any, example: str) -> Path:
+    """Return the argument ``path`` as a path; refuse what is not a file name."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        got = f"path={shown(path)}"
+        raise ArgumentTypeError(got, "Expected a file name", f'Pass a str, for example "{example}"')
+    return Path(path)
 
 
 def check_target(path: Path, suffixes: tuple[str, ...]) -> Path:

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from convmtx.cli import main
-from convmtx.cli.formats import sandbox
-from convmtx.cli.formats.sandbox import allow_time, read_in_sandbox
-from convmtx.cli.formats.source import Source
-from convmtx.cli.report import CommandError
+from convmtx.errors import ArgumentError
+from convmtx.storage import sandbox
+from convmtx.storage.sandbox import allow_time, read_in_sandbox
+from convmtx.storage.source import Source
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals as POSIX has them")
 
@@ -87,7 +87,7 @@ def test_arrays_come_back_as_they_are_and_nothing_is_printed(here, capfd):
     [(loops, "not done after 5 s of computing"), (crashes, "crashes the library"), (ends, "crashes the library")],
 )
 def test_a_library_that_hangs_or_crashes_is_a_damaged_file(here, reader, words):
-    with pytest.raises(CommandError, match=rf"k.h5 is damaged. .*{words}"):
+    with pytest.raises(ArgumentError, match=rf"k.h5 is damaged. .*{words}"):
         read_in_sandbox(SOURCE, reader)
 
 
@@ -99,7 +99,7 @@ def test_large_arrays_are_given_more_time(here):
 @pytest.mark.parametrize(
     ("reader", "error", "words"),
     [
-        (refuses, CommandError, "k.h5 contains words"),
+        (refuses, ArgumentError, "k.h5 contains words"),
         (fails, ValueError, "ZeroDivisionError"),
         (allocates, MemoryError, "allocate"),
         (cannot_open, OSError, "No such file"),

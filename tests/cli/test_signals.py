@@ -40,8 +40,8 @@ def handlers():
 @pytest.mark.parametrize(("number", "code", "words"), SIGNALS)
 @pytest.mark.parametrize(
     ("suffix", "writer"),
-    [(".npz", "scipy.sparse.save_npz"), (".npy", "numpy.save"), (".mtx", "scipy.io.mmwrite"),
-     (".mat", "scipy.io.savemat"), (".h5", "h5py.File.__setitem__"), (".zarr", "zarr.Array.__setitem__")],
+    [(".npz", "scipy.sparse.save_npz"), (".npy", "numpy.save"), (".mtx", "convmtx.storage.slabs.Slabs.build"),
+     (".mat", "scipy.io.savemat"), (".h5", "convmtx.storage.slabs.Slabs.build"), (".zarr", "zarr.Array.__setitem__")],
 )  # fmt: skip
 def test_a_signal_while_writing(here, capsys, monkeypatch, number, code, words, suffix, writer):
     def stop(file, *_, **__):
@@ -56,18 +56,20 @@ def test_a_signal_while_writing(here, capsys, monkeypatch, number, code, words, 
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize(("suffix", "naming"), [(".npz", "replace"), (".zarr", "rename")])
+@pytest.mark.parametrize("suffix", [".npz", ".zarr"])
 @pytest.mark.parametrize("early", [True, False])
-def test_a_signal_while_a_complete_file_gets_its_name_is_too_late(here, capsys, monkeypatch, suffix, naming, early):
+def test_a_signal_while_a_complete_file_gets_its_name_is_too_late(here, capsys, monkeypatch, suffix, early):
     """Else the exit code would say that nothing was written, and the file would be there."""
-    give_name = getattr(pathlib.Path, naming)
+    give_name = pathlib.Path.replace
 
     def interrupted(path, target):
         steps = [lambda: os.kill(os.getpid(), signal.SIGINT), lambda: give_name(path, target)]
+        if target.name != f"W{suffix}":  # a chunk of zarr
+            steps = steps[1:]
         for step in steps if early else steps[::-1]:
             step()
 
-    monkeypatch.setattr(f"pathlib.Path.{naming}", interrupted)
+    monkeypatch.setattr("pathlib.Path.replace", interrupted)
     assert main(["matrix", "sobel", "--input", "5,6", "-o", f"W{suffix}"]) == 0
     assert capsys.readouterr().err == ""
     assert os.listdir() == [f"W{suffix}"]
@@ -86,9 +88,10 @@ def test_an_interrupt_waits_for_the_threads_of_zarr(here, capsys, monkeypatch):
     monkeypatch.setattr(zarr.Array, "__setitem__", slow)
     np.save("k.npy", np.ones((40, 40)))
     assert main(["matrix", "k.npy", "--input", "90,90", "-o", "W.zarr"]) == 130
-    assert len(written) == 1
+    done = len(written)
+    assert done <= 4  # two jobs of two arrays
     time.sleep(0.5)
-    assert (os.listdir(), len(written)) == (["k.npy"], 1)
+    assert (os.listdir(), len(written)) == (["k.npy"], done)
     assert capsys.readouterr().err == "convmtx: interrupted\n"
 
 
@@ -101,11 +104,11 @@ def test_signals_that_follow_do_not_interrupt_the_cleaning_up(here, capsys, monk
 
     remove = Path.unlink
 
-    def unlink(path):
+    def unlink(path, missing_ok=False):
         if os.path.lexists("started"):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
-        remove(path)
+        remove(path, missing_ok)
 
     def save(*_, **__):
         os.mkdir("started")

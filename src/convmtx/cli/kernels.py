@@ -12,9 +12,9 @@ import numpy as np
 
 from convmtx import memory
 from convmtx.cli.formats.arrays import SUFFIXES, read_array
-from convmtx.cli.formats.source import Source, find_source
 from convmtx.cli.parser import NUMBER
 from convmtx.cli.report import CommandError
+from convmtx.storage import Source, find_source
 from convmtx.typing import AnyArray
 
 #: How the built-in kernels are written.

@@ -19,8 +19,8 @@ import numpy as np
 
 from convmtx._xp import as_numpy, is_complex
 from convmtx.boundary import ZERO
-from convmtx.errors import ArgumentTypeError, UnsupportedError, door, shown, with_article
-from convmtx.files import check_target, replace_file
+from convmtx.errors import ArgumentTypeError, UnsupportedError, door, with_article
+from convmtx.files import as_path, check_target, replace_file
 from convmtx.geometry import Axis, Geometry, count_taps
 from convmtx.maps.convolution import ConvOperator
 from convmtx.taps import kernel_of, taps_of
@@ -80,10 +80,7 @@ def explore(op: ConvOperator, path: str | os.PathLike[str] = "conv.html") -> Pat
     if not isinstance(op, ConvOperator):
         got = f"op is {with_article(type(op).__name__)}"
         raise ArgumentTypeError(got, "Expected a ConvOperator", "Make one with convmtx.conv")
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        got = f"path={shown(path)}"
-        raise ArgumentTypeError(got, "Expected a file name", 'Pass a str, for example "conv.html"')
-    target = check_target(Path(path), SUFFIXES)
+    target = check_target(as_path(path, "conv.html"), SUFFIXES)
     _check(op.geometry)
     page = _page(op)
     with replace_file(target) as file:

@@ -14,6 +14,7 @@ from convmtx.forms.formats import FORMATS, check_format, check_storable, convert
 from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.numbers import entry_sizes, numbered
+from convmtx.forms.offsets import entries_before, rows_of_entries
 from convmtx.forms.row_numbers import row_indices
 from convmtx.forms.sizes import require_stored, sizes
 from convmtx.forms.varying import varying_rows
@@ -31,11 +32,13 @@ __all__ = [
     "convert",
     "csr_of_rows",
     "dense_matrix",
+    "entries_before",
     "entry_sizes",
     "numbered",
     "require_stored",
     "row_array",
     "row_indices",
+    "rows_of_entries",
     "sizes",
     "sparse_matrix",
     "storable",

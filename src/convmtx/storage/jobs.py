@@ -25,7 +25,7 @@ from typing import Any
 from convmtx.errors import ArgumentError
 from convmtx.files import announce_complete, flush
 from convmtx.progress import show_progress
-from convmtx.storage.workers import Worker, on_cluster, on_threads
+from convmtx.storage.workers import Worker, check_client, on_cluster, on_threads
 
 _PLAN, _DRAFT, _DONE, _LOCK = "plan.json", "draft", "done", "lock"
 
@@ -71,7 +71,10 @@ def run_jobs(
     ValueError
         If an earlier call has begun other work under this name, if another process is writing it now, or if the
         system refuses to write, for example because the disk is full.
+    TypeError
+        If ``client`` is not one.
     """
+    check_client(client)
     root = target.with_name(f".{target.name}.part")
     try:
         with _locked(root, target):
@@ -127,7 +130,7 @@ def _begin(root: Path, target: Path, jobs: Jobs, resume: bool) -> Path:
     new = attempt / _PLAN
     new.write_text(json.dumps({"identity": identity, "attempt": attempt.name}), "utf-8")
     flush(new)
-    new.replace(root / _PLAN)
+    os.replace(new, root / _PLAN)
     return attempt
 
 

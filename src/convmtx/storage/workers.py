@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from convmtx.errors import ArgumentTypeError, shown
 from convmtx.extras import import_extra
 
 #: Seconds between looks at threads that work: an interrupt on Windows is noticed so much later.
@@ -29,6 +30,13 @@ class Worker:
         """Do a job, and return its number."""
         self.work(self.draft, number)
         return number
+
+
+def check_client(client: Any) -> None:
+    """Refuse what is not a client of a cluster."""
+    if client is not None and not isinstance(client, import_extra("distributed", "dask").Client):
+        got, expected = f"client={shown(client)}", "Expected a distributed.Client"
+        raise ArgumentTypeError(got, expected, "Pass distributed.Client(), or leave it out")
 
 
 def on_threads(worker: Worker, numbers: Iterator[int], at_once: int) -> Generator[int]:

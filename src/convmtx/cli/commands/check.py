@@ -9,11 +9,10 @@ import numpy as np
 
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
 from convmtx.cli.comparison import Difference, compare, compared_dtype, explain_difference
-from convmtx.cli.formats.matrices import READ_SUFFIXES, read_matrix
-from convmtx.cli.formats.source import Source, locate
 from convmtx.cli.parser import Command, Parser, number
 from convmtx.cli.report import CommandError, Report
 from convmtx.maps.convolution import ConvOperator
+from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
 from convmtx.typing import Order
 
 _EPILOG = f"""\

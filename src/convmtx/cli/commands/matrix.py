@@ -10,18 +10,11 @@ from typing import Any
 
 from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
-from convmtx.cli.formats.matrices import (
-    FORMS,
-    check_matrix_target,
-    check_storable,
-    require_space,
-    size_of,
-    write_matrix,
-)
 from convmtx.cli.kernels import is_read_from
 from convmtx.cli.parser import Command
-from convmtx.cli.report import CommandError, Report
+from convmtx.cli.report import CommandError, Report, can_show_progress
 from convmtx.forms import FORMATS
+from convmtx.storage import FORMS, check_matrix_target, write_matrix
 
 _EPILOG = f"""\
 {KERNELS}
@@ -75,18 +68,21 @@ def run(options: argparse.Namespace, report: Report) -> None:
     if is_read_from(options.kernel, target):
         got = f"{path} is the kernel itself"
         raise CommandError(got, "Expected another file for the matrix", "Choose another name")
-    check_storable(op.dtype, suffix, op.nnz)
     explanation = op.explain()
     report.say(str(explanation))
-    require_space(target, suffix, explanation.bytes, op.nnz)
     start = perf_counter()
-    matrix = op.to_dense(order) if form == "dense" else op.to_sparse(form, order)
-    seconds = perf_counter() - start
-    report.say(f"{form} matrix made in {seconds:.3g} s")
-    write_matrix(target, matrix, suffix)
-    report.say(f"{path} written, {memory.human(size_of(target))}")
-    report.put(explanation=asdict(explanation), format=form, order=order, seconds=seconds, output=path,
-               bytes=size_of(target))  # fmt: skip
+    write_matrix(op, path, order, sparse_format="csr" if form == "dense" else form, progress=can_show_progress())
+    seconds, size = perf_counter() - start, _size_of(target)
+    report.say(f"{form} matrix built and written in {seconds:.3g} s")
+    report.say(f"{path} written, {memory.human(size)}")
+    report.put(explanation=asdict(explanation), format=form, order=order, seconds=seconds, output=path, bytes=size)
+
+
+def _size_of(target: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if target.is_dir():
+        return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    return target.stat().st_size
 
 
 def _form(options: dict[str, Any], suffix: str) -> Any:

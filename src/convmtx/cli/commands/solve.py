@@ -11,14 +11,13 @@ import numpy as np
 
 import convmtx as cm
 from convmtx.cli.arguments import JSON, KERNELS, build_convolution, convolution_arguments
-from convmtx.cli.formats.npy import read_npy
 from convmtx.cli.formats.pictures import FORMATS, Picture, read_picture, write_picture
-from convmtx.cli.formats.source import locate
 from convmtx.cli.kernels import is_read_from, read_kernel
 from convmtx.cli.parser import Command, integer, number
 from convmtx.cli.report import CommandError, Report, can_show_progress, print_error
 from convmtx.files import check_target, replace_file
 from convmtx.maps.convolution import ConvOperator
+from convmtx.storage import locate, read_npy
 from convmtx.typing import AnyArray
 
 _EPILOG = f"""\

@@ -1,5 +1,5 @@
-"""File formats: how kernels, pictures and matrices are read from files that are not trusted, and written.
+"""Kernels and pictures in files that are not trusted; those of matrices are in `convmtx.storage`.
 
-`arrays` reads kernels and `matrices` reads and writes matrices, whatever the format; each other file is one format.
-Nothing in a file is executed, and nothing is allocated that a file only claims to contain.
+`arrays` reads kernels, whatever the format; each other file is one format. Nothing in a file is executed, and nothing
+is allocated that a file only claims to contain.
 """

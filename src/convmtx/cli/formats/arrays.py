@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from convmtx.cli.formats.matlab import read_mat
-from convmtx.cli.formats.npy import read_npy, read_npz
 from convmtx.cli.formats.pictures import FORMATS, read_picture
-from convmtx.cli.formats.source import Source
 from convmtx.cli.formats.tables import read_csv
 from convmtx.cli.report import CommandError
 from convmtx.extras import import_extra
+from convmtx.storage import Source, read_mat, read_npy, read_npz
 from convmtx.typing import AnyArray
 
 

@@ -7,10 +7,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from convmtx.cli.formats.sandbox import Answer, allow_time, read_in_sandbox
-from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
 from convmtx.extras import import_extra, require_installed
+from convmtx.storage import Answer, Source, allow_time, read_in_sandbox
 from convmtx.typing import AnyArray
 
 #: Formats by suffix. Only the one that the suffix names is tried: some that Pillow knows run programs.

@@ -10,8 +10,8 @@ from io import StringIO
 
 import numpy as np
 
-from convmtx.cli.formats.source import Source
 from convmtx.cli.report import CommandError
+from convmtx.storage import Source
 from convmtx.typing import AnyArray
 
 #: First bytes of a file in UTF-16, as Excel writes "Unicode text".

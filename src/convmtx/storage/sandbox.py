@@ -23,9 +23,8 @@ from typing import IO, Any
 import numpy as np
 
 from convmtx import memory
-from convmtx.cli.formats.source import Source
-from convmtx.cli.report import CommandError
-from convmtx.errors import MissingExtraError
+from convmtx.errors import ArgumentError, ConvmtxError
+from convmtx.storage.source import Source
 from convmtx.typing import AnyArray
 
 #: Facts that can be written as JSON, and arrays of numbers.
@@ -39,7 +38,7 @@ _BYTES_PER_SECOND = 20_000_000
 #: file.
 _PATIENCE = 60
 
-_PROGRAM = "import sys; sys.path[:] = {path}; from convmtx.cli.formats.sandbox import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {path}; from convmtx.storage.sandbox import serve; serve()"
 #: Each thread of a BLAS library reserves memory, and reading needs none of them.
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
 
@@ -116,7 +115,7 @@ def _fill(array: AnyArray, file: IO[bytes]) -> bool:
     return True
 
 
-def _no_answer(source: Source, code: int, timed_out: bool) -> CommandError:
+def _no_answer(source: Source, code: int, timed_out: bool) -> ArgumentError:
     """Return the error for a child that ended without an answer."""
     if timed_out or code == -getattr(signal, "SIGXCPU", 0):
         return source.damaged(f"The library that reads it is not done after {_SECONDS} s of computing")
@@ -125,7 +124,7 @@ def _no_answer(source: Source, code: int, timed_out: bool) -> CommandError:
 
 def _error_from(message: dict[str, Any]) -> Exception:
     """Return the error that `_describe` described."""
-    kinds: dict[str, type[Exception]] = {"os": OSError, "refused": CommandError, "memory": MemoryError}
+    kinds: dict[str, type[Exception]] = {"os": OSError, "refused": ArgumentError, "memory": MemoryError}
     return kinds.get(message["error"], ValueError)(*message["parts"])
 
 
@@ -177,7 +176,7 @@ def _describe(error: Exception) -> dict[str, Any]:
     """Return an error as a message: its kind, and the arguments to make it again."""
     if isinstance(error, OSError) and error.filename:
         return {"error": "os", "parts": [error.errno, error.strerror, str(error.filename)]}
-    if isinstance(error, CommandError | MissingExtraError):
+    if isinstance(error, ConvmtxError):
         return {"error": "refused", "parts": error.args}
     kind = "memory" if isinstance(error, MemoryError) else "unreadable"
     return {"error": kind, "parts": [str(error) or type(error).__name__]}

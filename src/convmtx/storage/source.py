@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convmtx import memory
-from convmtx.cli.report import CommandError
-from convmtx.errors import MissingExtraError
+from convmtx.errors import ArgumentError, ConvmtxError
 
 #: Suffixes of files that can contain more than one array; ``FILE:NAME`` selects one.
 _WITH_MEMBERS = (".npz", ".mat", ".safetensors", ".h5", ".hdf5")
@@ -47,28 +46,33 @@ class Source:
         return self.path.suffix.lower()
 
     def size(self) -> int:
-        """Return the bytes of the file; refuse what is not an ordinary file, for opening a pipe could wait for ever."""
+        """Return the bytes of the file; refuse what is not an ordinary file, for opening a pipe could wait for ever.
+
+        A .zarr folder has none of its own, and counts as one.
+        """
         size = self.path.stat().st_size
+        if self.suffix == ".zarr" and self.path.is_dir():
+            return 1
         if not self.path.is_file():
             kind = "a folder" if self.path.is_dir() else "not an ordinary file"
-            raise CommandError(f"{self.path} is {kind}", f"Expected a {self.suffix} file", "Pass another path")
+            raise ArgumentError(f"{self.path} is {kind}", f"Expected a {self.suffix} file", "Pass another path")
         return size
 
-    def damaged(self, contradiction: str) -> CommandError:
+    def damaged(self, contradiction: str) -> ArgumentError:
         """Return the error for a file that contradicts itself."""
-        return CommandError(f"{self.path} is damaged", contradiction, "Write it again")
+        return ArgumentError(f"{self.path} is damaged", contradiction, "Write it again")
 
-    def not_numbers(self, content: Any) -> CommandError:
+    def not_numbers(self, content: Any) -> ArgumentError:
         """Return the error for a file that contains something else than numbers."""
         remedy = "Cast it first, as with K.astype(float)"
-        return CommandError(f"{self.path} contains {content}", "Expected integers, floats or complex numbers", remedy)
+        return ArgumentError(f"{self.path} contains {content}", "Expected integers, floats or complex numbers", remedy)
 
     def require_memory(self, shape: Iterable[int], item: int) -> None:
         """Refuse an array that does not fit in memory twice: the operator keeps a copy. ``item`` is bytes an entry."""
         size = prod(int(n) for n in shape) * item
         if 2 * size > memory.available():
             got = f"the {self.role} in {self.path} takes {memory.human(size)}"
-            raise CommandError(got, "More than fits in memory twice", f"Use a smaller {self.role}")
+            raise ArgumentError(got, "More than fits in memory twice", f"Use a smaller {self.role}")
 
     def select(self, names: Iterable[str]) -> str:
         """Return the requested member, or the only one."""
@@ -78,11 +82,13 @@ class Source:
         if self.member is None and len(members) == 1:
             return members[0]
         if not members:
-            raise CommandError(f"{self.path} contains no array of numbers", f"Expected a {self.role}", "Write it again")
+            raise ArgumentError(
+                f"{self.path} contains no array of numbers", f"Expected a {self.role}", "Write it again"
+            )
         more = len(members) - _LISTED_NAMES
         listed = ", ".join(members[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
         expected = f"{self.member} is not among them" if self.member else "Expected one of them"
-        raise CommandError(f"{self.path} contains {listed}", expected, f"Write {self.path}:NAME")
+        raise ArgumentError(f"{self.path} contains {listed}", expected, f"Write {self.path}:NAME")
 
     def select_numeric(self, numeric: list[str], names: list[str], matrices: bool) -> str:
         """Return the requested member, or the only one that is numeric; of matrices the one that is called W."""
@@ -99,7 +105,7 @@ class Source:
             warnings.simplefilter("ignore")  # for example about headers that Python 2 wrote, which are read
             try:
                 yield
-            except (CommandError, MissingExtraError, MemoryError):
+            except (ConvmtxError, MemoryError):
                 raise
             except Exception as error:
                 if isinstance(error, OSError) and error.filename:  # the file could not be opened
@@ -108,15 +114,17 @@ class Source:
                 reason = re.split("[;\n]", str(error))[0][:200] or type(error).__name__
                 raise self._unreadable(reason) from None
 
-    def _unreadable(self, reason: str) -> CommandError:
+    def _unreadable(self, reason: str) -> ArgumentError:
         """Return the error for a file that is not of the format that its suffix names."""
         got = f"{self.path} cannot be read as {self.suffix} ({reason})"
-        return CommandError(got, f"Expected a {self.role}", self._suggest_suffix())
+        return ArgumentError(got, f"Expected a {self.role}", self._suggest_suffix())
 
     def _suggest_suffix(self) -> str:
         """Return what to do: rename the file if it begins like one of another format."""
-        with self.path.open("rb") as file:
-            head = file.read(_SIGNATURE_BYTES)
+        head = b""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                head = file.read(_SIGNATURE_BYTES)
         for signature, kind, suffixes in _SIGNATURES:
             if signature in (head[: len(signature)], head[512:]) and self.suffix not in suffixes:
                 return f"It begins like {kind}: rename it to {' or '.join(suffixes)}"
@@ -135,11 +143,11 @@ def find_source(text: str, suffixes: tuple[str, ...], role: str) -> Source | Non
             member = text[end + 1 :] or None
             if member and path.suffix.lower() not in _WITH_MEMBERS:
                 got, expected = f"{member} in {path}", f"A {path.suffix} file has one array, and no names"
-                raise CommandError(got, expected, f"Write {path}")
+                raise ArgumentError(got, expected, f"Write {path}")
             return Source(path, member, role)
     if text and Path(text).exists():
         what = "is a folder" if Path(text).is_dir() else f"has the suffix {Path(text).suffix!r}"
-        raise CommandError(f"{text} {what}", f"Expected {' or '.join(suffixes)}", "Name such a file")
+        raise ArgumentError(f"{text} {what}", f"Expected {' or '.join(suffixes)}", "Name such a file")
     return None
 
 
@@ -147,5 +155,5 @@ def locate(text: str, suffixes: tuple[str, ...], role: str) -> Source:
     """Read ``FILE`` or ``FILE:NAME``; refuse a file that has none of the suffixes."""
     source = find_source(text, suffixes, role)
     if source is None:
-        raise CommandError(f"{text!r} is not a file", f"Expected {' or '.join(suffixes)}", "Name such a file")
+        raise ArgumentError(f"{text!r} is not a file", f"Expected {' or '.join(suffixes)}", "Name such a file")
     return source

@@ -1,16 +1,19 @@
-"""Arrays in NumPy's files: .npy, and .npz, which is a zip archive of them."""
+"""Arrays in NumPy's files: .npy, and .npz, which is a zip archive of them; SciPy stores sparse arrays as such."""
 
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from io import BytesIO
 from math import prod
-from typing import IO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from convmtx.cli.formats.source import Source
-from convmtx.typing import AnyArray
+from convmtx.maps.linear_map import LinearMap
+from convmtx.storage.layouts import Layout, whole
+from convmtx.storage.source import Source
+from convmtx.typing import AnyArray, Order, SparseFormat
 
 #: Bytes of a file that are read to see its header: NumPy refuses headers of more than 10 000.
 HEADER = 16_384
@@ -78,3 +81,41 @@ def _read_array(file: IO[bytes]) -> AnyArray:
     """Read an array whose header has been checked; never execute pickled objects."""
     array: AnyArray = np.lib.format.read_array(file, allow_pickle=False)
     return array
+
+
+def read_sparse(source: Source) -> Any:
+    """Read a sparse matrix that SciPy wrote, or a dense array that NumPy wrote."""
+    import scipy.sparse
+
+    with zipfile.ZipFile(source.path) as archive:
+        members = members_of(archive)
+        if "format" not in members:
+            return read_npz(source)
+        for name, info in members.items():
+            # SciPy stores the format as text, and whether it is an array as a boolean.
+            kinds = "iu" if name in ("indices", "indptr", "row", "col", "offsets", "shape") else "iufcbSU"
+            check_member(source, archive, info, kinds)
+    return scipy.sparse.load_npz(source.path)
+
+
+def layout_npy(op: LinearMap, order: Order) -> Layout:
+    """Return how the dense matrix is written for NumPy."""
+    return whole(partial(_write_npy, op, order), op.shape[0] * op.shape[1] * op.dtype.itemsize)
+
+
+def layout_npz(op: LinearMap, order: Order, sparse_format: SparseFormat) -> Layout:
+    """Return how the matrix is written for SciPy; how long it becomes is not known before it is compressed."""
+    return whole(partial(_write_npz, op, order, sparse_format))
+
+
+def _write_npy(op: LinearMap, order: Order, file: BinaryIO) -> None:
+    """Write the dense matrix."""
+    np.save(file, op.to_dense(order), allow_pickle=False)
+
+
+def _write_npz(op: LinearMap, order: Order, sparse_format: SparseFormat, file: BinaryIO) -> None:
+    """Write a sparse array."""
+    import scipy.sparse
+
+    matrix: Any = op.to_sparse(sparse_format, order)
+    scipy.sparse.save_npz(file, matrix)

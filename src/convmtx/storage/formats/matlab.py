@@ -9,16 +9,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from convmtx import memory
-from convmtx.cli.formats.hdf5 import read_hdf5
-from convmtx.cli.formats.source import Source
-from convmtx.cli.report import CommandError
-from convmtx.typing import AnyArray, Shape
+from convmtx.errors import ArgumentError
+from convmtx.maps.linear_map import LinearMap
+from convmtx.storage.formats.hdf5 import read_hdf5
+from convmtx.storage.layouts import Layout, whole
+from convmtx.storage.source import Source
+from convmtx.typing import AnyArray, Order, Shape
 
 #: NumPy's types by the number of MATLAB's class, and by the number of the type in which values are stored.
 _CLASSES = {
@@ -91,7 +94,7 @@ def _variables(source: Source, content: memoryview, order: str, name: str) -> It
                     f"{name} in {source.path} grows to {memory.human(size)}",
                     "Expected a quarter of the memory",
                 )
-                raise CommandError(got, expected, f"Use a smaller {source.role}")
+                raise ArgumentError(got, expected, f"Use a smaller {source.role}")
             yield _variable(memoryview(zlib.decompressobj().decompress(data, size))[8:], order)
 
 
@@ -145,3 +148,21 @@ def _array(variable: _Variable) -> Any:
     if values.dtype.kind == "c":
         dtype = np.result_type(dtype, np.complex64)
     return values.astype(dtype).reshape(variable.shape, order="F")
+
+
+def layout(op: LinearMap, order: Order) -> Layout:
+    """Return how the variable W is written for MATLAB."""
+    return whole(partial(_write, op, order))
+
+
+def _write(op: LinearMap, order: Order, file: BinaryIO) -> None:
+    """Write the variable; refuse integers that doubles would round."""
+    import scipy.io
+
+    matrix: Any = op.to_sparse("csc", order)
+    if matrix.dtype.kind in "iu" and ((matrix.data > 1 << 53) | (matrix.data < -(1 << 53))).any():
+        got, expected = "entries above 2**53", "Sparse matrices of MATLAB contain doubles, which lose digits of them"
+        raise ArgumentError(got, expected, "Use .npy")
+    doubles = matrix.astype(complex if matrix.dtype.kind == "c" else float)
+    doubles.eliminate_zeros()  # which MATLAB's sparse matrices must not store
+    scipy.io.savemat(cast("Any", file), {"W": doubles}, do_compression=True)
