@@ -86,6 +86,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.spectra import trace as trace
     from convmtx.storage.load import load as load
     from convmtx.storage.save import save as save
+    from convmtx.storage.run import run as run
     from convmtx.tuning.tune import Tuning as Tuning
     from convmtx.tuning.tune import tune as tune
 
@@ -159,6 +160,7 @@ __all__ = [
     "rank",
     "richardson_lucy",
     "save",
+    "run",
     "select",
     "singular_value_bounds",
     "smallest_singular_value",
@@ -199,6 +201,7 @@ _MODULES = {
     "preconditioner": "solves.inverses",
     "richardson_lucy": "solves.richardson_lucy",
     "save": "storage",
+    "run": "storage.run",
     "solve": "solves.solve",
     "to_pylops": "interop.pylops",
     "tune": "tuning",

@@ -82,7 +82,7 @@ class ChunkedMap:
         return self.geometry.in_shape if self.transposed else self.geometry.out_shape
 
     @cached_property
-    def _axes(self) -> tuple[Axis | None, ...]:
+    def axes(self) -> tuple[Axis | None, ...]:
         """Axis of the map for each axis of the arrays; None for channels."""
         return self.geometry.layout.join(None, tuple(self.geometry.axes))
 
@@ -91,18 +91,18 @@ class ChunkedMap:
         cut = halved_back if self.transposed else halved
         return tuple(
             self._channel_edges(edges) if axis is None else cut(axis, tuple(sorted(set(edges))))
-            for axis, edges in zip(self._axes, in_edges, strict=True)
+            for axis, edges in zip(self.axes, in_edges, strict=True)
         )
 
     def _channel_edges(self, edges: Edges) -> Edges:
         """Return edges of output channels: whole groups as inputs have them, or else all channels together."""
-        rows, columns = self._channels_per_group
+        rows, columns = self.channels_per_group
         if all(edge % columns == 0 for edge in edges):
             return tuple(sorted({edge // columns * rows for edge in edges}))
         return (0, self.geometry.groups * rows)
 
     @property
-    def _channels_per_group(self) -> tuple[int, int]:
+    def channels_per_group(self) -> tuple[int, int]:
         """Number of output and of input channels of one group of what is applied."""
         per_f, per_c = self.geometry.channels_per_group
         return (per_c, per_f) if self.transposed else (per_f, per_c)
@@ -111,13 +111,13 @@ class ChunkedMap:
         """Return the alternatives of each chunk along each axis: a chunk's pieces are all products of them."""
         return tuple(
             tuple(self._span(axis, range(first, last)) for first, last in pairwise(edges))
-            for axis, edges in zip(self._axes, out_edges, strict=True)
+            for axis, edges in zip(self.axes, out_edges, strict=True)
         )
 
     def _span(self, axis: Axis | None, outputs: range) -> tuple[Span, ...]:
         """Return the convolutions along one axis that make a range of outputs."""
         if axis is None:
-            rows, columns = self._channels_per_group
+            rows, columns = self.channels_per_group
             first, last = outputs.start // rows * columns, -(-outputs.stop // rows) * columns
             return (Span(None, last - first, (Copy(0, first, last - first),), len(outputs)),)
         if not self.transposed:
@@ -134,7 +134,7 @@ class ChunkedMap:
 
     def chunk(self, outputs: Sequence[range], spans: Sequence[tuple[Span, ...]]) -> Chunk:
         """Return how to make the chunk of these outputs, from the alternatives of each axis."""
-        filters = next((r for axis, r in zip(self._axes, outputs, strict=True) if axis is None), range(1))
+        filters = next((r for axis, r in zip(self.axes, outputs, strict=True) if axis is None), range(1))
         found = [piece for piece in product(*spans) if all(span.reads for span in piece)]
         return Chunk(tuple(map(len, outputs)), tuple(found), filters)
 
@@ -183,7 +183,7 @@ class ChunkedMap:
     def _part(self, axes: tuple[Axis, ...], channels: range) -> tuple[Geometry, AnyArray]:
         """Return the map, not its transpose, along other axes, and of the groups of these channels alone."""
         geometry = replace(self.geometry, axes=axes)
-        rows, _ = self._channels_per_group
+        rows, _ = self.channels_per_group
         first, last = channels.start // rows, -(-channels.stop // rows)
         if last - first == geometry.groups:
             return geometry, self.kernel
