@@ -52,7 +52,7 @@ def apply(op: ChunkedMap, x: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a task makes a chunk from its sources: for each box of each piece, the copies, and which strip, if one."""
+    """A chunk to make from the sources of a task: for each box of each piece, the copies, and which strip, if one."""
 
     chunk: Chunk
     boxes: tuple[tuple[tuple[tuple[Copy, ...], int | None], ...], ...]
@@ -123,9 +123,9 @@ class _Layer:
         chunk = self.op.chunk(outputs, spans)
         boxes, sources = [], []
         for piece in chunk.pieces:
-            found = [self._source(copies) for whole in moves(piece) for copies in self._split(whole)]
-            boxes.append(tuple((copies, strip) for copies, strip, _ in found))
-            sources += [source for _, _, source in found]
+            parts = [self._source(copies) for whole in moves(piece) for copies in self._split(whole)]
+            boxes.append(tuple((copies, strip) for copies, strip, _ in parts))
+            sources += [source for _, _, source in parts]
         return Recipe(chunk, tuple(boxes), dtype), sources
 
     def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[tuple[int, Copy], ...]]:
