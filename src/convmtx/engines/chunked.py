@@ -132,11 +132,10 @@ class ChunkedMap:
             spans.append(Span(part.axis, count, read, part.axis.size, None if is_whole else adds))
         return tuple(spans)
 
-    def chunk(self, outputs: Sequence[range], spans: Sequence[tuple[Span, ...]]) -> Chunk:
-        """Return how to make the chunk of these outputs, from the alternatives of each axis."""
+    def chunk(self, outputs: Sequence[range], pieces: Sequence[tuple[Span, ...]]) -> Chunk:
+        """Return how to make the chunk of these outputs from pieces, each with a span along every axis."""
         filters = next((r for axis, r in zip(self._axes, outputs, strict=True) if axis is None), range(1))
-        combined = (piece for piece in product(*spans) if all(span.reads for span in piece))
-        return Chunk(tuple(map(len, outputs)), tuple(combined), filters)
+        return Chunk(tuple(map(len, outputs)), tuple(pieces), filters)
 
     def halo(self, in_edges: Sequence[Edges]) -> tuple[tuple[int, int], ...]:
         """Return how many inputs before and after its own a chunk of the convolution reads at most, along each axis."""
