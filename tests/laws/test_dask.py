@@ -94,7 +94,8 @@ def test_every_chunking_of_every_geometry(seed):
             with dask.config.set(scheduler=lambda *_, **__: pytest.fail("a task was run")):
                 y = applied(lazy)
             known, expected = y.compute(), applied(x)
-            assert np.array_equal(known, expected)
+            # Integers are exact; numbers below 10^4 in double precision may go through transforms.
+            assert np.array_equal(known, expected) if expected.dtype == int else np.allclose(known, expected, 0, 1e-10)
             assert y.dtype == known.dtype == expected.dtype
             assert y.shape == expected.shape
             assert y.chunks[: len(batch)] == lazy.chunks[: len(batch)]
