@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from convmtx.boundary import BY_NAME, NOTHING
-from convmtx.geometry import Axis, copies, halved, halved_back, pieces, window
+from convmtx.geometry import Axis, copies, halo, halved, halved_back, pieces, window
 from geometry.small import small_numbers
 
 SMALL = small_numbers((1, 2, 3, 7), range(1, 5), range(1, 4), range(1, 3), range(1, 4))
@@ -83,6 +83,9 @@ def test_edges_halve_what_lies_beyond_them():
     axis = Axis(100, 5, lo=2, hi=2)
     assert halved(axis, (0, 30, 100)) == (0, 30, 100)
     assert halved_back(axis, (0, 30, 100)) == (0, 30, 100)
+    assert halo(axis, 30) == (2, 2)
+    assert halo(Axis(100, 4, lo=1, hi=2), 30) == (1, 2)
+    assert halo(Axis(100, 1, 3), 30) == (0, 0)
     strided = Axis(100, 3, 2, lo=1, hi=1)
     assert halved(strided, (0, 31, 33, 34, 100)) == (0, 16, 17, 50)
     assert halved_back(strided, (0, 16, 50)) == (0, 32, 100)

@@ -20,7 +20,7 @@ import numpy as np
 
 from convmtx.engines.application import Application
 from convmtx.engines.parts import wide
-from convmtx.geometry import Axis, Copy, Geometry, halved, halved_back, pieces, window
+from convmtx.geometry import Axis, Copy, Geometry, halo, halved, halved_back, pieces, window
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import AnyArray, EngineName, Shape
 
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """How a chunk is made: a sum of convolutions, each with a span along every axis of the arrays."""
+    """A chunk to make: a sum of convolutions, each with a span along every axis of the arrays."""
 
     shape: Shape
     pieces: tuple[tuple[Span, ...], ...]
@@ -61,7 +61,7 @@ class ChunkedMap:
     """A convolution, or the transpose of one, between arrays that are cut into chunks."""
 
     def __init__(self, geometry: Geometry, kernel: AnyArray, engine: EngineName, transposed: bool) -> None:
-        """Take the kernel of a map; if ``transposed``, its transpose is applied, which is no convolution."""
+        """Take the kernel of a map; if ``transposed``, its transpose is applied, which is not a convolution."""
         self.geometry, self.kernel, self.engine, self.transposed = geometry, kernel, engine, transposed
         self._applications: dict[Any, Application] = {}
 
@@ -123,20 +123,27 @@ class ChunkedMap:
         if not self.transposed:
             part = window(axis, outputs)
             return (Span(part.axis, part.axis.size, part.copies, len(outputs)),)
-        found = []
+        spans = []
         for part in pieces(axis, outputs):
             count = len(part.outputs)
             adds = tuple(copy._replace(start=copy.start - outputs.start) for copy in part.copies)
             is_whole = len(adds) == 1 and adds[0].is_plain and adds[0].length == len(outputs)
             read = (Copy(0, part.outputs.start, count),)
-            found.append(Span(part.axis, count, read, part.axis.size, None if is_whole else adds))
-        return tuple(found)
+            spans.append(Span(part.axis, count, read, part.axis.size, None if is_whole else adds))
+        return tuple(spans)
 
-    def chunk(self, outputs: Sequence[range], spans: Sequence[tuple[Span, ...]]) -> Chunk:
-        """Return how to make the chunk of these outputs, from the alternatives of each axis."""
+    def chunk(self, outputs: Sequence[range], pieces: Sequence[tuple[Span, ...]]) -> Chunk:
+        """Return how to make the chunk of these outputs from pieces, each with a span along every axis."""
         filters = next((r for axis, r in zip(self.axes, outputs, strict=True) if axis is None), range(1))
-        found = [piece for piece in product(*spans) if all(span.reads for span in piece)]
-        return Chunk(tuple(map(len, outputs)), tuple(found), filters)
+        return Chunk(tuple(map(len, outputs)), tuple(pieces), filters)
+
+    def halo(self, in_edges: Sequence[Edges]) -> tuple[tuple[int, int], ...]:
+        """Return how many inputs before and after its own a chunk of the convolution reads at most, along each axis."""
+        widths = []
+        for axis, edges in zip(self.axes, in_edges, strict=True):
+            pairs = [(0, 0)] if axis is None else [(0, 0), *(halo(axis, edge) for edge in edges[1:-1])]
+            widths.append((max(before for before, _ in pairs), max(after for _, after in pairs)))
+        return tuple(widths)
 
     # Values
 
@@ -168,8 +175,8 @@ class ChunkedMap:
     def _application(self, axes: tuple[Axis, ...], filters: range) -> Application:
         """Return the convolution along these axes to these channels of the outputs, which is kept."""
         key = axes, filters
-        found = self._applications.get(key)
-        if found is None:
+        application = self._applications.get(key)
+        if application is None:
             geometry, kernel = self._part(axes, filters)
             if self.transposed:
                 mirrored = geometry.T
@@ -177,8 +184,8 @@ class ChunkedMap:
                 geometry = mirrored
             if len(self._applications) >= MOST_KEPT:
                 self._applications = {}
-            found = self._applications[key] = Application(geometry, kernel, self.engine)
-        return found
+            application = self._applications[key] = Application(geometry, kernel, self.engine)
+        return application
 
     def _part(self, axes: tuple[Axis, ...], channels: range) -> tuple[Geometry, AnyArray]:
         """Return the map, not its transpose, along other axes, and of the groups of these channels alone."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise, product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.engines.chunked import Chunk, ChunkedMap, Edges, Span, assemble, keyed, moves
+from convmtx.engines.chunked import Chunk, ChunkedMap, Edges, Span, assemble, keyed
 from convmtx.errors import ArgumentError
 from convmtx.extras import import_extra
 from convmtx.geometry import Copy
@@ -39,20 +39,18 @@ def apply(op: ChunkedMap, x: Any) -> Any:
     """
     array, base, graphs = (import_extra(f"dask.{name}", "dask") for name in ("array", "base", "highlevelgraph"))
     n_batch = x.ndim - len(op.in_shape)
-    in_edges = edges_of(x.chunks[n_batch:])
-    out_edges = op.out_edges(in_edges)
     token = base.tokenize(op.geometry, op.kernel, op.engine, op.transposed, x.name)
     verb = "gather" if op.transposed else "convolve"
-    layer = _Layer(op, f"{verb}-{token}", f"cut-{token}", x, n_batch, in_edges, out_edges)
+    layer = _Layer(op, f"{verb}-{token}", f"cut-{token}", x, n_batch)
     dtype = op.result_type(x.dtype)
     graph = graphs.HighLevelGraph.from_collections(layer.name, layer.tasks(dtype), dependencies=[x])
-    chunks = (*x.chunks[:n_batch], *(tuple(b - a for a, b in pairwise(e)) for e in out_edges))
+    chunks = (*x.chunks[:n_batch], *(tuple(b - a for a, b in pairwise(e)) for e in layer.out_edges))
     return array.Array(graph, layer.name, chunks, meta=np.empty((0,) * len(chunks), dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a task makes a chunk from its sources: for each box of each piece, the copies, and which strip, if one."""
+    """A chunk to make from the sources of a task: for each box of each piece, the copies, and which strip, if one."""
 
     chunk: Chunk
     boxes: tuple[tuple[tuple[tuple[Copy, ...], int | None], ...], ...]
@@ -82,15 +80,28 @@ class Cuts:
         return [array[keyed(slice(*ends) for ends in box)].copy() for box in self.boxes]
 
 
+class Read(NamedTuple):
+    """One chunk of the inputs along one axis, and what a span reads of it."""
+
+    number: int
+    size: int
+    interval: tuple[int, int]
+    #: The same, counted from the start of the chunk, and from that of the interval, which may be cut out of it.
+    of_chunk: Copy
+    of_strip: Copy
+
+
+#: A span along one axis, with what it reads of each chunk, a list for each of its copies one after the other.
+Reads = tuple[Span, list[Read]]
+
+
 class _Layer:
     """The tasks of one map applied to one array."""
 
-    def __init__(
-        self, op: ChunkedMap, name: str, cut: str, x: Any, n_batch: int, in_edges: Sequence[Edges],
-        out_edges: Sequence[Edges],
-    ) -> None:  # fmt: skip
+    def __init__(self, op: ChunkedMap, name: str, cut: str, x: Any, n_batch: int) -> None:
         self.op, self.name, self.cut, self.x, self.n_batch = op, name, cut, x, n_batch
-        self.in_edges, self.out_edges = in_edges, out_edges
+        self.in_edges = edges_of(x.chunks[n_batch:])
+        self.out_edges = op.out_edges(self.in_edges)
         #: Boxes that are cut out of each chunk of one image, and their numbers.
         self.strips: dict[Place, dict[Box, int]] = {}
 
@@ -98,65 +109,65 @@ class _Layer:
         """Return all tasks by their keys; those of other images of the batch have the same recipes."""
         op_key = f"map-{self.name}"
         graph: dict[Any, Any] = {op_key: self.op}
-        recipes = [(place, self._recipe(place, chosen, dtype)) for place, chosen in self._places()]
-        batches = list(product(*(enumerate(sizes) for sizes in self.x.chunks[: self.n_batch])))
-        for batch in batches:
+        recipes = [(place, *self._recipe(place, chosen, dtype)) for place, chosen in self._places()]
+        for batch in product(*(enumerate(sizes) for sizes in self.x.chunks[: self.n_batch])):
             images, shape = tuple(j for j, _ in batch), tuple(size for _, size in batch)
             for place, boxes in self.strips.items():
                 graph[(self.cut, *images, *place)] = (Cuts(tuple(boxes)), (self.x.name, *images, *place))
-            for place, (recipe, sources) in recipes:
+            for place, recipe, sources in recipes:
                 keys = [(name, *images, *source) for name, source in sources]
                 graph[(self.name, *images, *place)] = (compute, op_key, recipe, shape, keys)
         return graph
 
-    def _places(self) -> Iterator[tuple[Place, tuple[tuple[Span, ...], ...]]]:
+    def _places(self) -> Iterator[tuple[Place, tuple[list[Reads], ...]]]:
         """Yield the place of each chunk of an output, and the alternatives of its pieces along each axis."""
-        numbered = [list(enumerate(spans)) for spans in self.op.spans(self.out_edges)]
+        numbered = []
+        for spans, edges in zip(self.op.spans(self.out_edges), self.in_edges, strict=True):
+            split_spans = [[(span, list(_split(span, edges))) for span in alternatives] for alternatives in spans]
+            numbered.append(list(enumerate(split_spans)))
         for chosen in product(*numbered):
-            yield tuple(j for j, _ in chosen), tuple(spans for _, spans in chosen)
+            yield tuple(j for j, _ in chosen), tuple(reads for _, reads in chosen)
 
     def _recipe(
-        self, place: Place, spans: tuple[tuple[Span, ...], ...], dtype: np.dtype[Any]
+        self, place: Place, axes: tuple[list[Reads], ...], dtype: np.dtype[Any]
     ) -> tuple[Recipe, list[tuple[str, Place]]]:
         """Return how a chunk is made, and the names and places of its sources."""
         outputs = [range(edges[j], edges[j + 1]) for j, edges in zip(place, self.out_edges, strict=True)]
-        chunk = self.op.chunk(outputs, spans)
-        boxes, sources = [], []
-        for piece in chunk.pieces:
-            found = [self._source(copies) for whole in moves(piece) for copies in self._split(whole)]
-            boxes.append(tuple((copies, strip) for copies, strip, _ in found))
-            sources += [source for _, _, source in found]
-        return Recipe(chunk, tuple(boxes), dtype), sources
+        pieces, boxes, sources = [], [], []
+        for piece in product(*axes):
+            parts = [self._source(reads) for reads in product(*(reads for _, reads in piece))]
+            if parts:
+                pieces.append(tuple(span for span, _ in piece))
+                boxes.append(tuple((copies, strip) for copies, strip, _ in parts))
+                sources += [source for _, _, source in parts]
+        return Recipe(self.op.chunk(outputs, pieces), tuple(boxes), dtype), sources
 
-    def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[tuple[int, Copy], ...]]:
-        """Yield the parts of a box that lie in single chunks: along each axis the chunk, and what is read there."""
-        return product(*(list(split(copy, edges)) for copy, edges in zip(copies, self.in_edges, strict=True)))
-
-    def _source(self, copies: tuple[tuple[int, Copy], ...]) -> tuple[tuple[Copy, ...], int | None, tuple[str, Place]]:
+    def _source(self, reads: tuple[Read, ...]) -> tuple[tuple[Copy, ...], int | None, tuple[str, Place]]:
         """Return what to read from a source, the number of its strip, and the source: a chunk, or its strips.
 
         More than half of a chunk is not cut out of it.
         """
-        place, inner = tuple(j for j, _ in copies), tuple(copy for _, copy in copies)
-        box = tuple(copy.interval for copy in inner)
-        sizes = [edges[j + 1] - edges[j] for j, edges in zip(place, self.in_edges, strict=True)]
-        if 2 * prod(last - first for first, last in box) > prod(sizes):
-            return inner, None, (self.x.name, place)
+        place, box = tuple(read.number for read in reads), tuple(read.interval for read in reads)
+        if 2 * prod(last - first for first, last in box) > prod(read.size for read in reads):
+            return tuple(read.of_chunk for read in reads), None, (self.x.name, place)
         strips = self.strips.setdefault(place, {})
         strip = strips.setdefault(box, len(strips))
-        moved = tuple(copy._replace(start=copy.start - first) for copy, (first, _) in zip(inner, box, strict=True))
-        return moved, strip, (self.cut, place)
+        return tuple(read.of_strip for read in reads), strip, (self.cut, place)
 
 
-def split(copy: Copy, edges: Edges) -> Iterator[tuple[int, Copy]]:
-    """Yield the chunks that a copy reads, and what it reads of each, counted from the chunk's start."""
-    first, last = copy.interval
-    for j in range(bisect_right(edges, first) - 1, len(edges) - 1):
-        if edges[j] >= last:
-            return
-        part = copy.within(edges[j], edges[j + 1])
-        if part is not None:
-            yield j, part._replace(start=part.start - edges[j])
+def _split(span: Span, edges: Edges) -> Iterator[Read]:
+    """Yield the chunks that a span reads, and what it reads of each."""
+    for copy in span.reads:
+        first, last = copy.interval
+        for j in range(bisect_right(edges, first) - 1, len(edges) - 1):
+            if edges[j] >= last:
+                break
+            part = copy.within(edges[j], edges[j + 1])
+            if part is not None:
+                of_chunk = part._replace(start=part.start - edges[j])
+                begin, end = of_chunk.interval
+                of_strip = of_chunk._replace(start=of_chunk.start - begin)
+                yield Read(j, edges[j + 1] - edges[j], (begin, end), of_chunk, of_strip)
 
 
 def by_images(function: Callable[[AnyArray], AnyArray], x: Any, in_shape: Shape, out_shape: Shape, dtype: Any) -> Any:

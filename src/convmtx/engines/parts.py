@@ -337,12 +337,12 @@ class Reading(NamedTuple):
 @lru_cache(maxsize=4096)
 def _reading(axis: Axis, first: int, last: int) -> Reading:
     start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
-    found = [copy.moved(start) for copy in copies(axis, start, stop)]
-    least, most = min((c.interval[0] for c in found), default=0), max((c.interval[1] for c in found), default=0)
+    here = [copy.moved(start) for copy in copies(axis, start, stop)]
+    least, most = min((c.interval[0] for c in here), default=0), max((c.interval[1] for c in here), default=0)
     if axis.input_dilation > 1:
         gaps = [slice(0, stop - start)]
     else:
-        ends = [0, *(end for c in found for end in (c.at, c.at + c.length)), stop - start]
+        ends = [0, *(end for c in here for end in (c.at, c.at + c.length)), stop - start]
         gaps = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
-    moved = tuple(copy._replace(start=copy.start - least) for copy in found)
+    moved = tuple(copy._replace(start=copy.start - least) for copy in here)
     return Reading(slice(least, most), stop - start, moved, tuple(gaps))

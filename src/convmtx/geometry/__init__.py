@@ -5,7 +5,7 @@ from convmtx.geometry.geometry import Geometry, Layout
 from convmtx.geometry.lookup import Lists, Sums, list_readers, list_reads, read_entries
 from convmtx.geometry.meetings import Meetings, meetings
 from convmtx.geometry.reader_runs import most_reader_runs, reader_runs
-from convmtx.geometry.reads import Copy, Window, copies, halved, halved_back, pieces, window
+from convmtx.geometry.reads import Copy, Window, copies, halo, halved, halved_back, pieces, window
 from convmtx.geometry.run import Run
 from convmtx.geometry.runs import met, most_runs, runs, sums
 from convmtx.geometry.windows import count_own, count_reads, count_taps, join_places
@@ -24,6 +24,7 @@ __all__ = [
     "count_own",
     "count_reads",
     "count_taps",
+    "halo",
     "halved",
     "halved_back",
     "join_places",

@@ -1,4 +1,4 @@
-"""What a range of outputs reads, and what a range of inputs of the transpose gathers: the plan of work on pieces.
+"""Plan of work on pieces: what a range of outputs reads, and what a range of inputs of the transpose gathers.
 
 Both are lists of `Copy`: inputs that stand one after the other among the positions that windows reach over. So a
 piece of the outputs is a convolution of the few intervals of inputs that it reads, whatever the boundary, and a piece
@@ -92,12 +92,12 @@ def copies(axis: Axis, first: int, last: int) -> tuple[Copy, ...]:
     """
     e = axis.input_dilation
     begin, end = max(-(-first // e), 0), min((last - 1) // e + 1, axis.size)
-    found = [Copy(begin * e, begin, end - begin, 1, e)] if begin < end else []
+    runs = [Copy(begin * e, begin, end - begin, 1, e)] if begin < end else []
     if axis.boundary is ZERO:
-        return tuple(found)
+        return tuple(runs)
     before = _outside(axis, first, min(last, 0))
     behind = _outside(axis, max(first, axis.stretched), last)
-    return (*before, *found, *behind)
+    return (*before, *runs, *behind)
 
 
 def _outside(axis: Axis, first: int, last: int) -> list[Copy]:
@@ -109,16 +109,16 @@ def _outside(axis: Axis, first: int, last: int) -> list[Copy]:
     inputs = inputs[places]
     # A copy goes on while places and inputs move as they did between its first two.
     apart, steps = np.diff(places), np.diff(inputs)
-    found, j = [], 0
+    runs, j = [], 0
     while j < places.size:
         end = j + 1
         if end < places.size and apart[j] == axis.input_dilation and abs(steps[j]) <= 1:
             goes_on = (apart[j:] == apart[j]) & (steps[j:] == steps[j])
             end = j + 1 + (int(np.argmin(goes_on)) if not goes_on.all() else goes_on.size)
         step = int(steps[j]) if end > j + 1 else 1
-        found.append(Copy(first + int(places[j]), int(inputs[j]), end - j, step, axis.input_dilation))
+        runs.append(Copy(first + int(places[j]), int(inputs[j]), end - j, step, axis.input_dilation))
         j = end
-    return found
+    return runs
 
 
 def window(axis: Axis, outputs: range) -> Window:
@@ -185,9 +185,25 @@ def halved(axis: Axis, edges: tuple[int, ...]) -> tuple[int, ...]:
     So no piece reads more beyond its own inputs on one side than on the other, but for one position. Outputs of an
     axis with 3 taps, stride 2 and lo = 1 are cut at ceil(c/2) for an edge c.
     """
+    return tuple(sorted({0, axis.out, *(_cut(axis, edge) for edge in edges[1:-1])}))
+
+
+def _cut(axis: Axis, edge: int) -> int:
+    """Return the first output whose window has its middle at an edge of inputs or behind it."""
     middle = (axis.span - 1) // 2
-    cuts = {min(max(-(-(c * axis.input_dilation + axis.lo - middle) // axis.stride), 0), axis.out) for c in edges[1:-1]}
-    return tuple(sorted({0, axis.out, *cuts}))
+    return min(max(-(-(edge * axis.input_dilation + axis.lo - middle) // axis.stride), 0), axis.out)
+
+
+def halo(axis: Axis, edge: int) -> tuple[int, int]:
+    """Return how many inputs beyond an edge outputs behind the cut read before it, and those before the cut behind it.
+
+    With 7 taps and stride 1 it is 3 and 3; with a stride that steps over the edge it can be nothing.
+    """
+    cut = _cut(axis, edge)
+    first, last = cut * axis.stride - axis.lo, (cut - 1) * axis.stride - axis.lo + axis.span - 1
+    before = edge - max(-(-first // axis.input_dilation), 0) if cut < axis.out else 0
+    behind = min(last // axis.input_dilation + 1, axis.size) - edge if cut > 0 else 0
+    return max(before, 0), max(behind, 0)
 
 
 def halved_back(axis: Axis, edges: tuple[int, ...]) -> tuple[int, ...]:

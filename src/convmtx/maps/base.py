@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -414,6 +414,45 @@ class BaseMap(metaclass=_Sealing):
             Without the extra ``onnx``.
         """
         return exports.export("to_onnx", self)
+
+    @door("to_dask")
+    def to_dask(self, rows: int | Sequence[int] | None = None, order: Order = "C") -> Any:
+        """Return the matrix as an array of Dask whose chunks are slabs of rows, each a sparse array in CSR.
+
+        A convolution writes each slab in closed form. So a matrix of any size is there at once, and a task builds its
+        own slab alone.
+
+        Parameters
+        ----------
+        rows : int or sequence of int, optional
+            Rows of each slab, or of all slabs one after the other; by default so many that a slab takes about 64 MiB.
+        order : {"C", "F"}
+            Order in which inputs and outputs are flattened.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape (M, N), with chunks ``scipy.sparse.csr_array`` of int32 or int64 indices.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is invalid, or the map's numbers are not of NumPy.
+        ImportError
+            Without the extra ``dask``.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> W = cm.conv([1.0, 2.0, 3.0], 1002).to_dask(rows=250)
+        >>> W.chunks, W.blocks[3].compute().nnz
+        (((250, 250, 250, 250), (1002,)), 750)
+        >>> y = W.map_blocks(lambda slab: slab.sum(axis=1), drop_axis=1, dtype=float)
+        >>> y.compute()[:3].tolist()
+        [6.0, 6.0, 6.0]
+        """
+        check_order(order)
+        return exports.export("to_dask", self, rows, order)
 
     @door("numpy.asarray(op)")
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:

@@ -439,7 +439,7 @@ class ConvOperator(LinearMap):
         return self.to_dense(order)
 
     @door("explain")
-    def explain(self, measure: bool = False) -> Explanation:
+    def explain(self, measure: bool = False, *, chunks: Any = None) -> Explanation:
         """Return the geometry, the size of every form, and the engine that applies the map with its reason.
 
         Parameters
@@ -447,6 +447,9 @@ class ConvOperator(LinearMap):
         measure : bool
             Also time every engine on one random input: the median of three calls after a first one. Kernels of JAX and
             CuPy, and those of PyTorch on a GPU or in bfloat16, have no engines to compare, so nothing is timed.
+        chunks : int, or tuple of int or of tuples of int, optional
+            Chunks of an input that is cut, as ``x.chunks`` of Dask has them: also say what each chunk reads beyond
+            its own inputs, how many tasks there are, and how much memory one takes. No task runs.
 
         Returns
         -------
@@ -465,4 +468,4 @@ class ConvOperator(LinearMap):
         from convmtx.maps.explanation import explain
 
         flag("measure", measure)
-        return explain(self._geometry, self._application.choose(), measure)
+        return explain(self._geometry, self._application.choose(), measure, chunks)

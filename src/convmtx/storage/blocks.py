@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.engines.chunked import ChunkedMap, Span, is_view, keyed, moves
-from convmtx.engines.dask import split
+from convmtx.engines.chunked import Chunk, ChunkedMap, Span, is_view, keyed, moves
 from convmtx.extras import import_extra
 from convmtx.files import flush
 from convmtx.geometry import Copy
 from convmtx.storage.arrays import StoredArray
-from convmtx.storage.strips import Strips
+from convmtx.storage.strips import Strips, split
 from convmtx.typing import AnyArray, Shape
 
 #: Bytes of outputs from which on a block is not joined with more chunks. A job takes some milliseconds beside its
@@ -112,10 +111,11 @@ class BlockWriter:
     def _n_batch(self) -> int:
         return len(self.blocks.shape) - len(self.op.out_shape)
 
-    def _pieces(self, outputs: Sequence[range]) -> Any:
+    def _pieces(self, outputs: Sequence[range]) -> Chunk:
         """Return how a block of one output is made."""
-        edges = [(r.start, r.stop) for r in outputs]
-        return self.op.chunk(outputs, [alternatives[0] for alternatives in self.op.spans(edges)])
+        spans = [alternatives for (alternatives,) in self.op.spans([(r.start, r.stop) for r in outputs])]
+        pieces = [piece for piece in product(*spans) if all(span.reads for span in piece)]
+        return self.op.chunk(outputs, pieces)
 
     def values(self, outputs: Sequence[range]) -> AnyArray:
         """Return a block."""
@@ -138,8 +138,8 @@ class BlockWriter:
 
     def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[Shape, tuple[Copy, ...]]]:
         """Yield the parts of a box that lie in single chunks of the source: the chunk, and what is read there."""
-        sides = zip(copies, self.source.shape, self.reads, strict=True)
-        for parts in product(*(list(split(copy, range(0, size + step, step))) for copy, size, step in sides)):
+        sides = zip(copies, self.reads, strict=True)
+        for parts in product(*(list(split(copy, step)) for copy, step in sides)):
             yield tuple(j for j, _ in parts), tuple(copy for _, copy in parts)
 
     def _read(self, place: Shape, copies: tuple[Copy, ...]) -> AnyArray:

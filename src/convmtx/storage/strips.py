@@ -7,12 +7,11 @@ that others read of it, and a later block finds them: then a process decodes eac
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from math import prod
 from threading import Lock
 
-from convmtx.engines.dask import split
 from convmtx.geometry import Copy
 from convmtx.storage.arrays import StoredArray
 from convmtx.typing import AnyArray, Shape
@@ -25,6 +24,15 @@ _THIN = 8
 Box = tuple[tuple[int, int], ...]
 
 
+def split(copy: Copy, step: int) -> Iterator[tuple[int, Copy]]:
+    """Yield the chunks along an axis that a copy reads, and what it reads of each, counted from the chunk's start."""
+    first, last = copy.interval
+    for j in range(first // step, -(-last // step)):
+        part = copy.within(j * step, (j + 1) * step)
+        if part is not None:
+            yield j, part._replace(start=part.start - j * step)
+
+
 class Strips:
     """A source that is read chunk by chunk, with strips that are kept for later readers."""
 
@@ -32,7 +40,7 @@ class Strips:
         """Take the shape of what is read at a time, and along each axis all that is ever read."""
         self.source, self.step = source, step
         self._along = [
-            _intervals(copies, size, length) for copies, size, length in zip(reads, source.shape, step, strict=True)
+            _intervals(copies, length) for copies, length in zip(reads, step, strict=True)
         ]
         self._kept: OrderedDict[Shape, dict[Box, AnyArray]] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
@@ -83,11 +91,11 @@ class Strips:
                 self._bytes -= _bytes(self._kept.popitem(last=False)[1])
 
 
-def _intervals(copies: Iterable[Copy], size: int, step: int) -> dict[int, tuple[tuple[int, int], ...]]:
+def _intervals(copies: Iterable[Copy], step: int) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return what is read of each chunk along an axis."""
     found: dict[int, set[tuple[int, int]]] = {}
     for copy in copies:
-        for j, part in split(copy, range(0, size + step, step)):
+        for j, part in split(copy, step):
             found.setdefault(j, set()).add(part.interval)
     return {j: tuple(sorted(intervals)) for j, intervals in found.items()}
 
