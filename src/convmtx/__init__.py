@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.keras import from_keras as from_keras
     from convmtx.interop.lax import from_lax as from_lax
     from convmtx.interop.onnx import from_onnx as from_onnx
+    from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.solves.damping import Damping as Damping
@@ -168,6 +169,7 @@ __all__ = [
     "svd",
     "svdvals",
     "symbol",
+    "to_petsc",
     "to_pylops",
     "trace",
     "tune",
@@ -200,6 +202,7 @@ _MODULES = {
     "richardson_lucy": "solves.richardson_lucy",
     "save": "storage",
     "solve": "solves.solve",
+    "to_petsc": "interop.petsc",
     "to_pylops": "interop.pylops",
     "tune": "tuning",
     "wiener": "solves.wiener",

@@ -77,9 +77,13 @@ def _prepare(draft: Path, shape: tuple[int, int], nnz: int, dtype: np.dtype[Any]
     zarr = import_extra("zarr", "files")
     root = zarr.open_group(str(draft), mode="w-")
     root.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": list(shape)})
-    compressors = zarr.codecs.ZstdCodec(level=3)
+    values = zarr.codecs.ZstdCodec(level=3)
+    # Indices ascend, so that their higher bytes repeat only when each byte has a stretch of its own: 1 % and not 8 %.
+    # Values repeat as a whole: 0.01 % and not 0.2 %.
+    ascending = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=index.itemsize)
     for name, size, kind in (("data", nnz, dtype), ("indices", nnz, index), ("indptr", shape[0] + 1, index)):
-        root.create_array(name, shape=(size,), chunks=(CHUNK,), dtype=kind, compressors=compressors)
+        codec = values if name == "data" else ascending
+        root.create_array(name, shape=(size,), chunks=(CHUNK,), dtype=kind, compressors=codec)
 
 
 def read_zarr(source: Source, rows: slice | None) -> tuple[AnyArray, AnyArray, AnyArray, tuple[int, int]]:
