@@ -44,7 +44,7 @@ def maps():
 @installed
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_products_by_petsc(files, ranks):
-    path = [str(Path(cm.__file__).parents[1]), BESIDE, *PACKAGES]
+    path = [BESIDE, *PACKAGES, str(Path(cm.__file__).parents[1])]  # beside which NumPy 2 may be
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **allowed, "PYTHONPATH": os.pathsep.join(path)}
     command = ["mpiexec", "--oversubscribe", "-n", str(ranks), PYTHON, PROGRAM, files]
