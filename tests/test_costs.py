@@ -10,7 +10,7 @@ import convmtx
 
 SOURCE = Path(convmtx.__file__).parent
 #: Shells limit what a user waits for; nothing is chosen by these numbers.
-SHELLS = ("cli/", "explorer/", "plot/", "demo.py")
+SHELLS = ("cli/", "explorer/", "plot/", "storage/", "demo.py")
 #: Words of a comment that make a number one of seconds or of flops; the unit of a decomposition is called work.
 UNITS = re.compile(
     r"\b(seconds|in a second|minutes|hours?|flops?|multiply-adds?|operations?|faster|slower)\b|^#: Work\b",

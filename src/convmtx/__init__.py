@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.keras import from_keras as from_keras
     from convmtx.interop.lax import from_lax as from_lax
     from convmtx.interop.onnx import from_onnx as from_onnx
+    from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
@@ -86,8 +87,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.spectra import symbol as symbol
     from convmtx.spectra import trace as trace
     from convmtx.storage.load import load as load
-    from convmtx.storage.save import save as save
     from convmtx.storage.run import run as run
+    from convmtx.storage.save import save as save
     from convmtx.tuning.tune import Tuning as Tuning
     from convmtx.tuning.tune import tune as tune
 
@@ -161,8 +162,8 @@ __all__ = [
     "project",
     "rank",
     "richardson_lucy",
-    "save",
     "run",
+    "save",
     "select",
     "singular_value_bounds",
     "smallest_singular_value",
@@ -172,6 +173,7 @@ __all__ = [
     "svd",
     "svdvals",
     "symbol",
+    "to_petsc",
     "to_pylops",
     "trace",
     "tune",
@@ -203,9 +205,10 @@ _MODULES = {
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
     "richardson_lucy": "solves.richardson_lucy",
+    "run": "storage",
     "save": "storage",
-    "run": "storage.run",
     "solve": "solves.solve",
+    "to_petsc": "interop.petsc",
     "to_pylops": "interop.pylops",
     "tune": "tuning",
     "wiener": "solves.wiener",

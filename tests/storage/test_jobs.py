@@ -86,6 +86,17 @@ def test_killed_and_resumed(tmp_path, begun):
     assert listed(tmp_path) == ["log", "target"]
 
 
+def test_what_a_killed_worker_has_not_renamed_is_removed(tmp_path):
+    """Zarr writes a chunk under another name first."""
+
+    def leave(draft, number):
+        (draft / f"{number}.1234.partial").touch()
+        (draft / f"{number}").touch()
+
+    run_jobs(tmp_path / "target", Jobs({}, 3, Path.mkdir, leave), "write")
+    assert listed(tmp_path / "target") == ["0", "1", "2"]
+
+
 class Failing:
     """Work that fails at one job."""
 
@@ -174,16 +185,6 @@ def test_a_bar_ends_at_all_jobs(tmp_path, monkeypatch):
     monkeypatch.setattr("tqdm.tqdm", Bar)
     run_jobs(tmp_path / "target", jobs_of(log), "write", progress=True)
     assert seen[0] == (5, COUNT, COUNT)
-
-
-@pytest.fixture(scope="module")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 def test_a_cluster_does_the_jobs(tmp_path, client):

@@ -81,6 +81,7 @@ def run_jobs(
             attempt = _begin(root, target, jobs, resume)
             try:
                 _do_all(attempt, jobs, label, progress, client)
+                _sweep(attempt / _DRAFT)
                 announce_complete()
                 (attempt / _DRAFT).replace(target)
             except BaseException:
@@ -105,6 +106,12 @@ def _do_all(attempt: Path, jobs: Jobs, label: str, progress: bool, client: Any) 
             (attempt / _DONE / str(number)).touch(exist_ok=False)
             if bar is not None:
                 bar.update(1)
+
+
+def _sweep(draft: Path) -> None:
+    """Remove files that Zarr had not renamed yet when a process, or a worker of a cluster, was killed."""
+    for path in draft.rglob("*.partial"):
+        path.unlink()
 
 
 def _begin(root: Path, target: Path, jobs: Jobs, resume: bool) -> Path:

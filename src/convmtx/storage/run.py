@@ -13,7 +13,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy, library
-from convmtx.arguments import flag, per_axis
+from convmtx.arguments import as_list, flag, integer
 from convmtx.engines.chunked import ChunkedMap
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown, with_article
 from convmtx.extras import import_extra
@@ -151,7 +151,7 @@ def _writer(op: ChunkedMap, source: StoredArray, chunks: Any) -> BlockWriter:
         raise ArgumentTypeError(
             f"outputs would have dtype {dtype}", "Zarr has at most doubles", "Cast the kernel first"
         )
-    box = _default_chunks(op, source, dtype) if chunks is None else per_axis("chunks", chunks, len(shape), 1)
+    box = _default_chunks(op, source, dtype) if chunks is None else _sizes(chunks, len(shape))
     box = tuple(max(min(step, size), 1) for step, size in zip(box, shape, strict=True))
     spatial = [n_batch + j for j, axis in enumerate(op.axes) if axis is not None]
     reads = source.chunks or source.shape
@@ -163,6 +163,17 @@ def _writer(op: ChunkedMap, source: StoredArray, chunks: Any) -> BlockWriter:
             joined[j] = -(-shape[j] // box[j]) * box[j]
     block = grown(tuple(joined), shape, dtype.itemsize, spatial, range(n_batch))
     return BlockWriter(op, source, Grid(shape, block), Grid(shape, box), dtype, reads)
+
+
+def _sizes(chunks: Any, d: int) -> Shape:
+    """Return the argument ``chunks``: one length for each of d axes, or one for all."""
+    entries = as_list("chunks", chunks)
+    if entries is None:
+        return (integer("chunks", chunks, 1),) * d
+    if len(entries) != d:
+        got, expected = f"chunks={shown(chunks)}", f"Expected one for each of the {d} axes of the target"
+        raise ArgumentError(got, expected, "Batch axes come first")
+    return tuple(integer(f"chunks[{j}]", entry, 1) for j, entry in enumerate(entries))
 
 
 def _default_chunks(op: ChunkedMap, source: StoredArray, dtype: np.dtype[Any]) -> Shape:

@@ -77,9 +77,9 @@ class Slabs:
         matrix: Any = self.op.to_sparse("csr", self.order, wanted) if self.whole is None else self.whole[wanted]
         return matrix
 
-    def entries(self, start: int, stop: int) -> tuple[AnyArray, AnyArray]:
-        """Return data and columns of a range of entries, wherever their rows begin."""
-        data, indices = np.empty(stop - start, self.op.dtype), np.empty(stop - start, np.int64)
+    def entries(self, start: int, stop: int, index: np.dtype[Any]) -> tuple[AnyArray, AnyArray]:
+        """Return data and columns, of type ``index``, of a range of entries, wherever their rows begin."""
+        data, indices = np.empty(stop - start, self.op.dtype), np.empty(stop - start, index)
         for rows in self._holding(start, stop):
             slab, first = self.build(rows), int(self.starts(rows[:0])[0])
             kept = slice(max(start - first, 0), min(stop - first, slab.nnz))

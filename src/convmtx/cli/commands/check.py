@@ -16,11 +16,11 @@ from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
 from convmtx.typing import Order
 
 _EPILOG = f"""\
-FILE is .npz (SciPy), .npy (dense), .mtx, .mat (the variable W, or FILE.mat:NAME)
-or .h5 (CSR, as AnnData writes it). If the file has fewer digits than the kernel,
-the kernel's entries are rounded to them. If the matrices differ, check prints the
-first difference, looks for the smallest change of options (at most three) that makes
-them equal and prints it, and the exit code is 2.
+FILE is .npz (SciPy), .npy (dense), .mtx, .mat (the variable W, or FILE.mat:NAME),
+.petsc, or .h5 or .zarr (CSR, as AnnData writes it). If the file has fewer digits than
+the kernel, the kernel's entries are rounded to them. If the matrices differ, check
+prints the first difference, looks for the smallest change of options (at most three)
+that makes them equal and prints it, and the exit code is 2.
 
 {KERNELS}
 examples:

@@ -34,9 +34,7 @@ reading it back in Python, with B the convolution of an array A:
     W = numpy.load("W.npy")                             # dense
     W = scipy.io.mmread("W.mtx", spmatrix=False)        # Matrix Market
     W = scipy.io.loadmat("W.mat", spmatrix=False)["W"]  # in MATLAB: load W.mat
-    g = h5py.File("W.h5")                         # or zarr.open_group("W.zarr")
-    W = scipy.sparse.csr_array((g["data"][:], g["indices"][:], g["indptr"][:]),
-                               shape=g.attrs["shape"])
+    W = convmtx.load("W.h5")                            # CSR, from any of these files
     B = (W @ A.ravel()).reshape(out_shape)        # with --order F: A.ravel("F")
                                                   # and reshape(..., order="F")
 
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--output", metavar="FILE", type=Path, required=True,
         help="file to write: .npz (sparse, SciPy), .npy (dense, NumPy), .mtx (Matrix Market), .mat (sparse, MATLAB), "
-        ".h5 or .zarr (CSR, as AnnData writes it; extra files)")  # fmt: skip
+        ".petsc (PETSc), .h5 or .zarr (CSR, as AnnData writes it; extra files)")  # fmt: skip
     add("--order", type=str.upper, choices=("C", "F"),
         help="how arrays are flattened. C: row-major (default); F: column-major, as in MATLAB")  # fmt: skip
     add("--format", type=str.lower, choices=FORMATS, help="sparse format in a .npz file (default: csr)")

@@ -22,6 +22,8 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Types of numbers; SciPy adds one for numbers that are too large for the signed integers of others.
 _FIELDS = ("real", "double", "integer", "unsigned-integer", "complex", "pattern")
+#: Entries that are written at once: 16 MiB of text.
+_BLOCK = 1 << 18
 _SYMMETRIES = ("general", "symmetric", "skew-symmetric", "hermitian")
 
 
@@ -116,18 +118,25 @@ class _Lines:
         return self.row + self.column + 2 + self.parts * (self.value + 1)
 
     def pieces(self, _draft: Path, rows: range, first: int, matrix: Any) -> Iterator[tuple[int, AnyArray]]:
-        """Yield the lines of a slab."""
-        lines = np.full((matrix.nnz, self.length), ord(" "), np.uint8)
-        numbers = np.arange(rows.start + 1, rows.stop + 1)
-        lines[:, : self.row] = np.repeat(_digits(numbers, self.row), np.diff(matrix.indptr), axis=0)
+        """Yield the lines of a slab, block by block: text is five times as long as the numbers."""
+        numbers = np.repeat(np.arange(rows.start + 1, rows.stop + 1), np.diff(matrix.indptr))
+        for start in range(0, matrix.nnz, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            lines = self.text(numbers[block], matrix.indices[block].astype(np.int64) + 1, matrix.data[block])
+            yield self.head + (first + start) * self.length, lines
+
+    def text(self, rows: IntArray, columns: IntArray, values: AnyArray) -> AnyArray:
+        """Return the lines of some entries, a line of characters for each; rows and columns count from 1."""
+        lines = np.full((rows.size, self.length), ord(" "), np.uint8)
+        lines[:, : self.row] = _digits(rows, self.row)
         at = self.row + 1
-        lines[:, at : at + self.column] = _digits(matrix.indices.astype(np.int64) + 1, self.column)
+        lines[:, at : at + self.column] = _digits(columns, self.column)
         at += self.column + 1
-        for part in (matrix.data.real, matrix.data.imag)[: self.parts]:
+        for part in (values.real, values.imag)[: self.parts]:
             lines[:, at : at + self.value] = _texts(part, self.value)
             at += self.value + 1
         lines[:, -1] = ord("\n")
-        yield self.head + first * self.length, lines
+        return lines
 
 
 def layout(slabs: Slabs, _index: np.dtype[Any]) -> Layout:

@@ -45,9 +45,9 @@ class _ChunkWriter:
         step = self.chunks * CHUNK
         if number < self.n_entry_jobs:
             start, stop = number * step, min((number + 1) * step, self.slabs.nnz)
-            data, indices = self.slabs.entries(start, stop)
+            data, indices = self.slabs.entries(start, stop, self.index)
             _write(draft, root["data"], start, data)
-            _write(draft, root["indices"], start, indices.astype(self.index))
+            _write(draft, root["indices"], start, indices)
             return
         start = (number - self.n_entry_jobs) * step
         stop = min(start + step, self.slabs.shape[0] + 1)
@@ -57,15 +57,20 @@ class _ChunkWriter:
 def _write(draft: Path, array: Any, start: int, values: AnyArray) -> None:
     """Write whole chunks, also those that are zero: a chunk that is missing is damage."""
     array.with_config({"write_empty_chunks": True})[start : start + values.size] = values
+    folders = set()
     for number in range(start // CHUNK, -(-(start + values.size) // CHUNK)):
-        flush(draft / array.path / array.metadata.encode_chunk_key((number,)))
+        chunk = draft / array.path / array.metadata.encode_chunk_key((number,))
+        flush(chunk)
+        folders.add(chunk.parent)
+    for folder in folders:
+        flush(folder)
 
 
 def layout(slabs: Slabs, index: np.dtype[Any]) -> Layout:
     """Return how a matrix is written, with indices of the type ``index``."""
     import_extra("zarr", "files")
-    # As many whole chunks as fit into a slab.
-    chunks = max(SLAB_BYTES // (CHUNK * (slabs.op.dtype.itemsize + index.itemsize)), 1)
+    # As many whole chunks as fit into half a slab: they are copied from one, and while they are compressed.
+    chunks = max(SLAB_BYTES // 2 // (CHUNK * (slabs.op.dtype.itemsize + index.itemsize)), 1)
     entry_jobs, start_jobs = (-(-n // (chunks * CHUNK)) for n in (slabs.nnz, slabs.shape[0] + 1))
     prepare = partial(_prepare, shape=slabs.shape, nnz=slabs.nnz, dtype=slabs.op.dtype, index=index)
     work = _ChunkWriter(slabs, index, chunks, entry_jobs)
@@ -77,9 +82,13 @@ def _prepare(draft: Path, shape: tuple[int, int], nnz: int, dtype: np.dtype[Any]
     zarr = import_extra("zarr", "files")
     root = zarr.open_group(str(draft), mode="w-")
     root.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": list(shape)})
-    compressors = zarr.codecs.ZstdCodec(level=3)
+    values = zarr.codecs.ZstdCodec(level=3)
+    # Indices ascend, so that their higher bytes repeat only when each byte has a stretch of its own: 1 % and not 8 %.
+    # Values repeat as a whole: 0.01 % and not 0.2 %.
+    ascending = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=index.itemsize)
     for name, size, kind in (("data", nnz, dtype), ("indices", nnz, index), ("indptr", shape[0] + 1, index)):
-        root.create_array(name, shape=(size,), chunks=(CHUNK,), dtype=kind, compressors=compressors)
+        codec = values if name == "data" else ascending
+        root.create_array(name, shape=(size,), chunks=(CHUNK,), dtype=kind, compressors=codec)
 
 
 def read_zarr(source: Source, rows: slice | None) -> tuple[AnyArray, AnyArray, AnyArray, tuple[int, int]]:
