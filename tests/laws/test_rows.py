@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 import reference
-from convmtx.forms import filling, row_lookup
+from convmtx.forms import filling, formats, row_lookup
+from convmtx.forms.row_ranges import can_cut
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.rearranged import Rearranged
 from strategies import cases
@@ -166,6 +167,33 @@ def test_rows_of_what_is_too_large_cost_themselves(name, boundary):
             back = [np.divmod(columns, n)[at] - (i, j)[at] + places[at] for at in (0, 1)]
             if boundary != "wrap":  # around the circle, columns are as far away as the map is large
                 assert (back[0] * m + back[1]).tolist() == np.flatnonzero(row).tolist()
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_ranges_of_the_transpose_are_written_in_closed_form(data):
+    """Ranges that begin and end inside lines, with every step that boxes can have."""
+    case, order = data.draw(cases()), data.draw(st.sampled_from("CF"))
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, case.op.shape[1])] * 2)))
+    rows = slice(first, last, data.draw(st.integers(1, 5)))
+    with pytest.MonkeyPatch.context() as patch:
+        if can_cut(range(*rows.indices(last)), case.op.geometry, order, transposed=True):
+            patch.setattr(formats, "compress", None)
+        S = case.op.T.to_sparse(order=order, rows=rows)
+    assert np.array_equal(S.toarray(), case.matrix_in(order).T[rows])
+    assert S.has_canonical_format
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_slabs_of_a_large_map_cost_themselves(boundary):
+    """A hundred million rows: a slab that begins and ends inside lines, of the map, its transpose and a stack."""
+    n = 10**4
+    op = cm.conv(np.ones((3, 3)), (n, n), padding=1, boundary=boundary)
+    rows = slice(2 * n - 77, 30 * n + 5)
+    for each, times in ((op, 2), (op.T, 2), (2 * op, 3), (cm.vstack([op, op]), 4)):
+        S, most = peak(lambda each=each: each.to_sparse(rows=rows))
+        assert S.shape[0] == rows.stop - rows.start
+        assert most < times * (S.data.nbytes + S.indices.nbytes + S.indptr.nbytes)
 
 
 def test_rows_of_a_product_have_the_small_indices_of_its_matrix():
