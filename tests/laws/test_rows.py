@@ -14,6 +14,7 @@ from convmtx.forms import filling, formats, row_lookup
 from convmtx.forms.row_ranges import can_cut
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.rearranged import Rearranged
+from matrices import flattened
 from strategies import cases
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia"]
@@ -169,19 +170,25 @@ def test_rows_of_what_is_too_large_cost_themselves(name, boundary):
                 assert (back[0] * m + back[1]).tolist() == np.flatnonzero(row).tolist()
 
 
-@given(st.data())
-@settings(max_examples=100)
-def test_ranges_of_the_transpose_are_written_in_closed_form(data):
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"input_dilation": 3, "stride": (1, 2)}, {"dilation": 2}])
+def test_ranges_of_the_transpose_are_written_in_closed_form(boundary, options, monkeypatch):
     """Ranges that begin and end inside lines, with every step that boxes can have."""
-    case, order = data.draw(cases()), data.draw(st.sampled_from("CF"))
-    first, last = sorted(data.draw(st.tuples(*[st.integers(0, case.op.shape[1])] * 2)))
-    rows = slice(first, last, data.draw(st.integers(1, 5)))
-    with pytest.MonkeyPatch.context() as patch:
-        if can_cut(range(*rows.indices(last)), case.op.geometry, order, transposed=True):
-            patch.setattr(formats, "compress", None)
-        S = case.op.T.to_sparse(order=order, rows=rows)
-    assert np.array_equal(S.toarray(), case.matrix_in(order).T[rows])
-    assert S.has_canonical_format
+    rng = np.random.default_rng(0)
+    K = rng.integers(1, 9, (2, 3, 2, 4))
+    op = cm.conv(K, (4, 24, 4), groups=2, padding=((1, 1), (2, 3)), boundary=boundary, **options)
+    expected = {order: flattened(op.to_dense(), op, order).T for order in "CF"}
+    monkeypatch.setattr(formats, "compress", None)
+    count = 0
+    for order, step in product("CF", (1, 2, 3, 4, 8, 12, 96)):
+        for _ in range(3):
+            first, last = sorted(rng.integers(0, op.shape[1] + 1, 2).tolist())
+            if can_cut(range(first, last, step), op.geometry, order, transposed=True):
+                count += 1
+                S = op.T.to_sparse(order=order, rows=slice(first, last, step))
+                assert np.array_equal(S.toarray(), expected[order][first:last:step])
+                assert S.has_canonical_format
+    assert count > 20
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

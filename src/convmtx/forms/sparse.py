@@ -57,7 +57,7 @@ def transpose(pieces: list[Rows]) -> list[Rows]:
 
 
 def transposed_pieces(geometry: Geometry, order: Order, wanted: RowNumbers) -> list[Rows] | None:
-    """Return rows of the transpose as a few pieces; None if they are no range, or if most of them differ."""
+    """Return rows of the transpose as a few pieces; None if they do not ascend in equal steps, or if most differ."""
     if not can_cut(wanted, geometry, order, transposed=True):
         return None
     pieces = cut_rows(geometry, order, wanted, transposed=True)
