@@ -30,6 +30,7 @@ from convmtx.spectra.bracket import Ceilings, bracket
 from convmtx.spectra.certified import Certified, combined, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.operands import convolution, parts_of, relative_tolerance
+from convmtx.spectra.smaller import smaller
 from convmtx.spectra.supremum import coarsest, supremum
 from convmtx.spectra.triplets import fits, require_vectors
 from convmtx.spectra.values import svd
@@ -41,6 +42,8 @@ from convmtx.typing import AnyArray, ArrayLike, Channels, PerAxis, Shape
 
 Ord = Literal[1, 2, "fro"] | float
 BoundMethod = Literal["best", "theta", "gram", "sup", "fantastic4", "young"]
+#: Relative tolerance of the norm of a smaller input, and the most Lanczos steps for it.
+_SMALLER_RTOL, _SMALLER_STEPS = 1e-4, 200
 #: Upper bounds of the norm of a convolution by name.
 BOUNDS: dict[str, Callable[[ConvOperator], float]] = {
     "theta": bounds.theta,
@@ -98,7 +101,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     and "fro" of convolutions, sums over entries; for 2, a decomposition if it takes less than a second, else Lanczos
     steps of two products with the map. If the vectors of these do not fit or the steps would take minutes, the bounds
     without iterations are returned as they are. With zeros outside or on a circle, they differ by some ``(k / n)**2``
-    of k taps on n positions. Other boundaries can make the norm larger than any symbol's, and the interval wide.
+    of k taps on n positions. Other boundaries can make the norm larger than any symbol's: then the norm of a smaller
+    input with the same boundaries, of some 100,000 numbers, gives bounds that differ by 1e-5 to 1e-2.
     The norm of `block_diag` is the largest of the norms of its parts, and that of `kron` is the product of theirs.
 
     Examples
@@ -190,7 +194,7 @@ def _without_iterations(op: ConvOperator, rtol: float, maxiter: int) -> Certifie
 def _between_bounds(op: ConvOperator, rtol: float) -> Certified:
     """Return the norm of a scaled convolution between a wave packet's and a bound by structure; no arrays of its size.
 
-    The interval is wide where a boundary may make the norm larger than the symbol's supremum.
+    Where a boundary may make the norm larger than the symbol's supremum, the norm of a smaller input is computed.
     """
     (low, high), short = packets.interval(op, rtol / 2), packets.borders_alone(op)
     name = "the supremum of the symbol"
@@ -198,6 +202,11 @@ def _between_bounds(op: ConvOperator, rtol: float) -> Certified:
         high, name = bounds.sup(short, rtol / 2), "the supremum of the symbol of the continued input"
     if high > (1 + rtol) * low and (larger := bounds.young(short)) < high:
         high, name = larger, "Schur's test"
+    if high > (1 + _SMALLER_RTOL) * low and (near := smaller(op)) is not None:
+        part = _spectral_norm(near.op, _SMALLER_RTOL, _SMALLER_STEPS, False)
+        low = max(low, float(np.sqrt(max(part.lower**2 - near.above, 0.0))) * (1 - 4 * EPS))
+        if (larger := float(np.sqrt(part.upper**2 + near.below))) < high:
+            high, name = larger, f"the norm of {' x '.join(map(str, near.op.in_shape))} inputs ({part.method})"
     high = outward(high, 8)
     is_close = high - low <= rtol * high
     method = f"a wave packet, and {name}" + ("" if is_close else f"; wider than rtol={rtol:g}")
