@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines.products import inner_products
+from convmtx.errors import ArgumentError
 from convmtx.extras import import_extra
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.accuracy import Lengths
@@ -105,6 +106,9 @@ class ChunkedLSMR(Recurrences):
         w = self._adjoint(u) / divisor
         self.u, self.w, squares = persist([u, w, [*norms, square, equations.squares(w)]])
         *norms, beta, alpha = map(np.sqrt, computed([*self.u, self.w], squares))
+        if not np.isfinite(norms).all():
+            got = "b or x0 contains inf or nan, or numbers above 1e150"
+            raise ArgumentError(got, "Expected finite numbers", "Replace them, or leave them out by mask=")
         self.h, self.norm_b, self.terms = self.w, norms[0], sum(norms[1:], norms[0])
         self.sigma, self.tau = np.maximum(beta, FLOOR), np.maximum(alpha, FLOOR)
         self.ratio, self.length = np.ones(len(beta)), np.zeros(len(beta))
@@ -207,6 +211,12 @@ class ChunkedLSMR(Recurrences):
         run.damp, run.rows, run.iterations = float(run.damp), float(run.rows), int(run.iterations)
         run.all_finished = bool(run.finished.all())
         return run
+
+
+def expected_vectors(equations: Equations) -> dict[str, Array]:
+    """Return arrays like all vectors that a run of equations can have, by their names."""
+    outputs = [*equations.forward(equations.like), equations.like]
+    return {f"u{j}": part for j, part in enumerate(outputs)} | dict.fromkeys(VECTORS, equations.like)
 
 
 def persist(groups: list[Any]) -> list[Any]:
