@@ -65,7 +65,7 @@ class Equations(NamedTuple):
         """Return the sum of squared magnitudes of each array of the batch."""
         axes = tuple(range(len(self.batch), array.ndim))
         return import_extra("dask.array", "dask").reduction(
-            array, _squares, np.sum, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
+            array, _squares, _added, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
         )
 
     def columns(self, numbers: Array) -> Array:
@@ -238,10 +238,14 @@ def _roots(squares: Array) -> tuple[Array, Array]:
     return import_extra("dask.array", "dask").where(roots > FLOOR, roots, 1.0), roots
 
 
+def _added(sums: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
+    return np.sum(sums, axis=axis, keepdims=keepdims)
+
+
 def _squares(chunk: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
     """Return sums of squared magnitudes along the last axes of a chunk, in double precision whatever its own is."""
     batch = chunk.shape[: chunk.ndim - len(axis)]
-    rows = np.ascontiguousarray(chunk).reshape(math.prod(batch), -1)
+    rows = np.ascontiguousarray(chunk).reshape(math.prod(batch), math.prod(chunk.shape[len(batch) :]))
     rows = rows.view(rows.real.dtype)
     total = np.zeros(len(rows))
     for first in range(0, rows.shape[1], PIECE):
