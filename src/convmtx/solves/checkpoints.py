@@ -63,8 +63,12 @@ class Checkpoint:
         wait = max(costs.CHECKPOINT_SECONDS, 10 * self.seconds)
         return time.monotonic() - self.saved_at >= wait
 
-    def save(self, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> None:
-        """Write all of it, then let it be the checkpoint, and remove the one before."""
+    def save(self, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> dict[str, Array]:
+        """Write all of it, then let it be the checkpoint, and remove the one before; return vectors that are read.
+
+        A scheduler remembers what vectors that it has were computed from, back to the first step. Those that are read
+        from files let it forget.
+        """
         start = time.monotonic()
         name = f"{STEPS}{token_hex(4)}"
         (self.folder / name).mkdir()
@@ -79,6 +83,7 @@ class Checkpoint:
                 shutil.rmtree(old)
         self.saved_at = time.monotonic()
         self.seconds = self.saved_at - start
+        return {key: _read_all(self.folder / name / key, array) for key, array in vectors.items()}
 
     def load(self, like: dict[str, Array]) -> Saved | None:
         """Return what was saved, vectors with the chunks and types of those given; None if nothing was.

@@ -24,7 +24,7 @@ from convmtx.solves.accuracy import (
 )
 from convmtx.solves.arrays import require_shape
 from convmtx.solves.checkpoints import Checkpoint
-from convmtx.solves.methods.chunked_lsmr import ChunkedLSMR, Equations, expected_vectors
+from convmtx.solves.methods.chunked_lsmr import ChunkedLSMR, Equations, expected_vectors, persist
 from convmtx.solves.methods.iterated import FINER, UNMET, Ending, judged, most_steps
 from convmtx.solves.methods.iteration import SLACK
 from convmtx.solves.observed import chunked_roots
@@ -204,8 +204,9 @@ class _Run:
                 else:
                     break
         self._save()
+        (x,) = persist([state.x])
         result = Result(
-            state.x, lengths.residual, lengths.normal, accepted & (state.finished | state.converged(self.rtol)), "LSMR",
+            x, lengths.residual, lengths.normal, accepted & (state.finished | state.converged(self.rtol)), "LSMR",
             why if problem.damp else why + UNMET, accuracy, condition=float(state.condition.max(initial=1)),
             iterations=len(self.history), history=tuple(self.history),
         )  # fmt: skip
@@ -224,14 +225,17 @@ class _Run:
                 bar.update(1)
             if self.checkpoint is not None and self.checkpoint.is_due:
                 self._save()
-            if callback is not None and asks_to_stop(callback, self.state.x):
-                return Ending.STOPPED
+            if callback is not None:
+                self.state.settle()
+                if asks_to_stop(callback, self.state.x):
+                    return Ending.STOPPED
         return Ending.CONVERGED
 
     def _save(self) -> None:
         if self.checkpoint is not None and not self.is_saved:
             own = {"first": self.first, "before": np.array(self.before), "history": np.array(self.history)}
-            self.checkpoint.save(self.state.vectors, {**self.state.numbers, **own})
+            self.state.settle()
+            self.state.replace(self.checkpoint.save(self.state.vectors, {**self.state.numbers, **own}))
             self.is_saved = True
 
     def _accuracy(self, lengths: Lengths, norm: float) -> Accuracy:

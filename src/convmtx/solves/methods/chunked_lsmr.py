@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,10 +93,10 @@ class ChunkedLSMR(Recurrences):
         self._set(equations)
         # As in `LSMR`: rotations would damp the distance from x0.
         self.damp, self.rows = (damp, 0.0) if x0 is None else (0.0, damp)
-        zeros = import_extra("dask.array", "dask").zeros_like(equations.like)
-        self.hbar, self.solution = zeros, zeros if x0 is None else x0
+        zeros = equations.like.map_blocks(np.zeros_like, dtype=equations.like.dtype, name=_unique("zeros"))
+        self.hbar, self.solution = zeros, zeros if x0 is None else renamed(x0)
         images = equations.forward(self.solution)
-        u = [*equations.right, *(image * 0 for image in images[len(equations.right) :])]
+        u = [*map(renamed, equations.right), *(image * 0 for image in images[len(equations.right) :])]
         norms = [self._total(equations.right)]
         if x0 is not None:
             u = [b - image for b, image in zip(u, images, strict=True)]
@@ -152,6 +153,10 @@ class ChunkedLSMR(Recurrences):
         self.ratio = self.tau / before
         self.h = self.h * self._column(factors.h * self.ratio) + self.w
 
+    def settle(self) -> None:
+        """Compute what `_update` left, for whoever reads the vectors between two steps."""
+        self.solution, self.hbar, self.h = persist([self.solution, self.hbar, self.h])
+
     def lengths(self) -> Lengths:
         """Compute x, its norms, and those of what it leaves."""
         equations, x, count = self.equations, self.solution, len(self.equations.right)
@@ -160,8 +165,8 @@ class ChunkedLSMR(Recurrences):
         penalized = [-image for image in images[count:]]
         normal = equations.adjoint([*left, *penalized]) - x * (self.damp + self.rows) ** 2
         totals = [equations.squares(x), self._total(left), self._total([*left, *penalized]), equations.squares(normal)]
-        self.solution, squares = persist([x, totals])
-        size, residual, stacked, rest = map(np.sqrt, computed([self.solution], squares))
+        (self.solution, self.hbar, self.h), squares = persist([[x, self.hbar, self.h], totals])
+        size, residual, stacked, rest = map(np.sqrt, computed([self.solution, self.hbar, self.h], squares))
         return Lengths(size, residual, np.hypot(stacked, (self.damp + self.rows) * size), rest)
 
     def _adjoint(self, u: Sequence[Array]) -> Array:
@@ -196,14 +201,18 @@ class ChunkedLSMR(Recurrences):
         lists = {name: np.reshape(getattr(self, name), (-1, len(self.scale))) for name in LISTS}
         return {**{name: np.asarray(getattr(self, name)) for name in NUMBERS}, **lists}
 
+    def replace(self, vectors: dict[str, Array]) -> None:
+        """Go on with these vectors."""
+        self.u = [vectors[name] for name in vectors if name not in VECTORS]
+        for name in VECTORS:
+            setattr(self, name, vectors[name])
+
     @classmethod
     def at(cls, equations: Equations, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> ChunkedLSMR:
         """Return the run of these vectors and numbers, which goes on as if it had not been left."""
         run = cls.__new__(cls)
         run._set(equations)
-        run.u = [vectors[name] for name in vectors if name not in VECTORS]
-        for name in VECTORS:
-            setattr(run, name, vectors[name])
+        run.replace(vectors)
         for name in NUMBERS:
             setattr(run, name, numbers[name])
         run.alphas, run.betas = list(numbers["alphas"]), list(numbers["betas"])
@@ -217,6 +226,23 @@ def expected_vectors(equations: Equations) -> dict[str, Array]:
     """Return arrays like all vectors that a run of equations can have, by their names."""
     outputs = [*equations.forward(equations.like), equations.like]
     return {f"u{j}": part for j, part in enumerate(outputs)} | dict.fromkeys(VECTORS, equations.like)
+
+
+def renamed(array: Array) -> Array:
+    """Return an array under a name of its own.
+
+    Dask names what is computed after what it is computed from, and expects one recipe for a name. That of a vector
+    depends on what else its graph computes, so that two solves of the same problem would have two for one.
+    """
+    return array.map_blocks(_same, dtype=array.dtype, meta=array._meta, name=_unique("vector"))
+
+
+def _same(chunk: AnyArray) -> AnyArray:
+    return chunk
+
+
+def _unique(word: str) -> str:
+    return f"{word}-{token_hex(16)}"
 
 
 def persist(groups: list[Any]) -> list[Any]:
