@@ -96,6 +96,8 @@ LONGEST_SOLVE = 10.0
 LONGEST_SPECTRUM = 2.0
 #: Predicted seconds of steps after which `choose_damp` ends an estimate that has not settled.
 LONGEST_CURVE = 30.0
+#: Seconds between checkpoints of a solve on chunks, at least: what a run that is killed may lose.
+CHECKPOINT_SECONDS = 60.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
 PRECONDITIONER_SETUP = 2e-2
 
