@@ -30,7 +30,7 @@ PHRASES = {
     r"\bholds? (inf|nan|NaN)\b": "contains inf or nan",
 }
 #: Subjects of commits are held from here on.
-SINCE = "2026-11-28"
+SINCE = "2026-11-28T20:00:00Z"  # without an hour, git takes that of today
 
 
 def names(tree):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
+    from convmtx.interop.xarray import apply as apply
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -119,6 +120,7 @@ __all__ = [
     "Tuning",
     "UnsupportedError",
     "Variance",
+    "apply",
     "aslinearmap",
     "block_diag",
     "bounds",
@@ -191,6 +193,7 @@ _MODULES = {
     "explore": "explorer",
     "factorize": "solves.factorize",
     "fit_kernel": "fitting",
+    "apply": "interop.xarray",
     "from_keras": "interop.keras",
     "from_lax": "interop.lax",
     "from_onnx": "interop.onnx",

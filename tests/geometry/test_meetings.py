@@ -8,7 +8,7 @@ import pytest
 
 import reference
 from convmtx.boundary import BY_NAME, NOTHING
-from convmtx.geometry import Axis, meetings, most_runs, reads, runs
+from convmtx.geometry import Axis, list_reads, meetings, most_runs, runs
 
 SMALL = list(product(range(1, 5), range(1, 4), range(1, 4), range(1, 3), range(1, 4), (-1, 0, 3), (-1, 0, 4)))
 #: Axes of which the middle is left out: of 60 inputs at least 60 - 4*6 - 8.
@@ -45,7 +45,7 @@ def listed(known, taps):
                 assert place not in written
                 written[place] = of_entry[entry]
     inputs = np.arange(known.axis.size)[::-1]
-    lists, _ = reads(known.axis, inputs)
+    lists, _ = list_reads(known.axis, inputs)
     looked_up = {
         (int(i), int(j)): of_entry[entry]
         for m, i in enumerate(inputs)

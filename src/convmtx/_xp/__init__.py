@@ -16,7 +16,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp.arriving import convert
 from convmtx.boundary import NOTHING
-from convmtx.errors import ArgumentTypeError
+from convmtx.errors import ArgumentError, ArgumentTypeError
 from convmtx.typing import Array, IntArray
 
 #: NumPy's kinds of numbers that are accepted: signed and unsigned integers, floats and complex numbers.
@@ -29,8 +29,10 @@ _NATIVE = frozenset(np.dtype(code) for code in np.typecodes["AllInteger"] + np.t
 _NAMESPACES: dict[type, Any] = {}
 
 
-def numeric(name: str, value: Any) -> Array:
+def numeric(name: str, value: Any, chunked: bool = False) -> Array:
     """Return an argument as an array of integers, floats or complex numbers, in its own library.
+
+    With ``chunked``, arrays of Dask are returned as they are; otherwise they are computed if they are small.
 
     A value that is not an array becomes a NumPy array in native byte order. It is copied only if it has to be. Masked
     arrays are refused, because their mask would be lost, and so are large arrays of a library that would compute or
@@ -46,6 +48,8 @@ def numeric(name: str, value: Any) -> Array:
         )
     if not isinstance(value, np.ndarray | np.generic | type) and hasattr(value, "__dlpack__"):
         return _foreign(name, value)
+    if chunked and is_chunked(value):
+        return _of_numpy_chunks(name, value)
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else convert(name, value)
     kind = array.dtype.kind
     is_extension = array.dtype.isbuiltin == 2  # a type that another package adds to NumPy: float8, bfloat16, int4
@@ -71,6 +75,25 @@ def _foreign(name: str, value: Any) -> Array:
     if str(value.dtype).rpartition(".")[2] not in _TYPES:
         raise _not_numeric(name, value.dtype, "Cast it first")
     return value
+
+
+def is_chunked(array: Any) -> bool:
+    """Whether an array is one of Dask, whose chunks are computed later and by others."""
+    return type(array).__module__.startswith("dask.") and isinstance(array, sys.modules["dask.array"].Array)
+
+
+def _of_numpy_chunks(name: str, array: Any) -> Array:
+    """Return an array of Dask; refuse one whose chunks are not arrays of NumPy, or of unknown sizes."""
+    kind = type(array._meta)
+    if kind is not np.ndarray:
+        got = f"{name} is an array of Dask with chunks of {kind.__module__}.{kind.__qualname__}"
+        raise ArgumentTypeError(got, "Expected chunks of NumPy", "Convert them, as with x.map_blocks(numpy.asarray)")
+    if array.dtype.kind not in _KINDS:
+        raise _not_numeric(name, array.dtype, "Cast it first, as with x.astype(float)")
+    if np.isnan(np.array(array.shape, float)).any():
+        got = f"{name} is an array of Dask of unknown shape {array.shape}"
+        raise ArgumentError(got, "Expected known sizes of its chunks", "Call x.compute_chunk_sizes() first")
+    return array
 
 
 def _is_array(value: Any) -> bool:

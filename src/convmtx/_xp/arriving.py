@@ -46,11 +46,21 @@ def require_small(name: str, value: Any, most: int = LISTED_ENTRIES) -> None:
         kind = type(value)
         got = f"{name} is a {kind.__module__}.{kind.__qualname__} of {lazy >> 20} MiB"
         expected = f"Expected an array in memory: beyond {LAZY_BYTES >> 20} MiB nothing is computed or read unasked"
-        whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"
-        raise ArgumentTypeError(got, expected, f"Pass {whole}, or a part at a time, as with {name}[:100]")
+        raise ArgumentTypeError(got, expected, _remedy(name, kind))
     if entries > most:
         got = f"{name}={shown(value)} has {shown(entries)} entries"
         raise ArgumentError(got, f"Expected at most {most}", "Pass an ndarray")
+
+
+def _remedy(name: str, kind: type) -> str:
+    """Return what to do with an array that is not in memory, by the library that it is of."""
+    package = kind.__module__.partition(".")[0]
+    if package in ("zarr", "h5py"):
+        return f"Pass dask.array.from_array({name}), or from storage to storage cm.run(op, {name}, target)"
+    if package == "xarray":
+        return f"Pass {name}.data, or use cm.apply(op, {name}, dims)"
+    whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"
+    return f"Pass {whole}, or a part at a time, as with {name}[:100]"
 
 
 def _count(value: Any) -> tuple[int, int]:

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx import memory
-from convmtx.boundary import NOTHING
 from convmtx.engines.folding import fold_back
 from convmtx.engines.threads import Memory, Step, scratch
-from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.geometry import Axis, Copy, Geometry, Layout, copies
 from convmtx.taps import kernel_of, taps_of
-from convmtx.typing import AnyArray, IntArray, Shape
+from convmtx.typing import AnyArray, Shape
 
 
 class PartSizes(NamedTuple):
@@ -305,66 +304,45 @@ def reaching(
     readings = [_reading(axis, o.start, o.stop) for axis, o in zip(axes, outs, strict=True)]
     x = x[(slice(None),) * at + tuple(reading.hull for reading in readings)]
     for j, reading in enumerate(readings, at):
-        if not reading.borders:
+        if reading.is_view:
             continue
         before = (slice(None),) * j
-        inner = x[(*before, reading.inputs)]
         reached = memory(f"reach {j}", (*x.shape[:j], reading.length, *x.shape[j + 1 :]), x.dtype)
-        target = reached[(*before, slice(reading.first, reading.first + inner.shape[j]))]
-        steps.append(partial(np.copyto, target, inner))
-        steps += [_border(reached[(*before, where)], x, places, j) for where, places in reading.borders]
+        steps += [partial(reached[(*before, gap)].fill, 0) for gap in reading.gaps]
+        steps += [partial(np.copyto, reached[(*before, c.places)], x[(*before, c.inputs)]) for c in reading.copies]
         x = reached
     return steps, x
-
-
-def _border(border: AnyArray, x: AnyArray, places: IntArray, at: int) -> Step:
-    """Return the step that fills a border with the inputs at these places of an axis of x, and zeros for `NOTHING`."""
-    if (places == NOTHING).all():
-        return partial(border.fill, 0)
-    moves = np.diff(places)
-    if (places == NOTHING).any() or (moves != moves[:1]).any():
-        return partial(_gather, border, x, places, at)
-    first, move = int(places[0]), int(moves[0]) if moves.size else 0
-    # Inputs that follow each other, forwards (wrap) or backwards (reflect), are a view; so is one alone (edge).
-    stop = first + move * len(places) if move else first + 1
-    return partial(np.copyto, border, x[(*(slice(None),) * at, slice(first, stop if stop >= 0 else None, move or 1))])
-
-
-def _gather(border: AnyArray, x: AnyArray, places: IntArray, at: int) -> None:
-    border[...] = x.take(np.maximum(places, 0), at)
-    border[(*(slice(None),) * at, places == NOTHING)] = 0
 
 
 class Reading(NamedTuple):
     """Inputs that neighbouring outputs read along one axis.
 
     Outputs 0 to 2 of 3 taps that begin one position before the first of 9 inputs (edge) read 0 0 1 2 3: the hull is
-    0:4, the inputs 0:4 stand at place 1, and the border is place 0, which holds input 0.
+    0:4, and input 0 is copied to place 0, inputs 0:4 to places 1:5.
     """
 
-    #: Inputs from the first to the last that is read; the other fields count from its start.
+    #: Inputs from the first to the last that is read; the copies count from its start.
     hull: slice
-    #: Inputs that are read one after the other.
-    inputs: slice
-    #: Place of the first of them among all that is read, and the number of all places.
-    first: int
+    #: What stands at which of the places, whose number this is; nothing stands in the gaps.
     length: int
-    #: Places before and after those, and the input that each of them reads, or `NOTHING`.
-    borders: tuple[tuple[slice, IntArray], ...]
+    copies: tuple[Copy, ...]
+    gaps: tuple[slice, ...]
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the places are the inputs of the hull, one after the other."""
+        return len(self.copies) == 1 and not self.gaps and self.copies[0].is_plain
 
 
 @lru_cache(maxsize=4096)
 def _reading(axis: Axis, first: int, last: int) -> Reading:
     start, stop = first * axis.stride - axis.lo, (last - 1) * axis.stride - axis.lo + axis.span
-    lo, hi = min(max(start, 0), axis.size), max(min(stop, axis.size), 0)
-    if axis.input_dilation > 1 or lo >= hi:  # no inputs are read one after the other
-        lo = hi = start
-        ends = [(0, stop - start)]
+    here = [copy.moved(start) for copy in copies(axis, start, stop)]
+    least, most = min((c.interval[0] for c in here), default=0), max((c.interval[1] for c in here), default=0)
+    if axis.input_dilation > 1:
+        gaps = [slice(0, stop - start)]
     else:
-        ends = [(0, lo - start), (hi - start, stop - start)]
-    borders = [(slice(a, b), axis.source(np.arange(start + a, start + b))) for a, b in ends if a < b]
-    read = np.concatenate([np.arange(lo, hi), *(places[places != NOTHING] for _, places in borders)])
-    least, most = (int(read.min()), int(read.max()) + 1) if read.size else (0, 0)
-    moved = tuple((where, np.where(places == NOTHING, NOTHING, places - least)) for where, places in borders)
-    inputs = slice(lo - least, hi - least) if lo < hi else slice(0)
-    return Reading(slice(least, most), inputs, lo - start, stop - start, moved)
+        ends = [0, *(end for c in here for end in (c.at, c.at + c.length)), stop - start]
+        gaps = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
+    moved = tuple(copy._replace(start=copy.start - least) for copy in here)
+    return Reading(slice(least, most), stop - start, moved, tuple(gaps))

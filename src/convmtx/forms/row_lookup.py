@@ -17,7 +17,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import is_numpy, itemsize, like, namespace, reshape
 from convmtx.forms.layout import index_dtype, row_array, strides
-from convmtx.geometry import Axis, Geometry, Layout, Lists, Sums, readers, reads
+from convmtx.geometry import Axis, Geometry, Layout, Lists, Sums, list_readers, list_reads
 from convmtx.taps import taps_of, with_sums
 from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers
 
@@ -102,7 +102,7 @@ def look_up(geometry: Geometry, order: Order, wanted: RowNumbers, transposed: bo
         row_shape, column_shape = column_shape, row_shape
     row_steps = strides(geometry, row_shape, order)
     column_steps = strides(geometry, column_shape, order)
-    listed = readers if transposed else reads
+    listed = list_readers if transposed else list_reads
     axis_lists, sums, which = [], [], []
     for axis, step in zip(geometry.axes, row_steps.spatial, strict=True):
         # Row number // stride % size is the row's place on this axis. Each place is looked up once.

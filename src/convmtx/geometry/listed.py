@@ -15,7 +15,7 @@ from convmtx.typing import IntArray
 class ListedAxis(Axis):
     """Axis with as many outputs as inputs, whose ``kernel`` different entries stand where its runs say.
 
-    The forms write its matrix as that of any other axis, from `runs` and `reads`. It has no windows, and nothing
+    The forms write its matrix as that of any other axis, from `runs` and `lookup`. It has no windows, and nothing
     else that an axis has.
     """
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
-from convmtx.geometry.reads import readers
+from convmtx.geometry.lookup import list_readers
 from convmtx.geometry.run import Run
 from convmtx.geometry.runs import most_runs, runs, sums
 from convmtx.typing import IntArray
@@ -99,7 +99,7 @@ def _from_transposed(axis: Axis, transposed: tuple[Run, ...], start: int, stop: 
 
 def _looked_up(axis: Axis, inputs: IntArray) -> Iterator[Run]:
     """Yield a run for each of these inputs, with the sums of taps numbered as the axis numbers them."""
-    lists, shared = readers(axis, inputs)
+    lists, shared = list_readers(axis, inputs)
     number = {taps: axis.kernel + m for m, taps in enumerate(sums(axis))}
     renumbered = np.array([*range(axis.kernel), *(number[taps] for taps in shared)])
     for place, begin, end in zip(inputs.tolist(), lists.starts[:-1].tolist(), lists.starts[1:].tolist(), strict=True):

@@ -1,95 +1,213 @@
-"""Look-up of single outputs and inputs of an axis: what chosen outputs read, and which outputs read chosen inputs.
+"""Plan of work on pieces: what a range of outputs reads, and what a range of inputs of the transpose gathers.
 
-`runs` compresses a whole axis. Here chosen places are looked up in any order, in time that grows with the length of the
-answer alone.
+Both are lists of `Copy`: inputs that stand one after the other among the positions that windows reach over. So a
+piece of the outputs is a convolution of the few intervals of inputs that it reads, whatever the boundary, and a piece
+of the transpose gathers what belongs to it: nothing is ever added to another piece.
+
+Example: 10 inputs, 3 taps, "wrap", lo = 1. Outputs 0 to 3 reach over positions -1 to 4, on which stand input 9 and
+inputs 0 to 4: two copies, and not the whole circle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, write_out
+from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
-from convmtx.geometry.listed import ListedAxis
-from convmtx.typing import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lists:
-    """Lists of places with a number beside each place, one list after another.
+class Copy(NamedTuple):
+    """Inputs ``start + j*step`` that stand at places ``at + j*apart``, for j < length.
 
-    List m is ``places[starts[m]:starts[m + 1]]``, ascending.
+    The step is 1, -1 in a mirror image, or 0 where an end is repeated. Places are ``apart`` from each other where the
+    input is dilated.
     """
 
-    starts: IntArray
-    places: IntArray
-    numbers: IntArray
+    at: int
+    start: int
+    length: int
+    step: int = 1
+    apart: int = 1
 
     @property
-    def counts(self) -> IntArray:
-        """Length of each list."""
-        return np.diff(self.starts)
+    def interval(self) -> tuple[int, int]:
+        """The inputs, from the first to behind the last, in ascending order."""
+        other = self.start + (self.length - 1) * self.step
+        return min(self.start, other), max(self.start, other) + 1
+
+    @property
+    def inputs(self) -> slice:
+        """The inputs as a key: one alone where it is repeated, which NumPy broadcasts."""
+        first, last = self.interval
+        return slice(first, last) if self.step >= 0 else slice(self.start, first - 1 if first else None, -1)
+
+    @property
+    def places(self) -> slice:
+        """The places as a key."""
+        return slice(self.at, self.at + (self.length - 1) * self.apart + 1, self.apart)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether places that follow one another hold inputs that do."""
+        return self.apart == 1 and (self.step == 1 or self.length == 1)
+
+    def within(self, first: int, last: int) -> Copy | None:
+        """Return the part whose inputs are in [first, last), or None."""
+        if self.step == 0:
+            return self if first <= self.start < last else None
+        bounds = (
+            (first - self.start, last - self.start)
+            if self.step > 0
+            else (self.start - last + 1, self.start - first + 1)
+        )
+        begin, end = max(bounds[0], 0), min(bounds[1], self.length)
+        if begin >= end:
+            return None
+        return self._replace(at=self.at + begin * self.apart, start=self.start + begin * self.step, length=end - begin)
+
+    def moved(self, by: int) -> Copy:
+        """Return the copy whose places are counted from another one."""
+        return self._replace(at=self.at - by)
 
 
-#: Sets of two or more taps that share a matrix entry, each ascending. Numbers of entries count them after the taps.
-Sums = tuple[tuple[int, ...], ...]
+class Window(NamedTuple):
+    """A convolution along one axis, of some inputs to some outputs, that reads nothing but zeros outside."""
+
+    outputs: range
+    #: From the places of the window to these outputs.
+    axis: Axis
+    #: What stands at the places of the window: inputs of the whole axis, and zeros elsewhere.
+    copies: tuple[Copy, ...]
 
 
-def reads(axis: Axis, outputs: IntArray) -> tuple[Lists, Sums]:
-    """Return the inputs that each of these outputs reads, with the number of the entry beside each, and the sums."""
-    if isinstance(axis, ListedAxis):
-        return Lists(*axis.lists(outputs)), ()
-    lists, places, taps = read_entries(axis, outputs)
-    return _sort_into_lists(axis, outputs.size, lists, places, taps)
+@lru_cache(maxsize=4096)
+def copies(axis: Axis, first: int, last: int) -> tuple[Copy, ...]:
+    """Return what stands at the stretched positions of [first, last), in ascending order.
 
-
-def readers(axis: Axis, inputs: IntArray) -> tuple[Lists, Sums]:
-    """Return the outputs that read each of these inputs, with the number of the entry beside each, and the sums.
-
-    Output ``o`` reads stretched position ``q`` through tap ``p`` where ``o*s = q + lo - p*t``. If only zeros are read
-    outside, these outputs are what the transposed axis reads.
+    Inside the array it is one copy. Positions outside are looked at one by one.
     """
-    if axis.zero_outside and (transposed := axis.transposed):
-        lists, outputs, taps = read_entries(transposed, inputs)
-        return _sort_into_lists(axis, inputs.size, lists, outputs, axis.kernel - 1 - taps)
-    # All positions that hold these inputs, inside and outside, and o*s for each tap: o exists if s divides that.
-    owners, positions = axis.boundary.images(inputs * axis.input_dilation, axis.stretched, *axis.reach)
-    offset = positions[:, None] + axis.lo - np.arange(axis.kernel) * axis.dilation
-    outputs, rest = np.divmod(offset, axis.stride)
-    image, taps = np.nonzero((rest == 0) & (outputs >= 0) & (outputs < axis.out))
-    return _sort_into_lists(axis, inputs.size, owners[image], outputs[image, taps], taps)
+    e = axis.input_dilation
+    begin, end = max(-(-first // e), 0), min((last - 1) // e + 1, axis.size)
+    runs = [Copy(begin * e, begin, end - begin, 1, e)] if begin < end else []
+    if axis.boundary is ZERO:
+        return tuple(runs)
+    before = _outside(axis, first, min(last, 0))
+    behind = _outside(axis, max(first, axis.stretched), last)
+    return (*before, *runs, *behind)
 
 
-def read_entries(axis: Axis, outputs: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return all that some outputs read: for each, the index of the output in ``outputs``, the input and the tap.
+def _outside(axis: Axis, first: int, last: int) -> list[Copy]:
+    """Return what stands at positions that are all on one side of the array."""
+    if first >= last:
+        return []
+    inputs = axis.source(np.arange(first, last))
+    places = np.flatnonzero(inputs != NOTHING)
+    inputs = inputs[places]
+    # A copy goes on while places and inputs move as they did between its first two.
+    apart, steps = np.diff(places), np.diff(inputs)
+    runs, j = [], 0
+    while j < places.size:
+        end = j + 1
+        if end < places.size and apart[j] == axis.input_dilation and abs(steps[j]) <= 1:
+            goes_on = (apart[j:] == apart[j]) & (steps[j:] == steps[j])
+            end = j + 1 + (int(np.argmin(goes_on)) if not goes_on.all() else goes_on.size)
+        step = int(steps[j]) if end > j + 1 else 1
+        runs.append(Copy(first + int(places[j]), int(inputs[j]), end - j, step, axis.input_dilation))
+        j = end
+    return runs
 
-    Under zeros outside, these are as many as the entries of the outputs' rows, however long the kernel is.
+
+def window(axis: Axis, outputs: range) -> Window:
+    """Return the convolution that makes a range of outputs, step 1, from the inputs that they read.
+
+    Where nothing but zeros is read outside, its input is what lies inside, and its pads are as they fall. Otherwise
+    its input is everything that the outputs reach over.
     """
-    first, counts, step = axis.reading(outputs)
-    lists, taps = write_out(np.arange(outputs.size), first, counts, step)
-    places = axis.read(outputs[lists], taps)
-    is_input = places != NOTHING
-    return lists[is_input], places[is_input], taps[is_input]
+    first = outputs.start * axis.stride - axis.lo
+    last = (outputs.stop - 1) * axis.stride - axis.lo + axis.span
+    if axis.boundary is not ZERO and (first < 0 or last > axis.stretched):
+        plain = Axis(last - first, axis.kernel, axis.stride, axis.dilation)
+        return Window(outputs, plain, tuple(copy.moved(first) for copy in copies(axis, first, last)))
+    e = axis.input_dilation
+    # At least one input, also where none is met.
+    begin = min(max(-(-first // e), 0), axis.size - 1)
+    end = max(min((last - 1) // e + 1, axis.size), begin + 1)
+    return Window(outputs, _inner(axis, begin * e, end - begin, outputs), (Copy(0, begin, end - begin),))
 
 
-def _sort_into_lists(axis: Axis, count: int, lists: IntArray, places: IntArray, taps: IntArray) -> tuple[Lists, Sums]:
-    """Sort places by list, and number their entries; taps that share a place become one entry, a sum.
+def _inner(axis: Axis, position: int, size: int, outputs: range) -> Axis:
+    """Return the axis from inputs, the first of which stands at a stretched position, to outputs; zeros outside."""
+    lo = axis.lo - outputs.start * axis.stride + position
+    return replace(axis, size=size, lo=lo, boundary=ZERO).with_outputs(len(outputs))
 
-    Lists [0, 0, 0, 1], places [1, 0, 1, 2] and taps [0, 1, 2, 0] of an axis with 3 taps become starts [0, 2, 3],
-    places [0, 1, 2] and numbers [1, 3, 0], in which 3 is the sum of taps 0 and 2.
+
+def pieces(axis: Axis, inputs: range) -> tuple[Window, ...]:
+    """Return the convolutions whose transposes make up the transpose's values at a range of inputs, step 1.
+
+    Each belongs to neighbouring positions that hold some of these inputs, and to all outputs that meet them. The
+    transpose of its axis takes these outputs to the places of the piece, and each place is added to the input that
+    stands there. Under zeros outside there is one piece, and none where no output reads any of the inputs.
     """
-    order = np.lexsort((taps, places, lists))
-    lists, places, taps = lists[order], places[order], taps[order]
-    is_first = np.ones(lists.size, bool)  # of those with its list and place
-    is_first[1:] = (lists[1:] != lists[:-1]) | (places[1:] != places[:-1])
-    begins = np.flatnonzero(is_first)
-    ends = np.append(begins[1:], lists.size)
-    numbers = taps[begins]
-    sums: dict[tuple[int, ...], int] = {}
-    for m in np.flatnonzero(ends - begins > 1):
-        shared = tuple(taps[begins[m] : ends[m]].tolist())
-        numbers[m] = sums.setdefault(shared, axis.kernel + len(sums))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(lists[begins], minlength=count))])
-    return Lists(starts, places[begins], numbers), tuple(sums)
+    first, last = axis.reach
+    kept = [copy.within(inputs.start, inputs.stop) for copy in copies(axis, first, last + 1)]
+    runs: list[list[Copy]] = []
+    for copy in kept:
+        if copy is None:
+            continue
+        before = runs[-1][-1] if runs else None
+        if before and before.at + before.length * axis.input_dilation == copy.at:
+            runs[-1].append(copy)
+        else:
+            runs.append([copy])
+    return tuple(piece for run in runs if (piece := _piece(axis, run)))
+
+
+def _piece(axis: Axis, run: list[Copy]) -> Window | None:
+    """Return the piece of neighbouring positions; None if no output meets them."""
+    e, position = axis.input_dilation, run[0].at
+    size = sum(copy.length for copy in run)
+    begin = max(-(-(position + axis.lo - axis.span + 1) // axis.stride), 0)
+    end = min((position + (size - 1) * e + axis.lo) // axis.stride + 1, axis.out)
+    if begin >= end:
+        return None
+    outputs = range(begin, end)
+    places = tuple(copy._replace(at=(copy.at - position) // e, apart=1) for copy in run)
+    return Window(outputs, _inner(axis, position, size, outputs), places)
+
+
+def halved(axis: Axis, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """Return edges of outputs for which edges of inputs, from 0 to the size, lie in the middle of what is read.
+
+    So no piece reads more beyond its own inputs on one side than on the other, but for one position. Outputs of an
+    axis with 3 taps, stride 2 and lo = 1 are cut at ceil(c/2) for an edge c.
+    """
+    return tuple(sorted({0, axis.out, *(_cut(axis, edge) for edge in edges[1:-1])}))
+
+
+def _cut(axis: Axis, edge: int) -> int:
+    """Return the first output whose window has its middle at an edge of inputs or behind it."""
+    middle = (axis.span - 1) // 2
+    return min(max(-(-(edge * axis.input_dilation + axis.lo - middle) // axis.stride), 0), axis.out)
+
+
+def halo(axis: Axis, edge: int) -> tuple[int, int]:
+    """Return how many inputs beyond an edge outputs behind the cut read before it, and those before the cut behind it.
+
+    With 7 taps and stride 1 it is 3 and 3; with a stride that steps over the edge it can be nothing.
+    """
+    cut = _cut(axis, edge)
+    first, last = cut * axis.stride - axis.lo, (cut - 1) * axis.stride - axis.lo + axis.span - 1
+    before = edge - max(-(-first // axis.input_dilation), 0) if cut < axis.out else 0
+    behind = min(last // axis.input_dilation + 1, axis.size) - edge if cut > 0 else 0
+    return max(before, 0), max(behind, 0)
+
+
+def halved_back(axis: Axis, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """Return edges of inputs of the transpose for edges of outputs: the inverse of `halved`, as far as there is one."""
+    middle = (axis.span - 1) // 2
+    cuts = {min(max((c * axis.stride - axis.lo + middle) // axis.input_dilation, 0), axis.size) for c in edges[1:-1]}
+    return tuple(sorted({0, axis.size, *cuts}))

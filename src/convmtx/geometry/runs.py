@@ -19,7 +19,7 @@ import numpy as np
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
 from convmtx.geometry.listed import ListedAxis
-from convmtx.geometry.reads import Sums
+from convmtx.geometry.lookup import Sums
 from convmtx.geometry.run import Run
 from convmtx.typing import IntArray
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry.axis import Axis
-from convmtx.geometry.reads import read_entries
+from convmtx.geometry.lookup import read_entries
 from convmtx.typing import AnyArray, IntArray
 
 

@@ -1,4 +1,4 @@
-"""Exports that maps offer as methods, `op.to_torch()` and `op.to_onnx()`: this file puts them into maps' registry.
+"""Exports that maps offer as methods, such as `op.to_torch()`: this file puts them into maps' registry.
 
 Their modules are imported on first use, because most programs never export a map.
 """
@@ -22,5 +22,13 @@ def to_onnx(op: Any) -> Any:
     return model_of(op)
 
 
+def to_dask(op: Any, rows: Any, order: Any) -> Any:
+    """Return the matrix of a map as an array of Dask."""
+    from convmtx.interop.dask import slabs
+
+    return slabs(op, rows, order)
+
+
+register("to_dask", to_dask)
 register("to_torch", to_torch)
 register("to_onnx", to_onnx)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -14,6 +14,7 @@ from convmtx import memory
 from convmtx._xp import (
     conjugate,
     identity_like,
+    is_chunked,
     is_numpy,
     itemsize,
     library,
@@ -22,6 +23,7 @@ from convmtx._xp import (
     numeric,
     one_of_theirs,
     promote,
+    require_together,
     reshape,
 )
 from convmtx._xp.sparse import Coordinates
@@ -61,6 +63,8 @@ class BaseMap(metaclass=_Sealing):
     __array_ufunc__ = None
     #: Whether code outside convmtx applies maps of the class, so that their outputs are checked.
     _is_of_user: ClassVar[bool]
+    #: Whether `_apply` and its transpose take arrays of Dask, and these with any batch axes, (*batch, *in_shape).
+    _takes_chunks: ClassVar[bool] = False
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_sealed" not in vars(self):
@@ -159,18 +163,41 @@ class BaseMap(metaclass=_Sealing):
         """Return the transpose of arrays (B, *out_shape), without conjugation, of shape (B, *in_shape)."""
 
     def _image(self, x: AnyArray) -> AnyArray:
-        """Return `_apply` of a batch; that of a user's class is checked."""
+        """Return `_apply` of a batch; that of a user's class is checked.
+
+        An array of Dask may have any batch axes. If the class does not know its chunks, whole images are applied.
+        """
+        if is_chunked(x) and not self._takes_chunks:
+            return self._by_images(x, self.in_shape, self.out_shape, transposed=False)
         y = self._apply(x)
         if self._is_of_user:
             require_output(self, "_apply", y, (x.shape[0], *self.out_shape))
         return y
 
     def _transposed_image(self, y: AnyArray) -> AnyArray:
-        """Return `_apply_transposed` of a batch; that of a user's class is checked."""
+        """Return `_apply_transposed` of a batch, as `_image` does."""
+        if is_chunked(y) and not self._takes_chunks:
+            return self._by_images(y, self.out_shape, self.in_shape, transposed=True)
         x = self._apply_transposed(y)
         if self._is_of_user:
             require_output(self, "_apply_transposed", x, (y.shape[0], *self.in_shape))
         return x
+
+    def _by_images(self, x: Array, in_shape: Shape, out_shape: Shape, transposed: bool) -> Array:
+        """Return the map, or its transpose, of an array of Dask whose images are single chunks."""
+        from convmtx.engines.dask import by_images
+
+        require_together(self._reference_array, x)
+        return by_images(
+            partial(_image_of_block, self, transposed), x, in_shape, out_shape, promote(self.dtype, x.dtype)
+        )
+
+    def __dask_tokenize__(self) -> Any:
+        """Return what makes equal maps equal for Dask, so that equal work is done once: what the map holds."""
+        cls = type(self)
+        kept = {name for name in vars(self) if isinstance(getattr(cls, name, None), cached_property)}
+        state: dict[str, Any] = self.__getstate__() if "__getstate__" in vars(cls) else vars(self)  # type: ignore[assignment]
+        return f"{cls.__module__}.{cls.__qualname__}", [(n, v) for n, v in sorted(state.items()) if n not in kept]
 
     @door("op(x)")
     def __call__(self, x: ArrayLike) -> AnyArray:
@@ -179,7 +206,8 @@ class BaseMap(metaclass=_Sealing):
         Parameters
         ----------
         x : array_like
-            Shape ``(*batch, *in_shape)``; integers, floats or complex numbers.
+            Shape ``(*batch, *in_shape)``; integers, floats or complex numbers. An array of Dask gives another, of which
+            nothing is computed here.
 
         Returns
         -------
@@ -194,10 +222,12 @@ class BaseMap(metaclass=_Sealing):
         TypeError
             If ``x`` is not a numeric array, or of a library that the map does not take.
         """
-        array = self._in_own_library("x", numeric("x", x))
+        array = self._in_own_library("x", numeric("x", x, chunked=True))
         shape, axes, expected = tuple(array.shape), array.ndim - len(self.in_shape), self.in_shape
         if axes < 0 or shape[axes:] != expected:
             raise self._wrong_shape(shape)
+        if is_chunked(array):
+            return self._image(array)
         batch = shape[:axes]
         size = self._bytes_of_output * prod(batch)
         if size > memory.LARGE and is_numpy(array):
@@ -243,7 +273,7 @@ class BaseMap(metaclass=_Sealing):
             got = f"v is {with_article(type(v).__name__)}"
             remedy = "Use op @ A.op for the linear part, or call op(A(x))"
             raise ArgumentTypeError(got, "Expected an array or another map of convmtx", remedy)
-        array = self._in_own_library("v", numeric("v", v))
+        array = self._in_own_library("v", numeric("v", v, chunked=True))
         rows, length = self.shape[::-1] if adjoint else self.shape
         if array.ndim not in (1, 2) or array.shape[0] != length:
             got = f"v has shape {tuple(array.shape)}"
@@ -261,7 +291,7 @@ class BaseMap(metaclass=_Sealing):
 
     def _in_own_library(self, name: str, array: Array) -> Array:
         """Return an argument in the library that `_apply` takes; refuse one of another library."""
-        if self._takes_every_library:
+        if self._takes_every_library or is_chunked(array):
             return array
         if is_numpy(self._reference_array) and not is_numpy(array):
             expected = f"Maps of class {type(self).__name__} take arrays of NumPy"
@@ -385,6 +415,45 @@ class BaseMap(metaclass=_Sealing):
         """
         return exports.export("to_onnx", self)
 
+    @door("to_dask")
+    def to_dask(self, rows: int | Sequence[int] | None = None, order: Order = "C") -> Any:
+        """Return the matrix as an array of Dask whose chunks are slabs of rows, each a sparse array in CSR.
+
+        A convolution writes each slab in closed form. So a matrix of any size is there at once, and a task builds its
+        own slab alone.
+
+        Parameters
+        ----------
+        rows : int or sequence of int, optional
+            Rows of each slab, or of all slabs one after the other; by default so many that a slab takes about 64 MiB.
+        order : {"C", "F"}
+            Order in which inputs and outputs are flattened.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape (M, N), with chunks ``scipy.sparse.csr_array`` of int32 or int64 indices.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is invalid, or the map's numbers are not of NumPy.
+        ImportError
+            Without the extra ``dask``.
+
+        Examples
+        --------
+        >>> import convmtx as cm
+        >>> W = cm.conv([1.0, 2.0, 3.0], 1002).to_dask(rows=250)
+        >>> W.chunks, W.blocks[3].compute().nnz
+        (((250, 250, 250, 250), (1002,)), 750)
+        >>> y = W.map_blocks(lambda slab: slab.sum(axis=1), drop_axis=1, dtype=float)
+        >>> y.compute()[:3].tolist()
+        [6.0, 6.0, 6.0]
+        """
+        check_order(order)
+        return exports.export("to_dask", self, rows, order)
+
     @door("numpy.asarray(op)")
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """Return the dense matrix to ``np.asarray(op)``, for SciPy functions that take arrays alone."""
@@ -396,6 +465,14 @@ class BaseMap(metaclass=_Sealing):
             expected = "NumPy would lose the gradients"
             raise ArgumentTypeError(got, expected, "Use op.to_dense().detach().numpy()")
         return np.asarray(matrix, dtype=dtype)
+
+
+def _image_of_block(op: BaseMap, transposed: bool, x: AnyArray) -> AnyArray:
+    """Return the map, or its transpose, of images (*batch, *shape) of NumPy."""
+    in_shape, out_shape = (op.out_shape, op.in_shape) if transposed else (op.in_shape, op.out_shape)
+    batch = x.shape[: x.ndim - len(in_shape)]
+    apply = op._transposed_image if transposed else op._image
+    return apply(x.reshape(-1, *in_shape)).reshape(batch + out_shape)
 
 
 class Wrapper(BaseMap):

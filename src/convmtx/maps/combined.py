@@ -31,6 +31,8 @@ HUGE = 1e290
 class Scaled(Wrapper, LinearMap):
     """A number times a map."""
 
+    _takes_chunks = True
+
     def __init__(self, op: LinearMap, scalar: Any) -> None:
         self.op, self.scalar = op, scalar
 
@@ -110,6 +112,8 @@ class Scaled(Wrapper, LinearMap):
 class Sum(Combination, LinearMap):
     """The sum of maps between the same shapes."""
 
+    _takes_chunks = True
+
     def __init__(self, *terms: LinearMap) -> None:
         parts = (term.terms if type(term) is Sum else (term,) for term in terms)
         #: Maps that are added; the terms of a sum among them instead of the sum.
@@ -156,8 +160,10 @@ class Sum(Combination, LinearMap):
 class Product(Combination, LinearMap):
     """One map after another, the last first: ``Product(a, b)(x) == a(b(x))``."""
 
+    _takes_chunks = True
+
     def __init__(self, *factors: LinearMap) -> None:
-        parts = (factor.factors if isinstance(factor, Product) else (factor,) for factor in factors)
+        parts = (factor.factors if type(factor) is Product else (factor,) for factor in factors)
         #: Maps that are applied, the last first; the factors of a product among them instead of the product.
         self.factors: tuple[LinearMap, ...] = tuple(part for some in parts for part in some)
 

@@ -16,10 +16,12 @@ from convmtx._xp import (
     conjugate,
     counterpart,
     frozen,
+    is_chunked,
     is_complex,
     is_numpy,
     library,
     numeric,
+    require_together,
     together,
 )
 from convmtx.arguments import flag
@@ -77,6 +79,7 @@ class ConvOperator(LinearMap):
     """
 
     _takes_every_library = True
+    _takes_chunks = True
 
     def __init__(self, geometry: Geometry, kernel: Any = None, engine: EngineName = "auto") -> None:
         require_made("ConvOperator", geometry, kernel, "Use convmtx.conv, which makes one")
@@ -166,12 +169,24 @@ class ConvOperator(LinearMap):
         return self._application.plan
 
     def _apply(self, x: AnyArray) -> AnyArray:
+        if is_chunked(x):
+            return self._apply_chunks(x, transposed=False)
         return self._application.apply(x)
 
     def _apply_transposed(self, y: AnyArray) -> AnyArray:
         if self._transposed is not None:
             return self._transposed._apply(y)
+        if is_chunked(y):
+            return self._apply_chunks(y, transposed=True)
         return self._application.apply_transposed(y)
+
+    def _apply_chunks(self, x: AnyArray, transposed: bool) -> AnyArray:
+        """Apply the map, or its transpose if that is not a convolution, to an array of Dask."""
+        from convmtx.engines import dask
+        from convmtx.engines.chunked import ChunkedMap
+
+        require_together(self._kernel, x)
+        return dask.apply(ChunkedMap(self._geometry, self._kernel, self._requested_engine, transposed), x)
 
     @cached_property
     def _transposed(self) -> ConvOperator | None:
@@ -424,7 +439,7 @@ class ConvOperator(LinearMap):
         return self.to_dense(order)
 
     @door("explain")
-    def explain(self, measure: bool = False) -> Explanation:
+    def explain(self, measure: bool = False, *, chunks: Any = None) -> Explanation:
         """Return the geometry, the size of every form, and the engine that applies the map with its reason.
 
         Parameters
@@ -432,6 +447,9 @@ class ConvOperator(LinearMap):
         measure : bool
             Also time every engine on one random input: the median of three calls after a first one. Kernels of JAX and
             CuPy, and those of PyTorch on a GPU or in bfloat16, have no engines to compare, so nothing is timed.
+        chunks : int, or tuple of int or of tuples of int, optional
+            Chunks of an input that is cut, as ``x.chunks`` of Dask has them: also say what each chunk reads beyond
+            its own inputs, how many tasks there are, and how much memory one takes. No task runs.
 
         Returns
         -------
@@ -450,4 +468,4 @@ class ConvOperator(LinearMap):
         from convmtx.maps.explanation import explain
 
         flag("measure", measure)
-        return explain(self._geometry, self._application.choose(), measure)
+        return explain(self._geometry, self._application.choose(), measure, chunks)

@@ -33,6 +33,7 @@ class Diagonal(LinearMap):
     """Map that multiplies an array by weights, which are broadcast to its shape."""
 
     _takes_every_library = True
+    _takes_chunks = True
 
     def __init__(self, weights: Array, shape: Shape) -> None:
         self.weights, self._shape = weights, shape

@@ -40,6 +40,8 @@ from convmtx.typing import AnyArray, Array, ArrayLike, IntArray, Order, RowNumbe
 class Gram(LinearMap):
     """``A^H W A`` of a map A, with real weights W on its outputs; W is the identity if they are None."""
 
+    _takes_chunks = True
+
     def __init__(self, op: LinearMap, weights: Array | None) -> None:
         self.op, self.weights = op, weights
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -16,7 +17,7 @@ from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import require_stored
 from convmtx.maps.base import Combination
-from convmtx.maps.combined import added
+from convmtx.maps.combined import Product, added
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
@@ -26,6 +27,8 @@ from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 class Blocks(Combination, LinearMap):
     """Base of maps whose matrices are made of the matrices of other maps."""
+
+    _takes_chunks = True
 
     def __init__(self, *maps: LinearMap) -> None:
         self.maps = maps
@@ -65,17 +68,14 @@ class Blocks(Combination, LinearMap):
 
     def _pieces(self, x: Array, ends: IntArray, shapes: Iterable[Shape]) -> list[Array]:
         """Return the pieces of flattened arrays that belong to each map, in its shape."""
-        flat = reshape(x, (x.shape[0], prod(x.shape[1:])))
+        batch = tuple(x.shape[:-1])
         cuts = zip(ends, ends[1:], shapes, strict=False)
-        return [reshape(flat[:, int(first) : int(last)], (x.shape[0], *shape)) for first, last, shape in cuts]
+        return [reshape(x[..., int(first) : int(last)], batch + shape) for first, last, shape in cuts]
 
-    def _joined(self, x: Array, images: list[Array], shape: Shape) -> Array:
-        """Return images of a batch, flattened and one after the other, in a shape."""
-        reference = one_of_theirs(images)
-        images = [like(image, reference) for image in images]
-        dtype = promote(*(image.dtype for image in images))
-        flat = [cast(reshape(image, (image.shape[0], prod(image.shape[1:]))), dtype) for image in images]
-        return reshape(namespace(flat[0]).concat(flat, axis=1), (x.shape[0], *shape))
+    def _joined(self, images: list[Array], shapes: Iterable[Shape]) -> Array:
+        """Return images, of these shapes behind their batch axes, flattened and one after the other."""
+        pairs = zip(images, shapes, strict=True)
+        return _concat([reshape(y, (*y.shape[: y.ndim - len(shape)], prod(shape))) for y, shape in pairs], -1)
 
 
 class Stacked(Blocks):
@@ -90,7 +90,7 @@ class Stacked(Blocks):
         return (int(self._ends[-1]),)
 
     def _apply(self, x: Array) -> Array:
-        return self._joined(x, [op._image(x) for op in self.maps], self.out_shape)
+        return self._joined([op._image(x) for op in self.maps], (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
@@ -130,7 +130,7 @@ class SideBySide(Blocks):
         return added(op._image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return self._joined(y, [op._transposed_image(y) for op in self.maps], self.in_shape)
+        return self._joined([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
@@ -157,12 +157,12 @@ class BlockDiagonal(Blocks):
     def _apply(self, x: Array) -> Array:
         pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
         images = [op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(x, images, self.out_shape)
+        return self._joined(images, (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
         images = [op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(y, images, self.in_shape)
+        return self._joined(images, (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: IntArray | None) -> Any:
@@ -184,6 +184,61 @@ class BlockDiagonal(Blocks):
     @property
     def _has_lone_entries(self) -> bool:
         return all(op._has_lone_entries for op in self.maps)
+
+
+class Concatenated(Product):
+    """Outputs of maps of one input, joined along an axis: rows of the maps one below the other, in another order."""
+
+    def __init__(self, maps: Sequence[LinearMap], axis: int, places: IntArray) -> None:
+        """Take the axis, counted from the end, and where each entry stands among the outputs one after the other."""
+        below = Stacked(*maps)
+        super().__init__(Selection(below.out_shape, places), below)
+        self.maps, self.axis, self.places = tuple(maps), axis, places
+
+    def _apply(self, x: Array) -> Array:
+        return _concat([op._image(x) for op in self.maps], self.axis)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        ends = np.cumsum([0, *(op.out_shape[self.axis] for op in self.maps)]).tolist()
+        behind = (slice(None),) * (-1 - self.axis)
+        pieces = (y[(..., slice(first, last), *behind)] for first, last in pairwise(ends))
+        return added(op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True))
+
+    def conj(self) -> Concatenated:
+        return Concatenated([op.conj() for op in self.maps], self.axis, self.places)
+
+    @property
+    def T(self) -> LinearMap:
+        return Separated(self)
+
+
+class Separated(Product):
+    """The transpose of maps joined along an axis: the sum of the transposes of each piece."""
+
+    def __init__(self, joined: Concatenated) -> None:
+        super().__init__(*(factor.T for factor in reversed(joined.factors)))
+        self.joined = joined
+
+    def _apply(self, x: Array) -> Array:
+        return self.joined._apply_transposed(x)
+
+    def _apply_transposed(self, y: Array) -> Array:
+        return self.joined._apply(y)
+
+    def conj(self) -> LinearMap:
+        return Separated(self.joined.conj())
+
+    @property
+    def T(self) -> LinearMap:
+        return self.joined
+
+
+def _concat(arrays: list[Array], axis: int) -> Array:
+    """Return arrays of one library, or of NumPy and another, joined along an axis in one type."""
+    reference = one_of_theirs(arrays)
+    arrays = [like(array, reference) for array in arrays]
+    dtype = promote(*(array.dtype for array in arrays))
+    return namespace(arrays[0]).concat([cast(array, dtype) for array in arrays], axis=axis)
 
 
 def rows_of(
@@ -402,4 +457,4 @@ def concat(maps: Sequence[Any], axis: int = 0) -> LinearMap:
         shapes = ", ".join(str(part.out_shape) for part in parts)
         expected = "Expected shapes that are equal apart from that axis"
         raise ArgumentError(f"outputs of {shapes} along axis {number}", expected, "Pass another axis") from None
-    return Selection(whole.out_shape, places) @ whole
+    return Concatenated(parts, number - places.ndim if number >= 0 else number, places)

@@ -36,6 +36,8 @@ from convmtx.maps.linear_map import LinearMap
 class Transposed(Wrapper, LinearMap):
     """The transpose of a map that has no better one; applying it costs what the map costs."""
 
+    _takes_chunks = True
+
     @property
     def in_shape(self) -> Shape:
         return self.op.out_shape
@@ -109,6 +111,8 @@ class Transposed(Wrapper, LinearMap):
 
 class Conjugated(Wrapper, LinearMap):
     """Map of the conjugated entries: conjugates the input and the output of a map that has no better conjugate."""
+
+    _takes_chunks = True
 
     def _apply(self, x: AnyArray) -> AnyArray:
         return conjugate(self.op._image(conjugate(x)))
