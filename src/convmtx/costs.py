@@ -272,6 +272,8 @@ BESIDE_LANCZOS_WORK = 1e9
 SYMBOL_OPERATION_WORK, SYMBOL_SIDE_WORK = 6, 4500
 #: Work of a Lanczos step: the step itself, each input and output, and each entry of the map.
 LANCZOS_STEP_WORK, LANCZOS_NUMBER_WORK, LANCZOS_ENTRY_WORK = 3e5, 60, 1
+#: Work of all expected Lanczos steps above which bounds without iterations are taken for a norm: about a minute.
+LANCZOS_WORK = 1e11
 #: Lanczos steps before the bound ``theta`` is computed, over those that take as long, if it is not likely to be enough.
 THETA_PATIENCE = 5
 #: Work of the bound ``theta`` up to which `norm_bound` takes it for its best, and ``sup`` above: some 10 s.
