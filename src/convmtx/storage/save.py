@@ -52,7 +52,7 @@ def save(
 ) -> None:
     """Write the matrix of a map to a file, slab by slab, in the format that the suffix names.
 
-    Law: `load` returns ``op.to_sparse("csr", order)``. The file gets its name when it is complete, and equal calls
+    Law: `convmtx.load` returns ``op.to_sparse("csr", order)``. The file gets its name when it is complete, and equal calls
     write equal bytes.
 
     Parameters
