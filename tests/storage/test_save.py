@@ -36,6 +36,7 @@ MAPS = {
 def small(monkeypatch):
     """Slabs and chunks of a few rows, so that a small matrix has many."""
     monkeypatch.setattr(slabs, "SLAB_BYTES", 700)
+    monkeypatch.setattr(slabs, "_BLOCK", 5)
     monkeypatch.setattr(zarr_format, "SLAB_BYTES", 700)
     monkeypatch.setattr(zarr_format, "CHUNK", 16)
 
