@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,23 @@ class BlockWriter:
         boxes = [box for copies in moves(piece) for box in self._split((*whole, *copies))]
         if len(boxes) == 1 and is_view(boxes[0][1], sizes):
             return self._read(*boxes[0])
-        x = np.zeros(sizes, self.source.dtype)
+        x = self._buffer(sizes)
+        if sum(prod(copy.length for copy in copies) for _, copies in boxes) < x.size:
+            x[:] = 0  # between inputs that are dilated
         for place, copies in boxes:
             x[keyed(copy.places for copy in copies)] = self._read(place, copies)
         return x
+
+    def _buffer(self, shape: Shape) -> AnyArray:
+        """Return memory that this thread keeps for its next block: fresh memory takes as long as filling it."""
+        kept = getattr(self._local, "inputs", None)
+        if kept is None or kept.size < prod(shape):
+            kept = self._local.inputs = np.empty(prod(shape), self.source.dtype)
+        return kept[: prod(shape)].reshape(shape)
+
+    @cached_property
+    def _local(self) -> local:
+        return local()
 
     def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[Shape, tuple[Copy, ...]]]:
         """Yield the parts of a box that lie in single chunks of the source: the chunk, and what is read there."""

@@ -78,7 +78,8 @@ def run(
         If the shapes do not fit, the target exists or cannot be written, there is no room for it, the source cannot be
         read, or an earlier call has begun to write something else under this name.
     TypeError
-        If an argument has the wrong type. Other maps are applied by ``op(dask.array.from_zarr(source)).to_zarr(target)``.
+        If an argument has the wrong type. To apply a map that is not a convolution, use
+        ``op(dask.array.from_zarr(source)).to_zarr(target)``.
     MemoryError
         If a block and what it reads do not fit in memory, or in that of a worker of the cluster.
     ImportError

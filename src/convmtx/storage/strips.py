@@ -39,9 +39,7 @@ class Strips:
     def __init__(self, source: StoredArray, step: Shape, reads: Sequence[Iterable[Copy]]) -> None:
         """Take the shape of what is read at a time, and along each axis all that is ever read."""
         self.source, self.step = source, step
-        self._along = [
-            _intervals(copies, length) for copies, length in zip(reads, step, strict=True)
-        ]
+        self._along = [_intervals(copies, length) for copies, length in zip(reads, step, strict=True)]
         self._kept: OrderedDict[Shape, dict[Box, AnyArray]] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
 
