@@ -91,6 +91,21 @@ def test_any_blocks_of_any_chunks_are_the_map(monkeypatch, seed):
         assert np.array_equal(y, [expected(image) for image in x])
 
 
+def test_zeros_stand_between_inputs_that_are_dilated(monkeypatch):
+    """Also in memory that the block before has filled."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    x, K = integers((15, 14)), integers((4, 3), 1)
+    op = cm.conv(K, x.shape, padding=2, input_dilation=2, boundary="reflect")
+    writer = _writer(_chunked(op), stored_array(zarr.create_array({}, data=x, chunks=(4, 5))), (7, 6))
+    y = np.full(op.out_shape, np.nan)
+    for number in range(writer.blocks.count):
+        outputs = writer.blocks.ranges(number)
+        y[tuple(slice(r.start, r.stop) for r in outputs)] = writer.values(outputs)
+    stretched = np.zeros((29, 27))
+    stretched[::2, ::2] = x
+    assert np.array_equal(y, by_sums(stretched, K, 1, [(2, 2)] * 2, "reflect"))
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("chunks", [None, (1, 40, 40, 1), (2, 64, 30, 3)])
 def test_channels_and_batches(tmp_path, groups, chunks):

@@ -86,8 +86,8 @@ class StoredArray:
     def read(self, box: Sequence[slice]) -> AnyArray:
         """Return a box of the array; of one that is mapped, a box of one chunk."""
         with _reading(self.name):
-            found = self._of_mapped_chunk(box) if self.is_mapped else self._array[tuple(box)]
-            return np.asarray(found).astype(self.dtype, copy=False)
+            part = self._of_mapped_chunk(box) if self.is_mapped else self._array[tuple(box)]
+            return np.asarray(part).astype(self.dtype, copy=False)
 
     def _of_mapped_chunk(self, box: Sequence[slice]) -> AnyArray:
         """Return a box of the file of a chunk, which has none if nothing was written to it."""
@@ -105,13 +105,13 @@ class StoredArray:
 def stored_array(source: Any) -> StoredArray:
     """Return the array that an argument ``source`` names or is."""
     if isinstance(source, str | os.PathLike) and isinstance(os.fspath(source), str):
-        found = _at_path(os.fspath(source))
+        array = _at_path(os.fspath(source))
     else:
-        found = _given(source)
-    if found.dtype.kind not in _KINDS or found.dtype.isbuiltin == 2:
-        got, expected = f"source has dtype {found.dtype}", "Expected integers, floats or complex numbers"
+        array = _given(source)
+    if array.dtype.kind not in _KINDS or array.dtype.isbuiltin == 2:
+        got, expected = f"source has dtype {array.dtype}", "Expected integers, floats or complex numbers"
         raise ArgumentTypeError(got, expected, "Store it as numbers of NumPy")
-    return found
+    return array
 
 
 def _given(source: Any) -> StoredArray:
@@ -142,10 +142,10 @@ def _given_zarr(array: Any) -> StoredArray:
     if isinstance(root, Path):
         path = Path(os.path.realpath(root / array.path))
         return StoredArray(array, str(path), partial(_open_zarr, str(path)), path)
-    found = StoredArray(array, str(array.store_path))
+    kept = StoredArray(array, str(array.store_path))
     if type(array.store).__name__ != "MemoryStore":
-        found.key = found.name
-    return found
+        kept.key = kept.name
+    return kept
 
 
 def _at_path(text: str) -> StoredArray:
@@ -171,13 +171,13 @@ def _open_zarr(address: str) -> Any:
     """Open an array of Zarr, which refuses codecs that would unpickle, and so could run any program."""
     zarr = import_extra("zarr", "files")
     with _reading(address):
-        found = zarr.open(address, mode="r")
-    if not hasattr(found, "shape"):
-        names = sorted(found.array_keys())
+        node = zarr.open(address, mode="r")
+    if not hasattr(node, "shape"):
+        names = sorted(node.array_keys())
         listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
         got = f"{address} is a group of Zarr with {f'the arrays {listed}' if names else 'nothing in it that is one'}"
         raise ArgumentError(got, "Expected an array", f"Pass {address}/NAME" if names else "Pass another path")
-    return found
+    return node
 
 
 def _open_hdf5(path: Path, name: str) -> Any:

@@ -46,11 +46,11 @@ class Grid:
 
     def places(self, number: int) -> Shape:
         """Return which box along each axis has a number; the last axis counts first."""
-        found = []
+        places = []
         for count in reversed(self.counts):
             number, place = divmod(number, count)
-            found.append(place)
-        return tuple(reversed(found))
+            places.append(place)
+        return tuple(reversed(places))
 
     def ranges(self, number: int) -> tuple[range, ...]:
         """Return the entries of a box along each axis."""
@@ -63,7 +63,7 @@ class Grid:
         return product(*(range(r.start // step, -(-r.stop // step)) for r, step in sides))
 
 
-def grown(box: Shape, shape: Shape, itemsize: int, first: Sequence[int], then: Sequence[int] = ()) -> Shape:
+def grown(box: Shape, shape: Shape, itemsize: float, first: Sequence[int], then: Sequence[int] = ()) -> Shape:
     """Return a box of at least `BLOCK_BYTES`, if there is so much: it is doubled where it is shortest.
 
     The axes ``then`` are doubled where all of ``first`` are whole.

@@ -87,10 +87,11 @@ def run(
 
     Notes
     -----
-    A block is one chunk of the target, or a few small ones that make 8 MiB together, and one task of the cluster. Its
-    inputs are read where it needs them, also from the far end under the boundary "wrap", and no block adds to another.
-    The target is compressed as Zarr does by default, and not at all if the source is in Zarr and is not. Memory holds
-    about two blocks of inputs and two of outputs for each block that is made at a time.
+    A block is one chunk of the target, or a few small ones for which 8 MiB are read or written, and one task of the
+    cluster. Its inputs are read where it needs them, also from the far end under the boundary "wrap", and no block adds
+    to another. The target is compressed as Zarr does by default, and not at all if the source is in Zarr and is not.
+    This process makes one block after the other, with all its threads; memory holds about two blocks of inputs and two
+    of outputs. A thread of a cluster takes as much.
 
     Examples
     --------
@@ -162,7 +163,8 @@ def _writer(op: ChunkedMap, source: StoredArray, chunks: Any) -> BlockWriter:
     for j, axis in enumerate(op.axes, n_batch):  # a block has the channels of whole groups
         if axis is None and box[j] % op.channels_per_group[0]:
             joined[j] = -(-shape[j] // box[j]) * box[j]
-    block = grown(tuple(joined), shape, dtype.itemsize, spatial, range(n_batch))
+    read = max(prod(source.shape) / max(prod(shape), 1), 1.0)  # inputs for each output, many of a stride
+    block = grown(tuple(joined), shape, dtype.itemsize * read, spatial, range(n_batch))
     return BlockWriter(op, source, Grid(shape, block), Grid(shape, box), dtype, reads)
 
 

@@ -91,11 +91,11 @@ class Strips:
 
 def _intervals(copies: Iterable[Copy], step: int) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return what is read of each chunk along an axis."""
-    found: dict[int, set[tuple[int, int]]] = {}
+    numbered: dict[int, set[tuple[int, int]]] = {}
     for copy in copies:
         for j, part in split(copy, step):
-            found.setdefault(j, set()).add(part.interval)
-    return {j: tuple(sorted(intervals)) for j, intervals in found.items()}
+            numbered.setdefault(j, set()).add(part.interval)
+    return {j: tuple(sorted(intervals)) for j, intervals in numbered.items()}
 
 
 def _count(box: Box) -> int:
