@@ -33,7 +33,7 @@ def test_the_only_libraries_that_must_be_there():
     project = tomllib.loads(read("pyproject.toml"))["project"]
 
     required = {"numpy", "scipy", "array-api-compat", "threadpoolctl"}
-    assert {re.split("[<>=~]", each)[0] for each in project["dependencies"]} == required
+    assert {re.split(r"[\[<>=~]", each)[0] for each in project["dependencies"]} == required
 
 
 def test_every_optional_library_is_missed_with_the_extra_that_brings_it():
@@ -48,7 +48,7 @@ def test_every_optional_library_is_missed_with_the_extra_that_brings_it():
     assert len(calls) > 5
     for library, extra in calls:
         top = library.partition(".")[0]
-        brought = {re.split("[<>=~]", each)[0] for each in extras[extra]}
+        brought = {re.split(r"[\[<>=~]", each)[0] for each in extras[extra]}
         assert named.get(top, top) in brought, (library, extra)
 
 

@@ -96,6 +96,8 @@ LONGEST_SOLVE = 10.0
 LONGEST_SPECTRUM = 2.0
 #: Predicted seconds of steps after which `choose_damp` ends an estimate that has not settled.
 LONGEST_CURVE = 30.0
+#: Seconds between checkpoints of a solve on chunks, at least: what a run that is killed may lose.
+CHECKPOINT_SECONDS = 60.0
 #: Seconds of steps that have to be left before a preconditioner is built: it takes about as long itself.
 PRECONDITIONER_SETUP = 2e-2
 
@@ -272,6 +274,8 @@ BESIDE_LANCZOS_WORK = 1e9
 SYMBOL_OPERATION_WORK, SYMBOL_SIDE_WORK = 6, 4500
 #: Work of a Lanczos step: the step itself, each input and output, and each entry of the map.
 LANCZOS_STEP_WORK, LANCZOS_NUMBER_WORK, LANCZOS_ENTRY_WORK = 3e5, 60, 1
+#: Work of all expected Lanczos steps above which bounds without iterations are taken for a norm: about a minute.
+LANCZOS_WORK = 1e11
 #: Lanczos steps before the bound ``theta`` is computed, over those that take as long, if it is not likely to be enough.
 THETA_PATIENCE = 5
 #: Work of the bound ``theta`` up to which `norm_bound` takes it for its best, and ``sup`` above: some 10 s.

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 import convmtx as cm
 import reference
-from convmtx.forms import filling, row_lookup
+from convmtx.forms import filling, formats, row_lookup
+from convmtx.forms.row_ranges import can_cut
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.rearranged import Rearranged
+from matrices import flattened
 from strategies import cases
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia"]
@@ -166,6 +168,39 @@ def test_rows_of_what_is_too_large_cost_themselves(name, boundary):
             back = [np.divmod(columns, n)[at] - (i, j)[at] + places[at] for at in (0, 1)]
             if boundary != "wrap":  # around the circle, columns are as far away as the map is large
                 assert (back[0] * m + back[1]).tolist() == np.flatnonzero(row).tolist()
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"input_dilation": 3, "stride": (1, 2)}, {"dilation": 2}])
+def test_ranges_of_the_transpose_are_written_in_closed_form(boundary, options, monkeypatch):
+    """Ranges that begin and end inside lines, with every step that boxes can have."""
+    rng = np.random.default_rng(0)
+    K = rng.integers(1, 9, (2, 3, 2, 4))
+    op = cm.conv(K, (4, 24, 4), groups=2, padding=((1, 1), (2, 3)), boundary=boundary, **options)
+    expected = {order: flattened(op.to_dense(), op, order).T for order in "CF"}
+    monkeypatch.setattr(formats, "compress", None)
+    count = 0
+    for order, step in product("CF", (1, 2, 3, 4, 8, 12, 96)):
+        for _ in range(3):
+            first, last = sorted(rng.integers(0, op.shape[1] + 1, 2).tolist())
+            if can_cut(range(first, last, step), op.geometry, order, transposed=True):
+                count += 1
+                S = op.T.to_sparse(order=order, rows=slice(first, last, step))
+                assert np.array_equal(S.toarray(), expected[order][first:last:step])
+                assert S.has_canonical_format
+    assert count > 20
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_slabs_of_a_large_map_cost_themselves(boundary):
+    """A hundred million rows: a slab that begins and ends inside lines, of the map, its transpose and a stack."""
+    n = 10**4
+    op = cm.conv(np.ones((3, 3)), (n, n), padding=1, boundary=boundary)
+    rows = slice(2 * n - 77, 30 * n + 5)
+    for each, times in ((op, 2), (op.T, 2), (2 * op, 3), (cm.vstack([op, op]), 4)):
+        S, most = peak(lambda each=each: each.to_sparse(rows=rows))
+        assert S.shape[0] == rows.stop - rows.start
+        assert most < times * (S.data.nbytes + S.indices.nbytes + S.indptr.nbytes)
 
 
 def test_rows_of_a_product_have_the_small_indices_of_its_matrix():

@@ -6,7 +6,8 @@ from scipy.sparse.linalg import lsmr
 
 import convmtx as cm
 from convmtx.solves.methods.lsmr import lsmr as ours
-from convmtx.solves.problem import EPS, problem_of
+from convmtx.solves.problem import problem_of
+from convmtx.structure.precision import EPS
 
 SHAPES = {"tall": (30, 20, 20), "wide": (20, 30, 20), "square": (24, 24, 24), "singular": (30, 24, 9)}
 SCALES = np.array([1.0, 1e-5, 1e8, 3.0])

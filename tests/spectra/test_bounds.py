@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 import convmtx as cm
-from convmtx.spectra import bounds, condition, norms, values
+from convmtx.spectra import bounds, condition, norms, packets, values
 from spectra.dense import doubles, rounding, singular_values
 
 METHODS = ["theta", "gram", "sup", "fantastic4", "young", "best"]
@@ -89,6 +89,7 @@ def test_norms_of_entries(case):
 def test_interval_of_the_norm(options, kind, monkeypatch):
     monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
     monkeypatch.setattr(norms, "BESIDE_LANCZOS_WORK", 0)
+    monkeypatch.setattr(packets, "nearness", lambda _: 1)
     rng = np.random.default_rng(0)
     K = rng.standard_normal((3, 4, 4 // options.get("groups", 1), 6))
     K = K + 1j * rng.standard_normal(K.shape) if kind is complex else K
@@ -354,6 +355,7 @@ def test_the_slow_bound_waits_until_the_process_took_as_long(monkeypatch):
 def test_the_slow_bound_ends_the_process_where_it_is_close(monkeypatch):
     """1 plus a skew map of norm 2 cos(t): a bound 3e-7 above the norm. The process alone would need more steps."""
     monkeypatch.setattr(norms, "SMALL_SPECTRUM_WORK", 0)
+    monkeypatch.setattr(packets, "nearness", lambda _: 1)
     op = cm.conv([1.0, 1.0, -1.0], 4000, padding="same")
     r, expected = cm.norm(op), np.hypot(1, 2 * np.cos(np.pi / 4001))
     assert "a bound by structure" in r.method

@@ -226,7 +226,7 @@ def test_the_supremum_of_long_kernels():
 def test_axes_that_cannot_be_listed_are_refused_before(monkeypatch):
     monkeypatch.setattr("convmtx.memory.available", lambda: 6 * 10**9)
     op = cm.conv([[1.0]], (10**8, 10**8))
-    for question in (lambda: cm.svdvals(op, 3), lambda: cm.norm(op), lambda: cm.cond(op), lambda: cm.null_space(op)):
+    for question in (lambda: cm.svdvals(op, 3), lambda: cm.cond(op), lambda: cm.null_space(op)):
         with pytest.raises(cm.FormTooLargeError, match=r"along an axis takes 25\.6 GB"):
             question()
     with pytest.raises(cm.FormTooLargeError, match="sup_norm: the symbol of 100000000 taps"):

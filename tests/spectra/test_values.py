@@ -141,7 +141,7 @@ def test_what_takes_hours_or_does_not_fit_is_refused_at_once(monkeypatch):
     with pytest.raises(MemoryError, match=r"svdvals|singular values: .* Ask for some of them, as with cm.svdvals"):
         cm.svdvals(op)
     with pytest.raises(MemoryError, match=r"cm\.sup_norm, which do not depend on the size"):
-        cm.norm(cm.conv(np.ones((3, 3)) + np.eye(3), (100_000, 100_000), padding="same"))
+        cm.svdvals(cm.conv(np.ones((3, 3)) + np.eye(3), (100_000, 100_000), padding="same"), 2)
 
 
 @pytest.mark.parametrize("boundary", ["zero", "wrap", "reflect", "symmetric", "edge"])
@@ -150,9 +150,9 @@ def test_axes_that_cannot_be_listed_are_refused_in_words(boundary):
     op = cm.conv([1.0, 2.0, 3.0], 2**40, padding="same", boundary=boundary)
     bounds = [partial(cm.norm_bound, method=name) for name in ("theta", "gram", "sup", "fantastic4", "best")]
     for question in (
-        cm.svdvals, partial(cm.svdvals, k=3), partial(cm.svdvals, k=3, which="smallest"), partial(cm.svd, k=3), cm.norm,
+        cm.svdvals, partial(cm.svdvals, k=3), partial(cm.svdvals, k=3, which="smallest"), partial(cm.svd, k=3),
         cm.cond, cm.rank, cm.smallest_singular_value, cm.singular_value_bounds, partial(cm.symbol, grid=2**40),
-        cm.eigvals, cm.logdet, cm.trace, cm.null_space, cm.spectral_normalize, partial(cm.project, max=1.0), *bounds,
+        cm.eigvals, cm.logdet, cm.trace, cm.null_space, partial(cm.project, max=1.0), *bounds,
     ):  # fmt: skip
         with pytest.raises(cm.FormTooLargeError, match="Available are"):
             question(op)

@@ -36,6 +36,7 @@ MAPS = {
 def small(monkeypatch):
     """Slabs and chunks of a few rows, so that a small matrix has many."""
     monkeypatch.setattr(slabs, "SLAB_BYTES", 700)
+    monkeypatch.setattr(slabs, "_BLOCK", 5)
     monkeypatch.setattr(zarr_format, "SLAB_BYTES", 700)
     monkeypatch.setattr(zarr_format, "CHUNK", 16)
 
@@ -257,3 +258,28 @@ def test_what_cannot_be_saved(tmp_path, monkeypatch, arguments, options, words):
         cm.save(*arguments, **options)
     assert str(error.value).startswith("save: ")
     assert os.listdir() == []
+
+
+def test_another_map_does_not_go_on(tmp_path, monkeypatch):
+    """What an interrupted call has written belongs to its map, order and index type alone."""
+    build = slabs.Slabs.build
+
+    def fail(self, rows):
+        if rows.start > 20:
+            raise ZeroDivisionError
+        return build(self, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slabs.Slabs, "build", fail)
+        with pytest.raises(ZeroDivisionError):
+            cm.save(MAPS["blur"], tmp_path / "W.h5")
+    for op, options, words in (
+        (-MAPS["blur"], {}, "another map."),
+        (MAPS["blur"], {"order": "F"}, "another order."),
+        (MAPS["blur"], {"index": "int64"}, "another index."),
+    ):
+        with pytest.raises(cm.ArgumentError, match=f"save: .*W.h5 was begun with {words}"):
+            cm.save(op, tmp_path / "W.h5", **options)
+    cm.save(-MAPS["blur"], tmp_path / "W.h5", resume=False)
+    assert_same(cm.load(tmp_path / "W.h5"), -MAPS["blur"].to_sparse(), ".h5")
+    assert os.listdir(tmp_path) == ["W.h5"]

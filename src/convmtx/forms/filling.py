@@ -216,9 +216,8 @@ class _Filler:
             np.copyto(out, entries.reshape(out.shape))
             return
         axis = order[level]
-        axes = self.rows.geometry.axes
         # Numbers of all faster axes for one (output, input) pair of this axis.
-        per_entry = self.unit * slots * prod(axes[a].entries for a in order[level + 1 :])
+        per_entry = self.unit * slots * prod(map(self.rows.entries, order[level + 1 :]))
         starts = starts_of(self.rows.runs(axis))
         for run in self.rows.runs(axis):
             if not run.columns.size:

@@ -102,9 +102,9 @@ def _copies(rows: Rows, level: int, source: int, at: int, unit: int) -> Iterator
     ``unit`` is the number of entries for one slot of each of these axes. The first rows are taken from ``source`` on,
     and written from ``at`` on.
     """
-    order, axes = rows.axis_order, rows.geometry.axes
+    order = rows.axis_order
     axis, faster = order[level], order[level + 1 :]
-    full = unit * prod(axes[a].entries for a in faster)
+    full = unit * prod(map(rows.entries, faster))
     first = unit * prod(sum(run.columns.size for run in rows.runs(a)) for a in faster)
     starts = starts_of(rows.runs(axis))
     for run in rows.runs(axis):

@@ -18,7 +18,7 @@ from convmtx.forms.layout import block_shape, row_array
 from convmtx.forms.libraries import by_coordinates
 from convmtx.forms.row_lookup import compress
 from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
-from convmtx.forms.sizes import size_of_rows, sizes, working
+from convmtx.forms.sizes import size_of_pieces, size_of_rows, sizes, working
 from convmtx.geometry import Geometry
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
 
@@ -132,9 +132,18 @@ def _some_rows(
 def csr_of_rows(
     geometry: Geometry, kernel: AnyArray, order: Order, rows: RowNumbers, transposed: bool = False
 ) -> scipy.sparse.csr_array:
-    """Return rows in any order, of the matrix or its transpose, as a CSR array, if they fit; for a NumPy kernel."""
+    """Return rows in any order, of the matrix or its transpose, as a CSR array, if they fit; for a NumPy kernel.
+
+    A range of rows of the transpose is written in closed form, unless most of its rows differ.
+    """
     from scipy.sparse import csr_array
 
+    pieces = sparse.transposed_pieces(geometry, order, rows) if transposed else None
+    if pieces is not None:
+        known = {"rows": size_of_pieces(pieces, kernel.dtype, geometry.shape[0])}
+        memory.require("rows", known, 2 * 8 * len(rows))
+        with memory.refused_as("rows", known):
+            return sparse.csr_of_pieces(geometry, kernel, pieces, geometry.shape[0])
     with memory.refused_as("rows", {}):
         arrays = compress(geometry, kernel, order, rows, transposed)
     return sparse.canonical(csr_array(arrays, shape=(len(rows), geometry.shape[0 if transposed else 1])))

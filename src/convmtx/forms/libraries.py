@@ -7,7 +7,6 @@ constant. So for JAX the indices are computed in the traced program itself, from
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from convmtx.forms.filling import compressed_arrays
 from convmtx.forms.layout import index_dtype, strides
 from convmtx.forms.row_lookup import compress
 from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
-from convmtx.forms.sparse import transpose
+from convmtx.forms.sparse import entries_in_rows, transpose, transposed_pieces
 from convmtx.geometry import Axis, Geometry, runs
 from convmtx.taps import entries_of, swap_channels, wider
 from convmtx.typing import AnyArray, Array, Order, RowNumbers, SparseFormat
@@ -224,18 +223,22 @@ def by_coordinates(
     The values keep the kernel's gradient. The pattern comes from `row_ranges` or `row_lookup`, which fill an array with
     the numbers of the entries, and these are taken from the kernel.
     """
-    if transposed or not can_cut(wanted, geometry, order):
+    if transposed:
+        assert wanted is not None
+        pieces = transposed_pieces(geometry, order, wanted)
+    else:
+        pieces = cut_rows(geometry, order, wanted) if can_cut(wanted, geometry, order) else None
+    if pieces is None:
         assert wanted is not None
         arrays = compress(geometry, kernel, order, wanted, transposed)
         return Coordinates.compress(*arrays, geometry.shape[0 if transposed else 1])
-    pieces = cut_rows(geometry, order, wanted)
     nnz = sum(rows.nnz for rows in pieces)
     form = "coo" if wanted is None else "rows"
     memory.require(form, {form: nnz * (itemsize(kernel.dtype) + 2 * 8)}, nnz * 2 * 8)
     parts: list[Array] = []
 
     def numbers(rows: Rows) -> AnyArray:
-        entries = entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
+        entries = entries_in_rows(geometry, kernel, rows)
         first = sum(prod(part.shape) for part in parts)
         parts.append(reshape(entries, (-1,)))
         return np.arange(first, first + prod(entries.shape)).reshape(entries.shape)
@@ -243,4 +246,4 @@ def by_coordinates(
     places, columns, pointers = compressed_arrays(pieces, numbers, np.dtype(np.int64))
     xp = namespace(kernel)
     values = xp.take(xp.concat(parts) if parts else reshape(kernel, (-1,)), like(places, kernel), axis=0)
-    return Coordinates.compress(values, columns, pointers, geometry.shape[1])
+    return Coordinates.compress(values, columns, pointers, geometry.shape[0 if transposed else 1])

@@ -163,7 +163,7 @@ def _copy_lines(lines: AnyArray, which: IntArray, block: AnyArray) -> None:
 
 def lines_of(rows: Rows) -> Lines | None:
     """Return the diagonals of rows as lines; None if they are too short, as with strides, to be copied quickly."""
-    counts = [rows.width if j is None else rows.geometry.axes[j].entries for j in _digits(rows)]
+    counts = [rows.width if j is None else rows.entries(j) for j in _digits(rows)]
     shape = rows.geometry.in_shape if rows.order == "C" else rows.geometry.in_shape[::-1]
 
     def listed(cut: int) -> int:

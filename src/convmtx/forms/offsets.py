@@ -1,4 +1,4 @@
-"""Where each row's entries begin in compressed rows, in closed form: no array of the map's size.
+"""Offsets of rows in compressed arrays, in closed form: no array of the map's size.
 
 A row is a digit for each axis. Of the entries before it, those with a smaller slowest digit are counted by that axis
 alone, times all entries of the others. Those with the same one are counted by the next axis, and so on.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.forms.row_ranges import Rows
+from convmtx.forms.row_ranges import cut_rows
 from convmtx.geometry import Axis, Geometry, reader_runs, runs
 from convmtx.typing import AnyArray, IntArray, Order
 
@@ -99,7 +99,7 @@ class Counts(NamedTuple):
 
 def _digits(geometry: Geometry, order: Order, transposed: bool) -> list[Counts]:
     """Return the numbers of entries of each digit of a row, slowest first; the channel is a digit too."""
-    rows = Rows(geometry, order, range(geometry.out_channels), transposed)
+    (rows,) = cut_rows(geometry, order, None, transposed)
     channel = _equal(len(rows.channels), rows.per_group[1])
     spatial = [_counts(geometry.axes[j], transposed) for j in rows.axis_order]
     return [channel, *spatial] if rows.channel_leads else [*spatial, channel]

@@ -20,19 +20,17 @@ from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
 class Rows(NamedTuple):
     """Rows of a matrix: all outputs of a geometry and a range of its filters, in the order of the flattened output.
 
-    If ``transposed``, they are all rows of its transpose: the inputs, and the outputs that read each of them. Then
-    ``filters`` are all filters.
+    If ``transposed``, they are rows of its transpose: inputs, and the outputs that read each of them. They are a range
+    of the channels and of the inputs of each axis, or all of these.
     """
 
     geometry: Geometry
     order: Order
-    filters: range
+    #: Channels that the rows belong to: filters, or input channels if transposed.
+    channels: range
     transposed: bool = False
-
-    @property
-    def channels(self) -> range:
-        """Channels that the rows belong to."""
-        return range(self.geometry.in_channels) if self.transposed else self.filters
+    #: Inputs along each axis, of rows of the transpose; None for all.
+    inputs: tuple[range, ...] | None = None
 
     @property
     def per_group(self) -> tuple[int, int]:
@@ -43,6 +41,8 @@ class Rows(NamedTuple):
     @property
     def row_sizes(self) -> Shape:
         """Number of rows along each spatial axis."""
+        if self.inputs is not None:
+            return tuple(map(len, self.inputs))
         return tuple(a.size if self.transposed else a.out for a in self.geometry.axes)
 
     @property
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
     @property
     def nnz(self) -> int:
         """Number of stored entries."""
-        return self.width * prod(a.entries for a in self.geometry.axes)
+        return self.width * prod(map(self.entries, range(len(self.geometry.axes))))
 
     @property
     def axis_order(self) -> tuple[int, ...]:
@@ -78,8 +78,9 @@ class Rows(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the rows are those of all filters, so that they are the columns of their transpose."""
-        return len(self.filters) == self.geometry.out_channels
+        """Whether the rows are those of all channels and inputs, so that they are the columns of their transpose."""
+        g = self.geometry
+        return len(self.channels) == (g.in_channels if self.transposed else g.out_channels) and self.inputs is None
 
     @property
     def most_runs(self) -> int:
@@ -88,7 +89,15 @@ class Rows(NamedTuple):
 
     def runs(self, axis: int) -> tuple[Run, ...]:
         """Return the runs of the rows along a spatial axis."""
-        return (reader_runs if self.transposed else runs)(self.geometry.axes[axis])
+        if not self.transposed:
+            return runs(self.geometry.axes[axis])
+        return reader_runs(self.geometry.axes[axis], None if self.inputs is None else self.inputs[axis])
+
+    def entries(self, axis: int) -> int:
+        """Return the number of pairs of an output and an input of a spatial axis that have an entry."""
+        if self.inputs is None:
+            return self.geometry.axes[axis].entries
+        return sum(run.count * run.columns.size for run in self.runs(axis))
 
     def in_order(self, entries: AnyArray) -> AnyArray:
         """Return entries (row channels, column channels, slots1..slotsd) as one row for each channel of the rows."""
@@ -116,25 +125,36 @@ class Rows(NamedTuple):
         return self.in_order(reduce(np.add, parts))
 
 
-def cut_rows(geometry: Geometry, order: Order, wanted: range | None) -> list[Rows]:
-    """Cut all rows, or a range of rows for which `can_cut` is True, into a few pieces, one after another."""
+def cut_rows(geometry: Geometry, order: Order, wanted: range | None, transposed: bool = False) -> list[Rows]:
+    """Cut all rows, or a range of rows for which `can_cut` is True, into a few pieces, one after another.
+
+    If ``transposed``, they are rows of the transpose.
+    """
     if wanted is None:
-        return [Rows(geometry, order, range(geometry.out_channels))]
-    digits, sizes = geometry.layout.join(None, tuple(range(len(geometry.axes)))), geometry.out_shape
+        every = range(geometry.in_channels if transposed else geometry.out_channels)
+        return [Rows(geometry, order, every, transposed)]
+    digits = geometry.layout.join(None, tuple(range(len(geometry.axes))))
+    sizes = geometry.in_shape if transposed else geometry.out_shape
     if order == "F":
         digits, sizes = digits[::-1], sizes[::-1]
     pieces = []
     for box in boxes(sizes, wanted) or ():
         ranges = dict(zip(digits, box, strict=True))
-        outputs = tuple(ranges[j] for j in range(len(geometry.axes)))
-        filters = ranges.get(None, range(1))  # None is the digit of the channel
-        pieces.append(Rows(geometry.restricted(outputs), order, filters))
+        places = tuple(ranges[j] for j in range(len(geometry.axes)))
+        channels = ranges.get(None, range(1))  # None is the digit of the channel
+        if transposed:
+            pieces.append(Rows(geometry, order, channels, True, places))
+        else:
+            pieces.append(Rows(geometry.restricted(places), order, channels))
     return pieces
 
 
-def can_cut(wanted: RowNumbers | None, geometry: Geometry, order: Order) -> TypeGuard[range | None]:
+def can_cut(
+    wanted: RowNumbers | None, geometry: Geometry, order: Order, transposed: bool = False
+) -> TypeGuard[range | None]:
     """Whether rows are a few pieces: all rows, or ascending ones whose step does not cross axes unevenly."""
     if wanted is None:
         return True
-    sizes = geometry.out_shape if order == "C" else geometry.out_shape[::-1]
+    shape = geometry.in_shape if transposed else geometry.out_shape
+    sizes = shape if order == "C" else shape[::-1]
     return isinstance(wanted, range) and wanted.step > 0 and boxes(sizes, wanted) is not None

@@ -10,7 +10,7 @@ import numpy as np
 from convmtx import memory
 from convmtx._xp import itemsize
 from convmtx.forms.layout import block_shape, index_dtype
-from convmtx.forms.row_ranges import cut_rows
+from convmtx.forms.row_ranges import Rows, cut_rows
 from convmtx.forms.sparse import is_converted, transpose
 from convmtx.forms.view import embedded_shape
 from convmtx.geometry import Geometry
@@ -41,6 +41,12 @@ def size_of_rows(geometry: Geometry, dtype: Any, format: str, order: Order, rows
     nnz = sum(piece.nnz for piece in cut_rows(geometry, order, rows))
     block = block_shape(geometry, order, rows)
     return _stored(itemsize(dtype), nnz, (len(rows), geometry.shape[1]), block)[format]
+
+
+def size_of_pieces(pieces: list[Rows], dtype: Any, columns: int) -> int:
+    """Return the bytes of pieces of rows as CSR."""
+    count, nnz = sum(piece.size for piece in pieces), sum(piece.nnz for piece in pieces)
+    return _stored(itemsize(dtype), nnz, (count, columns), (1, 1))["csr"]
 
 
 def require_stored(format: str, nnz: int, shape: tuple[int, int], dtype: Any, copies: int = 1) -> None:

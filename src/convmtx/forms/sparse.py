@@ -14,10 +14,10 @@ import numpy as np
 from convmtx.forms.filling import Arrays, Entries, compressed_arrays
 from convmtx.forms.first_rows import first_rows
 from convmtx.forms.layout import block_shape, saves_runs
-from convmtx.forms.row_ranges import Rows, cut_rows
+from convmtx.forms.row_ranges import Rows, can_cut, cut_rows
 from convmtx.geometry import Geometry
 from convmtx.taps import entries_of, swap_channels
-from convmtx.typing import AnyArray, IntArray, Order
+from convmtx.typing import AnyArray, IntArray, Order, RowNumbers
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -42,13 +42,26 @@ def compress(entries: Entries, dtype: np.dtype[Any], pieces: list[Rows]) -> Arra
 
 def entries_in_rows(geometry: Geometry, kernel: AnyArray, rows: Rows) -> AnyArray:
     """Return the different entries of rows (row channels, column channels of a group, entries1..entriesd)."""
-    entries = entries_of(replace(geometry, axes=rows.geometry.axes), kernel, rows.filters)
-    return swap_channels(entries, geometry.groups) if rows.transposed else entries
+    same_axes = replace(geometry, axes=rows.geometry.axes)
+    if not rows.transposed:
+        return entries_of(same_axes, kernel, rows.channels)
+    entries = swap_channels(entries_of(same_axes, kernel), geometry.groups)
+    return entries[rows.channels.start : rows.channels.stop : rows.channels.step, ...]
 
 
 def transpose(pieces: list[Rows]) -> list[Rows]:
     """Return the columns of rows, as rows of the transpose; an empty list unless all columns are one piece."""
-    return [pieces[0]._replace(transposed=not pieces[0].transposed)] if len(pieces) == 1 and pieces[0].is_whole else []
+    if len(pieces) != 1 or not pieces[0].is_whole:
+        return []
+    return cut_rows(pieces[0].geometry, pieces[0].order, None, not pieces[0].transposed)
+
+
+def transposed_pieces(geometry: Geometry, order: Order, wanted: RowNumbers) -> list[Rows] | None:
+    """Return rows of the transpose as a few pieces; None if they do not ascend in equal steps, or if most differ."""
+    if not can_cut(wanted, geometry, order, transposed=True):
+        return None
+    pieces = cut_rows(geometry, order, wanted, transposed=True)
+    return None if any(first_rows(piece) is None for piece in pieces) else pieces
 
 
 def is_converted(pieces: list[Rows]) -> bool:
@@ -66,10 +79,15 @@ def _written(geometry: Geometry, kernel: AnyArray, pieces: list[Rows]) -> Arrays
 
 def csr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csr_array:
     """Return rows as a CSR array."""
+    return csr_of_pieces(geometry, kernel, cut_rows(geometry, order, rows), geometry.shape[1])
+
+
+def csr_of_pieces(geometry: Geometry, kernel: AnyArray, pieces: list[Rows], columns: int) -> scipy.sparse.csr_array:
+    """Return pieces of rows as a CSR array with this number of columns."""
     from scipy.sparse import csr_array
 
-    arrays = _written(geometry, kernel, cut_rows(geometry, order, rows))
-    return canonical(csr_array(arrays, shape=(arrays[2].size - 1, geometry.shape[1])))
+    arrays = _written(geometry, kernel, pieces)
+    return canonical(csr_array(arrays, shape=(arrays[2].size - 1, columns)))
 
 
 def csc(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None = None) -> scipy.sparse.csc_array:
@@ -109,7 +127,7 @@ def bsr(geometry: Geometry, kernel: AnyArray, order: Order, rows: range | None =
         wanted = None if rows is None else range(rows.start // per_f, rows.stop // per_f)
 
         def entries(rows: Rows) -> AnyArray:
-            filters = range(rows.filters.start * per_f, rows.filters.stop * per_f)
+            filters = range(rows.channels.start * per_f, rows.channels.stop * per_f)
             return entries_of(replace(geometry, axes=rows.geometry.axes), kernel, filters)
 
         data, indices, pointers = compressed_arrays(cut_rows(groups, order, wanted), entries, kernel.dtype, block)

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.forms.filling import places_of
 from convmtx.forms.first_rows import starts_of
-from convmtx.forms.row_ranges import Rows
+from convmtx.forms.row_ranges import Rows, cut_rows
 from convmtx.forms.sizes import require_stored
 from convmtx.forms.sparse import canonical
 from convmtx.geometry import Geometry, Run
@@ -32,7 +32,7 @@ def varying_rows(
     """
     from scipy.sparse import csr_array
 
-    rows = Rows(geometry, order, range(geometry.out_channels), transposed)
+    (rows,) = cut_rows(geometry, order, None, transposed)
     require_stored("csr", rows.nnz, (rows.size, rows.n_columns), entries.dtype)
     data = np.empty(rows.nnz, entries.dtype)
     out = data.reshape(len(rows.channels) if rows.channel_leads else 1, -1)
@@ -91,11 +91,11 @@ def _step(numbers: IntArray) -> int | None:
 
 def _copy(rows: Rows, part: AnyArray, chosen: Sequence[Run], out: AnyArray) -> None:
     """Copy the entries of the rows of one run along each axis to their places, (leading channel, entries behind it)."""
-    d, order, axes = len(chosen), rows.axis_order, rows.geometry.axes
+    d, order = len(chosen), rows.axis_order
     begin, before, strides = 0, rows.width // len(out), []
     for level, axis in enumerate(order):
         # What lies between two rows: slots of slower axes are those of this run, and faster axes have all their rows.
-        run, step = chosen[axis], before * prod(axes[a].entries for a in order[level + 1 :])
+        run, step = chosen[axis], before * prod(map(rows.entries, order[level + 1 :]))
         starts = starts_of(rows.runs(axis))
         begin += int(starts[run.start]) * step
         strides.append(int(starts[run.start + run.step] - starts[run.start]) * step if run.count > 1 else 0)

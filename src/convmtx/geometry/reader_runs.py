@@ -25,13 +25,15 @@ from convmtx.typing import IntArray
 
 
 @lru_cache(maxsize=512)
-def reader_runs(axis: Axis) -> tuple[Run, ...]:
-    """Return all runs of the inputs of an axis; each input is in exactly one.
+def reader_runs(axis: Axis, inputs: range | None = None) -> tuple[Run, ...]:
+    """Return all runs of the inputs of an axis, or of some inputs, counted from 0; each of them is in exactly one.
 
     The run's columns are the outputs that read its first input, and its entries are numbered as in `runs`. Inputs that
     no position outside holds are read as under the zero boundary, where the transpose is a convolution. Only the others
     are looked up.
     """
+    if inputs is not None:
+        return tuple(_within(reader_runs(axis), inputs))
     folded = _folded(axis)
     mirrored = replace(axis, boundary=ZERO).transposed
     assert mirrored is not None  # under zeros every axis has a transpose
@@ -44,6 +46,27 @@ def reader_runs(axis: Axis) -> tuple[Run, ...]:
         for run in _from_transposed(axis, runs(mirrored), start, stop)
     ]
     return tuple(sorted((*plain, *_looked_up(axis, folded)), key=lambda run: run.start))
+
+
+def _within(all_runs: tuple[Run, ...], inputs: range) -> Iterator[Run]:
+    """Yield the runs of some inputs, which are counted from 0.
+
+    Of a run that moves by r, and of inputs that move by t, every ``t/gcd(r, t)``-th place of the run is an input.
+    """
+    for run in all_runs:
+        shared = gcd(run.step, inputs.step)
+        ahead, rest = divmod(inputs.start - run.start, shared)
+        if rest:
+            continue
+        turn = inputs.step // shared
+        first = max(-((run.start - inputs.start) // run.step), 0)
+        first += (ahead * pow(run.step // shared, -1, turn) - first) % turn if turn > 1 else 0
+        count = len(range(first, min(run.count, (inputs[-1] - run.start) // run.step + 1), turn))
+        if count:
+            start = (run.start + first * run.step - inputs.start) // inputs.step
+            step, shift = run.step // shared, run.shift * turn
+            columns = run.columns + first * run.shift
+            yield Run(start, step, count, shift, columns, run.taps, run.slots, run.entries)
 
 
 @lru_cache(maxsize=512)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import is_numpy, library
 from convmtx.arguments import flag
-from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
+from convmtx.errors import ArgumentError, ArgumentTypeError, door
 from convmtx.extras import import_extra
 from convmtx.geometry import Layout
 from convmtx.maps.convolution import ConvOperator
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, require_numpy_map
 from convmtx.typing import AnyArray
 
 
@@ -90,12 +89,7 @@ def to_petsc(op: LinearMap, comm: Any = None, lazy: bool = False) -> Any:
 
 def _check(op: Any, PETSc: Any) -> None:
     """Refuse a map whose numbers or indices PETSc does not have."""
-    if not isinstance(op, LinearMap):
-        remedy = "Pass what cm.conv returns, or, for an affine map, its .op"
-        raise ArgumentTypeError(f"op is {with_article(type(op).__name__)}", "Expected a map of convmtx", remedy)
-    if not is_numpy(op._reference_array):
-        got = f"a map of {library(op._reference_array)}"
-        raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
+    require_numpy_map(op)
     if op.dtype.kind == "c" and np.dtype(PETSc.ScalarType).kind != "c":
         got, expected = f"a map of {op.dtype}", "This PETSc was built for real numbers"
         raise ArgumentTypeError(got, expected, "Use one that was built for complex numbers")

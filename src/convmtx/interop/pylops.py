@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import is_numpy, library
-from convmtx.errors import ArgumentTypeError, door, with_article
+from convmtx.errors import door
 from convmtx.extras import import_extra
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, require_numpy_map
 
 
 @door("to_pylops")
@@ -34,15 +33,7 @@ def to_pylops(op: LinearMap) -> Any:
     ImportError
         Without the extra ``pylops``.
     """
-    if not isinstance(op, LinearMap):
-        got, remedy = (
-            f"op is {with_article(type(op).__name__)}",
-            "Pass what cm.conv returns, or, for an affine map, its .op",
-        )
-        raise ArgumentTypeError(got, "Expected a map of convmtx", remedy)
-    if not is_numpy(op._reference_array):
-        got = f"a map of {library(op._reference_array)}"
-        raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
+    require_numpy_map(op)
     pylops = import_extra("pylops", "pylops")
 
     class Map(pylops.LinearOperator):  # type: ignore[misc, name-defined]

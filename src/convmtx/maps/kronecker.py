@@ -11,12 +11,12 @@ import numpy as np
 from convmtx._xp import move_axes, reshape
 from convmtx._xp.sparse import kronecker
 from convmtx.errors import door
-from convmtx.forms import require_stored
+from convmtx.forms import require_stored, row_array
 from convmtx.maps.base import Combination
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
-from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+from convmtx.typing import Array, Order, RowNumbers, Shape
 
 
 class Kronecker(Combination, LinearMap):
@@ -47,9 +47,10 @@ class Kronecker(Combination, LinearMap):
         return reshape(images, (y.shape[0], *self.in_shape))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        def build(numbers: IntArray | None) -> Any:
-            if numbers is None:
+        def build(rows: RowNumbers | None) -> Any:
+            if rows is None:
                 return self._product(self.first._sparse("C", None), self.second._sparse("C", None))
+            numbers = row_array(rows)
             # Row r of the product is that of row r // m of the first and r % m of the second, for m rows of the second.
             tops, inverse = np.unique(numbers // self.second.shape[0], return_inverse=True)
             lows, low_inverse = np.unique(numbers % self.second.shape[0], return_inverse=True)

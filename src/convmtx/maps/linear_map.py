@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import is_complex, namespace
+from convmtx._xp import is_complex, is_numpy, library, namespace
+from convmtx.errors import ArgumentTypeError, with_article
 from convmtx.maps.algebra import Algebra
 from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
@@ -120,6 +121,17 @@ class Shaped(LinearMap):
     @property
     def out_shape(self) -> Shape:
         return self._out_shape
+
+
+def require_numpy_map(op: Any) -> None:
+    """Refuse what is not a map with numbers of NumPy, for programs and files that know no other arrays."""
+    if not isinstance(op, LinearMap):
+        got = f"op is {with_article(type(op).__name__)}"
+        remedy = "Pass what cm.conv returns, or, for an affine map, its .op"
+        raise ArgumentTypeError(got, "Expected a map of convmtx", remedy)
+    if not is_numpy(op._reference_array):
+        got = f"a map of {library(op._reference_array)}"
+        raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
 
 
 def _kind(name: str, *arguments: Any) -> LinearMap:

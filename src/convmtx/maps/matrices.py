@@ -26,7 +26,7 @@ from convmtx.forms import row_array, storable
 from convmtx.maps.double import double, double_csr
 from convmtx.maps.linear_map import LinearMap, Shaped, absolute
 from convmtx.maps.ordering import in_order, renumbered
-from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
+from convmtx.typing import Array, Order, RowNumbers, Shape
 
 
 class DenseMap(Shaped):
@@ -127,8 +127,8 @@ class SparseMap(Shaped):
         return times(self.matrix.T.tocsr(), y, self._in_shape)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        def build(numbers: IntArray | None) -> Any:
-            return self.matrix.copy() if numbers is None else self.matrix[numbers]
+        def build(numbers: RowNumbers | None) -> Any:
+            return self.matrix.copy() if numbers is None else self.matrix[row_array(numbers)]
 
         return in_order(build, order, rows, self._in_shape, self._out_shape)
 

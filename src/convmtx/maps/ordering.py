@@ -22,16 +22,15 @@ def renumbered(shape: Shape, numbers: IntArray, before: Order, after: Order) -> 
 
 
 def in_order(
-    build: Callable[[IntArray | None], Any], order: Order, rows: RowNumbers | None, in_shape: Shape, out_shape: Shape
+    build: Callable[[RowNumbers | None], Any], order: Order, rows: RowNumbers | None, in_shape: Shape, out_shape: Shape
 ) -> Any:
     """Return rows of a sparse matrix, sorted, in the order requested.
 
     ``build`` returns the rows of these numbers in C order, or all of them for None. Arrays of one axis have one order.
     """
-    numbers = None if rows is None else row_array(rows)
     if order == "F" and len(out_shape) > 1:
-        numbers = renumbered(out_shape, np.arange(prod(out_shape)) if numbers is None else numbers, "F", "C")
-    matrix = build(numbers)
+        rows = renumbered(out_shape, row_array(range(prod(out_shape)) if rows is None else rows), "F", "C")
+    matrix = build(rows)
     if order == "F" and len(in_shape) > 1:
         move = partial(renumbered, in_shape, before="C", after="F")
         matrix = with_columns(matrix, move, prod(in_shape))

@@ -15,7 +15,7 @@ from convmtx._xp import cast, like, namespace, one_of_theirs, promote, reshape
 from convmtx._xp.sparse import stacked, with_columns
 from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
-from convmtx.forms import require_stored
+from convmtx.forms import require_stored, row_array
 from convmtx.maps.base import Combination
 from convmtx.maps.combined import Product, added
 from convmtx.maps.foreign import aslinearmap
@@ -97,7 +97,7 @@ class Stacked(Blocks):
         return added(op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        def build(numbers: IntArray | None) -> Any:
+        def build(numbers: RowNumbers | None) -> Any:
             return rows_of(self.maps, self._ends, numbers)
 
         return in_order(build, order, rows, self.in_shape, self.out_shape)
@@ -133,7 +133,7 @@ class SideBySide(Blocks):
         return self._joined([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        def build(numbers: IntArray | None) -> Any:
+        def build(numbers: RowNumbers | None) -> Any:
             return _stacked([op._sparse("C", numbers) for op in self.maps], down=False)
 
         return in_order(build, order, rows, self.in_shape, self.out_shape)
@@ -165,7 +165,7 @@ class BlockDiagonal(Blocks):
         return self._joined(images, (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        def build(numbers: IntArray | None) -> Any:
+        def build(numbers: RowNumbers | None) -> Any:
             return rows_of(self.maps, self._ends, numbers, self._column_ends)
 
         return in_order(build, order, rows, self.in_shape, self.out_shape)
@@ -242,25 +242,31 @@ def _concat(arrays: list[Array], axis: int) -> Array:
 
 
 def rows_of(
-    maps: tuple[LinearMap, ...], ends: IntArray, numbers: IntArray | None, columns: IntArray | None = None
+    maps: tuple[LinearMap, ...], ends: IntArray, numbers: RowNumbers | None, columns: IntArray | None = None
 ) -> Any:
-    """Return rows of maps one below the other, all of them for None; the columns of each begin at ``columns``."""
-    matrices, order = [], np.arange(0)
-    if numbers is not None:
-        owners = np.searchsorted(ends, numbers, "right") - 1
-        order = np.argsort(owners, kind="stable")
-    for j, op in enumerate(maps):
-        own = None if numbers is None else numbers[order[owners[order] == j]] - ends[j]
-        matrix = op._sparse("C", own)
-        if columns is not None:
-            matrix = with_columns(matrix, partial(np.add, columns[j]), int(columns[-1]))
-        matrices.append(matrix)
-    whole = _stacked(matrices, down=True)
+    """Return rows of maps one below the other, all of them for None; the columns of each begin at ``columns``.
+
+    Consecutive rows are a range of each map's rows, whose matrices are built faster than those of other rows.
+    """
     if numbers is None:
-        return whole
+        return _stacked([_placed(op, None, columns, j) for j, op in enumerate(maps)], down=True)
+    if isinstance(numbers, range) and numbers.step == 1:
+        parts = [range(max(numbers.start, a) - a, min(numbers.stop, b) - a) for a, b in pairwise(ends.tolist())]
+        return _stacked([_placed(op, parts[j] or range(0), columns, j) for j, op in enumerate(maps)], down=True)
+    numbers = row_array(numbers)
+    owners = np.searchsorted(ends, numbers, "right") - 1
+    order = np.argsort(owners, kind="stable")
+    own = [numbers[order[owners[order] == j]] - ends[j] for j in range(len(maps))]
+    whole = _stacked([_placed(op, own[j], columns, j) for j, op in enumerate(maps)], down=True)
     back = np.empty(order.size, np.int64)
     back[order] = np.arange(order.size)
     return whole[back]
+
+
+def _placed(op: LinearMap, numbers: RowNumbers | None, columns: IntArray | None, j: int) -> Any:
+    """Return rows of a map, among the columns of all maps if each has its own."""
+    matrix = op._sparse("C", numbers)
+    return matrix if columns is None else with_columns(matrix, partial(np.add, columns[j]), int(columns[-1]))
 
 
 def _stacked(matrices: list[Any], down: bool) -> Any:

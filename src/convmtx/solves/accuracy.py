@@ -20,6 +20,8 @@ from convmtx.typing import AnyArray
 EARLIER = 2 / 3
 #: Roundings of a backward stable method, in units of eps.
 ROUNDINGS = 8.0
+#: Those of a normal residual that is computed, in the same units.
+ROOM = 64
 #: Least size that is divided by.
 TINY = float(np.finfo(float).tiny)
 
@@ -97,14 +99,20 @@ def error_of_direct(lengths: Lengths, norm: float, least: float) -> Accuracy:
     return Accuracy(error, lengths.x, ErrorKind.ESTIMATE)
 
 
-def error_of_rounding(lengths: Lengths, norm: float, least: Any) -> AnyArray:
+def passes(lengths: Lengths, reach: AnyArray, norm: float, rtol: float, eps: float = EPS) -> AnyArray:
+    """Return which solutions pass the tests of LSMR with true residuals, relative to ``reach``, and room for rounding."""
+    room: AnyArray = lengths.normal <= norm * (rtol * lengths.stacked + ROOM * eps * reach)
+    return (lengths.stacked <= rtol * reach) | room
+
+
+def error_of_rounding(lengths: Lengths, norm: float, least: Any, eps: float = EPS) -> AnyArray:
     """Return how far solutions move if the map is off by some eps of its norm; ``least`` may differ between them.
 
     Residuals that are computed cannot show less, for they are rounded by as much. That x is 0 shows in its normal
     residual alone, which is ``A^H b`` then.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        error = np.divide(ROUNDINGS * EPS * norm, least) * (lengths.x + np.divide(lengths.stacked, least))
+        error = np.divide(ROUNDINGS * eps * norm, least) * (lengths.x + np.divide(lengths.stacked, least))
     return np.where(lengths.x == 0, 0.0, error)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_numpy, numeric
+from convmtx._xp import as_numpy, is_chunked, numeric
 from convmtx.errors import ArgumentError, with_article
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.problem import NUMBER
@@ -20,16 +20,17 @@ REPLACE = "Replace them, or leave them out by mask=numpy.isfinite(b) of cm.solve
 SINGLE = "float32", "complex64", "float16", "bfloat16"
 
 
-def require_shape(name: str, value: Any, shape: Shape) -> Array:
-    """Return a numeric array (*batch, *shape), or raise."""
-    array = numeric(name, value)
+def require_shape(name: str, value: Any, shape: Shape, chunked: bool = False) -> Array:
+    """Return a numeric array (*batch, *shape), or raise; with ``chunked``, one of Dask is returned as it is."""
+    array = numeric(name, value, chunked)
     d = len(shape)
     if array.ndim < d or tuple(array.shape[array.ndim - d :]) != shape:
         expected = f"Expected (*batch, {', '.join(map(str, shape))})"
         is_flat = tuple(array.shape) == (prod(shape),)
         remedy = "A flattened array has to be reshaped" if is_flat else "Batch axes come first"
         raise ArgumentError(f"{name} has shape {tuple(array.shape)}", expected, remedy)
-    require_room(f"{name} of shape {tuple(array.shape)} in double precision", prod(array.shape))
+    if not is_chunked(array):
+        require_room(f"{name} of shape {tuple(array.shape)} in double precision", prod(array.shape))
     return array
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, cast, is_numpy, like, namespace, numeric, reshape, together
+from convmtx._xp import as_numpy, cast, is_chunked, is_complex, is_numpy, like, namespace, numeric, reshape, together
 from convmtx._xp.arriving import convert
 from convmtx.errors import ArgumentError, ArgumentTypeError, shown
+from convmtx.extras import import_extra
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.selection import Selection
@@ -56,8 +57,39 @@ def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any, name: str = "b
             weight, measured = together(weight, measured)
             weight = weight * measured
     if not as_numpy(weight).any(axis=tuple(range(-len(out_shape), 0))).all():
-        raise ArgumentError("no output was measured", "Expected some weight above 0", "Check mask and weights")
+        raise _nothing_measured()
     return b, _without_batch(weight, out_shape)
+
+
+def chunked_roots(out_shape: Shape, b: Array, weights: Any, mask: Any) -> Array | None:
+    """Return the square root of each output's weight for b on chunks, as an array of Dask; None if all are 1.
+
+    The numbers are read once.
+    """
+    if weights is None and mask is None:
+        return None
+    dask = import_extra("dask.array", "dask")
+    weight: Any = 1.0 if weights is None else dask.asarray(_require_weights(weights, out_shape, b, "b"))
+    if mask is not None:
+        weight = weight * dask.asarray(_require_mask(mask, out_shape, b, "b"))
+    axes = tuple(range(-len(out_shape), 0))
+    ends = import_extra("dask", "dask").compute(weight.min(), weight.max(axis=axes))
+    least, largest = map(np.asarray, ends)
+    if not (least >= 0 and np.isfinite(largest).all()):
+        raise _not_weights("b")
+    if not largest.all():
+        raise _nothing_measured()
+    return np.sqrt(weight.astype(np.result_type(weight, np.float32)))
+
+
+def _nothing_measured() -> ArgumentError:
+    return ArgumentError("no output was measured", "Expected some weight above 0", "Check mask and weights")
+
+
+def _not_weights(name: str) -> ArgumentError:
+    got, expected = "weights are not all finite real numbers >= 0", "Expected the weight of each output"
+    counts = f"how much each entry of {name} counts, such as 1 / variance of its noise"
+    return ArgumentError(got, expected, f"Pass {counts}, and 0 where it was not measured")
 
 
 def _require_weights(weights: Any, out_shape: Shape, b: Array, name: str) -> Array:
@@ -65,17 +97,19 @@ def _require_weights(weights: Any, out_shape: Shape, b: Array, name: str) -> Arr
     if str(weights.dtype).rpartition(".")[2] == "bool":
         remedy = f"Use mask= for an array that is True where {name} was measured"
         raise ArgumentTypeError("weights have dtype bool", "Expected numbers", remedy)
-    array = numeric("weights", weights)
-    numbers = as_numpy(array)
-    if numbers.dtype.kind == "c" or not np.isfinite(numbers).all() or (numbers < 0).any():
-        got, expected = "weights are not all finite real numbers >= 0", "Expected the weight of each output"
-        counts = f"how much each entry of {name} counts, such as 1 / variance of its noise"
-        raise ArgumentError(got, expected, f"Pass {counts}, and 0 where it was not measured")
+    array = numeric("weights", weights, chunked=is_chunked(b))
+    if is_complex(array.dtype):
+        raise _not_weights(name)
+    if not is_chunked(array):
+        numbers = as_numpy(array)
+        if not np.isfinite(numbers).all() or (numbers < 0).any():
+            raise _not_weights(name)
     return _spread("weights", array, out_shape, b)
 
 
 def _require_mask(mask: Any, out_shape: Shape, b: Array, name: str) -> Array:
-    array = as_numpy(_read("mask", mask))
+    array = _read("mask", mask)
+    array = array if is_chunked(array) and is_chunked(b) else as_numpy(array)
     if array.dtype != bool:
         got = f"mask has dtype {array.dtype}"
         raise ArgumentTypeError(got, f"Expected True where {name} was measured", "Use weights= for numbers")
@@ -84,7 +118,7 @@ def _require_mask(mask: Any, out_shape: Shape, b: Array, name: str) -> Array:
 
 def _read(name: str, value: Any) -> Array:
     """Return an array as it is, and a list as one of NumPy, of numbers or of bool."""
-    return value if hasattr(value, "__dlpack__") else convert(name, value)
+    return value if hasattr(value, "__dlpack__") or is_chunked(value) else convert(name, value)
 
 
 def _spread(name: str, array: Array, out_shape: Shape, b: Array) -> Array:

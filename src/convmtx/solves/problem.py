@@ -19,9 +19,9 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.stacks import Stacked
-from convmtx.solves.accuracy import Lengths
+from convmtx.solves.accuracy import Lengths, passes
 from convmtx.structure.double import as_map, doubled, size_of_multiple, sparse
-from convmtx.structure.precision import EPS, rank_tolerance, unit_of
+from convmtx.structure.precision import rank_tolerance, unit_of
 from convmtx.typing import AnyArray, Shape
 
 #: Bytes of a number in double precision.
@@ -184,12 +184,11 @@ class Problem:
 
     def accepts(self, b: AnyArray, lengths: Lengths, norm: float, rtol: float) -> AnyArray:
         """Return which solutions pass the tests of LSMR with true residuals and room for rounding."""
-        stacked, normal, reach = lengths.stacked, lengths.normal, norm * lengths.x
-        passes: AnyArray = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
-        if not passes.all():  # the length of b can only help: leave out a pass over it if that is not necessary
-            reach = norms(b) + reach
-            passes = (stacked <= rtol * reach) | (normal <= norm * (rtol * stacked + 64 * EPS * reach))
-        return passes
+        reach = norm * lengths.x
+        accepted = passes(lengths, reach, norm, rtol)
+        if not accepted.all():  # the length of b can only help: leave out a pass over it if that is not necessary
+            accepted = passes(lengths, norms(b) + reach, norm, rtol)
+        return accepted
 
     def prepare(self) -> Problem:
         """Return the problem in double precision of NumPy and in range, if the maps make one."""
@@ -197,7 +196,7 @@ class Problem:
         rows, columns = op.shape
         thing = f"one right-hand side of {rows} numbers with its solution of {columns}"
         memory.require_result(thing, 2 * NUMBER * (rows + columns), "Solve for a part of it")
-        regularizer = self._doubled_regularizer(op)
+        regularizer = self.doubled_regularizer(op)
         scale = unit_of(np.array([op._peak(), self.damp]))
         if scale == 1:
             return Problem(op, self.damp, regularizer, rcond=self.rcond)
@@ -222,7 +221,8 @@ class Problem:
             op._kept["problem"] = key, problem
         return problem
 
-    def _doubled_regularizer(self, op: LinearMap) -> LinearMap | None:
+    def doubled_regularizer(self, op: LinearMap) -> LinearMap | None:
+        """Return the regularizer in double precision, for the inputs of the map; raise if it does not fit."""
         if self.regularizer is None:
             return None
         regularizer = doubled(self.regularizer, "regularizer")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import repeat
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
 
-from convmtx._xp import as_numpy, reshape
+from convmtx._xp import as_numpy, is_chunked, reshape
 from convmtx.arguments import number, one_of
 from convmtx.errors import ArgumentError, door, shown
 from convmtx.maps.linear_map import LinearMap
@@ -17,6 +18,7 @@ from convmtx.solves.accuracy import ErrorKind
 from convmtx.solves.arrays import require_start
 from convmtx.solves.borders import regularizer_of, scene_of
 from convmtx.solves.calls import request_of, solve_arrays
+from convmtx.solves.chunked import require_least_squares, solve_chunks
 from convmtx.solves.constrained.objectives import PenaltyName
 from convmtx.solves.constrained.solve import PENALTIES, Bounds, Constraints, are_open
 from convmtx.solves.observed import weighted, weights_of
@@ -64,6 +66,7 @@ def solve(
     x0: ArrayLike | None = None,
     callback: Callback | None = None,
     progress: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
     throw: bool = False,
 ) -> Solution:
     """Solve ``op(x) = b`` in the least-squares sense, with or without a penalty on x.
@@ -215,6 +218,16 @@ def solve(
     request = request_of(rtol, xtol, maxiter, callback, progress, throw)
     problem, window = problem_of(op, damp, regularizer, rcond), None
     is_constrained = penalty != "squares" or not are_open(bounds)
+    if is_chunked(b):
+        method = "auto" if method == "lsmr" else method
+        require_least_squares(
+            bounds=(bounds, None), penalty=(penalty, "squares"), border=(border, None), rcond=(rcond, None),
+            method=(method, "auto"),
+        )  # fmt: skip
+        return solve_chunks(problem, b, weights, mask, x0.x if isinstance(x0, Solution) else x0, request, checkpoint)
+    if checkpoint is not None:
+        got, expected = "checkpoint with b in memory", "Expected b as an array of Dask, whose solves may take days"
+        raise ArgumentError(got, expected, "Leave checkpoint out, or pass dask.array.from_array(b, chunks)")
     if is_constrained:
         _require_constrained(penalty, gtol, method, rcond)
     if border is not None:

@@ -107,7 +107,7 @@ def sup(op: ConvOperator, rtol: float = 1e-4) -> float:
         tuple(coarsest(part.axis) for part in parts): prod(part.factor for part in parts)
         for parts, _ in relaxations(geometry, taps)
     }
-    tops = [factor * supremum(taps, geometry.groups, axes, rtol)[1] for axes, factor in factors.items()]
+    tops = [factor * supremum(taps, geometry.groups, axes, rtol).upper for axes, factor in factors.items()]
     return max(tops, default=0.0)
 
 

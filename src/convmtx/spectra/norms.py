@@ -19,12 +19,13 @@ from convmtx.geometry import Geometry, resolve
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra import bounds, entrywise
+from convmtx.spectra.between import between_bounds, is_direct, is_long
 from convmtx.spectra.bracket import Ceilings, bracket
 from convmtx.spectra.certified import Certified, combined, outward, outward_to, rounded, times, unmet
 from convmtx.spectra.lanczos import FAILURE
 from convmtx.spectra.operands import convolution, parts_of, relative_tolerance
 from convmtx.spectra.supremum import coarsest, supremum
-from convmtx.spectra.triplets import require_vectors
+from convmtx.spectra.triplets import fits, require_vectors
 from convmtx.spectra.values import svd
 from convmtx.structure import choose_decomposition, rounding
 from convmtx.structure.double import direct, double, doubled, is_zero, require_along, sparse
@@ -72,7 +73,8 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
         "fro": for convolutions in closed form, borders included, and for other maps from the sparse matrix. Else
         ``interval``: the value is the lower end, a Rayleigh quotient. The upper end is the smaller of two bounds: one
         by structure, and one by the random start of the Lanczos process that is wrong with a probability of at most
-        1e-10.
+        1e-10. For convolutions of many inputs there are bounds without iterations and without arrays of the input's
+        size: the lower end is the quotient of a wave packet, the upper one is by structure.
         With a kernel of PyTorch or JAX and ``ord=2``, ``r.value`` is a scalar of that library. You can differentiate it
         once with respect to the kernel. Under ``jax.jit`` the bounds are traced too.
 
@@ -81,14 +83,18 @@ def norm(op: LinearMap, ord: Ord = 2, *, rtol: float = 1e-6, maxiter: int = 1000
     ValueError, TypeError
         If an argument is invalid, or the kernel is not finite.
     MemoryError
-        If lists of the positions along an axis, or arrays of that size, do not fit.
+        If lists of the positions along an axis, or arrays of that size, do not fit. The 2-norm of a convolution of
+        NumPy needs neither.
 
     Notes
     -----
     `norm_bound` has bounds without random starts, and `sup_norm` the bound for all sizes of the input. Cost: for 1, inf
     and "fro" of convolutions, sums over entries; for 2, a decomposition if it takes less than a second, else Lanczos
-    steps of two products with the map. The norm of `block_diag` is the largest of the norms of its parts, and that of
-    `kron` is the product of theirs.
+    steps of two products with the map. If the vectors of these do not fit or the steps would take minutes, the bounds
+    without iterations are returned as they are. With zeros outside or on a circle, they differ by some ``(k / n)**2``
+    of k taps on n positions. Other boundaries can make the norm larger than any symbol's: then the norm of a smaller
+    input with the same boundaries, of some 100,000 numbers, gives bounds that differ by 1e-5 to 1e-2.
+    The norm of `block_diag` is the largest of the norms of its parts, and that of `kron` is the product of theirs.
 
     Examples
     --------
@@ -144,9 +150,15 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
     if is_zero(op):
         slack = 0.0 if isinstance(op, ConvOperator) else rounding.of_product(op, rounding.size_of(op))
         return rounded(0.0, slack, "a map of zeros", 0.0)
+    if isinstance(op, ConvOperator) and not fits(op):
+        return between_bounds(op, rtol, _norm_of_smaller)
     decomposition = choose_decomposition(op)
     if decomposition.work <= SMALL_SPECTRUM_WORK:
         return rounded(decomposition.largest(), decomposition.slack, decomposition.method, 0.0)
+    if isinstance(op, ConvOperator) and is_direct(op, rtol, maxiter):
+        between = between_bounds(op, rtol, _norm_of_smaller)
+        if between.converged or is_long(op, rtol, maxiter):
+            return between
     if (of_parts := _norm_of_parts(op, rtol, maxiter, progress)) is not None:
         return of_parts
     require_vectors(op)
@@ -158,6 +170,11 @@ def _spectral_norm(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> 
         method = f"Lanczos, {steps} steps; its upper end is a bound by structure"
     method += unmet(both.stopped, rtol)
     return Certified(low, "interval", method, low, outward(high, 8), steps, both.stopped is None)
+
+
+def _norm_of_smaller(op: LinearMap) -> Certified:
+    """Return the norm of a smaller map to 1e-4, or as close as it comes in some seconds."""
+    return _spectral_norm(op, rtol=1e-4, maxiter=200, progress=False)
 
 
 def _norm_of_parts(op: LinearMap, rtol: float, maxiter: int, progress: bool) -> Certified | None:
@@ -333,7 +350,7 @@ def sup_norm(
     )
     scale = unit(array)
     taps = taps_of(geometry, array / scale)
-    lower, upper = supremum(taps, geometry.groups, [coarsest(axis) for axis in geometry.axes], rtol)
+    lower, upper, _ = supremum(taps, geometry.groups, [coarsest(axis) for axis in geometry.axes], rtol)
     return times(Certified(upper, "upper", "supremum of the symbol", lower=lower), scale)
 
 

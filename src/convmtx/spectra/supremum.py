@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from math import ceil, gcd, lcm, pi, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,16 @@ TRANSFORM_BYTES = 1 << 28
 PIECE = 1 << 22
 
 
-def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> tuple[float, float]:
-    """Return a lower and an upper bound of the supremum over all frequencies of `coarsest` axes."""
+class Supremum(NamedTuple):
+    """A lower and an upper bound of a symbol's supremum, and the frequencies at which the lower one is taken."""
+
+    lower: float
+    upper: float
+    at: AnyArray
+
+
+def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> Supremum:
+    """Return bounds of the supremum over all frequencies of `coarsest` axes."""
     from scipy.fft import next_fast_len
 
     d = len(axes)
@@ -47,14 +56,17 @@ def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> 
     work = SUPREMUM_FREQUENCY_WORK + (of_symbol + SUPREMUM_TAP_WORK * taps.size) * prod(n_coupled)
     values = _norms_on_grid(taps, groups, axes, counts)
     cells = None
-    lower, upper, spent = 0.0, np.inf, 0.0
+    lower, upper, spent, at = -1.0, np.inf, 0.0, np.zeros(d)
     while True:
-        limits = values / np.cos(types @ half)
-        lower, upper = max(lower, float(values.max())), min(upper, float(limits.max()))
+        limits, best = values / np.cos(types @ half), int(np.argmax(values))
+        if values[best] > lower:
+            lower, at = float(values[best]), _centres(np.array(best), counts) if cells is None else cells[best]
+        upper = min(upper, float(limits.max()))
         kept = np.flatnonzero(limits >= lower)
         if upper - lower <= rtol * upper or len(kept) * work * 2**d + spent > SUPREMUM_WORK:
-            slack = _slack(taps, groups, axes)
-            return max(lower - slack, 0.0), upper + 3 * slack  # rounding may have ruled out the cell of the supremum
+            slack = slack_of(taps, groups, axes)
+            # Rounding may have ruled out the cell of the supremum.
+            return Supremum(max(lower - slack, 0.0), upper + 3 * slack, at)
         centres = _centres(kept, counts) if cells is None else cells[kept]
         half = half / 2
         signs = np.stack(np.meshgrid(*[(-1, 1)] * d, indexing="ij"), axis=-1).reshape(-1, d)
@@ -63,7 +75,7 @@ def supremum(taps: AnyArray, groups: int, axes: Sequence[Axis], rtol: float) -> 
         spent += len(cells) * work
 
 
-def _slack(taps: AnyArray, groups: int, axes: Sequence[Axis]) -> float:
+def slack_of(taps: AnyArray, groups: int, axes: Sequence[Axis]) -> float:
     """Return the error of a symbol's norm. Taps far away add most of it, because their angles are large."""
     sizes = np.abs(taps).reshape(groups, -1, *taps.shape[1:])
     space = tuple(range(3, sizes.ndim))

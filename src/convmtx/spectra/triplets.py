@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx.maps.linear_map import LinearMap
 from convmtx.spectra.certified import Stop
 from convmtx.spectra.lanczos import CHECK, require
@@ -57,6 +58,11 @@ class Gram:
 def dtype_of(op: LinearMap) -> np.dtype[Any]:
     """Return the double precision type of the map's vectors."""
     return np.dtype(np.result_type(op.dtype, np.float64))
+
+
+def fits(op: LinearMap) -> bool:
+    """Whether the first vectors of the Lanczos process fit in memory."""
+    return 2 * CHECK * min(op.shape) * 16 <= memory.available()
 
 
 def require_vectors(op: LinearMap) -> None:

@@ -36,7 +36,7 @@ READ_SUFFIXES = (".npz", ".npy", ".mtx", ".mat", *_BY_ROWS)
 
 @door("load")
 def load(path: str | os.PathLike[str], *, rows: slice | None = None) -> scipy.sparse.csr_array:
-    """Read a matrix, or a range of its rows, from a file of any format that `save` writes.
+    """Read a matrix, or a range of its rows, from a file of any format that `convmtx.save` writes.
 
     Law: after ``save(op, path)``, ``load(path)`` equals ``op.to_sparse()``, and ``load(path, rows=s)`` equals
     ``op.to_sparse(rows=s)``, with indices of 32 bits where they fit. Formats of doubles alone (.petsc, .mat, .mtx)

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import is_numpy, library
 from convmtx.arguments import flag, one_of
 from convmtx.engines.threads import threads
-from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
+from convmtx.errors import ArgumentError, door
 from convmtx.extras import import_extra
 from convmtx.files import as_path, check_target
 from convmtx.forms.layout import index_dtype
 from convmtx.maps.base import check_order
-from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.linear_map import LinearMap, require_numpy_map
 from convmtx.storage.formats import hdf5, matlab, matrix_market, npy, petsc, zarr
 from convmtx.storage.jobs import Jobs, run_jobs
 from convmtx.storage.layouts import Layout
@@ -52,8 +51,8 @@ def save(
 ) -> None:
     """Write the matrix of a map to a file, slab by slab, in the format that the suffix names.
 
-    Law: `load` returns ``op.to_sparse("csr", order)``. The file gets its name when it is complete, and equal calls
-    write equal bytes.
+    Law: `convmtx.load` returns ``op.to_sparse("csr", order)``. The file gets its name when it is complete, and equal
+    calls write equal bytes.
 
     Parameters
     ----------
@@ -127,7 +126,7 @@ def write_matrix(
 ) -> None:
     """Write a matrix as `save` does; ``sparse_format`` is that of a .npz file."""
     suffix, target = path.suffix.lower(), check_matrix_target(path)
-    _check_map(op)
+    require_numpy_map(op)
     check_numbers(op.dtype, suffix, op._count_stored() or 0)
     identity: dict[str, Any] = {"order": order, "format": suffix}
     if suffix in _BUILDERS:
@@ -182,16 +181,6 @@ def _index(index: str | None, suffix: str, slabs: Slabs) -> np.dtype[Any]:
 def _no_index(index: str, suffix: str) -> ArgumentError:
     """Return the error for a type of indices that would have no effect."""
     return ArgumentError(f"index={index!r} for a {suffix} file", f"It is for {', '.join(_WITH_INDEX)}", "Leave it out")
-
-
-def _check_map(op: Any) -> None:
-    """Refuse what is not a map of NumPy."""
-    if not isinstance(op, LinearMap):
-        remedy = "Pass what cm.conv returns, or for an affine map its .op"
-        raise ArgumentTypeError(f"op is {with_article(type(op).__name__)}", "Expected a map of convmtx", remedy)
-    if not is_numpy(op._reference_array):
-        got = f"a map of {library(op._reference_array)}"
-        raise ArgumentTypeError(got, "Expected numbers of NumPy", "Make it with NumPy's kernel")
 
 
 def check_matrix_target(path: Path) -> Path:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Bytes of CSR in a slab, about: enough that a job takes longer than what surrounds it, and few enough that several
 #: jobs at a time, each with a copy in the order of a file, fit in memory.
 SLAB_BYTES = 1 << 26
+#: Rows whose starts are computed at once: the arrays of 64-bit integers on the way have 256 KiB each.
+_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class Slabs:
         if self.counted is not None:
             return self.counted[rows.start : rows.stop + 1]
         assert isinstance(self.op, ConvOperator)
-        return forms.entries_before(self.op.geometry, self.order, np.arange(rows.start, rows.stop + 1))
+        starts = np.empty(len(rows) + 1, np.int64)
+        for at in range(0, starts.size, _BLOCK):
+            numbers = np.arange(rows.start + at, min(rows.start + at + _BLOCK, rows.stop + 1))
+            starts[at : at + _BLOCK] = forms.entries_before(self.op.geometry, self.order, numbers)
+        return starts
 
     def row_of(self, entry: int) -> int:
         """Return the row that holds an entry."""

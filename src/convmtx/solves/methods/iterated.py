@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any
@@ -225,13 +226,11 @@ class Iterative(Factors):
         if run.preconditioner is not None and not problem.known_ridge:
             why += NOT_SHORTEST
         result = Result(
-            x, lengths.residual, lengths.normal, accepted & search.converged & ~exceeds, _method(run.preconditioner),
-            why, accuracy, condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
+            x, lengths.residual, lengths.normal, accepted & search.converged, _method(run.preconditioner), why, accuracy,
+            condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
             history=tuple(search.history),
         )  # fmt: skip
-        if ending is Ending.CONVERGED and (accepted & search.converged).all() and exceeds.any():
-            return replace(result, verdict=Verdict.INEXACT)
-        return self._judge(b, result, ending, run.norm, rtol)
+        return judged(problem, result, ending, exceeds, lambda: norms(b) + run.norm * lengths.x, rtol)
 
     def _run_split(
         self, split: Problem, b: AnyArray, above: AnyArray, request: Request, why: str, limit: float
@@ -242,20 +241,6 @@ class Iterative(Factors):
             return None
         residual, normal = self.problem.residuals(b, result.x)
         return replace(result, residual=residual, normal_residual=normal)
-
-    def _judge(self, b: AnyArray, result: Result, ending: Ending, norm: float, rtol: float) -> Result:
-        """Return the result with its verdict."""
-        problem = self.problem
-        if ending is Ending.OUT_OF_STEPS:
-            return replace(result, verdict=Verdict.OUT_OF_STEPS)
-        if ending is Ending.STOPPED:
-            return replace(result, verdict=Verdict.STOPPED)
-        if not result.converged.all():
-            return replace(result, verdict=Verdict.STALLED)
-        leaves = result.residual > SLACK * rtol * (norms(b) + norm * norms(result.x))
-        if problem.damp or problem.op.shape[0] > problem.op.shape[1] or not leaves.any():
-            return result
-        return replace(result, converged=~leaves, verdict=Verdict.OUT_OF_RANGE)
 
     def solve(self, b: AnyArray) -> AnyArray:
         search = Search(self, b, Request(EXACT))
@@ -280,6 +265,28 @@ class Iterative(Factors):
                 break
             state.step()
         return state.x
+
+
+def judged(
+    problem: Problem, result: Result, ending: Ending, exceeds: AnyArray, reach: Callable[[], AnyArray], rtol: float
+) -> Result:
+    """Return the result of iterations with its verdict, and with convergence withdrawn where x is not exact enough.
+
+    Residuals are relative to ``reach``.
+    """
+    reached, result = result.converged, replace(result, converged=result.converged & ~exceeds)
+    if ending is Ending.OUT_OF_STEPS:
+        return replace(result, verdict=Verdict.OUT_OF_STEPS)
+    if ending is Ending.STOPPED:
+        return replace(result, verdict=Verdict.STOPPED)
+    if not reached.all():
+        return replace(result, verdict=Verdict.STALLED)
+    if exceeds.any():
+        return replace(result, verdict=Verdict.INEXACT)
+    if problem.damp or problem.op.shape[0] > problem.op.shape[1]:
+        return result
+    leaves = result.residual > SLACK * rtol * reach()
+    return replace(result, converged=~leaves, verdict=Verdict.OUT_OF_RANGE) if leaves.any() else result
 
 
 def _method(preconditioner: Factors | None) -> str:

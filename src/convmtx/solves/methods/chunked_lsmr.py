@@ -1,0 +1,280 @@
+"""LSMR with vectors that are arrays of Dask: they stay what they are, in chunks, and are never flattened or gathered.
+
+Each step is one graph. Its vectors and the two norms that the next step needs are computed together, by the cluster of
+the active client or by threads. The updates of x, h and hbar need no norm that is not known before, and so they are
+left to the graph of the next step, which reads w anyway.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convmtx.engines.products import inner_products
+from convmtx.errors import ArgumentError
+from convmtx.extras import import_extra
+from convmtx.maps.linear_map import LinearMap
+from convmtx.solves.accuracy import Lengths
+from convmtx.solves.methods.recurrences import FLOOR, Estimates, Recurrences, Rotations, Updates
+from convmtx.typing import AnyArray, Array
+
+#: Numbers whose squares are added at a time, in double precision.
+PIECE = 1 << 16
+#: Chunks along each axis whose sums of squares one task adds.
+ADDED = 8
+#: Names of what a run needs to go on: vectors beside u, numbers, and lists of numbers.
+VECTORS = "w", "hbar", "h", "solution"
+NUMBERS = (
+    "damp", "rows", "iterations", "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest",
+    "steps", "finished",
+)  # fmt: skip
+LISTS = "state", "estimates", "alphas", "betas"
+
+
+class Equations(NamedTuple):
+    """Maps of one input, (*batch, *in_shape), below each other, with the right-hand sides of the first of them.
+
+    The outputs of each map are multiplied by its weight: a number, or an array that broadcasts with them. Those that
+    have no right-hand side are penalized.
+    """
+
+    maps: tuple[tuple[LinearMap, Any], ...]
+    right: tuple[Array, ...]
+    #: Axes of a batch, as all arrays have them.
+    batch: tuple[int, ...]
+    #: Like every input: zeros in its chunks and its type.
+    like: Array
+
+    def forward(self, x: Array) -> list[Array]:
+        """Return the outputs of every map."""
+        return [(op(x) * weight).astype(x.dtype) for op, weight in self.maps]
+
+    def adjoint(self, u: Sequence[Array]) -> Array:
+        """Return the sum of the adjoints of outputs, in the chunks of an input."""
+        images = [self._chunked(op.H(part * weight)) for (op, weight), part in zip(self.maps, u, strict=True)]
+        return sum(images[1:], images[0]).astype(self.like.dtype)
+
+    def _chunked(self, x: Array) -> Array:
+        return x.rechunk(self.like.chunks)
+
+    def squares(self, array: Array) -> Array:
+        """Return the sum of squared magnitudes of each array of the batch."""
+        axes = tuple(range(len(self.batch), array.ndim))
+        return import_extra("dask.array", "dask").reduction(
+            array, _squares, _added, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
+        )
+
+    def columns(self, numbers: Array) -> Array:
+        """Return numbers, one for each array of the batch, so that they multiply inputs."""
+        columns = numbers.reshape(*self.batch, *(1 for _ in self.like.shape[len(self.batch) :]))
+        return columns.astype(self.like.real.dtype)
+
+
+class ChunkedLSMR(Recurrences):
+    """LSMR for the right-hand sides of equations, with ``damp`` as the weight of ``||x||``.
+
+    u has the norm beta, w has the norm alpha, and h and hbar are alpha times those of the paper. What `_update` leaves
+    of x, h and hbar is not computed yet.
+    """
+
+    u: list[Array]
+    w: Array
+    hbar: Array
+    h: Array
+    solution: Array
+
+    def __init__(self, equations: Equations, x0: Array | None = None, damp: float = 0.0) -> None:
+        """Compute the first two vectors and their norms."""
+        self._set(equations)
+        # As in `LSMR`: rotations would damp the distance from x0.
+        self.damp, self.rows = (damp, 0.0) if x0 is None else (0.0, damp)
+        zeros = equations.like.map_blocks(np.zeros_like, dtype=equations.like.dtype, name=_unique("zeros"))
+        self.hbar, self.solution = zeros, zeros if x0 is None else renamed(x0)
+        images = equations.forward(self.solution)
+        u = [*map(renamed, equations.right), *(image * 0 for image in images[len(equations.right) :])]
+        norms = [self._total(equations.right)]
+        if x0 is not None:
+            u = [b - image for b, image in zip(u, images, strict=True)]
+            u += [x0 * -damp] if damp else []
+            norms.append(self._total(images))
+        square = self._total(u)
+        divisor, _ = map(equations.columns, _roots(square))
+        w = self._adjoint(u) / divisor
+        self.u, self.w, squares = persist([u, w, [*norms, square, equations.squares(w)]])
+        *norms, beta, alpha = map(np.sqrt, computed([*self.u, self.w], squares))
+        if not np.isfinite(norms).all():
+            got = "b or x0 contains inf or nan, or numbers above 1e150"
+            raise ArgumentError(got, "Expected finite numbers", "Replace them, or leave them out by mask=")
+        self.h, self.norm_b, self.terms = self.w, norms[0], sum(norms[1:], norms[0])
+        self.sigma, self.tau = np.maximum(beta, FLOOR), np.maximum(alpha, FLOOR)
+        self.ratio, self.length = np.ones(len(beta)), np.zeros(len(beta))
+        self._begin(self.tau, self.sigma, len(beta))
+
+    def _set(self, equations: Equations) -> None:
+        self.equations, self.eps = equations, float(np.finfo(equations.like.dtype).eps)
+        self.scale = np.ones((math.prod(equations.batch), 1))
+
+    @property
+    def x(self) -> Array:
+        """The iterates, (*batch, *in_shape)."""
+        return self.solution
+
+    def _reach(self) -> Any:
+        # That of the iterate before: norms of the iterates grow with every step, so it is on the safe side.
+        return self.norm_b + self.estimates.norm * self.length
+
+    def _bidiagonalize(self) -> tuple[Any, Any]:
+        # Here the old vectors are given up, and each of their chunks as soon as nothing has to read it any more.
+        self.u, vectors, squares = persist(self._next())
+        self.w, self.hbar, self.h, self.solution = vectors
+        beta, alpha, self.length = map(np.sqrt, computed([*self.u, *vectors], squares))
+        self.sigma, self.tau = (self._hold(np.maximum(norm, FLOOR)) for norm in (beta, alpha))
+        return self.sigma, self.tau
+
+    def _next(self) -> list[list[Array]]:
+        """Return the next u, the next w with x, h and hbar up to now, and squares of norms: nothing is computed."""
+        along, before, equations = self._column(1 / self.tau), self._column(-self.tau / self.sigma), self.equations
+        images = [*equations.forward(self.w), *([self.w * self.rows] if self.rows else [])]
+        u = [image * along + part * before for image, part in zip(images, self.u, strict=True)]
+        square = self._total(u)
+        divisor, beta = map(equations.columns, _roots(square))
+        w = self._adjoint(u) / divisor - self.w * (beta * along)
+        squares = [square, equations.squares(w), equations.squares(self.solution)]
+        return [u, [w, self.hbar, self.h, self.solution], squares]
+
+    def _update(self, factors: Updates, before: Any) -> None:
+        self.hbar = self.hbar * self._column(factors.hbar * self.ratio) + self.h
+        self.solution = self.solution + self.hbar * self._column(factors.solution / before)
+        self.ratio = self.tau / before
+        self.h = self.h * self._column(factors.h * self.ratio) + self.w
+
+    def settle(self) -> None:
+        """Compute what `_update` left, for whoever reads the vectors between two steps."""
+        self.solution, self.hbar, self.h = persist([self.solution, self.hbar, self.h])
+
+    def lengths(self) -> Lengths:
+        """Compute x, its norms, and those of what it leaves."""
+        equations, x, count = self.equations, self.solution, len(self.equations.right)
+        images = equations.forward(x)
+        left = [b - image for b, image in zip(equations.right, images[:count], strict=True)]
+        penalized = [-image for image in images[count:]]
+        normal = equations.adjoint([*left, *penalized]) - x * (self.damp + self.rows) ** 2
+        totals = [equations.squares(x), self._total(left), self._total([*left, *penalized]), equations.squares(normal)]
+        (self.solution, self.hbar, self.h), squares = persist([[x, self.hbar, self.h], totals])
+        size, residual, stacked, rest = map(np.sqrt, computed([self.solution, self.hbar, self.h], squares))
+        return Lengths(size, residual, np.hypot(stacked, (self.damp + self.rows) * size), rest)
+
+    def _adjoint(self, u: Sequence[Array]) -> Array:
+        if not self.rows:
+            return self.equations.adjoint(u)
+        return self.equations.adjoint(u[:-1]) + u[-1] * self.rows
+
+    def _column(self, numbers: Any) -> Any:
+        """Return numbers so that they multiply vectors; 0 for right-hand sides that are finished, which stay."""
+        numbers, equations = np.where(self.finished, 0.0, numbers), self.equations
+        if not equations.batch:
+            return float(numbers[0])
+        chunks = equations.like.chunks[: len(equations.batch)]
+        columns = equations.columns(numbers)
+        chunks += tuple((1,) for _ in columns.shape[len(chunks) :])
+        return import_extra("dask.array", "dask").from_array(columns, chunks=chunks)
+
+    def _total(self, parts: Sequence[Array]) -> Array:
+        squares = [self.equations.squares(part) for part in parts]
+        return sum(squares[1:], squares[0])
+
+    # To go on later
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """All vectors by their names."""
+        return {**{f"u{j}": part for j, part in enumerate(self.u)}, **{name: getattr(self, name) for name in VECTORS}}
+
+    @property
+    def numbers(self) -> dict[str, AnyArray]:
+        """All numbers by their names."""
+        lists = {name: np.reshape(getattr(self, name), (-1, len(self.scale))) for name in LISTS}
+        return {**{name: np.asarray(getattr(self, name)) for name in NUMBERS}, **lists}
+
+    def replace(self, vectors: dict[str, Array]) -> None:
+        """Go on with these vectors."""
+        self.u = [vectors[name] for name in vectors if name not in VECTORS]
+        for name in VECTORS:
+            setattr(self, name, vectors[name])
+
+    @classmethod
+    def at(cls, equations: Equations, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> ChunkedLSMR:
+        """Return the run of these vectors and numbers, which goes on as if it had not been left."""
+        run = cls.__new__(cls)
+        run._set(equations)
+        run.replace(vectors)
+        for name in NUMBERS:
+            setattr(run, name, numbers[name])
+        run.alphas, run.betas = list(numbers["alphas"]), list(numbers["betas"])
+        run.state, run.estimates = Rotations(*numbers["state"]), Estimates(*numbers["estimates"])
+        run.damp, run.rows, run.iterations = float(run.damp), float(run.rows), int(run.iterations)
+        run.all_finished = bool(run.finished.all())
+        return run
+
+
+def expected_vectors(equations: Equations) -> dict[str, Array]:
+    """Return arrays like all vectors that a run of equations can have, by their names."""
+    outputs = [*equations.forward(equations.like), equations.like]
+    return {f"u{j}": part for j, part in enumerate(outputs)} | dict.fromkeys(VECTORS, equations.like)
+
+
+def renamed(array: Array) -> Array:
+    """Return an array under a name of its own.
+
+    Dask names what is computed after what it is computed from, and expects one recipe for a name. That of a vector
+    depends on what else its graph computes, so that two solves of the same problem would have two for one.
+    """
+    return array.map_blocks(_same, dtype=array.dtype, meta=array._meta, name=_unique("vector"))
+
+
+def _same(chunk: AnyArray) -> AnyArray:
+    return chunk
+
+
+def _unique(word: str) -> str:
+    return f"{word}-{token_hex(16)}"
+
+
+def persist(groups: list[Any]) -> list[Any]:
+    """Start to compute groups of arrays together, on the cluster of the active client if there is one."""
+    return list(import_extra("dask", "dask").persist(*groups))
+
+
+def computed(vectors: Sequence[Array], squares: Sequence[Array]) -> list[AnyArray]:
+    """Return numbers that are being computed, (m,) each, once vectors are there too."""
+    distributed = sys.modules.get("distributed")
+    if distributed is not None and (futures := distributed.futures_of(list(vectors))):
+        distributed.wait(futures)
+    return [np.reshape(square, -1) for square in import_extra("dask", "dask").compute(*squares)]
+
+
+def _roots(squares: Array) -> tuple[Array, Array]:
+    """Return what to divide vectors by, so that those that count as zero stay, and norms."""
+    roots = np.sqrt(squares)
+    return import_extra("dask.array", "dask").where(roots > FLOOR, roots, 1.0), roots
+
+
+def _added(sums: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
+    return np.sum(sums, axis=axis, keepdims=keepdims)
+
+
+def _squares(chunk: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
+    """Return sums of squared magnitudes along the last axes of a chunk, in double precision whatever its own is."""
+    batch = chunk.shape[: chunk.ndim - len(axis)]
+    rows = np.ascontiguousarray(chunk).reshape(math.prod(batch), math.prod(chunk.shape[len(batch) :]))
+    rows = rows.view(rows.real.dtype)
+    total = np.zeros(len(rows))
+    for first in range(0, rows.shape[1], PIECE):
+        piece = rows[:, first : first + PIECE].astype(np.float64, copy=False)
+        total += inner_products(piece, piece)
+    return total.reshape(*batch, *(1 for _ in axis)) if keepdims else total.reshape(batch)
