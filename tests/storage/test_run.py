@@ -121,6 +121,11 @@ def test_channels_and_batches(tmp_path, groups, chunks):
     assert y.chunks == ((1, 16, 16, 3 if groups == 2 else 6) if chunks is None else tuple(np.minimum(chunks, y.shape)))
 
 
+def test_a_batch_of_none(tmp_path):
+    cm.run(cm.conv(np.ones((3, 3)), (20, 20)), np.ones((0, 20, 20)), tmp_path / "y.zarr")
+    assert read(tmp_path / "y.zarr").shape == (0, 18, 18)
+
+
 # Sources
 
 

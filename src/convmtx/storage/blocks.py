@@ -176,7 +176,7 @@ class BlockWriter:
     def memory(self) -> int:
         """Return about the most bytes that a job takes: inputs, outputs, what engines add, and chunks in transit."""
         most = 0
-        for number in {0, self.blocks.count // 2, self.blocks.count - 1}:
+        for number in {0, self.blocks.count // 2, self.blocks.count - 1} if self.blocks.count else ():
             outputs = self.blocks.ranges(number)
             images, own = outputs[: self._n_batch], outputs[self._n_batch :]
             read = [prod(span.size for span in piece) for piece in self._pieces(own).pieces]
