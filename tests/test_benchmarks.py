@@ -32,9 +32,16 @@ PARTS = {
     "damping": {"photographs"},
     "constrained": {"nonnegative", "variation", "counts"},
     "algebra": {"gram", "varying", "modes", "masked"},
+    "chunked": {"storage", "graphs"},
 }
 #: Libraries without which a benchmark has nothing to compare with.
-LIBRARIES = {"layers": ["torch"], "tensors": ["torch"], "jitted": ["jax"], "regret": ["torch", "numba"]}
+LIBRARIES = {
+    "chunked": ["dask.array", "zarr"],
+    "layers": ["torch"],
+    "tensors": ["torch"],
+    "jitted": ["jax"],
+    "regret": ["torch", "numba"],
+}
 
 
 def run(script, *arguments, **environment):

@@ -78,15 +78,16 @@ class StoredArray:
         metadata = self._array.metadata
         if metadata.zarr_format == 2:
             return not metadata.filters and metadata.order == "C" and self._array.dtype.isnative
-        (codec, *others) = metadata.codecs
-        is_native = codec.endian is None or codec.endian.value == sys.byteorder
-        return not others and type(codec).__name__ == "BytesCodec" and is_native
+        codec = metadata.codecs[-1]
+        if len(metadata.codecs) > 1 or type(codec).__name__ != "BytesCodec":
+            return False
+        return codec.endian is None or codec.endian.value == sys.byteorder
 
     def read(self, box: Sequence[slice]) -> AnyArray:
         """Return a box of the array; of one that is mapped, a box of one chunk."""
         with _reading(self.name):
-            found = self._of_mapped_chunk(box) if self.is_mapped else self._array[tuple(box)]
-            return np.asarray(found).astype(self.dtype, copy=False)
+            part = self._of_mapped_chunk(box) if self.is_mapped else self._array[tuple(box)]
+            return np.asarray(part).astype(self.dtype, copy=False)
 
     def _of_mapped_chunk(self, box: Sequence[slice]) -> AnyArray:
         """Return a box of the file of a chunk, which has none if nothing was written to it."""
@@ -104,13 +105,13 @@ class StoredArray:
 def stored_array(source: Any) -> StoredArray:
     """Return the array that an argument ``source`` names or is."""
     if isinstance(source, str | os.PathLike) and isinstance(os.fspath(source), str):
-        found = _at_path(os.fspath(source))
+        array = _at_path(os.fspath(source))
     else:
-        found = _given(source)
-    if found.dtype.kind not in _KINDS or found.dtype.isbuiltin == 2:
-        got, expected = f"source has dtype {found.dtype}", "Expected integers, floats or complex numbers"
+        array = _given(source)
+    if array.dtype.kind not in _KINDS or array.dtype.isbuiltin == 2:
+        got, expected = f"source has dtype {array.dtype}", "Expected integers, floats or complex numbers"
         raise ArgumentTypeError(got, expected, "Store it as numbers of NumPy")
-    return found
+    return array
 
 
 def _given(source: Any) -> StoredArray:
@@ -118,11 +119,11 @@ def _given(source: Any) -> StoredArray:
     module = type(source).__module__.partition(".")[0]
     if module == "dask":
         raise ArgumentTypeError("source is an array of Dask", _WHAT, "Use op(source).to_zarr(target)")
+    if module == "zarr":
+        return _given_zarr(source)
     if not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
         got = f"source is {with_article(type(source).__name__)}"
         raise ArgumentTypeError(got, _WHAT, "Pass one of these")
-    if module == "zarr":
-        return _given_zarr(source)
     if module == "h5py":
         path = Path(os.path.realpath(source.file.filename))
         return StoredArray(source, f"{path}{source.name}", partial(_open_hdf5, path, source.name), path)
@@ -141,10 +142,10 @@ def _given_zarr(array: Any) -> StoredArray:
     if isinstance(root, Path):
         path = Path(os.path.realpath(root / array.path))
         return StoredArray(array, str(path), partial(_open_zarr, str(path)), path)
-    found = StoredArray(array, str(array.store_path))
+    kept = StoredArray(array, str(array.store_path))
     if type(array.store).__name__ != "MemoryStore":
-        found.key = found.name
-    return found
+        kept.key = kept.name
+    return kept
 
 
 def _at_path(text: str) -> StoredArray:
@@ -167,19 +168,16 @@ def _reopened(name: str, reopen: Callable[[], Any], folder: Path | None) -> Stor
 
 
 def _open_zarr(address: str) -> Any:
-    """Open an array of Zarr; refuse one that is decoded by unpickling, which can run any program."""
+    """Open an array of Zarr, which refuses codecs that would unpickle, and so could run any program."""
     zarr = import_extra("zarr", "files")
     with _reading(address):
-        found = zarr.open(address, mode="r")
-    if not hasattr(found, "shape"):
-        names = sorted(found.array_keys())
+        node = zarr.open(address, mode="r")
+    if not hasattr(node, "shape"):
+        names = sorted(node.array_keys())
         listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
         got = f"{address} is a group of Zarr with {f'the arrays {listed}' if names else 'nothing in it that is one'}"
         raise ArgumentError(got, "Expected an array", f"Pass {address}/NAME" if names else "Pass another path")
-    filters = (*found.filters, *found.compressors) if found.metadata.zarr_format == 2 else ()
-    if any(getattr(codec, "codec_id", "") == "pickle" for codec in filters):
-        raise ArgumentError(f"{address} contains pickled objects", "Expected numbers", "Store it as numbers")
-    return found
+    return node
 
 
 def _open_hdf5(path: Path, name: str) -> Any:

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,11 @@ class Grid:
 
     def places(self, number: int) -> Shape:
         """Return which box along each axis has a number; the last axis counts first."""
-        found = []
+        places = []
         for count in reversed(self.counts):
             number, place = divmod(number, count)
-            found.append(place)
-        return tuple(reversed(found))
+            places.append(place)
+        return tuple(reversed(places))
 
     def ranges(self, number: int) -> tuple[range, ...]:
         """Return the entries of a box along each axis."""
@@ -62,7 +63,7 @@ class Grid:
         return product(*(range(r.start // step, -(-r.stop // step)) for r, step in sides))
 
 
-def grown(box: Shape, shape: Shape, itemsize: int, first: Sequence[int], then: Sequence[int] = ()) -> Shape:
+def grown(box: Shape, shape: Shape, itemsize: float, first: Sequence[int], then: Sequence[int] = ()) -> Shape:
     """Return a box of at least `BLOCK_BYTES`, if there is so much: it is doubled where it is shortest.
 
     The axes ``then`` are doubled where all of ``first`` are whole.
@@ -131,10 +132,23 @@ class BlockWriter:
         boxes = [box for copies in moves(piece) for box in self._split((*whole, *copies))]
         if len(boxes) == 1 and is_view(boxes[0][1], sizes):
             return self._read(*boxes[0])
-        x = np.zeros(sizes, self.source.dtype)
+        x = self._buffer(sizes)
+        if sum(prod(copy.length for copy in copies) for _, copies in boxes) < x.size:
+            x[:] = 0  # between inputs that are dilated
         for place, copies in boxes:
             x[keyed(copy.places for copy in copies)] = self._read(place, copies)
         return x
+
+    def _buffer(self, shape: Shape) -> AnyArray:
+        """Return memory that this thread keeps for its next block: fresh memory takes as long as filling it."""
+        kept = getattr(self._local, "inputs", None)
+        if kept is None or kept.size < prod(shape):
+            kept = self._local.inputs = np.empty(prod(shape), self.source.dtype)
+        return kept[: prod(shape)].reshape(shape)
+
+    @cached_property
+    def _local(self) -> local:
+        return local()
 
     def _split(self, copies: tuple[Copy, ...]) -> Iterator[tuple[Shape, tuple[Copy, ...]]]:
         """Yield the parts of a box that lie in single chunks of the source: the chunk, and what is read there."""
@@ -162,7 +176,7 @@ class BlockWriter:
     def memory(self) -> int:
         """Return about the most bytes that a job takes: inputs, outputs, what engines add, and chunks in transit."""
         most = 0
-        for number in {0, self.blocks.count // 2, self.blocks.count - 1}:
+        for number in {0, self.blocks.count // 2, self.blocks.count - 1} if self.blocks.count else ():
             outputs = self.blocks.ranges(number)
             images, own = outputs[: self._n_batch], outputs[self._n_batch :]
             read = [prod(span.size for span in piece) for piece in self._pieces(own).pieces]

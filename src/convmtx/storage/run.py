@@ -68,7 +68,8 @@ def run(
     resume : bool
         Whether to go on with the blocks that an earlier call with the same arguments has finished, also if its process
         was killed, and to keep what is finished if this call fails. It is kept in a hidden folder beside the target.
-        With False, begin anew, and leave nothing behind after a failure.
+        With False, and if ``source`` is known to this process alone, as an ndarray is, begin anew, and leave nothing
+        behind after a failure.
     progress : bool
         Whether to draw a bar; needs the extra ``progress``.
 
@@ -78,7 +79,8 @@ def run(
         If the shapes do not fit, the target exists or cannot be written, there is no room for it, the source cannot be
         read, or an earlier call has begun to write something else under this name.
     TypeError
-        If an argument has the wrong type. Other maps are applied by ``op(dask.array.from_zarr(source)).to_zarr(target)``.
+        If an argument has the wrong type. To apply a map that is not a convolution, use
+        ``op(dask.array.from_zarr(source)).to_zarr(target)``.
     MemoryError
         If a block and what it reads do not fit in memory, or in that of a worker of the cluster.
     ImportError
@@ -86,10 +88,11 @@ def run(
 
     Notes
     -----
-    A block is one chunk of the target, or a few small ones that make 8 MiB together, and one task of the cluster. Its
-    inputs are read where it needs them, also from the far end under the boundary "wrap", and no block adds to another.
-    The target is compressed as Zarr does by default, and not at all if the source is in Zarr and is not. Memory holds
-    about two blocks of inputs and two of outputs for each block that is made at a time.
+    A block is one chunk of the target, or a few small ones for which 8 MiB are read or written, and one task of the
+    cluster. Its inputs are read where it needs them, also from the far end under the boundary "wrap", and no block adds
+    to another. The target is compressed as Zarr does by default, and not at all if the source is in Zarr and is not.
+    This process makes one block after the other, with all its threads; memory holds about two blocks of inputs and two
+    of outputs. A thread of a cluster takes as much.
 
     Examples
     --------
@@ -108,9 +111,8 @@ def run(
     writer = _writer(chunked, stored, chunks)
     path = _target(target, stored)
     resume, progress = flag("resume", resume), flag("progress", progress)
-    is_raw = stored.is_raw
     _require_memory(writer, client)
-    if is_raw:
+    if stored.is_raw:
         require_space(path, prod(writer.blocks.shape) * writer.dtype.itemsize)
     identity = {
         "map": token(op), "source": stored.key, "shape": stored.shape, "dtype": stored.dtype.name,
@@ -118,7 +120,7 @@ def run(
     }  # fmt: skip
     if stored.key is None:  # nobody knows whether it is the source of an earlier call
         resume = False
-    prepare = partial(_prepare, writer=writer, is_raw=is_raw)
+    prepare = partial(_prepare, writer=writer, is_raw=stored.is_raw)
     jobs = Jobs(identity, writer.blocks.count, prepare, writer)
     run_jobs(path, jobs, "run", resume=resume, progress=progress, client=client)
 
@@ -148,9 +150,8 @@ def _writer(op: ChunkedMap, source: StoredArray, chunks: Any) -> BlockWriter:
     shape = source.shape[:n_batch] + op.out_shape
     dtype = np.dtype(op.result_type(source.dtype))
     if dtype.itemsize > (16 if dtype.kind == "c" else 8):
-        raise ArgumentTypeError(
-            f"outputs would have dtype {dtype}", "Zarr has at most doubles", "Cast the kernel first"
-        )
+        got = f"outputs would have dtype {dtype}"
+        raise ArgumentTypeError(got, "Zarr has at most doubles", "Cast the kernel first")
     box = _default_chunks(op, source, dtype) if chunks is None else _sizes(chunks, len(shape))
     box = tuple(max(min(step, size), 1) for step, size in zip(box, shape, strict=True))
     spatial = [n_batch + j for j, axis in enumerate(op.axes) if axis is not None]
@@ -161,7 +162,8 @@ def _writer(op: ChunkedMap, source: StoredArray, chunks: Any) -> BlockWriter:
     for j, axis in enumerate(op.axes, n_batch):  # a block has the channels of whole groups
         if axis is None and box[j] % op.channels_per_group[0]:
             joined[j] = -(-shape[j] // box[j]) * box[j]
-    block = grown(tuple(joined), shape, dtype.itemsize, spatial, range(n_batch))
+    read = max(prod(source.shape) / max(prod(shape), 1), 1.0)  # inputs for each output, many of a stride
+    block = grown(tuple(joined), shape, dtype.itemsize * read, spatial, range(n_batch))
     return BlockWriter(op, source, Grid(shape, block), Grid(shape, box), dtype, reads)
 
 
@@ -181,10 +183,8 @@ def _default_chunks(op: ChunkedMap, source: StoredArray, dtype: np.dtype[Any]) -
     n_batch = len(source.shape) - len(op.in_shape)
     sides, most = [*source.shape[:n_batch], *op.out_shape], _CHUNK_BYTES
     if source.large_chunks is not None:
-        sides[:n_batch], most = (
-            source.large_chunks[:n_batch],
-            max(_LARGEST_CHUNK, prod(source.large_chunks) * dtype.itemsize),
-        )
+        sides[:n_batch] = source.large_chunks[:n_batch]
+        most = max(_LARGEST_CHUNK, prod(source.large_chunks) * dtype.itemsize)
         for j, (axis, step) in enumerate(zip(op.axes, source.large_chunks[n_batch:], strict=True), n_batch):
             sides[j] = _scaled(op, axis, step, source.shape[j], sides[j])
     cut = [j for j in range(len(sides)) if j < n_batch or op.axes[j - n_batch] is not None]

@@ -39,9 +39,7 @@ class Strips:
     def __init__(self, source: StoredArray, step: Shape, reads: Sequence[Iterable[Copy]]) -> None:
         """Take the shape of what is read at a time, and along each axis all that is ever read."""
         self.source, self.step = source, step
-        self._along = [
-            _intervals(copies, length) for copies, length in zip(reads, step, strict=True)
-        ]
+        self._along = [_intervals(copies, length) for copies, length in zip(reads, step, strict=True)]
         self._kept: OrderedDict[Shape, dict[Box, AnyArray]] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
 
@@ -93,11 +91,11 @@ class Strips:
 
 def _intervals(copies: Iterable[Copy], step: int) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return what is read of each chunk along an axis."""
-    found: dict[int, set[tuple[int, int]]] = {}
+    numbered: dict[int, set[tuple[int, int]]] = {}
     for copy in copies:
         for j, part in split(copy, step):
-            found.setdefault(j, set()).add(part.interval)
-    return {j: tuple(sorted(intervals)) for j, intervals in found.items()}
+            numbered.setdefault(j, set()).add(part.interval)
+    return {j: tuple(sorted(intervals)) for j, intervals in numbered.items()}
 
 
 def _count(box: Box) -> int:
