@@ -28,10 +28,12 @@ from convmtx.typing import AnyArray, Array
 RUN, STEPS = "run.npz", "steps-"
 #: Entry of the file that says of what problem it is.
 WHAT = "what"
+#: Writing a checkpoint takes at most one part in so many of the time.
+SHARE = 10.0
 
 
 class Saved(NamedTuple):
-    """What a checkpoint has: vectors and numbers by names."""
+    """Vectors and numbers of a checkpoint by names."""
 
     vectors: dict[str, Array]
     numbers: dict[str, AnyArray]
@@ -43,12 +45,16 @@ class Checkpoint:
     def __init__(self, path: Any, words: dict[str, Any]) -> None:
         """Make the folder if it is not there."""
         if not isinstance(path, str | os.PathLike):
-            raise ArgumentTypeError(f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path")
+            raise ArgumentTypeError(
+                f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path"
+            )
         self.folder, self.words = Path(path), words
         self.saved_at, self.seconds = time.monotonic(), 0.0
         try:
             self.folder.mkdir(exist_ok=True)
-            others = [name for name in os.listdir(self.folder) if name != RUN and not name.startswith((STEPS, ".convmtx"))]
+            others = [
+                name for name in os.listdir(self.folder) if name != RUN and not name.startswith((STEPS, ".convmtx"))
+            ]
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from None
         if others:
@@ -59,8 +65,8 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether to write again: checkpoints take at most a tenth of the time."""
-        wait = max(costs.CHECKPOINT_SECONDS, 10 * self.seconds)
+        """Whether to write again."""
+        wait = max(costs.CHECKPOINT_SECONDS, SHARE * self.seconds)
         return time.monotonic() - self.saved_at >= wait
 
     def save(self, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> dict[str, Array]:
