@@ -78,6 +78,7 @@ KINDS = {
     ),
     "complex": ((1 + 2j) * blur(boundary="reflect"), normal(30, 20), (16, 11)),
     "a stack": (STACK, normal(*STACK.out_shape), (300,)),
+    "one that is finished early": (blur(boundary="wrap"), np.stack([normal(30, 20), np.ones((30, 20))]), (2, 16, 20)),
     "chunks of one": (blur((4, 3)), normal(4, 3), (1, 1)),
     "no chunks of its own": (cm.aslinearmap(normal(12, 10)), normal(5, 12), (2, 12)),
 }
@@ -166,7 +167,7 @@ def test_what_is_not_known_of_x_is_not_claimed():
     assert np.isnan(s.error)
     assert "how far x is off is not known" in s.reason
     assert "x0 is not used" in s.reason
-    s = cm.solve(op, b, damp=1e-7, rtol=0.1, maxiter=20)
+    s = cm.solve(op, b, damp=1e-7, rtol=0.1, maxiter=5)
     assert not s.converged
     assert s.error > 1e-3
 
@@ -218,10 +219,10 @@ def test_numbers_that_are_not_finite_are_refused():
 def test_a_run_goes_on_as_if_it_had_not_been_stopped(tmp_path):
     starts = {"damp": 1.0, "x0": normal(30, 20)}, {"damp": 1.0, "regularizer": laplacian((30, 20))}
     for path, options in zip((tmp_path / "start", tmp_path / "regularizer"), starts, strict=True):
-        whole = cm.solve(blur(), B, **options)
+        whole = cm.solve(blur(), B, maxiter=7, **options)
         assert cm.solve(blur(), B, maxiter=3, checkpoint=path, **options).iterations == 3
         for _ in range(2):  # the second finds it finished
-            s = cm.solve(blur(), B, checkpoint=str(path), **options)
+            s = cm.solve(blur(), B, maxiter=7, checkpoint=str(path), **options)
             assert s.history == whole.history
             assert (s.x == whole.x).all().compute()
             assert len(os.listdir(path)) == 2
@@ -313,7 +314,15 @@ def test_folders_and_files_that_are_no_checkpoints_are_refused(tmp_path):
     np.save(vector, np.zeros(3))
     with pytest.raises(ValueError, match=r"w-1-1\.npy has float64 of shape \(3,\)"):
         cm.solve(op, B, damp=1.0, maxiter=4, checkpoint=path)
-    np.savez(path / "run.npz", what="{}")
+    with np.load(path / "run.npz") as file:
+        numbers = dict(file)
+    whole = (path / "run.npz").read_bytes()
+    wrongs = {"tau": np.ones(3)}, {"first": np.array([None])}, {"what": np.array("{}")}, {"state": np.ones((4, 1))}
+    for wrong in wrongs:
+        np.savez(path / "run.npz", **{**numbers, **wrong})
+        with pytest.raises(ValueError, match=r"run\.npz is damaged"):
+            cm.solve(op, B, damp=1.0, checkpoint=path)
+    (path / "run.npz").write_bytes(whole[:-100])
     with pytest.raises(ValueError, match=r"run\.npz is damaged"):
         cm.solve(op, B, damp=1.0, checkpoint=path)
 

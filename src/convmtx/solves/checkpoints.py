@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -102,17 +103,24 @@ class Checkpoint:
         if not (self.folder / RUN).exists():
             return None
         try:
-            with np.load(self.folder / RUN, allow_pickle=False) as file:
+            # NumPy does not close a file that is not a whole archive.
+            with (self.folder / RUN).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 numbers = dict(file.items())
             what = json.loads(str(numbers.pop(WHAT)))
             words, kinds, folder = what["words"], dict(what["vectors"]), str(what["folder"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unusable(f"{RUN} is damaged ({error})") from None
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise self.damaged(error) from None
         self._require_words(words)
         expected = json.loads(json.dumps({key: [array.chunks, array.dtype.str] for key, array in like.items()}))
         if os.path.basename(folder) != folder or any(kind != expected.get(key) for key, kind in kinds.items()):
             raise self._unusable("Its vectors have other chunks or types")
+        if any(array.dtype.kind not in "biuf" or array.ndim > 2 for array in numbers.values()):
+            raise self.damaged("numbers")
         return Saved({key: _read_all(self.folder / folder / key, like[key]) for key in kinds}, numbers)
+
+    def damaged(self, what: Any) -> ArgumentError:
+        """Return the error of a checkpoint that does not have what it should."""
+        return self._unusable(f"{RUN} is damaged ({what})")
 
     def _require_words(self, words: dict[str, Any]) -> None:
         for name, now in self.words.items():

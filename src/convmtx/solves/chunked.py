@@ -167,13 +167,16 @@ class _Run:
     def begin(self, x0: Array | None) -> None:
         """Begin at a start, or where the checkpoint is."""
         saved = None if self.checkpoint is None else self.checkpoint.load(expected_vectors(self.equations))
-        if saved is None:
+        if self.checkpoint is None or saved is None:
             self.state = ChunkedLSMR(self.equations, x0, self.problem.ridge)
             self.first, self.before = np.maximum(self.state.normal_residual, TINY), 1.0
-        else:
+            return
+        try:
             self.state = ChunkedLSMR.at(self.equations, *saved)
             self.first, self.before = saved.numbers["first"], float(saved.numbers["before"])
             self.history = saved.numbers["history"].tolist()
+        except (KeyError, ValueError, TypeError) as error:
+            raise self.checkpoint.damaged(error) from None
 
     def result(self, why: str) -> Result:
         """Return the solutions with what is known of them."""

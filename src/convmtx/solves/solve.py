@@ -209,8 +209,8 @@ def solve(
     arrays of the size of x and b. b is read at the start and whenever residuals are checked. ``weights``, ``mask`` and
     ``x0`` may be arrays of Dask too. Bounds, penalties other than squares, ``border``, ``rcond`` and other methods are
     refused, and no preconditioner is used. If x itself is penalized, ``error`` is a bound; with a ``regularizer`` alone
-    it is unknown. A scheduler remembers what vectors were computed from, back to the first step or to the last
-    checkpoint: about 5 kB for each of 11 tasks a chunk and step.
+    it is unknown. The scheduler of a cluster remembers what vectors were computed from, back to the first step or to
+    the last checkpoint: about 60 kB for each chunk and step.
 
     Cost, for N unknowns: O(N log N) for fast transforms, and c^3 for each block of c channels; O(N w^2) for a band LU
     of half-width w; O(n^3) for each axis of n positions of a Kronecker product.

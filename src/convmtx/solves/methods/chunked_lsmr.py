@@ -3,6 +3,10 @@
 Each step is one graph. Its vectors and the two norms that the next step needs are computed together, by the cluster of
 the active client or by threads. The updates of x, h and hbar need no norm that is not known before, and so they are
 left to the graph of the next step, which reads w anyway.
+
+There is no preconditioner: a circulant for each chunk costs steps. On a blur of 240 x 240 by 11 x 11 taps with chunks
+of 120 x 120, conjugate gradients took 29, 146 and 1232 steps with it, for a damping of 0.2, 0.05 and 0.01, and 26, 84
+and 348 without. What is cut at the borders of chunks is not small beside the damping.
 """
 
 from __future__ import annotations
@@ -27,11 +31,11 @@ from convmtx.typing import AnyArray, Array
 PIECE = 1 << 16
 #: Chunks along each axis whose sums of squares one task adds.
 ADDED = 8
-#: Names of what a run needs to go on: vectors beside u, numbers, and lists of numbers.
+#: Names of what a run needs to go on: vectors beside u, single numbers, numbers (m,), and lists of those.
 VECTORS = "w", "hbar", "h", "solution"
+SINGLE = "damp", "rows", "iterations"
 NUMBERS = (
-    "damp", "rows", "iterations", "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest",
-    "steps", "finished",
+    "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest", "steps", "finished",
 )  # fmt: skip
 LISTS = "state", "estimates", "alphas", "betas"
 
@@ -149,7 +153,7 @@ class ChunkedLSMR(Recurrences):
     def _update(self, factors: Updates, before: Any) -> None:
         one = self._numbers(np.ones(len(before)))
         self.hbar = by_chunks(_sum, self.hbar, self._numbers(factors.hbar * self.ratio), self.h, one)
-        self.solution = by_chunks(_sum, self.hbar, self._numbers(factors.solution / before), self.solution, one)
+        self.solution = by_chunks(_sum, self.hbar, self._numbers(factors.solution / before), self.solution, 1.0)
         self.ratio = self.tau / before
         self.h = by_chunks(_sum, self.h, self._numbers(factors.h * self.ratio), self.w, one)
 
@@ -193,7 +197,7 @@ class ChunkedLSMR(Recurrences):
     def numbers(self) -> dict[str, AnyArray]:
         """All numbers by their names."""
         lists = {name: np.reshape(getattr(self, name), (-1, len(self.scale))) for name in LISTS}
-        return {**{name: np.asarray(getattr(self, name)) for name in NUMBERS}, **lists}
+        return {**{name: np.asarray(getattr(self, name)) for name in (*SINGLE, *NUMBERS)}, **lists}
 
     def replace(self, vectors: dict[str, Array]) -> None:
         """Go on with these vectors."""
@@ -206,12 +210,15 @@ class ChunkedLSMR(Recurrences):
         """Return the run of these vectors and numbers, which goes on as if it had not been left."""
         run = cls.__new__(cls)
         run._set(equations)
+        if any(np.shape(numbers[name])[-1:] != (len(run.scale),) for name in (*NUMBERS, *LISTS)):
+            message = "numbers of another batch"
+            raise ValueError(message)
         run.replace(vectors)
         for name in NUMBERS:
             setattr(run, name, numbers[name])
         run.alphas, run.betas = list(numbers["alphas"]), list(numbers["betas"])
         run.state, run.estimates = Rotations(*numbers["state"]), Estimates(*numbers["estimates"])
-        run.damp, run.rows, run.iterations = float(run.damp), float(run.rows), int(run.iterations)
+        run.damp, run.rows, run.iterations = (numbers[name].item() for name in SINGLE)
         run.all_finished = bool(run.finished.all())
         return run
 
