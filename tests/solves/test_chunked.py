@@ -11,6 +11,7 @@ import pytest
 
 import convmtx as cm
 from convmtx import costs
+from convmtx.solves import chunked
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -35,6 +36,9 @@ def laplacian(n):
     return cm.conv([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], n, padding="same")
 
 
+B = da.from_array(normal(30, 20), chunks=(16, 11))
+
+
 def gap(x, other):
     return np.linalg.norm(x - other) / np.linalg.norm(other)
 
@@ -53,13 +57,13 @@ PROBLEMS = {
 def test_iterates_are_those_in_memory(name):
     op, b, options = blur(WIDE), normal(*WIDE), PROBLEMS[name]
     iterates = [], []
-    chunked = {key: da.from_array(v, chunks=160) if isinstance(v, np.ndarray) else v for key, v in options.items()}
+    lazy = {key: da.from_array(v, chunks=160) if isinstance(v, np.ndarray) else v for key, v in options.items()}
     cm.solve(
         op,
         da.from_array(b, chunks=(150, 170)),
         maxiter=6,
         callback=lambda x: iterates[0].append(x.compute()),
-        **chunked,
+        **lazy,
     )
     cm.solve(op, b, maxiter=6, method="lsmr", callback=lambda x: iterates[1].append(x), **options)
     assert len(iterates[0]) == len(iterates[1]) == 6
@@ -103,9 +107,9 @@ def test_weights_of_each_array_of_a_batch_and_data_that_are_not_there():
     mask = normal(2, 30, 20, seed=2) < 1
     expected = cm.solve(op, b, damp=1.0, weights=weights, mask=mask).x
     b[~mask] = np.nan
-    chunked = da.from_array(b, chunks=(1, 16, 20))
+    lazy = da.from_array(b, chunks=(1, 16, 20))
     for kind in (np.asarray, lambda array: da.from_array(array, chunks=(2, 30, 11))):
-        s = cm.solve(op, chunked, damp=1.0, weights=kind(weights), mask=kind(mask))
+        s = cm.solve(op, lazy, damp=1.0, weights=kind(weights), mask=kind(mask))
         assert s.converged
         assert gap(s.x.compute(), expected) < 1e-6
 
@@ -172,15 +176,22 @@ def test_what_is_not_known_of_x_is_not_claimed():
     assert s.error > 1e-3
 
 
+def test_steps_begin_again_at_x_if_true_residuals_are_not_small(monkeypatch):
+    passes, calls = chunked.passes, []
+    monkeypatch.setattr(chunked, "passes", lambda *args: passes(*args) & (calls.append(1) or len(calls) > 1))
+    s = cm.solve(blur(), B, damp=1.0, rtol=1e-6)
+    assert s.converged
+    assert len(calls) == 2
+    assert gap(s.x.compute(), cm.solve(blur(), B.compute(), damp=1.0).x) <= s.error < 1e-5
+    assert (np.diff(np.log(s.history)) < 0).all()
+
+
 def test_an_empty_batch_and_zeros():
     op = blur()
     assert cm.solve(op, da.zeros((0, 30, 20)), damp=0.1).x.shape == (0, 30, 20)
     s = cm.solve(op, da.zeros((30, 20), chunks=10), damp=0.1)
     assert s.converged
     assert not s.x.compute().any()
-
-
-B = da.from_array(normal(30, 20), chunks=(16, 11))
 
 
 @pytest.mark.parametrize(

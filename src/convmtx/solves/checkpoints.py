@@ -49,7 +49,7 @@ class Checkpoint:
             raise ArgumentTypeError(
                 f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path"
             )
-        self.folder, self.words = Path(path), words
+        self.folder, self.words = Path(path).absolute(), words
         self.saved_at, self.seconds = time.monotonic(), 0.0
         try:
             self.folder.mkdir(exist_ok=True)

@@ -60,7 +60,7 @@ def solve_chunks(problem: Problem, b: Array, weights: Any, mask: Any, x0: Any, r
     if x0 is not None and not problem.known_ridge:
         why += "; x0 is not used, for it might change the solution"
     elif x0 is not None:
-        start = _start(x0, problem.op, equations)
+        start = _start_of(x0, problem.op, equations)
     run.begin(start)
     result = run.result(why)
     if request.throw and not result.converged.all():
@@ -122,7 +122,7 @@ def _parts(maps: Sequence[LinearMap], array: Array) -> list[Array]:
     return [array[..., i:j].reshape(*batch, *one.out_shape) for one, (i, j) in zip(maps, pairwise(ends), strict=True)]
 
 
-def _start(x0: Any, op: LinearMap, equations: Equations) -> Array:
+def _start_of(x0: Any, op: LinearMap, equations: Equations) -> Array:
     """Return a start of every array of the batch."""
     start, shape, like = require_shape("x0", x0, op.in_shape, chunked=True), equations.like.shape, equations.like
     dask = import_extra("dask.array", "dask")
@@ -168,8 +168,7 @@ class _Run:
         """Begin at a start, or where the checkpoint is."""
         saved = None if self.checkpoint is None else self.checkpoint.load(expected_vectors(self.equations))
         if self.checkpoint is None or saved is None:
-            self.state = ChunkedLSMR(self.equations, x0, self.problem.ridge)
-            self.first, self.before = np.maximum(self.state.normal_residual, TINY), 1.0
+            self._start(x0, 1.0)
             return
         try:
             self.state = ChunkedLSMR.at(self.equations, *saved)
@@ -177,6 +176,10 @@ class _Run:
             self.history = saved.numbers["history"].tolist()
         except (KeyError, ValueError, TypeError) as error:
             raise self.checkpoint.damaged(error) from None
+
+    def _start(self, x0: Array | None, before: float) -> None:
+        self.state, self.before = ChunkedLSMR(self.equations, x0, self.problem.ridge), before
+        self.first = np.maximum(self.state.normal_residual, TINY)
 
     def result(self, why: str) -> Result:
         """Return the solutions with what is known of them."""
@@ -199,8 +202,7 @@ class _Run:
                 if accepted.all() and self.rtol > state.eps:
                     self.rtol /= FINER
                 elif len(self.history) > steps:
-                    self.before = self.history[-1]
-                    self.state = ChunkedLSMR(self.equations, state.x, problem.ridge)
+                    self._start(state.x, self.history[-1])
                 else:
                     break
         self._save()
