@@ -205,12 +205,13 @@ def solve(
 
     If b is an array of Dask, so is x, and vectors are never flattened or gathered: they keep the chunks that the map
     and its adjoint give. LSMR takes the same steps as in memory, in single precision if the map and b are. Each step is
-    one call of ``dask.persist``, by the active client or by threads, of as many tasks as the one before; it keeps 5
-    arrays of the size of x and b. b is read at the start and whenever residuals are checked. ``weights``, ``mask`` and
-    ``x0`` may be arrays of Dask too. Bounds, penalties other than squares, ``border``, ``rcond`` and other methods are
-    refused, and no preconditioner is used. If x itself is penalized, ``error`` is a bound; with a ``regularizer`` alone
-    it is unknown. The scheduler of a cluster remembers what vectors were computed from, back to the first step or to
-    the last checkpoint: about 60 kB for each chunk and step.
+    one call of ``dask.persist``, by the active client or by threads, of as many tasks as the one before. It keeps five
+    arrays, of the sizes of x and b; threads also keep those of the step before until it is done. b is read at the
+    start, whenever residuals are checked, and to compare it with a checkpoint. ``weights``, ``mask`` and ``x0`` may be
+    arrays of Dask too. Bounds, penalties other than squares, ``border``, ``rcond`` and other methods are refused, and
+    no preconditioner is used. If x itself is penalized, ``error`` is a bound; with a ``regularizer`` alone it is
+    unknown. The scheduler of a cluster remembers what vectors were computed from, back to the first step or to the last
+    checkpoint: about 60 kB for each chunk and step.
 
     Cost, for N unknowns: O(N log N) for fast transforms, and c^3 for each block of c channels; O(N w^2) for a band LU
     of half-width w; O(n^3) for each axis of n positions of a Kronecker product.
