@@ -69,7 +69,7 @@ def _foreign(name: str, value: Any) -> Array:
     if getattr(value, "is_nested", False):
         expected, remedy = "Expected one shape", "Pass x.to_padded_tensor(0.0) if that is meant, or each of x.unbind()"
         raise ArgumentTypeError(f"{name} is a nested tensor", expected, remedy)
-    if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
+    if library(value) == "torch" and str(value.layout) != "torch.strided":
         got = f"{name} is a tensor of layout {value.layout}"
         raise ArgumentTypeError(got, "Expected a dense one", "Pass x.to_dense()")
     if str(value.dtype).rpartition(".")[2] not in _TYPES:

@@ -26,7 +26,7 @@ def fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
         folded = np.empty((*x.shape[:at], axis.size, *x.shape[at + 1 :]), x.dtype)
         outside = np.arange(start, stop + 1)
         steps.append(partial(folded.fill, 0))
-    for positions, places in _slices(outside - start, axis.source(outside)):
+    for positions, places in slices(outside - start, axis.source(outside)):
         target, added = folded[(*before, places)], x[(*before, positions)]
         if target.shape == added.shape:
             steps.append(partial(np.add, target, added, target))
@@ -35,7 +35,7 @@ def fold_back(x: AnyArray, at: int, axis: Axis) -> tuple[list[Step], AnyArray]:
     return steps, folded
 
 
-def _slices(positions: IntArray, places: IntArray) -> Iterator[tuple[slice, slice]]:
+def slices(positions: IntArray, places: IntArray) -> Iterator[tuple[slice, slice]]:
     """Yield slices of positions, and of the places that they hold: the same number of them, or one.
 
     Under "reflect" positions 0 1 hold places 2 1 and positions 5 6 hold 1 0: two pairs of slices, places backwards.

@@ -33,7 +33,7 @@ from convmtx._xp import (
     together,
     widen,
 )
-from convmtx.engines import pytorch, traced
+from convmtx.engines import pytorch, sharded, traced
 from convmtx.engines.folding import fold
 from convmtx.engines.parts import Part, inside
 from convmtx.engines.select import factors_pay, select_traced
@@ -81,8 +81,10 @@ def _outputs(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) ->
     constant = kernel
     kernel, x = _in_one_type(kernel, x, engine)
     inputs = channels_first(geometry, x)
-    y = _by_factors(geometry, constant, inputs, engine)
-    return _convolved(geometry, taps_of(geometry, kernel), inputs, engine) if y is None else y
+    stages = _stages(geometry, constant, inputs, inputs, engine)
+    if stages is None:
+        return _convolved(geometry, taps_of(geometry, kernel), inputs, engine)
+    return _by_factors(geometry, stages, inputs)
 
 
 def choose(geometry: Geometry, kernel: Array, engine: EngineName) -> tuple[str, str]:
@@ -114,6 +116,8 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     `Plan.transposed` does the same to NumPy's arrays, but folds borders back inside memory that it writes to. A
     library that traces or differentiates cannot do that: here every input gathers the positions that it receives.
     """
+    if library(y) == "jax" or library(kernel) == "jax":
+        return _transposed_by_jax(geometry, kernel, y, engine)
     y = _in_one_type(kernel, y, engine)[1]
     mirrored = inside(geometry).T
     assert mirrored is not None  # an axis that reads nothing outside always has a transpose
@@ -125,10 +129,29 @@ def apply_transposed(geometry: Geometry, kernel: Array, y: Array, engine: Engine
     return cast(channels_back(geometry, x), y.dtype)
 
 
+def _transposed_by_jax(geometry: Geometry, kernel: Array, y: Array, engine: EngineName) -> Array:
+    """Apply the transpose of a map to arrays of JAX: its own product, or factor after factor backwards."""
+    from convmtx.engines import xla
+
+    constant = kernel
+    kernel, y = _in_one_type(kernel, y, engine)
+    y = channels_first(geometry, y)
+    x = traced.Sizes((y.shape[0], geometry.in_channels, *(a.size for a in geometry.axes)), y.dtype)
+    _require_room("an input", x, y)
+    stages = _stages(geometry, constant, x, y, engine)
+    if stages is None:
+        x = xla.multiply("input", geometry.axes, geometry.groups, taps_of(geometry, kernel), y, engine)
+    else:
+        x = xla.transposed(partial(_by_factors, geometry, stages), x, y)
+    return channels_back(geometry, x)
+
+
 def _in_one_type(kernel: Array, x: Array, engine: EngineName) -> tuple[Array, Array]:
     """Return both in one library and of one type, if the requested engine is that library or "auto"."""
     kernel, x = together(kernel, x)
     _require_engine(engine, library(x))
+    if library(x) == "jax":
+        kernel = sharded.beside(kernel, x)
     dtype = namespace(x).result_type(kernel, x)
     return cast(kernel, dtype), cast(x, dtype)
 
@@ -142,10 +165,15 @@ def _require_engine(engine: EngineName, name: str) -> None:
 def _convolved(geometry: Geometry, taps: Array, x: Array, engine: str) -> Array:
     """Apply taps to x of the same type: (B, C, n1..nd) to (B, F, o1..od)."""
     shape = (x.shape[0], geometry.out_channels, *(a.out for a in geometry.axes))
-    size = prod(shape) * itemsize(x.dtype)
-    if size > memory.LARGE and on_host(x):
-        memory.require_result(f"an output of shape {shape}", size, "Apply it to fewer or smaller inputs")
+    _require_room("an output", traced.Sizes(shape, x.dtype), x)
     return _convolve_for(x, engine)(geometry.axes, geometry.groups, taps, x)
+
+
+def _require_room(what: str, result: traced.Sizes, array: Array) -> None:
+    """Require that a result fits in the memory beside an array."""
+    size = prod(result.shape) * itemsize(result.dtype)
+    if size > memory.LARGE and on_host(array):
+        memory.require_result(f"{what} of shape {result.shape}", size, "Apply it to fewer or smaller inputs")
 
 
 def _convolve_for(x: Array, engine: str) -> traced.Convolve:
@@ -188,13 +216,14 @@ def _by_torch(axes: Sequence[Axis], groups: int, taps: Array, x: Array) -> Array
     return pytorch.convolve(plain, groups, taps, x)
 
 
-def _by_factors(geometry: Geometry, kernel: Array, x: Array, engine: EngineName) -> Array | None:
-    """Apply outer products one axis after the other; None if another engine is faster, or has been requested.
+def _stages(geometry: Geometry, kernel: Array, x: Any, beside: Array, engine: EngineName) -> list[Part] | None:
+    """Return a convolution for each axis; None if another engine is faster for inputs like x, or has been requested.
 
-    The factors are computed from the numbers of the kernel. So one that is traced or differentiated has none.
+    The factors are computed from the numbers of the kernel. So one that is traced or differentiated has none. Inputs
+    are of the library, and on the device, of the array ``beside``.
     """
-    unmeasured = library(x) != "jax" and device_kind(x) == "cpu"
-    if engine not in ("auto", "separable") or (engine == "auto" and unmeasured):
+    name, device = library(beside), device_kind(beside)
+    if engine not in ("auto", "separable") or (engine == "auto" and name != "jax" and device == "cpu"):  # not measured
         return None
     axes, stages = _factors(geometry, kernel, x)
     if stages is None:
@@ -203,13 +232,15 @@ def _by_factors(geometry: Geometry, kernel: Array, x: Array, engine: EngineName)
             expected = "Expected floating point and a constant kernel, an outer product for each pair of channels"
             raise ArgumentError(got, expected, "Use engine='auto'")
         return None
-    if engine == "auto" and not factors_pay(axes, geometry.groups, stages, x, device_kind(x), library(x)):
+    if engine == "auto" and not factors_pay(axes, geometry.groups, stages, x, device, name):
         return None
-    for j, (axis, whole_axis) in enumerate(zip(axes, geometry.axes, strict=True)):
-        if axis is not whole_axis:
-            x = traced.continued(whole_axis, x, j + 2)
+    return stages
+
+
+def _by_factors(geometry: Geometry, stages: Sequence[Part], x: Array) -> Array:
+    """Apply one axis after the other: (B, C, n1..nd) to (B, F, o1..od)."""
     kernels = [cast(like(part.kernel, x), x.dtype) for part in stages]
-    return traced.separable(stages, kernels, x, _convolve_for(x, "auto"))
+    return traced.separable(stages, geometry.axes, kernels, x, _convolve_for(x, "auto"))
 
 
 #: Stages of kernels that have been applied, for as long as the kernels live.

@@ -1,21 +1,21 @@
-"""Engines for arrays of JAX, as one primitive: linear in the taps and in the inputs.
+"""Engines for arrays of JAX, as one primitive: the three products of a convolution, linear in both arrays.
 
-Its derivatives are convolutions again. In the inputs it is the transposed map, in the taps a convolution of the inputs
-with the outputs, and a batch of either is a larger convolution. So JAX differentiates to any order in both modes,
-batches and compiles it, and each convolution on the way is applied by the engine that suits its own sizes.
+The derivatives of a product are the other two (`contractions`), and a batch of either array is a larger product. So JAX
+differentiates to any order in both modes, batches and compiles it, and each product on the way is computed by the
+engine that suits its own sizes. Arrays that are spread over devices stay where they are (`sharded`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import product
 from math import prod
 from typing import Any
 
 from convmtx._xp import cast, widen
-from convmtx.engines import traced
-from convmtx.engines.folding import fold
+from convmtx.engines import sharded, traced
+from convmtx.engines.contractions import OPERANDS, merge, shape_of, shared_letter, unmerge
 from convmtx.engines.kernels import kernel_gradients
 from convmtx.engines.select import select_traced
 from convmtx.geometry import Axis, Geometry, Layout
@@ -25,13 +25,47 @@ from convmtx.typing import Array
 
 def convolve(axes: Sequence[Axis], groups: int, taps: Array, x: Array, engine: str = "auto") -> Array:
     """Apply taps (F, C/groups, k1..kd) to x (B, C, n1..nd): outputs (B, F, o1..od)."""
-    return _primitive().bind(taps, x, axes=tuple(axes), groups=groups, engine=engine)
+    return multiply("output", axes, groups, taps, x, engine)
+
+
+def multiply(
+    wanted: str, axes: Sequence[Axis], groups: int, first: Array, second: Array, engine: str = "auto"
+) -> Array:
+    """Compute taps, inputs or outputs from the other two: see `contractions`."""
+    first, second = _varying(first, second)
+    return _primitive().bind(first, second, wanted=wanted, axes=tuple(axes), groups=groups, engine=engine)
+
+
+def _varying(*arrays: Array) -> Sequence[Array]:
+    """Return arrays that vary from device to device along the same axes of a mesh, as `jax.shard_map` asks for."""
+    import jax
+
+    if hasattr(jax.lax, "pcast"):
+        vary: Any = partial(jax.lax.pcast, to="varying")
+    elif hasattr(jax.lax, "pvary"):
+        vary = jax.lax.pvary
+    else:  # versions in which nothing has to vary
+        return arrays
+    types = [jax.typeof(array) for array in arrays]
+    names = [kind.mat.varying if hasattr(kind, "mat") else kind.vma for kind in types]
+    every = frozenset().union(*names)
+    missing = [tuple(every - varies) for varies in names]
+    return [vary(array, more) if more else array for array, more in zip(arrays, missing, strict=True)]
+
+
+def transposed(function: Callable[[Array], Array], x: Any, y: Array) -> Array:
+    """Apply the transpose of a linear function of arrays like x, which has a shape and a type, to y."""
+    import jax
+
+    (result,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(x.shape, x.dtype))(y)  # type: ignore[no-untyped-call]
+    return result
 
 
 @cache
 def _primitive() -> Any:
     """Return the primitive, defined on first use because its base class is JAX's."""
     import jax
+    from jax._src import dispatch
     from jax.interpreters import ad, batching, mlir
 
     try:
@@ -40,28 +74,63 @@ def _primitive() -> Any:
         from jax.core import Primitive  # type: ignore[no-redef,attr-defined]
 
     primitive: Any = Primitive("convmtx")
-    compiled = jax.jit(primitive.bind, static_argnames=("axes", "groups", "engine"))
+    compiled = jax.jit(primitive.bind, static_argnames=("wanted", "axes", "groups", "engine"))
     primitive.def_impl(compiled)
     primitive.def_abstract_eval(_shape)
-    ad.defbilinear(primitive, _transpose_in_taps, _transpose_in_inputs)  # type: ignore[no-untyped-call]
+    ad.defbilinear(primitive, partial(_transpose, 0), partial(_transpose, 1))  # type: ignore[no-untyped-call]
     batching.primitive_batchers[primitive] = _batch
     for device, platform in (("gpu", None), ("cpu", "cpu")):
-        lowering = mlir.lower_fun(partial(_compute, device), multiple_results=False)
-        mlir.register_lowering(primitive, lowering, platform=platform)
+        mlir.register_lowering(primitive, partial(_lower, device), platform=platform)
+    # The lowering asks on which devices the program will run; JAX has no public word for it.
+    dispatch.prim_requires_devices_during_lowering.add(primitive)
     return primitive
 
 
-def _shape(taps: Any, x: Any, *, axes: tuple[Axis, ...], groups: int, engine: str) -> Any:  # noqa: ARG001
-    return x.update(shape=(x.shape[0], taps.shape[0], *(a.out for a in axes)), weak_type=False)
+def _shape(first: Any, second: Any, *, wanted: str, axes: tuple[Axis, ...], groups: int, engine: str) -> Any:  # noqa: ARG001
+    shape = shape_of(wanted, axes, groups, first.shape, second.shape)
+    spec = sharded.spec_of(wanted, axes, groups, first, second, shape)
+    return second.update(shape=shape, weak_type=False, **({} if spec is None else {"sharding": spec}))
 
 
-def _compute(device: str, taps: Array, x: Array, *, axes: tuple[Axis, ...], groups: int, engine: str) -> Array:
+def _lower(
+    device: str, context: Any, *arrays: Any, wanted: str, axes: tuple[Axis, ...], groups: int, engine: str
+) -> Any:
+    """Return the program of the product; on several devices each computes its own part of it."""
+    from jax.interpreters import mlir
+
+    compute = partial(_compute, device, engine)
+    whole = partial(compute, wanted, axes, groups)
+    # Inside `jax.shard_map` arrays are those of one device already, and the context names no devices.
+    if len(getattr(context.module_context.axis_context, "device_assignment", None) or ()) > 1:
+        whole = partial(sharded.multiply, compute, wanted, axes, groups)
+    return mlir.lower_fun(whole, multiple_results=False)(context, *arrays)
+
+
+def _compute(
+    device: str, engine: str, wanted: str, axes: Sequence[Axis], groups: int, first: Array, second: Array
+) -> Array:
+    """Compute the product on one device."""
+    from jax import numpy
+
+    shape = shape_of(wanted, axes, groups, first.shape, second.shape)
+    if 0 in (*first.shape, *second.shape, *shape):
+        return numpy.zeros(shape, second.dtype)
+    if wanted == "output":
+        return _outputs(device, engine, axes, groups, first, second)
+    if wanted == "input":
+        return _inputs(device, engine, axes, groups, first, second)
+    geometry = Geometry(tuple(axes), first.shape[1], second.shape[1], groups, Layout.FIRST)
+
+    def apply(g: Geometry, kernel: Array, inputs: Array) -> Array:
+        return _outputs(device, "auto", g.axes, g.groups, kernel, inputs)
+
+    return kernel_gradients(geometry, first, second[None], apply)[0]
+
+
+def _outputs(device: str, engine: str, axes: Sequence[Axis], groups: int, taps: Array, x: Array) -> Array:
     """Apply the taps by the requested engine, or by the one that should be fastest on this device."""
-    from jax import lax, numpy
+    from jax import lax
 
-    shape = (x.shape[0], taps.shape[0], *(a.out for a in axes))
-    if 0 in (*x.shape, *taps.shape, *shape):
-        return numpy.zeros(shape, x.dtype)
     name = select_traced(engine, axes, groups, taps, x, device).name
     if name != "fft":
         return _ENGINES[name](axes, groups, taps, x)
@@ -70,8 +139,12 @@ def _compute(device: str, taps: Array, x: Array, *, axes: tuple[Axis, ...], grou
     return lax.cond(traced.is_finite(y), lambda: y, lambda: careful(axes, groups, taps, x))
 
 
-def _transpose_in_inputs(y: Array, taps: Array, _x: Any, *, axes: tuple[Axis, ...], groups: int, engine: str) -> Array:
-    """Return the inputs that the transposed map gives for outputs y: see `libraries.apply_transposed`."""
+def _inputs(device: str, engine: str, axes: Sequence[Axis], groups: int, taps: Array, y: Array) -> Array:
+    """Apply the transposed map.
+
+    The map continues the inputs past their ends, and then applies a convolution that reads nothing outside. So its
+    transpose applies the transposed convolution, and then adds each continued position to the input it was read from.
+    """
     inner = [a if a.transposed else a.continued for a in axes]
     folded = [j for j, axis in enumerate(axes) if inner[j] is not axis]
     dtype = y.dtype
@@ -79,45 +152,38 @@ def _transpose_in_inputs(y: Array, taps: Array, _x: Any, *, axes: tuple[Axis, ..
         taps, y = widen(taps), widen(y)  # 16-bit floats are rounded once, when all are added
     mirrored = [axis.transposed for axis in inner]
     flipped = swap_channels(taps[(slice(None), slice(None), *(slice(None, None, -1),) * len(axes))], groups)
-    x = convolve(mirrored, groups, flipped, y, engine)  # type: ignore[arg-type]
+    x = _outputs(device, engine, mirrored, groups, flipped, y)  # type: ignore[arg-type]
     for j in folded:
-        x = fold(x, j + 2, axes[j])
+        inputs = traced.Sizes((*x.shape[: j + 2], axes[j].size, *x.shape[j + 3 :]), x.dtype)
+        x = transposed(lambda x, j=j: traced.continued(axes[j], x, j + 2), inputs, x)  # type: ignore[misc]
     return cast(x, dtype)
 
 
-def _transpose_in_taps(y: Array, taps: Any, x: Array, *, axes: tuple[Axis, ...], groups: int, engine: str) -> Array:  # noqa: ARG001
-    """Return the taps whose product with y is that of the outputs: inputs convolved with y."""
-    from jax import numpy
-
-    if 0 in (*x.shape, *y.shape):
-        return numpy.zeros(taps.aval.shape, y.dtype)
-    geometry = Geometry(axes, x.shape[1], y.shape[1], groups, Layout.FIRST)
-    return kernel_gradients(geometry, x, y[None], lambda g, kernel, inputs: convolve(g.axes, g.groups, kernel, inputs))[
-        0
-    ]
+def _transpose(
+    at: int, cotangent: Array, *arrays: Any, wanted: str, axes: tuple[Axis, ...], groups: int, engine: str
+) -> Array:
+    """Return the cotangent of one of the arrays: the product of the other one and of the cotangent of the result."""
+    names = OPERANDS[wanted]
+    known = {names[1 - at]: arrays[1 - at], wanted: cotangent}
+    first, second = (known[name] for name in OPERANDS[names[at]])
+    return sharded.placed(multiply(names[at], axes, groups, first, second, engine), arrays[at].aval)
 
 
-def _batch(args: Any, dims: Any, *, axes: tuple[Axis, ...], groups: int, engine: str) -> Any:
-    """Apply a batch of taps, of inputs or of both, as one convolution: V of them."""
-    from jax import numpy
+def _batch(args: Any, dims: Any, *, wanted: str, axes: tuple[Axis, ...], groups: int, engine: str) -> Any:
+    """Compute a batch of products as one larger product: see `shared_letter`."""
+    from jax.numpy import moveaxis
 
-    taps, x = (a if dim is None else numpy.moveaxis(a, dim, 0) for a, dim in zip(args, dims, strict=True))
-    run = partial(_primitive().bind, axes=axes, engine=engine)
-    if dims[0] is None:  # more images
-        y = run(taps, x.reshape(-1, *x.shape[2:]), groups=groups)
-        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-    batch, filters, *rest = taps.shape
-    taps = taps.reshape(batch, groups, filters // groups, *rest)
-    if dims[1] is None:  # more filters in each group
-        y = run(taps.swapaxes(0, 1).reshape(batch * filters, *rest), x, groups=groups)
-        y = y.reshape(y.shape[0], groups, batch, filters // groups, *y.shape[2:])
-        y = numpy.moveaxis(y, 2, 0)
-    else:  # more groups
-        x = x.swapaxes(0, 1)
-        x = x.reshape(x.shape[0], -1, *x.shape[3:])
-        y = run(taps.reshape(batch * filters, *rest), x, groups=batch * groups)
-        y = numpy.moveaxis(y.reshape(y.shape[0], batch, filters, *y.shape[2:]), 1, 0)
-    return y.reshape(*y.shape[:2], filters, *(a.out for a in axes)), 0
+    names = OPERANDS[wanted]
+    batched = [name for name, dim in zip(names, dims, strict=True) if dim is not None]
+    letter = shared_letter([*batched, wanted])
+    arrays = list(args)
+    for j, (name, dim) in enumerate(zip(names, dims, strict=True)):
+        if dim is not None:
+            count = args[j].shape[dim]
+            arrays[j] = merge(name, moveaxis(args[j], dim, 0), groups, letter)
+    first, second = arrays
+    result = multiply(wanted, axes, groups * (count if letter == "g" else 1), first, second, engine)
+    return unmerge(wanted, result, groups, letter, count), 0
 
 
 def _direct(axes: Sequence[Axis], groups: int, taps: Array, x: Array) -> Array:

@@ -100,7 +100,10 @@ def error_of_direct(lengths: Lengths, norm: float, least: float) -> Accuracy:
 
 
 def passes(lengths: Lengths, reach: AnyArray, norm: float, rtol: float, eps: float = EPS) -> AnyArray:
-    """Return which solutions pass the tests of LSMR with true residuals, relative to ``reach``, and room for rounding."""
+    """Return which solutions pass the tests of LSMR with true residuals and room for rounding.
+
+    Residuals are relative to ``reach``.
+    """
     room: AnyArray = lengths.normal <= norm * (rtol * lengths.stacked + ROOM * eps * reach)
     return (lengths.stacked <= rtol * reach) | room
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -28,10 +29,12 @@ from convmtx.typing import AnyArray, Array
 RUN, STEPS = "run.npz", "steps-"
 #: Entry of the file that says of what problem it is.
 WHAT = "what"
+#: Writing a checkpoint takes at most one part in so many of the time.
+SHARE = 10.0
 
 
 class Saved(NamedTuple):
-    """What a checkpoint has: vectors and numbers by names."""
+    """Vectors and numbers of a checkpoint by names."""
 
     vectors: dict[str, Array]
     numbers: dict[str, AnyArray]
@@ -43,12 +46,16 @@ class Checkpoint:
     def __init__(self, path: Any, words: dict[str, Any]) -> None:
         """Make the folder if it is not there."""
         if not isinstance(path, str | os.PathLike):
-            raise ArgumentTypeError(f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path")
-        self.folder, self.words = Path(path), words
+            raise ArgumentTypeError(
+                f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path"
+            )
+        self.folder, self.words = Path(path).absolute(), words
         self.saved_at, self.seconds = time.monotonic(), 0.0
         try:
             self.folder.mkdir(exist_ok=True)
-            others = [name for name in os.listdir(self.folder) if name != RUN and not name.startswith((STEPS, ".convmtx"))]
+            others = [
+                name for name in os.listdir(self.folder) if name != RUN and not name.startswith((STEPS, ".convmtx"))
+            ]
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from None
         if others:
@@ -59,8 +66,8 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether to write again: checkpoints take at most a tenth of the time."""
-        wait = max(costs.CHECKPOINT_SECONDS, 10 * self.seconds)
+        """Whether to write again."""
+        wait = max(costs.CHECKPOINT_SECONDS, SHARE * self.seconds)
         return time.monotonic() - self.saved_at >= wait
 
     def save(self, vectors: dict[str, Array], numbers: dict[str, AnyArray]) -> dict[str, Array]:
@@ -96,17 +103,24 @@ class Checkpoint:
         if not (self.folder / RUN).exists():
             return None
         try:
-            with np.load(self.folder / RUN, allow_pickle=False) as file:
+            # NumPy does not close a file that is not a whole archive.
+            with (self.folder / RUN).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 numbers = dict(file.items())
             what = json.loads(str(numbers.pop(WHAT)))
             words, kinds, folder = what["words"], dict(what["vectors"]), str(what["folder"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unusable(f"{RUN} is damaged ({error})") from None
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise self.damaged(error) from None
         self._require_words(words)
         expected = json.loads(json.dumps({key: [array.chunks, array.dtype.str] for key, array in like.items()}))
         if os.path.basename(folder) != folder or any(kind != expected.get(key) for key, kind in kinds.items()):
             raise self._unusable("Its vectors have other chunks or types")
+        if any(array.dtype.kind not in "biuf" or array.ndim > 2 for array in numbers.values()):
+            raise self.damaged("numbers")
         return Saved({key: _read_all(self.folder / folder / key, like[key]) for key in kinds}, numbers)
+
+    def damaged(self, what: Any) -> ArgumentError:
+        """Return the error of a checkpoint that does not have what it should."""
+        return self._unusable(f"{RUN} is damaged ({what})")
 
     def _require_words(self, words: dict[str, Any]) -> None:
         for name, now in self.words.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -50,9 +51,7 @@ def require_least_squares(**options: tuple[Any, Any]) -> None:
             raise UnsupportedError(got, expected, f"Leave {name} out, or pass a part of b that fits in memory")
 
 
-def solve_chunks(
-    problem: Problem, b: Array, weights: Any, mask: Any, x0: Any, request: Request, path: Any
-) -> Solution:
+def solve_chunks(problem: Problem, b: Array, weights: Any, mask: Any, x0: Any, request: Request, path: Any) -> Solution:
     """Solve the caller's problem for right-hand sides of Dask, from the checkpoint at a path if there is one."""
     equations = equations_of(problem, b, weights, mask)
     run, why, start = _Run(problem, equations, request), WHY, None
@@ -61,7 +60,7 @@ def solve_chunks(
     if x0 is not None and not problem.known_ridge:
         why += "; x0 is not used, for it might change the solution"
     elif x0 is not None:
-        start = _start(x0, problem.op, equations)
+        start = _start_of(x0, problem.op, equations)
     run.begin(start)
     result = run.result(why)
     if request.throw and not result.converged.all():
@@ -79,38 +78,43 @@ def solve_chunks(
 def equations_of(problem: Problem, b: Array, weights: Any, mask: Any) -> Equations:
     """Return the problem as equations between arrays of Dask, in single precision if its maps and b are."""
     dask = import_extra("dask.array", "dask")
-    op, b = problem.op, require_shape("b", b, problem.op.out_shape, chunked=True)
-    in_double = doubled(op)
-    penalty = problem.doubled_regularizer(in_double)
-    _require_range(in_double, problem.damp)
-    own = [one for one in (op, problem.regularizer) if one is not None]
+    b = require_shape("b", b, problem.op.out_shape, chunked=True)
+    op, penalty, dtype = _in_one_type(problem, b)
+    root = chunked_roots(op.out_shape, b, weights, mask)
+    batch = tuple(b.shape[: b.ndim - len(op.out_shape)])
+    maps = op._stack if len(op._stack) > 1 else (op,)
+    right: list[Any] = _parts(maps, b)
+    roots: list[Any] = [1.0] * len(maps) if root is None else _parts(maps, root)
+    chunks = maps[0].H(right[0].astype(dtype)).chunks  # type: ignore[attr-defined]
+    like = dask.zeros(batch + op.in_shape, chunks=chunks, dtype=dtype)
+    for k, one in enumerate(maps):
+        chunks = one(like).chunks  # type: ignore[attr-defined]
+        right[k] = right[k].astype(dtype).rechunk(chunks)
+        if root is not None:
+            roots[k] = roots[k].astype(like.real.dtype).rechunk(chunks[right[k].ndim - roots[k].ndim :])
+            right[k] = dask.where(roots[k] > 0, right[k] * roots[k], 0)
+    penalties = () if penalty is None else tuple((one, problem.damp) for one in penalty._stack)
+    return Equations((*zip(maps, roots, strict=True), *penalties), tuple(right), batch, like)
+
+
+def _in_one_type(problem: Problem, b: Array) -> tuple[LinearMap, LinearMap | None, np.dtype[Any]]:
+    """Return map and regularizer of NumPy with the type of vectors: single precision if all of them and b have it."""
+    op = doubled(problem.op)
+    penalty = problem.doubled_regularizer(op)
+    scale = unit_of(np.array([op._peak(), problem.damp]))
+    if scale != 1:  # in memory they are scaled, with b, at the cost of another pass
+        got, expected = f"op or damp has numbers near {scale:.0e}", "Expected those from 1e-60 to 1e60 with b of Dask"
+        raise ArgumentError(got, expected, f"Divide both by {scale:.0e}")
+    own = [one for one in (problem.op, problem.regularizer) if one is not None]
     dtypes = [one.dtype if is_numpy(one._reference_array) else np.dtype(np.float64) for one in own]
     dtype = np.result_type(*dtypes, b.dtype, np.float32)
     if dtype in (np.float32, np.complex64):
-        in_double, penalty = op, problem.regularizer
-    else:
-        dtype = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
-    root = chunked_roots(op.out_shape, b, weights, mask)
-    batch = tuple(b.shape[: b.ndim - len(op.out_shape)])
-    right = _parts(in_double, b)
-    roots = [1.0] * len(right) if root is None else _parts(in_double, root)
-    maps = in_double._stack if len(right) > 1 else (in_double,)
-    like = dask.zeros(batch + op.in_shape, chunks=maps[0].H(right[0].astype(dtype)).chunks, dtype=dtype)
-    data = []
-    for k, (one, part) in enumerate(zip(maps, right, strict=True)):
-        chunks = one(like).chunks
-        part = part.astype(dtype).rechunk(chunks)
-        if root is not None:
-            roots[k] = roots[k].astype(like.real.dtype).rechunk(chunks[part.ndim - roots[k].ndim :])
-            part = dask.where(roots[k] > 0, part * roots[k], 0)
-        data.append(part)
-    penalties = () if penalty is None else tuple((one, problem.damp) for one in penalty._stack)
-    return Equations((*zip(maps, roots, strict=True), *penalties), tuple(data), batch, like)
+        return problem.op, problem.regularizer, dtype
+    return op, penalty, np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
 
 
-def _parts(op: LinearMap, array: Array) -> list[Array]:
-    """Return the outputs of each map of a stack, in its shape; the outputs as they are of other maps."""
-    maps = op._stack
+def _parts(maps: Sequence[LinearMap], array: Array) -> list[Array]:
+    """Return the outputs of each of some maps, in its shape, from those of their stack."""
     if len(maps) == 1:
         return [array]
     ends = accumulate((one.shape[0] for one in maps), initial=0)
@@ -118,15 +122,7 @@ def _parts(op: LinearMap, array: Array) -> list[Array]:
     return [array[..., i:j].reshape(*batch, *one.out_shape) for one, (i, j) in zip(maps, pairwise(ends), strict=True)]
 
 
-def _require_range(op: LinearMap, damp: float) -> None:
-    """Refuse numbers whose squares could overflow; in memory they are scaled, at the cost of another pass."""
-    scale = unit_of(np.array([op._peak(), damp]))
-    if scale != 1:
-        got = f"op or damp has numbers near {scale:.0e}"
-        raise ArgumentError(got, "Expected those from 1e-60 to 1e60 with an array of Dask", f"Divide both by {scale:.0e}")
-
-
-def _start(x0: Any, op: LinearMap, equations: Equations) -> Array:
+def _start_of(x0: Any, op: LinearMap, equations: Equations) -> Array:
     """Return a start of every array of the batch."""
     start, shape, like = require_shape("x0", x0, op.in_shape, chunked=True), equations.like.shape, equations.like
     dask = import_extra("dask.array", "dask")
@@ -145,10 +141,11 @@ def _words(problem: Problem, equations: Equations, weights: Any, mask: Any) -> d
     sums = []
     for part in equations.right:
         square = (abs(part) ** 2).sum(dtype=np.float64)
+        # These differ if entries change places or signs, and their terms have one sign, so that rounding is small.
+        shifted = abs(part + np.sqrt(square / max(part.size, 1))) ** 2
         lines = (dask.arange(n, chunks=c) + 1.0 for n, c in zip(part.shape, part.chunks, strict=True))
-        places = sum(line[(..., *(None,) * (part.ndim - 1 - k))] for k, line in enumerate(lines))
-        # Differs if entries change places or signs, and adds numbers of one sign, whose sum rounding hardly changes.
-        sums += [square, (abs(part + np.sqrt(square / part.size)) ** 2 * places).sum(dtype=np.float64)]
+        along = (line[(..., *(None,) * (part.ndim - 1 - k))] for k, line in enumerate(lines))
+        sums += [square, *((shifted * line).sum(dtype=np.float64) for line in along)]
     numbers = [float(number) for number in import_extra("dask", "dask").compute(*sums)]
     return {
         "op": base.tokenize(problem.op), "regularizer": base.tokenize(problem.regularizer), "damp": problem.damp,
@@ -170,13 +167,19 @@ class _Run:
     def begin(self, x0: Array | None) -> None:
         """Begin at a start, or where the checkpoint is."""
         saved = None if self.checkpoint is None else self.checkpoint.load(expected_vectors(self.equations))
-        if saved is None:
-            self.state = ChunkedLSMR(self.equations, x0, self.problem.ridge)
-            self.first, self.before = np.maximum(self.state.normal_residual, TINY), 1.0
-        else:
+        if self.checkpoint is None or saved is None:
+            self._start(x0, 1.0)
+            return
+        try:
             self.state = ChunkedLSMR.at(self.equations, *saved)
             self.first, self.before = saved.numbers["first"], float(saved.numbers["before"])
             self.history = saved.numbers["history"].tolist()
+        except (KeyError, ValueError, TypeError) as error:
+            raise self.checkpoint.damaged(error) from None
+
+    def _start(self, x0: Array | None, before: float) -> None:
+        self.state, self.before = ChunkedLSMR(self.equations, x0, self.problem.ridge), before
+        self.first = np.maximum(self.state.normal_residual, TINY)
 
     def result(self, why: str) -> Result:
         """Return the solutions with what is known of them."""
@@ -199,8 +202,7 @@ class _Run:
                 if accepted.all() and self.rtol > state.eps:
                     self.rtol /= FINER
                 elif len(self.history) > steps:
-                    self.before = self.history[-1]
-                    self.state = ChunkedLSMR(self.equations, state.x, problem.ridge)
+                    self._start(state.x, self.history[-1])
                 else:
                     break
         self._save()

@@ -3,13 +3,17 @@
 Each step is one graph. Its vectors and the two norms that the next step needs are computed together, by the cluster of
 the active client or by threads. The updates of x, h and hbar need no norm that is not known before, and so they are
 left to the graph of the next step, which reads w anyway.
+
+There is no preconditioner: a circulant for each chunk costs steps. On a blur of 240 x 240 by 11 x 11 taps with chunks
+of 120 x 120, conjugate gradients took 29, 146 and 1232 steps with it, for a damping of 0.2, 0.05 and 0.01, and 26, 84
+and 348 without. What is cut at the borders of chunks is not small beside the damping.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -27,11 +31,11 @@ from convmtx.typing import AnyArray, Array
 PIECE = 1 << 16
 #: Chunks along each axis whose sums of squares one task adds.
 ADDED = 8
-#: Names of what a run needs to go on: vectors beside u, numbers, and lists of numbers.
+#: Names of what a run needs to go on: vectors beside u, single numbers, numbers (m,), and lists of those.
 VECTORS = "w", "hbar", "h", "solution"
+SINGLE = "damp", "rows", "iterations"
 NUMBERS = (
-    "damp", "rows", "iterations", "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest",
-    "steps", "finished",
+    "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest", "steps", "finished",
 )  # fmt: skip
 LISTS = "state", "estimates", "alphas", "betas"
 
@@ -52,15 +56,13 @@ class Equations(NamedTuple):
 
     def forward(self, x: Array) -> list[Array]:
         """Return the outputs of every map."""
-        return [(op(x) * weight).astype(x.dtype) for op, weight in self.maps]
+        return [_times(op(x), weight).astype(x.dtype) for op, weight in self.maps]
 
     def adjoint(self, u: Sequence[Array]) -> Array:
         """Return the sum of the adjoints of outputs, in the chunks of an input."""
-        images = [self._chunked(op.H(part * weight)) for (op, weight), part in zip(self.maps, u, strict=True)]
+        images: list[Any] = [op.H(_times(part, weight)) for (op, weight), part in zip(self.maps, u, strict=True)]
+        images = [image.rechunk(self.like.chunks) for image in images]
         return sum(images[1:], images[0]).astype(self.like.dtype)
-
-    def _chunked(self, x: Array) -> Array:
-        return x.rechunk(self.like.chunks)
 
     def squares(self, array: Array) -> Array:
         """Return the sum of squared magnitudes of each array of the batch."""
@@ -69,10 +71,12 @@ class Equations(NamedTuple):
             array, _squares, _added, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
         )
 
-    def columns(self, numbers: Array) -> Array:
-        """Return numbers, one for each array of the batch, so that they multiply inputs."""
-        columns = numbers.reshape(*self.batch, *(1 for _ in self.like.shape[len(self.batch) :]))
-        return columns.astype(self.like.real.dtype)
+    def numbers(self, numbers: AnyArray) -> Any:
+        """Return numbers, one for each array of the batch, as `by_chunks` takes them."""
+        if not self.batch:
+            return float(numbers[0])
+        array, chunks = numbers.reshape(self.batch), self.like.chunks[: len(self.batch)]
+        return import_extra("dask.array", "dask").from_array(array, chunks=chunks)
 
 
 class ChunkedLSMR(Recurrences):
@@ -93,18 +97,18 @@ class ChunkedLSMR(Recurrences):
         self._set(equations)
         # As in `LSMR`: rotations would damp the distance from x0.
         self.damp, self.rows = (damp, 0.0) if x0 is None else (0.0, damp)
-        zeros = equations.like.map_blocks(np.zeros_like, dtype=equations.like.dtype, name=_unique("zeros"))
-        self.hbar, self.solution = zeros, zeros if x0 is None else renamed(x0)
+        zeros = by_chunks(np.zeros_like, equations.like)
+        self.hbar, self.solution = zeros, zeros if x0 is None else by_chunks(_same, x0)
         images = equations.forward(self.solution)
-        u = [*map(renamed, equations.right), *(image * 0 for image in images[len(equations.right) :])]
+        penalized = images[len(equations.right) :]
+        u = [by_chunks(_same, b) for b in equations.right] + [by_chunks(np.zeros_like, image) for image in penalized]
         norms = [self._total(equations.right)]
         if x0 is not None:
             u = [b - image for b, image in zip(u, images, strict=True)]
             u += [x0 * -damp] if damp else []
             norms.append(self._total(images))
         square = self._total(u)
-        divisor, _ = map(equations.columns, _roots(square))
-        w = self._adjoint(u) / divisor
+        w = by_chunks(_next_w, self._adjoint(u), zeros, square, equations.numbers(np.ones(len(self.scale))))
         self.u, self.w, squares = persist([u, w, [*norms, square, equations.squares(w)]])
         *norms, beta, alpha = map(np.sqrt, computed([*self.u, self.w], squares))
         if not np.isfinite(norms).all():
@@ -138,20 +142,20 @@ class ChunkedLSMR(Recurrences):
 
     def _next(self) -> list[list[Array]]:
         """Return the next u, the next w with x, h and hbar up to now, and squares of norms: nothing is computed."""
-        along, before, equations = self._column(1 / self.tau), self._column(-self.tau / self.sigma), self.equations
+        along, before, equations = self._numbers(1 / self.tau), self._numbers(-self.tau / self.sigma), self.equations
         images = [*equations.forward(self.w), *([self.w * self.rows] if self.rows else [])]
-        u = [image * along + part * before for image, part in zip(images, self.u, strict=True)]
+        u = [by_chunks(_sum, image, along, part, before) for image, part in zip(images, self.u, strict=True)]
         square = self._total(u)
-        divisor, beta = map(equations.columns, _roots(square))
-        w = self._adjoint(u) / divisor - self.w * (beta * along)
+        w = by_chunks(_next_w, self._adjoint(u), self.w, square, along)
         squares = [square, equations.squares(w), equations.squares(self.solution)]
         return [u, [w, self.hbar, self.h, self.solution], squares]
 
     def _update(self, factors: Updates, before: Any) -> None:
-        self.hbar = self.hbar * self._column(factors.hbar * self.ratio) + self.h
-        self.solution = self.solution + self.hbar * self._column(factors.solution / before)
+        one = self._numbers(np.ones(len(before)))
+        self.hbar = by_chunks(_sum, self.hbar, self._numbers(factors.hbar * self.ratio), self.h, one)
+        self.solution = by_chunks(_sum, self.hbar, self._numbers(factors.solution / before), self.solution, 1.0)
         self.ratio = self.tau / before
-        self.h = self.h * self._column(factors.h * self.ratio) + self.w
+        self.h = by_chunks(_sum, self.h, self._numbers(factors.h * self.ratio), self.w, one)
 
     def settle(self) -> None:
         """Compute what `_update` left, for whoever reads the vectors between two steps."""
@@ -174,15 +178,9 @@ class ChunkedLSMR(Recurrences):
             return self.equations.adjoint(u)
         return self.equations.adjoint(u[:-1]) + u[-1] * self.rows
 
-    def _column(self, numbers: Any) -> Any:
-        """Return numbers so that they multiply vectors; 0 for right-hand sides that are finished, which stay."""
-        numbers, equations = np.where(self.finished, 0.0, numbers), self.equations
-        if not equations.batch:
-            return float(numbers[0])
-        chunks = equations.like.chunks[: len(equations.batch)]
-        columns = equations.columns(numbers)
-        chunks += tuple((1,) for _ in columns.shape[len(chunks) :])
-        return import_extra("dask.array", "dask").from_array(columns, chunks=chunks)
+    def _numbers(self, numbers: AnyArray) -> Any:
+        """Return factors of vectors; they are 0 for right-hand sides that are finished, which stay."""
+        return self.equations.numbers(np.where(self.finished, 0.0, numbers))
 
     def _total(self, parts: Sequence[Array]) -> Array:
         squares = [self.equations.squares(part) for part in parts]
@@ -199,7 +197,7 @@ class ChunkedLSMR(Recurrences):
     def numbers(self) -> dict[str, AnyArray]:
         """All numbers by their names."""
         lists = {name: np.reshape(getattr(self, name), (-1, len(self.scale))) for name in LISTS}
-        return {**{name: np.asarray(getattr(self, name)) for name in NUMBERS}, **lists}
+        return {**{name: np.asarray(getattr(self, name)) for name in (*SINGLE, *NUMBERS)}, **lists}
 
     def replace(self, vectors: dict[str, Array]) -> None:
         """Go on with these vectors."""
@@ -212,12 +210,15 @@ class ChunkedLSMR(Recurrences):
         """Return the run of these vectors and numbers, which goes on as if it had not been left."""
         run = cls.__new__(cls)
         run._set(equations)
+        if any(np.shape(numbers[name])[-1:] != (len(run.scale),) for name in (*NUMBERS, *LISTS)):
+            message = "numbers of another batch"
+            raise ValueError(message)
         run.replace(vectors)
         for name in NUMBERS:
             setattr(run, name, numbers[name])
         run.alphas, run.betas = list(numbers["alphas"]), list(numbers["betas"])
         run.state, run.estimates = Rotations(*numbers["state"]), Estimates(*numbers["estimates"])
-        run.damp, run.rows, run.iterations = float(run.damp), float(run.rows), int(run.iterations)
+        run.damp, run.rows, run.iterations = (numbers[name].item() for name in SINGLE)
         run.all_finished = bool(run.finished.all())
         return run
 
@@ -228,21 +229,50 @@ def expected_vectors(equations: Equations) -> dict[str, Array]:
     return {f"u{j}": part for j, part in enumerate(outputs)} | dict.fromkeys(VECTORS, equations.like)
 
 
-def renamed(array: Array) -> Array:
-    """Return an array under a name of its own.
+def by_chunks(function: Callable[..., AnyArray], *arrays: Any) -> Array:
+    """Return an array like the first, computed from equal chunks of vectors, and numbers of their arrays of the batch.
 
-    Dask names what is computed after what it is computed from, and expects one recipe for a name. That of a vector
-    depends on what else its graph computes, so that two solves of the same problem would have two for one.
+    Its name is its own. Dask names what it computes after what it is computed from, and expects one recipe for a name.
+    But the recipe of a vector depends on what else its graph computes, so that two solves of the same problem would
+    have two for one name.
     """
-    return array.map_blocks(_same, dtype=array.dtype, meta=array._meta, name=_unique("vector"))
+    first = arrays[0]
+    pairs = [part for a in arrays for part in (a, tuple(range(a.ndim)) if hasattr(a, "ndim") else None)]
+    return import_extra("dask.array", "dask").blockwise(
+        function, tuple(range(first.ndim)), *pairs, dtype=first.dtype, meta=first._meta, align_arrays=False,
+        name=f"{function.__name__.strip('_')}-{token_hex(16)}",
+    )  # fmt: skip
 
 
-def _same(chunk: AnyArray) -> AnyArray:
-    return chunk
+def _same(vector: AnyArray) -> AnyArray:
+    return vector
 
 
-def _unique(word: str) -> str:
-    return f"{word}-{token_hex(16)}"
+def _sum(first: AnyArray, times: Any, second: AnyArray, by: Any) -> AnyArray:
+    """Return the sum of chunks of two vectors, each times numbers."""
+    total: AnyArray = first * _column(times, first)
+    total += second * _column(by, first)
+    return total
+
+
+def _next_w(image: AnyArray, w: AnyArray, square: AnyArray, along: Any) -> AnyArray:
+    """Return a chunk of ``A^H u - beta w`` for u and w of norm 1, where beta is the root of ``square``.
+
+    What is left of a vector that counts as zero is not divided by its norm.
+    """
+    beta = np.sqrt(square)
+    divisor = np.where(beta > FLOOR, beta, 1.0)
+    return _sum(image, 1 / divisor, w, -beta * along)
+
+
+def _column(numbers: Any, vector: AnyArray) -> Any:
+    """Return numbers of the arrays of a batch so that they multiply a chunk, in its precision."""
+    numbers = np.asarray(numbers, vector.real.dtype)
+    return numbers.reshape(*numbers.shape, *(1 for _ in vector.shape[numbers.ndim :]))
+
+
+def _times(array: Array, weight: Any) -> Array:
+    return array if isinstance(weight, float) and weight == 1 else array * weight
 
 
 def persist(groups: list[Any]) -> list[Any]:
@@ -256,12 +286,6 @@ def computed(vectors: Sequence[Array], squares: Sequence[Array]) -> list[AnyArra
     if distributed is not None and (futures := distributed.futures_of(list(vectors))):
         distributed.wait(futures)
     return [np.reshape(square, -1) for square in import_extra("dask", "dask").compute(*squares)]
-
-
-def _roots(squares: Array) -> tuple[Array, Array]:
-    """Return what to divide vectors by, so that those that count as zero stay, and norms."""
-    roots = np.sqrt(squares)
-    return import_extra("dask.array", "dask").where(roots > FLOOR, roots, 1.0), roots
 
 
 def _added(sums: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any
@@ -226,8 +226,8 @@ class Iterative(Factors):
         if run.preconditioner is not None and not problem.known_ridge:
             why += NOT_SHORTEST
         result = Result(
-            x, lengths.residual, lengths.normal, accepted & search.converged, _method(run.preconditioner), why, accuracy,
-            condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
+            x, lengths.residual, lengths.normal, accepted & search.converged, _method(run.preconditioner), why,
+            accuracy, condition=float(run.state.condition.max(initial=1)), iterations=search.steps,
             history=tuple(search.history),
         )  # fmt: skip
         return judged(problem, result, ending, exceeds, lambda: norms(b) + run.norm * lengths.x, rtol)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.engines.products import INNER_ONE_THREAD, inner_products
-from convmtx.solves.methods.recurrences import FLOOR, Recurrences, Updates
+from convmtx.solves.methods.recurrences import FLOOR, Estimates, Recurrences, Updates
 from convmtx.typing import AnyArray
 
 #: Vectors with norms from the inverse of this to this are not scaled to 1, which saves a pass over them.
