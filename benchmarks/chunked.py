@@ -46,7 +46,7 @@ def graphs(quick):
 
     The same maps of arrays of Dask whose chunks are slices of an array in memory, by the synchronous scheduler:
     ``op(x)``, dask-image, and `map_overlap` of `scipy.ndimage.correlate`. The limit is the map of the array in memory.
-    Tasks are those of the graph that runs, divided by the number of chunks of the result.
+    Tasks are those of the graph that runs, divided by the number of chunks of the result; one of them reads a chunk.
     """
     n, chunk = (400, 128) if quick else (8192, 1024)
     for boundary, stride in CASES[: 2 if quick else None]:
