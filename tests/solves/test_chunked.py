@@ -347,7 +347,7 @@ def test_a_cluster_computes_the_same_and_forgets_what_is_over(tmp_path, monkeypa
     monkeypatch.setattr(costs, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("convmtx.solves.checkpoints.SHARE", 0.0)
     op, expected = blur(), cm.solve(blur(), B, damp=1.0)
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
     with (
         dask.config.set(scheduler=None),
         distributed.LocalCluster(**options) as cluster,
