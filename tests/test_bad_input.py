@@ -352,9 +352,7 @@ def test_files_of_arrays_are_read_up_to_64_mebibytes(tmp_path):
         large = file.create_dataset("large", (10**6, 10**4), "f4", chunks=(100, 100))
         small = file.create_dataset("small", data=np.arange(30.0).reshape(5, 6))
         assert np.array_equal(conv()(small), conv()(np.arange(30.0).reshape(5, 6)))
-        refusal = (
-            r"x is a h5py\..*Dataset of 38146 MiB.* Pass dask\.array\.from_array\(x\), or .* cm\.run\(op, x, target\)"
-        )
+        refusal = r"x is a h5py\..*Dataset of 38146 MiB.* Pass dask\.array\.from_array\(x\), or .* cm\.run"
         with pytest.raises(cm.ArgumentTypeError, match=refusal):
             cm.conv(K2, large.shape)(large)
 

@@ -78,6 +78,13 @@ def test_dimensions_that_do_not_fit(image, dims, message):
         cm.apply(cm.conv(np.ones((3, 3)), (12, 9)), image, dims)
 
 
+def test_names_of_outputs_are_not_those_of_a_batch(image):
+    with pytest.raises(cm.ArgumentError, match="array has another dimension 't'"):
+        cm.apply(cm.conv(np.ones((3, 3)), (12, 9)), image, ("y", "x"), ("t", "x"))
+    with pytest.raises(cm.ArgumentTypeError, match=r"DataArray of chunks of Dask.*Pass x\.data, or use cm\.apply"):
+        cm.conv(np.ones(9), 9)(image.chunk())
+
+
 def test_only_arrays_with_labels_are_taken(image):
     op = cm.conv(np.ones((3, 3)), (12, 9))
     with pytest.raises(cm.ArgumentTypeError, match=r"array is a Dataset\. Expected an xarray.DataArray"):

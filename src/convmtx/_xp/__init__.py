@@ -50,6 +50,9 @@ def numeric(name: str, value: Any, chunked: bool = False) -> Array:
         return _foreign(name, value)
     if chunked and is_chunked(value):
         return _of_numpy_chunks(name, value)
+    if chunked and type(value).__module__.startswith("xarray.") and is_chunked(value.data):
+        got, remedy = f"{name} is a {type(value).__name__} of chunks of Dask", f"use cm.apply(op, {name}, dims)"
+        raise ArgumentTypeError(got, "Expected an array without labels", f"Pass {name}.data, or {remedy}")
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else convert(name, value)
     kind = array.dtype.kind
     is_extension = array.dtype.isbuiltin == 2  # a type that another package adds to NumPy: float8, bfloat16, int4

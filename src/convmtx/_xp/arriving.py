@@ -56,7 +56,7 @@ def _remedy(name: str, kind: type) -> str:
     """Return what to do with an array that is not in memory, by the library that it is of."""
     package = kind.__module__.partition(".")[0]
     if package in ("zarr", "h5py"):
-        return f"Pass dask.array.from_array({name}), or from storage to storage cm.run(op, {name}, target)"
+        return f"Pass dask.array.from_array({name}), or apply the map from storage to storage with cm.run"
     if package == "xarray":
         return f"Pass {name}.data, or use cm.apply(op, {name}, dims)"
     whole = f"{name}.compute()" if hasattr(kind, "compute") else f"numpy.asarray({name})"

@@ -133,26 +133,38 @@ class _Layer:
     ) -> tuple[Recipe, list[tuple[str, Place]]]:
         """Return how a chunk is made, and the names and places of its sources."""
         outputs = [range(edges[j], edges[j + 1]) for j, edges in zip(place, self.out_edges, strict=True)]
+        split_pieces = [(piece, list(product(*(reads for _, reads in piece)))) for piece in product(*axes)]
+        # Of chunks that it reads most of, a task needs no strips.
+        whole = {_place(reads) for _, boxes in split_pieces for reads in boxes if _is_most(reads)}
         pieces, boxes, sources = [], [], []
-        for piece in product(*axes):
-            parts = [self._source(reads) for reads in product(*(reads for _, reads in piece))]
+        for piece, own in split_pieces:
+            parts = [self._source(reads, whole) for reads in own]
             if parts:
                 pieces.append(tuple(span for span, _ in piece))
                 boxes.append(tuple((copies, strip) for copies, strip, _ in parts))
                 sources += [source for _, _, source in parts]
         return Recipe(self.op.chunk(outputs, pieces), tuple(boxes), dtype), sources
 
-    def _source(self, reads: tuple[Read, ...]) -> tuple[tuple[Copy, ...], int | None, tuple[str, Place]]:
-        """Return what to read from a source, the number of its strip, and the source: a chunk, or its strips.
-
-        More than half of a chunk is not cut out of it.
-        """
-        place, box = tuple(read.number for read in reads), tuple(read.interval for read in reads)
-        if 2 * prod(last - first for first, last in box) > prod(read.size for read in reads):
+    def _source(
+        self, reads: tuple[Read, ...], whole: set[Place]
+    ) -> tuple[tuple[Copy, ...], int | None, tuple[str, Place]]:
+        """Return what to read from a source, the number of its strip, and the source: a whole chunk, or its strips."""
+        place = _place(reads)
+        if place in whole:
             return tuple(read.of_chunk for read in reads), None, (self.x.name, place)
         strips = self.strips.setdefault(place, {})
-        strip = strips.setdefault(box, len(strips))
+        strip = strips.setdefault(tuple(read.interval for read in reads), len(strips))
         return tuple(read.of_strip for read in reads), strip, (self.cut, place)
+
+
+def _place(reads: tuple[Read, ...]) -> Place:
+    """Return which chunk is read."""
+    return tuple(read.number for read in reads)
+
+
+def _is_most(reads: tuple[Read, ...]) -> bool:
+    """Whether more than half of a chunk is read, which is not worth while to cut out of it."""
+    return 2 * prod(read.interval[1] - read.interval[0] for read in reads) > prod(read.size for read in reads)
 
 
 def _split(span: Span, edges: Edges) -> Iterator[Read]:
@@ -178,9 +190,10 @@ def by_images(function: Callable[[AnyArray], AnyArray], x: Any, in_shape: Shape,
     n = len(in_shape)
     batch, image = x.chunks[: x.ndim - n], x.chunks[x.ndim - n :]
     if any(len(sizes) > 1 for sizes in image):
-        got = f"x is an array of Dask whose images {in_shape} are cut into chunks {image}"
+        got = f"an array of Dask cuts images {in_shape} into chunks {image}"
         axes = ", ".join(f"{j}: -1" for j in range(-n, 0))
-        raise ArgumentError(got, "This map takes one chunk an image", f"Pass x.rechunk({{{axes}}})")
+        expected = "This map takes one chunk an image; convolutions, their sums, products and stacks take any"
+        raise ArgumentError(got, expected, f"Pass x.rechunk({{{axes}}}); for missing outputs use cm.solve(..., mask=)")
     old, new = tuple(range(x.ndim - n, x.ndim)), tuple(range(x.ndim - n, x.ndim - n + len(out_shape)))
     return import_extra("dask.array", "dask").map_blocks(
         function, x, drop_axis=old, new_axis=new, chunks=(*batch, *((size,) for size in out_shape)),

@@ -71,6 +71,10 @@ def apply(op: LinearMap, array: Any, dims: Sequence[Hashable], out_dims: Sequenc
     if len(results) != len(op.out_shape):
         got = f"dims={shown(names)} for outputs of shape {op.out_shape}"
         raise ArgumentError(got, "Expected a name for each axis of the outputs", "Pass out_dims too")
+    twice = [name for name in results if name in array.dims and name not in names]
+    if twice:
+        got, remedy = f"out_dims={shown(results)}", "Pass other out_dims"
+        raise ArgumentError(got, f"array has another dimension {shown(twice[0])}", remedy)
     missing = [name for name in names if name not in array.dims]
     sizes = tuple(array.sizes.get(name, 0) for name in names)
     if missing or sizes != op.in_shape:

@@ -117,7 +117,7 @@ class Algebra(BaseMap):
         """Return ``v @ op``: the rows of ``v`` times the matrix."""
         if is_matrix(other):
             return _joined(other, self.out_shape, None)._compose(self)
-        array = numeric("v", other)
+        array = numeric("v", other, chunked=True)
         if array.ndim != 2:
             return self.T._columns(array)
         return move_axes(self.T._columns(move_axes(array, 1, 0)), 1, 0)

@@ -38,7 +38,8 @@ class Chunking:
     #: Bytes that all tasks read, and that all inputs have, in the type of the map.
     bytes_read: int
     bytes_needed: int
-    #: Tasks at most: one for each chunk of the outputs, and one for each chunk of the inputs from which strips are cut.
+    #: Tasks at most: one for each chunk of the outputs, one for each chunk of the inputs from which strips are cut, and
+    #: the map itself.
     tasks: int
     #: Bytes of the largest task: what it reads, its inputs put together, and its outputs.
     bytes_of_task: int
@@ -151,7 +152,7 @@ def _chunking(geometry: Geometry, dtype: Any, chunks: Any) -> Chunking:
     counts = [prod(map(len, some)) for some in (out_chunks, in_chunks)]
     return Chunking(
         batch + in_chunks, batch + out_chunks, op.halo(in_edges), of_batch * read * item,
-        of_batch * prod(geometry.in_shape) * item, images * (counts[0] + (counts[1] if counts[1] > 1 else 0)),
+        of_batch * prod(geometry.in_shape) * item, 1 + images * (counts[0] + (counts[1] if counts[1] > 1 else 0)),
         largest * peak * item,
     )  # fmt: skip
 
@@ -159,7 +160,7 @@ def _chunking(geometry: Geometry, dtype: Any, chunks: Any) -> Chunking:
 def _sizes_of_chunks(chunks: Any, shape: Shape) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
     """Return the sizes of chunks of the batch axes, and along each axis of an input, from those of an array of Dask.
 
-    One int for all axes, or one for each, are sizes of chunks of which the last may be smaller.
+    One int for all axes, or one for each, are sizes of chunks of which the last may be smaller; -1 is a whole axis.
     """
     expected = (
         f"Expected x.chunks of an array (*batch, {', '.join(map(str, shape))}), or a size of chunks for each axis"
@@ -173,7 +174,7 @@ def _sizes_of_chunks(chunks: Any, shape: Shape) -> tuple[tuple[tuple[int, ...], 
     for j, entry in enumerate(by_axis):
         listed, size = as_list("chunks", entry), shape[j - n] if j >= n else None
         if listed is None:
-            step = integer("chunks", entry, 1)
+            step = size if entry == -1 and size is not None else integer("chunks", entry, 1)
             listed = [step] if size is None else [min(step, size - at) for at in range(0, size, step)]
         own = tuple(integer("chunks", part, 0) for part in listed)
         if size is not None and sum(own) != size:
