@@ -271,7 +271,7 @@ def test_symmetric_market_files(here, said, capsys, symmetry, dense):
 
 def test_files_that_cannot_be_read(W, refusal):
     os.mkdir("W.zarr")
-    assert "W.zarr is damaged. The array data is missing" in refusal("check", "W.zarr", "k.npy", *SHAPE)
+    assert "W.zarr is not a store of Zarr. Expected a group" in refusal("check", "W.zarr", "k.npy", *SHAPE)
     os.mkdir("W.txt")
     assert "Expected .npz or .npy" in refusal("check", "W.txt", "k.npy", *SHAPE)
     assert "none.npz: No such file" in refusal("check", "none.npz", "k.npy", *SHAPE)

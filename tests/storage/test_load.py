@@ -164,8 +164,8 @@ def test_a_slab_reads_no_other_chunk(tmp_path, monkeypatch):
 def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(cm.ArgumentTypeError, match=r"load: path=3. Expected a file name"):
         cm.load(3)
-    for rows in (slice(0, 4, 2), [1], 3):
-        with pytest.raises(cm.ArgumentTypeError, match="Expected a slice of consecutive rows"):
+    for rows in (slice(0, 4, 2), slice(0, 4, 0), slice(3, 0, -1), slice(1.5, 3), slice("a"), [1], 3):
+        with pytest.raises(cm.ArgumentTypeError, match=r"load: rows=.* Expected a slice of consecutive rows"):
             cm.load("W.npz", rows=rows)
     refused("W.txt", "the suffix '.txt'. Expected .npz or")
     with pytest.raises(FileNotFoundError):
@@ -174,6 +174,44 @@ def test_what_cannot_be_loaded(tmp_path):
     refused(tmp_path / "W.h5", "is a folder")
     np.save(tmp_path / "W.npy", np.zeros(3))
     refused(tmp_path / "W.npy", "Expected a matrix")
+
+
+def test_other_things_than_a_matrix_of_zarr(tmp_path):
+    for version in (2, 3):
+        zarr.create_array(str(tmp_path / f"x{version}.zarr"), data=np.ones(3), zarr_format=version)
+        refused(tmp_path / f"x{version}.zarr", r"load: .*x\d.zarr is not a matrix in CSR. Expected a group of Zarr")
+        zarr.open_group(str(tmp_path / f"g{version}.zarr"), zarr_format=version)
+        refused(tmp_path / f"g{version}.zarr", "is not a matrix in CSR")
+    (tmp_path / "text.zarr").write_text("1 2 3")
+    (tmp_path / "empty.zarr").mkdir()
+    for name in ("text", "empty"):
+        refused(tmp_path / f"{name}.zarr", r"is not a store of Zarr. Expected a group .* Pass another path")
+
+
+def test_consolidated_metadata_are_not_read_because_others_are_checked(copy):
+    path = copy(".zarr")
+    members = {name: json.loads((path / name / "zarr.json").read_text()) for name in ("data", "indices", "indptr")}
+    members["data"]["codecs"][0]["configuration"]["endian"] = "big"
+    metadata = json.loads((path / "zarr.json").read_text())
+    metadata["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    assert np.array_equal(cm.load(path).toarray(), OP.to_dense())
+
+
+def test_numbers_that_scipy_has_no_sparse_arrays_of(tmp_path):
+    cm.save(cm.conv(np.ones(3, np.float16), 5), tmp_path / "W.npy")
+    refused(tmp_path / "W.npy", "W.npy contains float16. SciPy has no sparse arrays of it. Read it by numpy.load")
+    np.savez(tmp_path / "W.npz", np.load(tmp_path / "W.npy"))
+    refused(tmp_path / "W.npz", "Read it by numpy.load", rows=slice(1))
+    cm.save(OP, tmp_path / "W.zarr")
+    group = zarr.open_group(str(tmp_path / "W.zarr"))
+    group.create_array("data", data=group["data"][:].astype("f2"), overwrite=True)
+    refused(tmp_path / "W.zarr", "contains float16. .* Write it in single precision")
+
+
+def test_numbers_in_the_other_byte_order(tmp_path):
+    np.save(tmp_path / "W.npy", OP.to_dense().astype(np.dtype(float).newbyteorder("S")))
+    assert np.array_equal(cm.load(tmp_path / "W.npy", rows=slice(2, 9)).toarray(), OP.to_dense()[2:9])
 
 
 def test_dense_and_other_formats_of_scipy(tmp_path):

@@ -188,8 +188,8 @@ def test_the_target_is_compressed_unless_the_source_is_not(tmp_path):
     op = cm.conv(np.ones((3, 3)), x.shape)
     for name, options in (("default", {}), ("raw", {"compressors": None})):
         stored(tmp_path / name, x, (20, 20), **options)
-        cm.run(op, tmp_path / name, tmp_path / f"{name}.out")
-        assert bool(read(tmp_path / f"{name}.out").compressors) == (name == "default")
+        cm.run(op, tmp_path / name, tmp_path / f"{name}_out")
+        assert bool(read(tmp_path / f"{name}_out").compressors) == (name == "default")
 
 
 class Counted:
@@ -361,6 +361,9 @@ def refusals(folder):
         ((op, folder / "two.h5", y), ValueError, "two.h5 contains /a, /b. Expected one dataset. Pass the dataset"),
         ((op, folder / "none.h5", y), ValueError, "none.h5 contains no dataset"),
         ((op, 3, y), TypeError, "source is an int. Expected a path of .zarr"),
+        ((op, x, folder / "x.zarr" / "Y.H5"), ValueError, "target has the suffix '.H5'. Outputs are a folder of Zarr"),
+        ((op, x, folder / "objects.npy"), ValueError, "the suffix '.npy'. .*: expected .zarr or none. Rename it"),
+        ((op, x, folder / "y.zarr.zip"), ValueError, "target has the suffix '.zip'"),
         ((op, x, folder / "there.zarr"), ValueError, "there.zarr is there already. A folder is not replaced"),
         ((op, x, folder / "no" / "y.zarr"), ValueError, "cannot be written. .*no is not a folder"),
         ((op, x, x / "y.zarr"), ValueError, "y.zarr is inside the source. Expected a folder of its own"),
@@ -372,6 +375,12 @@ def refusals(folder):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["y.ome.zarr", "level0", "blur_1.5", "y.ZARR"])
+def test_names_of_targets(tmp_path, name):
+    cm.run(cm.conv([1.0, 2], 4), np.arange(4.0), tmp_path / name)
+    assert read(tmp_path / name)[:].tolist() == [2, 5, 8]
+
+
 def test_refusals_say_what_to_do_and_leave_nothing(tmp_path):
     cases = refusals(tmp_path)
     before = sorted(os.listdir(tmp_path))
@@ -380,6 +389,17 @@ def test_refusals_say_what_to_do_and_leave_nothing(tmp_path):
         with pytest.raises(kind, match=f"run: .*{words}|run: {words}"):
             cm.run(op, source, target, **options)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_client_that_is_closed_is_refused(tmp_path, client):
+    distributed = pytest.importorskip("distributed")
+    op = cm.conv([1.0, 2], 4)
+    with distributed.Client(client.cluster.scheduler_address) as closed:
+        pass
+    for work in (partial(cm.run, op, np.arange(4.0)), partial(cm.save, op)):
+        with pytest.raises(cm.ArgumentError, match=r"client has the status 'closed'. Expected a .* that is running"):
+            work(tmp_path / "y.zarr", client=closed)
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_array_of_dask_is_told_its_own_way(tmp_path):

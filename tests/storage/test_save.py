@@ -118,6 +118,31 @@ def test_scipy_reads_matrix_market(tmp_path, name):
     assert found.nnz == MAPS[name].nnz
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_numbers_of_single_precision_are_the_doubles_that_equal_them(tmp_path, dtype):
+    K = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("f4").view(dtype)[..., 0]
+    K.flat[:3] = 0.1, -np.finfo("f4").smallest_subnormal, np.finfo("f4").max
+    op = cm.conv(K, (6, 7), padding=1)
+    cm.save(op, tmp_path / "W.mtx")
+    S = op.to_sparse()
+    found = scipy.io.mmread(tmp_path / "W.mtx", spmatrix=False).tocsr()
+    assert np.array_equal(found.data, S.data)
+    assert np.array_equal(found.indices, S.indices)
+    assert np.array_equal(cm.load(tmp_path / "W.mtx").data, S.data)
+    head, _, *lines = (tmp_path / "W.mtx").read_bytes().splitlines()
+    assert {len(line) for line in lines[1:]} == {len(lines[0])}
+    assert head.endswith(b"complex general" if dtype == np.complex64 else b"real general")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_zeros_are_stored_except_in_two_formats(tmp_path, in_this_process, suffix):
+    op = MAPS["integers"]
+    cm.save(op, tmp_path / f"W{suffix}")
+    found = cm.load(tmp_path / f"W{suffix}")
+    assert found.nnz == (np.count_nonzero(op.to_dense()) if suffix in (".npy", ".mat") else op.nnz)
+    assert np.count_nonzero(op.to_dense()) < op.nnz
+
+
 @pytest.mark.parametrize("index", ["int32", "int64"])
 def test_petsc_files_are_laid_out_as_documented(tmp_path, index):
     op = MAPS["integers"]

@@ -69,8 +69,8 @@ def run_jobs(
     Raises
     ------
     ValueError
-        If an earlier call has begun other work under this name, if another process is writing it now, or if the
-        system refuses to write, for example because the disk is full.
+        If an earlier call has begun other work under this name, if another process is writing it now, if the client
+        is closed, or if the system refuses to write, for example because the disk is full.
     TypeError
         If ``client`` is not one.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +41,8 @@ def load(path: str | os.PathLike[str], *, rows: slice | None = None) -> scipy.sp
 
     Law: after ``save(op, path)``, ``load(path)`` equals ``op.to_sparse()``, and ``load(path, rows=s)`` equals
     ``op.to_sparse(rows=s)``, with indices of 32 bits where they fit. Formats of doubles alone (.petsc, .mat, .mtx)
-    return float64 or complex128, and .mtx int64 for integers.
+    return float64 or complex128, and .mtx int64 for integers. Entries that are zero are stored, except in .npy and
+    .mat.
 
     Parameters
     ----------
@@ -58,9 +60,10 @@ def load(path: str | os.PathLike[str], *, rows: slice | None = None) -> scipy.sp
     Raises
     ------
     ValueError
-        If the file is damaged, truncated, not of the format that its suffix says, does not fit in memory, or if the
-        suffix is unknown. Sizes are checked before memory is allocated, indices before they are followed, and nothing
-        in a file is executed. HDF5 is read in a process of its own, because damaged files can crash its library.
+        If the file is damaged, truncated, not of the format that its suffix says, does not fit in memory, contains
+        float16, of which SciPy has no sparse arrays, or if the suffix is unknown. Sizes are checked before memory is
+        allocated, indices before they are followed, and nothing in a file is executed. HDF5 is read in a process of its
+        own, because damaged files can crash its library.
     TypeError
         If an argument has the wrong type.
     OSError
@@ -84,9 +87,7 @@ def load(path: str | os.PathLike[str], *, rows: slice | None = None) -> scipy.sp
            [0., 0., 1., 2., 3., 0.]])
     """
     source = Source(as_path(path, "W.h5"), role="matrix")
-    if rows is not None and (not isinstance(rows, slice) or rows.step not in (None, 1)):
-        remedy = "Pass for example rows=slice(0, 10)"
-        raise ArgumentTypeError(f"rows={shown(rows)}", "Expected a slice of consecutive rows", remedy)
+    _check_rows(rows)
     if source.suffix not in READ_SUFFIXES:
         got = f"path has the suffix {source.suffix!r}"
         raise ArgumentError(got, f"Expected {' or '.join(READ_SUFFIXES)}", "Rename it")
@@ -94,6 +95,15 @@ def load(path: str | os.PathLike[str], *, rows: slice | None = None) -> scipy.sp
     if isinstance(matrix, np.ndarray):
         return _as_csr(source, matrix)
     return matrix
+
+
+def _check_rows(rows: Any) -> None:
+    """Refuse what is not a slice of consecutive rows, before a file is read."""
+    with contextlib.suppress(TypeError, ValueError):  # of ends that are not integers, and of the step 0
+        if rows is None or (isinstance(rows, slice) and range(0)[rows].step == 1):
+            return
+    remedy = "Pass for example rows=slice(0, 10)"
+    raise ArgumentTypeError(f"rows={shown(rows)}", "Expected a slice of consecutive rows", remedy)
 
 
 def read_matrix(source: Source, rows: slice | None = None) -> Any:
@@ -122,8 +132,13 @@ def _as_csr(source: Source, matrix: Any) -> Any:
 
     if len(matrix.shape) != 2:
         raise ArgumentError(f"{source.path} has shape {matrix.shape}", "Expected a matrix", "Pass another file")
+    if matrix.dtype == np.float16:
+        remedy = "Read it by numpy.load" if source.suffix in (".npy", ".npz") else "Write it in single precision"
+        raise ArgumentError(f"{source.path} contains float16", "SciPy has no sparse arrays of it", remedy)
     source.require_memory([sum(matrix.shape)], 8)
-    if not isinstance(matrix, np.ndarray) and matrix.format in ("csr", "csc", "bsr"):
+    if isinstance(matrix, np.ndarray):
+        matrix = matrix.astype(matrix.dtype.newbyteorder("="), copy=False)
+    elif matrix.format in ("csr", "csc", "bsr"):
         matrix.check_format(full_check=True)
     csr = scipy.sparse.csr_array(matrix)
     csr.sum_duplicates()

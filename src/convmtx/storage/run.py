@@ -60,7 +60,8 @@ def run(
         or an array that is read where it is sliced, such as zarr.Array, h5py.Dataset and numpy.memmap. Nobody may
         change it before the work is complete.
     target : str or path-like
-        Folder to make, a Zarr array of shape ``(*batch, *op.out_shape)``. It gets its name when it is complete.
+        Folder to make, with the suffix .zarr or none: a Zarr array of shape ``(*batch, *op.out_shape)``. It gets its
+        name when it is complete.
     chunks : int or tuple of int, optional
         Shape of the target's chunks. By default they cover what the chunks of the source do, so divided by a stride.
     client : distributed.Client, optional
@@ -76,8 +77,9 @@ def run(
     Raises
     ------
     ValueError
-        If the shapes do not fit, the target exists or cannot be written, there is no room for it, the source cannot be
-        read, or an earlier call has begun to write something else under this name.
+        If the shapes do not fit, the target exists, has another suffix or cannot be written, there is no room for it,
+        the source cannot be read, the client is closed, or an earlier call has begun to write something else under
+        this name.
     TypeError
         If an argument has the wrong type. To apply a map that is not a convolution, use
         ``op(dask.array.from_zarr(source)).to_zarr(target)``.
@@ -207,6 +209,10 @@ def _target(target: Any, source: StoredArray) -> Path:
     if not isinstance(target, str | os.PathLike) or not isinstance(os.fspath(target), str):
         raise ArgumentTypeError(f"target={shown(target)}", "Expected a path", 'Pass a str, for example "y.zarr"')
     path = Path(target)
+    # Names such as blur_1.5 have no suffix: those of files have a letter.
+    if path.suffix.lower() != ".zarr" and any(map(str.isalpha, path.suffix)):
+        got, expected = f"target has the suffix {path.suffix!r}", "Outputs are a folder of Zarr: expected .zarr or none"
+        raise ArgumentError(got, expected, "Rename it")
     if os.path.lexists(path):
         raise ArgumentError(f"{path} is there already", "A folder is not replaced", "Remove it or choose another name")
     import_extra("zarr", "files")

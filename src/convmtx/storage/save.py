@@ -51,8 +51,8 @@ def save(
 ) -> None:
     """Write the matrix of a map to a file, slab by slab, in the format that the suffix names.
 
-    Law: `convmtx.load` returns ``op.to_sparse("csr", order)``. The file gets its name when it is complete, and equal
-    calls write equal bytes.
+    Law: what `convmtx.load` returns equals ``op.to_sparse("csr", order)``. The file gets its name when it is complete,
+    and equal calls write equal bytes.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def save(
     ------
     ValueError
         If the format is unknown or cannot store such numbers, if the file cannot be written or there is no room for
-        it, or if an earlier call has begun to write another matrix under this name.
+        it, if an earlier call has begun to write another matrix under this name, or if the client is closed.
     TypeError
         If an argument has the wrong type, or the kernel is an array of another library.
     MemoryError

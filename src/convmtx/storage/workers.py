@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from convmtx.errors import ArgumentTypeError, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, shown
 from convmtx.extras import import_extra
 
 #: Seconds between looks at threads that work: an interrupt on Windows is noticed so much later.
@@ -33,10 +33,14 @@ class Worker:
 
 
 def check_client(client: Any) -> None:
-    """Refuse what is not a client of a cluster."""
-    if client is not None and not isinstance(client, import_extra("distributed", "dask").Client):
-        got, expected = f"client={shown(client)}", "Expected a distributed.Client"
-        raise ArgumentTypeError(got, expected, "Pass distributed.Client(), or leave it out")
+    """Refuse what is not a client of a cluster, and one that has no cluster any more."""
+    if client is None:
+        return
+    expected, remedy = "Expected a distributed.Client", "Pass distributed.Client(), or leave it out"
+    if not isinstance(client, import_extra("distributed", "dask").Client):
+        raise ArgumentTypeError(f"client={shown(client)}", expected, remedy)
+    if client.status != "running":
+        raise ArgumentError(f"client has the status {client.status!r}", f"{expected} that is running", remedy)
 
 
 def on_threads(worker: Worker, numbers: Iterator[int], at_once: int) -> Generator[int]:

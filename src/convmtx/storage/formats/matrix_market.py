@@ -164,11 +164,13 @@ def _digits(numbers: IntArray, width: int) -> AnyArray:
 
 
 def _texts(values: AnyArray, width: int) -> AnyArray:
-    """Return numbers as the shortest decimals that tell them apart, blanks behind.
+    """Return numbers as the shortest decimals that tell them from other doubles, blanks behind.
 
-    A convolution has few different values, each of which is written once.
+    Those of single precision too: readers take every number for a double, and 0.1 is not the double of float32(0.1). A
+    convolution has few different values, each of which is written once.
     """
     different, which = np.unique(values, return_inverse=True)
+    different = different.astype(np.float64) if different.dtype.kind == "f" else different
     text = different.astype(f"S{width}")
     text = np.char.ljust(text, width) if text.size else text
     return text.view(np.uint8).reshape(-1, width)[which.reshape(-1)]

@@ -93,12 +93,7 @@ def _prepare(draft: Path, shape: tuple[int, int], nnz: int, dtype: np.dtype[Any]
 
 def read_zarr(source: Source, rows: slice | None) -> tuple[AnyArray, AnyArray, AnyArray, tuple[int, int]]:
     """Return data, columns, row starts and the shape of all rows, or of some; other chunks are not read."""
-    zarr = import_extra("zarr", "files")
-    for name in _NAMES:
-        _check_codecs(source, source.path / name)
-    root = zarr.open_group(str(source.path), mode="r")
-    if root.attrs.get("encoding-type") != "csr_matrix":
-        raise source.not_numbers("a group that is not a matrix in CSR")
+    root = _open_group(source)
     n_rows, n_columns = (int(n) for n in root.attrs["shape"])
     data, indices, indptr = (root[name] for name in _NAMES)
     if indptr.shape != (n_rows + 1,) or data.ndim != 1 or data.shape != indices.shape:
@@ -113,6 +108,22 @@ def read_zarr(source: Source, rows: slice | None) -> tuple[AnyArray, AnyArray, A
         raise source.damaged(f"Its rows claim entries {first} to {last} of {data.shape[0]}")
     values = _read(source, data, first, last, "iufc")
     return values, _read(source, indices, first, last, "iu"), starts - first, (len(wanted), n_columns)
+
+
+def _open_group(source: Source) -> Any:
+    """Open the group of a matrix in CSR, whose arrays have known codecs; refuse other stores, and other files."""
+    expected, remedy = "Expected a group of Zarr as convmtx.save or AnnData writes it", "Pass another path"
+    new, group, array = (source.path / name for name in ("zarr.json", ".zgroup", ".zarray"))
+    if not (new.exists() or group.exists() or array.exists()):
+        raise ArgumentError(f"{source.path} is not a store of Zarr", expected, remedy)
+    is_group = json.loads(new.read_text("utf-8"))["node_type"] == "group" if new.exists() else group.exists()
+    # Consolidated metadata would be a second copy, which is not checked.
+    open_group = partial(import_extra("zarr", "files").open_group, mode="r", use_consolidated=False)
+    if not is_group or (root := open_group(str(source.path))).attrs.get("encoding-type") != "csr_matrix":
+        raise ArgumentError(f"{source.path} is not a matrix in CSR", expected, remedy)
+    for name in _NAMES:
+        _check_codecs(source, source.path / name)
+    return root
 
 
 def _check_codecs(source: Source, folder: Path) -> None:
