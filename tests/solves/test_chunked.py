@@ -224,6 +224,12 @@ def test_numbers_that_are_not_finite_are_refused():
         cm.solve(blur(), B[:20])
 
 
+def test_a_wrong_path_is_refused_before_anything_is_computed():
+    with Watch() as watch, pytest.raises(TypeError, match="checkpoint=3"):
+        cm.solve(blur(), B, damp=0.1, checkpoint=3)
+    assert watch.tasks == 0
+
+
 # Checkpoints
 
 
@@ -363,4 +369,7 @@ def test_a_cluster_computes_the_same_and_forgets_what_is_over(tmp_path, monkeypa
         s = cm.solve(op, B, damp=1.0, checkpoint=tmp_path)
         assert gap(s.x.compute(), expected.x.compute()) < 1e-13
         assert s.iterations == expected.iterations
+        b = da.ones((300, 200), chunks=100)  # which has to be rechunked, as its weights
+        for weights in (None, 2 * b):
+            cm.solve(cm.conv(np.ones((4, 4)), b.shape, padding="same", boundary="wrap"), b, maxiter=2, weights=weights)
     assert "run_spec" not in caplog.text

@@ -40,16 +40,19 @@ class Saved(NamedTuple):
     numbers: dict[str, AnyArray]
 
 
-class Checkpoint:
-    """A checkpoint at a path, of a problem that words describe: what may differ between problems, by names."""
+def as_folder(path: Any) -> Path:
+    """Return the path of a folder from the caller's argument, without a look at what is there."""
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentTypeError(f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path")
+    return Path(path).absolute()
 
-    def __init__(self, path: Any, words: dict[str, Any]) -> None:
+
+class Checkpoint:
+    """A checkpoint in a folder, of a problem that words describe: what may differ between problems, by names."""
+
+    def __init__(self, folder: Path, words: dict[str, Any]) -> None:
         """Make the folder if it is not there."""
-        if not isinstance(path, str | os.PathLike):
-            raise ArgumentTypeError(
-                f"checkpoint={shown(path)}", "Expected the path of a folder", "Pass a str or a Path"
-            )
-        self.folder, self.words = Path(path).absolute(), words
+        self.folder, self.words = folder, words
         self.saved_at, self.seconds = time.monotonic(), 0.0
         try:
             self.folder.mkdir(exist_ok=True)

@@ -24,8 +24,8 @@ from convmtx.solves.accuracy import (
     unknown,
 )
 from convmtx.solves.arrays import require_shape
-from convmtx.solves.checkpoints import Checkpoint
-from convmtx.solves.methods.chunked_lsmr import ChunkedLSMR, Equations, expected_vectors, persist
+from convmtx.solves.checkpoints import Checkpoint, as_folder
+from convmtx.solves.methods.chunked_lsmr import ChunkedLSMR, Equations, by_chunks, expected_vectors, persist, same
 from convmtx.solves.methods.iterated import FINER, UNMET, Ending, judged, most_steps
 from convmtx.solves.methods.iteration import SLACK
 from convmtx.solves.observed import chunked_roots
@@ -34,10 +34,12 @@ from convmtx.solves.result import Request, Result, asks_to_stop
 from convmtx.solves.solution import Solution
 from convmtx.structure.double import doubled
 from convmtx.structure.precision import unit_of
-from convmtx.typing import Array
+from convmtx.typing import AnyArray, Array
 
 #: Least size that is divided by.
 TINY = float(np.finfo(float).tiny)
+#: Numbers of maps from one over this to this allow single precision, where steps multiply two of them.
+SINGLE = 1e6
 #: Why iterations are taken.
 WHY = "b is an array of Dask"
 
@@ -53,10 +55,11 @@ def require_least_squares(**options: tuple[Any, Any]) -> None:
 
 def solve_chunks(problem: Problem, b: Array, weights: Any, mask: Any, x0: Any, request: Request, path: Any) -> Solution:
     """Solve the caller's problem for right-hand sides of Dask, from the checkpoint at a path if there is one."""
+    folder = None if path is None else as_folder(path)
     equations = equations_of(problem, b, weights, mask)
     run, why, start = _Run(problem, equations, request), WHY, None
-    if path is not None:
-        run.checkpoint = Checkpoint(path, _words(problem, equations, weights, mask))
+    if folder is not None:
+        run.checkpoint = Checkpoint(folder, _words(problem, equations, weights, mask))
     if x0 is not None and not problem.known_ridge:
         why += "; x0 is not used, for it might change the solution"
     elif x0 is not None:
@@ -79,36 +82,75 @@ def equations_of(problem: Problem, b: Array, weights: Any, mask: Any) -> Equatio
     """Return the problem as equations between arrays of Dask, in single precision if its maps and b are."""
     dask = import_extra("dask.array", "dask")
     b = require_shape("b", b, problem.op.out_shape, chunked=True)
-    op, penalty, dtype = _in_one_type(problem, b)
-    root = chunked_roots(op.out_shape, b, weights, mask)
+    root, largest = chunked_roots(problem.op.out_shape, b, weights, mask)
+    op, penalty, dtype = _in_one_type(problem, b, largest)
     batch = tuple(b.shape[: b.ndim - len(op.out_shape)])
     maps = op._stack if len(op._stack) > 1 else (op,)
     right: list[Any] = _parts(maps, b)
     roots: list[Any] = [1.0] * len(maps) if root is None else _parts(maps, root)
     chunks = maps[0].H(right[0].astype(dtype)).chunks  # type: ignore[attr-defined]
     like = dask.zeros(batch + op.in_shape, chunks=chunks, dtype=dtype)
-    for k, one in enumerate(maps):
-        chunks = one(like).chunks  # type: ignore[attr-defined]
-        right[k] = right[k].astype(dtype).rechunk(chunks)
-        if root is not None:
-            roots[k] = roots[k].astype(like.real.dtype).rechunk(chunks[right[k].ndim - roots[k].ndim :])
-            right[k] = dask.where(roots[k] > 0, right[k] * roots[k], 0)
+    chunks = [one(like).chunks for one in maps]  # type: ignore[attr-defined]
+    right = [part.astype(dtype) for part in right]
+    if root is None:
+        right = _in_chunks(right, chunks)
+    else:
+        roots = [part.astype(like.real.dtype) for part in roots]
+        own = [sizes[b.ndim - root.ndim :] for sizes in chunks]
+        both = _in_chunks([*right, *roots], [*chunks, *own])
+        right, roots = both[: len(maps)], both[len(maps) :]
+        right = [dask.map_blocks(_weighted, *pair, dtype=dtype) for pair in zip(right, roots, strict=True)]
     penalties = () if penalty is None else tuple((one, problem.damp) for one in penalty._stack)
     return Equations((*zip(maps, roots, strict=True), *penalties), tuple(right), batch, like)
 
 
-def _in_one_type(problem: Problem, b: Array) -> tuple[LinearMap, LinearMap | None, np.dtype[Any]]:
-    """Return map and regularizer of NumPy with the type of vectors: single precision if all of them and b have it."""
+def _in_chunks(arrays: list[Array], chunks: list[Any]) -> list[Array]:
+    """Return arrays in some chunks; those in others are computed, once.
+
+    Every graph that reads them would cut them again, and would join the cuts with its other tasks in its own way. A
+    scheduler takes that for two recipes of one name.
+    """
+    pairs = list(zip(arrays, chunks, strict=True))
+    cut = [by_chunks(same, array).rechunk(own) for array, own in pairs if array.chunks != own]
+    computed = iter(persist(cut) if cut else ())
+    return [array if array.chunks == own else next(computed) for array, own in pairs]
+
+
+def _weighted(b: AnyArray, roots: AnyArray) -> AnyArray:
+    """Return a chunk of b times roots of weights, 0 where they are 0, whatever b is there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(roots > 0, b * roots, np.zeros((), b.dtype))
+
+
+def _in_one_type(problem: Problem, b: Array, largest: AnyArray) -> tuple[LinearMap, LinearMap | None, np.dtype[Any]]:
+    """Return map and regularizer of NumPy with the type of vectors.
+
+    That is single precision if all of them and b have it, and if products of their numbers and of the largest roots of
+    weights are in its range.
+    """
     op = doubled(problem.op)
     penalty = problem.doubled_regularizer(op)
-    scale = unit_of(np.array([op._peak(), problem.damp]))
-    if scale != 1:  # in memory they are scaled, with b, at the cost of another pass
-        got, expected = f"op or damp has numbers near {scale:.0e}", "Expected those from 1e-60 to 1e60 with b of Dask"
-        raise ArgumentError(got, expected, f"Divide both by {scale:.0e}")
+    second = 0.0 if penalty is None else penalty._peak()
+    by = max(1.0, second) * problem.damp
+    sizes = [max(op._peak() * root, by) for root in largest.flat]
+    for scale in map(unit_of, np.reshape(sizes, (-1, 1))):
+        if scale != 1:  # in memory they are scaled, with b, at the cost of another pass
+            got, expected = (
+                f"op or damp has numbers near {scale:.0e}",
+                "Expected those from 1e-60 to 1e60 with b of Dask",
+            )
+            remedy = f"Divide both by {scale:.0e}"
+            if (largest != 1).any():
+                got, remedy = (
+                    f"{got} times the roots of weights",
+                    f"Divide weights by {scale**2:.0e}, and damp by {scale:.0e}",
+                )
+            raise ArgumentError(got, expected, remedy)
     own = [one for one in (problem.op, problem.regularizer) if one is not None]
     dtypes = [one.dtype if is_numpy(one._reference_array) else np.dtype(np.float64) for one in own]
     dtype = np.result_type(*dtypes, b.dtype, np.float32)
-    if dtype in (np.float32, np.complex64):
+    peaks = [max(size, second) for size in sizes]
+    if dtype in (np.float32, np.complex64) and all(not peak or 1 / SINGLE < peak < SINGLE for peak in peaks):
         return problem.op, problem.regularizer, dtype
     return op, penalty, np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
 
@@ -128,7 +170,7 @@ def _start_of(x0: Any, op: LinearMap, equations: Equations) -> Array:
     dask = import_extra("dask.array", "dask")
     array = start if is_chunked(start) else dask.from_array(start)
     try:
-        return dask.broadcast_to(array, shape).astype(like.dtype).rechunk(like.chunks)
+        return by_chunks(same, dask.broadcast_to(array, shape).astype(like.dtype)).rechunk(like.chunks)
     except ValueError:
         got = f"x0 has shape {tuple(array.shape)}"
         raise ArgumentError(got, f"Expected {shape}, as b has", "Pass one start, or one for each") from None
@@ -140,17 +182,24 @@ def _words(problem: Problem, equations: Equations, weights: Any, mask: Any) -> d
     dask = import_extra("dask.array", "dask")
     sums = []
     for part in equations.right:
-        square = (abs(part) ** 2).sum(dtype=np.float64)
+        square = dask.map_blocks(_squared, part, dtype=np.float64).sum()
         # These differ if entries change places or signs, and their terms have one sign, so that rounding is small.
-        shifted = abs(part + np.sqrt(square / max(part.size, 1))) ** 2
+        shifted = dask.map_blocks(_squared, part, np.sqrt(square / max(part.size, 1)), dtype=np.float64)
         lines = (dask.arange(n, chunks=c) + 1.0 for n, c in zip(part.shape, part.chunks, strict=True))
         along = (line[(..., *(None,) * (part.ndim - 1 - k))] for k, line in enumerate(lines))
-        sums += [square, *((shifted * line).sum(dtype=np.float64) for line in along)]
+        sums += [square, *((shifted * line).sum() for line in along)]
     numbers = [float(number) for number in import_extra("dask", "dask").compute(*sums)]
     return {
         "op": base.tokenize(problem.op), "regularizer": base.tokenize(problem.regularizer), "damp": problem.damp,
         "weights or mask": [weights is not None, mask is not None], "b": [*equations.batch, *numbers],
     }  # fmt: skip
+
+
+def _squared(chunk: AnyArray, shift: Any = 0.0) -> AnyArray:
+    """Return the squared magnitudes of a chunk, in double precision; whoever starts refuses what is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        magnitudes: AnyArray = np.abs(chunk + np.asarray(shift, np.float64))
+        return magnitudes**2
 
 
 class _Run:

@@ -15,7 +15,7 @@ from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.selection import Selection
 from convmtx.solves.arrays import require_shape
-from convmtx.typing import Array, Shape
+from convmtx.typing import AnyArray, Array, Shape
 
 
 def observe(op: LinearMap, b: Any, weights: Any = None, mask: Any = None) -> tuple[LinearMap, Array]:
@@ -61,13 +61,13 @@ def weights_of(out_shape: Shape, b: Any, weights: Any, mask: Any, name: str = "b
     return b, _without_batch(weight, out_shape)
 
 
-def chunked_roots(out_shape: Shape, b: Array, weights: Any, mask: Any) -> Array | None:
+def chunked_roots(out_shape: Shape, b: Array, weights: Any, mask: Any) -> tuple[Array | None, AnyArray]:
     """Return the square root of each output's weight for b on chunks, as an array of Dask; None if all are 1.
 
-    The numbers are read once.
+    The second result is the largest root, of each array of a batch if their weights differ. The numbers are read once.
     """
     if weights is None and mask is None:
-        return None
+        return None, np.ones(())
     dask = import_extra("dask.array", "dask")
     weight: Any = 1.0 if weights is None else dask.asarray(_require_weights(weights, out_shape, b, "b"))
     if mask is not None:
@@ -79,7 +79,7 @@ def chunked_roots(out_shape: Shape, b: Array, weights: Any, mask: Any) -> Array 
         raise _not_weights("b")
     if not largest.all():
         raise _nothing_measured()
-    return np.sqrt(weight.astype(np.result_type(weight, np.float32)))
+    return np.sqrt(weight.astype(np.result_type(weight, np.float32))), np.sqrt(largest.astype(np.float64))
 
 
 def _nothing_measured() -> ArgumentError:

@@ -194,7 +194,7 @@ def solve(
     ValueError, TypeError
         If an argument is invalid, a number is not finite, or ``method`` does not apply.
     LinAlgError
-        With ``throw``, if not all right-hand sides converged.
+        With ``throw``, if not all right-hand sides converged; on chunks of Dask, if a step gives inf or nan.
     MemoryError
         If a method that was requested by name does not fit in memory.
 
@@ -204,13 +204,16 @@ def solve(
     below b is the same problem as ``damp=l, regularizer=R``, and takes the same method and as many iterations.
 
     If b is an array of Dask, so is x, and vectors are never flattened or gathered: they keep the chunks that the map
-    and its adjoint give. LSMR takes the same steps as in memory, in single precision if the map and b are. Each step is
-    one call of ``dask.persist``, by the active client or by threads, of as many tasks as the one before. It keeps five
-    arrays, of the sizes of x and b; threads also keep those of the step before until it is done. b is read at the
-    start, whenever residuals are checked, and to compare it with a checkpoint. ``weights``, ``mask`` and ``x0`` may be
-    arrays of Dask too. Bounds, penalties other than squares, ``border``, ``rcond`` and other methods are refused, and
-    no preconditioner is used. If x itself is penalized, ``error`` is a bound; with a ``regularizer`` alone it is
-    unknown. The scheduler of a cluster remembers what vectors were computed from, back to the first step or to the last
+    and its adjoint give. LSMR takes the same steps as in memory, in single precision if the map and b are, and the
+    numbers of the map and ``damp`` are from 1e-6 to 1e6. They have to be from 1e-60 to 1e60 in double precision, and so
+    has the largest number of b; in single precision that is from 1e-20 to 1e20. Each step is one call of
+    ``dask.persist``, by the active client or by threads, of as many tasks as the one before. It keeps five arrays, of
+    the sizes of x and b; threads also keep those of the step before until it is done. b is read at the start, whenever
+    residuals are checked, and to compare it with a checkpoint; if its chunks are not those of the map's outputs, a copy
+    that has them is kept, and so it is with ``weights`` and ``mask``. ``weights``, ``mask`` and ``x0`` may be arrays of
+    Dask too. Bounds, penalties other than squares, ``border``, ``rcond`` and other methods are refused, and no
+    preconditioner is used. If x itself is penalized, ``error`` is a bound; with a ``regularizer`` alone it is unknown.
+    The scheduler of a cluster remembers what vectors were computed from, back to the first step or to the last
     checkpoint: about 60 kB for each chunk and step.
 
     Cost, for N unknowns: O(N log N) for fast transforms, and c^3 for each block of c channels; O(N w^2) for a band LU

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convmtx.engines.products import inner_products
-from convmtx.errors import ArgumentError
+from convmtx.errors import ArgumentError, SolveError
 from convmtx.extras import import_extra
 from convmtx.maps.linear_map import LinearMap
 from convmtx.solves.accuracy import Lengths
@@ -38,6 +38,10 @@ NUMBERS = (
     "norm_b", "terms", "sigma", "tau", "ratio", "length", "square", "highest", "lowest", "steps", "finished",
 )  # fmt: skip
 LISTS = "state", "estimates", "alphas", "betas"
+#: Largest magnitude of b in double and in single precision; one over it is the least. x may have numbers of b over
+#: those of the map, and a normal residual those of eps times their product: with maps from 1e-60 to 1e60, and from 1e-6
+#: to 1e6 in single precision, they are in range, and so are squares, which are added in double precision.
+LARGEST, LARGEST_SINGLE = 1e60, 1e20
 
 
 class Equations(NamedTuple):
@@ -66,10 +70,29 @@ class Equations(NamedTuple):
 
     def squares(self, array: Array) -> Array:
         """Return the sum of squared magnitudes of each array of the batch."""
+        return self._reduced(array, _squares, _added)
+
+    def peaks(self, array: Array) -> Array:
+        """Return the largest magnitude of each array of the batch."""
+        return self._reduced(array, _peak, _largest)
+
+    def _reduced(self, array: Array, chunk: Callable[..., AnyArray], aggregate: Callable[..., AnyArray]) -> Array:
         axes = tuple(range(len(self.batch), array.ndim))
         return import_extra("dask.array", "dask").reduction(
-            array, _squares, _added, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
+            array, chunk, aggregate, axis=axes, dtype=np.float64, split_every=dict.fromkeys(axes, ADDED)
         )
+
+    def require_range(self, peaks: AnyArray) -> None:
+        """Refuse right-hand sides whose largest magnitudes are so small or large that squares are not in range."""
+        largest, single = LARGEST, ""
+        if self.like.real.dtype == np.float32:
+            largest, single = LARGEST_SINGLE, " in single precision"
+        for peak in peaks[np.isfinite(peaks) & (peaks > 0)]:
+            if not 1 / largest < peak < largest:
+                by = "" if all(isinstance(weight, float) for _, weight in self.maps) else " times the roots of weights"
+                expected = f"Expected those from {1 / largest:.0e} to {largest:.0e}{single} with b of Dask"
+                remedy = f"Divide b and x0 by {peak:.0e}, and multiply x by it"
+                raise ArgumentError(f"b{by} has numbers near {peak:.0e}", expected, remedy)
 
     def numbers(self, numbers: AnyArray) -> Any:
         """Return numbers, one for each array of the batch, as `by_chunks` takes them."""
@@ -98,10 +121,10 @@ class ChunkedLSMR(Recurrences):
         # As in `LSMR`: rotations would damp the distance from x0.
         self.damp, self.rows = (damp, 0.0) if x0 is None else (0.0, damp)
         zeros = by_chunks(np.zeros_like, equations.like)
-        self.hbar, self.solution = zeros, zeros if x0 is None else by_chunks(_same, x0)
+        self.hbar, self.solution = zeros, zeros if x0 is None else by_chunks(same, x0)
         images = equations.forward(self.solution)
         penalized = images[len(equations.right) :]
-        u = [by_chunks(_same, b) for b in equations.right] + [by_chunks(np.zeros_like, image) for image in penalized]
+        u = [by_chunks(same, b) for b in equations.right] + [by_chunks(np.zeros_like, image) for image in penalized]
         norms = [self._total(equations.right)]
         if x0 is not None:
             u = [b - image for b, image in zip(u, images, strict=True)]
@@ -109,19 +132,30 @@ class ChunkedLSMR(Recurrences):
             norms.append(self._total(images))
         square = self._total(u)
         w = by_chunks(_next_w, self._adjoint(u), zeros, square, equations.numbers(np.ones(len(self.scale))))
-        self.u, self.w, squares = persist([u, w, [*norms, square, equations.squares(w)]])
-        *norms, beta, alpha = map(np.sqrt, computed([*self.u, self.w], squares))
+        largest = [equations.peaks(b) for b in equations.right]
+        self.u, self.w, squares = persist([u, w, [*largest, *norms, square, equations.squares(w)]])
+        first = computed([*self.u, self.w], squares)
+        equations.require_range(np.max(first[: len(largest)], axis=0))
+        *norms, beta, alpha = map(np.sqrt, first[len(largest) :])
         if not np.isfinite(norms).all():
-            got = "b or x0 contains inf or nan, or numbers above 1e150"
+            got = "b or x0 contains inf or nan, or x0 is too large"
             raise ArgumentError(got, "Expected finite numbers", "Replace them, or leave them out by mask=")
+        self._require_finite(beta, alpha)
         self.h, self.norm_b, self.terms = self.w, norms[0], sum(norms[1:], norms[0])
         self.sigma, self.tau = np.maximum(beta, FLOOR), np.maximum(alpha, FLOOR)
         self.ratio, self.length = np.ones(len(beta)), np.zeros(len(beta))
         self._begin(self.tau, self.sigma, len(beta))
 
     def _set(self, equations: Equations) -> None:
+        self.iterations = 0
         self.equations, self.eps = equations, float(np.finfo(equations.like.dtype).eps)
         self.scale = np.ones((math.prod(equations.batch), 1))
+
+    def _require_finite(self, *norms: AnyArray) -> None:
+        if not np.isfinite(norms).all():
+            got = f"a norm of step {self.iterations} is not finite"
+            expected = f"Expected vectors in the range of {self.equations.like.dtype}"
+            raise SolveError(got, expected, "Check that the map gives finite numbers, or scale it and b")
 
     @property
     def x(self) -> Array:
@@ -137,6 +171,7 @@ class ChunkedLSMR(Recurrences):
         self.u, vectors, squares = persist(self._next())
         self.w, self.hbar, self.h, self.solution = vectors
         beta, alpha, self.length = map(np.sqrt, computed([*self.u, *vectors], squares))
+        self._require_finite(beta, alpha, self.length)
         self.sigma, self.tau = (self._hold(np.maximum(norm, FLOOR)) for norm in (beta, alpha))
         return self.sigma, self.tau
 
@@ -171,6 +206,7 @@ class ChunkedLSMR(Recurrences):
         totals = [equations.squares(x), self._total(left), self._total([*left, *penalized]), equations.squares(normal)]
         (self.solution, self.hbar, self.h), squares = persist([[x, self.hbar, self.h], totals])
         size, residual, stacked, rest = map(np.sqrt, computed([self.solution, self.hbar, self.h], squares))
+        self._require_finite(size, residual, stacked, rest)
         return Lengths(size, residual, np.hypot(stacked, (self.damp + self.rows) * size), rest)
 
     def _adjoint(self, u: Sequence[Array]) -> Array:
@@ -244,14 +280,16 @@ def by_chunks(function: Callable[..., AnyArray], *arrays: Any) -> Array:
     )  # fmt: skip
 
 
-def _same(vector: AnyArray) -> AnyArray:
+def same(vector: AnyArray) -> AnyArray:
+    """Return a chunk as it is, for `by_chunks` to give it a name."""
     return vector
 
 
 def _sum(first: AnyArray, times: Any, second: AnyArray, by: Any) -> AnyArray:
-    """Return the sum of chunks of two vectors, each times numbers."""
-    total: AnyArray = first * _column(times, first)
-    total += second * _column(by, first)
+    """Return the sum of chunks of two vectors, each times numbers; whoever reads its norm finds what is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total: AnyArray = first * _column(times, first)
+        total += second * _column(by, first)
     return total
 
 
@@ -288,8 +326,18 @@ def computed(vectors: Sequence[Array], squares: Sequence[Array]) -> list[AnyArra
     return [np.reshape(square, -1) for square in import_extra("dask", "dask").compute(*squares)]
 
 
+def _largest(peaks: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
+    return np.max(peaks, axis=axis, keepdims=keepdims, initial=0)
+
+
+def _peak(chunk: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
+    with np.errstate(over="ignore"):  # a complex number may be finite and its magnitude not
+        return _largest(np.abs(chunk), axis, keepdims).astype(np.float64)
+
+
 def _added(sums: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
-    return np.sum(sums, axis=axis, keepdims=keepdims)
+    with np.errstate(over="ignore"):
+        return np.sum(sums, axis=axis, keepdims=keepdims)
 
 
 def _squares(chunk: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray:
@@ -300,5 +348,6 @@ def _squares(chunk: AnyArray, axis: tuple[int, ...], keepdims: bool) -> AnyArray
     total = np.zeros(len(rows))
     for first in range(0, rows.shape[1], PIECE):
         piece = rows[:, first : first + PIECE].astype(np.float64, copy=False)
-        total += inner_products(piece, piece)
+        with np.errstate(over="ignore"):
+            total += inner_products(piece, piece)
     return total.reshape(*batch, *(1 for _ in axis)) if keepdims else total.reshape(batch)
