@@ -370,7 +370,6 @@ def refusals(folder):
         ((op, x, 3), TypeError, "target=3. Expected a path"),
         ((op, x, y, (5,)), ValueError, r"chunks=\(5,\). Expected one for each of the 2 axes of the target"),
         ((op, x, y, 0), ValueError, "chunks=0"),
-        ((op, x, y, 5, "scheduler"), TypeError, "client='scheduler'. Expected a distributed.Client"),
         ((cm.conv(np.ones(3, np.longdouble), 20), x, y), TypeError, "outputs .* Zarr has at most doubles"),
     ]  # fmt: skip
 
@@ -385,10 +384,16 @@ def test_refusals_say_what_to_do_and_leave_nothing(tmp_path):
     cases = refusals(tmp_path)
     before = sorted(os.listdir(tmp_path))
     for (op, source, target, *rest), kind, words in cases:
-        options = dict(zip(("chunks", "client"), rest, strict=False))
+        options = dict(zip(("chunks",), rest, strict=False))
         with pytest.raises(kind, match=f"run: .*{words}|run: {words}"):
             cm.run(op, source, target, **options)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_client_is_one_of_distributed(tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(TypeError, match=r"client='scheduler'\. Expected a distributed\.Client"):
+        cm.run(cm.conv([1.0, 2], 4), np.arange(4.0), tmp_path / "y.zarr", client="scheduler")
 
 
 def test_a_client_that_is_closed_is_refused(tmp_path, client):

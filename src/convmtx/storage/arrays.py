@@ -81,7 +81,7 @@ class StoredArray:
         codec = metadata.codecs[-1]
         if len(metadata.codecs) > 1 or type(codec).__name__ != "BytesCodec":
             return False
-        return codec.endian is None or codec.endian.value == sys.byteorder
+        return codec.endian is None or getattr(codec.endian, "value", codec.endian) == sys.byteorder
 
     def read(self, box: Sequence[slice]) -> AnyArray:
         """Return a box of the array; of one that is mapped, a box of one chunk."""
