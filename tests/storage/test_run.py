@@ -276,16 +276,6 @@ def test_killed_and_resumed(tmp_path, monkeypatch, begun):
 # Clusters
 
 
-@pytest.fixture(scope="module")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 @pytest.mark.parametrize("kind", ["zarr 3", "hdf5, dataset", "memmap"])
 def test_a_cluster_does_it_with_one_task_a_block(tmp_path, monkeypatch, client, kind):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)

@@ -38,8 +38,7 @@ class Span(NamedTuple):
     #: Number of places of its input, and what stands there.
     size: int
     reads: tuple[Copy, ...]
-    #: Number of places of its result, and to what of the chunk each is added; None if they are the chunk.
-    places: int
+    #: To what of the chunk each place of its result is added; None if they are the chunk.
     adds: tuple[Copy, ...] | None = None
 
     @property
@@ -119,17 +118,17 @@ class ChunkedMap:
         if axis is None:
             rows, columns = self.channels_per_group
             first, last = outputs.start // rows * columns, -(-outputs.stop // rows) * columns
-            return (Span(None, last - first, (Copy(0, first, last - first),), len(outputs)),)
+            return (Span(None, last - first, (Copy(0, first, last - first),)),)
         if not self.transposed:
             part = window(axis, outputs)
-            return (Span(part.axis, part.axis.size, part.copies, len(outputs)),)
+            return (Span(part.axis, part.axis.size, part.copies),)
         spans = []
         for part in pieces(axis, outputs):
             count = len(part.outputs)
-            adds = tuple(copy._replace(start=copy.start - outputs.start) for copy in part.copies)
+            adds = tuple(copy.since(outputs.start) for copy in part.copies)
             is_whole = len(adds) == 1 and adds[0].is_plain and adds[0].length == len(outputs)
             read = (Copy(0, part.outputs.start, count),)
-            spans.append(Span(part.axis, count, read, part.axis.size, None if is_whole else adds))
+            spans.append(Span(part.axis, count, read, None if is_whole else adds))
         return tuple(spans)
 
     def chunk(self, outputs: Sequence[range], pieces: Sequence[tuple[Span, ...]]) -> Chunk:

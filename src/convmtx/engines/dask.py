@@ -6,7 +6,6 @@ cluster moves strips and not chunks. Then each chunk of the outputs is one task.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise, product
@@ -170,16 +169,9 @@ def _is_most(reads: tuple[Read, ...]) -> bool:
 def _split(span: Span, edges: Edges) -> Iterator[Read]:
     """Yield the chunks that a span reads, and what it reads of each."""
     for copy in span.reads:
-        first, last = copy.interval
-        for j in range(bisect_right(edges, first) - 1, len(edges) - 1):
-            if edges[j] >= last:
-                break
-            part = copy.within(edges[j], edges[j + 1])
-            if part is not None:
-                of_chunk = part._replace(start=part.start - edges[j])
-                begin, end = of_chunk.interval
-                of_strip = of_chunk._replace(start=of_chunk.start - begin)
-                yield Read(j, edges[j + 1] - edges[j], (begin, end), of_chunk, of_strip)
+        for j, of_chunk in copy.split(edges):
+            interval = of_chunk.interval
+            yield Read(j, edges[j + 1] - edges[j], interval, of_chunk, of_chunk.since(interval[0]))
 
 
 def by_images(function: Callable[[AnyArray], AnyArray], x: Any, in_shape: Shape, out_shape: Shape, dtype: Any) -> Any:

@@ -344,5 +344,5 @@ def _reading(axis: Axis, first: int, last: int) -> Reading:
     else:
         ends = [0, *(end for c in here for end in (c.at, c.at + c.length)), stop - start]
         gaps = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
-    moved = tuple(copy._replace(start=copy.start - least) for copy in here)
+    moved = tuple(copy.since(least) for copy in here)
     return Reading(slice(least, most), stop - start, moved, tuple(gaps))

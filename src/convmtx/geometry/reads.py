@@ -10,6 +10,8 @@ inputs 0 to 4: two copies, and not the whole circle.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -72,6 +74,20 @@ class Copy(NamedTuple):
     def moved(self, by: int) -> Copy:
         """Return the copy whose places are counted from another one."""
         return self._replace(at=self.at - by)
+
+    def since(self, first: int) -> Copy:
+        """Return the copy whose inputs are counted from another one."""
+        return self._replace(start=self.start - first)
+
+    def split(self, edges: Sequence[int]) -> Iterator[tuple[int, Copy]]:
+        """Yield the chunks between edges that hold these inputs, and what is read of each, counted from its start."""
+        first, last = self.interval
+        for j in range(bisect_right(edges, first) - 1, len(edges) - 1):
+            if edges[j] >= last:
+                return
+            part = self.within(edges[j], edges[j + 1])
+            if part is not None:
+                yield j, part.since(edges[j])
 
 
 class Window(NamedTuple):

@@ -159,7 +159,7 @@ class BlockWriter:
     def _read(self, place: Shape, copies: tuple[Copy, ...]) -> AnyArray:
         """Return what stands at the places of a box."""
         intervals = tuple(copy.interval for copy in copies)
-        moved = (copy._replace(start=copy.start - first) for copy, (first, _) in zip(copies, intervals, strict=True))
+        moved = (copy.since(first) for copy, (first, _) in zip(copies, intervals, strict=True))
         return self._strips.read(place, intervals)[keyed(copy.inputs for copy in moved)]
 
     @cached_property

@@ -25,12 +25,8 @@ Box = tuple[tuple[int, int], ...]
 
 
 def split(copy: Copy, step: int) -> Iterator[tuple[int, Copy]]:
-    """Yield the chunks along an axis that a copy reads, and what it reads of each, counted from the chunk's start."""
-    first, last = copy.interval
-    for j in range(first // step, -(-last // step)):
-        part = copy.within(j * step, (j + 1) * step)
-        if part is not None:
-            yield j, part._replace(start=part.start - j * step)
+    """Yield the chunks of this size that a copy reads, and what it reads of each, counted from the chunk's start."""
+    return copy.split(range(0, copy.interval[1] + step, step))
 
 
 class Strips:
