@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
+    from convmtx.recognition.nearest import nearest as nearest
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -151,6 +152,7 @@ __all__ = [
     "load",
     "local",
     "logdet",
+    "nearest",
     "norm",
     "norm_bound",
     "null_space",
@@ -202,6 +204,7 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
+    "nearest": "recognition.nearest",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
     "richardson_lucy": "solves.richardson_lucy",

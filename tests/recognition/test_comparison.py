@@ -86,7 +86,7 @@ def test_unsorted_and_repeated_indices(monkeypatch):
     S = scipy.sparse.csr_array((coo.data[by_row], coo.coords[1][by_row], op.to_sparse().indptr), shape=op.shape)
     assert compare(S, op).count == 0
     assert not S.has_sorted_indices
-    monkeypatch.setattr("convmtx.recognition.comparison._SLAB", 100)
+    monkeypatch.setattr("convmtx.recognition.matrices.SLAB", 100)
     S = op.to_sparse()
     S.data[[7, -1]] += 1
     comparison = compare(S, op)

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx._xp import as_numpy, is_numpy
 from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
+from convmtx.recognition.matrices import canonical, positions, rows_of, rows_of_map, slabs
 from convmtx.taps import taps_of
-from convmtx.typing import AnyArray, IntArray, Order, Shape
+from convmtx.typing import AnyArray, IntArray, Order, RowNumbers, Shape
 
-#: Entries that are compared at a time. A million take 12 MB a side; slabs of 40,000 take twice as long in all.
-_SLAB = 1_000_000
 #: Differing entries that are listed.
 _LISTED = 3
 
@@ -83,34 +81,23 @@ def compare(A: Any, op: LinearMap, order: Order = "C", rtol: float = 0.0, atol: 
     A convolution's rows are written slab by slab, and its whole matrix is never built. If patterns agree, all of it
     takes as long as three sums over the arrays of a CSR matrix.
     """
-    op, A = comparable(op), A if isinstance(A, np.ndarray) else _canonical(A)
+    A = A if isinstance(A, np.ndarray) else canonical(A)
     count, largest, distance = 0, 0.0, 0.0
     first: list[Difference] = []
-    width = op.shape[1] if isinstance(A, np.ndarray) else A.nnz // max(op.shape[0], 1) + 1
-    step = max(_SLAB // width, 1)
-    for start in range(0, op.shape[0], step):
-        slab = _slab(A, op, order, slice(start, min(start + step, op.shape[0])))
+    for rows in slabs(A):
+        slab = _slab(A, op, order, rows)
         numbers, deviations, norm = _deviations(slab, rtol, atol)
         distance = hypot(distance, norm)
         if numbers.size:
             count += numbers.size
             largest = float(np.maximum(largest, deviations.max()))  # which keeps NaN
-            first += _differences(slab, numbers[: _LISTED - len(first)], op, order, start)
+            first += _differences(slab, numbers[: _LISTED - len(first)], op, order, rows.start)
     return Comparison(count, largest, distance, tuple(first))
 
 
 def differs_in(A: Any, op: LinearMap, rows: IntArray, order: Order = "C", rtol: float = 0.0, atol: float = 0.0) -> bool:
     """Return whether a matrix, as `compare` takes it, differs from a map in one of these rows."""
-    return bool(_deviations(_slab(A, comparable(op), order, rows), rtol, atol)[0].size)
-
-
-def comparable(op: LinearMap) -> LinearMap:
-    """Return a convolution with its kernel in a type of NumPy that SciPy stores; other maps as they are."""
-    if isinstance(op, ConvOperator) and not is_numpy(op.kernel):
-        op = op.with_kernel(as_numpy(op.kernel))
-    if isinstance(op, ConvOperator) and op.dtype == np.float16:
-        op = op.with_kernel(op.kernel.astype(np.float32))
-    return op
+    return bool(_deviations(_slab(A, op, order, rows), rtol, atol)[0].size)
 
 
 def compared_dtype(ours: np.dtype[Any], theirs: np.dtype[Any]) -> np.dtype[Any]:
@@ -120,42 +107,19 @@ def compared_dtype(ours: np.dtype[Any], theirs: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(theirs, np.complex64) if ours.kind == "c" else theirs
 
 
-def _canonical(A: Any) -> Any:
-    """Return a CSR matrix with sorted indices and without duplicates."""
-    if A.has_canonical_format:
-        return A
-    A = A.copy()
-    A.sum_duplicates()
-    return A
-
-
-def _slab(A: Any, op: LinearMap, order: Order, rows: Any) -> _Slab:
+def _slab(A: Any, op: LinearMap, order: Order, rows: RowNumbers) -> _Slab:
     """Return rows of a matrix and of a map side by side."""
-    ours: Any = op.to_sparse("csr", order, rows)
+    ours = rows_of_map(op, order, rows)
     if isinstance(A, np.ndarray):
-        return _Slab(A[rows].reshape(-1), _rounded(ours.toarray().reshape(-1), A.dtype))
-    pointers, columns, data = _rows_of(A, rows)
+        dense = A[rows.start : rows.stop] if isinstance(rows, range) else A[rows]
+        return _Slab(dense.reshape(-1), _rounded(ours.toarray().reshape(-1), A.dtype))
+    pointers, columns, data = rows_of(A, rows)
     values = _rounded(ours.data, A.dtype)
     if np.array_equal(pointers, ours.indptr) and np.array_equal(columns, ours.indices):
         return _Slab(data, values, columns, pointers)
     width = op.shape[1]
-    return _merged(_positions(pointers, columns, width), data, _positions(ours.indptr, ours.indices, width), values,
+    return _merged(positions(pointers, columns, width), data, positions(ours.indptr, ours.indices, width), values,
                    (len(pointers) - 1, width))  # fmt: skip
-
-
-def _rows_of(A: Any, rows: Any) -> tuple[IntArray, IntArray, AnyArray]:
-    """Return row pointers, columns and values of rows of a CSR matrix; views of a range of them."""
-    if not isinstance(rows, slice):
-        part = A[rows]
-        return part.indptr, part.indices, part.data
-    pointers = A.indptr[rows.start : rows.stop + 1]
-    stored = slice(pointers[0], pointers[-1])
-    return pointers - pointers[0], A.indices[stored], A.data[stored]
-
-
-def _positions(pointers: IntArray, columns: IntArray, width: int) -> IntArray:
-    """Return positions in the flattened rows: entry (2, 5) of a matrix with 30 columns is at 65."""
-    return np.repeat(np.arange(len(pointers) - 1), np.diff(pointers)) * width + columns
 
 
 def _merged(at: IntArray, theirs: AnyArray, ours_at: IntArray, ours: AnyArray, shape: Shape) -> _Slab:
