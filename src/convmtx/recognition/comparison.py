@@ -95,9 +95,27 @@ def compare(A: Any, op: LinearMap, order: Order = "C", rtol: float = 0.0, atol: 
     return Comparison(count, largest, distance, tuple(first))
 
 
-def differs_in(A: Any, op: LinearMap, rows: IntArray, order: Order = "C", rtol: float = 0.0, atol: float = 0.0) -> bool:
-    """Return whether a matrix, as `compare` takes it, differs from a map in one of these rows."""
-    return bool(_deviations(_slab(A, op, order, rows), rtol, atol)[0].size)
+def differing_rows(A: Any, op: LinearMap, rtol: float = 0.0, atol: float = 0.0) -> IntArray:
+    """Return the rows in which a matrix, as `compare` takes it, differs from a map."""
+    A, differing = A if isinstance(A, np.ndarray) else canonical(A), [np.zeros(0, np.int64)]
+    for rows in slabs(A):
+        slab = _slab(A, op, "C", rows)
+        differing.append(np.unique(slab.at(_deviations(slab, rtol, atol)[0], op.shape[1])[0]) + rows.start)
+    return np.concatenate(differing)
+
+
+def rounded(ours: AnyArray, theirs: np.dtype[Any]) -> AnyArray:
+    """Return entries of a map in the type in which they are compared with those of a matrix.
+
+    An entry that would overflow there stays as it is, so that it differs from infinity: that is not a rounded number.
+    """
+    dtype = compared_dtype(ours.dtype, theirs)
+    if dtype == ours.dtype:
+        return ours
+    with np.errstate(all="ignore"):
+        narrow = ours.astype(dtype)
+        overflows = np.isfinite(ours) & ~np.isfinite(narrow)
+    return np.where(overflows, ours, narrow) if overflows.any() else narrow
 
 
 def compared_dtype(ours: np.dtype[Any], theirs: np.dtype[Any]) -> np.dtype[Any]:
@@ -112,9 +130,9 @@ def _slab(A: Any, op: LinearMap, order: Order, rows: RowNumbers) -> _Slab:
     ours = rows_of_map(op, order, rows)
     if isinstance(A, np.ndarray):
         dense = A[rows.start : rows.stop] if isinstance(rows, range) else A[rows]
-        return _Slab(dense.reshape(-1), _rounded(ours.toarray().reshape(-1), A.dtype))
+        return _Slab(dense.reshape(-1), rounded(ours.toarray().reshape(-1), A.dtype))
     pointers, columns, data = rows_of(A, rows)
-    values = _rounded(ours.data, A.dtype)
+    values = rounded(ours.data, A.dtype)
     if np.array_equal(pointers, ours.indptr) and np.array_equal(columns, ours.indices):
         return _Slab(data, values, columns, pointers)
     width = op.shape[1]
@@ -138,20 +156,6 @@ def _merged(at: IntArray, theirs: AnyArray, ours_at: IntArray, ours: AnyArray, s
         theirs, ours = spread
     rows, width = shape
     return _Slab(theirs, ours, stored % width, np.searchsorted(stored, np.arange(rows + 1) * width))
-
-
-def _rounded(ours: AnyArray, theirs: np.dtype[Any]) -> AnyArray:
-    """Return our entries in the type in which they are compared.
-
-    An entry that would overflow there stays as it is, so that it differs from infinity: that is not a rounded number.
-    """
-    dtype = compared_dtype(ours.dtype, theirs)
-    if dtype == ours.dtype:
-        return ours
-    with np.errstate(all="ignore"):
-        rounded = ours.astype(dtype)
-        overflows = np.isfinite(ours) & ~np.isfinite(rounded)
-    return np.where(overflows, ours, rounded) if overflows.any() else rounded
 
 
 def _deviations(slab: _Slab, rtol: float, atol: float) -> tuple[IntArray, AnyArray, float]:
