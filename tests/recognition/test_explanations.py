@@ -8,7 +8,7 @@ import scipy.sparse
 
 import convmtx as cm
 from convmtx.recognition.changes import Change, Kind
-from convmtx.recognition.explanations import Reason, explain
+from convmtx.recognition.explanations import Reason, diagnose
 from recognition.variants import matrix, names, random_case, six
 
 SIX = ["flipped", "shifted", "boundary", "transposed", "column-major", "layout"]
@@ -16,7 +16,7 @@ SIX = ["flipped", "shifted", "boundary", "transposed", "column-major", "layout"]
 
 def explained(case, A, **tolerances):
     """The explanations, all of which are rebuilt and compared."""
-    diagnosis = explain(A, case.op, **tolerances)
+    diagnosis = diagnose(A, case.op, **tolerances)
     if diagnosis is None:
         return []
     dense = A if isinstance(A, np.ndarray) else A.toarray()
@@ -42,14 +42,14 @@ def test_the_six_mistakes(mistake):
 
 
 PAIRS = [
-    (Change(Kind.ORDER, (), ("outputs", "inputs")), Change(Kind.FLIPPED, (0, 1))),
+    (Change(Kind.ORDER, ("column-major",), ("outputs", "inputs")), Change(Kind.FLIPPED, (0, 1))),
     (Change(Kind.TRANSPOSED), Change(Kind.BOUNDARY, (("wrap",), ("wrap",)))),
     (Change(Kind.FLIPPED, (0,)), Change(Kind.SHIFTED, (0, 1))),
     (Change(Kind.SHIFTED, (1, 1)), Change(Kind.BOUNDARY, (("edge",), ("edge",)))),
-    (Change(Kind.LAYOUT, (), ("inputs",)), Change(Kind.SCALED, (2,))),
-    (Change(Kind.TRANSPOSED), Change(Kind.LAYOUT, (), ("outputs", "inputs"))),
+    (Change(Kind.LAYOUT, ("first",), ("inputs",)), Change(Kind.SCALED, (2,))),
+    (Change(Kind.TRANSPOSED), Change(Kind.LAYOUT, ("first",), ("outputs", "inputs"))),
     (Change(Kind.PADDING, ((2, 2), (3, 3))), Change(Kind.FLIPPED, (0, 1))),
-    (Change(Kind.KERNEL_ORDER), Change(Kind.ORDER, (), ("outputs",))),
+    (Change(Kind.KERNEL_ORDER), Change(Kind.ORDER, ("column-major",), ("outputs",))),
 ]
 
 
@@ -63,14 +63,16 @@ def test_pairs(pair, channels):
         shape=(2, 6, 7) if channels == "first" else (6, 7, 2), pads=((1, 1), (1, 2)),
         boundary=("reflect", "reflect"), channels=channels,
     )  # fmt: skip
+    if channels == "first":
+        pair = [replace(c, numbers=("last",)) if c.kind is Kind.LAYOUT else c for c in pair]
     assert set(pair) in [set(changes) for changes in explained(case, matrix(case, pair))]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        Change(Kind.AXES, (1, 0, 2), ("outputs", "inputs")), Change(Kind.ORDER, (), ("inputs",)),
-        Change(Kind.LAYOUT, (), ("outputs",)), Change(Kind.ROLLED, (0, 1, 0)), Change(Kind.KERNEL_ORDER),
+        Change(Kind.AXES, (1, 0, 2), ("outputs", "inputs")), Change(Kind.ORDER, ("column-major",), ("inputs",)),
+        Change(Kind.LAYOUT, ("first",), ("outputs",)), Change(Kind.ROLLED, (0, 1, 0)), Change(Kind.KERNEL_ORDER),
         Change(Kind.KERNEL_ROLLED, (1, 0)), Change(Kind.KERNEL_CHANNELS), Change(Kind.SHIFTED, (-1, 2)),
         Change(Kind.FLIPPED, (1,)), Change(Kind.PADDING, ((0, 0), (0, 0))), Change(Kind.SCALED, (-3,)),
         Change(Kind.BOUNDARY, (("zero",), ("wrap",))),
@@ -93,34 +95,34 @@ def test_strides_and_dilations():
     for name, kind in (("stride", Kind.STRIDE), ("dilation", Kind.DILATION)):
         op = cm.conv(K, (9, 8), padding="same")
         A = cm.conv(K, (9, 8), padding="same", **{name: 2}).to_dense()
-        assert explain(A, op).explanations == ((Change(kind, (2, 2)),),)
+        assert diagnose(A, op).explanations == ((Change(kind, (2, 2)),),)
     op, A = cm.conv(K, (9, 8), stride=(1, 2)), cm.conv(K, (9, 8), stride=(2, 1)).to_dense()
-    assert str(explain(A, op)) == "the matrix with stride (2, 1)"
+    assert str(diagnose(A, op)) == "the matrix with stride (2, 1)"
 
 
 def test_an_adjoint_that_is_not_conjugated():
     rng = np.random.default_rng(0)
     op = cm.conv(rng.normal(size=5) + 1j * rng.normal(size=5), 9)
-    assert explain(op.to_dense().T, op.H).explanations == ((Change(Kind.CONJUGATED),),)
-    assert str(explain(op.to_dense().conj().T, op)) == "the transpose of the matrix conjugated"
+    assert diagnose(op.to_dense().T, op.H).explanations == ((Change(Kind.CONJUGATED),),)
+    assert str(diagnose(op.to_dense().conj().T, op)) == "the transpose of the matrix conjugated"
 
 
 def test_even_kernels_have_two_centres():
     """Padding "same" and "same_lower" of an even kernel: the same windows, shifted by one."""
     K = np.random.default_rng(0).normal(size=(4, 4))
     op, lower = (cm.conv(K, (8, 9), padding=name) for name in ("same", "same_lower"))
-    assert explain(lower.to_dense(), op).explanations == ((Change(Kind.SHIFTED, (-1, -1)),),)
-    assert explain(op.to_dense(), lower).explanations == ((Change(Kind.SHIFTED, (1, 1)),),)
+    assert diagnose(lower.to_dense(), op).explanations == ((Change(Kind.SHIFTED, (-1, -1)),),)
+    assert diagnose(op.to_dense(), lower).explanations == ((Change(Kind.SHIFTED, (1, 1)),),)
 
 
 def test_factors_and_rounding():
     op = cm.conv(np.random.default_rng(0).normal(size=(3, 3)), (7, 6), padding=1)
     A = op.to_dense()
-    assert explain(A / 3, op).explanations[0][0].numbers == pytest.approx((1 / 3,))
+    assert diagnose(A / 3, op).explanations[0][0].numbers == pytest.approx((1 / 3,))
     noise = 1e-13 * np.random.default_rng(1).normal(size=A.shape)
     flipped = op.with_kernel(np.flip(op.kernel)).to_dense()
-    assert explain(flipped + noise, op) is None
-    found = explain(flipped + noise, op, atol=1e-12)
+    assert diagnose(flipped + noise, op) is None
+    found = diagnose(flipped + noise, op, atol=1e-12)
     assert {change.kind for changes in found.explanations for change in changes} == {Kind.FLIPPED, Kind.TRANSPOSED}
     assert found.reason is Reason.TRANSPOSED
 
@@ -130,26 +132,26 @@ def test_rows():
     A = op.to_dense()
     empty = A.copy()
     empty[[8, 30]] = 0
-    assert explain(empty, op).explanations == ((Change(Kind.EMPTY_ROWS, (2, (1, 2))),),)
+    assert diagnose(empty, op).explanations == ((Change(Kind.EMPTY_ROWS, (2, (1, 2))),),)
     for form in (np.asarray, scipy.sparse.csr_array):
         some = form(np.delete(A, [8, 9, 30], axis=0))
-        assert str(explain(some, op)) == "the matrix without 3 of its rows, the first of output (1, 2)"
+        assert str(diagnose(some, op)) == "the matrix without 3 of its rows, the first of output (1, 2)"
         some[5, 5] += 1
-        assert explain(some, op) is None
+        assert diagnose(some, op) is None
     empty[0, 0] += 1
-    assert explain(empty, op) is None
-    assert explain(0 * A, op) is None
+    assert diagnose(empty, op) is None
+    assert diagnose(0 * A, op) is None
 
 
 def test_what_nothing_explains():
     rng = np.random.default_rng(0)
     op = cm.conv(rng.normal(size=(3, 2)), (5, 6))
     A = op.to_dense()
-    assert explain(A + 1, op) is None
-    assert explain(A[:, :7], op) is None
-    assert explain(rng.normal(size=A.shape), op) is None
+    assert diagnose(A + 1, op) is None
+    assert diagnose(A[:, :7], op) is None
+    assert diagnose(rng.normal(size=A.shape), op) is None
     A[3, 4] += 1
-    assert explain(A, op) is None
+    assert diagnose(A, op) is None
 
 
 def test_reasons():
@@ -161,11 +163,11 @@ def test_reasons():
         Reason.SYMMETRIC: (cm.conv(K + K[:, ::-1], (6, 7)), lambda W: W.reshape(4, 5, -1)[::-1, :, :].reshape(20, -1)),
     }
     op, change = cases[Reason.SQUARE]
-    assert explain(change(op.to_dense()), op).reason is Reason.SQUARE
+    assert diagnose(change(op.to_dense()), op).reason is Reason.SQUARE
     op, change = cases[Reason.TRANSPOSED]
-    assert explain(change(op.to_dense()), op).reason is Reason.TRANSPOSED
+    assert diagnose(change(op.to_dense()), op).reason is Reason.TRANSPOSED
     op = cases[Reason.SYMMETRIC][0]
-    flipped = explain(op.with_kernel(op.kernel[::-1]).to_dense(), op)
+    flipped = diagnose(op.with_kernel(op.kernel[::-1]).to_dense(), op)
     assert flipped.reason is Reason.SYMMETRIC
     assert str(flipped) == (
         "the matrix with the kernel flipped along axes 0 and 1, or the matrix with the kernel flipped along axis 0 "

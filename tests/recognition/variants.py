@@ -106,6 +106,10 @@ def _with(case, change):
         return replace(case, boundary=tuple(names[0] for names in numbers))
     if kind is Kind.PADDING:
         return replace(case, pads=numbers)
+    if kind is Kind.DILATION:  # with the pads of "same", which follow
+        spans = [(K.shape[a] - 1) * t for a, t in zip(space, numbers, strict=True)]
+        pads = tuple((span // 2, span - span // 2) for span in spans)
+        return replace(case, pads=pads, options={**case.options, "dilation": numbers})
     return case
 
 
@@ -122,9 +126,9 @@ def six(case, rng):
         "transposed": Change(Kind.TRANSPOSED),
     }
     if case.d > 1:
-        mistakes["column-major"] = Change(Kind.ORDER, (), both)
+        mistakes["column-major"] = Change(Kind.ORDER, ("column-major",), both)
     if case.channels and case.d > 1:
-        mistakes["layout"] = Change(Kind.LAYOUT, (), both)
+        mistakes["layout"] = Change(Kind.LAYOUT, ("first" if case.channels == "last" else "last",), both)
     return mistakes
 
 

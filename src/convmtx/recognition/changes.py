@@ -52,9 +52,9 @@ _WORDS = {
     Kind.TRANSPOSED: "transposed",
     Kind.CONJUGATED: "conjugated",
     Kind.SCALED: "times {}",
-    Kind.ORDER: "with {} in column-major order",
-    Kind.LAYOUT: "with channels at the other end of {}",
-    Kind.AXES: "with axes of {} in the order {}",
+    Kind.ORDER: "with {} in {} order",
+    Kind.LAYOUT: "with the channels of {} {}",
+    Kind.AXES: "with the axes of {} in the order {}",
     Kind.ROLLED: "with outputs rolled by {}",
     Kind.FLIPPED: "with the kernel flipped along {}",
     Kind.KERNEL_ORDER: "with the kernel in column-major order",
@@ -76,8 +76,8 @@ class Change:
 
     For `FLIPPED` these are the axes, for `SHIFTED`, `ROLLED` and `KERNEL_ROLLED` an offset along each axis, for
     `STRIDE`, `DILATION` and `PADDING` the values for each axis, for `BOUNDARY` the names for each axis that are the
-    same there, for `SCALED` the factor, for `AXES` the order, and for rows their number and the first output. Windows
-    `SHIFTED` by 1 read one input further.
+    same there, for `SCALED` the factor, for `AXES` the order, for `ORDER` and `LAYOUT` the name of the other one, and
+    for rows their number and the first output. Windows `SHIFTED` by 1 read one input further.
     """
 
     kind: Kind
@@ -89,7 +89,7 @@ class Change:
         values: list[Any] = [" and ".join(self.sides)] if self.sides else []
         if self.kind is Kind.FLIPPED:
             values.append(f"ax{'es' if len(self.numbers) > 1 else 'is'} {' and '.join(map(str, self.numbers))}")
-        elif self.kind in (Kind.SCALED, Kind.EMPTY_ROWS, Kind.MISSING_ROWS):
+        elif self.kind in (Kind.SCALED, Kind.ORDER, Kind.LAYOUT, Kind.EMPTY_ROWS, Kind.MISSING_ROWS):
             values += self.numbers
         elif self.kind is Kind.BOUNDARY:
             names = dict.fromkeys(" or ".join(rules) for rules in self.numbers)

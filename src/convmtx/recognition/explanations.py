@@ -28,7 +28,7 @@ from convmtx.recognition.matrices import positions, rows_of_map
 from convmtx.recognition.missing_rows import row_changes
 from convmtx.recognition.readings import Readable, Reading, Side, other_orders
 from convmtx.taps import taps_of
-from convmtx.typing import AnyArray, IntArray, Shape
+from convmtx.typing import AnyArray, IntArray, Order, Shape
 
 #: Rows that are compared before all others: almost every wrong explanation fails there.
 _SAMPLE = 12
@@ -77,8 +77,8 @@ class Diagnosis:
 def _sentence(changes: Iterable[Change]) -> str:
     """Return an explanation as a noun phrase: "the transpose of the matrix with boundary wrap"."""
     words = [str(change) for change in changes if change.kind is not Kind.TRANSPOSED]
-    matrix = " ".join(["the matrix", *words])
-    return matrix if len(words) == len([*changes]) else f"the transpose of {matrix}"
+    matrix = f"the matrix {' and '.join(words)}" if words else "the matrix"
+    return f"the transpose of {matrix}" if any(change.kind is Kind.TRANSPOSED for change in changes) else matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ class _View:
     reading: Reading
 
 
-def explain(A: Any, op: ConvOperator, rtol: float = 0.0, atol: float = 0.0) -> Diagnosis | None:
+def diagnose(A: Any, op: ConvOperator, order: Order = "C", rtol: float = 0.0, atol: float = 0.0) -> Diagnosis | None:
     """Return what explains that a matrix is not that of a convolution; None if nothing that is tried does.
 
     Parameters
@@ -111,6 +111,8 @@ def explain(A: Any, op: ConvOperator, rtol: float = 0.0, atol: float = 0.0) -> D
         Matrix of any shape, which is not that of ``op``.
     op : ConvOperator
         Map that should have this matrix; its kernel is of NumPy.
+    order : {"C", "F"}
+        Order in which inputs and outputs should be flattened.
     rtol, atol : float
         Tolerances of entries, as for `compare`.
 
@@ -119,10 +121,10 @@ def explain(A: Any, op: ConvOperator, rtol: float = 0.0, atol: float = 0.0) -> D
     Single changes are tried first, then pairs, then pairs of changes of the map in another reading of the matrix. A few
     rows are compared before all.
     """
-    search = _Search(Readable(A), op, rtol, atol)
+    search = _Search(Readable(A), op, order, rtol, atol)
     for count in (1, 2, 3):
         fitting = list(dict.fromkeys(search.fitting(count)))
-        if count == 1 and not fitting:  # larger strides and smaller pads also leave rows out
+        if count == 1 and not fitting and order == "C":  # larger strides and smaller pads also leave rows out
             fitting = [(change,) for change in row_changes(A, op, rtol, atol)]
         if fitting:
             return Diagnosis(tuple(fitting), _reason(op, fitting) if len(fitting) > 1 else None)
@@ -138,8 +140,8 @@ class _Search:
     }  # fmt: skip
     _SCALED: Mapping[int, tuple[tuple[int, int], ...]] = {1: ((0, 0),), 2: ((1, 0), (0, 1)), 3: ((1, 1),)}
 
-    def __init__(self, matrix: Readable, op: ConvOperator, rtol: float, atol: float) -> None:
-        self.matrix, self.op, self.rtol, self.atol = matrix, op, rtol, atol
+    def __init__(self, matrix: Readable, op: ConvOperator, order: Order, rtol: float, atol: float) -> None:
+        self.matrix, self.op, self.order, self.rtol, self.atol = matrix, op, order, rtol, atol
         self._samples: dict[Any, tuple[IntArray, AnyArray]] = {}
 
     def fitting(self, count: int) -> Iterator[tuple[Change, ...]]:
@@ -157,7 +159,7 @@ class _Search:
         """Return the readings with this number of changes."""
         if count:
             return self._single_views if count == 1 else self._double_views
-        return [_View((), Reading())]
+        return [_View((), self._expected)]
 
     def maps(self, count: int) -> list[_Map]:
         """Return the convolutions with this number of changes."""
@@ -166,16 +168,33 @@ class _Search:
         return [_Map((), self.op)]
 
     @cached_property
+    def _expected(self) -> Reading:
+        """Reading in which the matrix should be that of the map."""
+        axes = tuple(range(len(self.op.out_shape)))
+        return Reading(_side(axes, self.order), _side(axes, self.order))
+
+    @cached_property
     def _single_views(self) -> list[_View]:
-        turned = _View((Change(Kind.TRANSPOSED),), Reading(transposed=True))
-        return [turned, *_orders(self.op.geometry), *_rolled(self.op.geometry)]
+        turned = _View((Change(Kind.TRANSPOSED),), replace(self._expected, transposed=True))
+        return [turned, *_orders(self.op.geometry, self.order), *self._rolled]
 
     @cached_property
     def _double_views(self) -> list[_View]:
         turned = Change(Kind.TRANSPOSED)
-        return [
-            _View((turned, *view.changes), replace(view.reading, transposed=True)) for view in _orders(self.op.geometry)
-        ]
+        orders = _orders(self.op.geometry, self.order)
+        return [_View((turned, *view.changes), replace(view.reading, transposed=True)) for view in orders]
+
+    @property
+    def _rolled(self) -> list[_View]:
+        """Readings in which outputs are rolled; where an axis is a circle, that is a shift of windows."""
+        geometry, expected = self.op.geometry, self._expected
+        sizes = geometry.layout.join(1, tuple(1 if axis.circular else axis.out for axis in geometry.axes))
+        views = []
+        for offset in rolls(sizes):
+            if all(m == 0 or n > 1 for m, n in zip(offset, sizes, strict=True)):
+                reading = replace(expected, outputs=replace(expected.outputs, roll=offset))
+                views.append(_View((Change(Kind.ROLLED, offset),), reading))
+        return views
 
     @cached_property
     def _single_maps(self) -> list[_Map]:
@@ -285,34 +304,30 @@ def _sample(shape: Shape) -> IntArray:
     return np.unique(np.ravel_multi_index(np.array(chosen).T, shape))
 
 
-def _orders(geometry: Geometry) -> list[_View]:
+def _side(axes: Shape, order: Order) -> Side:
+    """Return a side whose axes are flattened as listed, or, in column-major order, the other way round."""
+    return Side(axes if order == "C" else axes[::-1])
+
+
+def _orders(geometry: Geometry, order: Order) -> list[_View]:
     """Return the readings in which axes are flattened in another order, on both sides and on each one."""
-    kinds = {"column-major": Kind.ORDER, "layout": Kind.LAYOUT, "axes": Kind.AXES}
     shapes = {"outputs": geometry.out_shape, "inputs": geometry.in_shape}
     seen: set[Any] = {tuple(_numbering(shape, tuple(range(len(shape)))) for shape in shapes.values())}
     views = []
-    for name, orders in other_orders(geometry).items():
-        for order, sides in product(orders, (("outputs", "inputs"), ("outputs",), ("inputs",))):
-            axes = [order if side in sides else tuple(range(len(order))) for side in shapes]
-            numbering = tuple(_numbering(shape, a) for shape, a in zip(shapes.values(), axes, strict=True))
+    for kind, numbers, axes in other_orders(geometry, order):
+        for sides in (("outputs", "inputs"), ("outputs",), ("inputs",)):
+            listed = [axes if side in sides else tuple(range(len(axes))) for side in shapes]
+            numbering = tuple(_numbering(shape, a) for shape, a in zip(shapes.values(), listed, strict=True))
             if numbering not in seen:
                 seen.add(numbering)
-                numbers = order if kinds[name] is Kind.AXES else ()
-                outputs, inputs = (Side(order) if side in sides else Side() for side in shapes)
-                views.append(_View((Change(kinds[name], numbers, sides),), Reading(outputs, inputs)))
+                outputs, inputs = (_side(a, order) for a in listed)
+                views.append(_View((Change(kind, numbers, sides),), Reading(outputs, inputs)))
     return views
 
 
 def _numbering(shape: Shape, axes: Shape) -> Shape:
     """Return an order of axes without those of one entry, which do not count: orders with the same rest are equal."""
     return tuple(a for a in axes if shape[a] > 1)
-
-
-def _rolled(geometry: Geometry) -> list[_View]:
-    """Return the readings in which outputs are rolled; where an axis is a circle, that is a shift of windows."""
-    sizes = geometry.layout.join(1, tuple(1 if axis.circular else axis.out for axis in geometry.axes))
-    offsets = [offset for offset in rolls(sizes) if all(o == 0 or n > 1 for o, n in zip(offset, sizes, strict=True))]
-    return [_View((Change(Kind.ROLLED, offset),), Reading(Side(roll=offset))) for offset in offsets]
 
 
 def _reason(op: ConvOperator, explanations: list[tuple[Change, ...]]) -> Reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
@@ -11,36 +12,40 @@ from typing import Any
 import numpy as np
 
 from convmtx.geometry import Geometry, Layout
+from convmtx.recognition.changes import Kind
 from convmtx.recognition.matrices import canonical
-from convmtx.typing import AnyArray, IntArray, Shape
+from convmtx.typing import AnyArray, IntArray, Order, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """Order in which a matrix numbers the entries of inputs or outputs."""
 
-    #: Axes of the array, slowest first: (0, 1) is row-major, (1, 0) column-major. None for row-major.
-    axes: Shape | None = None
+    #: Axes of the array, slowest first: (0, 1) is row-major, (1, 0) column-major.
+    axes: Shape
     #: How far entries are moved along each axis, around a circle; None if they are not.
     roll: Shape | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether entries are numbered in row-major order."""
+        return self.roll is None and self.axes == tuple(range(len(self.axes)))
+
     def numbers(self, shape: Shape, ours: IntArray) -> IntArray:
         """Return the matrix's numbers of entries of an array that have these numbers in row-major order."""
-        if self.axes is None and self.roll is None:
+        if self.is_plain:
             return ours
         places = np.unravel_index(ours, shape)
         if self.roll is not None:
             places = tuple((p + r) % n for p, r, n in zip(places, self.roll, shape, strict=True))
-        axes = self.axes or tuple(range(len(shape)))
-        return np.ravel_multi_index([places[a] for a in axes], [shape[a] for a in axes])
+        return np.ravel_multi_index([places[a] for a in self.axes], [shape[a] for a in self.axes])
 
     def row_major(self, shape: Shape, theirs: IntArray) -> IntArray:
         """Return the row-major numbers of entries that have these numbers in the matrix: the inverse of `numbers`."""
-        if self.axes is None and self.roll is None:
+        if self.is_plain:
             return theirs
-        axes = self.axes or tuple(range(len(shape)))
-        moved = np.unravel_index(theirs, [shape[a] for a in axes])
-        places = [moved[axes.index(a)] for a in range(len(shape))]
+        moved = np.unravel_index(theirs, [shape[a] for a in self.axes])
+        places = [moved[self.axes.index(a)] for a in range(len(shape))]
         if self.roll is not None:
             places = [(p - r) % n for p, r, n in zip(places, self.roll, shape, strict=True)]
         return np.ravel_multi_index(places, shape)
@@ -50,8 +55,8 @@ class Side:
 class Reading:
     """Orders of both sides in which a matrix has to be read to be that of a map."""
 
-    outputs: Side = Side()
-    inputs: Side = Side()
+    outputs: Side
+    inputs: Side
     #: Whether the matrix is the transpose of one that is numbered so.
     transposed: bool = False
 
@@ -99,7 +104,7 @@ class Readable:
 
     def _rearranged(self, reading: Reading, shapes: tuple[Shape, Shape]) -> Any:
         matrix = self._transposed if reading.transposed else self.matrix
-        if reading.outputs == reading.inputs == Side():
+        if reading.outputs.is_plain and reading.inputs.is_plain:
             return matrix
         rows = reading.outputs.numbers(shapes[0], np.arange(prod(shapes[0])))
         if isinstance(matrix, np.ndarray):
@@ -112,23 +117,21 @@ class Readable:
         return matrix
 
 
-def other_orders(geometry: Geometry) -> dict[str, list[Shape]]:
-    """Return the orders in which axes may have been flattened, by what was mistaken; each order once.
+def other_orders(geometry: Geometry, order: Order) -> Iterator[tuple[Kind, tuple[Any, ...], Shape]]:
+    """Yield the orders in which axes may have been flattened instead, with the kind and numbers of the change.
 
-    For channels last, (0, 1, 2) are height, width and channels: column-major is (2, 1, 0), channels first (2, 0, 1),
-    and with height and width swapped it is (1, 0, 2).
+    For channels last, (0, 1, 2) are height, width and channels, in the order that is expected. The other of row-major
+    and column-major is (2, 1, 0), channels first are (2, 0, 1), and height and width are swapped in (1, 0, 2).
     """
     d, layout = len(geometry.axes), geometry.layout
     n = d + (layout is not Layout.PLAIN)
-    space = [a + (layout is Layout.FIRST) for a in range(d)]
-    orders: dict[str, list[Shape]] = {"layout": [], "column-major": [tuple(reversed(range(n)))], "axes": []}
-    if layout is not Layout.PLAIN:
-        orders["layout"] = [(n - 1, *range(n - 1)) if layout is Layout.LAST else (*range(1, n), 0)]
+    if layout is Layout.LAST:
+        yield Kind.LAYOUT, ("first",), (n - 1, *range(n - 1))
+    if layout is Layout.FIRST:
+        yield Kind.LAYOUT, ("last",), (*range(1, n), 0)
+    yield Kind.ORDER, ("column-major" if order == "C" else "row-major",), tuple(reversed(range(n)))
+    space = tuple(a + (layout is Layout.FIRST) for a in range(d))
     for permuted in permutations(space):
-        if list(permuted) != space:
-            orders["axes"].append(layout.join(n - 1 if layout is Layout.LAST else 0, permuted))
-    seen: set[Shape] = {tuple(range(n))}
-    for name, listed in orders.items():
-        orders[name] = [order for order in listed if order not in seen]
-        seen.update(listed)
-    return orders
+        if permuted != space:
+            axes = layout.join(n - 1 if layout is Layout.LAST else 0, permuted)
+            yield Kind.AXES, axes, axes
