@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
+    from convmtx.recognition.probe import probe as probe
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -159,6 +160,7 @@ __all__ = [
     "pinv",
     "plot",
     "preconditioner",
+    "probe",
     "project",
     "rank",
     "richardson_lucy",
@@ -204,6 +206,7 @@ _MODULES = {
     "load": "storage",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
+    "probe": "recognition.probe",
     "richardson_lucy": "solves.richardson_lucy",
     "run": "storage",
     "save": "storage",

@@ -66,7 +66,7 @@ def alone(size: int) -> Combs:
 
 
 def from_windows(colours: IntArray, windows: IntArray) -> Combs:
-    """Return the combs of these colours for outputs that read these inputs, one row an output; -1 is no input."""
+    """Return the combs of these colours for outputs that read these inputs, one row an output; -1 stands for none."""
     teeth = np.full((len(windows), int(colours.max(initial=0)) + 1), NOTHING)
     is_input = (windows >= 0) & (windows < colours.size)
     inputs = windows[is_input]

@@ -104,14 +104,15 @@ def image_of(name: str, function: Callable[[Any], Any], x: AnyArray, template: A
 
 def images_of(function: Callable[[Any], Any], x: AnyArray, shape: Shape, template: Array | None = None) -> AnyArray:
     """Return the images (B, *shape) of a batch, one after the other; refuse those of another shape."""
-    images = []
-    for array in x:
+    images = np.empty(0)
+    for b, array in enumerate(x):
         y = image_of("f(x)", function, array, template)
         if y.shape != shape:
             got, expected = f"a function returns an array of shape {y.shape}", f"Expected {shape}"
             raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
-        images.append(y.copy())  # it may return the same memory every time
-    return np.stack(images)
+        images = images.astype(np.result_type(images, y), copy=False) if b else np.empty((len(x), *shape), y.dtype)
+        images[b] = y  # a copy, for it may return the same memory every time
+    return images
 
 
 @door("aslinearmap")

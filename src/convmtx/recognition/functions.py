@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from convmtx.maps.foreign import image_of, images_of
 from convmtx.maps.own_maps import is_rounding
 from convmtx.typing import AnyArray, Array, PerAxis, Shape
 
-#: Largest magnitude of random integers: small enough that most filters of 8-bit integers do not wrap around.
-_LARGEST = 4
+#: Bytes of inputs and outputs that exist at a time, unless one alone takes more: 64 MiB.
+_BLOCK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,13 @@ class Box:
         images = self._images(X)
         return images if self.offset is None else images - self.offset
 
+    def blocks(self, count: int) -> Iterator[range]:
+        """Yield so many numbers in blocks, for each of which inputs and outputs take about 64 MiB."""
+        bytes_of_one = prod(self.in_shape) * self.in_dtype.itemsize + prod(self.out_shape) * self.dtype.itemsize
+        step = max(_BLOCK_BYTES // (bytes_of_one or 1), 1)
+        for start in range(0, count, step):
+            yield range(start, min(start + step, count))
+
     @property
     def is_exact(self) -> bool:
         """Whether the images are integers, which are exact."""
@@ -149,7 +157,7 @@ class Box:
 
     def _check(self, image: AnyArray) -> None:
         """Find the offset of f, whose first image is known; refuse f if it is random or not linear."""
-        x, y = _random_pair(self.in_shape, self.in_dtype)
+        x, y = random_arrays(2, self.in_shape, self.in_dtype)
         self.applications += 1
         if not is_rounding(self._images(x[None])[0] - image, image, x.size):
             got, expected = "f is random: two calls with one input differ", "Expected a linear function"
@@ -199,7 +207,7 @@ def _choose(f: Callable[[Any], Any], in_shape: Shape, dtype: np.dtype[Any] | Non
     """Return the first kind of array that f can be called with, and its image of a random one."""
     refusals: list[Exception] = []
     for template in _templates(f, dtype):
-        x = _random_pair(in_shape, as_numpy(template).dtype)[0]
+        x = random_arrays(2, in_shape, as_numpy(template).dtype)[0]
         for needs_batch in (False, True):
             try:
                 image = image_of("f(x)", f, x[None] if needs_batch else x, template)
@@ -225,8 +233,8 @@ def _templates(f: Any, dtype: np.dtype[Any] | None) -> Iterator[Array]:
                 break
     else:
         yield np.empty(0, dtypes[0])
-    for kind in dtypes if torch else ():
-        yield torch.from_numpy(np.empty(0, kind))
+    if torch:
+        yield from (torch.from_numpy(np.empty(0, kind)) for kind in dtypes)
     if jax:
         yield jax.numpy.asarray(np.empty(0, dtypes[0]))
 
@@ -240,14 +248,17 @@ def _number_type(dtype: Any) -> np.dtype[Any]:
     raise ArgumentTypeError(f"dtype={shown(dtype)}", "Expected a type of numbers", "Pass float, complex or int")
 
 
-def _random_pair(shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
-    """Return two arrays of random numbers: normal ones, or small integers that are not zero."""
-    rng = np.random.default_rng(0)
+def random_arrays(count: int, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
+    """Return ``(count, *shape)`` random numbers: normal ones, or integers that are not zero.
+
+    Integers of b bits stay below 2^(b/3), so that a sum of some products with taps of that size does not wrap around.
+    """
+    rng, shape = np.random.default_rng(0), (count, *shape)
     if dtype.kind in "iu":
-        signs = 1 if dtype.kind == "u" else rng.choice([-1, 1], (2, *shape))
-        return (signs * rng.integers(1, _LARGEST, (2, *shape), endpoint=True)).astype(dtype)
-    numbers = rng.standard_normal((2, *shape))
-    return (numbers + 1j * rng.standard_normal((2, *shape)) if dtype.kind == "c" else numbers).astype(dtype)
+        signs = 1 if dtype.kind == "u" else rng.choice([-1, 1], shape)
+        return (signs * rng.integers(1, 1 << (8 * dtype.itemsize // 3), shape, endpoint=True)).astype(dtype)
+    numbers = rng.standard_normal(shape)
+    return (numbers + 1j * rng.standard_normal(shape) if dtype.kind == "c" else numbers).astype(dtype)
 
 
 def _not_linear(got: str) -> ArgumentError:
