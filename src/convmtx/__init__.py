@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
     from convmtx.recognition.nearest import nearest as nearest
+    from convmtx.recognition.probe import probe as probe
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -161,6 +162,7 @@ __all__ = [
     "pinv",
     "plot",
     "preconditioner",
+    "probe",
     "project",
     "rank",
     "richardson_lucy",
@@ -204,7 +206,6 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
-    "nearest": "recognition.nearest",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
     "richardson_lucy": "solves.richardson_lucy",
