@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, frozen, numeric
+from convmtx._xp import as_like, as_numpy, frozen, numeric
 from convmtx.arguments import is_array
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.geometry import resolve
 from convmtx.maps.exports import register
 from convmtx.maps.linear_map import LinearMap, Shaped
 from convmtx.maps.matrices import DenseMap, SparseMap
-from convmtx.maps.own_maps import ROUNDINGS
+from convmtx.maps.own_maps import is_rounding
 from convmtx.maps.rearranged import reshaped
-from convmtx.typing import AnyArray, PerAxis, Shape
+from convmtx.typing import AnyArray, Array, PerAxis, Shape
 
 
 class Foreign(Shaped):
@@ -90,12 +90,29 @@ class FunctionMap(Foreign):
         """Return the images of a batch, one after the other."""
         if not len(x):
             return np.zeros((0, *shape), np.result_type(self._dtype, x))
-        images = [as_numpy(numeric("f(x)", function(array.copy()))) for array in x]  # it may write to its argument
-        for image in images:
-            if image.shape != shape:
-                got, expected = f"a function returns an array of shape {image.shape}", f"Expected {shape}"
-                raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
-        return self._typed(x, np.stack(images))
+        return self._typed(x, images_of(function, x, shape))
+
+
+def image_of(name: str, function: Callable[[Any], Any], x: AnyArray, template: Array | None = None) -> AnyArray:
+    """Return a function of one array as an array of NumPy; ``name`` stands for it in errors.
+
+    The function gets a copy, which it may write to, in the library and type of ``template``.
+    """
+    argument = x.copy()
+    return as_numpy(numeric(name, function(argument if template is None else as_like(argument, template))))
+
+
+def images_of(function: Callable[[Any], Any], x: AnyArray, shape: Shape, template: Array | None = None) -> AnyArray:
+    """Return the images (B, *shape) of a batch, one after the other; refuse those of another shape."""
+    images = np.empty(0)
+    for b, array in enumerate(x):
+        y = image_of("f(x)", function, array, template)
+        if y.shape != shape:
+            got, expected = f"a function returns an array of shape {y.shape}", f"Expected {shape}"
+            raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
+        images = images.astype(np.result_type(images, y), copy=False) if b else np.empty((len(x), *shape), y.dtype)
+        images[b] = y  # a copy, for it may return the same memory every time
+    return images
 
 
 @door("aslinearmap")
@@ -229,26 +246,23 @@ def _of_function(
     if in_shape is None:
         expected = "Expected the shape of its input"
         raise ArgumentError(f"{name} is a function and in_shape is None", expected, "Pass in_shape to cm.aslinearmap")
-    image = as_numpy(numeric(f"{name}(0)", function(np.zeros(in_shape))))
-    if image.any():
+    zero = image_of(f"{name}(0)", function, np.zeros(in_shape))
+    if zero.any():
         got, expected = f"{name} is a function that does not take zeros to zeros", "Expected a linear one"
         raise ArgumentError(got, expected, "Subtract A(0), and pass cm.Affine(op, A(0)) where an affine map is meant")
-    if out_shape is not None and tuple(image.shape) != out_shape:
-        got = f"{name} returns an array of shape {tuple(image.shape)}"
+    if out_shape is not None and zero.shape != out_shape:
+        got = f"{name} returns an array of shape {zero.shape}"
         raise ArgumentError(got, f"Expected out_shape={out_shape}", "Leave out_shape out")
     _require_linear(function, in_shape)
-    return FunctionMap(function, adjoint, in_shape, tuple(image.shape), image.dtype)
+    return FunctionMap(function, adjoint, in_shape, zero.shape, zero.dtype)
 
 
 def _require_linear(function: Callable[[Any], Any], in_shape: Shape) -> None:
     """Refuse a function that does not take ``-2 x`` to ``-2 f(x)`` for an array of normal numbers x."""
     x = np.random.default_rng(0).standard_normal(in_shape)
-    first, second = (as_numpy(numeric("A(x)", function(array))) for array in (x, -2 * x))
-    size = float(np.abs(first).max(initial=0))
-    if first.shape == second.shape and np.isfinite(size):
-        eps = float(np.finfo(first.dtype).eps) if first.dtype.kind in "fc" else 0.0
-        if np.abs(second + 2 * first).max(initial=0) <= ROUNDINGS * max(x.size, 1) ** 0.5 * eps * size:
-            return
+    first, second = (image_of("A(x)", function, array) for array in (x, -2 * x))
+    if first.shape == second.shape and is_rounding(second + 2 * first, first, x.size):
+        return
     got, expected = "A is a function that does not take -2 x to -2 A(x)", "Expected a linear one"
     raise ArgumentError(got, expected, "Pass its Jacobian, or the linear part of it")
 
