@@ -75,7 +75,7 @@ def test_the_first_difference_in_coordinates(W, capsys, suffix):
     W[9, 3] = -5  # outside the window
     write(f"W.{suffix}", W)
     told = mismatch(capsys, "check", f"W.{suffix}", "k.npy", *SHAPE)
-    line = f"first difference: row 7 = output (1, 2), column 9 = input (1, 3): the file has {W[7, 9]}"
+    line = f"first difference: row 7 = output (1, 2), column 9 = input (1, 3), tap (0, 1): the file has {W[7, 9]}"
     assert line in told
     assert f"2 entries differ, by at most {5:.3g}" in told
 
@@ -88,7 +88,8 @@ def test_differences_as_json(W, capsys):
 
     assert main(["check", "W.npy", "k.npy", *SHAPE, "--json"]) == 2
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert found["first"] == {"row": 3, "output": [0, 3], "column": 5, "input": [0, 5], "file": 0.5, "kernel": 0.0}
+    assert found["first"] == {"row": 3, "output": [0, 3], "column": 5, "input": [0, 5], "tap": None,
+                              "file": 0.5, "kernel": 0.0}  # fmt: skip
     assert (found["differing"], found["equal"], found["reading"]) == (2, False, None)
     assert found["largest_difference"] == "nan"
 
@@ -157,7 +158,7 @@ def test_not_a_number_equals_itself(here, said):
 
 
 def test_large_matrices_in_pieces(here, said, capsys, monkeypatch):
-    monkeypatch.setattr("convmtx.cli.comparison._BLOCK", 1000)
+    monkeypatch.setattr("convmtx.recognition.matrices.SLAB", 1000)
     said("matrix", "gaussian:5:1", "--input", "40,41", "-o", "W.npz")
     assert "equal" in said("check", "W.npz", "gaussian:5:1", "--input", "40,41")
     W = scipy.sparse.load_npz("W.npz")
@@ -176,9 +177,15 @@ def test_large_matrices_in_pieces(here, said, capsys, monkeypatch):
     ("made", "reading"),
     [
         (lambda W: W.T, "the transpose of the matrix"),
-        (lambda _: reference(K, (5, 6), flip=True), "the matrix with --flip"),
-        (lambda W: W.reshape(3, 5, 5, 6).transpose(1, 0, 3, 2).reshape(15, 30), "the matrix with --order F"),
-        (lambda _: reference(K, (5, 6), flip=True, full=True), "the matrix with --flip --padding full"),
+        (lambda _: reference(K, (5, 6), flip=True), "the matrix with the kernel flipped along axes 0 and 1"),
+        (
+            lambda W: W.reshape(3, 5, 5, 6).transpose(1, 0, 3, 2).reshape(15, 30),
+            "the matrix with outputs and inputs in column-major order",
+        ),
+        (
+            lambda _: reference(K, (5, 6), flip=True, full=True),
+            "the matrix with the kernel flipped along axes 0 and 1 and with padding ((2, 2), (1, 1))",
+        ),
         (lambda W: W + 1, None),
         (lambda W: W[:, :7], None),
     ],
@@ -195,10 +202,10 @@ def test_channels_at_the_other_end(here, said, capsys):
     np.save("first.npy", kernel.transpose(3, 2, 0, 1))
     said("matrix", "first.npy", "--input", "2,5,6", "--channels", "first", "-o", "W.npz")
     told = mismatch(capsys, "check", "W.npz", "last.npy", "--input", "5,6,2")
-    assert "the file is the matrix with --channels first" in told
+    assert "the file is the matrix with the channels of outputs and inputs first" in told
     said("matrix", "last.npy", "--input", "5,6,2", "-o", "V.npz")
     told = mismatch(capsys, "check", "V.npz", "first.npy", "--input", "2,5,6", "--channels", "first")
-    assert "the file is the matrix with --channels last" in told
+    assert "the file is the matrix with the channels of outputs and inputs last" in told
 
 
 def test_matlabs_convmtx2(W, capsys):
@@ -206,13 +213,14 @@ def test_matlabs_convmtx2(W, capsys):
     columns = full.reshape(7, 7, 5, 6).transpose(1, 0, 3, 2).reshape(49, 30)
     scipy.io.savemat("W.mat", {"W": scipy.sparse.csc_array(columns)})
     told = mismatch(capsys, "check", "W.mat", "k.npy", *SHAPE)
-    assert "the file is the matrix with --flip --order F --padding full" in told
+    flipped, padded = "with the kernel flipped along axes 0 and 1", "with padding ((2, 2), (1, 1))"
+    assert f"the matrix with outputs and inputs in column-major order and {flipped} and {padded}\n" in told
 
 
 def test_boundaries_and_transposed_convolution(W, said, capsys):
     same = (*SHAPE, "--padding", "same")
     said("matrix", "k.npy", *same, "--boundary", "wrap", "-o", "W.npz")
-    assert "the file is the matrix with --boundary wrap" in mismatch(capsys, "check", "W.npz", "k.npy", *same)
+    assert "the file is the matrix with boundary wrap" in mismatch(capsys, "check", "W.npz", "k.npy", *same)
     said("matrix", "k.npy", "--input", "3,5", "--transpose", "-o", "V.npz")
     assert "the transpose of the matrix" in mismatch(capsys, "check", "V.npz", "k.npy", *SHAPE)
 

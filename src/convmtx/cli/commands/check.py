@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
-from convmtx.cli.comparison import Difference, compare, compared_dtype, explain_difference
 from convmtx.cli.parser import Command, Parser, number
 from convmtx.cli.report import CommandError, Report
 from convmtx.maps.convolution import ConvOperator
+from convmtx.recognition import Comparison, compare, compared_dtype, diagnose
 from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
 from convmtx.typing import Order
 
@@ -19,8 +19,9 @@ _EPILOG = f"""\
 FILE is .npz (SciPy), .npy (dense), .mtx, .mat (the variable W, or FILE.mat:NAME),
 .petsc, or .h5 or .zarr (CSR, as AnnData writes it). If the file has fewer digits than
 the kernel, the kernel's entries are rounded to them. If the matrices differ, check
-prints the first difference, looks for the smallest change of options (at most three)
-that makes them equal and prints it, and the exit code is 2.
+prints the first difference, looks for what explains it (column-major order, a flipped
+kernel, shifted windows, another boundary, a transpose and so on, or two or three of
+these) and prints that, and the exit code is 2.
 
 {KERNELS}
 examples:
@@ -59,27 +60,25 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
         raise CommandError(f"--tolerance {options.tolerance}", "Expected at least 0", "Leave it out for 0")
     source = locate(options.file, READ_SUFFIXES, "matrix")
     op = read_convolution(options, report)
-    if op.dtype == np.float16:  # SciPy has no sparse arrays of them
-        op = op.with_kernel(op.kernel.astype(np.float32))
     file = _read(source, op)
     form = "dense" if isinstance(file, np.ndarray) else "sparse"
     report.say(f"file {options.file}, {file.shape} {file.dtype}, {form}")
-    order, has_same_shape = vars(options).get("order", "C"), tuple(file.shape) == op.shape
-    difference = compare(file, op, order, options.tolerance) if has_same_shape else None
-    is_equal = has_same_shape and difference is None
+    order = vars(options).get("order", "C")
+    comparison = compare(file, op, order, atol=options.tolerance) if tuple(file.shape) == op.shape else None
+    is_equal = comparison is not None and not comparison.count
     rounded_to = _rounded_to(op, file)
     report.put(file=options.file, equal=is_equal, shape=op.shape, file_shape=file.shape, rounded_to=rounded_to)
     if is_equal:
         report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {rounded_to}" if rounded_to else ""))
         return None
-    if difference is None:
+    if comparison is None:
         report.say(f"the file's shape is {tuple(file.shape)}, and that of the matrix {op.shape}")
     else:
-        _report_difference(report, op, order, difference)
-    explanation = explain_difference(file, op, vars(options), options.tolerance) if file.ndim == 2 else None
-    report.put(reading=None if explanation is None else str(explanation))
-    if explanation is not None:
-        report.say(f"the file is {explanation}")
+        _report_difference(report, op, order, comparison)
+    diagnosis = diagnose(file, op, order, atol=options.tolerance) if file.ndim == 2 else None
+    report.put(reading=None if diagnosis is None else str(diagnosis))
+    if diagnosis is not None:
+        report.say(f"the file is {diagnosis}")
     return f"check: {options.file} is not the matrix of {options.kernel}"
 
 
@@ -100,17 +99,19 @@ def _rounded_to(op: ConvOperator, file: Any) -> str | None:
     return None if is_exact else str(dtype)
 
 
-def _report_difference(report: Report, op: ConvOperator, order: Order, difference: Difference) -> None:
+def _report_difference(report: Report, op: ConvOperator, order: Order, comparison: Comparison) -> None:
     """Report the first entry that differs, and how many there are."""
-    row, column, theirs, ours = difference.first
-    output, position = (tuple(int(j) for j in np.unravel_index(flat, shape, order))
-                        for flat, shape in ((row, op.out_shape), (column, op.in_shape)))  # fmt: skip
-    report.say(f"first difference: row {row} = output {output}, column {column} = input {position}: "
-               f"the file has {theirs}, the kernel gives {ours}")  # fmt: skip
-    count = f"{difference.count} entries differ" if difference.count > 1 else "1 entry differs"
-    report.say(f"{count}, by at most {difference.largest:.3g}")
-    first = {"row": row, "output": output, "column": column, "input": position, "file": theirs, "kernel": ours}
-    report.put(first=first, differing=difference.count, largest_difference=difference.largest)
+    first = comparison.differs[0]
+    row, column = (int(np.ravel_multi_index(place, shape, order=order))
+                   for place, shape in ((first.output, op.out_shape), (first.input, op.in_shape)))  # fmt: skip
+    tap = "" if first.tap is None else f", tap {first.tap}"
+    report.say(f"first difference: row {row} = output {first.output}, column {column} = input {first.input}{tap}: "
+               f"the file has {first.theirs}, the kernel gives {first.ours}")  # fmt: skip
+    count = f"{comparison.count} entries differ" if comparison.count > 1 else "1 entry differs"
+    report.say(f"{count}, by at most {comparison.largest:.3g}")
+    facts = {"row": row, "output": first.output, "column": column, "input": first.input, "tap": first.tap,
+             "file": first.theirs, "kernel": first.ours}  # fmt: skip
+    report.put(first=facts, differing=comparison.count, largest_difference=comparison.largest)
 
 
 COMMAND = Command(
