@@ -92,8 +92,9 @@ def test_a_right_page_passes(tmp_path):
 def test_the_reference_has_every_public_name():
     pages = [page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")]
     found = re.findall(r"^\.\. auto\w+:: convmtx\.([\w.]+)", "\n".join(pages), re.MULTILINE)
-    plots = importlib.import_module("convmtx.plot")
-    assert sorted(found) == sorted([*(set(cm.__all__) - {"plot"}), *(f"plot.{name}" for name in plots.__all__)])
+    rooms = {name: importlib.import_module(f"convmtx.{name}").__all__ for name in ("plot", "testing")}
+    members = [f"{room}.{name}" for room, listed in rooms.items() for name in listed]
+    assert sorted(found) == sorted([*(set(cm.__all__) - {"plot"}), *members])
 
 
 def test_the_reference_has_every_command():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy
+from convmtx._xp import as_numpy, is_numpy
 from convmtx.arguments import is_array, number
 from convmtx.errors import ArgumentError, ArgumentTypeError, FormTooLargeError, door, with_article
 from convmtx.maps.affine import Affine
@@ -84,7 +84,7 @@ def assert_same_map(f: Any, op: Any, *, rtol: float | None = None, atol: float =
         if rtol is not None:
             rtol = number("rtol", rtol, "a number of at least 0", fits=lambda value: value >= 0)
         expected, offset = _parts("op", op)
-        check = _Check(expected, offset, rtol, atol)
+        check = _Check(_in_numpy(expected), offset, rtol, atol)
         difference = check.difference(f)
     if difference is not None:
         raise AssertionError(f"f is not {op!r}: {difference}")
@@ -98,6 +98,16 @@ def _parts(name: str, op: Any) -> tuple[LinearMap, AnyArray | None]:
         return op.op, as_numpy(op.offset)
     got = f"{name} is {with_article(type(op).__name__)}"
     raise ArgumentTypeError(got, "Expected a map", "Make one, as with cm.conv or cm.aslinearmap")
+
+
+def _in_numpy(op: LinearMap) -> LinearMap:
+    """Return a map with its numbers in NumPy: a convolution as one, any other by its sparse matrix."""
+    if is_numpy(op._reference_array):
+        return op
+    if isinstance(op, ConvOperator):
+        return op.with_kernel(as_numpy(op.kernel))
+    op._require_matrix()
+    return aslinearmap(rows_of_map(op, "C", None), op.in_shape, op.out_shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +210,7 @@ class _Check:
     def _size(self) -> tuple[float, float]:
         """Largest magnitude of an entry, and the mean number of entries in a row."""
         if isinstance(self.op, ConvOperator):
-            values, count = as_numpy(self.op.kernel), self.op.nnz
+            values, count = self.op.kernel, self.op.nnz
         else:
             self.op._require_matrix()
             matrix = rows_of_map(self.op, "C", None)
