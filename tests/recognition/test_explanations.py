@@ -9,6 +9,7 @@ import scipy.sparse
 import convmtx as cm
 from convmtx.recognition.changes import Change, Kind
 from convmtx.recognition.explanations import Reason, diagnose
+from convmtx.recognition.readings import Side
 from recognition.variants import matrix, names, random_case, six
 
 SIX = ["flipped", "shifted", "boundary", "transposed", "column-major", "layout"]
@@ -173,3 +174,12 @@ def test_reasons():
         "the matrix with the kernel flipped along axes 0 and 1, or the matrix with the kernel flipped along axis 0 "
         "(ambiguous: the kernel is symmetric)"
     )
+
+
+def test_numberings_of_sides_are_undone():
+    shape, rng = (3, 4, 2), np.random.default_rng(0)
+    array = rng.permutation(24).reshape(shape)
+    side = Side((2, 0, 1), (1, -1, 0))
+    moved = np.roll(array, (1, -1, 0), (0, 1, 2)).transpose(2, 0, 1).ravel()
+    assert np.array_equal(moved[side.numbers(shape, np.arange(24))], array.ravel())
+    assert np.array_equal(array.ravel()[side.row_major(shape, np.arange(24))], moved)
