@@ -104,10 +104,10 @@ def probe(
     For windows of k inputs along each axis, at any stride, probes are at most
 
     - prod(k) combs. k is the number of taps, and the span of a dilated window where an end is mirrored or repeated.
-      Around a circle of n inputs it is ``ceil(n / (n // span))``, and n where every output reads all inputs, as along
-      channels;
+      Around a circle of n inputs it is ``ceil(n / (n // span))``. It is n where every output reads all inputs, as along
+      channels, and 2 c - 1 for groups of c channels;
     - 2 s + 1 for each axis of stride s, in the middle, and 4 at both ends, or 2 for integers; 2 more under dilation;
-    - 6 for the checks of f, and 3 more if it takes batches.
+    - 9 for the checks of f, or 6 if it raises an error for a batch.
 
     An axis of n inputs along which outputs are not regular takes n instead of 2 s + 1, for example if it is resized by
     an odd ratio. Time and memory are those of the applications and of the matrix.
@@ -211,7 +211,7 @@ def _by_combs(box: Box, patterns: Sequence[Pattern], noise: float) -> Any:
 
     shape = prod(box.out_shape), prod(box.in_shape)
     images = _images(box, patterns, noise)
-    step = max(_ENTRIES // (len(images) or 1), 1)
+    step = max(_ENTRIES // len(images), 1)
     parts = []
     for start in range(0, shape[0], step):
         outputs = np.arange(start, min(start + step, shape[0]))
