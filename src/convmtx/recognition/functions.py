@@ -203,7 +203,7 @@ class Box:
         except Exception:  # a function may raise anything for a batch that it does not take
             return
         self.applications += len(X)
-        if whole.dtype == images.dtype and is_rounding(whole - images, images, X[0].size):
+        if is_rounding(whole - images, images, X[0].size):
             self._calling = batched
 
 
