@@ -94,12 +94,13 @@ class FunctionMap(Foreign):
 
 
 def image_of(name: str, function: Callable[[Any], Any], x: AnyArray, template: Array | None = None) -> AnyArray:
-    """Return a function of one array as an array of NumPy; ``name`` stands for it in errors.
+    """Return a function of one array as an array of NumPy; ``name`` stands for the image in errors.
 
-    The function gets a copy, which it may write to, in the library and type of ``template``.
+    The function gets a copy, in the library and type of ``template``. It may write to it, and may return the same
+    memory every time.
     """
-    argument = x.copy()
-    return as_numpy(numeric(name, function(argument if template is None else as_like(argument, template))))
+    argument = x.copy() if template is None else as_like(x.copy(), template)
+    return np.array(as_numpy(numeric(name, function(argument))))
 
 
 def images_of(function: Callable[[Any], Any], x: AnyArray, shape: Shape, template: Array | None = None) -> AnyArray:
@@ -111,7 +112,7 @@ def images_of(function: Callable[[Any], Any], x: AnyArray, shape: Shape, templat
             got, expected = f"a function returns an array of shape {y.shape}", f"Expected {shape}"
             raise ArgumentError(got, expected, "Mend it, or what is passed as adjoint=")
         images = images.astype(np.result_type(images, y), copy=False) if b else np.empty((len(x), *shape), y.dtype)
-        images[b] = y  # a copy, for it may return the same memory every time
+        images[b] = y
     return images
 
 

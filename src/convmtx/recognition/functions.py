@@ -76,13 +76,15 @@ class Box:
     samples : tuple of ndarray
         Random inputs ``(3, *in_shape)`` of the checks, and the linear part of their images.
     applications : int
-        Number of inputs that f was applied to, with those of the checks: 6, and 3 more if it takes batches.
+        Number of inputs that f was applied to, with those of the checks: 9, or 6 if f raises an error for
+        a batch.
 
     Raises
     ------
     ValueError
         If f cannot be called, if two calls with one input differ, if it is not linear but for an offset, if it is
-        linear over the real numbers alone and its inputs are complex, or if it returns inf or nan. At most four
+        linear over the real numbers alone and its inputs are complex, or if it returns inf, nan or an
+        empty array. At most four
         applications show that f is random, or that the image of -2 x is not -2 f(x).
     TypeError
         If f is not a function, or ``dtype`` is not a type of numbers.
@@ -107,6 +109,8 @@ class Box:
             with suppress(ArgumentError):  # a Fourier transform of real inputs alone stays real
                 self._calling, image = _choose(f, self.in_shape, image.dtype)
         self.out_shape, self.dtype = image.shape, image.dtype
+        if not image.size:
+            raise ArgumentError(f"f returns an array of shape {image.shape}", "Expected numbers", "Check in_shape")
         self.in_dtype: np.dtype[Any] = as_numpy(self._calling.template).dtype
         self._check(image)
 
@@ -199,7 +203,7 @@ class Box:
         except Exception:  # a function may raise anything for a batch that it does not take
             return
         self.applications += len(X)
-        if whole.dtype == images.dtype and is_rounding(whole - images, images, X[0].size):
+        if is_rounding(whole - images, images, X[0].size):
             self._calling = batched
 
 

@@ -121,7 +121,7 @@ def read_pattern(slabs: Slabs, reach: int | None) -> Pattern | None:
             continue
         axes = [b for b in range(shown.ndim) if not _along(shown, b).all()]
         if not axes:
-            return _whole(slabs, reach)
+            return whole_pattern(slabs, reach)
         for b in axes:
             run = [np.flatnonzero(_along(r, b)) for r in readers]
             step = _step(run)
@@ -147,15 +147,15 @@ def exact_pattern(slabs: Slabs, reach: int | None) -> Pattern:
     return Pattern(from_reads(reads), places.reshape(slabs.box.out_shape))
 
 
+def whole_pattern(slabs: Slabs, reach: int | None) -> Pattern:
+    """Return the pattern of an axis along which every output may read every input."""
+    _require_reach(slabs.axis, slabs.size, reach)
+    return Pattern(alone(slabs.size), np.zeros((1,) * len(slabs.box.out_shape), np.int64))
+
+
 def _along(readers: AnyArray, b: int) -> AnyArray:
     """Return whether any output reads, at each index of axis b of the outputs."""
     return np.logical_or.reduce(np.moveaxis(readers, b, 0).reshape(readers.shape[b], -1), axis=1)
-
-
-def _whole(slabs: Slabs, reach: int | None) -> Pattern:
-    """Return the pattern of an axis along which every output reads every input."""
-    _require_reach(slabs.axis, slabs.size, reach)
-    return Pattern(alone(slabs.size), np.zeros((1,) * len(slabs.box.out_shape), np.int64))
 
 
 def _step(run: Sequence[IntArray]) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from convmtx.maps.matrices import SparseMap
 from convmtx.maps.own_maps import ROUNDINGS
 from convmtx.maps.units import unit_images
 from convmtx.recognition.functions import Box
-from convmtx.recognition.patterns import Pattern, Slabs, exact_pattern, read_ends, read_pattern
+from convmtx.recognition.patterns import Pattern, Slabs, exact_pattern, read_ends, read_pattern, whole_pattern
 from convmtx.typing import AnyArray, IntArray, PerAxis, Shape
 
 #: Entries of the matrix that are put in order at a time: 4 MiB, with their columns, stay in the cache.
@@ -104,13 +104,14 @@ def probe(
     For windows of k inputs along each axis, at any stride, probes are at most
 
     - prod(k) combs. k is the number of taps, and the span of a dilated window where an end is mirrored or repeated.
-      Around a circle of n inputs it is ``ceil(n / (n // span))``, and n where every output reads all inputs, as along
-      channels;
+      Around a circle of n inputs it is ``ceil(n / (n // span))``. It is n where every output reads all inputs, as along
+      channels, and 2 c - 1 for groups of c channels;
     - 2 s + 1 for each axis of stride s, in the middle, and 4 at both ends, or 2 for integers; 2 more under dilation;
-    - 6 for the checks of f, and 3 more if it takes batches.
+    - 9 for the checks of f, or 6 if it raises an error for a batch.
 
-    An axis of n inputs along which outputs are not regular takes n instead of 2 s + 1, for example if it is resized by
-    an odd ratio. Time and memory are those of the applications and of the matrix.
+    An axis of n inputs takes n instead of 2 s + 1 if its outputs are not regular, for example if it is resized by an
+    odd ratio, or if it mirrors more inputs than half a window. If it is the only axis, these are the unit vectors. Time
+    and memory are those of the applications and of the matrix.
 
     Coloured columns are those of Curtis, Powell and Reid (1974), On the estimation of sparse Jacobian matrices, IMA
     Journal of Applied Mathematics 13, 117-119.
@@ -137,28 +138,27 @@ def probe(
     reaches = [None] * len(box.in_shape) if reach is None else list(per_axis("reach", reach, len(box.in_shape), 1))
     slabs, noise = read_ends(box)
     patterns = _patterns(slabs, reaches)
-    count = prod(box.in_shape) if patterns is None else _count(patterns)
     if box.adjoint is not None and prod(box.out_shape) < prod(box.in_shape):
-        matrix = _by_rows(box.adjoint, count)
+        matrix = _by_rows(box.adjoint, _count(patterns))
         if matrix is not None and _agrees(box, matrix, noise):
             return _probed(box, matrix, noise)
-    matrix = None if patterns is None else _by_combs(box, patterns, noise)
+    matrix = _by_combs(box, patterns, noise)
     if matrix is None or not _agrees(box, matrix, noise):
         matrix = _by_all_places(box, slabs, reaches, noise)
     return _probed(box, matrix, noise)
 
 
-def _patterns(slabs: Sequence[Slabs], reaches: Sequence[int | None]) -> list[Pattern] | None:
-    """Return the pattern of each axis; None if the only axis is not regular, so that unit vectors are as few.
+def _patterns(slabs: Sequence[Slabs], reaches: Sequence[int | None]) -> list[Pattern]:
+    """Return the pattern of each axis: all places of one that is not regular are read.
 
-    If another one is not regular, all its places are read.
+    If it is the only axis, its slabs are the unit vectors, which are probed at once.
     """
     patterns = []
     for one, reach in zip(slabs, reaches, strict=True):
         pattern = read_pattern(one, reach)
-        if pattern is None and not _has_axes(one.box):
-            return None
-        patterns.append(pattern or exact_pattern(one, reach))
+        if pattern is None:
+            pattern = exact_pattern(one, reach) if _has_axes(one.box) else whole_pattern(one, None)
+        patterns.append(pattern)
     return patterns
 
 
@@ -177,7 +177,7 @@ def _by_rows(back: Box, columns: int) -> Any:
     """Return the matrix of which a box is the adjoint, by combs of rows; None if they are not fewer than columns."""
     slabs, noise = read_ends(back)
     patterns = _patterns(slabs, [None] * len(slabs))
-    if patterns is None or _count(patterns) >= columns:
+    if _count(patterns) >= columns:
         return None
     matrix = _by_combs(back, patterns, noise)
     return None if matrix is None else matrix.conj().T.tocsr()
@@ -211,7 +211,7 @@ def _by_combs(box: Box, patterns: Sequence[Pattern], noise: float) -> Any:
 
     shape = prod(box.out_shape), prod(box.in_shape)
     images = _images(box, patterns, noise)
-    step = max(_ENTRIES // (len(images) or 1), 1)
+    step = max(_ENTRIES // len(images), 1)
     parts = []
     for start in range(0, shape[0], step):
         outputs = np.arange(start, min(start + step, shape[0]))
