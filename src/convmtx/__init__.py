@@ -53,7 +53,10 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
-    from convmtx.recognition.probe import probe as probe
+    from convmtx.recognition import Recognition as Recognition
+    from convmtx.recognition import nearest as nearest
+    from convmtx.recognition import probe as probe
+    from convmtx.recognition import recognize as recognize
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -115,6 +118,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "NotToeplitzError",
+    "Recognition",
     "RowIndexError",
     "SingularTensors",
     "Solution",
@@ -152,6 +156,7 @@ __all__ = [
     "load",
     "local",
     "logdet",
+    "nearest",
     "norm",
     "norm_bound",
     "null_space",
@@ -163,6 +168,7 @@ __all__ = [
     "probe",
     "project",
     "rank",
+    "recognize",
     "richardson_lucy",
     "run",
     "save",
@@ -190,6 +196,7 @@ _MODULES = {
     "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
+    "Recognition": "recognition",
     "Solution": "solves.solve",
     "Tuning": "tuning",
     "Variance": "solves.variance",
@@ -204,9 +211,11 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
+    "nearest": "recognition",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
-    "probe": "recognition.probe",
+    "probe": "recognition",
+    "recognize": "recognition",
     "richardson_lucy": "solves.richardson_lucy",
     "run": "storage",
     "save": "storage",

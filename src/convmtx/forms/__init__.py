@@ -13,7 +13,7 @@ from convmtx.forms.dense import dense
 from convmtx.forms.formats import FORMATS, check_format, check_storable, convert, csr_of_rows, sparse_matrix, storable
 from convmtx.forms.layout import by_columns, row_array
 from convmtx.forms.libraries import by_coordinates
-from convmtx.forms.numbers import entry_sizes, numbered
+from convmtx.forms.numbers import entry_sizes, numbered, numbered_range
 from convmtx.forms.offsets import entries_before, rows_of_entries
 from convmtx.forms.row_numbers import row_indices
 from convmtx.forms.sizes import require_stored, sizes
@@ -35,6 +35,7 @@ __all__ = [
     "entries_before",
     "entry_sizes",
     "numbered",
+    "numbered_range",
     "require_stored",
     "row_array",
     "row_indices",

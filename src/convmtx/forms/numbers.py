@@ -11,10 +11,10 @@ from convmtx import memory
 from convmtx.forms.filling import compressed_arrays
 from convmtx.forms.layout import index_dtype
 from convmtx.forms.row_lookup import count, look_up, spread
-from convmtx.forms.row_ranges import cut_rows
+from convmtx.forms.row_ranges import Rows, cut_rows
 from convmtx.forms.sparse import canonical
 from convmtx.geometry import Geometry, Sums, sums
-from convmtx.typing import Order, RowNumbers, Shape
+from convmtx.typing import IntArray, Order, RowNumbers, Shape
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -37,13 +37,7 @@ def numbered(
     from scipy.sparse import csr_array
 
     if rows is None and not transposed:
-        groups = tuple(sums(axis) for axis in geometry.axes)
-        sizes = entry_sizes(geometry, groups)
-        memory.require("csr", {"csr": 3 * 8 * geometry.nnz})
-        arrays = compressed_arrays(
-            cut_rows(geometry, order, None), lambda _: np.arange(prod(sizes)).reshape(sizes), np.dtype(np.int64)
-        )
-        return canonical(csr_array(arrays, shape=geometry.shape)), groups
+        return numbered_range(geometry, order, None), tuple(sums(axis) for axis in geometry.axes)
     size = geometry.shape[1 if transposed else 0]
     wanted = range(size) if rows is None else rows
     memory.require("rows", {"rows": 3 * 8 * len(wanted)})
@@ -61,3 +55,32 @@ def numbered(
     index: type[np.signedinteger] = index_dtype(numbers.size, len(wanted), width)
     arrays = numbers, columns.astype(index), pointers.astype(index)
     return canonical(csr_array(arrays, shape=(len(wanted), width))), looked_up.sums
+
+
+def numbered_range(geometry: Geometry, order: Order, rows: range | None) -> scipy.sparse.csr_array:
+    """Return the matrix of entry numbers, or consecutive rows of it, in closed form.
+
+    Numbers count the taps and all sums of each axis, whichever of them the rows have, so those of one range of rows go
+    on where those of another end.
+    """
+    from scipy.sparse import csr_array
+
+    pieces = cut_rows(geometry, order, rows)
+    memory.require("csr", {"csr": 3 * 8 * sum(piece.nnz for piece in pieces)})
+    groups = tuple(sums(axis) for axis in geometry.axes)
+    arrays = compressed_arrays(pieces, lambda piece: _numbers(piece, geometry, groups), np.dtype(np.int64))
+    return canonical(csr_array(arrays, shape=(len(arrays[2]) - 1, geometry.shape[1])))
+
+
+def _numbers(piece: Rows, geometry: Geometry, groups: tuple[Sums, ...]) -> IntArray:
+    """Return the numbers of the entries of some rows.
+
+    A part of an axis has some of its sums: if taps 0 1 and taps 0 2 share places somewhere on an axis of 3 taps, and
+    only 0 2 do so in these rows, their entries 0 1 2 3 are entries 0 1 2 4 of the axis.
+    """
+    sizes = entry_sizes(geometry, groups)
+    numbers = [np.array(piece.channels), np.arange(sizes[1])]
+    for axis, part, of_axis in zip(geometry.axes, piece.geometry.axes, groups, strict=True):
+        number_of = {taps: axis.kernel + m for m, taps in enumerate(of_axis)}
+        numbers.append(np.array([*range(axis.kernel), *(number_of[taps] for taps in sums(part))]))
+    return np.arange(prod(sizes)).reshape(sizes)[np.ix_(*numbers)]
