@@ -8,6 +8,7 @@ import scipy.ndimage
 import scipy.signal
 
 from convmtx.geometry import Layout
+from convmtx.recognition import impulses
 from convmtx.recognition.functions import Box
 from convmtx.recognition.impulses import from_impulses
 
@@ -150,6 +151,18 @@ def test_one_entry_that_differs_is_never_accepted(output, entry):
         return y
 
     assert from_impulses(Box(f, (20, 20), dtype=int), Layout.PLAIN) is None
+
+
+def test_random_inputs_verify_the_kernel(monkeypatch):
+    def read_wrongly(*args):
+        op = read_kernel(*args)
+        return op.with_kernel(np.add(op.kernel, [0, 0, 1]))
+
+    read_kernel = impulses._read_kernel
+    box = Box(lambda x: np.convolve(x, [1, 2, 3]), (50,), dtype=int)
+    assert from_impulses(box, Layout.PLAIN).kernel.tolist() == [3, 2, 1]
+    monkeypatch.setattr(impulses, "_read_kernel", read_wrongly)
+    assert from_impulses(box, Layout.PLAIN) is None
 
 
 MAPS = {

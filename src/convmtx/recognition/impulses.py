@@ -153,7 +153,7 @@ def _candidates(line: _Line, run: range, images: AnyArray) -> Iterator[tuple[Axi
     size = float(np.abs(images).max(initial=0))
     for noise in line.noises:
         line.noise = noise
-        is_on = np.greater(np.abs(images), noise * size)
+        is_on = np.abs(images) > noise * size
         for step, moved in _moves(images, is_on, line.noises[-1] * size):
             inputs, outputs = np.nonzero(is_on)
             positions, where = np.unique((run.start + inputs) * moved - outputs * step, return_index=True)
@@ -167,9 +167,9 @@ def _candidates(line: _Line, run: range, images: AnyArray) -> Iterator[tuple[Axi
 
 def _moves(images: AnyArray, is_on: AnyArray, tolerance: float) -> Iterator[tuple[int, int]]:
     """Yield pairs (s, e) without common divisor: each image is the one of s inputs before, e outputs later."""
-    first, is_shown = is_on.argmax(axis=1), is_on.any(axis=1)
+    first = is_on.argmax(axis=1)
     for step in range(1, len(images)):
-        shown = np.flatnonzero(is_shown[:-step])
+        shown = np.flatnonzero(is_on[:-step].any(axis=1))
         moved = int(first[shown[0] + step] - first[shown[0]]) if shown.size else 0
         if moved < 1 or gcd(step, moved) > 1:
             continue
