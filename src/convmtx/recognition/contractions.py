@@ -21,7 +21,7 @@ _BUDGET = 200_000
 #: Most outputs along the axis whose rows are looked at: those at both ends, which read outside, and some between.
 _MOST = 512
 #: Rounding of sums of products, relative to the largest number: far above 200,000 roundings, far below any tap.
-_ROUNDING = 2.0**-40
+ROUNDING = 2.0**-40
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class AxisMatrix:
 
 
 def contract(entries: Entries, axis: int, seed: int = 0, budget: int = _BUDGET) -> AxisMatrix:
-    """Return the matrix of one axis, numbered from 0, from some of the rows of a matrix; all of them if they are few."""
+    """Return the matrix of one axis, numbered from 0, from some or all of the rows of a matrix."""
     rng = np.random.default_rng([seed, axis])
     rows, grid = _chosen_outputs(entries, axis, budget, rng)
     listed = entries.list(list(np.ix_(*grid)))
@@ -77,8 +77,8 @@ def contract(entries: Entries, axis: int, seed: int = 0, budget: int = _BUDGET) 
     scale = float(np.bincount(owners, np.abs(values), places.size).max(initial=0))
     precision = listed.values.dtype
     eps = float(np.finfo(precision).eps) if precision.kind in "fc" else 0.0
-    tolerance = scale * max(_ROUNDING, 64 * eps)
-    kept = np.abs(v) > tolerance * _ROUNDING
+    tolerance = scale * max(ROUNDING, 64 * eps)
+    kept = np.abs(v) > tolerance * ROUNDING
     o, i = np.divmod(places[kept], entries.ins.sizes[axis + 1])
     return AxisMatrix(entries.outs.sizes[axis + 1], entries.ins.sizes[axis + 1], rows, o, i, v[kept], tolerance)
 

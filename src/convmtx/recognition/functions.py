@@ -252,12 +252,12 @@ def _number_type(dtype: Any) -> np.dtype[Any]:
     raise ArgumentTypeError(f"dtype={shown(dtype)}", "Expected a type of numbers", "Pass float, complex or int")
 
 
-def random_arrays(count: int, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
+def random_arrays(count: int, shape: Shape, dtype: np.dtype[Any], seed: int = 0) -> AnyArray:
     """Return ``(count, *shape)`` random numbers: normal ones, or integers that are not zero.
 
     Integers of b bits stay below 2^(b/3), so that a sum of some products with taps of that size does not wrap around.
     """
-    rng, shape = np.random.default_rng(0), (count, *shape)
+    rng, shape = np.random.default_rng(seed), (count, *shape)
     if dtype.kind in "iu":
         signs = 1 if dtype.kind == "u" else rng.choice([-1, 1], shape)
         return (signs * rng.integers(1, 1 << (8 * dtype.itemsize // 3), shape, endpoint=True)).astype(dtype)

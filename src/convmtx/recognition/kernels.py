@@ -47,9 +47,7 @@ def read_axis(axis: Axis, place: float = 0.5) -> AxisReading:
         outputs = np.unique(np.linspace(0, axis.out - 1, _MOST).astype(np.int64))
     reads = axis.read(outputs[:, None], np.arange(axis.kernel))
     rows, taps = np.nonzero(reads != NOTHING)
-    places, owners, counts = np.unique(
-        rows * axis.size + reads[rows, taps], return_inverse=True, return_counts=True
-    )
+    places, owners, counts = np.unique(rows * axis.size + reads[rows, taps], return_inverse=True, return_counts=True)
     alone = counts[owners] == 1
     seen = np.unique(taps)
     shown, at = np.unique(taps[alone], return_index=True)
@@ -58,10 +56,10 @@ def read_axis(axis: Axis, place: float = 0.5) -> AxisReading:
         return AxisReading(outputs[rows[at]], reads[rows[at], shown], shown)
     table = np.zeros((places.size, axis.kernel))
     np.add.at(table, (owners, taps), 1)
-    return _separate(table, outputs[places // axis.size], places % axis.size)
+    return separate(table, outputs[places // axis.size], places % axis.size)
 
 
-def _separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> AxisReading:
+def separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> AxisReading:
     """Return independent rows of a table of sums of taps, and taps that they determine."""
     from scipy.linalg import qr
 
@@ -102,8 +100,14 @@ def read_kernel(entries: Entries, geometry: Geometry, places: tuple[float, ...])
     shape = geometry.out_channels, per_c, *(r.outputs.size for r in readings)
     shown = np.zeros(shape, listed.values.dtype)
     shown[(f, c % per_c, *(n[kept] for n in numbers))] = listed.values[kept]
-    taps = np.zeros((*shape[:2], *(a.kernel for a in geometry.axes)), shown.dtype)
-    taps[np.ix_(range(shape[0]), range(per_c), *(r.taps for r in readings))] = _solve(shown, readings)
+    return operator_shown(geometry, readings, shown)
+
+
+def operator_shown(geometry: Geometry, readings: list[AxisReading], shown: AnyArray) -> ConvOperator:
+    """Return the convolution with the taps that entries (F, C/groups, entries1..entriesd) show."""
+    solved = _solve(shown, readings)
+    taps = np.zeros((*shown.shape[:2], *(a.kernel for a in geometry.axes)), solved.dtype)
+    taps[np.ix_(*map(range, shown.shape[:2]), *(r.taps for r in readings))] = solved
     return ConvOperator(geometry, frozen(kernel_of(geometry, taps)), "auto")
 
 
