@@ -16,7 +16,7 @@ from convmtx.boundary import EDGE, NOTHING, REFLECT, SYMMETRIC, WRAP, ZERO, Boun
 from convmtx.geometry import Axis
 from convmtx.recognition.contractions import AxisMatrix
 from convmtx.recognition.steps import steps
-from convmtx.recognition.sums import equations, solve
+from convmtx.recognition.sums import around, equations, solve
 from convmtx.typing import AnyArray, IntArray
 
 #: Numbers of a kernel that an entry which it does not explain counts as. With one wrong entry, almost every matrix is
@@ -24,6 +24,8 @@ from convmtx.typing import AnyArray, IntArray
 EXCEPTION = 2
 #: Boundaries from the simplest on: of those that fit equally, the first is chosen.
 BOUNDARIES = (ZERO, WRAP, REFLECT, SYMMETRIC, EDGE)
+#: Boundaries under which one entry may be a sum of taps of a window shorter than the array.
+FOLDING = (REFLECT, SYMMETRIC, EDGE)
 #: Nonzero entries up to which a convolution may have as many taps as there are entries.
 _FEW = 8
 #: Taps that are fitted by least squares.
@@ -87,7 +89,7 @@ def _fit_of_pattern(matrix: AxisMatrix) -> AxisFit | None:
     axis = shape.axis
     rules = [axis.boundary]
     if axis.reads_outside and axis.boundary is not WRAP:
-        rules = [ZERO, REFLECT, SYMMETRIC, EDGE]
+        rules = [ZERO, *FOLDING]
     solved = []
     for rule in rules:
         table, entries = equations(matrix, replace(axis, boundary=rule), matrix.rows, shape.offsets)
@@ -97,16 +99,18 @@ def _fit_of_pattern(matrix: AxisMatrix) -> AxisFit | None:
     return fit_taps(matrix, shape.offsets, taps, axis.stride, axis.input_dilation, rule)
 
 
-def fits_with(matrix: AxisMatrix, stride: int, input_dilation: int) -> Iterator[AxisFit]:
-    """Yield what fits with a stride and an input dilation: for lines with the best boundary, and for a circle."""
-    stretched = (matrix.size - 1) * input_dilation + 1
-    for period in (0, stretched):
-        offsets, taps = common_taps(matrix, stride, input_dilation, period)
-        rules = (WRAP,) if period else (ZERO, REFLECT, SYMMETRIC, EDGE)
-        fits = [fit_taps(matrix, offsets, taps, stride, input_dilation, rule) for rule in rules]
-        if not period and not fits[0].axis.reads_outside:
-            fits = fits[:1]
-        yield min(fits, key=lambda fit: fit.wrong)
+def fits_with(
+    matrix: AxisMatrix, stride: int, input_dilation: int, rules: tuple[Boundary, ...] = FOLDING
+) -> Iterator[AxisFit]:
+    """Yield what fits with a stride and an input dilation: under zeros or the best of other rules, and for a circle."""
+    taps = common_taps(matrix, stride, input_dilation, 0)
+    fit = fit_taps(matrix, *taps, stride, input_dilation, ZERO)
+    if fit.wrong and fit.axis.reads_outside:
+        others = (fit_taps(matrix, *taps, stride, input_dilation, rule) for rule in rules)
+        fit = min([fit, *others], key=lambda fit: fit.wrong)
+    yield fit
+    taps = common_taps(matrix, stride, input_dilation, fit.axis.stretched)
+    yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
 def common_taps(
@@ -176,7 +180,7 @@ def _axis_of(
         offsets, order = np.zeros(1, np.int64)[:0], order
     plain = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
     if boundary is WRAP and offsets.size:
-        offsets, turned = _around(offsets, plain.stretched)
+        offsets, turned = around(offsets, plain.stretched)
         order = order[turned]
         span = int(offsets[-1] - offsets[0]) + 1
         pads = (matrix.outputs - 1) * stride + span - plain.stretched
@@ -188,11 +192,3 @@ def _axis_of(
     kernel = int(offsets[-1] - offsets[0]) // dilation + 1
     axis = Axis(matrix.size, kernel, stride, dilation, input_dilation, -int(offsets[0]), 0, boundary)
     return axis.with_outputs(matrix.outputs), offsets, order
-
-
-def _around(offsets: IntArray, period: int) -> tuple[IntArray, IntArray]:
-    """Return offsets on a circle as the shortest window that holds them, and the order in which they stand in it."""
-    gaps = np.diff(offsets, prepend=offsets[-1] - period)
-    start = int(np.argmax(gaps))
-    turned = np.roll(np.arange(offsets.size), -start)
-    return np.where(turned < start, period, 0) + offsets[turned], turned

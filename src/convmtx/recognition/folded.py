@@ -17,9 +17,8 @@ from itertools import product
 
 import numpy as np
 
-from convmtx.boundary import EDGE, REFLECT, SYMMETRIC
 from convmtx.geometry import Axis
-from convmtx.recognition.axes import AxisFit, common_taps, fit_taps, fits_with
+from convmtx.recognition.axes import FOLDING, AxisFit, common_taps, fit_taps, fits_with
 from convmtx.recognition.contractions import AxisMatrix
 from convmtx.recognition.steps import steps
 from convmtx.recognition.sums import equations, shortest_window, solve
@@ -33,6 +32,8 @@ _STRIDES, _INPUT_DILATIONS = 9, 3
 _MOST_LIKELY, _MOST_POSITIONS = 2048, 128
 #: Likely steps, and their multiples, that are tried.
 _LIKELY = 3
+#: Equations beyond the number of taps that most candidates contradict already.
+_MORE = 16
 #: Nonzero entries up to which a convolution may have as many taps as there are entries.
 _FEW = 8
 
@@ -61,8 +62,8 @@ def _is_evident(matrix: AxisMatrix, fit: AxisFit) -> bool:
 
 def _fits(matrix: AxisMatrix, stride: int, input_dilation: int, is_likely: bool) -> Iterator[AxisFit]:
     """Yield axes that may explain the matrix."""
-    yield from fits_with(matrix, stride, input_dilation)
-    for boundary in (REFLECT, SYMMETRIC, EDGE):
+    yield from fits_with(matrix, stride, input_dilation, rules=())
+    for boundary in FOLDING:
         axis = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
         offsets = _positions(matrix, axis, is_likely)
         fit = _fit(matrix, axis, offsets) if offsets.size else None
@@ -92,19 +93,19 @@ def _fit(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> AxisFit | None:
     """Return the axis with taps at some of these positions, in the shortest window that explains the matrix, or None."""
     period = axis.boundary.period(axis.stretched)
     is_whole_circle = offsets.size == period
-    order = _from_the_ends(matrix.rows)
-    few = np.sort(order[: -(-(offsets.size + 16) // matrix.size) + 2])
-    for rows in (few, _telling(matrix, axis, offsets)):
-        table, entries = equations(matrix, axis, rows, offsets)
-        limit = matrix.tolerance * np.sqrt(max(entries.size, 1))
-        if solve(table, entries)[1] > limit:
+    few = _from_the_ends(matrix.rows)[: -(-(offsets.size + _MORE) // matrix.size) + 2]
+    rows = _telling(matrix, axis, offsets)
+    if 2 * few.size < rows.size:
+        table, entries = equations(matrix, axis, np.sort(few), offsets)
+        if solve(table, entries)[1] > matrix.tolerance * np.sqrt(entries.size):
             return None
-    window = shortest_window(table, entries, is_whole_circle, limit)
-    if window is None:
+    table, entries = equations(matrix, axis, rows, offsets)
+    shown = shortest_window(table, entries, is_whole_circle, matrix.tolerance)
+    if shown is None:
         return None
-    taps, _ = solve(table[:, window], entries)
-    kept = np.abs(taps) > matrix.tolerance
-    chosen = offsets[window[0]] + np.arange(window.size)[kept]
+    window, taps = shown
+    kept = np.flatnonzero(np.abs(taps) > matrix.tolerance)
+    chosen = offsets[window[0]] + kept if kept.size else kept
     chosen = _centred(chosen, matrix, axis, period if is_whole_circle else 0)
     return fit_taps(matrix, chosen, taps[kept], axis.stride, axis.input_dilation, axis.boundary)
 

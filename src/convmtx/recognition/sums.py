@@ -43,40 +43,70 @@ def solve(table: AnyArray, entries: AnyArray) -> tuple[AnyArray, float]:
     return taps, float(np.linalg.norm(table @ taps - entries))
 
 
-def shortest_window(table: AnyArray, entries: AnyArray, is_circle: bool, limit: float) -> IntArray | None:
-    """Return the shortest run of columns, around a circle if they are on one, whose combinations include the entries.
+def shortest_window(
+    table: AnyArray, entries: AnyArray, is_circle: bool, tolerance: float
+) -> tuple[IntArray, AnyArray] | None:
+    """Return the shortest run of columns, around a circle if they are on one, that explains the entries, and its taps.
 
-    From all starts at once, columns are made orthogonal to those before, until what is left of the entries is shorter
-    than a limit. The first start that arrives has the shortest run.
+    None if not even all columns together do.
     """
-    from scipy.linalg import qr
+    from scipy.linalg import qr, solve_triangular
 
+    count = table.shape[1]
+    limit = tolerance * np.sqrt(entries.size)
     q, r, order = qr(table, mode="economic", pivoting=True, check_finite=False)
     rank = int(np.count_nonzero(np.abs(np.diag(r)) > _NOTHING_LEFT))
-    columns = np.zeros((table.shape[1], rank))
-    columns[order] = r[:rank].T
     target = q[:, :rank].T @ entries
-    limit = float(np.sqrt(max(limit**2 - max(entries @ entries - target @ target, 0.0), 0.25 * limit**2)))
-    starts = np.arange(len(columns))
-    left = np.tile(target, (starts.size, 1))
-    basis = np.zeros((starts.size, rank + 1, rank))
-    used = np.zeros(starts.size, np.int64)
-    for length in range(1, len(columns) + 1):
+    if np.linalg.norm(entries - q[:, :rank] @ target) > limit:
+        return None
+    if rank == count:  # taps are unique
+        taps = np.zeros(count)
+        taps[order] = solve_triangular(r[:rank], target, check_finite=False)
+        shown = np.flatnonzero(np.abs(taps) > tolerance)
+        if shown.size and is_circle:
+            shown = around(shown, count)[0]
+        window = np.arange(shown[0], shown[-1] + 1) % count if shown.size else shown
+        return window, taps[window]
+    columns = np.zeros((count, rank))
+    columns[order] = r[:rank].T
+    window = _first_run(columns, target, is_circle, limit)
+    return None if window is None else (window, solve(columns[window].T, target)[0])
+
+
+def around(offsets: IntArray, period: int) -> tuple[IntArray, IntArray]:
+    """Return offsets on a circle as the shortest window that holds them, and the order in which they stand in it."""
+    gaps = np.diff(offsets, prepend=offsets[-1] - period)
+    start = int(np.argmax(gaps))
+    turned = np.roll(np.arange(offsets.size), -start)
+    return np.where(turned < start, period, 0) + offsets[turned], turned
+
+
+def _first_run(columns: AnyArray, target: AnyArray, is_circle: bool, limit: float) -> IntArray | None:
+    """Return the shortest run of columns, here the rows of an array, whose combinations include the target.
+
+    From all starts at once, columns are made orthogonal to those before, until what is left of the target is shorter
+    than the limit. The first start that arrives has the shortest run.
+    """
+    count, rank = columns.shape
+    starts = np.arange(count)
+    left = np.tile(target, (count, 1))
+    basis = np.zeros((count, rank + 1, rank))
+    used = np.zeros(count, np.int64)
+    for length in range(1, count + 1):
         at = starts + length - 1
-        fresh = columns[at % starts.size]
+        fresh = columns[at % count]
         if not is_circle:
-            fresh = np.where((at < starts.size)[:, None], fresh, 0)
-        most = int(used.max()) + 1
+            fresh = np.where((at < count)[:, None], fresh, 0)
+        before = basis[:, : int(used.max())]
         for _ in range(2):  # twice is enough to make them orthogonal to rounding
-            along = basis[:, :most] @ fresh[:, :, None]
-            fresh = fresh - (along.transpose(0, 2, 1) @ basis[:, :most])[:, 0]
+            fresh = fresh - ((before @ fresh[:, :, None]).transpose(0, 2, 1) @ before)[:, 0]
         size = np.linalg.norm(fresh, axis=1, keepdims=True)
         is_new = size > _NOTHING_LEFT
         fresh = np.where(is_new, fresh / np.where(is_new, size, 1), 0)
         basis[starts, used] = fresh
         used += is_new[:, 0]
         left = left - (left * fresh).sum(axis=1, keepdims=True) * fresh
-        arrived = np.flatnonzero(np.linalg.norm(left, axis=1) <= limit)
+        arrived = np.flatnonzero((left * left).sum(axis=1) <= limit**2)
         if arrived.size:
-            return (arrived[0] + np.arange(length)) % starts.size
+            return (arrived[0] + np.arange(length)) % count
     return None
