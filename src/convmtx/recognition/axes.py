@@ -66,6 +66,13 @@ def fit_axis(matrix: AxisMatrix) -> AxisFit:
     return best
 
 
+def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
+    """Return the best fit of fewer taps than another one, which leaves more entries unexplained; None if none does."""
+    fits = [other for s, e in steps(matrix) for other in fits_with(matrix, s, e)]
+    simpler = [other for other in fits if other.offsets.size < fit.offsets.size]
+    return min(simpler, key=lambda other: other.cost, default=None)
+
+
 def _best(matrix: AxisMatrix, tried: list[tuple[int, int]]) -> AxisFit:
     """Return the best fit for some strides and input dilations."""
     return min((fit for s, e in tried for fit in fits_with(matrix, s, e)), key=_cost_of(matrix))
@@ -113,9 +120,7 @@ def fits_with(
     yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
-def common_taps(
-    matrix: AxisMatrix, stride: int, input_dilation: int, period: int
-) -> tuple[IntArray, AnyArray]:
+def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: int) -> tuple[IntArray, AnyArray]:
     """Return the offsets ``i*e - o*s`` (around a circle if it has a period) at which most entries agree, and their value.
 
     Offsets at which most entries are zero are left out.
@@ -137,9 +142,7 @@ def common_taps(
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 
-def _count_places(
-    matrix: AxisMatrix, offsets: IntArray, stride: int, input_dilation: int, period: int
-) -> IntArray:
+def _count_places(matrix: AxisMatrix, offsets: IntArray, stride: int, input_dilation: int, period: int) -> IntArray:
     """Return how many places (o, i) in the known rows have each offset."""
     counts = np.zeros(offsets.size, np.int64)
     step = max(_CHUNK // max(matrix.rows.size, 1), 1)
