@@ -222,7 +222,8 @@ def _by_combs(box: Box, patterns: Sequence[Pattern], noise: float) -> Any:
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         np.concatenate([part[:, start:stop] for part in images], out=near[:, : stop - start], casting="unsafe")
-        places, inputs = np.arange(stop - start)[:, None], 0
+        places: AnyArray = np.arange(stop - start)[:, None]
+        inputs: AnyArray = np.zeros((1, 1), columns.dtype)
         for rows, to_place, to_input in teeth:
             places = places + to_place.take(rows[start:stop], axis=0)
             inputs = inputs + to_input.take(rows[start:stop], axis=0)
