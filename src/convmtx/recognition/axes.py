@@ -66,9 +66,13 @@ def fit_axis(matrix: AxisMatrix) -> AxisFit:
 
 
 def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
-    """Return the best fit of fewer taps than another one, which leaves more entries unexplained; None if none does."""
+    """Return the best fit of fewer taps than another one, which leaves more entries unexplained; None if none is good.
+
+    As taps of an axis are numbers of the kernel for each tap of the other axes, it may cost twice as much.
+    """
+    most = 2 * fit.cost[0]
     fits = [other for s, e in steps(matrix) for other in fits_with(matrix, s, e)]
-    simpler = [other for other in fits if other.offsets.size < fit.offsets.size]
+    simpler = [other for other in fits if other.offsets.size < fit.offsets.size and other.cost[0] <= most]
     return min(simpler, key=lambda other: other.cost, default=None)
 
 
@@ -119,9 +123,7 @@ def fits_with(
     yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
-def common_taps(
-    matrix: AxisMatrix, stride: int, input_dilation: int, period: int
-) -> tuple[IntArray, AnyArray]:
+def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: int) -> tuple[IntArray, AnyArray]:
     """Return the offsets ``i*e - o*s`` (around a circle if it has a period) at which most entries agree, and their value.
 
     Offsets at which most entries are zero are left out.
@@ -139,7 +141,7 @@ def common_taps(
     best = best[np.diff(of_run[best], prepend=-1) > 0]  # the longest run of each offset
     stored = np.bincount(of_run, counts, offsets.size)
     zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
-    agrees = counts[best] >= zeros
+    agrees = counts[best] > zeros  # a tap and its zeros cost more than its entries as exceptions otherwise
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 

@@ -67,17 +67,26 @@ class Matcher:
         for budget in _BUDGETS:
             attempt = self._attempt(shapes, view.reading, budget, is_sure=True)
             op = attempt.read()
-            comparison = self._compare(op, shapes, view)
-            if not comparison.count:
-                return Recognition.of(op, comparison)
-            if self.matrix.n_stored <= budget:
+            result = Recognition.of(op, self._compare(op, shapes, view))
+            if result.exact or self.matrix.n_stored <= budget:
                 break
-        compared = [self._by_most_entries(other, shapes, view) for other in (attempt, *attempt.simpler())]
-        op, comparison = min(compared, key=lambda pair: Recognition.of(*pair).cost)
-        if 2 * comparison.count > self.matrix.n_stored:  # noise, of which the mean is nearest
-            op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), op)[0]
-            comparison = self._compare(op, shapes, view)
-        return Recognition.of(op, comparison)
+        attempts = [*([] if result.exact else [attempt]), *attempt.simpler()]
+        results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
+        best = min([result, *results], key=lambda result: result.cost)
+        if result.exact:
+            return result if best is result else replace(result, alternatives=(best,))
+        if self.is_noise(best):  # of which the mean is nearest
+            op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), best.op)[0]
+            best = self.compared(op, shapes)
+        return best
+
+    def compared(self, op: ConvOperator, shapes: Shapes) -> Recognition:
+        """Return how the matrix as passed differs from a convolution."""
+        return Recognition.of(op, self._compare(op, shapes, self.usual(shapes)))
+
+    def is_noise(self, result: Recognition) -> bool:
+        """Whether most entries differ."""
+        return 2 * result.count > self.matrix.n_nonzero
 
     def _attempt(self, shapes: Shapes, reading: Reading, budget: int, *, is_sure: bool) -> _Attempt:
         """Return the geometry that explains most of the matrix; if not is_sure, axes up to the first that does not."""

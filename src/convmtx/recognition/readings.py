@@ -96,7 +96,7 @@ class Readable:
         """Number of stored entries."""
         return int(self.matrix.size if isinstance(self.matrix, np.ndarray) else self.matrix.nnz)
 
-    @property
+    @cached_property
     def n_nonzero(self) -> int:
         """Number of entries that are not zero."""
         return int(np.count_nonzero(self.matrix if isinstance(self.matrix, np.ndarray) else self.matrix.data))

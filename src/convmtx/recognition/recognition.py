@@ -44,7 +44,8 @@ class Recognition:
         first taken as it was passed.
     alternatives : tuple of Recognition
         If ``exact`` is True, what cannot be told from ``op``: other layouts and shapes, and other orders of axes of
-        equal sizes. Otherwise, what explains that the matrix is not a convolution: with which changes it is one.
+        equal sizes; and a convolution of fewer numbers, counting two for each entry that differs, which is not exact.
+        Otherwise, what explains that the matrix is not a convolution: with which changes it is one.
     applications : int or None
         Number of inputs to which a function was applied; None for a matrix or map.
     offset : ndarray or None
@@ -104,18 +105,22 @@ class Recognition:
         """One sentence: the convolution, or why there is none."""
         if self.exact:
             return "; ".join([self._noun, *self._ambiguities()])
-        reasons = [other._noun for other in self.alternatives[:_LISTED]]
+        listed = self.alternatives[:_LISTED]
+        reasons = ", or ".join(other._noun for other in listed)
         if reasons:
-            ambiguous = "ambiguous: " if len(self.alternatives) > 1 else ""
-            return f"not a convolution as passed; {ambiguous}it is {', or '.join(reasons)}"
-        words = f"not a convolution; the nearest is {self.call}, at distance {self.distance:.3g}"
-        if not self.differs:
-            return words
+            return f"not a convolution as passed; {'ambiguous: ' if len(listed) > 1 else ''}it is {reasons}"
+        return (
+            f"not a convolution; the nearest is {self.call}, at distance {self.distance:.3g}; {self._first_difference}"
+        )
+
+    @property
+    def _first_difference(self) -> str:
+        """How many entries differ, and the first one, in words."""
         entries = "1 entry differs" if self.count == 1 else f"{self.count} entries differ"
         first = self.differs[0]
         tap = "" if first.tap is None else f", tap {first.tap}"
         place = f"output {first.output}, input {first.input}{tap}"
-        return f"{words}; {entries}, first at {place}: {first.theirs} instead of {first.ours}"
+        return f"{entries}, first at {place}: {first.theirs} instead of {first.ours}"
 
     @property
     def _noun(self) -> str:
@@ -124,7 +129,10 @@ class Recognition:
 
     def _ambiguities(self) -> list[str]:
         """Return what the matrix does not tell apart, in words."""
-        words = [f"ambiguous: it is {other._noun} too" for other in self.alternatives[:_LISTED]]
+        words = [
+            f"ambiguous: it is {other._noun} too" if other.exact else f"or {other.call}, but {other._first_difference}"
+            for other in self.alternatives[:_LISTED]
+        ]
         for axis, names in enumerate(self.boundaries):
             if names:
                 words.append(f"ambiguous: boundary {' or '.join(names)} gives the same matrix along axis {axis}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import prod
+from math import gcd, inf, log, prod
 from typing import Any
 
 import numpy as np
@@ -198,11 +198,14 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
             if _is_evident(results[-1]):
                 break
     best = _simplest(results)
+    if matcher.is_noise(best):
+        best = min(results, key=lambda result: _information(result, matcher.matrix.n_nonzero))
     if best.exact and _is_telling(best, matcher):
         return best
     explaining = _explaining(matcher, shapes, best)
-    if best.exact and explaining:  # if channels were not named, it may be one by accident
-        best = min((result for result in results if not result.exact), key=lambda r: r.cost, default=best)
+    if best.exact and explaining:  # with a tap for almost every entry, it may be one by accident
+        near = [matcher.compared(other.op, shapes[0]) for other in explaining if other.op.shape == best.op.shape]
+        best = min(near, key=lambda r: r.cost, default=best)
     return replace(best, alternatives=(*best.alternatives, *explaining))
 
 
@@ -212,7 +215,7 @@ def _simplest(results: list[Recognition]) -> Recognition:
     if not best.exact:
         return best
     others = [r for r in results if r is not best and r.exact and r.cost == best.cost]
-    return replace(best, alternatives=(*others, *_turned(best)))
+    return replace(best, alternatives=(*others, *_turned(best), *best.alternatives))
 
 
 def _preference(result: Recognition) -> tuple[Any, ...]:
@@ -221,6 +224,12 @@ def _preference(result: Recognition) -> tuple[Any, ...]:
     With a tap for every entry of an axis, such as that of channels, a kernel without channels has equally many numbers.
     """
     return result.cost, result.op.geometry.layout is Layout.PLAIN
+
+
+def _information(result: Recognition, count: int) -> float:
+    """Return the Bayesian information criterion of a kernel that leaves noise in so many entries (Schwarz, 1978)."""
+    numbers = int(np.count_nonzero(result.op.kernel))
+    return count * log(result.distance**2 / count) + numbers * log(count) if result.distance else -inf
 
 
 def _is_evident(result: Recognition) -> bool:
@@ -234,12 +243,21 @@ def _is_evident(result: Recognition) -> bool:
 
 
 def _is_telling(result: Recognition, matcher: Matcher) -> bool:
-    """Whether a convolution has half as many numbers as the matrix; with a tap for each entry, many matrices are one."""
-    return 2 * int(np.count_nonzero(result.op.kernel)) <= matcher.matrix.n_nonzero
+    """Whether a convolution has half as many numbers as the matrix or less, and windows inside that show its taps.
+
+    With a tap for each entry, or with taps that are only read outside, matrices are convolutions by accident: the
+    transpose of one that mirrors its input is one of stride 2, with a zero between neighbours.
+    """
+    axes = result.op.geometry.axes
+    is_shown = all(gcd(a.stride, a.input_dilation) == 1 and np.ptp(a.interior) > 0 for a in axes)
+    return is_shown and 2 * int(np.count_nonzero(result.op.kernel)) <= matcher.matrix.n_nonzero
 
 
 def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> list[Recognition]:
-    """Return the simplest readings in which a matrix is a convolution, if they are simpler than as passed."""
+    """Return the simplest readings in which a matrix is a convolution, if they are simpler than as passed.
+
+    If the matrix is one as passed, they have to be so by half.
+    """
     results = []
     for candidate in shapes:
         usual = matcher.usual(candidate)
@@ -252,7 +270,8 @@ def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> li
         for change in row_changes(matcher.passed, best.op, 0.0, matcher.tolerance(best.op)):
             results.append(Recognition(best.op, exact=True, distance=0.0, changes=(change,)))
     least = min((result.cost for result in results), default=best.cost)
-    return [result for result in results if result.cost == least < best.cost]
+    is_simpler = 2 * least[0] <= best.cost[0] if best.exact else least < best.cost
+    return [result for result in results if is_simpler and result.cost == least]
 
 
 def _turned(best: Recognition) -> tuple[Recognition, ...]:
@@ -264,7 +283,7 @@ def _turned(best: Recognition) -> tuple[Recognition, ...]:
         axes = reading.inputs.axes
         is_alike = all(tuple(shape[a] for a in axes) == shape for shape in (op.in_shape, op.out_shape))
         if is_alike and reading.outputs == reading.inputs and (change.kind is Kind.AXES or layout is Layout.PLAIN):
-            results.append(replace(best, op=_permuted(op, axes), changes=view.changes))
+            results.append(replace(best, op=_permuted(op, axes), changes=view.changes, alternatives=()))
     return tuple(results)
 
 
