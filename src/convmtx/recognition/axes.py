@@ -28,7 +28,7 @@ BOUNDARIES = (ZERO, WRAP, REFLECT, SYMMETRIC, EDGE)
 #: Boundaries under which one entry may be a sum of taps of a window shorter than the array.
 FOLDING = (REFLECT, SYMMETRIC, EDGE)
 #: Nonzero entries up to which a convolution may have as many taps as there are entries.
-_FEW = 8
+FEW = 8
 #: Taps that are fitted by least squares.
 _MOST_SOLVED = 128
 
@@ -54,7 +54,7 @@ class AxisFit:
 def fit_axis(matrix: AxisMatrix) -> AxisFit:
     """Return the axis that explains the most entries, by the entries inside that agree."""
     tried = steps(matrix)
-    if matrix.v.size <= _FEW:
+    if matrix.v.size <= FEW:
         tried.append((max(matrix.size, 2), 1))  # a window for each output: any few entries are taps
     best = _best(matrix, tried)
     if best.wrong:
@@ -117,10 +117,8 @@ def fits_with(
     yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
-def common_taps(
-    matrix: AxisMatrix, stride: int, input_dilation: int, period: int
-) -> tuple[IntArray, AnyArray]:
-    """Return the offsets ``i*e - o*s`` (around a circle if it has a period) at which most entries agree, and their value.
+def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: int) -> tuple[IntArray, AnyArray]:
+    """Return the offsets ``i*e - o*s``, around a circle if there is one, at which most entries agree, and their value.
 
     Offsets at which most entries are zero are left out.
     """

@@ -81,9 +81,7 @@ def around(offsets: IntArray, period: int) -> tuple[IntArray, IntArray]:
     return np.where(turned < start, period, 0) + offsets[turned], turned
 
 
-def _first_run(
-    columns: AnyArray, target: AnyArray, is_circle: bool, limit: float, longest: int
-) -> IntArray | None:
+def _first_run(columns: AnyArray, target: AnyArray, is_circle: bool, limit: float, longest: int) -> IntArray | None:
     """Return the shortest run of columns, here the rows of an array, whose combinations include the target.
 
     From all starts at once, columns are made orthogonal to those before, until what is left of the target is shorter
