@@ -28,7 +28,7 @@ BOUNDARIES = (ZERO, WRAP, REFLECT, SYMMETRIC, EDGE)
 #: Boundaries under which one entry may be a sum of taps of a window shorter than the array.
 FOLDING = (REFLECT, SYMMETRIC, EDGE)
 #: Nonzero entries up to which a convolution may have as many taps as there are entries.
-_FEW = 8
+FEW = 8
 #: Taps that are fitted by least squares.
 _MOST_SOLVED = 128
 
@@ -54,7 +54,7 @@ class AxisFit:
 def fit_axis(matrix: AxisMatrix) -> AxisFit:
     """Return the axis that explains the most entries, by the entries inside that agree."""
     tried = steps(matrix)
-    if matrix.v.size <= _FEW:
+    if matrix.v.size <= FEW:
         tried.append((max(matrix.size, 2), 1))  # a window for each output: any few entries are taps
     best = _best(matrix, tried)
     if best.wrong:
@@ -88,25 +88,30 @@ def _cost_of(matrix: AxisMatrix) -> Callable[[AxisFit], tuple[bool, tuple[int, b
 
 
 def _fit_of_pattern(matrix: AxisMatrix) -> AxisFit | None:
-    """Return the axis whose positions cover the entries with the fewest taps, where no entries are equal, or None.
+    """Return the axis whose positions cover the entries, where no entries are equal, or None.
 
-    Taps, and the boundary where it is read, are those that leave the least squares of the entries.
+    Three taps at every other input of stride 1 cover what two of stride 2 and input dilation 3 do, so patterns alone do
+    not tell. Of those with at most half as many taps as entries, and of the boundaries, that with the fewest taps is
+    returned which leaves at most twice the least that any leaves by least squares.
     """
     pattern = replace(matrix, v=np.ones(matrix.v.size), tolerance=0.5)
-    shape = min((fit for s, e in steps(pattern) for fit in fits_with(pattern, s, e)), key=lambda fit: fit.cost)
-    if shape.cost[0] >= matrix.v.size or shape.offsets.size > _MOST_SOLVED:
-        return None
-    axis = shape.axis
-    rules = [axis.boundary]
-    if axis.reads_outside and axis.boundary is not WRAP:
-        rules = [ZERO, *FOLDING]
+    covers = [fit for s, e in steps(pattern) for fit in fits_with(pattern, s, e, rules=())]
+    covers = [fit for fit in covers if fit.cost[0] <= min(matrix.v.size // 2, _MOST_SOLVED)]
     solved = []
-    for rule in rules:
-        table, entries = equations(matrix, replace(axis, boundary=rule), matrix.rows, shape.offsets)
-        taps, left = solve(table, entries)
-        solved.append((left**2 - entries @ entries, taps, rule))  # beside those entries, all are left
-    _, taps, rule = min(solved, key=lambda result: result[0])
-    return fit_taps(matrix, shape.offsets, taps, axis.stride, axis.input_dilation, rule)
+    for axis, offsets in ((cover.axis, cover.offsets) for cover in covers):
+        is_line = axis.reads_outside and axis.boundary is ZERO
+        for rule in (ZERO, *FOLDING) if is_line else (axis.boundary,):
+            ruled = replace(axis, boundary=rule)
+            table, entries = equations(matrix, ruled, matrix.rows, offsets)
+            taps, left = solve(table, entries)
+            missed = float(matrix.v @ matrix.v - entries @ entries)  # of entries at none of the positions
+            solved.append((float(np.sqrt(left**2 + max(missed, 0.0))), ruled, offsets, taps))
+    if not solved:
+        return None
+    most = 2 * max(min(left for left, *_ in solved), matrix.tolerance)
+    kept = [result for result in solved if result[0] <= most]
+    _, axis, offsets, taps = min(kept, key=lambda result: (result[3].size, result[0]))
+    return fit_taps(matrix, offsets, taps, axis.stride, axis.input_dilation, axis.boundary)
 
 
 def fits_with(
@@ -124,7 +129,7 @@ def fits_with(
 
 
 def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: int) -> tuple[IntArray, AnyArray]:
-    """Return the offsets ``i*e - o*s`` (around a circle if it has a period) at which most entries agree, and their value.
+    """Return the offsets ``i*e - o*s``, around a circle if there is one, at which most entries agree, and their value.
 
     Offsets at which most entries are zero are left out.
     """

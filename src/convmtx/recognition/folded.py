@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import gcd
 
 import numpy as np
 
 from convmtx.geometry import Axis
-from convmtx.recognition.axes import FOLDING, AxisFit, common_taps, fit_taps, fits_with
+from convmtx.recognition.axes import FEW, FOLDING, AxisFit, common_taps, fit_taps, fits_with
 from convmtx.recognition.contractions import AxisMatrix
 from convmtx.recognition.steps import steps
 from convmtx.recognition.sums import equations, shortest_window, solve
@@ -34,8 +35,6 @@ _MOST_LIKELY, _MOST_POSITIONS = 2048, 128
 _LIKELY = 3
 #: Equations beyond the number of taps that most candidates contradict already.
 _MORE = 16
-#: Nonzero entries up to which a convolution may have as many taps as there are entries.
-_FEW = 8
 
 
 def fit_short(matrix: AxisMatrix) -> AxisFit | None:
@@ -57,7 +56,7 @@ def _is_evident(matrix: AxisMatrix, fit: AxisFit) -> bool:
     """
     is_line = min(matrix.outputs, matrix.size) == 1
     is_repeated = 4 * fit.offsets.size <= 3 * matrix.v.size or 2 * fit.axis.kernel <= matrix.outputs * matrix.size
-    return is_line or matrix.v.size <= _FEW or is_repeated
+    return is_line or matrix.v.size <= FEW or is_repeated
 
 
 def _fits(matrix: AxisMatrix, stride: int, input_dilation: int, is_likely: bool) -> Iterator[AxisFit]:
@@ -72,7 +71,7 @@ def _fits(matrix: AxisMatrix, stride: int, input_dilation: int, is_likely: bool)
 
 
 def _positions(matrix: AxisMatrix, axis: Axis, is_likely: bool) -> IntArray:
-    """Return the positions, relative to the window of output 0, of all taps that can be told apart, or of likely ones."""
+    """Return positions, relative to the window of output 0, of all taps that can be told apart, or of likely ones."""
     period = axis.boundary.period(axis.stretched)
     first = 0 if period else -(matrix.outputs - 1) * axis.stride
     last = period if period else axis.stretched
@@ -87,13 +86,14 @@ def _positions(matrix: AxisMatrix, axis: Axis, is_likely: bool) -> IntArray:
     shown = common_taps(matrix, axis.stride, axis.input_dilation, 0)[0]
     if not shown.size:
         return shown
-    margin = 2 * axis.input_dilation * (np.gcd(axis.stride, axis.input_dilation) > 1)
-    around = np.arange(shown.min() - margin, shown.max() + margin + 1)
-    return around[: around.size * (around.size <= _FEW_POSITIONS)]
+    # With stride 3 and input dilation 3, each third tap shows inside: of dilation 2, up to 4 positions from the others.
+    margin = 2 * axis.input_dilation if gcd(axis.stride, axis.input_dilation) > 1 else 0
+    first, last = int(shown.min()) - margin, int(shown.max()) + margin
+    return np.arange(first, last + 1 if last - first < _FEW_POSITIONS else first)
 
 
 def _fit(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> AxisFit | None:
-    """Return the axis with taps at some of these positions, in the shortest window that explains the matrix, or None."""
+    """Return the axis with taps at some of these positions, in the shortest window that explains the matrix."""
     period = axis.boundary.period(axis.stretched)
     is_whole_circle = offsets.size == period
     few = _from_the_ends(matrix.rows)[: -(-(offsets.size + _MORE) // matrix.size) + 2]
@@ -103,7 +103,8 @@ def _fit(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> AxisFit | None:
         if solve(table, entries)[1] > matrix.tolerance * np.sqrt(entries.size):
             return None
     table, entries = equations(matrix, axis, rows, offsets)
-    longest = matrix.outputs * matrix.size // (2 if matrix.v.size > _FEW else 1)
+    n_entries = matrix.outputs * matrix.size
+    longest = 3 * n_entries // 4 if matrix.v.size > FEW else n_entries
     shown = shortest_window(table, entries, is_whole_circle, matrix.tolerance, longest)
     if shown is None:
         return None

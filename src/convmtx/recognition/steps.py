@@ -46,7 +46,7 @@ def steps(matrix: AxisMatrix) -> list[tuple[int, int]]:
 def _equal_pairs(
     matrix: AxisMatrix, starts: IntArray, lengths: IntArray, first: IntArray, second: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Return how far equal entries of pairs of rows are apart, for moves forward, the most frequent four, and counts."""
+    """Return the four most frequent moves forward between equal entries of pairs of rows, and how often they occur."""
     width = min(int(max(lengths[first].max(), lengths[second].max())), _LENGTH)
     if not width:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
