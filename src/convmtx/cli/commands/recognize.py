@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
 from convmtx.typing import Order
 
 #: Values of the largest kernel that is printed.
-_SMALL = 256
+_SMALL = 100
 _EPILOG = f"""\
 {MATRIX_FILES}
 Shapes that are left out are searched for among those that fit the matrix. If it is not
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
     source = locate(options.file, READ_SUFFIXES, "matrix")
     target = _check_targets(source, requested)
     matrix = read_matrix(source)
+    _check_shape(options.file, matrix, requested)
     report_file(report, options.file, matrix)
     order = requested.get("order", "C")
     recognition = cm.recognize(matrix, requested.get("input"), requested.get("output_shape"),
@@ -99,6 +101,14 @@ def _check_targets(source: Source, requested: dict[str, Any]) -> Path | None:
     return target
 
 
+def _check_shape(name: str, matrix: Any, requested: dict[str, Any]) -> None:
+    """Refuse an array that is neither a matrix nor a tensor of the requested shapes, and one without entries."""
+    shape, tensor = tuple(matrix.shape), requested.get("output_shape", ()) + requested.get("input", ())
+    if 0 in shape or (len(shape) != 2 and shape != tensor):
+        expected = "Expected a matrix with rows and columns, or a tensor of the shapes of --output-shape and --input"
+        raise CommandError(f"{name} has shape {shape}", expected, "Give these shapes, or another file")
+
+
 def _report(report: Report, recognition: Recognition, order: Order) -> None:
     """Report a convolution, the entries that differ from it, and what else the matrix is."""
     op = recognition.op
@@ -115,8 +125,7 @@ def _say_kernel(report: Report, op: ConvOperator, which: str) -> None:
     """Print the shape and type of a kernel, and its values if they are few."""
     report.say(f"kernel{which}: {op.kernel.shape} {op.kernel.dtype}")
     if op.kernel.size <= _SMALL:
-        text = np.array2string(op.kernel, threshold=_SMALL, separator=", ")
-        report.say("  " + text.replace("\n", "\n  "))
+        report.say(indent(np.array2string(op.kernel, separator=", "), "  "))
 
 
 def _facts(recognition: Recognition) -> dict[str, Any]:
