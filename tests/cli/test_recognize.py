@@ -9,10 +9,10 @@ import pytest
 import scipy.io
 import scipy.linalg
 import scipy.sparse
-from reference import tensor
 
 import convmtx as cm
 from convmtx.cli import main
+from reference import tensor
 
 K = np.random.default_rng(0).normal(size=(3, 2))
 
@@ -149,12 +149,11 @@ def test_a_file_in_column_major_order(W, said, mismatch, mismatch_facts):
     columns = W.reshape(3, 5, 5, 6).transpose(1, 0, 3, 2).reshape(15, 30)
     scipy.io.savemat("W.mat", {"W": scipy.sparse.csc_array(columns)})
     assert "\ncm.conv(K (3, 2), (5, 6))\n" in said("recognize", "W.mat", "--input", "5,6", "--order", "F")
-    reading = "the matrix with outputs and inputs in column-major order"
-    text = mismatch(
-        "recognize W.mat --input 5,6 --output-shape 3,5".split()[1], "--input", "5,6", "--output-shape", "3,5"
-    )
-    assert f"kernel, if it is {reading}: (3, 2) float64\n" in text
-    result = mismatch_facts("W.mat", "--input", "5,6", "--output-shape", "3,5")
+    reading = "for the matrix with outputs and inputs in column-major order"
+    shapes = ("--input", "5,6", "--output-shape", "3,5")
+    text = mismatch("W.mat", *shapes)
+    assert f"kernel {reading}: (3, 2) float64\n" in text
+    result = mismatch_facts("W.mat", *shapes)
     (other,) = result["alternatives"]
     assert (result["exact"], other["exact"]) == (False, True)
     assert other["changes"] == [{"kind": "order", "numbers": ["column-major"], "sides": ["outputs", "inputs"]}]
@@ -162,14 +161,15 @@ def test_a_file_in_column_major_order(W, said, mismatch, mismatch_facts):
 
 
 def test_a_transposed_file(here, mismatch, mismatch_facts):
-    kernel = np.arange(1.0, 7).reshape(3, 2)
-    np.save("V.npy", matrix(kernel[..., None, None], (6, 6), boundary="reflect", pads=(1, 1)).T)
-    shapes = ("--input", "6,7", "--output-shape", "6,6")
-    assert "it is the transpose of the matrix of cm.conv(K (3, 2), (6, 6)" in mismatch("V.npy", *shapes)
-    kinds = [
-        [change["kind"] for change in other["changes"]] for other in mismatch_facts("V.npy", *shapes)["alternatives"]
-    ]
-    assert kinds == [["transposed"]]
+    kernel = np.random.default_rng(2).integers(1, 99, (5, 5)).astype(float)
+    np.save("V.npy", matrix(kernel[..., None, None], (12, 13), boundary="reflect", pads=(2, 2)).T)
+    shapes = ("--input", "12,13", "--output-shape", "12,13")
+    text = mismatch("V.npy", *shapes)
+    assert "it is the transpose of the matrix" in text
+    assert "\nkernel for the matrix transposed: (5, 5) float64\n" in text
+    (other,) = mismatch_facts("V.npy", *shapes)["alternatives"]
+    assert other["changes"] == [{"kind": "transposed", "numbers": [], "sides": []}]
+    np.testing.assert_array_equal(other["kernel"], kernel)
 
 
 def test_entries_that_differ(W, mismatch, mismatch_facts):
@@ -177,7 +177,8 @@ def test_entries_that_differ(W, mismatch, mismatch_facts):
     W[9, 3] = -5  # outside the window
     np.save("W.npy", W)
     text = mismatch("W.npy", "--input", "5,6", "--output-shape", "3,5")
-    line = f"row 7 = output (1, 2), column 9 = input (1, 3), tap (0, 1): the file has {W[7, 9]}, the kernel gives {K[0, 1]}"
+    place = "row 7 = output (1, 2), column 9 = input (1, 3), tap (0, 1)"
+    line = f"{place}: the file has {W[7, 9]}, the kernel gives {K[0, 1]}"
     assert f"\nfirst difference: {line}\nsecond difference: row 9 = output (1, 4), column 3 = input (0, 3): " in text
     assert text.endswith(f"2 entries differ, at distance {np.hypot(1, 5):.3g}\n")
     result = mismatch_facts("W.npy", "--input", "5,6", "--output-shape", "3,5")

@@ -1,9 +1,9 @@
-"""What commands about matrix files share: the file, the order of its rows and columns, and entries that differ."""
+"""Arguments and reports that commands about matrix files share: the file, its order, and entries that differ."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy as np
 from convmtx.cli.parser import Parser
 from convmtx.cli.report import Report
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition.changes import Change
-from convmtx.recognition.comparison import Difference
+from convmtx.recognition import Comparison, Recognition
 from convmtx.storage import READ_SUFFIXES
 from convmtx.typing import Order, Shape
 
@@ -44,11 +43,11 @@ def report_file(report: Report, name: str, matrix: Any) -> None:
 
 
 def report_differences(
-    report: Report, differs: Sequence[Difference], count: int, op: ConvOperator, order: Order, size: str
+    report: Report, result: Comparison | Recognition, op: ConvOperator, order: Order, size: str
 ) -> None:
     """Report the entries that differ from those of a convolution: the first of them, and how many and how large."""
     members = []
-    for ordinal, difference in zip(_ORDINALS, differs, strict=False):
+    for ordinal, difference in zip(_ORDINALS, result.differs, strict=False):
         output, place, theirs, ours = difference.output, difference.input, difference.theirs, difference.ours
         row, column = _number(output, op.out_shape, order), _number(place, op.in_shape, order)
         tap = "" if difference.tap is None else f", tap {difference.tap}"
@@ -56,12 +55,13 @@ def report_differences(
                    f"the file has {theirs}, the kernel gives {ours}")  # fmt: skip
         members.append({"row": row, "output": output, "column": column, "input": place, "tap": difference.tap,
                         "file": theirs, "kernel": ours})  # fmt: skip
-    if count:
-        report.say(f"{count} entries differ, {size}" if count > 1 else f"1 entry differs, {size}")
-    report.put(differences=members, differing=count)
+    if result.count:
+        entries = f"{result.count} entries differ" if result.count > 1 else "1 entry differs"
+        report.say(f"{entries}, {size}")
+    report.put(differences=members, differing=result.count)
 
 
-def change_facts(changes: Iterable[Change]) -> list[dict[str, Any]]:
+def change_facts(changes: Iterable[Any]) -> list[dict[str, Any]]:
     """Return changes as members of a JSON object."""
     return [{"kind": change.kind.value, "numbers": change.numbers, "sides": change.sides} for change in changes]
 

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
         report.say(f"the file's shape is {tuple(file.shape)}, and that of the matrix {op.shape}")
     else:
         size = f"by at most {comparison.largest:.3g}"
-        report_differences(report, comparison.differs, comparison.count, op, order, size)
+        report_differences(report, comparison, op, order, size)
         report.put(largest_difference=comparison.largest)
     diagnosis = diagnose(file, op, order, atol=options.tolerance) if file.ndim == 2 else None
     explanations = () if diagnosis is None else diagnosis.explanations

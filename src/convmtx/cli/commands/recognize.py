@@ -27,7 +27,6 @@ from convmtx.files import check_target, replace_file
 from convmtx.geometry import Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.recognition import Recognition
-from convmtx.recognition.changes import noun_phrase
 from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
 from convmtx.typing import Order
 
@@ -115,9 +114,10 @@ def _report(report: Report, recognition: Recognition, order: Order) -> None:
     report.say(recognition.verdict)
     _say_kernel(report, op, "" if recognition.exact else " of the nearest convolution")
     distance = f"at distance {recognition.distance:.3g}"
-    report_differences(report, recognition.differs, recognition.count, op, order, distance)
+    report_differences(report, recognition, op, order, distance)
     for other in recognition.alternatives:
-        _say_kernel(report, other.op, f", if it is {noun_phrase(other.changes) if other.changes else other.call}")
+        changes = f"for the matrix {' and '.join(map(str, other.changes))}" if other.changes else f"of {other.call}"
+        _say_kernel(report, other.op, f" {changes}")
     report.put(**_facts(recognition), alternatives=[_facts(other) for other in recognition.alternatives])
 
 
