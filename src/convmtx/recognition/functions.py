@@ -207,6 +207,19 @@ class Box:
             self._calling = batched
 
 
+def takes_integers(f: Callable[[Any], Any], in_shape: Shape) -> bool:
+    """Return whether f takes integers to integers, and -2 x to -2 f(x) - 3 f(0): at most three applications."""
+    x = random_arrays(1, in_shape, np.dtype(np.int64))[0]
+    try:
+        calling, image = _choose(f, in_shape, x.dtype)
+        if image.dtype.kind not in "iu":
+            return False
+        scaled, offset = calling.images(f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
+    except Exception:  # a function may raise anything for an array that it does not take
+        return False
+    return bool(np.array_equal(scaled + image + image, 3 * offset))
+
+
 def _choose(f: Callable[[Any], Any], in_shape: Shape, dtype: np.dtype[Any] | None) -> tuple[Calling, AnyArray]:
     """Return the first kind of array that f can be called with, and its image of a random one."""
     refusals: list[Exception] = []
