@@ -7,15 +7,16 @@ A candidate (s, e) is judged by how many entries its taps, with the best of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import gcd
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convmtx.boundary import EDGE, NOTHING, REFLECT, SYMMETRIC, WRAP, ZERO, Boundary
 from convmtx.geometry import Axis
 from convmtx.recognition.contractions import AxisMatrix
+from convmtx.recognition.steps import steps
+from convmtx.recognition.sums import around, equations, solve
 from convmtx.typing import AnyArray, IntArray
 
 #: Numbers of a kernel that an entry which it does not explain counts as. With one wrong entry, almost every matrix is
@@ -23,12 +24,12 @@ from convmtx.typing import AnyArray, IntArray
 EXCEPTION = 2
 #: Boundaries from the simplest on: of those that fit equally, the first is chosen.
 BOUNDARIES = (ZERO, WRAP, REFLECT, SYMMETRIC, EDGE)
-#: Rows that are compared with later ones for candidates of stride and input dilation, and entries of each.
-_COMPARED, _LENGTH = 24, 64
-#: Outputs from a row to those it is compared with; the largest input dilation that is recognized.
-_APART = 12
-#: Candidates of stride and input dilation that are tried.
-_TRIED = 8
+#: Boundaries under which one entry may be a sum of taps of a window shorter than the array.
+FOLDING = (REFLECT, SYMMETRIC, EDGE)
+#: Nonzero entries up to which a convolution may have as many taps as there are entries.
+_FEW = 8
+#: Taps that are fitted by least squares.
+_MOST_SOLVED = 128
 #: Numbers that are compared at once while positions are counted, 8 MB.
 _CHUNK = 1 << 20
 
@@ -43,8 +44,6 @@ class AxisFit:
     taps: AnyArray
     #: Number of entries that differ.
     wrong: int
-    #: Other boundaries that fit equally.
-    equals: tuple[Boundary, ...] = ()
 
     @property
     def cost(self) -> tuple[int, bool, int, int]:
@@ -56,77 +55,65 @@ class AxisFit:
 def fit_axis(matrix: AxisMatrix) -> AxisFit:
     """Return the axis that explains the most entries, by the entries inside that agree."""
     tried = steps(matrix)
-    best = min((fit for s, e in tried for fit in fits_with(matrix, s, e)), key=lambda fit: fit.cost)
+    if matrix.v.size <= _FEW:
+        tried.append((max(matrix.size, 2), 1))  # a window for each output: any few entries are taps
+    best = _best(matrix, tried)
     if best.wrong:
         # A boundary of the stretched input repeats after (n - 1)*e + 1 positions, so there 2/2 is not 1/1.
-        more = [fit for s, e in tried[:2] for m in (2, 3) for fit in fits_with(matrix, m * s, m * e)]
-        best = min([best, *more], key=lambda fit: fit.cost)
+        best = min(best, _best(matrix, [(m * s, m * e) for s, e in tried[:2] for m in (2, 3)]), key=_cost_of(matrix))
+    if best.wrong and best.cost[0] >= matrix.v.size and min(matrix.outputs, matrix.size) > 1:
+        best = _fit_of_pattern(matrix) or best
     return best
 
 
-def steps(matrix: AxisMatrix) -> list[tuple[int, int]]:
-    """Return candidates of stride and input dilation, coprime: those under which most equal entries meet.
+def _best(matrix: AxisMatrix, tried: list[tuple[int, int]]) -> AxisFit:
+    """Return the best fit for some strides and input dilations."""
+    return min((fit for s, e in tried for fit in fits_with(matrix, s, e)), key=_cost_of(matrix))
 
-    Row o + e is row o moved by s inputs. Every pair of equal entries of rows o and o + m, which are j inputs apart,
-    votes for s/e = j/m. The pair (1, 1) is always a candidate.
+
+def _cost_of(matrix: AxisMatrix) -> Callable[[AxisFit], tuple[bool, tuple[int, bool, int, int]]]:
+    """Return the order of preference among fits; of one output or input no number is an exception, but a tap."""
+    is_line = min(matrix.outputs, matrix.size) == 1
+    return lambda fit: (is_line and fit.wrong > 0, fit.cost)
+
+
+def _fit_of_pattern(matrix: AxisMatrix) -> AxisFit | None:
+    """Return the axis whose positions cover the entries with the fewest taps, where no entries are equal, or None.
+
+    Taps, and the boundary where it is read, are those that leave the least squares of the entries.
     """
-    votes: dict[tuple[int, int], float] = {(1, 1): 0.0}
-    starts = np.searchsorted(matrix.o, matrix.rows)
-    lengths = np.searchsorted(matrix.o, matrix.rows, "right") - starts
-    middle = np.argsort(np.abs(2 * np.arange(matrix.rows.size) - matrix.rows.size), kind="stable")
-    base = np.sort(middle[lengths[middle] > 0][:_COMPARED])
-    for apart in range(1, min(_APART, matrix.outputs - 1) + 1):
-        later = np.searchsorted(matrix.rows, matrix.rows[base] + apart)
-        exists = later < matrix.rows.size
-        exists[exists] = matrix.rows[later[exists]] == matrix.rows[base[exists]] + apart
-        first, second = base[exists], later[exists]
-        if not first.size:
-            continue
-        moves, counts = _equal_pairs(matrix, starts, lengths, first, second)
-        for move, count in zip(moves, counts, strict=True):
-            shared = gcd(int(move), apart)
-            step = int(move) // shared, apart // shared
-            votes[step] = max(votes.get(step, 0.0), float(count) / first.size)
-    return sorted(votes, key=lambda step: (-votes[step], step))[:_TRIED] + [(1, 1)] * (len(votes) > _TRIED)
+    pattern = replace(matrix, v=np.ones(matrix.v.size), tolerance=0.5)
+    shape = min((fit for s, e in steps(pattern) for fit in fits_with(pattern, s, e)), key=lambda fit: fit.cost)
+    if shape.cost[0] >= matrix.v.size or shape.offsets.size > _MOST_SOLVED:
+        return None
+    axis = shape.axis
+    rules = [axis.boundary]
+    if axis.reads_outside and axis.boundary is not WRAP:
+        rules = [ZERO, *FOLDING]
+    solved = []
+    for rule in rules:
+        table, entries = equations(matrix, replace(axis, boundary=rule), matrix.rows, shape.offsets)
+        taps, left = solve(table, entries)
+        solved.append((left**2 - entries @ entries, taps, rule))  # beside those entries, all are left
+    _, taps, rule = min(solved, key=lambda result: result[0])
+    return fit_taps(matrix, shape.offsets, taps, axis.stride, axis.input_dilation, rule)
 
 
-def _equal_pairs(
-    matrix: AxisMatrix, starts: IntArray, lengths: IntArray, first: IntArray, second: IntArray
-) -> tuple[IntArray, IntArray]:
-    """Return how far equal entries of pairs of rows are apart, for moves forward, the most frequent four, and counts."""
-    width = min(int(max(lengths[first].max(), lengths[second].max())), _LENGTH)
-    if not width:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    slots = np.arange(width)
-    padded = []
-    for rows in (first, second):
-        at = np.minimum(starts[rows][:, None] + slots, max(matrix.o.size - 1, 0))
-        is_there = slots < lengths[rows][:, None]
-        padded.append((np.where(is_there, matrix.labels[at], 0), matrix.i[at]))
-    (labels, columns), (later_labels, later_columns) = padded
-    equal = (labels[:, :, None] == later_labels[:, None, :]) & (labels[:, :, None] > 0)
-    moves = (later_columns[:, None, :] - columns[:, :, None])[equal]
-    moves, counts = np.unique(moves[moves > 0], return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:4]
-    return moves[most], counts[most]
+def fits_with(
+    matrix: AxisMatrix, stride: int, input_dilation: int, rules: tuple[Boundary, ...] = FOLDING
+) -> Iterator[AxisFit]:
+    """Yield what fits with a stride and an input dilation: under zeros or the best of other rules, and for a circle."""
+    taps = common_taps(matrix, stride, input_dilation, 0)
+    fit = fit_taps(matrix, *taps, stride, input_dilation, ZERO)
+    if fit.wrong and fit.axis.reads_outside:
+        others = (fit_taps(matrix, *taps, stride, input_dilation, rule) for rule in rules)
+        fit = min([fit, *others], key=lambda fit: fit.wrong)
+    yield fit
+    taps = common_taps(matrix, stride, input_dilation, fit.axis.stretched)
+    yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
-def fits_with(matrix: AxisMatrix, stride: int, input_dilation: int) -> Iterator[AxisFit]:
-    """Yield what fits with a stride and an input dilation: for lines with the best boundary, and for a circle."""
-    stretched = (matrix.size - 1) * input_dilation + 1
-    for period in (0, stretched):
-        offsets, taps = _common_taps(matrix, stride, input_dilation, period)
-        rules = (WRAP,) if period else (ZERO, REFLECT, SYMMETRIC, EDGE)
-        fits = [fit_taps(matrix, offsets, taps, stride, input_dilation, rule) for rule in rules]
-        if not period and not fits[0].axis.reads_outside:
-            fits = fits[:1]
-        best = min(fit.wrong for fit in fits)
-        equal = [fit for fit in fits if fit.wrong == best]
-        rules = tuple(fit.axis.boundary for fit in equal[1:])
-        yield AxisFit(equal[0].axis, equal[0].offsets, equal[0].taps, best, rules)
-
-
-def _common_taps(
+def common_taps(
     matrix: AxisMatrix, stride: int, input_dilation: int, period: int
 ) -> tuple[IntArray, AnyArray]:
     """Return the offsets ``i*e - o*s`` (around a circle if it has a period) at which most entries agree, and their value.
@@ -193,7 +180,7 @@ def _axis_of(
         offsets, order = np.zeros(1, np.int64)[:0], order
     plain = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
     if boundary is WRAP and offsets.size:
-        offsets, turned = _around(offsets, plain.stretched)
+        offsets, turned = around(offsets, plain.stretched)
         order = order[turned]
         span = int(offsets[-1] - offsets[0]) + 1
         pads = (matrix.outputs - 1) * stride + span - plain.stretched
@@ -205,11 +192,3 @@ def _axis_of(
     kernel = int(offsets[-1] - offsets[0]) // dilation + 1
     axis = Axis(matrix.size, kernel, stride, dilation, input_dilation, -int(offsets[0]), 0, boundary)
     return axis.with_outputs(matrix.outputs), offsets, order
-
-
-def _around(offsets: IntArray, period: int) -> tuple[IntArray, IntArray]:
-    """Return offsets on a circle as the shortest window that holds them, and the order in which they stand in it."""
-    gaps = np.diff(offsets, prepend=offsets[-1] - period)
-    start = int(np.argmax(gaps))
-    turned = np.roll(np.arange(offsets.size), -start)
-    return np.where(turned < start, period, 0) + offsets[turned], turned

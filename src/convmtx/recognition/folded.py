@@ -1,43 +1,53 @@
-"""Recognizing a short axis whose windows are as long as the array, so that few entries or none show a tap alone.
+"""Recognizing an axis of which few entries or none show a tap alone: a boundary folds its windows, or is all they show.
 
-Positions that a boundary rule maps to the same inputs for every output cannot be told apart: those a period apart, and
-those of "edge" beyond what any window reaches. So for a boundary and a stride there are at most a period of different
-taps, and whether some window of them explains the matrix is a small least-squares problem for each window.
+Positions that a boundary maps to the same inputs for every output cannot be told apart: those a period apart, and those
+of "edge" beyond what any window reaches. So for a boundary and a stride there are at most a period of different taps,
+and whether some window of them explains the matrix is a small problem of linear algebra. Of a long axis, only taps near
+those that show inside are sought.
+
+With e - 1 zeros between neighbours, boundaries continue the zeros too: under "edge", all positions before the array
+hold input 0, and only every e-th one inside holds an input. So stride 3 with input dilation 3 is not stride 1: taps at
+other than each third position read inputs outside alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
-from convmtx.boundary import NOTHING, WRAP, ZERO, Boundary
 from convmtx.geometry import Axis
-from convmtx.recognition.axes import BOUNDARIES, AxisFit, fit_taps, fits_with
+from convmtx.recognition.axes import FOLDING, AxisFit, common_taps, fit_taps, fits_with
 from convmtx.recognition.contractions import AxisMatrix
-from convmtx.typing import AnyArray, IntArray
+from convmtx.recognition.steps import steps
+from convmtx.recognition.sums import equations, shortest_window, solve
+from convmtx.typing import IntArray
 
-#: Entries of a matrix of an axis, zeros included, up to which all candidates are tried.
-_MOST = 256
-#: Largest stride and input dilation that are tried.
+#: Entries of a matrix of an axis, zeros included, up to which all strides and input dilations below are tried; and
+#: positions of taps for these.
+_MOST, _FEW_POSITIONS = 256, 36
 _STRIDES, _INPUT_DILATIONS = 9, 3
-#: Rows that most candidates contradict already.
-_FIRST = 3
-#: Positions of taps that are tried for a boundary that folds.
-_LONGEST = 36
+#: Entries up to which all positions are tried for the likely steps, and positions.
+_MOST_LIKELY, _MOST_POSITIONS = 2048, 128
+#: Likely steps, and their multiples, that are tried.
+_LIKELY = 3
+#: Equations beyond the number of taps that most candidates contradict already.
+_MORE = 16
 #: Nonzero entries up to which a convolution may have as many taps as there are entries.
 _FEW = 8
 
 
 def fit_short(matrix: AxisMatrix) -> AxisFit | None:
-    """Return an axis that explains all entries, or None if there is none or the matrix is large."""
-    if not matrix.is_whole or matrix.outputs * matrix.size > _MOST:
-        return None
-    for input_dilation in range(1, _INPUT_DILATIONS + 1):
-        fits = [fit for fit in _fits(matrix, input_dilation) if fit.wrong == 0 and _is_evident(matrix, fit)]
-        if fits:
-            return min(fits, key=lambda fit: fit.cost)
-    return None
+    """Return an axis that explains all entries by fewer numbers, or None."""
+    likely = {(m * s, m * e) for s, e in steps(matrix)[:_LIKELY] for m in (1, 2, 3)}
+    fits = [fit for step in sorted(likely) for fit in _fits(matrix, *step, is_likely=True)]
+    if matrix.is_whole and matrix.outputs * matrix.size <= _MOST:
+        for s, e in product(range(1, _STRIDES + 1), range(1, _INPUT_DILATIONS + 1)):
+            if s <= (matrix.size - 1) * e + 2 and (s, e) not in likely:
+                fits += _fits(matrix, s, e, is_likely=False)
+    fits = [fit for fit in fits if fit.wrong == 0 and _is_evident(matrix, fit)]
+    return min(fits, key=lambda fit: fit.cost) if fits else None
 
 
 def _is_evident(matrix: AxisMatrix, fit: AxisFit) -> bool:
@@ -50,48 +60,71 @@ def _is_evident(matrix: AxisMatrix, fit: AxisFit) -> bool:
     return is_line or matrix.v.size <= _FEW or is_repeated
 
 
-def _fits(matrix: AxisMatrix, input_dilation: int) -> Iterator[AxisFit]:
-    """Yield the axes that explain the matrix, for every boundary and stride."""
-    stretched = (matrix.size - 1) * input_dilation + 1
-    for stride in range(1, min(_STRIDES, stretched + 1) + 1):
-        yield from (fit for fit in fits_with(matrix, stride, input_dilation) if fit.wrong == 0)
-        for boundary in BOUNDARIES:
-            if boundary is ZERO:
-                continue
-            fit = _fit(matrix, stride, input_dilation, boundary)
-            if fit is not None:
-                yield fit
+def _fits(matrix: AxisMatrix, stride: int, input_dilation: int, is_likely: bool) -> Iterator[AxisFit]:
+    """Yield axes that may explain the matrix."""
+    yield from fits_with(matrix, stride, input_dilation, rules=())
+    for boundary in FOLDING:
+        axis = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
+        offsets = _positions(matrix, axis, is_likely)
+        fit = _fit(matrix, axis, offsets) if offsets.size else None
+        if fit is not None:
+            yield fit
 
 
-def _fit(matrix: AxisMatrix, stride: int, input_dilation: int, boundary: Boundary) -> AxisFit | None:
-    """Return the axis with the shortest window that explains the matrix, or None."""
-    axis = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
-    period = boundary.period(axis.stretched)
-    first = 0 if period else -(matrix.outputs - 1) * stride
-    offsets = np.arange(first, period if period else axis.stretched)
-    if offsets.size > _LONGEST:
+def _positions(matrix: AxisMatrix, axis: Axis, is_likely: bool) -> IntArray:
+    """Return the positions, relative to the window of output 0, of all taps that can be told apart, or of likely ones."""
+    period = axis.boundary.period(axis.stretched)
+    first = 0 if period else -(matrix.outputs - 1) * axis.stride
+    last = period if period else axis.stretched
+    is_small = matrix.is_whole and matrix.outputs * matrix.size <= (_MOST_LIKELY if is_likely else _MOST)
+    if is_small and last - first <= (_MOST_POSITIONS if is_likely else _FEW_POSITIONS):
+        return np.arange(first, last)
+    if not is_likely:
+        return np.arange(0)
+    shown = common_taps(matrix, axis.stride, axis.input_dilation, 0)[0]
+    if not shown.size:
+        return shown
+    margin = 2 * axis.input_dilation * (np.gcd(axis.stride, axis.input_dilation) > 1)
+    around = np.arange(shown.min() - margin, shown.max() + margin + 1)
+    return around[: around.size * (around.size <= _FEW_POSITIONS)]
+
+
+def _fit(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> AxisFit | None:
+    """Return the axis with taps at some of these positions, in the shortest window that explains the matrix, or None."""
+    period = axis.boundary.period(axis.stretched)
+    is_whole_circle = offsets.size == period
+    few = _from_the_ends(matrix.rows)[: -(-(offsets.size + _MORE) // matrix.size) + 2]
+    rows = _telling(matrix, axis, offsets)
+    if 2 * few.size < rows.size:
+        table, entries = equations(matrix, axis, np.sort(few), offsets)
+        if solve(table, entries)[1] > matrix.tolerance * np.sqrt(entries.size):
+            return None
+    table, entries = equations(matrix, axis, rows, offsets)
+    shown = shortest_window(table, entries, is_whole_circle, matrix.tolerance)
+    if shown is None:
         return None
-    tables = _tables(axis, matrix.outputs, offsets)
-    target = matrix.dense.reshape(-1)
-    first_rows = slice(_FIRST * matrix.size)
-    if not (_explains(tables[first_rows], target[first_rows]) and _explains(tables, target)):
-        return None
-    best: tuple[int, int] | None = None
-    for start in range(offsets.size):
-        longest = offsets.size if period else offsets.size - start
-        most = longest if best is None else min(best[0] - 1, longest)
-        length = _shortest(tables, target, start, most)
-        if length is not None:
-            best = length, start
-    assert best is not None  # the longest window explains the matrix
-    length, start = best
-    window = (start + np.arange(length)) % offsets.size
-    taps = np.linalg.lstsq(tables[:, window], target, rcond=None)[0]
-    kept = np.abs(taps) > 1e-9 * np.abs(taps).max(initial=0)
-    chosen = offsets[0] + start + np.arange(length)[kept]
-    chosen = chosen if boundary is WRAP else _centred(chosen, matrix, axis, period)
-    fit = fit_taps(matrix, chosen, taps[kept], stride, input_dilation, boundary)
-    return fit if fit.wrong == 0 else None
+    window, taps = shown
+    kept = np.flatnonzero(np.abs(taps) > matrix.tolerance)
+    chosen = offsets[window[0]] + kept if kept.size else kept
+    chosen = _centred(chosen, matrix, axis, period if is_whole_circle else 0)
+    return fit_taps(matrix, chosen, taps[kept], axis.stride, axis.input_dilation, axis.boundary)
+
+
+def _from_the_ends(rows: IntArray) -> IntArray:
+    """Return rows from both ends inwards: 0 1 2 3 4 as 0 4 1 3 2."""
+    order = np.arange(rows.size)
+    return rows[np.argsort(np.minimum(order, order[::-1]), kind="stable")]
+
+
+def _telling(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> IntArray:
+    """Return rows that read outside, which tell taps apart, and some that do not; all rows if they are few."""
+    if matrix.rows.size <= 2 * offsets.size:
+        return matrix.rows
+    first = matrix.rows * axis.stride + offsets[0]
+    outside = (first < 0) | (first + offsets.size > axis.stretched)
+    inside = np.flatnonzero(~outside)
+    outside[inside[:: max(inside.size // 8, 1)]] = True
+    return matrix.rows[np.flatnonzero(outside)]
 
 
 def _centred(offsets: IntArray, matrix: AxisMatrix, axis: Axis, period: int) -> IntArray:
@@ -100,36 +133,3 @@ def _centred(offsets: IntArray, matrix: AxisMatrix, axis: Axis, period: int) -> 
         return offsets
     pads = (matrix.outputs - 1) * axis.stride + int(offsets[-1] - offsets[0]) + 1 - axis.stretched
     return offsets + round((-2 * int(offsets[0]) - pads) / (2 * period)) * period
-
-
-def _tables(axis: Axis, outputs: int, offsets: IntArray) -> AnyArray:
-    """Return the flattened matrix of each tap, as a column."""
-    columns = axis.source(np.arange(outputs)[:, None] * axis.stride + offsets)
-    tables = np.zeros((outputs, axis.size, offsets.size))
-    o, taps = np.nonzero(columns != NOTHING)
-    tables[o, columns[o, taps], taps] = 1
-    return tables.reshape(outputs * axis.size, offsets.size)
-
-
-def _shortest(tables: AnyArray, target: AnyArray, start: int, most: int) -> int | None:
-    """Return the length of the shortest window from ``start`` on that explains the target, by bisection."""
-    count = tables.shape[1]
-
-    def explains(length: int) -> bool:
-        return _explains(tables[:, (start + np.arange(length)) % count], target)
-
-    if most < 1 or not explains(most):
-        return None
-    low, high = 1, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if explains(middle) else (middle + 1, high)
-    return low
-
-
-def _explains(tables: AnyArray, target: AnyArray) -> bool:
-    """Whether the target is a combination of the columns, to rounding."""
-    from scipy.linalg import lstsq
-
-    taps = lstsq(tables, target, lapack_driver="gelsy", check_finite=False)[0]
-    return bool(np.linalg.norm(tables @ taps - target) <= 1e-10 * np.linalg.norm(target))

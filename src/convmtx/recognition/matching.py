@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,11 @@ class Matcher:
     matrix: Readable
     order: Order
     noise: float = 0.0
+
+    @property
+    def passed(self) -> Any:
+        """The matrix as it was passed."""
+        return self.matrix.matrix
 
     def usual(self, shapes: Shapes) -> View:
         """Return the reading in which the matrix was passed."""
@@ -86,13 +92,17 @@ class Matcher:
                 break
         return _Attempt(shapes, tuple(fits), entries)
 
-    def _compare(self, op: ConvOperator, shapes: Shapes, view: View) -> Comparison:
-        """Compare the matrix in a reading with that of a convolution; floats up to the rounding of sums of taps."""
-        dtype = self.matrix.matrix.dtype
+    def tolerance(self, op: ConvOperator) -> float:
+        """Return the rounding that an entry may have if the matrix is that of a convolution; 0 for integers."""
+        dtype = self.passed.dtype
         eps = float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
-        atol = _ROUNDINGS * eps * float(np.abs(op.kernel).max(initial=0)) + self.noise
+        return _ROUNDINGS * eps * float(np.abs(op.kernel).max(initial=0)) + self.noise
+
+    def _compare(self, op: ConvOperator, shapes: Shapes, view: View) -> Comparison:
+        """Compare the matrix in a reading with that of a convolution."""
+        atol = self.tolerance(op)
         if not view.changes:
-            return compare(self.matrix.matrix, op, self.order, atol=atol)
+            return compare(self.passed, op, self.order, atol=atol)
         return compare(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), op, atol=atol)
 
     def _by_most_entries(self, attempt: _Attempt, shapes: Shapes, view: View) -> tuple[ConvOperator, Comparison]:

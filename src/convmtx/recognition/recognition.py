@@ -120,7 +120,7 @@ class Recognition:
     @property
     def _noun(self) -> str:
         """The convolution, or the matrix that it has after changes, in words."""
-        return f"{noun_phrase(self.changes)} of {self.call}" if self.changes else self.call
+        return f"{noun_phrase(self.changes)}, of {self.call}" if self.changes else self.call
 
     def _ambiguities(self) -> list[str]:
         """Return what the matrix does not tell apart, in words."""

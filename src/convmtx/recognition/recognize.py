@@ -18,14 +18,15 @@ from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
 from convmtx.recognition.changes import Change, Kind
-from convmtx.recognition.functions import Box, takes_integers
+from convmtx.recognition.functions import Box
 from convmtx.recognition.impulses import from_impulses
 from convmtx.recognition.matching import Matcher
 from convmtx.recognition.matrices import as_matrix, rows_of_map
+from convmtx.recognition.missing_rows import recognize_part, row_changes
 from convmtx.recognition.probe import probe
 from convmtx.recognition.readings import Readable, View, other_orders
 from convmtx.recognition.recognition import Recognition
-from convmtx.recognition.shapes import Shapes, candidates
+from convmtx.recognition.shapes import Shapes, candidates, with_rows_missing
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Channels, Order, PerAxis, Shape
 
@@ -39,7 +40,82 @@ def recognize(
     channels: Channels | None = None,
     order: Order = "C",
 ) -> Recognition:
-    """TODO."""
+    """Recognize a matrix, a map or a function as a convolution: its kernel, stride, pads, boundary and so on.
+
+    Law: if the result is ``exact``, the matrix of ``result.op`` is A: for integers in every entry, and for floats up to
+    8 roundings of the largest tap. If A is the matrix of a convolution that is larger than its kernel, the result is
+    exact.
+
+    Otherwise ``result.op`` is the convolution that most entries agree with, or, where less than half agree with any,
+    the one whose matrix is nearest for its geometry. The result tells how far away it is, which entries differ, and
+    what explains it: column-major order or moved channels of inputs, outputs or both, a transpose, and rows that are
+    empty or missing.
+
+    Parameters
+    ----------
+    A : array_like, sparse array, LinearMap, Affine, LinearOperator or callable
+        A matrix (M, N), or a tensor of shape ``out_shape + in_shape``. A function takes one array of ``in_shape``, of
+        NumPy, PyTorch or JAX, to another, linearly but for an offset, as for `probe`. A `LinearOperator` of SciPy, or
+        one of PyLops, is applied as a function.
+    in_shape, out_shape : int or tuple of int, optional
+        Shapes of one input and one output. Needed for a function is ``in_shape`` alone; a map has its own. For a
+        matrix, the shapes that are left out are guessed: of all with one or two axes that fit, with a third one if
+        ``channels`` is passed, those that give the simplest convolution.
+    channels : {"last", "first"}, optional
+        Position of the channel axis. By default all three are tried: without channels, last, and first.
+    order : {"C", "F"}
+        Order in which the rows and columns of a matrix number outputs and inputs.
+
+    Returns
+    -------
+    Recognition
+        ``op``, ``exact``, ``distance``, ``differs``, ``alternatives`` and more. Its ``verdict`` says it in a sentence.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit A or each other, if A contains inf or nan, or if a function is not linear but for an
+        offset, is random, or cannot be called with an array of ``in_shape``.
+    TypeError
+        If A is neither numeric nor a function.
+    MemoryError
+        If the matrix of a map or function does not fit in memory.
+
+    See Also
+    --------
+    nearest : The kernel nearest to a matrix for a given geometry.
+    probe : The matrix of any linear function.
+    convmtx.testing.assert_same_map : Whether a function or matrix is a given map, and what explains that it is not.
+
+    Notes
+    -----
+    Of all convolutions with the same matrix, the one with the fewest taps is returned: zeros at the ends of a kernel,
+    and windows that read nothing, leave no trace. Two convolutions whose matrices are equal are called ambiguous, and
+    so are axes of equal sizes, which a matrix in column-major order swaps.
+
+    A matrix is contracted with random numbers to the matrix of each axis, from some 200,000 of its entries. Those show
+    the geometry, as in "How recognition works" of the documentation, and some rows show the kernel; then all entries
+    are compared. That takes about 7 passes over the arrays of a CSR matrix, and bounded memory beyond it. A function is
+    applied to about ``C_in * prod(stride)`` impulses and to 5 inputs for each axis, and is checked by random inputs;
+    only if these do not show it, because its inputs are few or its windows as long as an axis, its matrix is probed.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.ndimage, convmtx as cm
+    >>> W = cm.conv([[1, 2], [3, 4]], (5, 6), stride=2, padding=1, boundary="reflect").to_dense()
+    >>> result = cm.recognize(W, (5, 6))
+    >>> result.exact, result.call
+    (True, "cm.conv(K (2, 2), (5, 6), stride=2, padding=[(1, 0), (1, 1)], boundary='reflect')")
+    >>> result.op.kernel
+    array([[1, 2],
+           [3, 4]])
+    >>> W[7, 20] += 1
+    >>> cm.recognize(W, (5, 6), (3, 4)).differs[0]
+    Difference(output=(1, 3), input=(3, 2), tap=None, theirs=1, ours=0)
+    >>> result = cm.recognize(lambda x: scipy.ndimage.uniform_filter(x, 3, mode="wrap"), (64, 64))
+    >>> result.call, result.applications
+    ("cm.conv(K (3, 3), (64, 64), padding=[(1, 1), (1, 1)], boundary='wrap')", 20)
+    """
     ins, outs = (
         None if shape is None else resolve.shape(name, shape)
         for name, shape in (("in_shape", in_shape), ("out_shape", out_shape))
@@ -63,6 +139,11 @@ def recognize(
         got = f"A has shape {tuple(matrix.shape)}"
         raise ArgumentError(got, "Expected a matrix (M, N)", "Pass in_shape and out_shape for a tensor of both")
     _require_finite(matrix)
+    if ins and outs and order == "C":
+        listed = with_rows_missing(matrix.shape, ins, outs, channels)
+        results = [result for shapes in listed if (result := recognize_part(matrix, shapes))]
+        if results:
+            return min(results, key=_preference)
     return _of_matrix(Matcher(Readable(matrix), order), candidates(matrix.shape, ins, outs, channels))
 
 
@@ -76,8 +157,7 @@ def _of_function(
     f: Callable[[Any], Any], in_shape: Shape, shapes: tuple[Shape | None, Shape | None], channels: Channels | None
 ) -> Recognition:
     """Return what a function is, from impulses, or else from its matrix; ``shapes`` are those to be recognized."""
-    whole = takes_integers(f, in_shape)
-    box = Box(f, in_shape, dtype=np.int64 if whole else None)
+    box = Box(f, in_shape, prefers_integers=True)
     ins, outs = shapes
     if ins == box.in_shape and outs is None:
         outs = box.out_shape
@@ -127,16 +207,20 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
 
 
 def _simplest(results: list[Recognition]) -> Recognition:
-    """Return the result of lowest cost, with others that are as simple as alternatives.
-
-    With a tap for every entry of an axis, such as that of channels, a kernel without channels has equally many numbers;
-    then it is taken with channels.
-    """
-    best = min(results, key=lambda r: (r.cost, r.op.geometry.layout is Layout.PLAIN))
+    """Return the result of lowest cost, with others that are as simple as alternatives."""
+    best = min(results, key=_preference)
     if not best.exact:
         return best
     others = [r for r in results if r is not best and r.exact and r.cost == best.cost]
     return replace(best, alternatives=(*others, *_turned(best)))
+
+
+def _preference(result: Recognition) -> tuple[Any, ...]:
+    """Return the cost of a result; of two that cost the same, the one with channels comes first.
+
+    With a tap for every entry of an axis, such as that of channels, a kernel without channels has equally many numbers.
+    """
+    return result.cost, result.op.geometry.layout is Layout.PLAIN
 
 
 def _is_evident(result: Recognition) -> bool:
@@ -159,6 +243,9 @@ def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> li
         turned = View((Change(Kind.TRANSPOSED),), replace(usual.reading, transposed=True))
         listed.append(matcher.match(candidate.transposed, turned))
         results += [result for result in listed if result]
+    if not best.exact and matcher.order == "C":
+        for change in row_changes(matcher.passed, best.op, 0.0, matcher.tolerance(best.op)):
+            results.append(Recognition(best.op, exact=True, distance=0.0, changes=(change,)))
     least = min((result.cost for result in results), default=best.cost)
     return [result for result in results if result.cost == least < best.cost]
 

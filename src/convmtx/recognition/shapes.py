@@ -48,6 +48,14 @@ def split(shape: Shape, layout: Layout) -> tuple[int, Shape]:
     return (shape[-1], shape[:-1]) if layout is Layout.LAST else (shape[0], shape[1:])
 
 
+def with_rows_missing(size: tuple[int, int], in_shape: Shape, out_shape: Shape, channels: Any) -> list[Shapes]:
+    """Return the shapes of which a matrix may lack rows; an empty list if it does not."""
+    rows, columns = size
+    if not 0 < rows < prod(out_shape) or columns != prod(in_shape):
+        return []
+    return candidates((prod(out_shape), columns), in_shape, out_shape, channels)
+
+
 def candidates(size: tuple[int, int], in_shape: Shape | None, out_shape: Shape | None, channels: Any) -> list[Shapes]:
     """Return the shapes that fit a matrix of a size, the likeliest first; refuse shapes that do not."""
     if channels is not None:
