@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import gcd
 
 import numpy as np
 
@@ -30,8 +31,6 @@ FOLDING = (REFLECT, SYMMETRIC, EDGE)
 _FEW = 8
 #: Taps that are fitted by least squares.
 _MOST_SOLVED = 128
-#: Numbers that are compared at once while positions are counted, 8 MB.
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,13 @@ def fit_axis(matrix: AxisMatrix) -> AxisFit:
     if best.wrong and best.cost[0] >= matrix.v.size and min(matrix.outputs, matrix.size) > 1:
         best = _fit_of_pattern(matrix) or best
     return best
+
+
+def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
+    """Return the best fit of fewer taps than another one, which leaves more entries unexplained; None if none does."""
+    fits = [other for s, e in steps(matrix) for other in fits_with(matrix, s, e)]
+    simpler = [other for other in fits if other.offsets.size < fit.offsets.size]
+    return min(simpler, key=lambda other: other.cost, default=None)
 
 
 def _best(matrix: AxisMatrix, tried: list[tuple[int, int]]) -> AxisFit:
@@ -137,18 +143,28 @@ def common_taps(
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 
-def _count_places(
-    matrix: AxisMatrix, offsets: IntArray, stride: int, input_dilation: int, period: int
-) -> IntArray:
-    """Return how many places (o, i) in the known rows have each offset."""
-    counts = np.zeros(offsets.size, np.int64)
-    step = max(_CHUNK // max(matrix.rows.size, 1), 1)
-    for start in range(0, offsets.size, step):
-        places = offsets[start : start + step, None] + matrix.rows * stride
-        places = places % period if period else places
-        inside = (places >= 0) & (places % input_dilation == 0) & (places < matrix.size * input_dilation)
-        counts[start : start + step] = inside.sum(axis=1)
-    return counts
+def _count_places(matrix: AxisMatrix, offsets: IntArray, stride: int, input_dilation: int, period: int) -> IntArray:
+    """Return how many places (o, i) in the known rows have each offset, ``i*e - o*s``, around a circle or not.
+
+    Those of one offset q are the outputs with ``0 <= q + o*s <= (n - 1)*e`` for which e divides ``q + o*s``: every
+    (e/g)-th one, if g = gcd(s, e) divides q, and none otherwise.
+    """
+    if period and input_dilation == 1:
+        return np.full(offsets.size, matrix.rows.size)  # each output reads each input once around
+    last = (matrix.size - 1) * input_dilation
+    turns = (int(matrix.rows[-1]) * stride + period) // period + 1 if period else 1
+    positions = offsets[:, None] - period * np.arange(turns)
+    shared = gcd(stride, input_dilation)
+    step = input_dilation // shared
+    inverse = pow(stride // shared, -1, step) if step > 1 else 0
+    residues = -(positions // shared) * inverse % step
+    counts = np.zeros(positions.shape, np.int64)
+    starts = np.flatnonzero(np.diff(matrix.rows, prepend=-2) > 1)
+    for run in np.split(matrix.rows, starts[1:]):
+        begin = np.maximum(-(positions // stride), run[0])
+        end = np.maximum(np.minimum((last - positions) // stride + 1, run[-1] + 1), begin)
+        counts += (end - 1 - residues) // step - (begin - 1 - residues) // step
+    return np.where(positions % shared == 0, counts, 0).sum(axis=1)
 
 
 def fit_taps(

@@ -76,8 +76,11 @@ def _positions(matrix: AxisMatrix, axis: Axis, is_likely: bool) -> IntArray:
     period = axis.boundary.period(axis.stretched)
     first = 0 if period else -(matrix.outputs - 1) * axis.stride
     last = period if period else axis.stretched
-    is_small = matrix.is_whole and matrix.outputs * matrix.size <= (_MOST_LIKELY if is_likely else _MOST)
-    if is_small and last - first <= (_MOST_POSITIONS if is_likely else _FEW_POSITIONS):
+    entries = matrix.outputs * matrix.size
+    most = _FEW_POSITIONS if entries <= _MOST else 0
+    if is_likely and entries <= _MOST_LIKELY:
+        most = max(most, min(_MOST_POSITIONS, entries // 2))
+    if matrix.is_whole and last - first <= most:
         return np.arange(first, last)
     if not is_likely:
         return np.arange(0)
@@ -100,7 +103,8 @@ def _fit(matrix: AxisMatrix, axis: Axis, offsets: IntArray) -> AxisFit | None:
         if solve(table, entries)[1] > matrix.tolerance * np.sqrt(entries.size):
             return None
     table, entries = equations(matrix, axis, rows, offsets)
-    shown = shortest_window(table, entries, is_whole_circle, matrix.tolerance)
+    longest = matrix.outputs * matrix.size // (2 if matrix.v.size > _FEW else 1)
+    shown = shortest_window(table, entries, is_whole_circle, matrix.tolerance, longest)
     if shown is None:
         return None
     window, taps = shown

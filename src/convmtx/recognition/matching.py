@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition.axes import AxisFit, fit_axis
+from convmtx.recognition.axes import AxisFit, fit_axis, fit_simpler
 from convmtx.recognition.comparison import Comparison, compare
-from convmtx.recognition.contractions import contract
+from convmtx.recognition.contractions import AxisMatrix, contract
 from convmtx.recognition.entries import Entries
 from convmtx.recognition.folded import fit_short
 from convmtx.recognition.kernels import read_kernel
@@ -71,7 +72,8 @@ class Matcher:
                 return Recognition.of(op, comparison)
             if self.matrix.n_stored <= budget:
                 break
-        op, comparison = self._by_most_entries(attempt, shapes, view)
+        compared = [self._by_most_entries(other, shapes, view) for other in (attempt, *attempt.simpler())]
+        op, comparison = min(compared, key=lambda pair: Recognition.of(*pair).cost)
         if 2 * comparison.count > self.matrix.n_stored:  # noise, of which the mean is nearest
             op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), op)[0]
             comparison = self._compare(op, shapes, view)
@@ -81,8 +83,10 @@ class Matcher:
         """Return the geometry that explains most of the matrix; if not is_sure, axes up to the first that does not."""
         entries = Entries.of(self.matrix, shapes, reading)
         fits: list[AxisFit] = []
+        matrices = []
         for axis in range(len(shapes.sizes)):
             contracted = contract(entries, axis, budget=budget)
+            matrices.append(contracted)
             fit = fit_axis(contracted)
             if fit.wrong and is_sure:
                 short = fit_short(contracted)
@@ -90,7 +94,7 @@ class Matcher:
             fits.append(fit)
             if fit.wrong and not is_sure:
                 break
-        return _Attempt(shapes, tuple(fits), entries)
+        return _Attempt(shapes, tuple(matrices), tuple(fits), entries)
 
     def tolerance(self, op: ConvOperator) -> float:
         """Return the rounding that an entry may have if the matrix is that of a convolution; 0 for integers."""
@@ -123,6 +127,7 @@ class _Attempt:
     """Geometry that explains a matrix, as far as it does."""
 
     shapes: Shapes
+    matrices: tuple[AxisMatrix, ...]
     fits: tuple[AxisFit, ...]
     entries: Entries
 
@@ -130,6 +135,14 @@ class _Attempt:
     def wrong(self) -> int:
         """Number of entries of matrices of axes that are not explained."""
         return sum(fit.wrong for fit in self.fits)
+
+    def simpler(self) -> list[_Attempt]:
+        """Return the geometries with fewer taps along some axes, which leave more entries of these unexplained."""
+        fits = [
+            (fit,) if (other := fit_simpler(matrix, fit)) is None else (fit, other)
+            for matrix, fit in zip(self.matrices, self.fits, strict=True)
+        ]
+        return [replace(self, fits=chosen) for chosen in product(*fits)][1:]
 
     def read(self, place: float = 0.5) -> ConvOperator:
         """Return the convolution whose kernel some entries of the matrix show, at a relative place of each axis."""

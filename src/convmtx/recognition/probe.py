@@ -222,7 +222,8 @@ def _by_combs(box: Box, patterns: Sequence[Pattern], noise: float) -> Any:
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         np.concatenate([part[:, start:stop] for part in images], out=near[:, : stop - start], casting="unsafe")
-        places, inputs = np.arange(stop - start)[:, None], 0
+        places: AnyArray = np.arange(stop - start)[:, None]
+        inputs: AnyArray = np.zeros((1, 1), columns.dtype)
         for rows, to_place, to_input in teeth:
             places = places + to_place.take(rows[start:stop], axis=0)
             inputs = inputs + to_input.take(rows[start:stop], axis=0)
@@ -242,12 +243,12 @@ def _images(box: Box, patterns: Sequence[Pattern], noise: float) -> list[AnyArra
     colours = np.indices([pattern.combs.count for pattern in patterns]).reshape(axes, -1)
     images = []
     for block in box.blocks(count):
-        combs: AnyArray = np.ones((1,) * (1 + axes), box.in_dtype)
+        combs: AnyArray = np.ones((1,) * (1 + axes), bool)
         for axis, (pattern, chosen) in enumerate(zip(patterns, colours, strict=True)):
             sizes = [n if b == axis else 1 for b, n in enumerate(box.in_shape)]
             is_tooth = pattern.combs.colours == chosen[block.start : block.stop, None]
-            combs = combs * is_tooth.reshape(-1, *sizes).astype(box.in_dtype)
-        part = box(combs).reshape(len(block), outputs)
+            combs = combs & is_tooth.reshape(-1, *sizes)
+        part = box(combs.astype(box.in_dtype)).reshape(len(block), outputs)
         if noise:
             part[np.abs(part) <= noise * np.sqrt(np.count_nonzero(combs.reshape(len(block), -1), axis=1))[:, None]] = 0
         images.append(part)
@@ -295,5 +296,7 @@ def _takes(matrix: Any, x: AnyArray, image: AnyArray, noise: float) -> bool:
     share = ROUNDINGS * float(np.finfo(image.dtype).eps) * max(matrix.shape[1], 1) ** 0.5
     level = noise * np.linalg.norm(x)
     rows = np.flatnonzero(~(difference <= share * np.abs(product) + level))
+    if not rows.size:
+        return True
     sizes = abs(matrix[rows]) @ np.abs(x)
     return bool((difference[rows] <= share * sizes + level).all())

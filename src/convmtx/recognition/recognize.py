@@ -102,16 +102,16 @@ def recognize(
     Examples
     --------
     >>> import numpy as np, scipy.ndimage, convmtx as cm
-    >>> W = cm.conv([[1, 2], [3, 4]], (5, 6), stride=2, padding=1, boundary="reflect").to_dense()
-    >>> result = cm.recognize(W, (5, 6))
+    >>> W = cm.conv([[1, 2], [3, 4]], (9, 12), stride=2, padding=1, boundary="reflect").to_dense()
+    >>> result = cm.recognize(W, (9, 12))
     >>> result.exact, result.call
-    (True, "cm.conv(K (2, 2), (5, 6), stride=2, padding=[(1, 0), (1, 1)], boundary='reflect')")
+    (True, "cm.conv(K (2, 2), (9, 12), stride=2, padding=[(1, 0), (1, 1)], boundary='reflect')")
     >>> result.op.kernel
     array([[1, 2],
            [3, 4]])
     >>> W[7, 20] += 1
-    >>> cm.recognize(W, (5, 6), (3, 4)).differs[0]
-    Difference(output=(1, 3), input=(3, 2), tap=None, theirs=1, ours=0)
+    >>> cm.recognize(W, (9, 12), (5, 7)).differs[0]
+    Difference(output=(1, 0), input=(1, 8), tap=None, theirs=1, ours=0)
     >>> result = cm.recognize(lambda x: scipy.ndimage.uniform_filter(x, 3, mode="wrap"), (64, 64))
     >>> result.call, result.applications
     ("cm.conv(K (3, 3), (64, 64), padding=[(1, 1), (1, 1)], boundary='wrap')", 20)
@@ -189,7 +189,8 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
     """Return what a matrix is among shapes of its inputs and outputs."""
     results: list[Recognition] = []
     if len(shapes) > len(Layout):  # guessed, and too many to find the nearest for each of them
-        results = [result for s in shapes if (result := matcher.match(s, matcher.usual(s)))]
+        matched = [result for s in shapes if (result := matcher.match(s, matcher.usual(s)))]
+        results = [result for result in matched if _is_telling(result, matcher)]
         shapes = shapes[: len(Layout)]
     if not results:
         for candidate in shapes:
@@ -197,11 +198,10 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
             if _is_evident(results[-1]):
                 break
     best = _simplest(results)
-    if best.exact and 2 * np.count_nonzero(best.op.kernel) <= matcher.matrix.n_nonzero:
+    if best.exact and _is_telling(best, matcher):
         return best
     explaining = _explaining(matcher, shapes, best)
-    if best.exact and explaining:
-        # With a tap for almost every entry, and channels that nobody named, many matrices are convolutions.
+    if best.exact and explaining:  # if channels were not named, it may be one by accident
         best = min((result for result in results if not result.exact), key=lambda r: r.cost, default=best)
     return replace(best, alternatives=(*best.alternatives, *explaining))
 
@@ -231,6 +231,11 @@ def _is_evident(result: Recognition) -> bool:
     geometry = result.op.geometry
     is_plain = geometry.layout is Layout.PLAIN
     return result.exact and is_plain and all(axis.entries >= 2 * axis.kernel for axis in geometry.axes)
+
+
+def _is_telling(result: Recognition, matcher: Matcher) -> bool:
+    """Whether a convolution has half as many numbers as the matrix; with a tap for each entry, many matrices are one."""
+    return 2 * int(np.count_nonzero(result.op.kernel)) <= matcher.matrix.n_nonzero
 
 
 def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> list[Recognition]:

@@ -44,11 +44,11 @@ def solve(table: AnyArray, entries: AnyArray) -> tuple[AnyArray, float]:
 
 
 def shortest_window(
-    table: AnyArray, entries: AnyArray, is_circle: bool, tolerance: float
+    table: AnyArray, entries: AnyArray, is_circle: bool, tolerance: float, longest: int
 ) -> tuple[IntArray, AnyArray] | None:
     """Return the shortest run of columns, around a circle if they are on one, that explains the entries, and its taps.
 
-    None if not even all columns together do.
+    None if not even all columns together do, or, where columns depend on each other, only a run longer than wanted.
     """
     from scipy.linalg import qr, solve_triangular
 
@@ -69,7 +69,7 @@ def shortest_window(
         return window, taps[window]
     columns = np.zeros((count, rank))
     columns[order] = r[:rank].T
-    window = _first_run(columns, target, is_circle, limit)
+    window = _first_run(columns, target, is_circle, limit, min(longest, count))
     return None if window is None else (window, solve(columns[window].T, target)[0])
 
 
@@ -81,7 +81,9 @@ def around(offsets: IntArray, period: int) -> tuple[IntArray, IntArray]:
     return np.where(turned < start, period, 0) + offsets[turned], turned
 
 
-def _first_run(columns: AnyArray, target: AnyArray, is_circle: bool, limit: float) -> IntArray | None:
+def _first_run(
+    columns: AnyArray, target: AnyArray, is_circle: bool, limit: float, longest: int
+) -> IntArray | None:
     """Return the shortest run of columns, here the rows of an array, whose combinations include the target.
 
     From all starts at once, columns are made orthogonal to those before, until what is left of the target is shorter
@@ -92,7 +94,7 @@ def _first_run(columns: AnyArray, target: AnyArray, is_circle: bool, limit: floa
     left = np.tile(target, (count, 1))
     basis = np.zeros((count, rank + 1, rank))
     used = np.zeros(count, np.int64)
-    for length in range(1, count + 1):
+    for length in range(1, longest + 1):
         at = starts + length - 1
         fresh = columns[at % count]
         if not is_circle:
