@@ -32,6 +32,7 @@ PARTS = {
     "damping": {"photographs"},
     "constrained": {"nonnegative", "variation", "counts"},
     "algebra": {"gram", "varying", "modes", "masked"},
+    "recognition": {"probed", "functions", "matrices", "compared"},
     "chunked": {"storage", "graphs"},
 }
 #: Libraries without which a benchmark has nothing to compare with.

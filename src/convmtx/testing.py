@@ -18,7 +18,7 @@ from convmtx.maps.linear_map import LinearMap
 from convmtx.recognition.comparison import Comparison, compare
 from convmtx.recognition.explanations import diagnose
 from convmtx.recognition.functions import Box
-from convmtx.recognition.matrices import canonical, rows_of_map
+from convmtx.recognition.matrices import canonical, is_sparse, rows_of_map
 from convmtx.recognition.probe import probe
 from convmtx.typing import AnyArray
 
@@ -124,7 +124,7 @@ class _Check:
         try:
             if isinstance(f, LinearMap | Affine):
                 return self._of_map(*_parts("f", f))
-            if hasattr(f, "nnz") and hasattr(f, "tocsr"):
+            if is_sparse(f):
                 return self._of_matrix(canonical(f.tocsr()))
             if is_array(f) or isinstance(f, list):
                 return self._of_array(as_numpy(f) if is_array(f) else np.asarray(f))

@@ -88,9 +88,11 @@ def test_differences_as_json(W, capsys):
 
     assert main(["check", "W.npy", "k.npy", *SHAPE, "--json"]) == 2
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert found["first"] == {"row": 3, "output": [0, 3], "column": 5, "input": [0, 5], "tap": None,
-                              "file": 0.5, "kernel": 0.0}  # fmt: skip
-    assert (found["differing"], found["equal"], found["reading"]) == (2, False, None)
+    first, second = found["differences"]
+    assert first == {"row": 3, "output": [0, 3], "column": 5, "input": [0, 5], "tap": None, "file": 0.5, "kernel": 0.0}
+    assert second == {"row": 14, "output": [2, 4], "column": 29, "input": [4, 5], "tap": [2, 1], "file": "nan",
+                      "kernel": K[2, 1]}  # fmt: skip
+    assert (found["differing"], found["equal"], found["explanations"]) == (2, False, [])
     assert found["largest_difference"] == "nan"
 
 

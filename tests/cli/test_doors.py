@@ -15,6 +15,8 @@ TARGETS = {
     "solve": ["solve", "none.npy", "seen.npy", "-o", "TARGET.png"],
     "plot": ["plot", "matrix", "none.npy", "--input", "5,6", "-o", "TARGET.svg"],
     "explore": ["explore", "none.npy", "--input", "5,6", "-o", "TARGET.html"],
+    "kernel": ["recognize", "none.npy", "-o", "TARGET.npy"],
+    "page": ["recognize", "none.npy", "--explore", "TARGET.html"],
     "demo": ["demo", "--picture", "TARGET.png"],
 }
 

@@ -82,6 +82,22 @@ def boundaries(found):
     }  # fmt: skip
 
 
+def backwards(found):
+    filters = {name: result.op for name, result in found["results"].items()}
+    bell = np.exp(-(np.arange(-4, 5) ** 2) / (2 * 1.5**2))
+    bell /= bell.sum()
+    kernels = [np.outer(bell, bell), np.outer([1, 2, 1], [-1, 1]), np.full((5, 5), 1 / 25), [[-1], [1]]]
+    for op, kernel in zip(filters.values(), kernels, strict=True):
+        np.testing.assert_allclose(op.kernel, kernel, atol=1e-15)
+    assert [op.out_shape for op in filters.values()] == [(300, 451), (300, 451), (100, 150), (296, 451)]
+    assert max(result.applications for result in found["results"].values()) < 30
+    wrong = np.unravel_index(13, (5, 6)), np.unravel_index(47, (9, 11))
+    assert (found["wrong"].output, found["wrong"].input) == wrong
+    assert (found["result"].count, found["result"].distance, found["result"].op.kernel[1, 2]) == (1, 3.0, 6)
+    [explained] = found["other"].alternatives
+    np.testing.assert_array_equal(explained.op.kernel, np.arange(1, 10).reshape(3, 3))
+
+
 def every_matrix(found):
     sizes = [(5, 7), (7, 7), (9, 7), (7, 7), (4, 7), (7, 7), (9, 7), (7, 4)]
     assert [op.shape for op in found["maps"].values()] == sizes
@@ -384,5 +400,5 @@ CHECKS = {check.__name__: check for check in (
     question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, deblur_missing,
     deblur_varying, deblur_nonnegative, learn_kernel, lipschitz, stride_spectrum, transposed, worst_case, relu_network,
     locally_connected, crossbar, homomorphic, room_response, seismic_section, fmri_response, star_field,
-    spectral_normalization,
+    spectral_normalization, backwards,
 )}  # fmt: skip

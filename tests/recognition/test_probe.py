@@ -1,12 +1,14 @@
 """The matrix of a function is that of its unit vectors, bit for bit, after as few applications as promised."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
 import scipy.signal
 
 import convmtx as cm
-from convmtx.recognition.functions import Box
+from convmtx.recognition.functions import Box, random_arrays
 from matrices import assert_is
 from unit_vectors import matrix_of, promised, require_probed
 
@@ -274,6 +276,37 @@ def test_few_applications_for_a_large_function(monkeypatch):
     assert max(largest) == 4
     x = np.random.default_rng(11).standard_normal((128, 128))
     np.testing.assert_allclose(op(x), ndi.gaussian_filter(x, 1), rtol=1e-13, atol=1e-15)
+
+
+def test_blocks_of_combs_and_of_outputs(monkeypatch):
+    """Blocks of two combs and of seven outputs, with a shorter last one of each."""
+    monkeypatch.setattr("convmtx.recognition.functions._BLOCK_BYTES", 2 * 2 * 8 * np.prod(SHAPE))
+    monkeypatch.setattr(import_module("convmtx.recognition.probe"), "_ENTRIES", 7 * 25 + 3)
+    for mode in ("mirror", "constant"):
+        check(lambda x, mode=mode: ndi.gaussian_filter(x, 1, mode=mode, radius=2), SHAPE, promised(25, 2))
+
+
+def test_the_matrix_is_as_scipy_has_it():
+    """Indices ascend, take four bytes, and stand for no zeros."""
+    op = cm.probe(lambda x: ndi.gaussian_filter(x, 1, mode="wrap", radius=2), SHAPE)
+
+    assert op.matrix.has_canonical_format
+    assert op.matrix.indices.dtype == op.matrix.indptr.dtype == np.int32
+    assert op.matrix.data.all()
+    np.testing.assert_array_equal(np.diff(op.matrix.indptr), 25)
+
+
+def test_terms_that_cancel_in_the_check_differ_by_their_roundings():
+    """The image of the first random input is a rounding of its terms, which f adds up in another order."""
+    x = random_arrays(2, (4,), np.dtype(float))[0]
+    taps = np.array([0.1, 0.7, 0.3, 0])
+    taps[3] = -(taps @ x) / x[3]
+
+    def f(x):
+        return (taps * x)[::-1].cumsum()[-1:]
+
+    assert f(x)[0] != (taps * x).cumsum()[-1]
+    check(f, 4, 4 + promised(0, 1))
 
 
 def test_what_does_not_fit_in_memory_is_refused(monkeypatch):

@@ -65,6 +65,17 @@ def fit_axis(matrix: AxisMatrix) -> AxisFit:
     return best
 
 
+def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
+    """Return the best fit of fewer taps than another one, which leaves more entries unexplained; None if none is good.
+
+    As taps of an axis are numbers of the kernel for each tap of the other axes, it may cost twice as much.
+    """
+    most = 2 * fit.cost[0]
+    fits = [other for s, e in steps(matrix) for other in fits_with(matrix, s, e)]
+    simpler = [other for other in fits if other.offsets.size < fit.offsets.size and other.cost[0] <= most]
+    return min(simpler, key=lambda other: other.cost, default=None)
+
+
 def _best(matrix: AxisMatrix, tried: list[tuple[int, int]]) -> AxisFit:
     """Return the best fit for some strides and input dilations."""
     return min((fit for s, e in tried for fit in fits_with(matrix, s, e)), key=_cost_of(matrix))
@@ -135,7 +146,7 @@ def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: in
     best = best[np.diff(of_run[best], prepend=-1) > 0]  # the longest run of each offset
     stored = np.bincount(of_run, counts, offsets.size)
     zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
-    agrees = counts[best] >= zeros
+    agrees = counts[best] > zeros  # a tap and its zeros cost more than its entries as exceptions otherwise
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 

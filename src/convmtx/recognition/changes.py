@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import combinations, product
@@ -97,6 +97,13 @@ class Change:
         elif self.numbers:
             values.append(self.numbers)
         return _WORDS[self.kind].format(*values)
+
+
+def noun_phrase(changes: Sequence[Change]) -> str:
+    """Return a matrix with changes as a noun phrase: "the transpose of the matrix with boundary wrap"."""
+    words = [str(change) for change in changes if change.kind is not Kind.TRANSPOSED]
+    matrix = f"the matrix {' and '.join(words)}" if words else "the matrix"
+    return f"the transpose of {matrix}" if any(change.kind is Kind.TRANSPOSED for change in changes) else matrix
 
 
 def changed(op: ConvOperator, change: Change) -> ConvOperator:

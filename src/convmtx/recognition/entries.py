@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convmtx.geometry import Layout
+from convmtx.recognition.readings import Readable, Reading
+from convmtx.recognition.shapes import Shapes, split
 from convmtx.typing import AnyArray, IntArray, Shape
 
 #: Rows of a matrix: where each listed row ends among the entries that follow, the columns of these, and their values.
@@ -28,11 +30,12 @@ class Digits:
     order: tuple[int, ...]
 
     @classmethod
-    def of(cls, sizes: Shape, layout: Layout, order: str = "C") -> Digits:
-        """Return the digits of arrays in a layout, flattened in C or F order."""
-        axes = layout.join(0, tuple(range(1, len(sizes))))
-        axes = axes if layout is not Layout.PLAIN else (0, *axes)
-        return cls(sizes, axes if order == "C" else axes[::-1])
+    def of(cls, shape: Shape, layout: Layout, axes: Shape) -> Digits:
+        """Return the digits of arrays in a layout, whose axes are flattened as listed, the slowest first."""
+        channels, sizes = split(shape, layout)
+        digits = layout.join(0, tuple(range(1, len(sizes) + 1)))
+        order = tuple(digits[axis] for axis in axes)
+        return cls((channels, *sizes), order if layout is not Layout.PLAIN else (0, *order))
 
     @property
     def count(self) -> int:
@@ -73,6 +76,15 @@ class Entries:
     #: Average number of entries that a row stores.
     row_length: float
 
+    @classmethod
+    def of(cls, matrix: Readable, shapes: Shapes, reading: Reading) -> Entries:
+        """Return the entries of a matrix, read in one way as that of a map between these shapes."""
+        array = matrix.turned(reading)
+        rows = _rows_of_dense if isinstance(array, np.ndarray) else _rows_of_csr
+        outs = Digits.of(shapes.out_shape, shapes.layout, reading.outputs.axes)
+        ins = Digits.of(shapes.in_shape, shapes.layout, reading.inputs.axes)
+        return cls(rows(array), outs, ins, matrix.n_stored / max(array.shape[0], 1))
+
     def list(self, outputs: list[IntArray]) -> Listed:
         """Return the nonzero entries in the rows of some outputs, whose digits are broadcast together."""
         wanted = self.outs.join(outputs).reshape(-1)
@@ -84,7 +96,7 @@ class Entries:
         return Listed([d[owners] for d in self.outs.split(wanted)], self.ins.split(columns.astype(np.int64)), values)
 
 
-def rows_of_dense(matrix: AnyArray) -> Callable[[IntArray], Rows]:
+def _rows_of_dense(matrix: AnyArray) -> Callable[[IntArray], Rows]:
     """Return a function that returns rows of a dense matrix."""
 
     def rows(numbers: IntArray) -> Rows:
@@ -95,7 +107,7 @@ def rows_of_dense(matrix: AnyArray) -> Callable[[IntArray], Rows]:
     return rows
 
 
-def rows_of_csr(matrix: AnyArray) -> Callable[[IntArray], Rows]:
+def _rows_of_csr(matrix: Any) -> Callable[[IntArray], Rows]:
     """Return a function that returns rows of a sparse matrix in canonical CSR form."""
 
     def rows(numbers: IntArray) -> Rows:

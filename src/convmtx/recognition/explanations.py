@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -20,13 +20,14 @@ from convmtx.recognition.changes import (
     changed,
     changes_of,
     has_outputs,
+    noun_phrase,
     rolls,
     same_boundaries,
 )
 from convmtx.recognition.comparison import compare, rounded
 from convmtx.recognition.matrices import positions, rows_of_map
 from convmtx.recognition.missing_rows import row_changes
-from convmtx.recognition.readings import Readable, Reading, Side, other_orders
+from convmtx.recognition.readings import Readable, Reading, View, other_orders
 from convmtx.taps import taps_of
 from convmtx.typing import AnyArray, IntArray, Order, Shape
 
@@ -67,18 +68,11 @@ class Diagnosis:
         return len(self.explanations) > 1
 
     def __str__(self) -> str:
-        texts = [_sentence(changes) for changes in self.explanations[:_LISTED]]
+        texts = [noun_phrase(changes) for changes in self.explanations[:_LISTED]]
         if self.reason is None:
             return texts[0]
         more = ", or others" if len(self.explanations) > _LISTED else ""
         return f"{', or '.join(texts)}{more} (ambiguous: {self.reason.value})"
-
-
-def _sentence(changes: Iterable[Change]) -> str:
-    """Return an explanation as a noun phrase: "the transpose of the matrix with boundary wrap"."""
-    words = [str(change) for change in changes if change.kind is not Kind.TRANSPOSED]
-    matrix = f"the matrix {' and '.join(words)}" if words else "the matrix"
-    return f"the transpose of {matrix}" if any(change.kind is Kind.TRANSPOSED for change in changes) else matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,14 +86,6 @@ class _Map:
     def key(self) -> tuple[Geometry, int]:
         """Geometry and a hash of the kernel: equal for equal maps."""
         return self.op.geometry, hash(np.ascontiguousarray(self.op.kernel).tobytes())
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A reading of the matrix, and what it changes."""
-
-    changes: tuple[Change, ...]
-    reading: Reading
 
 
 def diagnose(A: Any, op: ConvOperator, order: Order = "C", rtol: float = 0.0, atol: float = 0.0) -> Diagnosis | None:
@@ -155,11 +141,11 @@ class _Search:
                 if (factor := self._factor(view.reading, other.op)) is not None:
                     yield (*view.changes, *_with_all_names(other), Change(Kind.SCALED, (factor,)))
 
-    def views(self, count: int) -> list[_View]:
+    def views(self, count: int) -> list[View]:
         """Return the readings with this number of changes."""
         if count:
             return self._single_views if count == 1 else self._double_views
-        return [_View((), self._expected)]
+        return [View((), self._expected)]
 
     def maps(self, count: int) -> list[_Map]:
         """Return the convolutions with this number of changes."""
@@ -170,22 +156,25 @@ class _Search:
     @cached_property
     def _expected(self) -> Reading:
         """Reading in which the matrix should be that of the map."""
-        axes = tuple(range(len(self.op.out_shape)))
-        return Reading(_side(axes, self.order), _side(axes, self.order))
+        return Reading.of(len(self.op.out_shape), self.order)
 
     @cached_property
-    def _single_views(self) -> list[_View]:
-        turned = _View((Change(Kind.TRANSPOSED),), replace(self._expected, transposed=True))
-        return [turned, *_orders(self.op.geometry, self.order), *self._rolled]
+    def _single_views(self) -> list[View]:
+        turned = View((Change(Kind.TRANSPOSED),), replace(self._expected, transposed=True))
+        return [turned, *self._reordered, *self._rolled]
 
     @cached_property
-    def _double_views(self) -> list[_View]:
+    def _reordered(self) -> list[View]:
+        op = self.op
+        return other_orders(op.geometry.layout, op.out_shape, op.in_shape, self.order)
+
+    @cached_property
+    def _double_views(self) -> list[View]:
         turned = Change(Kind.TRANSPOSED)
-        orders = _orders(self.op.geometry, self.order)
-        return [_View((turned, *view.changes), replace(view.reading, transposed=True)) for view in orders]
+        return [View((turned, *view.changes), replace(view.reading, transposed=True)) for view in self._reordered]
 
     @property
-    def _rolled(self) -> list[_View]:
+    def _rolled(self) -> list[View]:
         """Readings in which outputs are rolled; where an axis is a circle, that is a shift of windows."""
         geometry, expected = self.op.geometry, self._expected
         sizes = geometry.layout.join(1, tuple(1 if axis.circular else axis.out for axis in geometry.axes))
@@ -193,7 +182,7 @@ class _Search:
         for offset in rolls(sizes):
             if all(m == 0 or n > 1 for m, n in zip(offset, sizes, strict=True)):
                 reading = replace(expected, outputs=replace(expected.outputs, roll=offset))
-                views.append(_View((Change(Kind.ROLLED, offset),), reading))
+                views.append(View((Change(Kind.ROLLED, offset),), reading))
         return views
 
     @cached_property
@@ -302,32 +291,6 @@ def _sample(shape: Shape) -> IntArray:
     rng = np.random.default_rng(0)
     chosen += [tuple(int(rng.integers(n)) for n in shape) for _ in range(_SAMPLE)]
     return np.unique(np.ravel_multi_index(np.array(chosen).T, shape))
-
-
-def _side(axes: Shape, order: Order) -> Side:
-    """Return a side whose axes are flattened as listed, or, in column-major order, the other way round."""
-    return Side(axes if order == "C" else axes[::-1])
-
-
-def _orders(geometry: Geometry, order: Order) -> list[_View]:
-    """Return the readings in which axes are flattened in another order, on both sides and on each one."""
-    shapes = {"outputs": geometry.out_shape, "inputs": geometry.in_shape}
-    seen: set[Any] = {tuple(_numbering(shape, tuple(range(len(shape)))) for shape in shapes.values())}
-    views = []
-    for kind, numbers, axes in other_orders(geometry, order):
-        for sides in (("outputs", "inputs"), ("outputs",), ("inputs",)):
-            listed = [axes if side in sides else tuple(range(len(axes))) for side in shapes]
-            numbering = tuple(_numbering(shape, a) for shape, a in zip(shapes.values(), listed, strict=True))
-            if numbering not in seen:
-                seen.add(numbering)
-                outputs, inputs = (_side(a, order) for a in listed)
-                views.append(_View((Change(kind, numbers, sides),), Reading(outputs, inputs)))
-    return views
-
-
-def _numbering(shape: Shape, axes: Shape) -> Shape:
-    """Return an order of axes without those of one entry, which do not count: orders with the same rest are equal."""
-    return tuple(a for a in axes if shape[a] > 1)
 
 
 def _reason(op: ConvOperator, explanations: list[tuple[Change, ...]]) -> Reason:

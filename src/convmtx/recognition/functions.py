@@ -63,6 +63,10 @@ class Box:
         parameters of a `torch.nn.Module`. It is complex if f takes real inputs to complex outputs and takes complex
         inputs too.
 
+    prefers_integers : bool
+        Whether inputs are 64-bit integers, whose images are exact, if ``dtype`` is None and f takes integers to
+        integers without rounding them. Three applications show that.
+
     Attributes
     ----------
     in_shape, out_shape : tuple of int
@@ -97,6 +101,7 @@ class Box:
         *,
         adjoint: Callable[[Any], Any] | None = None,
         dtype: Any = None,
+        prefers_integers: bool = False,
     ) -> None:
         for name, function in (("f", f), ("adjoint", f if adjoint is None else adjoint)):
             if not callable(function):
@@ -104,8 +109,11 @@ class Box:
         self.in_shape = resolve.shape("in_shape", in_shape)
         self.applications = 0
         self._f, self._adjoint = f, adjoint
-        self._calling, image = _choose(f, self.in_shape, None if dtype is None else _number_type(dtype))
-        if dtype is None and image.dtype.kind == "c":
+        kind = None if dtype is None else _number_type(dtype)
+        if prefers_integers and self._takes_integers():
+            kind = np.dtype(np.int64)
+        self._calling, image = _choose(f, self.in_shape, kind)
+        if kind is None and image.dtype.kind == "c":
             with suppress(ArgumentError):  # a Fourier transform of real inputs alone stays real
                 self._calling, image = _choose(f, self.in_shape, image.dtype)
         self.out_shape, self.dtype = image.shape, image.dtype
@@ -150,6 +158,20 @@ class Box:
             got, expected = "adjoint is not the adjoint of f", "Expected <f(x), y> == <x, adjoint(y)>"
             raise ArgumentError(got, expected, "Pass the adjoint of f, or leave adjoint out")
         return back
+
+    def _takes_integers(self) -> bool:
+        """Whether f takes integers to integers, and -2 x to what it should, so that it does not round them."""
+        x = random_arrays(2, self.in_shape, np.dtype(np.int64))[0]  # that of `_choose`
+        try:
+            calling, image = _choose(self._f, self.in_shape, x.dtype)
+            self.applications += 1
+            if image.dtype.kind not in "iu":
+                return False
+            self.applications += 2
+            scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
+        except Exception:  # a function may raise anything for an array that it does not take
+            return False
+        return bool(np.array_equal(scaled + image + image, 3 * offset))
 
     def _images(self, X: AnyArray) -> AnyArray:
         """Return f of each array of a batch, and count them."""

@@ -25,7 +25,7 @@ from convmtx.recognition.axes import BOUNDARIES, fit_axis
 from convmtx.recognition.contractions import ROUNDING, AxisMatrix
 from convmtx.recognition.folded import fit_short
 from convmtx.recognition.functions import Box, random_arrays
-from convmtx.recognition.kernels import AxisReading, count_groups, operator_shown, separate
+from convmtx.recognition.kernels import TapEntries, count_groups, operator_shown, separate
 from convmtx.recognition.shapes import split
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
@@ -197,11 +197,11 @@ def _fit_whole(line: _Line, images: AnyArray) -> Axis | None:
 
 def _read_kernel(box: Box, geometry: Geometry, noise: float) -> ConvOperator | None:
     """Return the convolution whose kernel the images of impulses show; None if those of a few do not."""
-    readings = [reading for axis in geometry.axes if (reading := _read_by_inputs(axis))]
-    if len(readings) < len(geometry.axes):
+    by_axis = [one for axis in geometry.axes if (one := _read_by_inputs(axis))]
+    if len(by_axis) < len(geometry.axes):
         return None
-    shown = np.zeros((geometry.out_channels, geometry.in_channels, *(r.taps.size for r in readings)), box.dtype)
-    impulses = list(product(range(geometry.in_channels), *(np.unique(r.inputs).tolist() for r in readings)))
+    shown = np.zeros((geometry.out_channels, geometry.in_channels, *(r.taps.size for r in by_axis)), box.dtype)
+    impulses = list(product(range(geometry.in_channels), *(np.unique(r.inputs).tolist() for r in by_axis)))
     batch = max(BLOCK_BYTES // (box.dtype.itemsize * sum(geometry.shape)), 1)
     for start in range(0, len(impulses), batch):
         chunk = impulses[start : start + batch]
@@ -210,12 +210,12 @@ def _read_kernel(box: Box, geometry: Geometry, noise: float) -> ConvOperator | N
             x[(b, *impulse)] = 1
         images = channels_first(geometry, box(channels_back(geometry, x)))
         for image, (channel, *places) in zip(images, chunk, strict=True):
-            rows = [np.flatnonzero(r.inputs == place) for r, place in zip(readings, places, strict=True)]
-            outputs = [r.outputs[at] for r, at in zip(readings, rows, strict=True)]
+            rows = [np.flatnonzero(r.inputs == place) for r, place in zip(by_axis, places, strict=True)]
+            outputs = [r.outputs[at] for r, at in zip(by_axis, rows, strict=True)]
             shown[(slice(None), channel, *np.ix_(*rows))] = image[(slice(None), *np.ix_(*outputs))]
     shown[np.abs(shown) <= noise * np.abs(shown).max()] = 0
     geometry, shown = _grouped(geometry, shown)
-    return operator_shown(geometry, readings, shown)
+    return operator_shown(geometry, by_axis, shown)
 
 
 def _grouped(geometry: Geometry, shown: AnyArray) -> tuple[Geometry, AnyArray]:
@@ -227,7 +227,7 @@ def _grouped(geometry: Geometry, shown: AnyArray) -> tuple[Geometry, AnyArray]:
     return geometry, shown[filters, filters // rows * columns + np.arange(columns)]
 
 
-def _read_by_inputs(axis: Axis) -> AxisReading | None:
+def _read_by_inputs(axis: Axis) -> TapEntries | None:
     """Return entries of an axis that determine its taps, of few inputs, from the middle outwards."""
     outwards = sorted(range(axis.size), key=lambda place: abs(place - axis.size // 2))[:_MOST_PLACES]
     taps, outputs, inputs = (np.zeros(0, np.int64) for _ in range(3))
@@ -237,7 +237,7 @@ def _read_by_inputs(axis: Axis) -> AxisReading | None:
         taps, outputs = np.append(taps, more[is_new]), np.append(outputs, where[is_new])
         inputs = np.append(inputs, np.full(is_new.sum(), place))
         if taps.size == axis.kernel:
-            return AxisReading(outputs, inputs, taps)
+            return TapEntries(outputs, inputs, taps)
     return _separated(axis, outwards) if axis.out * axis.kernel <= _LARGEST_TABLE else None
 
 
@@ -256,7 +256,7 @@ def _read_alone(axis: Axis, place: int) -> tuple[IntArray, IntArray]:
     return taps[is_alone], outputs[is_alone]
 
 
-def _separated(axis: Axis, places: list[int]) -> AxisReading:
+def _separated(axis: Axis, places: list[int]) -> TapEntries:
     """Return entries, some of them sums of taps, of as many of some inputs as determine all taps that outputs read."""
     reads = axis.table()
     counts = np.stack([reads == place for place in places]).astype(float)  # (places, outputs, taps)

@@ -22,7 +22,7 @@ _ALONE = 1e3
 
 
 @dataclass(frozen=True)
-class AxisReading:
+class TapEntries:
     """Entries of an axis that determine its taps: entry (outputs[j], inputs[j]) is row j of ``system`` times the taps.
 
     ``taps`` are those that are determined by them; the others are taken as zero. ``system`` is None if entry j is tap
@@ -35,13 +35,13 @@ class AxisReading:
     system: AnyArray | None = None
 
 
-def read_axis(axis: Axis, place: float = 0.5) -> AxisReading:
+def tap_entries(axis: Axis, place: float = 0.5) -> TapEntries:
     """Return entries that determine the taps of an axis, if possible inside, at a relative place between its ends."""
     first, last = axis.interior
     if last > first and axis.input_dilation == 1:
         output = first + min(int((last - first) * place), last - first - 1)
         taps = np.arange(axis.kernel)
-        return AxisReading(np.full(axis.kernel, output), axis.read(np.array(output), taps), taps)
+        return TapEntries(np.full(axis.kernel, output), axis.read(np.array(output), taps), taps)
     outputs = np.arange(min(axis.out, _MOST))
     if axis.out > _MOST:
         outputs = np.unique(np.linspace(0, axis.out - 1, _MOST).astype(np.int64))
@@ -53,13 +53,13 @@ def read_axis(axis: Axis, place: float = 0.5) -> AxisReading:
     shown, at = np.unique(taps[alone], return_index=True)
     if shown.size == seen.size:
         at = np.flatnonzero(alone)[at]
-        return AxisReading(outputs[rows[at]], reads[rows[at], shown], shown)
+        return TapEntries(outputs[rows[at]], reads[rows[at], shown], shown)
     table = np.zeros((places.size, axis.kernel))
     np.add.at(table, (owners, taps), 1)
     return separate(table, outputs[places // axis.size], places % axis.size)
 
 
-def separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> AxisReading:
+def separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> TapEntries:
     """Return independent rows of a table of sums of taps, and taps that they determine."""
     from scipy.linalg import qr
 
@@ -70,7 +70,7 @@ def separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> AxisReadin
     rows = np.sort(rows[:rank])
     _, _, taps = qr(table[rows], mode="economic", pivoting=True)
     taps = np.sort(taps[:rank])
-    return AxisReading(outputs[rows], inputs[rows], taps, table[np.ix_(rows, taps)])
+    return TapEntries(outputs[rows], inputs[rows], taps, table[np.ix_(rows, taps)])
 
 
 def read_kernel(entries: Entries, geometry: Geometry, places: tuple[float, ...]) -> ConvOperator:
@@ -78,13 +78,13 @@ def read_kernel(entries: Entries, geometry: Geometry, places: tuple[float, ...])
 
     ``places`` say at which relative place of each axis windows are read. Groups are as many as the entries allow.
     """
-    readings = [read_axis(axis, place) for axis, place in zip(geometry.axes, places, strict=True)]
-    grid = [np.arange(geometry.out_channels), *(np.unique(r.outputs) for r in readings)]
+    by_axis = [tap_entries(axis, place) for axis, place in zip(geometry.axes, places, strict=True)]
+    grid = [np.arange(geometry.out_channels), *(np.unique(r.outputs) for r in by_axis)]
     listed = entries.list(list(np.ix_(*grid)))
     kept = np.ones(listed.values.size, bool)
     numbers = []
-    for reading, axis, o, i in zip(readings, geometry.axes, listed.outputs[1:], listed.inputs[1:], strict=True):
-        flat = reading.outputs * axis.size + reading.inputs
+    for one, axis, o, i in zip(by_axis, geometry.axes, listed.outputs[1:], listed.inputs[1:], strict=True):
+        flat = one.outputs * axis.size + one.inputs
         order = np.argsort(flat)
         at = np.minimum(np.searchsorted(flat[order], o * axis.size + i), max(flat.size - 1, 0))
         if not flat.size:
@@ -97,30 +97,30 @@ def read_kernel(entries: Entries, geometry: Geometry, places: tuple[float, ...])
     groups = count_groups(geometry, f, c)
     geometry = replace(geometry, groups=groups)
     per_c = geometry.channels_per_group[1]
-    shape = geometry.out_channels, per_c, *(r.outputs.size for r in readings)
+    shape = geometry.out_channels, per_c, *(r.outputs.size for r in by_axis)
     shown = np.zeros(shape, listed.values.dtype)
     shown[(f, c % per_c, *(n[kept] for n in numbers))] = listed.values[kept]
-    return operator_shown(geometry, readings, shown)
+    return operator_shown(geometry, by_axis, shown)
 
 
-def operator_shown(geometry: Geometry, readings: list[AxisReading], shown: AnyArray) -> ConvOperator:
+def operator_shown(geometry: Geometry, by_axis: list[TapEntries], shown: AnyArray) -> ConvOperator:
     """Return the convolution with the taps that entries (F, C/groups, entries1..entriesd) show."""
-    solved = _solve(shown, readings)
+    solved = _solve(shown, by_axis)
     taps = np.zeros((*shown.shape[:2], *(a.kernel for a in geometry.axes)), solved.dtype)
-    taps[np.ix_(*map(range, shown.shape[:2]), *(r.taps for r in readings))] = solved
+    taps[np.ix_(*map(range, shown.shape[:2]), *(r.taps for r in by_axis))] = solved
     return ConvOperator(geometry, frozen(kernel_of(geometry, taps)), "auto")
 
 
-def _solve(shown: AnyArray, readings: list[AxisReading]) -> AnyArray:
+def _solve(shown: AnyArray, by_axis: list[TapEntries]) -> AnyArray:
     """Return the taps from the entries that show them."""
-    if all(reading.system is None for reading in readings):
+    if all(one.system is None for one in by_axis):
         return shown
     dtype = shown.dtype
     taps = shown.astype(np.result_type(dtype, np.float64))
-    for j, reading in enumerate(readings):
-        if reading.system is not None:
+    for j, one in enumerate(by_axis):
+        if one.system is not None:
             moved = np.moveaxis(taps, j + 2, 0)
-            solved = np.linalg.solve(reading.system, moved.reshape(moved.shape[0], -1)).reshape(moved.shape)
+            solved = np.linalg.solve(one.system, moved.reshape(moved.shape[0], -1)).reshape(moved.shape)
             taps = np.moveaxis(solved, 0, j + 2)
     if dtype.kind not in "iu":
         return taps.astype(dtype)

@@ -22,23 +22,32 @@ def read_matrix(name: str, A: Any, op: LinearMap) -> Any:
 
     It is copied only if it has another form.
     """
-    shape: tuple[int, ...]
-    if isinstance(A, LinearMap):
-        shape = A.out_shape + A.in_shape
-    elif hasattr(A, "nnz") and hasattr(A, "tocsr"):
-        numeric(name, A.data)
-        shape = tuple(A.shape)
-    else:
-        A = as_numpy(numeric(name, A))
-        shape = tuple(A.shape)
     tensor = op.out_shape + op.in_shape
-    if shape not in (op.shape, tensor) or (shape == op.shape != tensor and isinstance(A, LinearMap)):
+    is_map = isinstance(A, LinearMap)
+    matrix = A if is_map else as_matrix(name, A)
+    shape = A.out_shape + A.in_shape if is_map else tuple(matrix.shape)
+    if shape not in (op.shape, tensor) or (shape == op.shape != tensor and is_map):
         expected = f"Expected {op.shape}" + (f" or {tensor}" if tensor != op.shape else "")
         raise ArgumentError(f"{name} has shape {shape}", expected, "Check the shapes of inputs and outputs")
+    if is_map:
+        return as_matrix(name, A)
+    return matrix.reshape(op.shape) if isinstance(matrix, np.ndarray) else matrix
+
+
+def as_matrix(name: str, A: Any) -> Any:
+    """Return an array of numbers as an ndarray, and a sparse one or a map as a canonical CSR array."""
     if isinstance(A, LinearMap):
         A._require_matrix()
         return rows_of_map(A, "C", None)
-    return A.reshape(op.shape) if isinstance(A, np.ndarray) else canonical(A.tocsr())
+    if is_sparse(A):
+        numeric(name, A.data)
+        return canonical(A.tocsr())
+    return as_numpy(numeric(name, A))
+
+
+def is_sparse(A: Any) -> bool:
+    """Whether an array is a sparse one of SciPy, or of a library that follows it."""
+    return hasattr(A, "nnz") and hasattr(A, "tocsr")
 
 
 def canonical(A: Any) -> Any:

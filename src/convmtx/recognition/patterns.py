@@ -188,8 +188,8 @@ def _regular(
         outputs = np.flatnonzero(_along(slabs.readers(place), b))
         return count - 1 - outputs if is_flipped else outputs
 
-    places = list(range(middle, middle + len(run)))
-    differences = np.unique(np.concatenate([j * e - readers(j) * s for j in places]))
+    reads = {j: readers(j) for j in range(middle, middle + len(run))}
+    differences = np.unique(np.concatenate([j * e - outputs * s for j, outputs in reads.items()]))
     first, last = int(differences[0]), int(differences[-1])
     dilation = int(np.gcd.reduce(differences - first)) or 1
     if differences.size < _DENSE * ((last - first) // dilation + 1):
@@ -207,9 +207,10 @@ def _regular(
         axes.insert(0, replace(whole, kernel=kernel, dilation=dilation, boundary=ZERO))
         ends += [min(1, slabs.size - 1), max(slabs.size - 2, 0)]
     slabs.apply(ends)
+    reads.update((j, readers(j)) for j in ends)
     for axis in axes:
         candidate = combs(axis)
-        if all(_fits(candidate, j, readers(j)) for j in places + ends):
+        if all(_fits(candidate, j, outputs) for j, outputs in reads.items()):
             shape = [1] * len(slabs.box.out_shape)
             shape[b] = count
             outputs = np.arange(count)[:: -1 if is_flipped else 1] % len(candidate.teeth)

@@ -19,8 +19,8 @@ from convmtx.recognition.functions import Box
 from convmtx.recognition.patterns import Pattern, Slabs, exact_pattern, read_ends, read_pattern, whole_pattern
 from convmtx.typing import AnyArray, IntArray, PerAxis, Shape
 
-#: Entries of the matrix that are put in order at a time: 4 MiB, with their columns, stay in the cache.
-_ENTRIES = 1 << 18
+#: Entries of the matrix that are put in order at a time: 256 KiB, with tables of as many, stay in the cache.
+_ENTRIES = 1 << 15
 
 
 class Probed(SparseMap):
@@ -206,72 +206,97 @@ def _count(patterns: Sequence[Pattern]) -> int:
 
 
 def _by_combs(box: Box, patterns: Sequence[Pattern], noise: float) -> Any:
-    """Return the matrix from the images of all combs; None if an output is not zero where it has no tooth."""
+    """Return the matrix from the images of all combs; None if an output is not zero where it has no tooth.
+
+    Numbers of the images that are not zero are its entries, so its arrays are allocated once, and filled in place.
+    """
     from scipy.sparse import csr_array
 
+    images, combs = _images(box, patterns, noise), _count(patterns)
     shape = prod(box.out_shape), prod(box.in_shape)
-    images = _images(box, patterns, noise)
-    step = max(_ENTRIES // len(images), 1)
-    parts = []
+    pointers = np.append(0, np.cumsum(sum(np.count_nonzero(part, axis=0) for part in images)))
+    step = min(max(_ENTRIES // combs, 1), shape[0])
+    near = np.empty((combs, step), box.dtype)  # whole images are powers of two apart, where few lines of a cache are
+    teeth = [_teeth(box, patterns, axis, step) for axis in range(len(patterns))]
+    data, columns = np.empty(pointers[-1], box.dtype), np.empty(pointers[-1], _index_dtype(*shape, pointers[-1]))
     for start in range(0, shape[0], step):
-        outputs = np.arange(start, min(start + step, shape[0]))
-        numbers, inputs = _teeth(box, patterns, outputs)
-        entries = images[numbers, outputs[:, None]]
+        stop = min(start + step, shape[0])
+        np.concatenate([part[:, start:stop] for part in images], out=near[:, : stop - start], casting="unsafe")
+        places: AnyArray = np.arange(stop - start)[:, None]
+        inputs: AnyArray = np.zeros((1, 1), columns.dtype)
+        for rows, to_place, to_input in teeth:
+            places = places + to_place.take(rows[start:stop], axis=0)
+            inputs = inputs + to_input.take(rows[start:stop], axis=0)
+        entries = near.reshape(-1).take(places)
         is_entry = entries != 0
-        columns = inputs[is_entry]
-        if (columns < 0).any():
+        own = slice(pointers[start], pointers[stop])
+        data[own], columns[own] = entries[is_entry], inputs[is_entry]
+        if columns[own].min(initial=0) < 0:
             return None
-        parts.append((entries[is_entry], columns, np.count_nonzero(is_entry, axis=1)))
-    data, columns, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return csr_array((storable(data), columns, np.append(0, np.cumsum(counts))), shape=shape)
+    return csr_array((storable(data), columns, pointers.astype(columns.dtype)), shape=shape)
 
 
-def _images(box: Box, patterns: Sequence[Pattern], noise: float) -> AnyArray:
-    """Return the images of all combs, (combs, outputs), without noise."""
-    colours = np.indices([pattern.combs.count for pattern in patterns]).reshape(len(patterns), -1)
-    count, outputs = colours.shape[1], prod(box.out_shape)
+def _images(box: Box, patterns: Sequence[Pattern], noise: float) -> list[AnyArray]:
+    """Return the images of all combs, (combs, outputs) in blocks of combs, without noise."""
+    count, outputs, axes = _count(patterns), prod(box.out_shape), len(patterns)
     memory.require_result("the matrix of f", 3 * count * outputs * box.dtype.itemsize, "Probe a smaller function")
-    images = np.empty((count, outputs), box.dtype)
+    colours = np.indices([pattern.combs.count for pattern in patterns]).reshape(axes, -1)
+    images = []
     for block in box.blocks(count):
-        combs: AnyArray = np.ones((len(block), *[1] * len(box.in_shape)), bool)
+        combs: AnyArray = np.ones((1,) * (1 + axes), bool)
         for axis, (pattern, chosen) in enumerate(zip(patterns, colours, strict=True)):
             sizes = [n if b == axis else 1 for b, n in enumerate(box.in_shape)]
             is_tooth = pattern.combs.colours == chosen[block.start : block.stop, None]
             combs = combs & is_tooth.reshape(-1, *sizes)
-        part = images[block.start : block.stop]
-        part[:] = box(combs.astype(box.in_dtype)).reshape(part.shape)
+        part = box(combs.astype(box.in_dtype)).reshape(len(block), outputs)
         if noise:
             part[np.abs(part) <= noise * np.sqrt(np.count_nonzero(combs.reshape(len(block), -1), axis=1))[:, None]] = 0
+        images.append(part)
     return images
 
 
-def _teeth(box: Box, patterns: Sequence[Pattern], outputs: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the number of the comb and the flattened input, negative for none, of all teeth that outputs may read.
+def _teeth(box: Box, patterns: Sequence[Pattern], axis: int, step: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the teeth that outputs may read along an axis: the row of each output in two tables of all combs.
 
-    Both are of shape (outputs, combs), and inputs ascend in each row.
+    Added up over axes, rows of the first table are places of combs in images of ``step`` outputs, and those of the
+    second are flattened inputs, negative for none. Inputs ascend in each row.
     """
-    size = step = prod(box.in_shape)
-    dtype: Any = np.int32 if len(patterns) * size < np.iinfo(np.int32).max else np.int64
-    numbers, inputs = np.zeros((2, len(outputs), 1), dtype)
-    for pattern, length in zip(patterns, box.in_shape, strict=True):
-        step //= length
-        order = np.argsort(pattern.combs.teeth, axis=1)
-        teeth = np.take_along_axis(pattern.combs.teeth, order, axis=1)
-        places = np.broadcast_to(pattern.places, box.out_shape).reshape(-1)[outputs]
-        teeth = np.where(teeth < 0, -size, teeth * step).astype(dtype)[places]
-        numbers = numbers[:, :, None] * pattern.combs.count + order.astype(dtype)[places][:, None]
-        numbers = numbers.reshape(len(outputs), -1)
-        inputs = (inputs[:, :, None] + teeth[:, None]).reshape(len(outputs), -1)
-    return numbers, inputs
+    pattern, counts = patterns[axis], [pattern.combs.count for pattern in patterns]
+    size, behind = prod(box.in_shape), prod(box.in_shape[axis + 1 :])
+    order = np.argsort(pattern.combs.teeth, axis=1)
+    inputs = np.take_along_axis(pattern.combs.teeth, order, axis=1)
+    inputs = np.where(inputs < 0, -size, inputs * behind).astype(_index_dtype(len(patterns) * size))
+    places = order * (step * prod(counts[axis + 1 :]))
+    along = [count if b == axis else 1 for b, count in enumerate(counts)]
+    tables = [np.broadcast_to(t.reshape(-1, *along), (len(t), *counts)).reshape(len(t), -1) for t in (places, inputs)]
+    return np.broadcast_to(pattern.places, box.out_shape).reshape(-1), tables[0], tables[1]
+
+
+def _index_dtype(*counts: int) -> Any:
+    """Return the type of integers up to these, as SciPy has it for indices."""
+    return np.int32 if max(counts) <= np.iinfo(np.int32).max else np.int64
 
 
 def _agrees(box: Box, matrix: Any, noise: float) -> bool:
     """Whether a matrix takes the samples of a box to their images, output by output, but for rounding and noise."""
     X, images = (part[:2].reshape(2, -1) for part in box.samples)  # the third is a multiple of the first
-    difference = matrix @ X.T - images.T
-    if box.is_exact:
+    return all(_takes(matrix, x, image, noise) for x, image in zip(X, images, strict=True))
+
+
+def _takes(matrix: Any, x: AnyArray, image: AnyArray, noise: float) -> bool:
+    """Whether ``matrix @ x`` is an image, but for rounding and noise; of integers in all bits.
+
+    Roundings are relative to ``abs(matrix) @ abs(x)``, which takes as long as the product. It is at least as large as
+    the product itself, so it is left to outputs where that does not explain the difference.
+    """
+    product = matrix @ x
+    difference = np.abs(product - image)
+    if image.dtype.kind in "iu":
         return not difference.any()
-    eps = float(np.finfo(box.dtype).eps)
-    sizes = abs(matrix) @ np.abs(X.T)
-    far = ROUNDINGS * eps * max(matrix.shape[1], 1) ** 0.5 * sizes + noise * np.linalg.norm(X, axis=1)
-    return bool((np.abs(difference) <= far).all())
+    share = ROUNDINGS * float(np.finfo(image.dtype).eps) * max(matrix.shape[1], 1) ** 0.5
+    level = noise * np.linalg.norm(x)
+    rows = np.flatnonzero(~(difference <= share * np.abs(product) + level))
+    if not rows.size:
+        return True
+    sizes = abs(matrix[rows]) @ np.abs(x)
+    return bool((difference[rows] <= share * sizes + level).all())

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.geometry import Geometry, Layout
-from convmtx.recognition.changes import Kind
+from convmtx.geometry import Layout
+from convmtx.recognition.changes import Change, Kind
 from convmtx.recognition.matrices import canonical
 from convmtx.typing import AnyArray, IntArray, Order, Shape
 
@@ -25,6 +25,11 @@ class Side:
     axes: Shape
     #: How far entries are moved along each axis, around a circle; None if they are not.
     roll: Shape | None = None
+
+    @classmethod
+    def of(cls, axes: Shape, order: Order) -> Side:
+        """Return a side whose axes are flattened as listed, or, in column-major order, the other way round."""
+        return cls(axes if order == "C" else axes[::-1])
 
     @property
     def is_plain(self) -> bool:
@@ -60,6 +65,20 @@ class Reading:
     #: Whether the matrix is the transpose of one that is numbered so.
     transposed: bool = False
 
+    @classmethod
+    def of(cls, count: int, order: Order) -> Reading:
+        """Return the reading of arrays of so many axes, flattened in C or F order."""
+        side = Side.of(tuple(range(count)), order)
+        return cls(side, side)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A reading of a matrix, and the changes by which it differs from the expected one."""
+
+    changes: tuple[Change, ...]
+    reading: Reading
+
 
 @dataclass(frozen=True, eq=False)
 class Readable:
@@ -72,6 +91,20 @@ class Readable:
     def _transposed(self) -> Any:
         return self.matrix.T if isinstance(self.matrix, np.ndarray) else canonical(self.matrix.T.tocsr())
 
+    @property
+    def n_stored(self) -> int:
+        """Number of stored entries."""
+        return int(self.matrix.size if isinstance(self.matrix, np.ndarray) else self.matrix.nnz)
+
+    @cached_property
+    def n_nonzero(self) -> int:
+        """Number of entries that are not zero."""
+        return int(np.count_nonzero(self.matrix if isinstance(self.matrix, np.ndarray) else self.matrix.data))
+
+    def turned(self, reading: Reading) -> Any:
+        """Return the matrix, transposed if it is read so."""
+        return self._transposed if reading.transposed else self.matrix
+
     def shape(self, reading: Reading) -> tuple[int, int]:
         """Return the shape of the matrix that is read."""
         rows, columns = self.matrix.shape
@@ -82,8 +115,8 @@ class Readable:
 
         ``shapes`` are those of one output and one input.
         """
-        matrix, (out_shape, in_shape) = self._transposed if reading.transposed else self.matrix, shapes
-        part = matrix[reading.outputs.numbers(out_shape, rows)]
+        out_shape, in_shape = shapes
+        part = self.turned(reading)[reading.outputs.numbers(out_shape, rows)]
         if isinstance(part, np.ndarray):
             at, columns = np.nonzero(part)
             values = part[at, columns]
@@ -103,7 +136,7 @@ class Readable:
         return self._read[reading, shapes]
 
     def _rearranged(self, reading: Reading, shapes: tuple[Shape, Shape]) -> Any:
-        matrix = self._transposed if reading.transposed else self.matrix
+        matrix = self.turned(reading)
         if reading.outputs.is_plain and reading.inputs.is_plain:
             return matrix
         rows = reading.outputs.numbers(shapes[0], np.arange(prod(shapes[0])))
@@ -117,21 +150,41 @@ class Readable:
         return matrix
 
 
-def other_orders(geometry: Geometry, order: Order) -> Iterator[tuple[Kind, tuple[Any, ...], Shape]]:
-    """Yield the orders in which axes may have been flattened instead, with the kind and numbers of the change.
+def other_orders(layout: Layout, out_shape: Shape, in_shape: Shape, order: Order) -> list[View]:
+    """Return the readings in which axes are flattened in another order, on both sides and on each one."""
+    shapes = {"outputs": out_shape, "inputs": in_shape}
+    usual = tuple(range(len(in_shape)))
+    seen: set[Any] = {tuple(_numbering(shape, usual) for shape in shapes.values())}
+    views = []
+    for kind, numbers, axes in _permutations(layout, len(in_shape), order):
+        for sides in (("outputs", "inputs"), ("outputs",), ("inputs",)):
+            listed = [axes if side in sides else usual for side in shapes]
+            numbering = tuple(_numbering(shape, a) for shape, a in zip(shapes.values(), listed, strict=True))
+            if numbering not in seen:
+                seen.add(numbering)
+                outputs, inputs = (Side.of(a, order) for a in listed)
+                views.append(View((Change(kind, numbers, sides),), Reading(outputs, inputs)))
+    return views
+
+
+def _permutations(layout: Layout, n: int, order: Order) -> Iterator[tuple[Kind, tuple[Any, ...], Shape]]:
+    """Yield the orders in which n axes may have been flattened instead, with the kind and numbers of the change.
 
     For channels last, (0, 1, 2) are height, width and channels, in the order that is expected. The other of row-major
     and column-major is (2, 1, 0), channels first are (2, 0, 1), and height and width are swapped in (1, 0, 2).
     """
-    d, layout = len(geometry.axes), geometry.layout
-    n = d + (layout is not Layout.PLAIN)
     if layout is Layout.LAST:
         yield Kind.LAYOUT, ("first",), (n - 1, *range(n - 1))
     if layout is Layout.FIRST:
         yield Kind.LAYOUT, ("last",), (*range(1, n), 0)
     yield Kind.ORDER, ("column-major" if order == "C" else "row-major",), tuple(reversed(range(n)))
-    space = tuple(a + (layout is Layout.FIRST) for a in range(d))
+    space = tuple(range(n))[layout is Layout.FIRST : n - (layout is Layout.LAST)]
     for permuted in permutations(space):
         if permuted != space:
             axes = layout.join(n - 1 if layout is Layout.LAST else 0, permuted)
             yield Kind.AXES, axes, axes
+
+
+def _numbering(shape: Shape, axes: Shape) -> Shape:
+    """Return an order of axes without those of one entry, which do not count: orders with the same rest are equal."""
+    return tuple(a for a in axes if shape[a] > 1)

@@ -3,104 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
+from math import gcd, inf, log, prod
 from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, frozen, numeric
-from convmtx.arguments import is_array
-from convmtx.boundary import NOTHING
+from convmtx._xp import all_finite, as_numpy, frozen
 from convmtx.errors import ArgumentError, door
-from convmtx.geometry import Axis, Geometry, Layout, resolve
+from convmtx.geometry import Layout, resolve
+from convmtx.maps.affine import Affine
 from convmtx.maps.base import check_order
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
-from convmtx.recognition.axes import EXCEPTION, AxisFit, fit_axis
-from convmtx.recognition.comparison import Comparison, compare
-from convmtx.recognition.contractions import contract
-from convmtx.recognition.entries import Entries, rows_of_csr, rows_of_dense
-from convmtx.recognition.folded import fit_short
-from convmtx.recognition.kernels import read_kernel
-from convmtx.recognition.recognition import AS_PASSED, Reading, Recognition
-from convmtx.recognition.shapes import Numbering, Shapes, candidates
-from convmtx.typing import AnyArray, Channels, Order, PerAxis, Shape
-
-#: Places between the ends of an axis at which kernels are read where entries contradict each other: an odd number.
-_PLACES = (0.5, 0.1, 0.3, 0.7, 0.9)
-#: Entries that are looked at for each axis, at first and where the first ones do not decide.
-_BUDGETS = (200_000, 5_000_000)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Geometry that explains a matrix as read in one way, as far as it does."""
-
-    shapes: Shapes
-    fits: tuple[AxisFit, ...]
-    entries: Entries
-
-    @property
-    def wrong(self) -> int:
-        """Number of entries of matrices of axes that are not explained."""
-        return sum(fit.wrong for fit in self.fits)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Geometry, with one group of channels."""
-        s = self.shapes
-        return Geometry(tuple(fit.axis for fit in self.fits), s.in_channels, s.out_channels, 1, s.layout)
-
-    def read(self, place: float = 0.5) -> ConvOperator:
-        """Return the convolution whose kernel some entries of the matrix show."""
-        return read_kernel(self.entries, self.geometry, (place,) * len(self.fits))
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A matrix that is recognized: dense, or in canonical CSR form."""
-
-    array: Any
-    order: Order
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.array.shape
-
-    @property
-    def n_stored(self) -> int:
-        """Number of stored entries."""
-        return int(self.array.size if isinstance(self.array, np.ndarray) else self.array.nnz)
-
-    @property
-    def transposed(self) -> Matrix:
-        """The transposed matrix."""
-        turned = self.array.T if isinstance(self.array, np.ndarray) else self.array.T.tocsr()
-        return Matrix(turned, self.order)
-
-    def entries(self, shapes: Shapes, reading: Reading) -> Entries:
-        """Return the entries of the matrix under a reading of its rows and columns."""
-        rows = rows_of_dense if isinstance(self.array, np.ndarray) else rows_of_csr
-        outs, ins = _digits(shapes, reading, self.order)
-        return Entries(rows(self.array), outs, ins, self.n_stored / max(self.shape[0], 1))
-
-    def renumbered(self, shapes: Shapes, reading: Reading) -> Matrix:
-        """Return the matrix with rows and columns numbered as passed, if they were numbered by the reading."""
-        pairs = zip(_digits(shapes, reading, self.order), _digits(shapes, AS_PASSED, self.order), strict=True)
-        rows, columns = (read.join(usual.split(np.arange(usual.count))) for read, usual in pairs)
-        array = self.array[rows][:, columns]
-        if not isinstance(array, np.ndarray):
-            array.sort_indices()
-        return Matrix(array, self.order)
-
-
-def _digits(shapes: Shapes, reading: Reading, order: Order) -> tuple[Any, Any]:
-    """Return the digits of rows and columns."""
-    outs = reading.outputs.digits((shapes.out_channels, *shapes.outs), shapes.layout, order)
-    return outs, reading.inputs.digits((shapes.in_channels, *shapes.sizes), shapes.layout, order)
+from convmtx.recognition.changes import Change, Kind
+from convmtx.recognition.functions import Box
+from convmtx.recognition.impulses import from_impulses
+from convmtx.recognition.matching import Matcher
+from convmtx.recognition.matrices import as_matrix, rows_of_map
+from convmtx.recognition.missing_rows import recognize_part, row_changes
+from convmtx.recognition.probe import probe
+from convmtx.recognition.readings import Readable, View, other_orders
+from convmtx.recognition.recognition import Recognition
+from convmtx.recognition.shapes import Shapes, candidates, with_rows_missing
+from convmtx.taps import kernel_of, taps_of
+from convmtx.typing import Channels, Order, PerAxis, Shape
 
 
 @door("recognize")
@@ -112,173 +40,258 @@ def recognize(
     channels: Channels | None = None,
     order: Order = "C",
 ) -> Recognition:
-    """TODO."""
+    """Recognize a matrix, a map or a function as a convolution: its kernel, stride, pads, boundary and so on.
+
+    Law: if the result is ``exact``, the matrix of ``result.op`` is A: for integers in every entry, and for floats up to
+    8 roundings of the largest tap. If A is the matrix of a convolution that is larger than its kernel, the result is
+    exact.
+
+    Otherwise ``result.op`` is the convolution that most entries agree with, or, where less than half agree with any,
+    the one whose matrix is nearest for its geometry. The result tells how far away it is, which entries differ, and
+    what explains it: column-major order or moved channels of inputs, outputs or both, a transpose, and rows that are
+    empty or missing.
+
+    Parameters
+    ----------
+    A : array_like, sparse array, LinearMap, Affine, LinearOperator or callable
+        A matrix (M, N), or a tensor of shape ``out_shape + in_shape``. A function takes one array of ``in_shape``, of
+        NumPy, PyTorch or JAX, to another, linearly but for an offset, as for `probe`. A `LinearOperator` of SciPy, or
+        one of PyLops, is applied as a function.
+    in_shape, out_shape : int or tuple of int, optional
+        Shapes of one input and one output. Needed for a function is ``in_shape`` alone; a map has its own. For a
+        matrix, the shapes that are left out are guessed: of all with one or two axes that fit, with a third one if
+        ``channels`` is passed, those that give the simplest convolution.
+    channels : {"last", "first"}, optional
+        Position of the channel axis. By default all three are tried: without channels, last, and first.
+    order : {"C", "F"}
+        Order in which the rows and columns of a matrix number outputs and inputs.
+
+    Returns
+    -------
+    Recognition
+        ``op``, ``exact``, ``distance``, ``differs``, ``alternatives`` and more. Its ``verdict`` says it in a sentence.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit A or each other, if A contains inf or nan, or if a function is not linear but for an
+        offset, is random, or cannot be called with an array of ``in_shape``.
+    TypeError
+        If A is neither numeric nor a function.
+    MemoryError
+        If the matrix of a map or function does not fit in memory.
+
+    See Also
+    --------
+    nearest : The kernel nearest to a matrix for a given geometry.
+    probe : The matrix of any linear function.
+    convmtx.testing.assert_same_map : Whether a function or matrix is a given map, and what explains that it is not.
+
+    Notes
+    -----
+    Of all convolutions with the same matrix, the one with the fewest taps is returned: zeros at the ends of a kernel,
+    and windows that read nothing, leave no trace. Two convolutions whose matrices are equal are called ambiguous, and
+    so are axes of equal sizes, which a matrix in column-major order swaps.
+
+    A matrix is contracted with random numbers to the matrix of each axis, from some 200,000 of its entries. Those show
+    the geometry, as in "How recognition works" of the documentation, and some rows show the kernel; then all entries
+    are compared. That takes about 7 passes over the arrays of a CSR matrix, and bounded memory beyond it. A function is
+    applied to about ``C_in * prod(stride)`` impulses and to 5 inputs for each axis, and is checked by random inputs;
+    only if these do not show it, because its inputs are few or its windows as long as an axis, its matrix is probed.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.ndimage, convmtx as cm
+    >>> W = cm.conv([[1, 2], [3, 4]], (9, 12), stride=2, padding=1, boundary="reflect").to_dense()
+    >>> result = cm.recognize(W, (9, 12))
+    >>> result.exact, result.call
+    (True, "cm.conv(K (2, 2), (9, 12), stride=2, padding=[(1, 0), (1, 1)], boundary='reflect')")
+    >>> result.op.kernel
+    array([[1, 2],
+           [3, 4]])
+    >>> W[7, 20] += 1
+    >>> cm.recognize(W, (9, 12), (5, 7)).differs[0]
+    Difference(output=(1, 0), input=(1, 8), tap=None, theirs=1, ours=0)
+    >>> result = cm.recognize(lambda x: scipy.ndimage.uniform_filter(x, 3, mode="wrap"), (64, 64))
+    >>> result.call, result.applications
+    ("cm.conv(K (3, 3), (64, 64), padding=[(1, 1), (1, 1)], boundary='wrap')", 20)
+    """
     ins, outs = (
         None if shape is None else resolve.shape(name, shape)
         for name, shape in (("in_shape", in_shape), ("out_shape", out_shape))
     )
     check_order(order)
+    if isinstance(A, Affine):
+        return replace(recognize(A.op, in_shape, out_shape, channels=channels), offset=as_numpy(A.offset))
     if isinstance(A, LinearMap):
         ins, outs = ins or A.in_shape, outs or A.out_shape
-    matrix = Matrix(_matrix(A, ins, outs), order)
-    return _recognize(matrix, candidates(matrix.shape, ins, outs, channels))
-
-
-def _matrix(A: Any, ins: Shape | None, outs: Shape | None) -> Any:
-    """Return a matrix as an array, or in canonical CSR form."""
-    if isinstance(A, LinearMap):
-        A = A.to_sparse()
-    if hasattr(A, "nnz") and hasattr(A, "tocsr"):
-        csr = A.tocsr()
-        numeric("A", csr.data)
-        if not csr.has_canonical_format:
-            csr = csr.copy()
-            csr.sum_duplicates()
-        return csr
-    array = as_numpy(numeric("A", A))
-    if ins is not None and outs is not None and tuple(array.shape) == outs + ins:
-        array = array.reshape(int(np.prod(outs)), int(np.prod(ins)))
-    if array.ndim != 2:
-        got = f"A has shape {tuple(array.shape)}"
+    elif hasattr(A, "matvec"):
+        A = aslinearmap(A, ins or A.shape[1], outs or A.shape[0])
+        return _of_function(A, A.in_shape, (ins, outs), channels)
+    elif callable(A) and not hasattr(A, "shape"):
+        if ins is None:
+            raise ArgumentError("A is a function, without in_shape", "Expected the shape of its input", "Pass in_shape")
+        return _of_function(A, ins, (ins, outs), channels)
+    matrix = as_matrix("A", A)
+    if ins is not None and outs is not None and matrix.shape == outs + ins != (prod(outs), prod(ins)):
+        matrix, order = matrix.reshape(prod(outs), prod(ins)), "C"
+    if matrix.ndim != 2:
+        got = f"A has shape {tuple(matrix.shape)}"
         raise ArgumentError(got, "Expected a matrix (M, N)", "Pass in_shape and out_shape for a tensor of both")
-    return array
+    _require_finite(matrix)
+    if ins and outs and order == "C":
+        listed = with_rows_missing(matrix.shape, ins, outs, channels)
+        results = [result for shapes in listed if (result := recognize_part(matrix, shapes))]
+        if results:
+            return min(results, key=_preference)
+    return _of_matrix(Matcher(Readable(matrix), order), candidates(matrix.shape, ins, outs, channels))
 
 
-def _recognize(matrix: Matrix, shapes: list[Shapes]) -> Recognition:
-    """Return the best recognition of a matrix among shapes of its inputs and outputs."""
-    is_sure = len(shapes) <= len(Layout)
+def _require_finite(matrix: Any) -> None:
+    """Refuse inf and nan."""
+    if not all_finite(matrix if isinstance(matrix, np.ndarray) else matrix.data):
+        raise ArgumentError("A contains inf or nan", "Expected finite entries", "Replace them")
+
+
+def _of_function(
+    f: Callable[[Any], Any], in_shape: Shape, shapes: tuple[Shape | None, Shape | None], channels: Channels | None
+) -> Recognition:
+    """Return what a function is, from impulses, or else from its matrix; ``shapes`` are those to be recognized."""
+    box = Box(f, in_shape, prefers_integers=True)
+    ins, outs = shapes
+    if ins == box.in_shape and outs is None:
+        outs = box.out_shape
+    fitting = candidates((prod(box.out_shape), prod(box.in_shape)), ins, outs, channels)
+    result = None
+    if (ins, outs) == (box.in_shape, box.out_shape):
+        result = _from_impulses(box, fitting)
+    if result is None:
+        probed = probe(f, in_shape, dtype=box.in_dtype)
+        box.applications += probed.probes
+        matrix = Readable(rows_of_map(probed, "C", None))
+        result = _of_matrix(Matcher(matrix, "C", probed.noise), fitting)
+    return replace(result, applications=box.applications, offset=box.offset)
+
+
+def _from_impulses(box: Box, shapes: list[Shapes]) -> Recognition | None:
+    """Return the convolution that a function is, in one of the layouts, from impulses; None if it takes more."""
     results: list[Recognition] = []
     for candidate in shapes:
-        result = _as_read(matrix, candidate, AS_PASSED, is_sure)
-        if result is not None:
-            results.append(result)
-            if result.exact and candidate.layout is Layout.PLAIN and is_sure and _is_evident(result.op.geometry):
-                break  # with an axis taken as channels, the kernel would be larger
-    best = min(results, key=_cost)
-    if best.exact:
-        others = [r for r in results if r is not best and r.exact and r.op.kernel.size == best.op.kernel.size]
-        return replace(best, alternatives=tuple(others) + _mirrored(best, matrix.order))
-    return replace(best, alternatives=tuple(_other_readings(matrix, shapes, best)))
+        op = from_impulses(box, candidate.layout)
+        if op is not None:
+            results.append(Recognition(op, exact=True, distance=0.0))
+            if _is_evident(results[-1]):
+                break
+    return _simplest(results) if results else None
 
 
-def _cost(result: Recognition) -> tuple[int, bool]:
-    """Return numbers of the kernel and exceptions; of equal ones a kernel over channels has lower cost.
+def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
+    """Return what a matrix is among shapes of its inputs and outputs."""
+    results: list[Recognition] = []
+    if len(shapes) > len(Layout):  # guessed, and too many to find the nearest for each of them
+        matched = [result for s in shapes if (result := matcher.match(s, matcher.usual(s)))]
+        results = [result for result in matched if _is_telling(result, matcher)]
+        shapes = shapes[: len(Layout)]
+    if not results:
+        for candidate in shapes:
+            results.append(matcher.nearest(candidate))
+            if _is_evident(results[-1]):
+                break
+    best = _simplest(results)
+    if matcher.is_noise(best):
+        best = min(results, key=lambda result: _information(result, matcher.matrix.n_nonzero))
+    if best.exact and _is_telling(best, matcher):
+        return best
+    explaining = _explaining(matcher, shapes, best)
+    if best.exact and explaining:  # with a tap for almost every entry, it may be one by accident
+        near = [matcher.compared(other.op, shapes[0]) for other in explaining if other.op.shape == best.op.shape]
+        best = min(near, key=lambda r: r.cost, default=best)
+    return replace(best, alternatives=(*best.alternatives, *explaining))
+
+
+def _simplest(results: list[Recognition]) -> Recognition:
+    """Return the result of lowest cost, with others that are as simple as alternatives."""
+    best = min(results, key=_preference)
+    if not best.exact:
+        return best
+    others = [r for r in results if r is not best and r.exact and r.cost == best.cost]
+    return replace(best, alternatives=(*others, *_turned(best), *best.alternatives))
+
+
+def _preference(result: Recognition) -> tuple[Any, ...]:
+    """Return the cost of a result; of two that cost the same, the one with channels comes first.
 
     With a tap for every entry of an axis, such as that of channels, a kernel without channels has equally many numbers.
     """
-    return result.op.kernel.size + EXCEPTION * result.count, result.op.geometry.layout is Layout.PLAIN
+    return result.cost, result.op.geometry.layout is Layout.PLAIN
 
 
-def _is_evident(geometry: Geometry) -> bool:
-    """Whether taps show in two entries each along every axis, so that an axis of channels is none of them."""
-    return all(axis.entries >= 2 * axis.kernel for axis in geometry.axes)
+def _information(result: Recognition, count: int) -> float:
+    """Return the Bayesian information criterion of a kernel that leaves noise in so many entries (Schwarz, 1978)."""
+    numbers = int(np.count_nonzero(result.op.kernel))
+    return count * log(result.distance**2 / count) + numbers * log(count) if result.distance else -inf
 
 
-def attempt(matrix: Matrix, shapes: Shapes, reading: Reading, budget: int, is_sure: bool) -> Attempt:
-    """Return the geometry that explains most of a matrix."""
-    entries = matrix.entries(shapes, reading)
-    fits = []
-    for axis in range(len(shapes.sizes)):
-        contracted = contract(entries, axis, budget=budget)
-        fit = fit_axis(contracted)
-        if fit.wrong and is_sure:
-            short = fit_short(contracted)
-            fit = fit if short is None else min(fit, short, key=lambda fit: fit.cost)
-        fits.append(fit)
-        if fit.wrong and not is_sure:
-            break
-    return Attempt(shapes, tuple(fits), entries)
+def _is_evident(result: Recognition) -> bool:
+    """Whether a matrix is a convolution without channels, and each tap shows twice along every axis.
+
+    With one of these axes taken as channels, the kernel would be larger.
+    """
+    geometry = result.op.geometry
+    is_plain = geometry.layout is Layout.PLAIN
+    return result.exact and is_plain and all(axis.entries >= 2 * axis.kernel for axis in geometry.axes)
 
 
-def _as_read(matrix: Matrix, shapes: Shapes, reading: Reading, is_sure: bool) -> Recognition | None:
-    """Return the convolution that a matrix is under a reading, or the nearest one; None if not is_sure and it is none."""
-    result = None
-    for budget in _BUDGETS:
-        tried = attempt(matrix, shapes, reading, budget, is_sure)
-        if tried.wrong and not is_sure:
-            return None
-        op = tried.read()
-        usual = matrix if reading == AS_PASSED else matrix.renumbered(shapes, reading)
-        comparison = _compare(usual, op)
-        if comparison.count == 0:
-            return _result(op, comparison, tried, reading)
-        if matrix.n_stored <= budget:
-            break
-    if not is_sure:
-        return None
-    return _result(*_by_most_entries(usual, tried), tried, reading)
+def _is_telling(result: Recognition, matcher: Matcher) -> bool:
+    """Whether a convolution has half as many numbers as the matrix or less, and windows inside that show its taps.
+
+    With a tap for each entry, or with taps that are only read outside, matrices are convolutions by accident: the
+    transpose of one that mirrors its input is one of stride 2, with a zero between neighbours.
+    """
+    axes = result.op.geometry.axes
+    is_shown = all(gcd(a.stride, a.input_dilation) == 1 and np.ptp(a.interior) > 0 for a in axes)
+    return is_shown and 2 * int(np.count_nonzero(result.op.kernel)) <= matcher.matrix.n_nonzero
 
 
-def _compare(matrix: Matrix, op: ConvOperator) -> Comparison:
-    """Compare a matrix with that of a convolution; floats up to the rounding of sums of taps."""
-    dtype = matrix.array.dtype
-    eps = float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
-    return compare(matrix.array, op, matrix.order, atol=8 * eps * float(np.abs(op.kernel).max(initial=0)))
+def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> list[Recognition]:
+    """Return the simplest readings in which a matrix is a convolution, if they are simpler than as passed.
 
-
-def _result(op: ConvOperator, comparison: Comparison, tried: Attempt, reading: Reading) -> Recognition:
-    """Return the result of an attempt."""
-    boundaries = tuple(tuple(rule.name for rule in fit.equals) if fit.axis.reads_outside else () for fit in tried.fits)
-    return Recognition(
-        op, comparison.count == 0, comparison.distance, comparison.differs, comparison.count, reading,
-        boundaries=boundaries, unseen=_unseen(op.geometry),
-    )  # fmt: skip
-
-
-def _unseen(geometry: Geometry) -> tuple[Shape, ...]:
-    """Return the taps through which no output reads."""
-    return ()
-
-
-def _by_most_entries(matrix: Matrix, tried: Attempt) -> tuple[ConvOperator, Comparison]:
-    """Return the convolution with the median of kernels read at several places, or one of these if it fits better."""
-    ops = [tried.read(place) for place in _PLACES]
-    groups = min(op.geometry.groups for op in ops)
-    if all(op.geometry.groups == groups for op in ops):
-        kernels = np.stack([op.kernel for op in ops])
-        median = np.median(kernels.real, axis=0)
-        if kernels.dtype.kind == "c":
-            median = median + 1j * np.median(kernels.imag, axis=0)
-        ops.insert(0, ops[0].with_kernel(median.astype(kernels.dtype)))
-    compared = [(op, _compare(matrix, op)) for op in ops]
-    return min(compared, key=lambda pair: pair[1].count)
-
-
-def _other_readings(matrix: Matrix, shapes: list[Shapes], best: Recognition) -> list[Recognition]:
-    """Return the other readings under which a matrix is a convolution, simpler than the best one as passed."""
+    If the matrix is one as passed, they have to be so by half.
+    """
     results = []
-    for candidate in shapes[: len(Layout)]:
-        for reading in _readings(candidate):
-            if reading.is_transposed:
-                result = _as_read(matrix.transposed, candidate.transposed, AS_PASSED, is_sure=False)
-                result = result and replace(result, reading=reading)
-            else:
-                result = _as_read(matrix, candidate, reading, is_sure=False)
-            if result is not None and _cost(result) < _cost(best):
-                results.append(result)
-    return results
+    for candidate in shapes:
+        usual = matcher.usual(candidate)
+        views = other_orders(candidate.layout, candidate.out_shape, candidate.in_shape, matcher.order)
+        listed = [matcher.match(candidate, view) for view in views]
+        turned = View((Change(Kind.TRANSPOSED),), replace(usual.reading, transposed=True))
+        listed.append(matcher.match(candidate.transposed, turned))
+        results += [result for result in listed if result]
+    if not best.exact and matcher.order == "C":
+        for change in row_changes(matcher.passed, best.op, 0.0, matcher.tolerance(best.op)):
+            results.append(Recognition(best.op, exact=True, distance=0.0, changes=(change,)))
+    least = min((result.cost for result in results), default=best.cost)
+    is_simpler = 2 * least[0] <= best.cost[0] if best.exact else least < best.cost
+    return [result for result in results if is_simpler and result.cost == least]
 
 
-def _readings(shapes: Shapes) -> list[Reading]:
-    """Return the readings that may explain a matrix, the simplest first."""
-    kinds = [Numbering.COLUMN_MAJOR]
-    if shapes.layout is not Layout.PLAIN:
-        kinds.append(Numbering.CHANNELS_MOVED)
-        if len(shapes.sizes) > 1:
-            kinds.append(Numbering.AXES_REVERSED)
-    usual = Numbering.AS_PASSED
-    readings = [Reading(*sides) for kind in kinds for sides in ((kind, kind), (usual, kind), (kind, usual))]
-    return [*readings, Reading(is_transposed=True)]
+def _turned(best: Recognition) -> tuple[Recognition, ...]:
+    """Return the convolutions with axes of equal sizes in another order, which nothing tells apart."""
+    op, layout = best.op, best.op.geometry.layout
+    results = []
+    for view in other_orders(layout, op.out_shape, op.in_shape, "C"):
+        ((change,), reading) = view.changes, view.reading
+        axes = reading.inputs.axes
+        is_alike = all(tuple(shape[a] for a in axes) == shape for shape in (op.in_shape, op.out_shape))
+        if is_alike and reading.outputs == reading.inputs and (change.kind is Kind.AXES or layout is Layout.PLAIN):
+            results.append(replace(best, op=_permuted(op, axes), changes=view.changes, alternatives=()))
+    return tuple(results)
 
 
-def _mirrored(best: Recognition, order: Order) -> tuple[Recognition, ...]:
-    """Return the recognition in column-major order of a matrix between arrays whose axes can be reversed."""
-    geometry = best.op.geometry
-    sizes, outs = [a.size for a in geometry.axes], [a.out for a in geometry.axes]
-    is_alike = sizes == sizes[::-1] and outs == outs[::-1] and len(sizes) > 1 and geometry.layout is Layout.PLAIN
-    if not is_alike:
-        return ()
-    turned = replace(geometry, axes=geometry.axes[::-1])
-    op = ConvOperator(turned, frozen(best.op.kernel.T), "auto")
-    both = Numbering.COLUMN_MAJOR
-    return (replace(best, op=op, reading=Reading(both, both), boundaries=best.boundaries[::-1]),)
+def _permuted(op: ConvOperator, axes: Shape) -> ConvOperator:
+    """Return a convolution of arrays whose axis ``axes[j]`` is axis j of the arrays of ``op``."""
+    geometry = op.geometry
+    before = geometry.layout is Layout.FIRST
+    order = [axes.index(j + before) - before for j in range(len(geometry.axes))]
+    permuted = replace(geometry, axes=tuple(geometry.axes[j] for j in order))
+    taps = taps_of(geometry, op.kernel).transpose(0, 1, *(j + 2 for j in order))
+    return ConvOperator(permuted, frozen(kernel_of(permuted, taps)), "auto")

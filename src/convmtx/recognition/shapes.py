@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from math import log, prod
 from typing import Any
 
 from convmtx.arguments import one_of
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Layout
-from convmtx.recognition.entries import Digits
-from convmtx.typing import Order, Shape
+from convmtx.typing import Shape
 
 #: Shapes that are tried where only sizes are known, the likeliest first.
 _MOST = 300
@@ -43,27 +41,6 @@ class Shapes:
         return Shapes(self.layout, self.out_channels, self.in_channels, self.outs, self.sizes)
 
 
-class Numbering(Enum):
-    """Order in which the entries of an array are numbered, other than its own."""
-
-    AS_PASSED = "as passed"
-    COLUMN_MAJOR = "in column-major order"
-    CHANNELS_MOVED = "with channels at the other end"
-    AXES_REVERSED = "with spatial axes in reverse order"
-
-    def digits(self, sizes: Shape, layout: Layout, order: Order) -> Digits:
-        """Return the digits of an array with channels and sizes ``sizes``, flattened in this order."""
-        if self is Numbering.COLUMN_MAJOR:
-            return Digits.of(sizes, layout, "F" if order == "C" else "C")
-        if self is Numbering.CHANNELS_MOVED:
-            return Digits.of(sizes, Layout.LAST if layout is Layout.FIRST else Layout.FIRST, order)
-        digits = Digits.of(sizes, layout, order)
-        if self is Numbering.AXES_REVERSED:
-            d = len(sizes)
-            return Digits(sizes, tuple(0 if axis == 0 else d - axis for axis in digits.order))
-        return digits
-
-
 def split(shape: Shape, layout: Layout) -> tuple[int, Shape]:
     """Return channels and sizes of a shape."""
     if layout is Layout.PLAIN:
@@ -71,9 +48,15 @@ def split(shape: Shape, layout: Layout) -> tuple[int, Shape]:
     return (shape[-1], shape[:-1]) if layout is Layout.LAST else (shape[0], shape[1:])
 
 
-def candidates(
-    size: tuple[int, int], in_shape: Shape | None, out_shape: Shape | None, channels: Any
-) -> list[Shapes]:
+def with_rows_missing(size: tuple[int, int], in_shape: Shape, out_shape: Shape, channels: Any) -> list[Shapes]:
+    """Return the shapes of which a matrix may lack rows; an empty list if it does not."""
+    rows, columns = size
+    if not 0 < rows < prod(out_shape) or columns != prod(in_shape):
+        return []
+    return candidates((prod(out_shape), columns), in_shape, out_shape, channels)
+
+
+def candidates(size: tuple[int, int], in_shape: Shape | None, out_shape: Shape | None, channels: Any) -> list[Shapes]:
     """Return the shapes that fit a matrix of a size, the likeliest first; refuse shapes that do not."""
     if channels is not None:
         channels = one_of("channels", channels, ("last", "first"))
@@ -94,12 +77,12 @@ def candidates(
         pairs = sorted(pairs, key=_unlikely)[:_MOST]
     else:
         pairs = [(ins[0], outs[0])]
-    found = [shapes for i, o in pairs for shapes in _layouts(i, o, channels)]
-    if not found:
+    fitting = [shapes for i, o in pairs for shapes in _layouts(i, o, channels)]
+    if not fitting:
         got = f"in_shape={in_shape} and out_shape={out_shape}" + (f" with channels={channels!r}" if channels else "")
         expected = "Expected equally many axes, and a spatial one beside the channels"
         raise ArgumentError(got, expected, "Add an axis of size 1 for a single channel")
-    return found
+    return fitting
 
 
 def _layouts(in_shape: Shape, out_shape: Shape, channels: str | None) -> list[Shapes]:
@@ -118,9 +101,9 @@ def _layouts(in_shape: Shape, out_shape: Shape, channels: str | None) -> list[Sh
 def _unlikely(pair: tuple[Shape, Shape]) -> float:
     """Return how unlike a square image and its image the shapes are; 0 for one axis."""
     ins, outs = pair
-    return sum(
-        abs(log(n * len(ins) / sum(ins))) + abs(log(n / o)) for n, o in zip(ins, outs, strict=True)
-    ) * (len(ins) > 1)
+    return sum(abs(log(n * len(ins) / sum(ins))) + abs(log(n / o)) for n, o in zip(ins, outs, strict=True)) * (
+        len(ins) > 1
+    )
 
 
 def _factorizations(number: int, count: int) -> list[Shape]:

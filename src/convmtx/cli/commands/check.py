@@ -8,20 +8,26 @@ from typing import Any
 import numpy as np
 
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
-from convmtx.cli.parser import Command, Parser, number
+from convmtx.cli.matrices import (
+    MATRIX_FILES,
+    add_order,
+    change_facts,
+    matrix_argument,
+    report_differences,
+    report_file,
+)
+from convmtx.cli.parser import Command, number
 from convmtx.cli.report import CommandError, Report
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition import Comparison, compare, compared_dtype, diagnose
+from convmtx.recognition import compare, compared_dtype, diagnose
 from convmtx.storage import READ_SUFFIXES, Source, locate, read_matrix
-from convmtx.typing import Order
 
 _EPILOG = f"""\
-FILE is .npz (SciPy), .npy (dense), .mtx, .mat (the variable W, or FILE.mat:NAME),
-.petsc, or .h5 or .zarr (CSR, as AnnData writes it). If the file has fewer digits than
-the kernel, the kernel's entries are rounded to them. If the matrices differ, check
-prints the first difference, looks for what explains it (column-major order, a flipped
-kernel, shifted windows, another boundary, a transpose and so on, or two or three of
-these) and prints that, and the exit code is 2.
+{MATRIX_FILES}
+If it has fewer digits than the kernel, the kernel's entries are rounded to them. If the
+matrices differ, check prints the first differences, looks for what explains them
+(column-major order, a flipped kernel, shifted windows, another boundary, a transpose
+and so on, or two or three of these) and prints that, and the exit code is 2.
 
 {KERNELS}
 examples:
@@ -33,25 +39,11 @@ examples:
 {JSON}"""
 
 
-def _file() -> Parser:
-    """Return a parser of the file, which comes before the kernel."""
-    parser = Parser(add_help=False)
-    parser.add_argument("file", metavar="FILE", help="the matrix: " + " ".join(READ_SUFFIXES))
-    return parser
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how matrices are compared."""
-    add = parser.add_argument
-    add("--order", type=str.upper, choices=("C", "F"),
-        help="how arrays are flattened. C: row-major (default); F: column-major, as in MATLAB")  # fmt: skip
-    add(
-        "--tolerance",
-        metavar="T",
-        type=number,
-        default=0.0,
-        help="entries that differ by at most T are equal (default: 0)",
-    )
+    add_order(parser)
+    parser.add_argument("--tolerance", metavar="T", type=number, default=0.0,
+                        help="entries that differ by at most T are equal (default: 0)")  # fmt: skip
 
 
 def run(options: argparse.Namespace, report: Report) -> str | None:
@@ -61,22 +53,24 @@ def run(options: argparse.Namespace, report: Report) -> str | None:
     source = locate(options.file, READ_SUFFIXES, "matrix")
     op = read_convolution(options, report)
     file = _read(source, op)
-    form = "dense" if isinstance(file, np.ndarray) else "sparse"
-    report.say(f"file {options.file}, {file.shape} {file.dtype}, {form}")
+    report_file(report, options.file, file)
     order = vars(options).get("order", "C")
     comparison = compare(file, op, order, atol=options.tolerance) if tuple(file.shape) == op.shape else None
     is_equal = comparison is not None and not comparison.count
     rounded_to = _rounded_to(op, file)
-    report.put(file=options.file, equal=is_equal, shape=op.shape, file_shape=file.shape, rounded_to=rounded_to)
+    report.put(equal=is_equal, shape=op.shape, rounded_to=rounded_to)
     if is_equal:
         report.say(f"equal, {op.shape[0]} x {op.shape[1]}" + (f", to {rounded_to}" if rounded_to else ""))
         return None
     if comparison is None:
         report.say(f"the file's shape is {tuple(file.shape)}, and that of the matrix {op.shape}")
     else:
-        _report_difference(report, op, order, comparison)
+        size = f"by at most {comparison.largest:.3g}"
+        report_differences(report, comparison, op, order, size)
+        report.put(largest_difference=comparison.largest)
     diagnosis = diagnose(file, op, order, atol=options.tolerance) if file.ndim == 2 else None
-    report.put(reading=None if diagnosis is None else str(diagnosis))
+    explanations = () if diagnosis is None else diagnosis.explanations
+    report.put(explanations=[change_facts(changes) for changes in explanations])
     if diagnosis is not None:
         report.say(f"the file is {diagnosis}")
     return f"check: {options.file} is not the matrix of {options.kernel}"
@@ -99,23 +93,8 @@ def _rounded_to(op: ConvOperator, file: Any) -> str | None:
     return None if is_exact else str(dtype)
 
 
-def _report_difference(report: Report, op: ConvOperator, order: Order, comparison: Comparison) -> None:
-    """Report the first entry that differs, and how many there are."""
-    first = comparison.differs[0]
-    row, column = (int(np.ravel_multi_index(place, shape, order=order))
-                   for place, shape in ((first.output, op.out_shape), (first.input, op.in_shape)))  # fmt: skip
-    tap = "" if first.tap is None else f", tap {first.tap}"
-    report.say(f"first difference: row {row} = output {first.output}, column {column} = input {first.input}{tap}: "
-               f"the file has {first.theirs}, the kernel gives {first.ours}")  # fmt: skip
-    count = f"{comparison.count} entries differ" if comparison.count > 1 else "1 entry differs"
-    report.say(f"{count}, by at most {comparison.largest:.3g}")
-    facts = {"row": row, "output": first.output, "column": column, "input": first.input, "tap": first.tap,
-             "file": first.theirs, "kernel": first.ours}  # fmt: skip
-    report.put(first=facts, differing=comparison.count, largest_difference=comparison.largest)
-
-
 COMMAND = Command(
     "compare a matrix file with the matrix of a kernel",
     "Compare a matrix in a file with the matrix of a kernel, and show where they differ.",
-    _EPILOG, add_arguments, run, (_file(), convolution_arguments()),
+    _EPILOG, add_arguments, run, (matrix_argument(), convolution_arguments()),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 from convmtx import memory
 from convmtx.cli.arguments import JSON, KERNELS, convolution_arguments, read_convolution
 from convmtx.cli.kernels import is_read_from
+from convmtx.cli.matrices import add_order
 from convmtx.cli.parser import Command
 from convmtx.cli.report import CommandError, Report, can_show_progress
 from convmtx.forms import FORMATS
@@ -49,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="FILE", type=Path, required=True,
         help="file to write: .npz (sparse, SciPy), .npy (dense, NumPy), .mtx (Matrix Market), .mat (sparse, MATLAB), "
         ".petsc (PETSc), .h5 or .zarr (CSR, as AnnData writes it; extra files)")  # fmt: skip
-    add("--order", type=str.upper, choices=("C", "F"),
-        help="how arrays are flattened. C: row-major (default); F: column-major, as in MATLAB")  # fmt: skip
+    add_order(parser)
     add("--format", type=str.lower, choices=FORMATS, help="sparse format in a .npz file (default: csr)")
 
 

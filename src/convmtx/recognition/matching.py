@@ -1,0 +1,160 @@
+"""Matching a matrix, under one choice of shapes and in one reading, with a convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from convmtx.geometry import Geometry
+from convmtx.maps.convolution import ConvOperator
+from convmtx.recognition.axes import AxisFit, fit_axis, fit_simpler
+from convmtx.recognition.comparison import Comparison, compare
+from convmtx.recognition.contractions import AxisMatrix, contract
+from convmtx.recognition.entries import Entries
+from convmtx.recognition.folded import fit_short
+from convmtx.recognition.kernels import read_kernel
+from convmtx.recognition.nearest import nearest
+from convmtx.recognition.readings import Readable, Reading, View
+from convmtx.recognition.recognition import Recognition
+from convmtx.recognition.shapes import Shapes
+from convmtx.typing import Order
+
+#: Places between the ends of an axis at which kernels are read where entries contradict each other: an odd number.
+_PLACES = (0.5, 0.1, 0.3, 0.7, 0.9)
+#: Entries that are looked at for each axis, at first and where the first ones do not decide.
+_BUDGETS = (200_000, 5_000_000)
+#: Rounding of sums of taps that an entry may have, in eps of the largest tap.
+_ROUNDINGS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Matcher:
+    """A matrix whose inputs and outputs are flattened in one order, and noise that its entries may have."""
+
+    matrix: Readable
+    order: Order
+    noise: float = 0.0
+
+    @property
+    def passed(self) -> Any:
+        """The matrix as it was passed."""
+        return self.matrix.matrix
+
+    def usual(self, shapes: Shapes) -> View:
+        """Return the reading in which the matrix was passed."""
+        return View((), Reading.of(len(shapes.in_shape), self.order))
+
+    def match(self, shapes: Shapes, view: View) -> Recognition | None:
+        """Return the convolution that the matrix is in a reading, to the last bit or rounding; None if it is none."""
+        for budget in _BUDGETS:
+            attempt = self._attempt(shapes, view.reading, budget, is_sure=False)
+            if attempt.wrong:
+                return None
+            op = attempt.read()
+            comparison = self._compare(op, shapes, view)
+            if not comparison.count:
+                return Recognition.of(op, comparison, view.changes)
+            if self.matrix.n_stored <= budget:
+                break
+        return None
+
+    def nearest(self, shapes: Shapes) -> Recognition:
+        """Return the convolution that the matrix is as passed, or the one that is nearest to it."""
+        view = self.usual(shapes)
+        for budget in _BUDGETS:
+            attempt = self._attempt(shapes, view.reading, budget, is_sure=True)
+            op = attempt.read()
+            result = Recognition.of(op, self._compare(op, shapes, view))
+            if result.exact or self.matrix.n_stored <= budget:
+                break
+        attempts = [*([] if result.exact else [attempt]), *attempt.simpler()]
+        results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
+        best = min([result, *results], key=lambda result: result.cost)
+        if result.exact:
+            return result if best is result else replace(result, alternatives=(best,))
+        if self.is_noise(best):  # of which the mean is nearest
+            op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), best.op)[0]
+            best = self.compared(op, shapes)
+        return best
+
+    def compared(self, op: ConvOperator, shapes: Shapes) -> Recognition:
+        """Return how the matrix as passed differs from a convolution."""
+        return Recognition.of(op, self._compare(op, shapes, self.usual(shapes)))
+
+    def is_noise(self, result: Recognition) -> bool:
+        """Whether most entries differ."""
+        return 2 * result.count > self.matrix.n_nonzero
+
+    def _attempt(self, shapes: Shapes, reading: Reading, budget: int, *, is_sure: bool) -> _Attempt:
+        """Return the geometry that explains most of the matrix; if not is_sure, axes up to the first that does not."""
+        entries = Entries.of(self.matrix, shapes, reading)
+        fits: list[AxisFit] = []
+        matrices = []
+        for axis in range(len(shapes.sizes)):
+            contracted = contract(entries, axis, budget=budget)
+            matrices.append(contracted)
+            fit = fit_axis(contracted)
+            if fit.wrong and is_sure:
+                short = fit_short(contracted)
+                fit = fit if short is None else min(fit, short, key=lambda fit: fit.cost)
+            fits.append(fit)
+            if fit.wrong and not is_sure:
+                break
+        return _Attempt(shapes, tuple(matrices), tuple(fits), entries)
+
+    def tolerance(self, op: ConvOperator) -> float:
+        """Return the rounding that an entry may have if the matrix is that of a convolution; 0 for integers."""
+        dtype = self.passed.dtype
+        eps = float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+        return _ROUNDINGS * eps * float(np.abs(op.kernel).max(initial=0)) + self.noise
+
+    def _compare(self, op: ConvOperator, shapes: Shapes, view: View) -> Comparison:
+        """Compare the matrix in a reading with that of a convolution."""
+        atol = self.tolerance(op)
+        if not view.changes:
+            return compare(self.passed, op, self.order, atol=atol)
+        return compare(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), op, atol=atol)
+
+    def _by_most_entries(self, attempt: _Attempt, shapes: Shapes, view: View) -> tuple[ConvOperator, Comparison]:
+        """Return the convolution with the median of kernels read at several places, or with a better one of these."""
+        ops = [attempt.read(place) for place in _PLACES]
+        if len({op.geometry for op in ops}) == 1:
+            kernels = np.stack([op.kernel for op in ops])
+            median = np.median(kernels.real, axis=0)
+            if kernels.dtype.kind == "c":
+                median = median + 1j * np.median(kernels.imag, axis=0)
+            ops.insert(0, ops[0].with_kernel(median.astype(kernels.dtype)))
+        compared = [(op, self._compare(op, shapes, view)) for op in ops]
+        return min(compared, key=lambda pair: pair[1].count)
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """Geometry that explains a matrix, as far as it does."""
+
+    shapes: Shapes
+    matrices: tuple[AxisMatrix, ...]
+    fits: tuple[AxisFit, ...]
+    entries: Entries
+
+    @property
+    def wrong(self) -> int:
+        """Number of entries of matrices of axes that are not explained."""
+        return sum(fit.wrong for fit in self.fits)
+
+    def simpler(self) -> list[_Attempt]:
+        """Return the geometries with fewer taps along some axes, which leave more entries of these unexplained."""
+        fits = [
+            (fit,) if (other := fit_simpler(matrix, fit)) is None else (fit, other)
+            for matrix, fit in zip(self.matrices, self.fits, strict=True)
+        ]
+        return [replace(self, fits=chosen) for chosen in product(*fits)][1:]
+
+    def read(self, place: float = 0.5) -> ConvOperator:
+        """Return the convolution whose kernel some entries of the matrix show, at a relative place of each axis."""
+        s = self.shapes
+        geometry = Geometry(tuple(fit.axis for fit in self.fits), s.in_channels, s.out_channels, 1, s.layout)
+        return read_kernel(self.entries, geometry, (place,) * len(self.fits))
