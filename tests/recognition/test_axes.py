@@ -7,10 +7,10 @@ import pytest
 
 import reference
 from convmtx.boundary import EDGE, REFLECT, SYMMETRIC, WRAP, ZERO, Boundary
-from convmtx.geometry import Axis, Layout
+from convmtx.geometry import Axis
 from convmtx.recognition.axes import AxisFit, fit_axis
 from convmtx.recognition.contractions import AxisMatrix, contract
-from convmtx.recognition.entries import Digits, Entries, rows_of_dense
+from convmtx.recognition.entries import Digits, Entries
 from convmtx.recognition.folded import fit_short
 
 #: Rounding of float64, as `contract` allows for it.
@@ -33,6 +33,12 @@ def axis_matrix(V: np.ndarray, tolerance: float = EXACT) -> AxisMatrix:
     o, i = np.nonzero(V)
     scale = float(np.abs(V).max(initial=0))
     return AxisMatrix(*V.shape, np.arange(len(V)), o, i, V[o, i], tolerance * scale)
+
+
+def rows_of(A: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the entries of some rows of a matrix end, their columns and values."""
+    owners, columns = np.nonzero(A[numbers])
+    return np.searchsorted(owners, np.arange(numbers.size), "right"), columns, A[numbers[owners], columns]
 
 
 def rebuilt(fit: AxisFit) -> np.ndarray:
@@ -125,8 +131,8 @@ def test_axes_of_noisy_matrices_are_those_that_cover_the_entries(
     first, second = (dense(axis, rng.standard_normal(3)) for axis in axes)
     A = np.kron(first, second)
     A *= 1 + 1e-3 * rng.standard_normal(A.shape)
-    outs, ins = (Digits.of((1, *sizes), Layout.PLAIN) for sizes in zip(first.shape, second.shape, strict=True))
-    entries = Entries(rows_of_dense(A), outs, ins, np.count_nonzero(A) / len(A))
+    outs, ins = (Digits((1, *sizes), (0, 1, 2)) for sizes in zip(first.shape, second.shape, strict=True))
+    entries = Entries(lambda numbers: rows_of(A, numbers), outs, ins, np.count_nonzero(A) / len(A))
     for number, axis in enumerate(axes):
         fit = fit_axis(contract(entries, number))
         assert fit.wrong > 0
