@@ -31,6 +31,9 @@ FOLDING = (REFLECT, SYMMETRIC, EDGE)
 FEW = 8
 #: Taps that are fitted by least squares.
 _MOST_SOLVED = 128
+#: Taps of the longest window, zeros included, beyond 64 for each one that is not zero: an echo after a thousand samples
+#: is a convolution, and three entries anywhere in a large matrix are none.
+_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,6 @@ def fit_axis(matrix: AxisMatrix) -> AxisFit:
     if best.wrong:
         # A boundary of the stretched input repeats after (n - 1)*e + 1 positions, so there 2/2 is not 1/1.
         best = min(best, _best(matrix, [(m * s, m * e) for s, e in tried[:2] for m in (2, 3)]), key=_cost_of(matrix))
-    if best.wrong and best.cost[0] >= matrix.v.size and min(matrix.outputs, matrix.size) > 1:
-        best = _fit_of_pattern(matrix) or best
     return best
 
 
@@ -77,8 +78,13 @@ def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
 
 
 def _best(matrix: AxisMatrix, tried: list[tuple[int, int]]) -> AxisFit:
-    """Return the best fit for some strides and input dilations."""
-    return min((fit for s, e in tried for fit in fits_with(matrix, s, e)), key=_cost_of(matrix))
+    """Return the best fit for some strides and input dilations, with a window that is not too long."""
+    fits = [fit for s, e in tried for fit in fits_with(matrix, s, e)]
+    fits = [fit for fit in fits if fit.axis.kernel <= _LONGEST + 64 * fit.offsets.size]
+    if not fits:
+        nothing = np.zeros(0, np.int64)
+        fits.append(fit_taps(matrix, nothing, matrix.v[:0], 1, 1, ZERO))
+    return min(fits, key=_cost_of(matrix))
 
 
 def _cost_of(matrix: AxisMatrix) -> Callable[[AxisFit], tuple[bool, tuple[int, bool, int, int]]]:
@@ -87,13 +93,15 @@ def _cost_of(matrix: AxisMatrix) -> Callable[[AxisFit], tuple[bool, tuple[int, b
     return lambda fit: (is_line and fit.wrong > 0, fit.cost)
 
 
-def _fit_of_pattern(matrix: AxisMatrix) -> AxisFit | None:
-    """Return the axis whose positions cover the entries, where no entries are equal, or None.
+def fit_pattern(matrix: AxisMatrix) -> AxisFit | None:
+    """Return the axis whose positions cover the entries, for a matrix of which no entries are equal, or None.
 
     Three taps at every other input of stride 1 cover what two of stride 2 and input dilation 3 do, so patterns alone do
     not tell. Of those with at most half as many taps as entries, and of the boundaries, that with the fewest taps is
     returned which leaves at most twice the least that any leaves by least squares.
     """
+    if min(matrix.outputs, matrix.size) == 1:
+        return None
     pattern = replace(matrix, v=np.ones(matrix.v.size), tolerance=0.5)
     covers = [fit for s, e in steps(pattern) for fit in fits_with(pattern, s, e, rules=())]
     covers = [fit for fit in covers if fit.cost[0] <= min(matrix.v.size // 2, _MOST_SOLVED)]

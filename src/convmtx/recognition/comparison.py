@@ -84,7 +84,7 @@ def compare(A: Any, op: LinearMap, order: Order = "C", rtol: float = 0.0, atol: 
     A = A if isinstance(A, np.ndarray) else canonical(A)
     count, largest, distance = 0, 0.0, 0.0
     first: list[Difference] = []
-    for rows in slabs(A):
+    for rows in slabs(A, op.nnz if isinstance(op, ConvOperator) else 0):
         slab = _slab(A, op, order, rows)
         numbers, deviations, norm = _deviations(slab, rtol, atol)
         distance = hypot(distance, norm)
@@ -98,7 +98,7 @@ def compare(A: Any, op: LinearMap, order: Order = "C", rtol: float = 0.0, atol: 
 def differing_rows(A: Any, op: LinearMap, rtol: float = 0.0, atol: float = 0.0) -> IntArray:
     """Return the rows in which a matrix, as `compare` takes it, differs from a map."""
     A, differing = A if isinstance(A, np.ndarray) else canonical(A), [np.zeros(0, np.int64)]
-    for rows in slabs(A):
+    for rows in slabs(A, op.nnz if isinstance(op, ConvOperator) else 0):
         slab = _slab(A, op, "C", rows)
         differing.append(np.unique(slab.at(_deviations(slab, rtol, atol)[0], op.shape[1])[0]) + rows.start)
     return np.concatenate(differing)

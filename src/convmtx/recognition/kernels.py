@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 
 from convmtx._xp import frozen
-from convmtx.boundary import NOTHING
+from convmtx.boundary import NOTHING, ZERO
 from convmtx.geometry import Axis, Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.recognition.entries import Entries
@@ -17,6 +17,8 @@ from convmtx.typing import AnyArray, IntArray
 
 #: Outputs whose rows are looked up, beyond which taps that only show in sums are not separated.
 _MOST = 4096
+#: Outputs times taps that are looked up.
+_LARGEST = 1 << 22
 #: Weight of entries that show one tap alone, so that they are preferred to those that show a sum of taps.
 _ALONE = 1e3
 
@@ -42,9 +44,12 @@ def tap_entries(axis: Axis, place: float = 0.5) -> TapEntries:
         output = first + min(int((last - first) * place), last - first - 1)
         taps = np.arange(axis.kernel)
         return TapEntries(np.full(axis.kernel, output), axis.read(np.array(output), taps), taps)
-    outputs = np.arange(min(axis.out, _MOST))
-    if axis.out > _MOST:
-        outputs = np.unique(np.linspace(0, axis.out - 1, _MOST).astype(np.int64))
+    if axis.boundary is ZERO:
+        return _entries_of_line(axis)
+    most = min(_MOST, max(_LARGEST // axis.kernel, 1))
+    outputs = np.arange(min(axis.out, most))
+    if axis.out > most:
+        outputs = np.unique(np.linspace(0, axis.out - 1, most).astype(np.int64))
     reads = axis.read(outputs[:, None], np.arange(axis.kernel))
     rows, taps = np.nonzero(reads != NOTHING)
     places, owners, counts = np.unique(rows * axis.size + reads[rows, taps], return_inverse=True, return_counts=True)
@@ -57,6 +62,21 @@ def tap_entries(axis: Axis, place: float = 0.5) -> TapEntries:
     table = np.zeros((places.size, axis.kernel))
     np.add.at(table, (owners, taps), 1)
     return separate(table, outputs[places // axis.size], places % axis.size)
+
+
+def _entries_of_line(axis: Axis) -> TapEntries:
+    """Return an entry for each tap of an axis under zeros: the first output that reads an input through it.
+
+    One of any ``input_dilation`` outputs in a row reads no zero between neighbours, if any does.
+    """
+    taps = np.arange(axis.kernel)
+    starts = taps * axis.dilation - axis.lo
+    first = np.maximum(-(starts // axis.stride), 0)[:, None] + np.arange(axis.input_dilation)
+    at = first * axis.stride + starts[:, None]
+    reads = (first < axis.out) & (at % axis.input_dilation == 0) & (at < axis.stretched)
+    shown, chosen = reads.any(axis=1), reads.argmax(axis=1)
+    outputs = first[taps, chosen][shown]
+    return TapEntries(outputs, at[taps, chosen][shown] // axis.input_dilation, taps[shown])
 
 
 def separate(table: AnyArray, outputs: IntArray, inputs: IntArray) -> TapEntries:

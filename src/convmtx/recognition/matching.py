@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition.axes import AxisFit, fit_axis, fit_simpler
+from convmtx.recognition.axes import AxisFit, fit_axis, fit_pattern, fit_simpler
 from convmtx.recognition.comparison import Comparison, compare
 from convmtx.recognition.contractions import AxisMatrix, contract
 from convmtx.recognition.entries import Entries
@@ -26,6 +27,8 @@ from convmtx.typing import Order
 _PLACES = (0.5, 0.1, 0.3, 0.7, 0.9)
 #: Entries that are looked at for each axis, at first and where the first ones do not decide.
 _BUDGETS = (200_000, 5_000_000)
+#: Pairs of outputs and inputs that windows join, for each stored entry, and beyond these: zeros inside a kernel.
+_MOST_TIMES, _ALWAYS = 64, 1_000_000
 #: Rounding of sums of taps that an entry may have, in eps of the largest tap.
 _ROUNDINGS = 8
 
@@ -68,7 +71,7 @@ class Matcher:
             attempt = self._attempt(shapes, view.reading, budget, is_sure=True)
             op = attempt.read()
             result = Recognition.of(op, self._compare(op, shapes, view))
-            if result.exact or self.matrix.n_stored <= budget:
+            if result.exact or self.matrix.n_stored <= budget or not attempt.is_promising:
                 break
         attempts = [*([] if result.exact else [attempt]), *attempt.simpler()]
         results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
@@ -100,6 +103,8 @@ class Matcher:
             if fit.wrong and is_sure:
                 short = fit_short(contracted)
                 fit = fit if short is None else min(fit, short, key=lambda fit: fit.cost)
+            if fit.wrong and is_sure and fit.cost[0] >= contracted.v.size:  # noise
+                fit = fit_pattern(contracted) or fit
             fits.append(fit)
             if fit.wrong and not is_sure:
                 break
@@ -145,6 +150,11 @@ class _Attempt:
         """Number of entries of matrices of axes that are not explained."""
         return sum(fit.wrong for fit in self.fits)
 
+    @property
+    def is_promising(self) -> bool:
+        """Whether most entries of each axis are explained, so that more of them may decide."""
+        return all(2 * fit.wrong <= matrix.v.size for fit, matrix in zip(self.fits, self.matrices, strict=True))
+
     def simpler(self) -> list[_Attempt]:
         """Return the geometries with fewer taps along some axes, which leave more entries of these unexplained."""
         fits = [
@@ -154,7 +164,14 @@ class _Attempt:
         return [replace(self, fits=chosen) for chosen in product(*fits)][1:]
 
     def read(self, place: float = 0.5) -> ConvOperator:
-        """Return the convolution whose kernel some entries of the matrix show, at a relative place of each axis."""
+        """Return the convolution whose kernel some entries of the matrix show, at a relative place of each axis.
+
+        If its matrix would have far more entries than this one, it is that of a zero.
+        """
         s = self.shapes
         geometry = Geometry(tuple(fit.axis for fit in self.fits), s.in_channels, s.out_channels, 1, s.layout)
+        pairs = prod(axis.entries for axis in geometry.axes)
+        if pairs > _MOST_TIMES * self.entries.row_length * self.entries.outs.count + _ALWAYS:
+            axes = tuple(replace(a, kernel=1, lo=0).with_outputs(a.out) for a in geometry.axes)
+            geometry = replace(geometry, axes=axes)
         return read_kernel(self.entries, geometry, (place,) * len(self.fits))

@@ -79,10 +79,11 @@ def rows_of(A: Any, rows: RowNumbers) -> tuple[IntArray, IntArray, AnyArray]:
     return pointers - pointers[0], A.indices[stored], A.data[stored]
 
 
-def slabs(A: Any) -> Iterator[range]:
-    """Yield the rows of a matrix in ranges of about `SLAB` entries."""
+def slabs(A: Any, stored: int = 0) -> Iterator[range]:
+    """Yield the rows of a matrix in ranges of about `SLAB` entries, its own or those of one that stores so many."""
     count, width = A.shape
-    step = max(SLAB // (width if isinstance(A, np.ndarray) else A.nnz // max(count, 1) + 1), 1)
+    length = width if isinstance(A, np.ndarray) else max(A.nnz, stored) // max(count, 1) + 1
+    step = max(SLAB // length, 1)
     for start in range(0, count, step):
         yield range(start, min(start + step, count))
 

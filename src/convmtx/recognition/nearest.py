@@ -120,7 +120,7 @@ class _Means:
         counts = tuple(_count(axis, size) for axis, size in zip(geometry.axes, sizes[2:], strict=True))
         first, is_seen = np.zeros(prod(sizes), A.dtype), np.zeros(prod(sizes), bool)
         total = np.zeros(prod(sizes), complex if A.dtype.kind == "c" else float)
-        for rows in slabs(A):
+        for rows in slabs(A, geometry.nnz):
             numbers, values = _numbered_values(geometry, A, rows)
             fresh = np.flatnonzero(~is_seen[numbers])
             first[numbers[fresh]], is_seen[numbers[fresh]] = values[fresh], True

@@ -115,7 +115,7 @@ class Recognition:
 
     @property
     def _first_difference(self) -> str:
-        """How many entries differ, and the first one, in words."""
+        """Number of entries that differ, and the first one, in words."""
         entries = "1 entry differs" if self.count == 1 else f"{self.count} entries differ"
         first = self.differs[0]
         tap = "" if first.tap is None else f", tap {first.tap}"

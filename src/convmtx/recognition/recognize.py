@@ -55,7 +55,7 @@ def recognize(
     ----------
     A : array_like, sparse array, LinearMap, Affine, LinearOperator or callable
         A matrix (M, N), or a tensor of shape ``out_shape + in_shape``. A function takes one array of ``in_shape``, of
-        NumPy, PyTorch or JAX, to another, linearly but for an offset, as for `probe`. A `LinearOperator` of SciPy, or
+        NumPy, PyTorch or JAX, to another, linearly but for an offset, as for `probe`. A ``LinearOperator`` of SciPy, or
         one of PyLops, is applied as a function.
     in_shape, out_shape : int or tuple of int, optional
         Shapes of one input and one output. Needed for a function is ``in_shape`` alone; a map has its own. For a
