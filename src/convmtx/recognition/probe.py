@@ -135,7 +135,12 @@ def probe(
     its Jacobian, or the linear part of it.
     """
     box = Box(f, in_shape, adjoint=adjoint, dtype=dtype)
-    reaches = [None] * len(box.in_shape) if reach is None else list(per_axis("reach", reach, len(box.in_shape), 1))
+    return probe_box(box, None if reach is None else list(per_axis("reach", reach, len(box.in_shape), 1)))
+
+
+def probe_box(box: Box, reach: Sequence[int] | None = None) -> Probed:
+    """Return the matrix of a box; ``reach`` is the number of inputs that an output reads along each axis, if known."""
+    reaches: Sequence[int | None] = [None] * len(box.in_shape) if reach is None else reach
     slabs, noise = read_ends(box)
     patterns = _patterns(slabs, reaches)
     if box.adjoint is not None and prod(box.out_shape) < prod(box.in_shape):

@@ -23,7 +23,7 @@ from convmtx.recognition.impulses import from_impulses
 from convmtx.recognition.matching import Matcher
 from convmtx.recognition.matrices import as_matrix, rows_of_map
 from convmtx.recognition.missing_rows import recognize_part, row_changes
-from convmtx.recognition.probe import probe
+from convmtx.recognition.probe import probe_box
 from convmtx.recognition.readings import Readable, View, other_orders
 from convmtx.recognition.recognition import Recognition
 from convmtx.recognition.shapes import Shapes, candidates, with_rows_missing
@@ -166,8 +166,7 @@ def _of_function(
     if (ins, outs) == (box.in_shape, box.out_shape):
         result = _from_impulses(box, fitting)
     if result is None:
-        probed = probe(f, in_shape, dtype=box.in_dtype)
-        box.applications += probed.probes
+        probed = probe_box(box)
         matrix = Readable(rows_of_map(probed, "C", None))
         result = _of_matrix(Matcher(matrix, "C", probed.noise), fitting)
     return replace(result, applications=box.applications, offset=box.offset)
