@@ -18,6 +18,7 @@ from math import gcd
 
 import numpy as np
 
+from convmtx.engines.threads import one_blas_thread
 from convmtx.geometry import Axis
 from convmtx.recognition.axes import FEW, FOLDING, AxisFit, common_taps, fit_taps, fits_with
 from convmtx.recognition.contractions import AxisMatrix
@@ -39,12 +40,13 @@ _MORE = 16
 
 def fit_short(matrix: AxisMatrix) -> AxisFit | None:
     """Return an axis that explains all entries by fewer numbers, or None."""
-    likely = {(m * s, m * e) for s, e in steps(matrix)[:_LIKELY] for m in (1, 2, 3)}
-    fits = [fit for step in sorted(likely) for fit in _fits(matrix, *step, is_likely=True)]
-    if matrix.is_whole and matrix.outputs * matrix.size <= _MOST:
-        for s, e in product(range(1, _STRIDES + 1), range(1, _INPUT_DILATIONS + 1)):
-            if s <= (matrix.size - 1) * e + 2 and (s, e) not in likely:
-                fits += _fits(matrix, s, e, is_likely=False)
+    with one_blas_thread():  # equations are small: with threads that wait for each other, ten times as long
+        likely = {(m * s, m * e) for s, e in steps(matrix)[:_LIKELY] for m in (1, 2, 3)}
+        fits = [fit for step in sorted(likely) for fit in _fits(matrix, *step, is_likely=True)]
+        if matrix.is_whole and matrix.outputs * matrix.size <= _MOST:
+            for s, e in product(range(1, _STRIDES + 1), range(1, _INPUT_DILATIONS + 1)):
+                if s <= (matrix.size - 1) * e + 2 and (s, e) not in likely:
+                    fits += _fits(matrix, s, e, is_likely=False)
     fits = [fit for fit in fits if fit.wrong == 0 and _is_evident(matrix, fit)]
     return min(fits, key=lambda fit: fit.cost) if fits else None
 
