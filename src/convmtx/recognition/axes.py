@@ -72,7 +72,7 @@ def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
     As taps of an axis are numbers of the kernel for each tap of the other axes, it may cost twice as much.
     """
     most = 2 * fit.cost[0]
-    fits = [other for s, e in steps(matrix) for other in fits_with(matrix, s, e)]
+    fits = [other for s, e in steps(matrix) for least in (1, 2) for other in fits_with(matrix, s, e, least=least)]
     simpler = [other for other in fits if other.offsets.size < fit.offsets.size and other.cost[0] <= most]
     return min(simpler, key=lambda other: other.cost, default=None)
 
@@ -123,23 +123,28 @@ def fit_pattern(matrix: AxisMatrix) -> AxisFit | None:
 
 
 def fits_with(
-    matrix: AxisMatrix, stride: int, input_dilation: int, rules: tuple[Boundary, ...] = FOLDING
+    matrix: AxisMatrix, stride: int, input_dilation: int, rules: tuple[Boundary, ...] = FOLDING, least: int = 1
 ) -> Iterator[AxisFit]:
-    """Yield what fits with a stride and an input dilation: under zeros or the best of other rules, and for a circle."""
-    taps = common_taps(matrix, stride, input_dilation, 0)
+    """Yield what fits with a stride and an input dilation: under zeros or the best of other rules, and for a circle.
+
+    Taps are those that at least so many entries show.
+    """
+    taps = common_taps(matrix, stride, input_dilation, 0, least)
     fit = fit_taps(matrix, *taps, stride, input_dilation, ZERO)
     if fit.wrong and fit.axis.reads_outside:
         others = (fit_taps(matrix, *taps, stride, input_dilation, rule) for rule in rules)
         fit = min([fit, *others], key=lambda fit: fit.wrong)
     yield fit
-    taps = common_taps(matrix, stride, input_dilation, fit.axis.stretched)
+    taps = common_taps(matrix, stride, input_dilation, fit.axis.stretched, least)
     yield fit_taps(matrix, *taps, stride, input_dilation, WRAP)
 
 
-def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: int) -> tuple[IntArray, AnyArray]:
+def common_taps(
+    matrix: AxisMatrix, stride: int, input_dilation: int, period: int, least: int = 1
+) -> tuple[IntArray, AnyArray]:
     """Return the offsets ``i*e - o*s``, around a circle if there is one, at which most entries agree, and their value.
 
-    Offsets at which most entries are zero are left out.
+    Offsets at which most entries are zero, or fewer than ``least`` agree, are left out.
     """
     keys = matrix.i * input_dilation - matrix.o * stride
     keys = keys % period if period else keys
@@ -154,7 +159,9 @@ def common_taps(matrix: AxisMatrix, stride: int, input_dilation: int, period: in
     best = best[np.diff(of_run[best], prepend=-1) > 0]  # the longest run of each offset
     stored = np.bincount(of_run, counts, offsets.size)
     zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
-    agrees = counts[best] > zeros  # a tap and its zeros cost more than its entries as exceptions otherwise
+    agrees = (counts[best] > zeros) & (
+        counts[best] >= least
+    )  # a tap and its zeros cost more than its entries as exceptions otherwise
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 

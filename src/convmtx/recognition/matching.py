@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition.axes import AxisFit, fit_axis, fit_pattern, fit_simpler
+from convmtx.recognition.axes import EXCEPTION, AxisFit, fit_axis, fit_pattern, fit_simpler
 from convmtx.recognition.comparison import Comparison, compare
 from convmtx.recognition.contractions import AxisMatrix, contract
 from convmtx.recognition.entries import Entries
@@ -27,6 +27,12 @@ from convmtx.typing import Order
 _PLACES = (0.5, 0.1, 0.3, 0.7, 0.9)
 #: Entries that are looked at for each axis, at first and where the first ones do not decide.
 _BUDGETS = (200_000, 5_000_000)
+#: Entries that are looked at to compare shapes that are guessed, and the likeliest of these that are matched.
+_FIRST_BUDGET, _GUESSES = 50_000, 3
+#: Entries for each number of a kernel that leave no doubt.
+_VERY_FEW = 100
+#: Share of entries that are not explained, beyond which more of them do not decide.
+_MOST_UNEXPLAINED = 0.5
 #: Pairs of outputs and inputs that windows join, for each stored entry, and beyond these: zeros inside a kernel.
 _MOST_TIMES, _ALWAYS = 64, 1_000_000
 #: Rounding of sums of taps that an entry may have, in eps of the largest tap.
@@ -50,6 +56,18 @@ class Matcher:
         """Return the reading in which the matrix was passed."""
         return View((), Reading.of(len(shapes.in_shape), self.order))
 
+    def likeliest(self, shapes: list[Shapes]) -> list[Shapes]:
+        """Return the few shapes under which the matrix takes the fewest numbers to write, or one of very few."""
+        count = self.matrix.n_nonzero
+        numbers: list[float] = []
+        for candidate in shapes:
+            attempt = self._attempt(candidate, self.usual(candidate).reading, _FIRST_BUDGET, is_sure=False)
+            taps = prod(fit.offsets.size for fit in attempt.fits) * candidate.in_channels * candidate.out_channels
+            if not attempt.unexplained and taps * _VERY_FEW <= count:
+                return [candidate]
+            numbers.append(taps + EXCEPTION * count * attempt.unexplained)
+        return [shapes[j] for j in np.argsort(numbers, kind="stable")[:_GUESSES]]
+
     def match(self, shapes: Shapes, view: View) -> Recognition | None:
         """Return the convolution that the matrix is in a reading, to the last bit or rounding; None if it is none."""
         for budget in _BUDGETS:
@@ -71,7 +89,7 @@ class Matcher:
             attempt = self._attempt(shapes, view.reading, budget, is_sure=True)
             op = attempt.read()
             result = Recognition.of(op, self._compare(op, shapes, view))
-            if result.exact or self.matrix.n_stored <= budget or not attempt.is_promising:
+            if result.exact or self.matrix.n_stored <= budget or attempt.unexplained > _MOST_UNEXPLAINED:
                 break
         attempts = [*([] if result.exact else [attempt]), *attempt.simpler()]
         results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
@@ -92,7 +110,7 @@ class Matcher:
         return 2 * result.count > self.matrix.n_nonzero
 
     def _attempt(self, shapes: Shapes, reading: Reading, budget: int, *, is_sure: bool) -> _Attempt:
-        """Return the geometry that explains most of the matrix; if not is_sure, axes up to the first that does not."""
+        """Return the geometry that explains most of the matrix; if not is_sure, by what is inside alone."""
         entries = Entries.of(self.matrix, shapes, reading)
         fits: list[AxisFit] = []
         matrices = []
@@ -106,8 +124,6 @@ class Matcher:
             if fit.wrong and is_sure and fit.cost[0] >= contracted.v.size:  # noise
                 fit = fit_pattern(contracted) or fit
             fits.append(fit)
-            if fit.wrong and not is_sure:
-                break
         return _Attempt(shapes, tuple(matrices), tuple(fits), entries)
 
     def tolerance(self, op: ConvOperator) -> float:
@@ -151,9 +167,10 @@ class _Attempt:
         return sum(fit.wrong for fit in self.fits)
 
     @property
-    def is_promising(self) -> bool:
-        """Whether most entries of each axis are explained, so that more of them may decide."""
-        return all(2 * fit.wrong <= matrix.v.size for fit, matrix in zip(self.fits, self.matrices, strict=True))
+    def unexplained(self) -> float:
+        """Share of the entries that are not explained, along the axis where it is largest."""
+        pairs = zip(self.fits, self.matrices, strict=True)
+        return max(fit.wrong / max(matrix.v.size, 1) for fit, matrix in pairs)
 
     def simpler(self) -> list[_Attempt]:
         """Return the geometries with fewer taps along some axes, which leave more entries of these unexplained."""

@@ -135,7 +135,7 @@ def recognize(
     matrix = as_matrix("A", A)
     if ins is not None and outs is not None and matrix.shape == outs + ins != (prod(outs), prod(ins)):
         matrix, order = matrix.reshape(prod(outs), prod(ins)), "C"
-    if matrix.ndim != 2:
+    if matrix.ndim != 2 or 0 in matrix.shape:
         got = f"A has shape {tuple(matrix.shape)}"
         raise ArgumentError(got, "Expected a matrix (M, N)", "Pass in_shape and out_shape for a tensor of both")
     _require_finite(matrix)
@@ -186,16 +186,13 @@ def _from_impulses(box: Box, shapes: list[Shapes]) -> Recognition | None:
 
 def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
     """Return what a matrix is among shapes of its inputs and outputs."""
+    if len(shapes) > len(Layout):
+        shapes = matcher.likeliest(shapes)
     results: list[Recognition] = []
-    if len(shapes) > len(Layout):  # guessed, and too many to find the nearest for each of them
-        matched = [result for s in shapes if (result := matcher.match(s, matcher.usual(s)))]
-        results = [result for result in matched if _is_telling(result, matcher)]
-        shapes = shapes[: len(Layout)]
-    if not results:
-        for candidate in shapes:
-            results.append(matcher.nearest(candidate))
-            if _is_evident(results[-1]):
-                break
+    for candidate in shapes:
+        results.append(matcher.nearest(candidate))
+        if _is_evident(results[-1]):
+            break
     best = _simplest(results)
     if matcher.is_noise(best):
         best = min(results, key=lambda result: _information(result, matcher.matrix.n_nonzero))

@@ -12,7 +12,7 @@ from convmtx.geometry import Layout
 from convmtx.typing import Shape
 
 #: Shapes that are tried where only sizes are known, the likeliest first.
-_MOST = 300
+_MOST = 100
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ def candidates(size: tuple[int, int], in_shape: Shape | None, out_shape: Shape |
     outs = [out_shape] if out_shape else None
     if ins is None or outs is None:
         counts = {len(shapes[0]) for shapes in (ins, outs) if shapes} or ({1, 2} if channels is None else {2, 3})
+        least = 1 if ins or outs else 2
         pairs = [
             (i, o)
             for count in sorted(counts)
-            for i in ins or _factorizations(size[1], count)
-            for o in outs or _factorizations(size[0], count)
+            for i in ins or _factorizations(size[1], count, least)
+            for o in outs or _factorizations(size[0], count, least)
         ]
         pairs = sorted(pairs, key=_unlikely)[:_MOST]
     else:
@@ -106,16 +107,16 @@ def _unlikely(pair: tuple[Shape, Shape]) -> float:
     )
 
 
-def _factorizations(number: int, count: int) -> list[Shape]:
-    """Return the ways to write a number as an ordered product of so many factors, at least 2 where there are more."""
+def _factorizations(number: int, count: int, least: int) -> list[Shape]:
+    """Return the ways to write a number as an ordered product of so many factors, of at least 1 or 2 if not alone."""
     if count == 1:
         return [(number,)]
     return [
         (factor, *rest)
         for factor in _divisors(number)
-        if factor > 1
-        for rest in _factorizations(number // factor, count - 1)
-        if min(rest) > 1
+        if factor >= least
+        for rest in _factorizations(number // factor, count - 1, least)
+        if min(rest) >= least
     ]
 
 
