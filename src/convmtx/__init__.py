@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
-    from convmtx.recognition import Recognition as Recognition
+    from convmtx.recognition.recognition import Recognition as Recognition
     from convmtx.recognition.nearest import nearest as nearest
     from convmtx.recognition.probe import probe as probe
     from convmtx.recognition.recognize import recognize as recognize
@@ -196,7 +196,7 @@ _MODULES = {
     "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
-    "Recognition": "recognition",
+    "Recognition": "recognition.recognition",
     "Solution": "solves.solve",
     "Tuning": "tuning",
     "Variance": "solves.variance",
@@ -211,11 +211,11 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
-    "nearest": "recognition",
+    "nearest": "recognition.nearest",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
-    "probe": "recognition",
-    "recognize": "recognition",
+    "probe": "recognition.probe",
+    "recognize": "recognition.recognize",
     "richardson_lucy": "solves.richardson_lucy",
     "run": "storage",
     "save": "storage",
