@@ -53,9 +53,9 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.xarray import apply as apply
-    from convmtx.recognition.recognition import Recognition as Recognition
     from convmtx.recognition.nearest import nearest as nearest
     from convmtx.recognition.probe import probe as probe
+    from convmtx.recognition.recognition import Recognition as Recognition
     from convmtx.recognition.recognize import recognize as recognize
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp

@@ -114,7 +114,7 @@ def recognize(
     Difference(output=(1, 0), input=(1, 8), tap=None, theirs=1, ours=0)
     >>> result = cm.recognize(lambda x: scipy.ndimage.uniform_filter(x, 3, mode="wrap"), (64, 64))
     >>> result.call, result.applications
-    ("cm.conv(K (3, 3), (64, 64), padding=[(1, 1), (1, 1)], boundary='wrap')", 20)
+    ("cm.conv(K (3, 3), (64, 64), padding=[(1, 1), (1, 1)], boundary='wrap')", 23)
     """
     ins, outs = (
         None if shape is None else resolve.shape(name, shape)
