@@ -125,10 +125,18 @@ def read_kernel(entries: Entries, geometry: Geometry, places: tuple[float, ...])
 
 def operator_shown(geometry: Geometry, by_axis: list[TapEntries], shown: AnyArray) -> ConvOperator:
     """Return the convolution with the taps that entries (F, C/groups, entries1..entriesd) show."""
+    geometry = replace(geometry, axes=tuple(map(_with_usual_pads, geometry.axes)))
     solved = _solve(shown, by_axis)
     taps = np.zeros((*shown.shape[:2], *(a.kernel for a in geometry.axes)), solved.dtype)
     taps[np.ix_(*map(range, shown.shape[:2]), *(r.taps for r in by_axis))] = solved
     return ConvOperator(geometry, frozen(kernel_of(geometry, taps)), "auto")
+
+
+def _with_usual_pads(axis: Axis) -> Axis:
+    """Return an axis with a pad behind that is equal to the one before, or else 0, if it has as many outputs so."""
+    least = axis.hi - (axis.stretched + axis.lo + axis.hi - axis.span) % axis.stride
+    likely = [hi for hi in (axis.lo, 0) if least <= hi < least + axis.stride]
+    return replace(axis, hi=likely[0]) if likely else axis
 
 
 def _solve(shown: AnyArray, by_axis: list[TapEntries]) -> AnyArray:

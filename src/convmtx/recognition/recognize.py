@@ -105,7 +105,7 @@ def recognize(
     >>> W = cm.conv([[1, 2], [3, 4]], (9, 12), stride=2, padding=1, boundary="reflect").to_dense()
     >>> result = cm.recognize(W, (9, 12))
     >>> result.exact, result.call
-    (True, "cm.conv(K (2, 2), (9, 12), stride=2, padding=[(1, 0), (1, 1)], boundary='reflect')")
+    (True, "cm.conv(K (2, 2), (9, 12), stride=2, padding=[(1, 1), (1, 1)], boundary='reflect')")
     >>> result.op.kernel
     array([[1, 2],
            [3, 4]])
