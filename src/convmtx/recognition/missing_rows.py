@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from convmtx.geometry import Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.recognition.changes import Change, Kind
-from convmtx.recognition.comparison import compare, differing_rows
-from convmtx.recognition.matching import Matcher
-from convmtx.recognition.readings import Readable
-from convmtx.recognition.recognition import Recognition
-from convmtx.recognition.shapes import Shapes
+from convmtx.recognition.comparison import differing_rows
 from convmtx.typing import IntArray
 
 #: Rounding of a row's key, relative to the largest of all, that does not count.
@@ -28,8 +21,8 @@ def row_changes(A: Any, op: ConvOperator, rtol: float, atol: float) -> Iterator[
     if A.ndim != 2 or A.shape[1] != op.shape[1] or not 0 < A.shape[0] <= op.shape[0]:
         return
     if A.shape[0] < op.shape[0]:
-        kind, missing = Kind.MISSING_ROWS, _missing(A, op)
-        A = None if missing is None else _with_empty_rows(A, missing, op.shape[0])
+        kind, missing = Kind.MISSING_ROWS, missing_rows(A, op)
+        A = None if missing is None else with_empty_rows(A, missing, op.shape[0])
     else:
         kind, missing = Kind.EMPTY_ROWS, _empty(A)
     if missing is None or not 0 < missing.size < op.shape[0]:
@@ -41,37 +34,6 @@ def row_changes(A: Any, op: ConvOperator, rtol: float, atol: float) -> Iterator[
         yield Change(kind, (int(differing.size if kind is Kind.EMPTY_ROWS else missing.size), output))
 
 
-def recognize_part(A: Any, shapes: Shapes) -> Recognition | None:
-    """Return the convolution of which a matrix has all rows but some; None if half of its outputs do not show it.
-
-    Missing rows are looked for in one half of the outputs along the slowest axis, if it is not that of channels; the
-    other half then shows the convolution.
-    """
-    count, whole = prod(shapes.out_shape), shapes.outs[0]
-    half = A.shape[0] * whole // count // 2
-    if not half or (shapes.layout is Layout.FIRST and shapes.out_channels > 1):
-        return None
-    rows = half * (count // whole)
-    for start in (0, A.shape[0] - rows):
-        matcher = Matcher(Readable(A[start : start + rows]), "C")
-        result = matcher.nearest(replace(shapes, outs=(half, *shapes.outs[1:])))
-        op = _with_all_outputs(result.op, whole, whole - half if start else 0)
-        missing = _missing(A, op) if result.exact else None
-        changes = () if missing is None else tuple(row_changes(A, op, 0.0, matcher.tolerance(op)))
-        if missing is not None and changes:
-            comparison = compare(_with_empty_rows(A, missing, count), op)
-            known = Recognition(op, exact=True, distance=0.0, changes=changes)
-            return replace(Recognition.of(op, comparison), alternatives=(known,))
-    return None
-
-
-def _with_all_outputs(op: ConvOperator, count: int, before: int) -> ConvOperator:
-    """Return a convolution with so many outputs along axis 0, so many of which are before those that it has."""
-    first, *others = op.geometry.axes
-    first = replace(first, lo=first.lo + before * first.stride).with_outputs(count)
-    return ConvOperator(replace(op.geometry, axes=(first, *others)), op.kernel)
-
-
 def _empty(A: Any) -> IntArray:
     """Return the rows without a nonzero entry."""
     if isinstance(A, np.ndarray):
@@ -80,7 +42,7 @@ def _empty(A: Any) -> IntArray:
     return np.flatnonzero(before[1:] == before[:-1])
 
 
-def _missing(A: Any, op: ConvOperator) -> IntArray | None:
+def missing_rows(A: Any, op: ConvOperator) -> IntArray | None:
     """Return the rows of a map that a matrix has to lack if it has all others, in order; None if it cannot.
 
     A row's key is its product with random numbers, which differs for different rows. The matrix's keys are looked for
@@ -103,7 +65,7 @@ def _missing(A: Any, op: ConvOperator) -> IntArray | None:
     return np.array(missing)
 
 
-def _with_empty_rows(A: Any, rows: IntArray, count: int) -> Any:
+def with_empty_rows(A: Any, rows: IntArray, count: int) -> Any:
     """Return a matrix in CSR form with empty rows inserted, so that it has ``count`` rows and these are empty."""
     from scipy.sparse import csr_array
 

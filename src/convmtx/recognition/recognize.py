@@ -22,13 +22,17 @@ from convmtx.recognition.functions import Box
 from convmtx.recognition.impulses import from_impulses
 from convmtx.recognition.matching import Matcher
 from convmtx.recognition.matrices import as_matrix, rows_of_map
-from convmtx.recognition.missing_rows import recognize_part, row_changes
+from convmtx.recognition.missing_rows import row_changes
+from convmtx.recognition.parts import recognize_part
 from convmtx.recognition.probe import probe_box
 from convmtx.recognition.readings import Readable, View, other_orders
 from convmtx.recognition.recognition import Recognition
 from convmtx.recognition.shapes import Shapes, candidates, with_rows_missing
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Channels, Order, PerAxis, Shape
+
+#: Numbers of a kernel, zeros included, for each entry of the matrix, and beyond these, that no one would write down.
+_LARGE, _SMALL = 2, 64
 
 
 @door("recognize")
@@ -199,7 +203,9 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
     if best.exact and _is_telling(best, matcher):
         return best
     explaining = _explaining(matcher, shapes, best)
-    if best.exact and explaining:  # with a tap for almost every entry, it may be one by accident
+    is_guessed = len({candidate.layout for candidate in shapes}) > 1 and best.op.geometry.layout is not Layout.PLAIN
+    is_large = best.op.kernel.size > _LARGE * matcher.matrix.n_nonzero + _SMALL
+    if best.exact and explaining and (is_guessed or is_large):  # it is one by accident
         near = [matcher.compared(other.op, shapes[0]) for other in explaining if other.op.shape == best.op.shape]
         best = min(near, key=lambda r: r.cost, default=best)
     return replace(best, alternatives=(*best.alternatives, *explaining))
