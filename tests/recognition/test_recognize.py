@@ -237,9 +237,10 @@ def test_orders_explain_a_matrix():
         for sides in (both, both[:1], both[1:]):
             W = in_order(map_.to_dense(), map_.out_shape, map_.in_shape, **dict.fromkeys(sides, axes))
             result = cm.recognize(W, map_.in_shape, map_.out_shape, channels=channels)
-            assert not result.exact
             (other,) = result.alternatives
             assert other.changes == (Change(kind, number, sides),)
+            # Channels moved on one side alone are a convolution too, with more numbers than the kernel has sixty times.
+            assert not result.exact or (len(sides) == 1 and result.op.kernel.size > 60 * other.op.kernel.size)
             np.testing.assert_array_equal(other.op.to_dense(), map_.to_dense())
             assert f"it is {str(other.changes[0]).replace('with', 'the matrix with', 1)}, of cm.conv(" in result.verdict
     W = in_order(op.to_dense(), op.out_shape, op.in_shape, (1, 0), (1, 0))
