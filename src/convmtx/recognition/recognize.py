@@ -203,9 +203,10 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
     if best.exact and _is_telling(best, matcher):
         return best
     explaining = _explaining(matcher, shapes, best)
-    is_guessed = len({candidate.layout for candidate in shapes}) > 1 and best.op.geometry.layout is not Layout.PLAIN
+    plain = [result for result in results if result.op.geometry.layout is Layout.PLAIN]
+    is_guessed = any(not result.exact for result in plain)  # it is one with channels alone, which nobody named
     is_large = best.op.kernel.size > _LARGE * matcher.matrix.n_nonzero + _SMALL
-    if best.exact and explaining and (is_guessed or is_large):  # it is one by accident
+    if best.exact and explaining and (is_guessed or is_large):  # by accident
         near = [matcher.compared(other.op, shapes[0]) for other in explaining if other.op.shape == best.op.shape]
         best = min(near, key=lambda r: r.cost, default=best)
     return replace(best, alternatives=(*best.alternatives, *explaining))
