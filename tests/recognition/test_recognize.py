@@ -269,7 +269,7 @@ def test_missing_rows_explain_a_matrix(row):
     empty[row] = 0
     result = cm.recognize(empty, (8, 9), (8, 9))
     assert result.alternatives[0].changes == (Change(Kind.EMPTY_ROWS, (1, place)),)
-    assert "with 1 empty rows, the first of output" in result.verdict
+    assert f"the matrix with zeros in the row of output {place}, of cm.conv" in result.verdict
 
 
 def test_variants_are_convolutions_or_explained():
@@ -351,8 +351,36 @@ def test_functions_that_are_no_convolutions():
     matrix[3, 4] = 7
     result = cm.recognize(lambda x: matrix @ x, 8)
     assert (result.count, result.differs[0].output, result.differs[0].input) == (1, (3,), (4,))
-    with pytest.raises(ValueError, match=r"does not take -2 x to -2 f\(x\)"):
-        cm.recognize(np.abs, 5)
+    rounding = (np.floor, lambda x: np.round(x, 3), lambda x: np.diff(x).astype(int))  # linear for integers
+    for f in (np.abs, *rounding):
+        with pytest.raises(ValueError, match=r"does not take -2 x to -2 f\(x\)"):
+            cm.recognize(f, 20)
+
+
+def test_a_permutation_is_no_convolution():
+    rng = np.random.default_rng(0)
+    A = csr_array((np.ones(2500), (np.arange(2500), rng.permutation(2500))))
+    result = cm.recognize(A, (50, 50), (50, 50))
+    assert not result.exact
+    assert result.verdict.startswith("not a convolution; the nearest is ")
+
+
+def test_sparse_formats_and_operators_with_one_shape():
+    op = cm.conv(random_kernel((3, 2)), (6, 8), padding="same")
+    for form in ("dok", "lil", "bsr", "dia"):
+        assert cm.recognize(op.to_sparse().asformat(form), (6, 8), (6, 8)).exact
+    operator = scipy.sparse.linalg.aslinearoperator(op.to_sparse())
+    result = cm.recognize(operator, (6, 8))
+    np.testing.assert_array_equal(result.op.to_dense(), op.to_dense())
+    with pytest.raises(ValueError, match=r"f\(x\) is None\. Expected an array"):
+        cm.recognize(lambda x: x.sort(), 8)
+
+
+def test_large_integers_differ_by_what_they_differ():
+    W = cm.conv([2**58, 2**59], 9).to_dense()
+    W[3, 4] += 1
+    result = cm.recognize(W, 9)
+    assert (result.count, result.distance, result.differs[0].theirs) == (1, 1, 2**59 + 1)
 
 
 def test_affine_functions_and_operators_of_scipy():

@@ -100,7 +100,12 @@ def image_of(name: str, function: Callable[[Any], Any], x: AnyArray, template: A
     memory every time.
     """
     argument = x.copy() if template is None else as_like(x.copy(), template)
-    return np.array(as_numpy(numeric(name, function(argument))))
+    image = function(argument)
+    if image is None:
+        raise ArgumentError(
+            f"{name} is None", "Expected an array", "Return the array, also one that is written in place"
+        )
+    return np.array(as_numpy(numeric(name, image)))
 
 
 def images_of(function: Callable[[Any], Any], x: AnyArray, shape: Shape, template: Array | None = None) -> AnyArray:

@@ -31,6 +31,10 @@ FOLDING = (REFLECT, SYMMETRIC, EDGE)
 FEW = 8
 #: Taps that are fitted by least squares.
 _MOST_SOLVED = 128
+#: Rows times taps beyond which boundaries are tried only if most entries are explained without them.
+_LARGE = 1 << 14
+#: Rows times offsets beyond which they are no taps: 32 MB for each step of the comparison.
+_LARGEST = 1 << 22
 #: Taps of the longest window, zeros included, beyond 64 for each one that is not zero: an echo after a thousand samples
 #: is a convolution, and three entries anywhere in a large matrix are none.
 _LONGEST = 4096
@@ -56,6 +60,8 @@ class AxisFit:
 
 def fit_axis(matrix: AxisMatrix) -> AxisFit:
     """Return the axis that explains the most entries, by the entries inside that agree."""
+    if matrix.is_chaos:
+        return _best(matrix, [(1, 1)])
     tried = steps(matrix)
     if matrix.v.size <= FEW:
         tried.append((max(matrix.size, 2), 1))  # a window for each output: any few entries are taps
@@ -71,6 +77,8 @@ def fit_simpler(matrix: AxisMatrix, fit: AxisFit) -> AxisFit | None:
 
     As taps of an axis are numbers of the kernel for each tap of the other axes, it may cost twice as much.
     """
+    if matrix.is_chaos:
+        return None
     most = 2 * fit.cost[0]
     fits = [other for s, e in steps(matrix) for least in (1, 2) for other in fits_with(matrix, s, e, least=least)]
     simpler = [other for other in fits if other.offsets.size < fit.offsets.size and other.cost[0] <= most]
@@ -131,7 +139,8 @@ def fits_with(
     """
     taps = common_taps(matrix, stride, input_dilation, 0, least)
     fit = fit_taps(matrix, *taps, stride, input_dilation, ZERO)
-    if fit.wrong and fit.axis.reads_outside:
+    is_large = matrix.rows.size * fit.offsets.size > _LARGE
+    if fit.wrong and fit.axis.reads_outside and not (is_large and 2 * fit.wrong > matrix.v.size):
         others = (fit_taps(matrix, *taps, stride, input_dilation, rule) for rule in rules)
         fit = min([fit, *others], key=lambda fit: fit.wrong)
     yield fit
@@ -159,6 +168,8 @@ def common_taps(
     best = best[np.diff(of_run[best], prepend=-1) > 0]  # the longest run of each offset
     stored = np.bincount(of_run, counts, offsets.size)
     zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
+    if matrix.rows.size * offsets.size > _LARGEST:
+        return offsets[:0], matrix.v[:0]
     agrees = (counts[best] > zeros) & (
         counts[best] >= least
     )  # a tap and its zeros cost more than its entries as exceptions otherwise

@@ -86,6 +86,8 @@ class Change:
     sides: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.kind in (Kind.EMPTY_ROWS, Kind.MISSING_ROWS) and self.numbers[0] == 1:
+            return f"with{'out' if self.kind is Kind.MISSING_ROWS else ' zeros in'} the row of output {self.numbers[1]}"
         values: list[Any] = [" and ".join(self.sides)] if self.sides else []
         if self.kind is Kind.FLIPPED:
             values.append(f"ax{'es' if len(self.numbers) > 1 else 'is'} {' and '.join(map(str, self.numbers))}")

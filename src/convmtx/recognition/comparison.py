@@ -165,18 +165,23 @@ def _deviations(slab: _Slab, rtol: float, atol: float) -> tuple[IntArray, AnyArr
         numbers = np.flatnonzero(a != b)
         if not numbers.size:
             return numbers, np.zeros(0), 0.0
-        a, b = _as_double(a[numbers]), _as_double(b[numbers])
+        a, b = a[numbers], b[numbers]
+        deviations = _distances(a, b)
         differs = ~(np.isnan(a) & np.isnan(b))
-        deviations = np.abs(a - b)
         norm = float(np.linalg.norm(deviations[differs]))
         if rtol or atol:
             differs &= ~(deviations <= atol + rtol * np.abs(b))
     return numbers[differs], deviations[differs], norm
 
 
-def _as_double(values: AnyArray) -> AnyArray:
-    """Return numbers in double precision."""
-    return values.astype(complex if values.dtype.kind == "c" else float)
+def _distances(a: AnyArray, b: AnyArray) -> AnyArray:
+    """Return distances of numbers in double precision; those of near integers are exact before they are rounded."""
+    kind = complex if "c" in (a.dtype.kind, b.dtype.kind) else float
+    distances = np.abs(a.astype(kind) - b.astype(kind))
+    if a.dtype.kind in "iu" and b.dtype.kind in "iu":
+        near = np.flatnonzero(distances < 2.0**62)
+        distances[near] = np.abs(a[near].astype(np.int64) - b[near].astype(np.int64))
+    return distances
 
 
 def _differences(slab: _Slab, numbers: IntArray, op: LinearMap, order: Order, start: int) -> list[Difference]:

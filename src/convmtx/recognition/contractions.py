@@ -20,6 +20,8 @@ from convmtx.typing import AnyArray, IntArray
 _BUDGET = 200_000
 #: Most outputs along the axis whose rows are looked at: those at both ends, which read outside, and some between.
 _MOST = 512
+#: Entries of an axis that are many.
+_MANY = 256
 #: Rounding of sums of products, relative to the largest number: far above 200,000 roundings, far below any tap.
 ROUNDING = 2.0**-40
 
@@ -56,6 +58,11 @@ class AxisMatrix:
         labels = np.empty(self.v.size, np.int64)
         labels[order] = np.cumsum(steps)
         return labels
+
+    @property
+    def is_chaos(self) -> bool:
+        """Whether the entries are many, and hardly any two are equal, so that they are those of no axis."""
+        return self.v.size > _MANY and 2 * int(self.labels.max()) > self.v.size
 
     @cached_property
     def dense(self) -> AnyArray:

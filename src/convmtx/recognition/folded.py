@@ -40,6 +40,8 @@ _MORE = 16
 
 def fit_short(matrix: AxisMatrix) -> AxisFit | None:
     """Return an axis that explains all entries by fewer numbers, or None."""
+    if matrix.is_chaos:
+        return None
     with one_blas_thread():  # equations are small: with threads that wait for each other, ten times as long
         likely = {(m * s, m * e) for s, e in steps(matrix)[:_LIKELY] for m in (1, 2, 3)}
         fits = [fit for step in sorted(likely) for fit in _fits(matrix, *step, is_likely=True)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convmtx._xp import as_numpy
-from convmtx.errors import ArgumentError, ArgumentTypeError, shown
+from convmtx.errors import ArgumentError, ArgumentTypeError, ConvmtxError, shown
 from convmtx.geometry import resolve
 from convmtx.maps.foreign import image_of, images_of
 from convmtx.maps.own_maps import is_rounding
@@ -65,7 +65,7 @@ class Box:
 
     prefers_integers : bool
         Whether inputs are 64-bit integers, whose images are exact, if ``dtype`` is None and f takes integers to
-        integers without rounding them. Three applications show that.
+        integers without rounding them, or fractions. Six applications show that.
 
     Attributes
     ----------
@@ -171,7 +171,19 @@ class Box:
             scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
         except Exception:  # a function may raise anything for an array that it does not take
             return False
-        return bool(np.array_equal(scaled + image + image, 3 * offset))
+        return bool(np.array_equal(scaled + image + image, 3 * offset)) and self._takes_fractions()
+
+    def _takes_fractions(self) -> bool:
+        """Whether f takes -2 x to what it should if x are fractions too, or takes none: rounding does not."""
+        x = random_arrays(2, self.in_shape, np.dtype(float))[0]
+        try:
+            calling, image = _choose(self._f, self.in_shape, x.dtype)
+            self.applications += 1
+            scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
+            self.applications += 2
+        except Exception:  # a function may raise anything for an array that it does not take
+            return True
+        return bool(is_rounding(scaled + image + image - 3 * offset, np.stack([image, scaled, offset]), x.size))
 
     def _images(self, X: AnyArray) -> AnyArray:
         """Return f of each array of a batch, and count them."""
@@ -242,6 +254,8 @@ def _choose(f: Callable[[Any], Any], in_shape: Shape, dtype: np.dtype[Any] | Non
                 continue
             if not needs_batch or image.shape[:1] == (1,):
                 return Calling(template, needs_batch), image[0] if needs_batch else image
+    if isinstance(refusals[0], ConvmtxError):
+        raise refusals[0]
     why = f"{type(refusals[0]).__name__}: {refusals[0]}"
     got, expected = f"f raises {why}", f"Expected a function of an array of shape {in_shape}"
     raise ArgumentError(got, expected, "Pass the in_shape, and the dtype, that f takes") from refusals[0]

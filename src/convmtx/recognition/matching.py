@@ -91,11 +91,12 @@ class Matcher:
             result = Recognition.of(op, self._compare(op, shapes, view))
             if result.exact or self.matrix.n_stored <= budget or attempt.unexplained > _MOST_UNEXPLAINED:
                 break
-        attempts = [*([] if result.exact else [attempt]), *attempt.simpler()]
+        is_hopeless = attempt.unexplained > _MOST_UNEXPLAINED
+        attempts = [] if is_hopeless else [*([] if result.exact else [attempt]), *attempt.others()]
         results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
         best = min([result, *results], key=lambda result: result.cost)
-        if result.exact:
-            return result if best is result else replace(result, alternatives=(best,))
+        if result.exact and not best.exact:
+            return replace(result, alternatives=(best,))
         if self.is_noise(best):  # of which the mean is nearest
             op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), best.op)[0]
             best = self.compared(op, shapes)
@@ -114,17 +115,18 @@ class Matcher:
         entries = Entries.of(self.matrix, shapes, reading)
         fits: list[AxisFit] = []
         matrices = []
+        passed_over: list[AxisFit | None] = [None] * len(shapes.sizes)
         for axis in range(len(shapes.sizes)):
             contracted = contract(entries, axis, budget=budget)
             matrices.append(contracted)
             fit = fit_axis(contracted)
             if fit.wrong and is_sure:
                 short = fit_short(contracted)
-                fit = fit if short is None else min(fit, short, key=lambda fit: fit.cost)
+                fit, passed_over[axis] = (fit, short) if short is None or fit.cost <= short.cost else (short, None)
             if fit.wrong and is_sure and fit.cost[0] >= contracted.v.size:  # noise
                 fit = fit_pattern(contracted) or fit
             fits.append(fit)
-        return _Attempt(shapes, tuple(matrices), tuple(fits), entries)
+        return _Attempt(shapes, tuple(matrices), tuple(fits), tuple(passed_over), entries)
 
     def tolerance(self, op: ConvOperator) -> float:
         """Return the rounding that an entry may have if the matrix is that of a convolution; 0 for integers."""
@@ -159,6 +161,8 @@ class _Attempt:
     shapes: Shapes
     matrices: tuple[AxisMatrix, ...]
     fits: tuple[AxisFit, ...]
+    #: Fits that explain all entries of an axis, but with more taps than exceptions cost; None where there is none.
+    passed_over: tuple[AxisFit | None, ...]
     entries: Entries
 
     @property
@@ -172,12 +176,14 @@ class _Attempt:
         pairs = zip(self.fits, self.matrices, strict=True)
         return max(fit.wrong / max(matrix.v.size, 1) for fit, matrix in pairs)
 
-    def simpler(self) -> list[_Attempt]:
-        """Return the geometries with fewer taps along some axes, which leave more entries of these unexplained."""
-        fits = [
-            (fit,) if (other := fit_simpler(matrix, fit)) is None else (fit, other)
-            for matrix, fit in zip(self.matrices, self.fits, strict=True)
-        ]
+    def others(self) -> list[_Attempt]:
+        """Return the geometries with more or fewer taps along some axes, which leave fewer or more entries unexplained.
+
+        Only the whole kernel tells which of them takes the fewest numbers.
+        """
+        fits = []
+        for matrix, fit, exact in zip(self.matrices, self.fits, self.passed_over, strict=True):
+            fits.append([fit, *(other for other in (fit_simpler(matrix, fit), exact) if other is not None)])
         return [replace(self, fits=chosen) for chosen in product(*fits)][1:]
 
     def read(self, place: float = 0.5) -> ConvOperator:
@@ -187,8 +193,9 @@ class _Attempt:
         """
         s = self.shapes
         geometry = Geometry(tuple(fit.axis for fit in self.fits), s.in_channels, s.out_channels, 1, s.layout)
-        pairs = prod(axis.entries for axis in geometry.axes)
-        if pairs > _MOST_TIMES * self.entries.row_length * self.entries.outs.count + _ALWAYS:
+        pairs = prod(axis.entries for axis in geometry.axes) * s.in_channels * s.out_channels
+        few = self.entries.row_length * self.entries.outs.count * max(s.in_channels, s.out_channels)  # with groups
+        if pairs > _MOST_TIMES * few + _ALWAYS:
             axes = tuple(replace(a, kernel=1, lo=0).with_outputs(a.out) for a in geometry.axes)
             geometry = replace(geometry, axes=axes)
         return read_kernel(self.entries, geometry, (place,) * len(self.fits))

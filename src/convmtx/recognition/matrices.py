@@ -40,8 +40,9 @@ def as_matrix(name: str, A: Any) -> Any:
         A._require_matrix()
         return rows_of_map(A, "C", None)
     if is_sparse(A):
+        A = A.tocsr()
         numeric(name, A.data)
-        return canonical(A.tocsr())
+        return canonical(A)
     return as_numpy(numeric(name, A))
 
 

@@ -130,8 +130,9 @@ def recognize(
     if isinstance(A, LinearMap):
         ins, outs = ins or A.in_shape, outs or A.out_shape
     elif hasattr(A, "matvec"):
-        A = aslinearmap(A, ins or A.shape[1], outs or A.shape[0])
-        return _of_function(A, A.in_shape, (ins, outs), channels)
+        ins, outs = ins or getattr(A, "dims", None), outs or getattr(A, "dimsd", None)  # operators of PyLops have them
+        op = aslinearmap(A, ins or A.shape[1], outs or A.shape[0])
+        return _of_function(op, op.in_shape, (ins, outs), channels)
     elif callable(A) and not hasattr(A, "shape"):
         if ins is None:
             raise ArgumentError("A is a function, without in_shape", "Expected the shape of its input", "Pass in_shape")
@@ -163,7 +164,7 @@ def _of_function(
     """Return what a function is, from impulses, or else from its matrix; ``shapes`` are those to be recognized."""
     box = Box(f, in_shape, prefers_integers=True)
     ins, outs = shapes
-    if ins == box.in_shape and outs is None:
+    if outs is None and not isinstance(f, LinearMap):
         outs = box.out_shape
     fitting = candidates((prod(box.out_shape), prod(box.in_shape)), ins, outs, channels)
     result = None
@@ -261,7 +262,7 @@ def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> li
 
     If the matrix is one as passed, they have to be so by half.
     """
-    results = []
+    results: list[Recognition] = []
     for candidate in shapes:
         usual = matcher.usual(candidate)
         views = other_orders(candidate.layout, candidate.out_shape, candidate.in_shape, matcher.order)
@@ -272,9 +273,9 @@ def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> li
     if not best.exact and matcher.order == "C":
         for change in row_changes(matcher.passed, best.op, 0.0, matcher.tolerance(best.op)):
             results.append(Recognition(best.op, exact=True, distance=0.0, changes=(change,)))
-    least = min((result.cost for result in results), default=best.cost)
-    is_simpler = 2 * least[0] <= best.cost[0] if best.exact else least < best.cost
-    return [result for result in results if is_simpler and result.cost == least]
+    least = min(results, key=_preference, default=best)
+    is_simpler = 2 * least.cost[0] <= best.cost[0] if best.exact else least.cost < best.cost
+    return [result for result in results if is_simpler and _preference(result) == _preference(least)]
 
 
 def _turned(best: Recognition) -> tuple[Recognition, ...]:
