@@ -33,7 +33,7 @@ FEW = 8
 _MOST_SOLVED = 128
 #: Rows times taps beyond which boundaries are tried only if most entries are explained without them.
 _LARGE = 1 << 14
-#: Rows times offsets beyond which they are no taps: 32 MB for each step of the comparison.
+#: Rows times offsets beyond which no offset is taken as a tap: 32 MB for each step of the comparison.
 _LARGEST = 1 << 22
 #: Taps of the longest window, zeros included, beyond 64 for each one that is not zero: an echo after a thousand samples
 #: is a convolution, and three entries anywhere in a large matrix are none.
