@@ -275,8 +275,8 @@ def _templates(f: Any, dtype: np.dtype[Any] | None) -> Iterator[Array]:
         yield np.empty(0, dtypes[0])
     if torch:
         yield from (torch.from_numpy(np.empty(0, kind)) for kind in dtypes)
-    if jax:
-        yield jax.numpy.asarray(np.empty(0, dtypes[0]))
+    if jax:  # which makes float32 of float64, unless that is switched on
+        yield from (jax.numpy.asarray(np.empty(0, kind)) for kind in dtypes)
 
 
 def _number_type(dtype: Any) -> np.dtype[Any]:
