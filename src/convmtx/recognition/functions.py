@@ -276,7 +276,8 @@ def _templates(f: Any, dtype: np.dtype[Any] | None) -> Iterator[Array]:
     if torch:
         yield from (torch.from_numpy(np.empty(0, kind)) for kind in dtypes)
     if jax:  # which makes float32 of float64, unless that is switched on
-        yield from (jax.numpy.asarray(np.empty(0, kind)) for kind in dtypes)
+        empty = [jax.numpy.asarray(np.empty(0, kind)) for kind in dtypes]
+        yield from {array.dtype: array for array in empty}.values()
 
 
 def _number_type(dtype: Any) -> np.dtype[Any]:
