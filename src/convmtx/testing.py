@@ -15,7 +15,8 @@ from convmtx.maps.affine import Affine
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
-from convmtx.recognition.comparison import Comparison, compare
+from convmtx.maps.own_maps import eps_of
+from convmtx.recognition.comparison import Comparison, compare, entries_differ
 from convmtx.recognition.explanations import diagnose
 from convmtx.recognition.functions import Box
 from convmtx.recognition.matrices import canonical, is_sparse, rows_of_map
@@ -151,7 +152,7 @@ class _Check:
             return f"f returns arrays of shape {box.out_shape}"
         inputs, images = box.samples
         expected = as_numpy(self.op(inputs))
-        eps = max(map(_eps, (box.in_dtype, box.dtype, expected.dtype)))
+        eps = max(map(eps_of, (box.in_dtype, box.dtype, expected.dtype)))
         largest, count = self._size
         # An output is a sum of `count` products, which rounds at most so often.
         allowed = self._tolerance(eps) + eps * count * largest
@@ -179,7 +180,7 @@ class _Check:
         if tuple(matrix.shape) != self.op.shape:
             explanation = self._explained(matrix, self.atol) if matrix.ndim == 2 else ""
             return f"its matrix has shape {tuple(matrix.shape)}, not {self.op.shape}{explanation}"
-        tolerance = self._tolerance(max(map(_eps, (matrix.dtype, self.op.dtype))) if eps is None else eps)
+        tolerance = self._tolerance(max(map(eps_of, (matrix.dtype, self.op.dtype))) if eps is None else eps)
         comparison = compare(matrix, self.op, atol=tolerance)
         return _described(comparison) + self._explained(matrix, tolerance) if comparison.count else None
 
@@ -190,7 +191,7 @@ class _Check:
     def _of_offset(self, offset: AnyArray | None, eps: float | None = None) -> str | None:
         """Compare f(0) with the offset of the map."""
         theirs, ours = (np.zeros(self.op.out_shape) if part is None else part for part in (offset, self.offset))
-        eps = max(map(_eps, (theirs.dtype, ours.dtype))) if eps is None else eps
+        eps = max(map(eps_of, (theirs.dtype, ours.dtype))) if eps is None else eps
         rtol = self._relative(eps) if self.rtol is None else self.rtol
         differs = ~(np.abs(theirs - ours) <= self.atol + rtol * np.abs(ours).max(initial=0))
         if not differs.any():
@@ -220,17 +221,8 @@ class _Check:
 
 def _described(comparison: Comparison) -> str:
     """Return entries that differ in words, one a line."""
-    entries = "1 entry differs" if comparison.count == 1 else f"{comparison.count} entries differ"
-    lines = [f"{entries}, by at most {comparison.largest:.3g}"]
-    for entry in comparison.differs:
-        tap = "" if entry.tap is None else f", tap {entry.tap}"
-        lines.append(f"  output {entry.output}, input {entry.input}{tap}: {entry.theirs} instead of {entry.ours}")
-    return "\n".join(lines)
-
-
-def _eps(dtype: np.dtype[Any]) -> float:
-    """Return the distance from 1 to the next number of a type; 0 for integers."""
-    return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+    lines = [f"{entries_differ(comparison.count)}, by at most {comparison.largest:.3g}"]
+    return "\n".join([*lines, *(f"  {entry}" for entry in comparison.differs)])
 
 
 def _plain(place: Any) -> tuple[int, ...]:

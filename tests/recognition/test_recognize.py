@@ -10,12 +10,11 @@ import scipy.ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 from tests.recognition import variants
+from tests.recognition.variants import BOUNDARIES
 from tests.reference import tensor
 
 import convmtx as cm
 from convmtx.recognition.changes import Change, Kind
-
-BOUNDARIES = ("zero", "wrap", "reflect", "symmetric", "edge")
 
 
 @dataclass(frozen=True)

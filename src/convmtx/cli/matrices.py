@@ -11,7 +11,7 @@ import numpy as np
 from convmtx.cli.parser import Parser
 from convmtx.cli.report import Report
 from convmtx.maps.convolution import ConvOperator
-from convmtx.recognition import Comparison, Recognition
+from convmtx.recognition import Comparison, Recognition, entries_differ
 from convmtx.storage import READ_SUFFIXES
 from convmtx.typing import Order, Shape
 
@@ -56,8 +56,7 @@ def report_differences(
         members.append({"row": row, "output": output, "column": column, "input": place, "tap": difference.tap,
                         "file": theirs, "kernel": ours})  # fmt: skip
     if result.count:
-        entries = f"{result.count} entries differ" if result.count > 1 else "1 entry differs"
-        report.say(f"{entries}, {size}")
+        report.say(f"{entries_differ(result.count)}, {size}")
     report.put(differences=members, differing=result.count)
 
 

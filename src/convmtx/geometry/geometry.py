@@ -26,6 +26,12 @@ class Layout(Enum):
             return spatial
         return (*spatial, channel) if self is Layout.LAST else (channel, *spatial)
 
+    def split(self, items: tuple[T, ...], channel: T) -> tuple[T, tuple[T, ...]]:
+        """Take apart what `join` puts together; without a channel axis, ``channel`` stands for what belongs to it."""
+        if self is Layout.PLAIN:
+            return channel, items
+        return (items[-1], items[:-1]) if self is Layout.LAST else (items[0], items[1:])
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

@@ -109,14 +109,18 @@ def peak(array: AnyArray) -> float:
     return float(max(np.abs(array.real).max(initial=0), np.abs(array.imag).max(initial=0)))
 
 
+def eps_of(dtype: np.dtype[Any]) -> float:
+    """Return the distance from 1 to the next number of a type; 0 for integers, which are exact."""
+    return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+
+
 def is_rounding(difference: AnyArray, image: AnyArray, count: int) -> bool:
     """Whether two images that should be equal differ by no more than sums of ``count`` numbers round.
 
     Integers have to be equal. Images that are not finite are not.
     """
     size = float(np.abs(image).max(initial=0))
-    eps = float(np.finfo(image.dtype).eps) if image.dtype.kind in "fc" else 0.0
-    is_near = np.abs(difference).max(initial=0) <= ROUNDINGS * max(count, 1) ** 0.5 * eps * size
+    is_near = np.abs(difference).max(initial=0) <= ROUNDINGS * max(count, 1) ** 0.5 * eps_of(image.dtype) * size
     return bool(np.isfinite(size) and is_near)
 
 

@@ -1,6 +1,6 @@
 """Backwards: from a matrix or a function to the convolution that it is."""
 
-from convmtx.recognition.comparison import Comparison, compare, compared_dtype
+from convmtx.recognition.comparison import Comparison, compare, compared_dtype, entries_differ
 from convmtx.recognition.explanations import Diagnosis, diagnose
 from convmtx.recognition.nearest import nearest
 from convmtx.recognition.probe import probe
@@ -14,6 +14,7 @@ __all__ = [
     "compare",
     "compared_dtype",
     "diagnose",
+    "entries_differ",
     "nearest",
     "probe",
     "recognize",

@@ -166,13 +166,12 @@ def common_taps(
     offsets, of_run = np.unique(keys[runs], return_inverse=True)
     best = np.lexsort((-counts, of_run))
     best = best[np.diff(of_run[best], prepend=-1) > 0]  # the longest run of each offset
-    stored = np.bincount(of_run, counts, offsets.size)
-    zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
     if matrix.rows.size * offsets.size > _LARGEST:
         return offsets[:0], matrix.v[:0]
-    agrees = (counts[best] > zeros) & (
-        counts[best] >= least
-    )  # a tap and its zeros cost more than its entries as exceptions otherwise
+    stored = np.bincount(of_run, counts, offsets.size)
+    zeros = _count_places(matrix, offsets, stride, input_dilation, period) - stored
+    counts = counts[best]
+    agrees = (counts > zeros) & (counts >= least)  # otherwise a tap and its zeros cost more than its entries
     return offsets[agrees], matrix.v[order[runs[best[agrees]]]]
 
 
@@ -225,8 +224,6 @@ def _axis_of(
     """
     order = np.argsort(offsets, kind="stable")
     offsets = offsets[order]
-    if not offsets.size:
-        offsets, order = np.zeros(1, np.int64)[:0], order
     plain = Axis(matrix.size, 1, stride, 1, input_dilation, boundary=boundary)
     if boundary is WRAP and offsets.size:
         offsets, turned = around(offsets, plain.stretched)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmtx.geometry import Geometry, Layout
+from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
 from convmtx.recognition.matrices import canonical, positions, rows_of, rows_of_map, slabs
@@ -30,6 +30,15 @@ class Difference:
     #: Entry of the matrix, and entry of the map in the type in which both are compared.
     theirs: Any
     ours: Any
+
+    def __str__(self) -> str:
+        tap = "" if self.tap is None else f", tap {self.tap}"
+        return f"output {self.output}, input {self.input}{tap}: {self.theirs} instead of {self.ours}"
+
+
+def entries_differ(count: int) -> str:
+    """Return how many entries differ, in words."""
+    return "1 entry differs" if count == 1 else f"{count} entries differ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,7 @@ def tap_between(geometry: Geometry, output: Shape, position: Shape) -> Shape | N
 
     With stride 2 and no pads, output 3 reads input 7 through tap 1.
     """
-    (filter_, outputs), (channel, inputs) = (_split(geometry.layout, place) for place in (output, position))
+    (filter_, outputs), (channel, inputs) = (geometry.layout.split(place, 0) for place in (output, position))
     per_f, per_c = geometry.channels_per_group
     if filter_ // per_f != channel // per_c:
         return None
@@ -215,10 +224,3 @@ def tap_between(geometry: Geometry, output: Shape, position: Shape) -> Shape | N
     numbers = np.arange(np.prod(geometry.kernel_shape)).reshape(geometry.kernel_shape)
     joining = taps_of(geometry, numbers)[filter_, channel % per_c][np.ix_(*taps)]
     return _unravel(int(joining.min()), geometry.kernel_shape, "C") if joining.size else None
-
-
-def _split(layout: Layout, place: Shape) -> tuple[int, Shape]:
-    """Return the channel and the spatial coordinates of an entry of an input or output."""
-    if layout is Layout.PLAIN:
-        return 0, place
-    return (place[-1], place[:-1]) if layout is Layout.LAST else (place[0], place[1:])

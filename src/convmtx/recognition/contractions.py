@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from convmtx.maps.own_maps import eps_of
 from convmtx.recognition.entries import Entries, Listed
 from convmtx.typing import AnyArray, IntArray
 
@@ -64,13 +65,6 @@ class AxisMatrix:
         """Whether the entries are many, and hardly any two are equal, so that they are those of no axis."""
         return self.v.size > _MANY and 2 * int(self.labels.max()) > self.v.size
 
-    @cached_property
-    def dense(self) -> AnyArray:
-        """The whole matrix, with zeros."""
-        matrix = np.zeros((self.outputs, self.size))
-        matrix[self.o, self.i] = self.v
-        return matrix
-
 
 def contract(entries: Entries, axis: int, seed: int = 0, budget: int = _BUDGET) -> AxisMatrix:
     """Return the matrix of one axis, numbered from 0, from some or all of the rows of a matrix."""
@@ -82,9 +76,7 @@ def contract(entries: Entries, axis: int, seed: int = 0, budget: int = _BUDGET) 
     places, owners = np.unique(flat, return_inverse=True)
     v = np.bincount(owners, values, places.size)
     scale = float(np.bincount(owners, np.abs(values), places.size).max(initial=0))
-    precision = listed.values.dtype
-    eps = float(np.finfo(precision).eps) if precision.kind in "fc" else 0.0
-    tolerance = scale * max(ROUNDING, 64 * eps)
+    tolerance = scale * max(ROUNDING, 64 * eps_of(listed.values.dtype))
     kept = np.abs(v) > tolerance * ROUNDING
     o, i = np.divmod(places[kept], entries.ins.sizes[axis + 1])
     return AxisMatrix(entries.outs.sizes[axis + 1], entries.ins.sizes[axis + 1], rows, o, i, v[kept], tolerance)

@@ -11,7 +11,7 @@ import numpy as np
 
 from convmtx.geometry import Layout
 from convmtx.recognition.readings import Readable, Reading
-from convmtx.recognition.shapes import Shapes, split
+from convmtx.recognition.shapes import Shapes
 from convmtx.typing import AnyArray, IntArray, Shape
 
 #: Rows of a matrix: where each listed row ends among the entries that follow, the columns of these, and their values.
@@ -32,7 +32,7 @@ class Digits:
     @classmethod
     def of(cls, shape: Shape, layout: Layout, axes: Shape) -> Digits:
         """Return the digits of arrays in a layout, whose axes are flattened as listed, the slowest first."""
-        channels, sizes = split(shape, layout)
+        channels, sizes = layout.split(shape, 1)
         digits = layout.join(0, tuple(range(1, len(sizes) + 1)))
         order = tuple(digits[axis] for axis in axes)
         return cls((channels, *sizes), order if layout is not Layout.PLAIN else (0, *order))

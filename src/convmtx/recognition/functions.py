@@ -62,10 +62,9 @@ class Box:
         Type of the inputs. By default it is float64, or float32 if f does not take float64, or the type of the
         parameters of a `torch.nn.Module`. It is complex if f takes real inputs to complex outputs and takes complex
         inputs too.
-
     prefers_integers : bool
-        Whether inputs are 64-bit integers, whose images are exact, if ``dtype`` is None and f takes integers to
-        integers without rounding them, or fractions. Six applications show that.
+        Whether inputs are 64-bit integers, whose images are exact, if f takes integers to integers and rounds neither
+        them nor fractions.
 
     Attributes
     ----------
@@ -80,16 +79,15 @@ class Box:
     samples : tuple of ndarray
         Random inputs ``(3, *in_shape)`` of the checks, and the linear part of their images.
     applications : int
-        Number of inputs that f was applied to, with those of the checks: 9, or 6 if f raises an error for
-        a batch.
+        Number of inputs that f was applied to, with those of the checks: 9, or 6 if f raises an error for a batch; and
+        at most 6 more with ``prefers_integers``.
 
     Raises
     ------
     ValueError
         If f cannot be called, if two calls with one input differ, if it is not linear but for an offset, if it is
-        linear over the real numbers alone and its inputs are complex, or if it returns inf, nan or an
-        empty array. At most four
-        applications show that f is random, or that the image of -2 x is not -2 f(x).
+        linear over the real numbers alone and its inputs are complex, or if it returns inf, nan or an empty array.
+        At most four applications show that f is random, or that the image of -2 x is not -2 f(x).
     TypeError
         If f is not a function, or ``dtype`` is not a type of numbers.
     """
@@ -160,30 +158,22 @@ class Box:
         return back
 
     def _takes_integers(self) -> bool:
-        """Whether f takes integers to integers, and -2 x to what it should, so that it does not round them."""
-        x = random_arrays(2, self.in_shape, np.dtype(np.int64))[0]  # that of `_choose`
-        try:
-            calling, image = _choose(self._f, self.in_shape, x.dtype)
-            self.applications += 1
-            if image.dtype.kind not in "iu":
-                return False
-            self.applications += 2
-            scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
-        except Exception:  # a function may raise anything for an array that it does not take
-            return False
-        return bool(np.array_equal(scaled + image + image, 3 * offset)) and self._takes_fractions()
+        """Whether f takes integers to integers without rounding them, and rounds no fractions, if it takes any."""
+        return self._scales(np.dtype(np.int64), "iu") is True and self._scales(np.dtype(float), "iuf") is not False
 
-    def _takes_fractions(self) -> bool:
-        """Whether f takes -2 x to what it should if x are fractions too, or takes none: rounding does not."""
-        x = random_arrays(2, self.in_shape, np.dtype(float))[0]
+    def _scales(self, dtype: np.dtype[Any], kinds: str) -> bool | None:
+        """Whether f takes -2 x to -2 f(x) + 3 f(0), for x of a type; None if it does not take that to these kinds."""
+        x = random_arrays(2, self.in_shape, dtype)[0]  # that of `_choose`
         try:
-            calling, image = _choose(self._f, self.in_shape, x.dtype)
+            calling, image = _choose(self._f, self.in_shape, dtype)
             self.applications += 1
-            scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
+            if image.dtype.kind not in kinds:
+                return None
             self.applications += 2
+            scaled, offset = calling.images(self._f, np.stack([-(x + x), np.zeros_like(x)]), image.shape)
         except Exception:  # a function may raise anything for an array that it does not take
-            return True
-        return bool(is_rounding(scaled + image + image - 3 * offset, np.stack([image, scaled, offset]), x.size))
+            return None
+        return is_rounding(scaled + image + image - 3 * offset, np.stack([image, scaled, offset]), x.size)
 
     def _images(self, X: AnyArray) -> AnyArray:
         """Return f of each array of a batch, and count them."""

@@ -13,20 +13,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from math import gcd, log2, prod
-from typing import Any
 
 import numpy as np
 
 from convmtx._xp import frozen
 from convmtx.geometry import Axis, Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.own_maps import eps_of
 from convmtx.maps.units import BLOCK_BYTES
 from convmtx.recognition.axes import BOUNDARIES, fit_axis
 from convmtx.recognition.contractions import ROUNDING, AxisMatrix
 from convmtx.recognition.folded import fit_short
 from convmtx.recognition.functions import Box, random_arrays
 from convmtx.recognition.kernels import TapEntries, count_groups, operator_shown, separate
-from convmtx.recognition.shapes import split
 from convmtx.taps import channels_back, channels_first
 from convmtx.typing import AnyArray, IntArray
 
@@ -66,7 +65,7 @@ def from_impulses(box: Box, layout: Layout) -> ConvOperator | None:
         axis has no interior (the kernel is as long, or the pads are wider than half of it), or there are so few inputs
         that as many unit vectors cost no more: ``2 * (C_in + 2 * 3**d) + 8``.
     """
-    (in_channels, sizes), (out_channels, outs) = split(box.in_shape, layout), split(box.out_shape, layout)
+    (in_channels, sizes), (out_channels, outs) = layout.split(box.in_shape, 1), layout.split(box.out_shape, 1)
     if len(sizes) != len(outs) or prod(box.in_shape) <= 2 * (in_channels + 2 * 3 ** len(sizes)) + 8:
         return None
     axes, noise = [], 0.0
@@ -80,7 +79,7 @@ def from_impulses(box: Box, layout: Layout) -> ConvOperator | None:
     op = _read_kernel(box, Geometry(tuple(axes), in_channels, out_channels, layout=layout), noise)
     if op is None:
         return None
-    tolerance = _eps(box.dtype) * max(op._count_roundings(), 8 * log2(prod(op.shape)))
+    tolerance = eps_of(box.dtype) * max(op._count_roundings(), 8 * log2(prod(op.shape)))
     x, y = box.samples
     return op if _agree(op, x[:2], y[:2], tolerance) else None
 
@@ -114,7 +113,7 @@ class _Line:
     @property
     def noises(self) -> tuple[float, ...]:
         """Values of `noise` that are tried."""
-        return (0.0,) if self.box.is_exact else (0.0, _ROUNDINGS * _eps(self.box.dtype))
+        return (0.0,) if self.box.is_exact else (0.0, _ROUNDINGS * eps_of(self.box.dtype))
 
     def units(self, places: list[int]) -> AnyArray:
         """Return the images of unit vectors, one in each row."""
@@ -273,8 +272,3 @@ def _agree(op: ConvOperator, x: AnyArray, y: AnyArray, tolerance: float) -> bool
     """Return whether images are those of the map, up to a tolerance relative to the largest sum of magnitudes."""
     size = np.abs(op._magnitudes()(np.abs(x))).max() if tolerance else 0
     return bool(np.abs(op(x) - y).max() <= tolerance * size)
-
-
-def _eps(dtype: np.dtype[Any]) -> float:
-    """Return the distance from 1 to the next number of a type; 0 for integers."""
-    return 0.0 if dtype.kind in "iu" else float(np.finfo(dtype).eps)

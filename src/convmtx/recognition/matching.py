@@ -11,8 +11,9 @@ import numpy as np
 
 from convmtx.geometry import Geometry
 from convmtx.maps.convolution import ConvOperator
+from convmtx.maps.own_maps import eps_of
 from convmtx.recognition.axes import EXCEPTION, AxisFit, fit_axis, fit_pattern, fit_simpler
-from convmtx.recognition.comparison import Comparison, compare
+from convmtx.recognition.comparison import compare
 from convmtx.recognition.contractions import AxisMatrix, contract
 from convmtx.recognition.entries import Entries
 from convmtx.recognition.folded import fit_short
@@ -52,16 +53,16 @@ class Matcher:
         """The matrix as it was passed."""
         return self.matrix.matrix
 
-    def usual(self, shapes: Shapes) -> View:
+    def usual(self, shapes: Shapes) -> Reading:
         """Return the reading in which the matrix was passed."""
-        return View((), Reading.of(len(shapes.in_shape), self.order))
+        return Reading.of(len(shapes.in_shape), self.order)
 
     def likeliest(self, shapes: list[Shapes]) -> list[Shapes]:
         """Return the few shapes under which the matrix takes the fewest numbers to write, or one of very few."""
         count = self.matrix.n_nonzero
         numbers: list[float] = []
         for candidate in shapes:
-            attempt = self._attempt(candidate, self.usual(candidate).reading, _FIRST_BUDGET, is_sure=False)
+            attempt = self._attempt(candidate, self.usual(candidate), _FIRST_BUDGET, is_sure=False)
             taps = prod(fit.offsets.size for fit in attempt.fits) * candidate.in_channels * candidate.out_channels
             if not attempt.unexplained and taps * _VERY_FEW <= count:
                 return [candidate]
@@ -69,42 +70,41 @@ class Matcher:
         return [shapes[j] for j in np.argsort(numbers, kind="stable")[:_GUESSES]]
 
     def match(self, shapes: Shapes, view: View) -> Recognition | None:
-        """Return the convolution that the matrix is in a reading, to the last bit or rounding; None if it is none."""
+        """Return the convolution that the matrix is in another reading, up to rounding; None if it is none."""
         for budget in _BUDGETS:
             attempt = self._attempt(shapes, view.reading, budget, is_sure=False)
             if attempt.wrong:
                 return None
             op = attempt.read()
-            comparison = self._compare(op, shapes, view)
-            if not comparison.count:
-                return Recognition.of(op, comparison, view.changes)
+            matrix = self.matrix.read(view.reading, (op.out_shape, op.in_shape))
+            result = Recognition.of(op, compare(matrix, op, atol=self.tolerance(op)), view.changes)
+            if result.exact:
+                return result
             if self.matrix.n_stored <= budget:
                 break
         return None
 
     def nearest(self, shapes: Shapes) -> Recognition:
         """Return the convolution that the matrix is as passed, or the one that is nearest to it."""
-        view = self.usual(shapes)
+        reading = self.usual(shapes)
         for budget in _BUDGETS:
-            attempt = self._attempt(shapes, view.reading, budget, is_sure=True)
-            op = attempt.read()
-            result = Recognition.of(op, self._compare(op, shapes, view))
-            if result.exact or self.matrix.n_stored <= budget or attempt.unexplained > _MOST_UNEXPLAINED:
+            attempt = self._attempt(shapes, reading, budget, is_sure=True)
+            result = self.compared(attempt.read())
+            is_hopeless = attempt.unexplained > _MOST_UNEXPLAINED
+            if result.exact or is_hopeless or self.matrix.n_stored <= budget:
                 break
-        is_hopeless = attempt.unexplained > _MOST_UNEXPLAINED
         attempts = [] if is_hopeless else [*([] if result.exact else [attempt]), *attempt.others()]
-        results = [Recognition.of(*self._by_most_entries(other, shapes, view)) for other in attempts]
+        results = [self._by_most_entries(other) for other in attempts]
         best = min([result, *results], key=lambda result: result.cost)
         if result.exact and not best.exact:
             return replace(result, alternatives=(best,))
         if self.is_noise(best):  # of which the mean is nearest
-            op = nearest(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), best.op)[0]
-            best = self.compared(op, shapes)
+            best = self.compared(nearest(self.matrix.read(reading, (shapes.out_shape, shapes.in_shape)), best.op)[0])
         return best
 
-    def compared(self, op: ConvOperator, shapes: Shapes) -> Recognition:
+    def compared(self, op: ConvOperator) -> Recognition:
         """Return how the matrix as passed differs from a convolution."""
-        return Recognition.of(op, self._compare(op, shapes, self.usual(shapes)))
+        return Recognition.of(op, compare(self.passed, op, self.order, atol=self.tolerance(op)))
 
     def is_noise(self, result: Recognition) -> bool:
         """Whether most entries differ."""
@@ -130,18 +130,9 @@ class Matcher:
 
     def tolerance(self, op: ConvOperator) -> float:
         """Return the rounding that an entry may have if the matrix is that of a convolution; 0 for integers."""
-        dtype = self.passed.dtype
-        eps = float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
-        return _ROUNDINGS * eps * float(np.abs(op.kernel).max(initial=0)) + self.noise
+        return _ROUNDINGS * eps_of(self.passed.dtype) * float(np.abs(op.kernel).max(initial=0)) + self.noise
 
-    def _compare(self, op: ConvOperator, shapes: Shapes, view: View) -> Comparison:
-        """Compare the matrix in a reading with that of a convolution."""
-        atol = self.tolerance(op)
-        if not view.changes:
-            return compare(self.passed, op, self.order, atol=atol)
-        return compare(self.matrix.read(view.reading, (shapes.out_shape, shapes.in_shape)), op, atol=atol)
-
-    def _by_most_entries(self, attempt: _Attempt, shapes: Shapes, view: View) -> tuple[ConvOperator, Comparison]:
+    def _by_most_entries(self, attempt: _Attempt) -> Recognition:
         """Return the convolution with the median of kernels read at several places, or with a better one of these."""
         ops = [attempt.read(place) for place in _PLACES]
         if len({op.geometry for op in ops}) == 1:
@@ -150,8 +141,7 @@ class Matcher:
             if kernels.dtype.kind == "c":
                 median = median + 1j * np.median(kernels.imag, axis=0)
             ops.insert(0, ops[0].with_kernel(median.astype(kernels.dtype)))
-        compared = [(op, self._compare(op, shapes, view)) for op in ops]
-        return min(compared, key=lambda pair: pair[1].count)
+        return min(map(self.compared, ops), key=lambda result: result.count)
 
 
 @dataclass(frozen=True, eq=False)

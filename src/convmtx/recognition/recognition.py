@@ -11,7 +11,7 @@ from convmtx.geometry import Geometry, Layout
 from convmtx.maps.convolution import ConvOperator
 from convmtx.recognition.axes import EXCEPTION
 from convmtx.recognition.changes import Change, noun_phrase, same_boundaries
-from convmtx.recognition.comparison import Comparison, Difference
+from convmtx.recognition.comparison import Comparison, Difference, entries_differ
 from convmtx.recognition.kernels import tap_entries
 from convmtx.typing import AnyArray, Shape
 
@@ -116,11 +116,7 @@ class Recognition:
     @property
     def _first_difference(self) -> str:
         """Number of entries that differ, and the first one, in words."""
-        entries = "1 entry differs" if self.count == 1 else f"{self.count} entries differ"
-        first = self.differs[0]
-        tap = "" if first.tap is None else f", tap {first.tap}"
-        place = f"output {first.output}, input {first.input}{tap}"
-        return f"{entries}, first at {place}: {first.theirs} instead of {first.ours}"
+        return f"{entries_differ(self.count)}, first at {self.differs[0]}"
 
     @property
     def _noun(self) -> str:
@@ -155,9 +151,8 @@ def _write_call(geometry: Geometry) -> str:
         ("input_dilation", [a.input_dilation for a in axes], 1),
     ):
         if any(value != usual for value in values):
-            is_one = len(set(values)) == 1 and name != "padding"
-            options.append(f"{name}={values[0] if is_one else values!r}" if name != "boundary" or not is_one
-                           else f"{name}={values[0]!r}")  # fmt: skip
+            is_one = len(set(values)) == 1 and name != "padding"  # which would read one pair as those of two axes
+            options.append(f"{name}={(values[0] if is_one else values)!r}")
     if geometry.groups > 1:
         options.append(f"groups={geometry.groups}")
     if geometry.layout is Layout.FIRST:

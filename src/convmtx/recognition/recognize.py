@@ -31,8 +31,8 @@ from convmtx.recognition.shapes import Shapes, candidates, with_rows_missing
 from convmtx.taps import kernel_of, taps_of
 from convmtx.typing import Channels, Order, PerAxis, Shape
 
-#: Numbers of a kernel, zeros included, for each entry of the matrix, and beyond these, that no one would write down.
-_LARGE, _SMALL = 2, 64
+#: Numbers of a kernel, zeros included, for each entry of the matrix and beyond these, up to which it explains it.
+_MOST_TIMES, _ALWAYS = 2, 64
 
 
 @door("recognize")
@@ -47,8 +47,7 @@ def recognize(
     """Recognize a matrix, a map or a function as a convolution: its kernel, stride, pads, boundary and so on.
 
     Law: if the result is ``exact``, the matrix of ``result.op`` is A: for integers in every entry, and for floats up to
-    8 roundings of the largest tap. If A is the matrix of a convolution that is larger than its kernel, the result is
-    exact.
+    8 roundings of the largest tap. The converse may fail where an axis has few outputs, all of which read outside.
 
     Otherwise ``result.op`` is the convolution that most entries agree with, or, where less than half agree with any,
     the one whose matrix is nearest for its geometry. The result tells how far away it is, which entries differ, and
@@ -63,8 +62,8 @@ def recognize(
         one of PyLops, is applied as a function.
     in_shape, out_shape : int or tuple of int, optional
         Shapes of one input and one output. Needed for a function is ``in_shape`` alone; a map has its own. For a
-        matrix, the shapes that are left out are guessed: of all with one or two axes that fit, with a third one if
-        ``channels`` is passed, those that give the simplest convolution.
+        matrix, the shapes that are left out are guessed: of those with one or two axes that fit, or two or three if
+        ``channels`` is passed, the hundred that are most like squares are tried.
     channels : {"last", "first"}, optional
         Position of the channel axis. By default all three are tried: without channels, last, and first.
     order : {"C", "F"}
@@ -99,9 +98,12 @@ def recognize(
 
     A matrix is contracted with random numbers to the matrix of each axis, from some 200,000 of its entries. Those show
     the geometry, as in "How recognition works" of the documentation, and some rows show the kernel; then all entries
-    are compared. That takes about 7 passes over the arrays of a CSR matrix, and bounded memory beyond it. A function is
-    applied to about ``C_in * prod(stride)`` impulses and to 5 inputs for each axis, and is checked by random inputs;
-    only if these do not show it, because its inputs are few or its windows as long as an axis, its matrix is probed.
+    are compared. For a CSR matrix that is a convolution as passed, that takes as long as 6 to 9 passes over its arrays,
+    and bounded memory beyond it; it is copied where other readings are tried.
+
+    A function is applied to about ``C_in * prod(stride)`` impulses and to 5 inputs for each axis, for each position of
+    the channels that is tried, and is checked by random inputs. Only if these do not show it, because its inputs are
+    few or its windows as long as an axis, its matrix is probed.
 
     Examples
     --------
@@ -132,11 +134,11 @@ def recognize(
     elif hasattr(A, "matvec"):
         ins, outs = ins or getattr(A, "dims", None), outs or getattr(A, "dimsd", None)  # operators of PyLops have them
         op = aslinearmap(A, ins or A.shape[1], outs or A.shape[0])
-        return _of_function(op, op.in_shape, (ins, outs), channels)
+        return _of_function(op, op.in_shape, ins, outs, channels)
     elif callable(A) and not hasattr(A, "shape"):
         if ins is None:
             raise ArgumentError("A is a function, without in_shape", "Expected the shape of its input", "Pass in_shape")
-        return _of_function(A, ins, (ins, outs), channels)
+        return _of_function(A, ins, ins, outs, channels)
     matrix = as_matrix("A", A)
     if ins is not None and outs is not None and matrix.shape == outs + ins != (prod(outs), prod(ins)):
         matrix, order = matrix.reshape(prod(outs), prod(ins)), "C"
@@ -159,11 +161,10 @@ def _require_finite(matrix: Any) -> None:
 
 
 def _of_function(
-    f: Callable[[Any], Any], in_shape: Shape, shapes: tuple[Shape | None, Shape | None], channels: Channels | None
+    f: Callable[[Any], Any], in_shape: Shape, ins: Shape | None, outs: Shape | None, channels: Channels | None
 ) -> Recognition:
-    """Return what a function is, from impulses, or else from its matrix; ``shapes`` are those to be recognized."""
+    """Return what a function of arrays of ``in_shape`` is between shapes, from impulses, or else from its matrix."""
     box = Box(f, in_shape, prefers_integers=True)
-    ins, outs = shapes
     if outs is None and not isinstance(f, LinearMap):
         outs = box.out_shape
     fitting = candidates((prod(box.out_shape), prod(box.in_shape)), ins, outs, channels)
@@ -205,10 +206,10 @@ def _of_matrix(matcher: Matcher, shapes: list[Shapes]) -> Recognition:
         return best
     explaining = _explaining(matcher, shapes, best)
     plain = [result for result in results if result.op.geometry.layout is Layout.PLAIN]
-    is_guessed = any(not result.exact for result in plain)  # it is one with channels alone, which nobody named
-    is_large = best.op.kernel.size > _LARGE * matcher.matrix.n_nonzero + _SMALL
-    if best.exact and explaining and (is_guessed or is_large):  # by accident
-        near = [matcher.compared(other.op, shapes[0]) for other in explaining if other.op.shape == best.op.shape]
+    needs_channels = any(not result.exact for result in plain)  # which nobody named
+    is_huge = best.op.kernel.size > _MOST_TIMES * matcher.matrix.n_nonzero + _ALWAYS
+    if best.exact and explaining and (needs_channels or is_huge):  # it is a convolution by accident
+        near = [matcher.compared(other.op) for other in explaining if other.op.shape == best.op.shape]
         best = min(near, key=lambda r: r.cost, default=best)
     return replace(best, alternatives=(*best.alternatives, *explaining))
 
@@ -264,10 +265,9 @@ def _explaining(matcher: Matcher, shapes: list[Shapes], best: Recognition) -> li
     """
     results: list[Recognition] = []
     for candidate in shapes:
-        usual = matcher.usual(candidate)
         views = other_orders(candidate.layout, candidate.out_shape, candidate.in_shape, matcher.order)
         listed = [matcher.match(candidate, view) for view in views]
-        turned = View((Change(Kind.TRANSPOSED),), replace(usual.reading, transposed=True))
+        turned = View((Change(Kind.TRANSPOSED),), replace(matcher.usual(candidate), transposed=True))
         listed.append(matcher.match(candidate.transposed, turned))
         results += [result for result in listed if result]
     if not best.exact and matcher.order == "C":

@@ -1,4 +1,4 @@
-"""Shapes that inputs and outputs of a matrix may have, and how their entries are numbered."""
+"""Shapes that inputs and outputs of a matrix may have."""
 
 from __future__ import annotations
 
@@ -39,13 +39,6 @@ class Shapes:
     def transposed(self) -> Shapes:
         """Shapes of the transposed map."""
         return Shapes(self.layout, self.out_channels, self.in_channels, self.outs, self.sizes)
-
-
-def split(shape: Shape, layout: Layout) -> tuple[int, Shape]:
-    """Return channels and sizes of a shape."""
-    if layout is Layout.PLAIN:
-        return 1, shape
-    return (shape[-1], shape[:-1]) if layout is Layout.LAST else (shape[0], shape[1:])
 
 
 def with_rows_missing(size: tuple[int, int], in_shape: Shape, out_shape: Shape, channels: Any) -> list[Shapes]:
@@ -94,7 +87,7 @@ def _layouts(in_shape: Shape, out_shape: Shape, channels: str | None) -> list[Sh
     shapes = []
     for layout in layouts:
         if layout is Layout.PLAIN or len(in_shape) > 1:
-            (in_channels, sizes), (out_channels, outs) = split(in_shape, layout), split(out_shape, layout)
+            (in_channels, sizes), (out_channels, outs) = layout.split(in_shape, 1), layout.split(out_shape, 1)
             shapes.append(Shapes(layout, in_channels, out_channels, sizes, outs))
     return shapes
 
@@ -102,9 +95,9 @@ def _layouts(in_shape: Shape, out_shape: Shape, channels: str | None) -> list[Sh
 def _unlikely(pair: tuple[Shape, Shape]) -> float:
     """Return how unlike a square image and its image the shapes are; 0 for one axis."""
     ins, outs = pair
-    return sum(abs(log(n * len(ins) / sum(ins))) + abs(log(n / o)) for n, o in zip(ins, outs, strict=True)) * (
-        len(ins) > 1
-    )
+    if len(ins) == 1:
+        return 0.0
+    return sum(abs(log(n * len(ins) / sum(ins))) + abs(log(n / o)) for n, o in zip(ins, outs, strict=True))
 
 
 def _factorizations(number: int, count: int, least: int) -> list[Shape]:
