@@ -51,7 +51,8 @@ def test_functions_of_jax():
         numbers = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x[None], kernel, (2, 1), "SAME", dimension_numbers=numbers)[0]
 
-    result = cm.recognize(layer, (14, 9, 2), channels="last")
+    with jax.enable_x64(False):  # other tests switch it on
+        result = cm.recognize(layer, (14, 9, 2), channels="last")
     assert result.exact
     np.testing.assert_array_equal(result.op.kernel, kernel)
     assert [axis.stride for axis in result.op.geometry.axes] == [2, 1]
