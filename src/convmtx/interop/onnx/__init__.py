@@ -1,67 +1,27 @@
-"""Linear nodes of an ONNX model as affine maps. Files are not trusted."""
+"""Affine nodes of an ONNX model as maps. Files are not trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door, with_article
 from convmtx.extras import import_extra
+from convmtx.interop import layers as blocks
 from convmtx.interop.onnx.files import load_model
 from convmtx.interop.onnx.graph import Graph
-from convmtx.interop.onnx.nodes import CONVERTERS, Node
+from convmtx.interop.onnx.node import Combined, Node
+from convmtx.interop.onnx.nodes import CONVERTERS
+from convmtx.interop.onnx.reasons import NOT_LINEAR, Kind, Skipped, SkippedError, not_linear
+from convmtx.interop.onnx.report import OnnxLayer, OnnxLayers
 from convmtx.maps.affine import Affine
+from convmtx.maps.linear_map import LinearMap
 
-#: Characters of the reason why a node is skipped, and of an output's name in the table. Both repeat text of the file,
-#: which can be of any length.
-_LONGEST_REASON, _LONGEST_NAME = 500, 80
-
-
-class OnnxLayer(Affine):
-    """Affine map of a node of an ONNX graph; it acts on one input, without the batch axis."""
-
-    def __init__(self, affine: Affine, node: Node, name: str) -> None:
-        super().__init__(affine.op, affine.offset)
-        #: The node's name, which may be empty, its operator, and the name of the tensor that it is applied to.
-        self.name, self.op_type, self.input_name = name, node.op_type, node.data
-        #: Bytes of the node's weights, as the file stores or computes them.
-        self.weight_bytes = node.weight_bytes
-        #: Stored types of weights that NumPy does not have, such as bfloat16; the map has the numbers in a wider type.
-        self.widened = tuple(sorted(node.widened))
-
-
-@dataclass(frozen=True)
-class OnnxLayers:
-    """Maps of a model's nodes, and the reasons why other nodes have none. It prints as a table."""
-
-    #: Maps by the name of the node's first output.
-    layers: dict[str, OnnxLayer]
-    #: Reasons, by the name of the node's first output too, for every node that is not among the layers.
-    skipped: dict[str, str]
-    #: Operators of those skipped nodes that from_onnx never converts, such as Relu, by the same name.
-    other_nodes: dict[str, str]
-
-    def __str__(self) -> str:
-        rows = [
-            (
-                name[:_LONGEST_NAME],
-                layer.op_type,
-                "x".join(map(str, layer.in_shape)),
-                "x".join(map(str, layer.out_shape)),
-            )
-            for name, layer in self.layers.items()
-        ]
-        rows = [("output", "node", "takes", "makes"), *rows]
-        widths = [max(len(row[j]) for row in rows) for j in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        for name, layer in self.layers.items():
-            if layer.widened:
-                stored = ", ".join(layer.widened)
-                lines.append(f"  {name[:_LONGEST_NAME]}: weights of {stored}, in a wider type without rounding")
-        lines.append(f"{len(self.layers)} maps; {len(self.skipped)} nodes are not maps")
-        return "\n".join(lines + [f"  {name[:_LONGEST_NAME]}: {reason}" for name, reason in self.skipped.items()])
+#: Characters of the reason why a node is skipped. It repeats text of the file, which can be of any length.
+_LONGEST_REASON = 500
 
 
 @door("from_onnx")
@@ -112,39 +72,58 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         raise ArgumentTypeError(got, "Expected a path or an onnx.ModelProto", "Pass one of these")
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
-    skipped: dict[str, str] = {}
-    other_nodes: dict[str, str] = {}
+    skipped: dict[str, Skipped] = {}
     for number, node in enumerate(graph.nodes):
         name = next((name for name in (*node.output, node.name) if name), f"node {number}")
-        if _converter(node) is None:
-            other_nodes[name] = node.op_type
+        kind = Kind.OTHER
         try:
-            layers[name] = _layer(graph, node)
+            layers.update(_convert(graph, node))
+            continue
+        except SkippedError as error:
+            reason, kind = error.reason, error.kind
         except ConvmtxError as error:
-            skipped[name] = f"{node.op_type}: {error.reason}"[:_LONGEST_REASON]
+            reason = error.reason
         except Exception:  # a wrong attribute, which onnx's checker does not see, may raise anything
-            skipped[name] = f"{node.op_type}: its attributes contradict each other or its inputs"
-    return OnnxLayers(layers, skipped, other_nodes)
+            reason = "its attributes contradict each other or its inputs"
+        skipped[name] = Skipped(f"{node.op_type}: {reason}"[:_LONGEST_REASON], node.op_type, kind)
+    return OnnxLayers(layers, skipped)
 
 
-def _converter(node: Any) -> Callable[[Node], Affine] | None:
-    """Return the converter of a node's operator; None for an operator that is not converted."""
-    return CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-
-
-def _layer(graph: Graph, node: Any) -> OnnxLayer:
-    """Return the map of a node, or raise the error that says why it has none."""
-    convert = _converter(node)
-    if convert is None:
-        got, expected = "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}"
-        raise UnsupportedError(got, expected, "Leave this layer out")
+def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer]:
+    """Return the maps of a node by the name of the output, or raise the error that says why it has none."""
+    is_known = node.domain in ("", "ai.onnx")
+    if is_known and node.op_type in NOT_LINEAR and not all(graph.is_computed(name) for name in node.output if name):
+        raise not_linear(NOT_LINEAR[node.op_type])
     if all(graph.is_computed(name) for name in node.output if name):
-        raise UnsupportedError(
-            "it is computed from constants alone", "Its output is a constant", "Leave this layer out"
-        )
+        raise SkippedError(Kind.CONSTANT, "it is computed from constants alone", "Its output is a constant")
+    convert = CONVERTERS.get(node.op_type) if is_known else None
+    if convert is None:
+        raise UnsupportedError("not among the nodes that are converted", "See from_onnx", "Leave this layer out")
     reader = Node(graph, node)
-    affine = convert(reader)
+    result = convert(reader)
     if reader.attributes:
         got = f"attributes {sorted(reader.attributes)}"
         raise UnsupportedError(got, "from_onnx does not read them", "Leave this layer out")
-    return OnnxLayer(affine, reader, node.name)
+    if not reader.data_positions([reader.position]):
+        raise not_linear("its input gives the sizes or positions of constant numbers")
+    results = result if isinstance(result, dict) else {node.output[0]: result}
+    return {name: OnnxLayer(_affine(reader, output), reader, node.name) for name, output in results.items()}
+
+
+def _affine(reader: Node, output: LinearMap | Affine | Combined) -> Affine:
+    """Return the affine map that a converter has made; refuse one of several tensors."""
+    reader.require_numbers()
+    if isinstance(output, Affine):
+        return output
+    if isinstance(output, LinearMap):
+        return blocks.add_bias(output, None)
+    names = {name for name, _ in output.parts}
+    if len(names) != 1:
+        raise SkippedError(Kind.SEVERAL, f"it takes {len(names)} tensors", "report.map(output) joins them")
+    (reader.data,) = names
+    op = output.parts[0][1]
+    for _, part in output.parts[1:]:
+        op = op + part
+    if output.offset is None:
+        return blocks.add_bias(op, None)
+    return Affine(op, np.broadcast_to(output.offset, op.out_shape))

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
-from convmtx.interop.onnx.protobuf import UnknownError, first_line, is_closed, quote, readable
+from convmtx.interop.onnx.protobuf import Size, UnknownError, first_line, is_closed, quote
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
-from convmtx.typing import AnyArray, Shape
+from convmtx.typing import AnyArray
 
 #: Bytes that constants may cost to compute: so many for each byte of the model, and 64 MiB for a model of any size. A
 #: model that computes its weights reads and writes each of them a few times; one that doubles an array 40 times would
@@ -43,6 +44,7 @@ class Graph:
         # (_sizes), or there is a reason why it is not computed.
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._arrays: dict[str, AnyArray] = {}
+        self._shared: WeakValueDictionary[str, AnyArray] = WeakValueDictionary()
         self._sizes: dict[str, Sizes] = {}
         self._reasons: dict[str, str] = {}
         #: Constants that depend on an input of the graph with a default value, which the caller may replace.
@@ -58,11 +60,17 @@ class Graph:
     # Questions of converters
 
     def constant(self, name: str) -> AnyArray | None:
-        """Return the array of a constant; None for a tensor that is not one, or whose numbers are not known."""
+        """Return the array of a constant; None for a tensor that is not one, or whose numbers are not known.
+
+        While a map has the array of a stored constant, others get the same one.
+        """
         if name in self._arrays:
             return self._arrays[name]
         if name not in self._tensors:
             return None
+        array = self._shared.get(name)
+        if array is not None:
+            return array
         try:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that ONNX does not have
@@ -70,7 +78,17 @@ class Graph:
             raise ModelFileError(got, "Expected all its numbers", "Export it again") from None
         if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
             self._arrays[name] = array
+        else:
+            self._shared[name] = array
         return array
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is a constant, even if its numbers are not known."""
+        return any(name in constants for constants in (self._arrays, self._tensors, self._sizes, self._reasons))
+
+    def is_default(self, name: str) -> bool:
+        """Whether a tensor is a constant that depends on the default value of an input of the graph."""
+        return name in self._defaults
 
     def why_unknown(self, name: str) -> str | None:
         """Return why the numbers of a constant are not known; None for a tensor that is not a constant."""
@@ -80,15 +98,19 @@ class Graph:
         """Whether a tensor is computed from constants alone, of which none is an input's default value."""
         return name in self._computed
 
-    def shape(self, name: str) -> Shape:
-        """Return the shape of a tensor without its batch axis."""
-        dims = self._types.dims(name)
-        if dims is None or not all(isinstance(size, int) for size in dims[1:]):
-            inputs = ", ".join(map(quote, self._open_inputs[:3]))
-            remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
-            got = f"{quote(name)} has shape {str(readable(dims))[:200]}"
-            raise UnsupportedError(got, "The sizes after the batch must be known", remedy)
-        return tuple(int(size) for size in (dims[1:] if len(dims) > 1 else dims))  # type: ignore[arg-type]
+    def dims(self, name: str) -> tuple[Size, ...] | None:
+        """Return the sizes of a tensor, numbers or names of open ones; None if the number of its axes is not known."""
+        return self._types.dims(name)
+
+    def wanted_shapes(self) -> tuple[str, str]:
+        """Return what to expect, and what to do, where sizes are not known."""
+        inputs = ", ".join(map(quote, self._open_inputs[:3]))
+        remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
+        return "Its sizes must be known", remedy
+
+    def has_type(self, name: str) -> bool:
+        """Whether the type of a tensor's numbers is known."""
+        return name in self._types.by_name and self._types.by_name[name].tensor_type.elem_type > 0
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of a tensor's numbers."""

@@ -1,0 +1,73 @@
+"""Maps of a model's nodes, and why other nodes have none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from convmtx.interop.onnx.node import Node
+from convmtx.interop.onnx.reasons import Kind, Skipped
+from convmtx.maps.affine import Affine
+
+#: Characters of an output's name in the table, and operators that a line of the summary counts. A file can have names
+#: of any length, and any number of operators of its own.
+_LONGEST_NAME, _MOST_OPERATORS = 80, 20
+
+
+class OnnxLayer(Affine):
+    """Affine map of a node of an ONNX graph."""
+
+    def __init__(self, affine: Affine, node: Node, name: str) -> None:
+        super().__init__(affine.op, affine.offset)
+        #: The node's name, which may be empty, its operator, and the name of the tensor that it is applied to.
+        self.name, self.op_type, self.input_name = name, node.op_type, node.data
+        #: Whether the map acts on the whole tensor. If not, it acts on one input: the first axis is a batch.
+        self.whole = node.whole
+        #: Bytes of the node's weights, as the file stores or computes them.
+        self.weight_bytes = node.weight_bytes
+        #: Stored types of weights that NumPy does not have, such as bfloat16; the map has the numbers in a wider type.
+        self.widened = tuple(sorted(node.widened))
+
+
+@dataclass(frozen=True)
+class OnnxLayers:
+    """Maps of a model's nodes, and the reasons why other nodes have none. It prints as a summary."""
+
+    #: Maps by the name of the output.
+    layers: dict[str, OnnxLayer]
+    #: Reasons by the name of the node's first output, for every node that has no map. A reason is a string with the
+    #: attributes ``op_type``, the operator, and ``kind``, whose value describes reasons of its kind.
+    skipped: dict[str, Skipped]
+
+    def __str__(self) -> str:
+        n_nodes = len(self.layers) + len(self.skipped)
+        lines = [f"{len(self.layers)} maps, {len(self.skipped)} of {n_nodes} outputs of nodes are not maps"]
+        if self.layers:
+            lines.append(f"maps: {_counts(layer.op_type for layer in self.layers.values())}")
+        stored = Counter(kind for layer in self.layers.values() for kind in layer.widened)
+        for kind, count in sorted(stored.items()):
+            lines.append(f"  {count} with weights of {kind}, in a wider type without rounding")
+        for reason in Kind:
+            chosen = [skipped.op_type for skipped in self.skipped.values() if skipped.kind is reason]
+            if chosen:
+                lines.append(f"{len(chosen)} {reason.value}: {_counts(chosen)}")
+        return "\n".join(lines)
+
+    def table(self) -> str:
+        """Return all maps, a line for each, with what it takes and makes, and then all reasons."""
+        rows = [("output", "node", "takes", "makes")]
+        for name, layer in self.layers.items():
+            shapes = ("x".join(map(str, shape)) + " all" * layer.whole for shape in (layer.in_shape, layer.out_shape))
+            rows.append((name[:_LONGEST_NAME], layer.op_type, *shapes))  # type: ignore[arg-type]
+        widths = [max(len(row[j]) for row in rows) for j in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += [f"  {name[:_LONGEST_NAME]}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def _counts(operators: Iterable[str]) -> str:
+    """Return how many there are of each operator, those that are most frequent first."""
+    counts = Counter(operators).most_common()
+    texts = [f"{count} {name[:_LONGEST_NAME]}" for name, count in counts[:_MOST_OPERATORS]]
+    return ", ".join(texts + ["..."] * (len(counts) > _MOST_OPERATORS))
