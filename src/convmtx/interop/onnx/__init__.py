@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.interop import layers as blocks
@@ -15,6 +13,7 @@ from convmtx.interop.onnx.files import load_model
 from convmtx.interop.onnx.graph import Graph
 from convmtx.interop.onnx.node import Combined, Node
 from convmtx.interop.onnx.nodes import CONVERTERS
+from convmtx.interop.onnx.paths import Joined, Paths
 from convmtx.interop.onnx.reasons import NOT_LINEAR, Kind, Skipped, SkippedError, not_linear
 from convmtx.interop.onnx.report import OnnxLayer, OnnxLayers
 from convmtx.maps.affine import Affine
@@ -73,29 +72,44 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, Skipped] = {}
-    for number, node in enumerate(graph.nodes):
-        name = next((name for name in (*node.output, node.name) if name), f"node {number}")
-        kind = Kind.OTHER
-        try:
-            layers.update(_convert(graph, node))
-            continue
-        except SkippedError as error:
-            reason, kind = error.reason, error.kind
-        except ConvmtxError as error:
-            reason = error.reason
-        except Exception:  # a wrong attribute, which onnx's checker does not see, may raise anything
-            reason = "its attributes contradict each other or its inputs"
-        skipped[name] = Skipped(f"{node.op_type}: {reason}"[:_LONGEST_REASON], node.op_type, kind)
-    return OnnxLayers(layers, skipped)
+    paths = Paths(len(graph.nodes), graph.data_inputs)
+    for number, node in enumerate(graph.nodes, 1):
+        outputs, reason = _outputs(graph, node)
+        for name, output in outputs.items():
+            if isinstance(output, OnnxLayer):
+                layers[name] = output
+        if reason is not None:
+            skipped[next((name for name in (*node.output, node.name) if name), f"node {number}")] = reason
+        paths.add(number, node.output, outputs, reason)
+    paths.dims.update((name, graph.dims(name)) for name in (*graph.data_inputs, *paths.steps))
+    return OnnxLayers(layers, skipped, paths)
 
 
-def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer]:
-    """Return the maps of a node by the name of the output, or raise the error that says why it has none."""
+def _outputs(graph: Graph, node: Any) -> tuple[dict[str, OnnxLayer | Joined], Skipped | None]:
+    """Return what the outputs of a node are, by their names, and the reason if they are not maps of one tensor."""
+    kind, outputs = Kind.OTHER, {}
+    try:
+        outputs = _convert(graph, node)
+        joined = next((output for output in outputs.values() if isinstance(output, Joined)), None)
+        if joined is None:
+            return outputs, None
+        reason, kind = f"it takes {len(joined.combined.names)} tensors. report.map(output) joins them.", Kind.SEVERAL
+    except SkippedError as error:
+        reason, kind = error.reason, error.kind
+    except ConvmtxError as error:
+        reason = error.reason
+    except Exception:  # a wrong attribute, which onnx's checker does not see, may raise anything
+        reason = "its attributes contradict each other or its inputs"
+    return outputs, Skipped(f"{node.op_type}: {reason}"[:_LONGEST_REASON], node.op_type, kind)
+
+
+def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer | Joined]:
+    """Return what the outputs of a node are, by their names, or raise the error that says why they are not affine."""
     is_known = node.domain in ("", "ai.onnx")
-    if is_known and node.op_type in NOT_LINEAR and not all(graph.is_computed(name) for name in node.output if name):
-        raise not_linear(NOT_LINEAR[node.op_type])
     if all(graph.is_computed(name) for name in node.output if name):
         raise SkippedError(Kind.CONSTANT, "it is computed from constants alone", "Its output is a constant")
+    if is_known and node.op_type in NOT_LINEAR:
+        raise not_linear(NOT_LINEAR[node.op_type])
     convert = CONVERTERS.get(node.op_type) if is_known else None
     if convert is None:
         raise UnsupportedError("not among the nodes that are converted", "See from_onnx", "Leave this layer out")
@@ -104,26 +118,18 @@ def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer]:
     if reader.attributes:
         got = f"attributes {sorted(reader.attributes)}"
         raise UnsupportedError(got, "from_onnx does not read them", "Leave this layer out")
-    if not reader.data_positions([reader.position]):
-        raise not_linear("its input gives the sizes or positions of constant numbers")
     results = result if isinstance(result, dict) else {node.output[0]: result}
-    return {name: OnnxLayer(_affine(reader, output), reader, node.name) for name, output in results.items()}
+    return {name: _wrapped(reader, output, node.name) for name, output in results.items()}
 
 
-def _affine(reader: Node, output: LinearMap | Affine | Combined) -> Affine:
-    """Return the affine map that a converter has made; refuse one of several tensors."""
+def _wrapped(reader: Node, output: LinearMap | Affine | Combined, name: str) -> OnnxLayer | Joined:
+    """Return an output that a converter has made, with what is known of its node."""
+    if isinstance(output, Combined):
+        if len(output.names) > 1:
+            return Joined(output, reader.whole)
+        (reader.data,) = output.names
+        output = output.affine()
+    elif not reader.data_positions([reader.position]):
+        raise not_linear("its input gives the sizes or positions of constant numbers")
     reader.require_numbers()
-    if isinstance(output, Affine):
-        return output
-    if isinstance(output, LinearMap):
-        return blocks.add_bias(output, None)
-    names = {name for name, _ in output.parts}
-    if len(names) != 1:
-        raise SkippedError(Kind.SEVERAL, f"it takes {len(names)} tensors", "report.map(output) joins them")
-    (reader.data,) = names
-    op = output.parts[0][1]
-    for _, part in output.parts[1:]:
-        op = op + part
-    if output.offset is None:
-        return blocks.add_bias(op, None)
-    return Affine(op, np.broadcast_to(output.offset, op.out_shape))
+    return OnnxLayer(output if isinstance(output, Affine) else blocks.add_bias(output, None), reader, name)

@@ -36,6 +36,9 @@ class Graph:
         self._onnx, self.nodes = onnx, model.graph.node
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
+        stored = {tensor.name for tensor in model.graph.initializer}
+        #: Names of the graph's inputs that have no default value.
+        self.data_inputs = tuple(value.name for value in model.graph.input if value.name not in stored)
         self._symbols = Symbols()
         self._types = Types(onnx, model, self._symbols)
         self.opset = self._types.opset

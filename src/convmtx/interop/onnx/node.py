@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
 from convmtx.errors import ArgumentError, UnsupportedError
+from convmtx.interop import layers
 from convmtx.interop.onnx.graph import Graph
 from convmtx.interop.onnx.protobuf import Size, quote, readable
 from convmtx.interop.onnx.reasons import Kind, SkippedError, not_known, not_linear
+from convmtx.maps.affine import Affine
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, Shape
 
@@ -20,17 +24,37 @@ _PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """Tensor that a node takes, and the map of it that the output has as a summand; None stands for the identity."""
+
+    name: str
+    op: LinearMap | None
+
+
+@dataclass(frozen=True, eq=False)
 class Combined:
-    """Output of a node that takes several tensors: the sum of a linear map of each, and an offset.
+    """Output of a node that may take several tensors: the sum of its parts and an offset.
 
     A tensor may be named more than once, as in ``x + x``. With ``axis``, the tensors are also the pieces of which the
     output is made along this axis, one after the other, so that nothing has to be added.
     """
 
     out_shape: Shape
-    parts: tuple[tuple[str, LinearMap], ...]
+    parts: tuple[Part, ...]
     offset: AnyArray | None = None
     axis: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tensors, each once."""
+        return list(dict.fromkeys(part.name for part in self.parts))
+
+    def affine(self) -> Affine:
+        """Return the map of a node whose parts are all of one tensor."""
+        op = reduce(add, (layers.identity(self.out_shape) if part.op is None else part.op for part in self.parts))
+        if self.offset is None:
+            return layers.add_bias(op, None)
+        return Affine(op, np.broadcast_to(self.offset, self.out_shape))
 
 
 class Node:

@@ -11,16 +11,22 @@ class Kind(Enum):
     """Kind of a reason why a node has no map; the value describes it in summaries."""
 
     NOT_LINEAR = "not linear"
-    SEVERAL = "linear in several tensors, which report.map(output) joins"
+    SEVERAL = "linear in several tensors"
     CONSTANT = "computed from constants alone"
     OPEN = "of sizes that are not known"
     OTHER = "left out for other reasons"
+
+    @property
+    def may_change(self) -> bool:
+        """Whether other sizes or options may make such nodes maps."""
+        return self in (Kind.OPEN, Kind.OTHER)
 
 
 class Skipped(str):
     """Reason why a node has no map. It is a string that also has the node's operator and the kind of the reason."""
 
-    __slots__ = ("kind", "op_type")
+    op_type: str
+    kind: Kind
 
     def __new__(cls, reason: str, op_type: str, kind: Kind) -> Skipped:
         """Return a string with two more attributes."""
@@ -52,7 +58,7 @@ _GROUPS = {
     "it bends each number by a function": """
         Abs Acos Acosh Asin Asinh Atan Atanh Celu Clip Cos Cosh Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log
         Mish PRelu Pow Reciprocal Relu Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh
-        ThresholdedRelu BitShift IsInf IsNaN""",
+        ThresholdedRelu BitCast BitShift IsInf IsNaN SwiGLU""",
     "it rounds each number": "Ceil DynamicQuantizeLinear Floor Mod QuantizeLinear Round",
     "it chooses the largest or smallest number": """
         ArgMax ArgMin GlobalMaxPool Hardmax Max MaxPool MaxRoiPool Min NonMaxSuppression ReduceMax ReduceMin TopK""",
@@ -63,12 +69,13 @@ _GROUPS = {
         RMSNormalization SimplifiedLayerNormalization SkipLayerNormalization""",
     "it divides exponentials by their sum": "LogSoftmax Softmax SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss",
     "it sums magnitudes, powers or exponentials, or multiplies numbers with each other": """
-        GlobalLpPool LpPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare Det""",
+        CumProd GlobalLpPool LpPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd ReduceSumSquare Det""",
     "its gates multiply and bend its state": "GRU LSTM RNN LinearAttention",
     "it multiplies projections of its input with each other": "Attention MultiHeadAttention",
     "it reads positions, indices or counts from its input": """
-        Compress DeformConv GridSample MaxUnpool NonZero OneHot Range RoiAlign Shape Size TfIdfVectorizer Unique
-        AffineGrid ConstantOfShape EyeLike Bernoulli Multinomial RandomNormalLike RandomUniformLike""",
+        AffineGrid Bernoulli BlackmanWindow Compress ConstantOfShape DeformConv EyeLike GridSample HammingWindow
+        HannWindow MaxUnpool MelWeightMatrix Multinomial NonZero OneHot RandomNormalLike RandomUniformLike Range
+        RoiAlign Shape Size TfIdfVectorizer Unique""",
     "it contains graphs, which are not run": "If Loop Scan SequenceMap",
     "it handles sequences, text or optional values": """
         ConcatFromSequence ImageDecoder Optional OptionalGetElement OptionalHasElement RegexFullMatch SequenceAt

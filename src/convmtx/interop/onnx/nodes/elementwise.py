@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from convmtx.errors import UnsupportedError
 from convmtx.interop import layers
-from convmtx.interop.onnx.node import Combined, Node
-from convmtx.interop.onnx.nodes.moving import broadcast
+from convmtx.interop.onnx.node import Combined, Node, Part
+from convmtx.interop.onnx.nodes.moving import widen
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
@@ -33,9 +36,9 @@ class Operands:
         dims = [node.dims(name) for name in names]
         shapes = [array.shape for array in self.constants.values()]
         rank = max(map(len, (*dims, *shapes)))
-        same = all(len(sizes) == rank and sizes[0] == dims[0][0] for sizes in dims)
-        mixes = any(len(shape) == rank and shape[0] != 1 for shape in shapes)
-        node.act_on_all(rank < 2 or not same or dims[0][0] is None or mixes)
+        differ = any(len(sizes) != rank or sizes[:1] != dims[0][:1] for sizes in dims) or dims[0][:1] == (None,)
+        mixes = any(len(shape) == rank and shape[0] != 1 for shape in shapes) if rank else False
+        node.act_on_all(rank < 2 or differ or mixes)
         self.shapes = {j: node.sizes(node.inputs[j]) for j in self.data}
         if not node.whole:
             self.constants = {j: a[0] if a.ndim == rank else a for j, a in self.constants.items()}
@@ -43,18 +46,20 @@ class Operands:
             *self.shapes.values(), *(array.shape for array in self.constants.values())
         )
 
-    def sum_up(self, factors: dict[int, Any] | None = None) -> Combined:
-        """Return the sum of all operands, each times a number, 1 if none is passed."""
-        factors = factors or {}
+    def sum_up(self, factors: Mapping[int, AnyArray] = MappingProxyType({})) -> Combined:
+        """Return the sum of all operands, some of them times a number."""
         parts = []
         for j in self.data:
-            op = broadcast(self.shapes[j], self.out_shape)
-            parts.append((self.node.inputs[j], op if j not in factors else op * factors[j]))
-        offset: Any = None
-        for j, array in self.constants.items():
-            term = np.multiply(array, factors[j], dtype=array.dtype) if j in factors else array
-            offset = term if offset is None else offset + term
-        return Combined(self.out_shape, tuple(parts), offset)
+            op = widen(self.shapes[j], self.out_shape)
+            if j in factors:
+                multiple = Diagonal(factors[j], self.out_shape)
+                op = multiple if op is None else multiple @ op
+            parts.append(Part(self.node.inputs[j], op))
+        terms = [
+            np.multiply(array, factors[j], dtype=array.dtype) if j in factors else array
+            for j, array in self.constants.items()
+        ]
+        return Combined(self.out_shape, tuple(parts), reduce(np.add, terms) if terms else None)
 
 
 def multiply(shape: Shape, factors: AnyArray) -> LinearMap:
@@ -73,7 +78,7 @@ def _add(node: Node) -> Combined:
 
 def _sub(node: Node) -> Combined:
     node.require_signs()
-    return _unless_broadcast(node, Operands(node)).sum_up({1: -1})
+    return _unless_broadcast(node, Operands(node)).sum_up({1: np.array(-1, np.int8)})
 
 
 def _unless_broadcast(node: Node, operands: Operands) -> Operands:
@@ -90,16 +95,16 @@ def _sum(node: Node) -> Combined:
 def _mean(node: Node) -> Combined:
     count = len(node.inputs)
     node.require_floats("a mean of integers is rounded")
-    share = node.dtype.type(1 / count)
+    share = np.array(1 / count, node.dtype)
     return Operands(node).sum_up(dict.fromkeys(range(count), share))
 
 
-def _scaled(node: Node, factors: AnyArray, operands: Operands) -> LinearMap:
+def _scaled(factors: AnyArray, operands: Operands) -> LinearMap:
     """Return the product of the data and factors."""
     (position,) = operands.data
-    op = broadcast(operands.shapes[position], operands.out_shape)
+    wide = widen(operands.shapes[position], operands.out_shape)
     product = multiply(operands.out_shape, factors)
-    return product @ op if op.out_shape != op.in_shape else product
+    return product if wide is None else product @ wide
 
 
 def _mul(node: Node) -> LinearMap:
@@ -108,7 +113,7 @@ def _mul(node: Node) -> LinearMap:
     operands = _unless_broadcast(node, Operands(node))
     (factors,) = operands.constants.values()
     node.apply_to(operands.data[0])
-    return _scaled(node, factors, operands)
+    return _scaled(factors, operands)
 
 
 def _div(node: Node) -> LinearMap:
@@ -119,12 +124,12 @@ def _div(node: Node) -> LinearMap:
     divisors = operands.constants[1]
     if not divisors.all():
         raise UnsupportedError("it divides by 0", "Expected other numbers", "Leave this layer out")
-    return _scaled(node, 1 / divisors, operands)
+    return _scaled(1 / divisors, operands)
 
 
 def _neg(node: Node) -> LinearMap:
     node.require_signs()
-    return -1 * _identity(node)
+    return Diagonal(np.array(-1, np.int8), node.shape)
 
 
 def _identity(node: Node) -> LinearMap:
@@ -160,18 +165,16 @@ def _where(node: Node) -> Combined:
         raise not_linear("it chooses by a condition that is not there")
     operands = Operands(node)
     chosen = np.asarray(operands.constants[0], bool)
-    parts = []
-    offset: Any = None
+    parts, terms = [], []
     for j, mask in ((1, chosen), (2, ~chosen)):
         if j in operands.constants:
             constant = operands.constants[j]
-            zeros = np.zeros((), constant.dtype)
-            term = np.where(mask, constant, zeros)
-            offset = term if offset is None else offset + term
+            terms.append(np.where(mask, constant, np.zeros((), constant.dtype)))
         else:
-            op = broadcast(operands.shapes[j], operands.out_shape)
-            parts.append((node.inputs[j], Diagonal(mask.astype(np.int8), operands.out_shape) @ op))
-    return Combined(operands.out_shape, tuple(parts), offset)
+            op = Diagonal(mask.astype(np.int8), operands.out_shape)
+            wide = widen(operands.shapes[j], operands.out_shape)
+            parts.append(Part(node.inputs[j], op if wide is None else op @ wide))
+    return Combined(operands.out_shape, tuple(parts), reduce(np.add, terms) if terms else None)
 
 
 def _trilu(node: Node) -> LinearMap:

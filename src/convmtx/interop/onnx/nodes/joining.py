@@ -9,7 +9,7 @@ import numpy as np
 
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
-from convmtx.interop.onnx.node import Combined, Node
+from convmtx.interop.onnx.node import Combined, Node, Part
 from convmtx.interop.onnx.nodes.moving import element_coordinates, places, tuple_coordinates
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
@@ -31,12 +31,17 @@ def _concat(node: Node) -> Combined:
     pieces = [shapes[j] if j in shapes else arrays[j].shape for j in positions]
     ends = np.cumsum([0, *(shape[along] for shape in pieces)]).tolist()
     out_shape = (*pieces[0][:along], ends[-1], *pieces[0][along + 1 :])
-    if any((*shape[:along], 0, *shape[along + 1 :]) != (*out_shape[:along], 0, *out_shape[along + 1 :]) for shape in pieces):
+    if any(
+        (*shape[:along], 0, *shape[along + 1 :]) != (*out_shape[:along], 0, *out_shape[along + 1 :]) for shape in pieces
+    ):
         raise ArgumentError(f"pieces of shapes {pieces[:4]}", "Expected one size but along an axis", "Check the model")
     places_of = [
-        [range(*ends[j : j + 2]) if a == along else range(n) for a, n in enumerate(out_shape)] for j in range(len(pieces))
+        [range(*ends[j : j + 2]) if a == along else range(n) for a, n in enumerate(out_shape)]
+        for j in range(len(pieces))
     ]
-    parts = [(node.inputs[j], Grid(out_shape, at).T) for j, at in zip(positions, places_of, strict=True) if j in shapes]
+    parts = [
+        Part(node.inputs[j], Grid(out_shape, at).T) for j, at in zip(positions, places_of, strict=True) if j in shapes
+    ]
     offset = None
     if arrays:
         offset = _offset(out_shape, arrays, dict(zip(positions, places_of, strict=True)))
@@ -66,7 +71,7 @@ def _scatter(node: Node, into: IntArray, replaces: bool) -> Combined:
     parts, offset = [], None
     for j, op in ((0, Diagonal(kept.reshape(shape), shape)), (2, put)):
         if j in node.data_positions((0, 2)):
-            parts.append((node.inputs[j], op))
+            parts.append(Part(node.inputs[j], op))
         else:
             term = op(node.weight(j, "data" if j == 0 else "updates"))
             offset = term if offset is None else offset + term

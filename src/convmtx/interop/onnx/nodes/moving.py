@@ -21,14 +21,16 @@ from convmtx.typing import IntArray, Shape
 _ANY_END = (1 << 31) - 1
 
 
-def broadcast(shape: Shape, out_shape: Shape) -> LinearMap:
-    """Return the map that repeats an array along axes of size 1, and along axes in front, until it has a shape."""
+def widen(shape: Shape, out_shape: Shape) -> LinearMap | None:
+    """Return the map that repeats an array along axes of size 1, and along axes in front, until it has a shape.
+
+    It is None where the array has that shape already.
+    """
     full = (1,) * (len(out_shape) - len(shape)) + shape
-    op = layers.identity(shape) if full == shape else layers.reshaping(shape, full)
     if full == out_shape:
-        return op
-    pairs = zip(full, out_shape, strict=True)
-    return Grid(full, [range(n) if n == m else _zeros(m) for n, m in pairs]) @ op
+        return None if full == shape else layers.reshaping(shape, full)
+    repeat = Grid(full, [range(n) if n == m else _zeros(m) for n, m in zip(full, out_shape, strict=True)])
+    return repeat if full == shape else repeat @ layers.reshaping(shape, full)
 
 
 def _zeros(count: int) -> IntArray:
@@ -170,7 +172,8 @@ def _gather_nd(node: Node) -> LinearMap:
 def _expand(node: Node) -> LinearMap:
     before, after = node.in_dims, node.out_dims()
     node.act_on_all(len(before) != len(after) or before[0] != after[0])
-    return broadcast(node.shape, node.sizes(node.outputs[0]))
+    op = widen(node.shape, node.sizes(node.outputs[0]))
+    return layers.identity(node.shape) if op is None else op
 
 
 def _tile(node: Node) -> LinearMap:

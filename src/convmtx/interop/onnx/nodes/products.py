@@ -16,7 +16,6 @@ from convmtx.interop.onnx.nodes.moving import places
 from convmtx.interop.onnx.nodes.reductions import sum_over
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
-from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.maps.selection import Selection
@@ -24,14 +23,14 @@ from convmtx.typing import AnyArray, Shape
 
 
 def contract(shape: Shape, labels: str, constant: AnyArray | None, its_labels: str, out: str) -> LinearMap:
-    """Return the map ``einsum(f"{labels},{its_labels}->{out}", x, constant)``; every label of ``out`` is in one of them.
+    """Return the map ``einsum(f"{labels},{its_labels}->{out}", x, constant)``, which repeats no label of ``out``.
 
     Labels that both have and the output has too are groups of a convolution with windows of one position. Without such
     labels it is a matrix along an axis.
     """
     if len(set(labels)) < len(labels):
         kept = "".join(dict.fromkeys(labels))
-        sizes = {label: n for label, n in zip(labels, shape, strict=True)}
+        sizes = dict(zip(labels, shape, strict=True))
         grid = dict(zip(kept, np.ogrid[tuple(slice(sizes[label]) for label in kept)], strict=True))
         op: LinearMap = Selection(shape, places(shape, [grid[label] for label in labels]))
         return contract(op.out_shape, kept, constant, its_labels, out) @ op
@@ -45,16 +44,16 @@ def contract(shape: Shape, labels: str, constant: AnyArray | None, its_labels: s
     used = "".join(label for label in dict.fromkeys(its_labels) if label in labels + out)
     if used != its_labels:
         constant, its_labels = np.einsum(f"{its_labels}->{used}", constant), used
+    summed = [label for label in labels if label in its_labels and label not in out]
+    new = [label for label in its_labels if label not in labels]
+    if len(its_labels) == len(summed + new) == 2 and len(new) == 1 and labels.replace(summed[0], new[0]) == out:
+        return layers.multiply_along(_transposed(constant, its_labels, new + summed), shape, labels.index(summed[0]))
     size = dict(zip(its_labels + labels, constant.shape + shape, strict=True))
     if any(size[label] != n for label, n in zip(its_labels, constant.shape, strict=True)):
         got = f"a constant of shape {constant.shape} and a tensor of shape {shape}"
         raise ArgumentError(got, "Expected equal sizes where they are multiplied", "Check the model")
     groups = [label for label in labels if label in its_labels and label in out]
-    summed = [label for label in labels if label in its_labels and label not in out]
-    new = [label for label in its_labels if label not in labels]
     free = [label for label in labels if label not in its_labels]
-    if not groups and len(summed) == len(new) == 1 and labels.replace(summed[0], new[0]) == out:
-        return AlongAxis(_transposed(constant, its_labels, new + summed), shape, labels.index(summed[0]))
     count = {name: prod(size[label] for label in part) for name, part in (("g", groups), ("k", summed), ("n", new))}
     kernel = _transposed(constant, its_labels, [*groups, *new, *summed]).reshape(count["g"] * count["n"], count["k"], 1)
     between = (count["g"] * count["k"], prod(size[label] for label in free))
@@ -76,7 +75,7 @@ def _arranged(shape: Shape, labels: str, out: str) -> LinearMap:
 
 
 def _product(node: Node, labels: str, constant: AnyArray | None, its_labels: str, out: str) -> LinearMap:
-    """Return the map of a node that multiplies its data by a constant; without the batch where that is left as it is."""
+    """Return the map of a node that multiplies its data by a constant, without the batch if that stays as it is."""
     keeps_batch = len(labels) > 1 and out[:1] == labels[0] and labels[0] not in its_labels + labels[1:]
     node.act_on_all(not keeps_batch)
     return contract(node.shape, labels[node.skips :], constant, its_labels, out[node.skips :])
@@ -99,7 +98,9 @@ def _gemm(node: Node) -> Affine:
         return Affine(op, np.broadcast_to(bias, op.out_shape))
     if C.ndim == 2 and C.shape[0] != 1:  # other numbers for other samples
         node.act_on_all()
-        return Affine(contract(node.shape, first, constant, second, "mn"), np.broadcast_to(bias, node.sizes(node.outputs[0])))
+        return Affine(
+            contract(node.shape, first, constant, second, "mn"), np.broadcast_to(bias, node.sizes(node.outputs[0]))
+        )
     bias = bias.reshape(-1)
     return layers.add_bias(op, np.broadcast_to(bias, op.out_shape) if bias.size == 1 else bias)
 
@@ -121,7 +122,9 @@ def multiply_matrices(node: Node, first: AnyArray | None, second: AnyArray | Non
     kept = [j for j, label in enumerate(its_labels) if constant.shape[j] > 1 or label not in labels or label in "XYZ"]
     constant = constant.reshape([constant.shape[j] for j in kept])
     its_labels = "".join(its_labels[j] for j in kept)
-    labels = "".join(label.upper() if dims[label] == 1 and label in its_labels and label in outer else label for label in labels)
+    labels = "".join(
+        label.upper() if dims[label] == 1 and label in its_labels and label in outer else label for label in labels
+    )
     return _product(node, labels, constant, its_labels, out)
 
 

@@ -51,7 +51,9 @@ def _convolve(node: Node, data_zero: Any, W: AnyArray, zero: Any, factors: Any, 
     """Return the convolution with a shifted kernel, whose filters are multiplied by factors."""
     kernel = W.astype(np.int32) - _per_filter(zero, W.ndim)
     op = convolution(node, kernel if factors is None else kernel * _per_filter(factors, W.ndim))
-    return _shifted(op, data_zero, np.reshape(bias, (-1, *(1 for _ in op.out_shape[1:]))) if np.size(bias) > 1 else bias)
+    return _shifted(
+        op, data_zero, np.reshape(bias, (-1, *(1 for _ in op.out_shape[1:]))) if np.size(bias) > 1 else bias
+    )
 
 
 def _conv_integer(node: Node) -> Affine:
