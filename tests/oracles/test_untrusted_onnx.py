@@ -176,3 +176,29 @@ def test_axes_that_no_array_has_are_refused(axis, inside):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
     with pytest.raises(cm.ModelFileError, match=rf"LayerNormalization.* with axis={axis}"):
         cm.from_onnx(model)
+
+
+def test_files_of_other_formats_are_refused_by_their_name(tmp_path):
+    import io
+    import zipfile
+
+    def archive(name):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as zipped:
+            zipped.writestr(name, "nothing")
+        return file.getvalue()
+
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    array = io.BytesIO()
+    np.save(array, np.ones(3))
+    files = {
+        "TensorFlow Lite": bytes(4) + b"TFL3" + bytes(50), "format of onnxruntime": bytes(4) + b"ORTM" + bytes(50),
+        "PyTorch": archive("model/data.pkl"), "pickle": b"\x80\x02}q\x00.", "Keras": archive("metadata.json"),
+        "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(50), "safetensors": len(header).to_bytes(8, "little") + header + bytes(4),
+        "NumPy": array.getvalue(), "zip archive": archive("readme.txt"), "compressed": b"\x1f\x8b" + bytes(30),
+    }  # fmt: skip
+    names = {"pickle": "PyTorch", "hdf5": "Keras"}
+    for name, content in files.items():
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(cm.ModelFileError, match=names.get(name, name)):
+            cm.from_onnx(tmp_path / "model.onnx")

@@ -9,6 +9,7 @@ from typing import Any
 
 from convmtx import memory
 from convmtx.errors import ConvmtxError, ModelFileError
+from convmtx.interop.onnx.formats import refuse_other_formats
 from convmtx.interop.onnx.protobuf import first_line, quote
 
 #: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
@@ -25,6 +26,7 @@ def load_model(onnx: Any, model: Any) -> Any:
             loaded.CopyFrom(model)
         else:
             _refuse_endless(Path(model))
+            refuse_other_formats(Path(model))
             loaded, folder = onnx.load(model, load_external_data=False), Path(model).resolve().parent
         for tensor in onnx.external_data_helper._get_all_tensors(loaded):
             if onnx.external_data_helper.uses_external_data(tensor):
