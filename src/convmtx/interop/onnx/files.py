@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from convmtx.interop.onnx.protobuf import first_line, quote
 _LONGEST_FILE = (1 << 31) - 1
 #: Most axes of an array of NumPy. ONNX's inference of shapes reads memory that it does not own at axes far beyond.
 _MOST_AXES = 64
+#: Tensors of a cycle that an error names.
+_MOST_NAMES = 6
 
 
 def load_model(onnx: Any, model: Any) -> Any:
@@ -34,6 +37,7 @@ def load_model(onnx: Any, model: Any) -> Any:
                 onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
                 tensor.data_location = onnx.TensorProto.DEFAULT
                 del tensor.external_data[:]
+        _sort(loaded)
         _check(onnx, loaded)
     except (ConvmtxError, OSError):
         raise
@@ -42,6 +46,37 @@ def load_model(onnx: Any, model: Any) -> Any:
         got = f"{name} is not a valid ONNX model ({first_line(error)})"
         raise ModelFileError(got, "Expected a whole and valid file", "Export it again") from None
     return loaded
+
+
+def _sort(model: Any) -> None:
+    """Put each node behind those that it reads from; refuse a cycle by the names of its tensors.
+
+    Runtimes take nodes in any order, while onnx's checker and its inference of shapes do not.
+    """
+    nodes = list(model.graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    sources = [[makers[name] for name in (*node.input, *_read_inside(node)) if name in makers] for node in nodes]
+    if all(source < number for number, own in enumerate(sources) for source in own):
+        return
+    try:
+        order = list(TopologicalSorter(dict(enumerate(sources))).static_order())
+    except CycleError as error:
+        names = " -> ".join(
+            quote(next(filter(None, nodes[j].output), "")) for j in reversed(error.args[1][:_MOST_NAMES])
+        )
+        raise ModelFileError(f"a cycle: {names}", "Nodes read from nodes before them", "Export it again") from None
+    sorted_nodes = [type(nodes[j]).FromString(nodes[j].SerializeToString()) for j in order]
+    del model.graph.node[:]
+    model.graph.node.extend(sorted_nodes)
+
+
+def _read_inside(node: Any) -> Iterator[str]:
+    """Yield the tensors that graphs inside a node read."""
+    pending = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    while pending:
+        for inner in pending.pop().node:
+            yield from inner.input
+            pending.extend(graph for attribute in inner.attribute for graph in (attribute.g, *attribute.graphs))
 
 
 def _check(onnx: Any, model: Any) -> None:

@@ -127,6 +127,12 @@ class Node:
             return None if attribute is None else [int(n) for n in np.atleast_1d(attribute)]
         return [int(n) for n in np.atleast_1d(array)]
 
+    def numbers(self, position: int, name: str) -> list[float] | None:
+        """Return numbers that newer opsets have as an input and older ones as an attribute; None without them."""
+        array = self.optional_constant(position, name)
+        values = self.take(name) if array is None else array
+        return [float(n) for n in np.atleast_1d(values)] if values is not None and np.size(values) else None
+
     def weight(self, position: int, name: str) -> AnyArray:
         """Return an input that must be a constant, and count it as a weight; ``name`` is ONNX's name of it."""
         array = self.optional_weight(position, name)
@@ -208,6 +214,13 @@ class Node:
             wanted = "All sizes must be known" if self.whole else "The sizes after the batch must be known"
             raise not_known(got, wanted, self._graph.wanted_shapes()[1])
         return tuple(int(size) for size in dims)  # type: ignore[arg-type]
+
+    def size(self, axis: int) -> int:
+        """Return the size of the data along an axis of whole tensors."""
+        size = self.in_dims[axis]
+        if not isinstance(size, int):
+            raise not_known(f"{quote(self.data)} has an open size", *self._graph.wanted_shapes())
+        return size
 
     def all_sizes(self) -> Shape:
         """Return the shape of whole tensors of the data, which the map then takes."""

@@ -20,7 +20,7 @@ from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.kronecker import Kronecker
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged, reshaped
-from convmtx.typing import Shape
+from convmtx.typing import AnyArray, Shape
 
 #: Names of tensors that an error lists.
 _MOST_NAMES = 6
@@ -176,6 +176,8 @@ class _Builder:
             return self._combined(step.output.combined, step, values)
         assert isinstance(step.output, Mapped)
         source = step.output.input_name
+        if _is_identity(step.output.op):
+            return self._shifted(values[source], step.output.offset, step)
         return values[source].then(self._fitted(step.output, step, source))
 
     def _combined(self, combined: Combined, step: Step, values: Mapping[str, Value]) -> Value:
@@ -194,9 +196,13 @@ class _Builder:
         total = Value.total(terms)
         if combined.offset is None:
             return total
-        if step.whole:
-            return total.plus(np.broadcast_to(combined.offset, combined.out_shape).reshape(total.shape))
-        return total.plus(np.broadcast_to(combined.offset, total.shape))
+        return self._shifted(total, np.broadcast_to(combined.offset, combined.out_shape), step)
+
+    def _shifted(self, value: Value, offset: AnyArray, step: Step) -> Value:
+        """Return a value plus the offset of a map of the step."""
+        if _is_number(offset) and not offset.any():
+            return value
+        return value.plus(_reshaped_offset(offset, value.shape) if step.whole else np.broadcast_to(offset, value.shape))
 
     def _fitted(self, affine: Affine, step: Step, source: str) -> Affine:
         """Return a map between tensors as they are kept."""
@@ -230,11 +236,24 @@ def _reshaped(affine: Affine, in_shape: Shape, out_shape: Shape) -> Affine:
     """Return an affine map between arrays of other shapes."""
     if (affine.in_shape, affine.out_shape) == (in_shape, out_shape):
         return affine
-    offset: Any = affine.offset
-    if out_shape != affine.out_shape:
-        is_number = offset.size and not any(offset.strides)  # it takes the memory of one number, and keeps to that
-        offset = np.broadcast_to(offset.reshape(-1)[0], out_shape) if is_number else offset.reshape(out_shape)
-    return Affine(reshaped(affine.op, in_shape, out_shape), offset)
+    return Affine(reshaped(affine.op, in_shape, out_shape), _reshaped_offset(affine.offset, out_shape))
+
+
+def _reshaped_offset(offset: Any, shape: Shape) -> AnyArray:
+    """Return an offset in another shape; one that takes the memory of one number keeps to that."""
+    if offset.shape == shape:
+        return offset
+    return np.broadcast_to(offset.reshape(-1)[:1].reshape(()), shape) if _is_number(offset) else offset.reshape(shape)
+
+
+def _is_number(offset: Any) -> bool:
+    """Whether an offset is one number, broadcast."""
+    return bool(offset.size) and not any(offset.strides)
+
+
+def _is_identity(op: LinearMap) -> bool:
+    """Whether a map is the identity, as it is made for nodes that leave their data as it is."""
+    return isinstance(op, Rearranged) and op.axes == tuple(range(len(op.axes))) and op.in_shape == op.out_shape
 
 
 def _over_batch(op: LinearMap, batch: int) -> LinearMap:

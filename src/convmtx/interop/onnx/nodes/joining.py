@@ -61,6 +61,7 @@ def _offset(out_shape: Any, arrays: dict[int, AnyArray], places_of: dict[int, li
 def _scatter(node: Node, into: IntArray, replaces: bool) -> Combined:
     """Return the data with updates at some places, which replace the numbers there or are added to them."""
     shape = node.sizes(node.inputs[0])
+    layers.require_small("a mask", prod(shape))
     flat = into.reshape(-1)
     if replaces and np.unique(flat).size < flat.size:
         raise UnsupportedError("places that are written more than once", "Expected one number each", "Leave it out")

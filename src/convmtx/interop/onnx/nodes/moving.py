@@ -131,6 +131,12 @@ def _gather(node: Node) -> LinearMap:
     return op if op.out_shape == out_shape else layers.reshaping(op.out_shape, out_shape) @ op
 
 
+def grid(shape: Shape) -> list[IntArray]:
+    """Return the positions along each axis, so that they are broadcast to each other, if they are not too many."""
+    layers.require_small("the positions of its numbers", 8 * sum(shape))
+    return list(np.ogrid[tuple(slice(n) for n in shape)])
+
+
 def places(shape: Shape, coordinates: Any) -> IntArray:
     """Return the places in flattened arrays of coordinates along each axis, which are broadcast to each other."""
     size = prod(np.broadcast_shapes(*(np.shape(numbers) for numbers in coordinates)))
@@ -141,7 +147,7 @@ def places(shape: Shape, coordinates: Any) -> IntArray:
 
 def element_coordinates(indices: IntArray, axis: int) -> list[IntArray]:
     """Return coordinates along each axis of the numbers that GatherElements and ScatterElements index."""
-    coordinates: list[IntArray] = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    coordinates = grid(indices.shape)
     coordinates[axis] = indices
     return coordinates
 
@@ -151,9 +157,9 @@ def tuple_coordinates(shape: Shape, indices: IntArray, batch_dims: int = 0) -> l
     depth = indices.shape[-1]
     rest = shape[batch_dims + depth :]
     outer = indices.shape[:-1]
-    grid = np.ogrid[tuple(slice(n) for n in (*outer, *rest))]
+    around = grid((*outer, *rest))
     tuples = [indices[..., j].reshape(*outer, *(1 for _ in rest)) for j in range(depth)]
-    return [*grid[:batch_dims], *tuples, *grid[len(outer) :]]
+    return [*around[:batch_dims], *tuples, *around[len(outer) :]]
 
 
 def _gather_elements(node: Node) -> LinearMap:

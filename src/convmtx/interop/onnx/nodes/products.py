@@ -12,7 +12,7 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Node
-from convmtx.interop.onnx.nodes.moving import places
+from convmtx.interop.onnx.nodes.moving import grid, places
 from convmtx.interop.onnx.nodes.reductions import sum_over
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
@@ -31,8 +31,8 @@ def contract(shape: Shape, labels: str, constant: AnyArray | None, its_labels: s
     if len(set(labels)) < len(labels):
         kept = "".join(dict.fromkeys(labels))
         sizes = dict(zip(labels, shape, strict=True))
-        grid = dict(zip(kept, np.ogrid[tuple(slice(sizes[label]) for label in kept)], strict=True))
-        op: LinearMap = Selection(shape, places(shape, [grid[label] for label in labels]))
+        at = dict(zip(kept, grid(tuple(sizes[label] for label in kept)), strict=True))
+        op: LinearMap = Selection(shape, places(shape, [at[label] for label in labels]))
         return contract(op.out_shape, kept, constant, its_labels, out) @ op
     alone = [a for a, label in enumerate(labels) if label not in its_labels + out]
     if alone:
