@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from convmtx.boundary import EDGE, REFLECT, WRAP, ZERO
 from convmtx.construct import conv, conv_transpose
 from convmtx.extras import import_extra
@@ -12,7 +14,9 @@ from convmtx.geometry.axis import Axis
 from convmtx.interop import layers
 from convmtx.interop.torch.calls import Call, Converter
 from convmtx.interop.values import Value
+from convmtx.maps.along_axis import along_axes
 from convmtx.maps.linear_map import LinearMap
+from convmtx.resizing import torch_axis
 from convmtx.typing import Shape
 
 #: Boundary rules by the name that PyTorch's ``mode`` gives them.
@@ -80,8 +84,32 @@ def _adaptive_average(call: Call, input: Any, output_size: Any) -> Value:
     d = int(call.name[-2])
     shape = _shape(call, input, d)
     sizes = output_size if isinstance(output_size, list | tuple) else [output_size] * d
-    outputs = tuple(n if size is None else int(size) for n, size in zip(shape[1:], sizes, strict=True))
-    return call.map(input, layers.adaptive_average(shape, (shape[0], *outputs), input.value.like))
+    pairs = zip(shape[1:], sizes, strict=True)
+    outputs = {axis: n if size is None else int(size) for axis, (n, size) in enumerate(pairs, 1)}
+    return call.map(input, layers.adaptive_average(shape, outputs, input.value.like))
+
+
+def _interpolate(
+    call: Call, input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Value:  # fmt: skip
+    shape, like = call.only(input).shape, input.value.like
+    outputs = tuple(call.computed().shape)[2:]
+    method = mode.removeprefix("bi").removeprefix("tri")
+    if method == "area":
+        return call.map(input, layers.adaptive_average(shape, dict(enumerate(outputs, 1)), like))
+    d = len(outputs)
+    factors = scale_factor if isinstance(scale_factor, list | tuple) else [scale_factor] * d
+    keeps_factors = size is None and not recompute_scale_factor
+    matrices = {}
+    for axis, (n, out, factor) in enumerate(zip(shape[1:], outputs, factors, strict=True), 1):
+        layers.require_small("a matrix of resizing", 600 * max(n, out))
+        matrices[axis] = torch_axis(
+            n, out, method, align_corners=bool(align_corners), antialias=antialias,
+            scale_factor=float(factor) if keeps_factors else None,
+            dtype=np.float64 if input.dtype.itemsize == 8 else np.float32, small_image=d == 2 and sum(outputs) <= 128,
+        )  # fmt: skip
+    return call.map(input, along_axes(shape, matrices, like))
 
 
 def _pad(call: Call, input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Value:
@@ -178,5 +206,6 @@ CONVERTERS: dict[str, Converter] = {
     "conv_transpose3d": _conv_transpose,
     "im2col": _im2col,
     "instance_norm": _instance_norm,
+    "interpolate": _interpolate,
     "pad": _pad,
 }
