@@ -194,7 +194,7 @@ NETWORKS = {  # package, file, input, how many maps there are
     "basic-pitch": ("basic_pitch", "saved_models/icassp_2022/nmp.onnx", lambda: sound(43844)[None, :, None], 207),
     "text direction": (OCR, "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", lambda: photograph(48, 192)[None], 156),
     "text recognition": (OCR, "models/ch_PP-OCRv4_rec_infer.onnx", lambda: photograph(48, 96)[None], 295),
-    "text detection": (OCR, "models/ch_PP-OCRv4_det_infer.onnx", lambda: photograph(64, 96)[None], 231),
+    "text detection": (OCR, "models/ch_PP-OCRv4_det_infer.onnx", lambda: photograph(64, 96)[None], 237),
 }
 
 

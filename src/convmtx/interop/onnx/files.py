@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import Any
 from convmtx import memory
 from convmtx.errors import ConvmtxError, ModelFileError
 from convmtx.interop.onnx.formats import refuse_other_formats
-from convmtx.interop.onnx.protobuf import first_line, quote
+from convmtx.interop.onnx.protobuf import all_nodes, first_line, quote
+from convmtx.interop.onnx.shapes import count_nodes
 
 #: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
 _LONGEST_FILE = (1 << 31) - 1
 #: Most axes of an array of NumPy. ONNX's inference of shapes reads memory that it does not own at axes far beyond.
 _MOST_AXES = 64
+#: Nodes of a model with its functions written out, if they are.
+_MOST_NODES = 50_000
 #: Tensors of a cycle that an error names.
 _MOST_NAMES = 6
 
@@ -39,6 +41,10 @@ def load_model(onnx: Any, model: Any) -> Any:
                 del tensor.external_data[:]
         _sort(loaded)
         _check(onnx, loaded)
+        if loaded.functions and count_nodes(loaded) <= _MOST_NODES:
+            from onnx import inliner
+
+            loaded = inliner.inline_local_functions(loaded)
     except (ConvmtxError, OSError):
         raise
     except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
@@ -55,7 +61,9 @@ def _sort(model: Any) -> None:
     """
     nodes = list(model.graph.node)
     makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
-    sources = [[makers[name] for name in (*node.input, *_read_inside(node)) if name in makers] for node in nodes]
+    sources = [
+        [makers[name] for inner in all_nodes([node]) for name in inner.input if name in makers] for node in nodes
+    ]
     if all(source < number for number, own in enumerate(sources) for source in own):
         return
     try:
@@ -70,15 +78,6 @@ def _sort(model: Any) -> None:
     model.graph.node.extend(sorted_nodes)
 
 
-def _read_inside(node: Any) -> Iterator[str]:
-    """Yield the tensors that graphs inside a node read."""
-    pending = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
-    while pending:
-        for inner in pending.pop().node:
-            yield from inner.input
-            pending.extend(graph for attribute in inner.attribute for graph in (attribute.g, *attribute.graphs))
-
-
 def _check(onnx: Any, model: Any) -> None:
     """Check a model by onnx's checker, which refuses outputs and inputs without a shape although runtimes take them."""
     shapeless = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
@@ -90,24 +89,13 @@ def _check(onnx: Any, model: Any) -> None:
     for value in shapeless:  # an empty shape satisfies the checker, and is taken away after it
         value.type.tensor_type.shape.SetInParent()
     onnx.checker.check_model(model)
-    for node in _all_nodes(model):
+    for node in all_nodes([*model.graph.node, *(node for function in model.functions for node in function.node)]):
         for attribute in node.attribute:
             if attribute.name == "axis" and not -_MOST_AXES <= attribute.i < _MOST_AXES:
                 got = f"a {quote(node.op_type)} with axis={attribute.i}"
                 raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
     for value in shapeless:
         value.type.tensor_type.ClearField("shape")
-
-
-def _all_nodes(model: Any) -> Iterator[Any]:
-    """Yield every node of a model, also those of graphs inside nodes and of functions."""
-    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while pending:
-        node = pending.pop()
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                pending.extend(graph.node)
 
 
 def _refuse_endless(path: Path) -> None:

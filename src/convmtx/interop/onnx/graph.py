@@ -12,7 +12,7 @@ import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
-from convmtx.interop.onnx.protobuf import Size, UnknownError, first_line, is_closed, quote
+from convmtx.interop.onnx.protobuf import Size, UnknownError, all_nodes, first_line, is_closed, quote
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
@@ -33,7 +33,9 @@ class Graph:
     """
 
     def __init__(self, onnx: Any, model: Any, input_shapes: Mapping[str, Any]) -> None:
-        self._onnx, self.nodes = onnx, model.graph.node
+        self._onnx = onnx
+        #: Nodes, each behind those that it reads from.
+        self.nodes: list[Any] = []
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
         stored = {tensor.name for tensor in model.graph.initializer}
@@ -46,6 +48,8 @@ class Graph:
         # A constant is stored in the model (_tensors), or computed with all its numbers (_arrays) or with open ones
         # (_sizes), or there is a reason why it is not computed.
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        #: Names of tensors so far.
+        self._names = {*self._tensors, *(value.name for value in model.graph.input)}
         self._arrays: dict[str, AnyArray] = {}
         self._shared: WeakValueDictionary[str, AnyArray] = WeakValueDictionary()
         self._sizes: dict[str, Sizes] = {}
@@ -53,12 +57,10 @@ class Graph:
         #: Constants that depend on an input of the graph with a default value, which the caller may replace.
         self._defaults = {value.name for value in model.graph.input if value.name in self._tensors}
         self._computed: set[str] = set()
-        #: Number of inputs of nodes, not yet computed, that read a tensor.
-        self._readers = Counter(name for node in self.nodes for name in node.input)
+        #: Number of inputs of nodes, not yet computed, that read a tensor, also inside graphs of nodes.
+        self._readers = Counter(name for node in all_nodes(model.graph.node) for name in node.input)
         with quiet():
-            for node in self.nodes:
-                self._types.infer(node, self._small_constant)
-                self._compute(node)
+            self._pass(model.graph.node)
 
     # Questions of converters
 
@@ -129,6 +131,38 @@ class Graph:
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
     # The pass
+
+    def _pass(self, nodes: Sequence[Any]) -> None:
+        """Infer and compute the outputs of nodes, one after the other; an If becomes the branch that is taken."""
+        pending = list(nodes)[::-1]
+        while pending:
+            node = pending.pop()
+            branch = self._branch(node)
+            if branch is not None:
+                pending.extend(branch[::-1])
+                continue
+            self.nodes.append(node)
+            self._names.update(node.output)
+            self._types.infer(node, self._small_constant)
+            self._compute(node)
+
+    def _branch(self, node: Any) -> list[Any] | None:
+        """Return the nodes of the branch that an If takes, if its condition is a constant."""
+        if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not self._defaults.isdisjoint(node.input):
+            return None
+        condition = self.constant(node.input[0])
+        if condition is None or condition.size != 1:
+            return None
+        name = "then_branch" if condition.any() else "else_branch"
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == name)
+        own = {name for inner in graph.node for name in inner.output} | {tensor.name for tensor in graph.initializer}
+        if not self._names.isdisjoint(own):
+            return None  # another branch has such names too
+        for tensor in graph.initializer:
+            self._tensors[tensor.name] = tensor
+            self._types.assign(tensor.name, tensor.data_type, tensor.dims)
+        pairs = zip((value.name for value in graph.output), node.output, strict=True)
+        return [*graph.node, *(self._onnx.helper.make_node("Identity", [i], [o]) for i, o in pairs if o)]
 
     def _small_constant(self, name: str) -> AnyArray | Sizes | None:
         """Return the numbers of a constant if there are at most `SMALL`; some of them may be open."""
