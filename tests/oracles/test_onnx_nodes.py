@@ -43,10 +43,11 @@ def of_one_input(model, values, data):
 
 #: How many outputs the cases of an operator have, at least, that are maps of one of the inputs.
 MOST = {
-    "Add": 16, "AveragePool": 20, "CenterCropPad": 6, "Concat": 24, "ConvTranspose": 11, "CumSum": 9, "Col2Im": 5,
-    "DequantizeLinear": 5, "Einsum": 6, "Gather": 4, "GatherElements": 3, "GatherND": 3, "Gemm": 22, "MatMul": 14,
-    "Mul": 18, "Pad": 6, "ReduceMean": 8, "ReduceSum": 10, "ScatterElements": 8, "ScatterND": 4, "Slice": 7,
-    "Split": 35, "Trilu": 16, "Where": 2, "ConvInteger": 2, "MatMulInteger": 2, "QLinearConv": 1, "QLinearMatMul": 8,
+    "Add": 16, "AveragePool": 20, "CenterCropPad": 6, "Col2Im": 5, "Concat": 24, "ConvInteger": 2,
+    "ConvTranspose": 11, "CumSum": 9, "DFT": 10, "DequantizeLinear": 5, "Einsum": 6, "Gather": 4,
+    "GatherElements": 3, "GatherND": 3, "Gemm": 22, "MatMul": 14, "MatMulInteger": 2, "Mul": 18, "Pad": 6,
+    "QLinearConv": 1, "QLinearMatMul": 8, "ReduceMean": 8, "ReduceSum": 10, "Resize": 39, "ScatterElements": 8,
+    "ScatterND": 4, "Slice": 7, "Split": 35, "Trilu": 16, "Where": 2,
 }  # fmt: skip
 
 
@@ -170,6 +171,12 @@ NODES = [  # kind, inputs (None is the data), attributes, opset, shape of the da
      "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 7.0}, 18, (2, 3, 4, 5), False),
     ("Resize", [X, np.float32([1, 1, 0.5, 1.5])], {"mode": "nearest"}, 10, (2, 3, 7, 4), False),
     ("Upsample", [X], {"mode": "linear", "scales": [1.0, 1.0, 2.0, 1.5]}, 7, (2, 3, 4, 4), False),
+    ("DFT", [X], {"onesided": 1}, 17, (2, 6, 1), False),
+    ("DFT", [X, np.array(3), np.array(-2)], {"inverse": 1}, 20, (2, 3, 5, 2), False),
+    ("STFT", [X, np.array(2), F32(4)], {}, 17, (2, 9, 1), False),
+    ("Compress", [X, np.array([True, False, True])], {"axis": 2}, 13, (2, 3, 4), False),
+    ("Compress", [X, np.array([False, True, True])], {}, 13, (2, 3), True),
+    ("ReverseSequence", [X, I64(2, 4, 1)], {"batch_axis": 0, "time_axis": 1}, 13, (3, 4, 2), True),
     ("ScatterND", [X, I64(1, 0).reshape(2, 1), F32(2, 4)], {}, 16, (3, 4), True),
     ("ScatterElements", [F32(3, 4), I64(2, 0, 1).reshape(1, 3), X], {"axis": 0}, 16, (1, 3), True),
     ("BatchNormalization", [X, *np.abs(F32(4, 3))], {}, 15, (2, 3, 4), False),
@@ -210,6 +217,21 @@ def test_integers_are_summed_as_the_runtime_sums_them():
     model = one_node("QLinearConv", [X, *scales[0], W, *scales[1], *rest], attributes, 10, x.shape, np.uint8)
     made = np.clip(np.rint(cm.from_onnx(model).layers["y0"](x)), 0, 255)
     assert np.array_equal(made, runtime(model, x)[0])
+
+
+def test_a_constant_of_many_nodes_is_not_copied():
+    W = F32(40, 40)
+    held = [numpy_helper.from_array(W, "W")]
+    nodes = [
+        helper.make_node(kind, ["x", "W"], [f"y{j}"]) for j, kind in enumerate(("MatMul", "MatMul", "Gemm", "Mul"))
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (40, 40))
+    graph = helper.make_graph(nodes, "g", [x], [helper.make_empty_tensor_value_info("y0")], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    maps = [layer.op for layer in cm.from_onnx(model).layers.values()]
+    assert np.array_equal(maps[0].matrix, W.T)
+    assert all(np.shares_memory(maps[0].matrix, op.matrix) for op in maps[1:3])
+    assert np.shares_memory(maps[0].matrix, maps[3].weights)
 
 
 @pytest.mark.parametrize(

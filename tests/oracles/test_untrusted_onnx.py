@@ -12,6 +12,8 @@ import convmtx as cm
 onnx = pytest.importorskip("onnx")
 from .onnx_model import of_node  # noqa: E402
 
+I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
+F32 = lambda *values: np.array(values, np.float32)  # noqa: E731
 HUGE = [
     ("AveragePool", {}, {"kernel_shape": [20000, 20000], "pads": [19999] * 4}, (1, 2, 2)),
     ("AveragePool", {}, {"kernel_shape": [20000, 20000], "pads": [19999] * 4, "count_include_pad": 1}, (1, 2, 2)),
@@ -23,6 +25,19 @@ HUGE = [
     ("Conv", {"W": np.ones((4, 3, 3, 3), np.float32)}, {}, (3, 10**10, 10**10)),
     ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0]), "value": np.float32(2)}, {}, (10**6, 10**6)),
     ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0])}, {}, (10**10, 3)),
+    ("Expand", {"s": I64(1, 10**9, 10**9, 10**9)}, {}, (1, 1, 1)),
+    ("Tile", {"s": I64(1, 1 << 62, 1 << 62)}, {}, (3, 4)),
+    ("Resize", {"roi": F32(), "s": F32(1, 1, 1e9)}, {"mode": "linear"}, (3, 4)),
+    ("CenterCropPad", {"s": I64(1, 10**9, 10**9)}, {}, (3, 4)),
+    ("CumSum", {"s": np.array(2)}, {}, (3, 10**9)),
+    ("Trilu", {}, {}, (10**9, 10**9)),
+    ("ReduceSum", {}, {}, (10**9, 10**9)),
+    ("DFT", {}, {}, (10**9, 1)),
+    ("GatherND", {"s": I64(0).reshape(1, 1)}, {}, (10**9,)),
+    ("ScatterND", {"s": I64(0).reshape(1, 1), "u": np.ones((1, 10**3), "f4")}, {}, (10**9,)),
+    ("Einsum", {"c": np.ones(2, "f4")}, {"equation": "bii,i->b"}, (10**9, 10**9)),
+    ("Concat", {"c": np.ones((1, 1, 10**3), "f4")}, {"axis": 1}, (10**7, 10**3)),
+    ("DepthToSpace", {}, {"blocksize": 1 << 40}, (3, 4, 4)),
     ("BatchNormalization", {name: np.ones(10**5, np.float32) for name in "sbmv"}, {}, (10**5,)),
 ]
 
@@ -91,7 +106,6 @@ def test_input_shapes_of_another_type_are_refused(shapes):
 
 
 MOST = (1 << 63) - 1
-I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
 BOMBS = [  # nodes of constants whose outputs, windows or loops are huge
     ("ConstantOfShape", [I64(10**6, 10**6)], {}),
     ("Expand", [np.ones((1, 1, 1), "f4"), I64(10**6, 10**6, 1)], {}),

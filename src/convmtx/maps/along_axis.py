@@ -14,6 +14,7 @@ from convmtx._xp import (
     conjugate,
     frozen,
     is_numpy,
+    is_unchangeable,
     move_axes,
     namespace,
     promote,
@@ -148,7 +149,7 @@ def _frozen(matrix: Any) -> Any:
     if isinstance(matrix, Coordinates):
         return matrix
     if not is_sparse(matrix):
-        return frozen(matrix, "matrix")
+        return matrix if is_unchangeable(matrix) else frozen(matrix, "matrix")
     copy = matrix.tocsr(copy=True)
     copy.sum_duplicates()
     for part in (copy.data, copy.indices, copy.indptr):

@@ -129,6 +129,10 @@ def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer | Joined]:
     is_known = node.domain in ("", "ai.onnx")
     if all(graph.is_computed(name) for name in node.output if name):
         raise SkippedError(Kind.CONSTANT, "it is computed from constants alone", "Its output is a constant")
+    reasons = [reason for name in node.output if name and (reason := graph.why_unknown(name)) is not None]
+    if reasons:
+        got = "it is computed from constants and sizes alone"
+        raise SkippedError(Kind.CONSTANT, got, f"Its numbers are not known: {reasons[0]}")
     if is_known and node.op_type in NOT_LINEAR:
         raise not_linear(NOT_LINEAR[node.op_type])
     convert = CONVERTERS.get(node.op_type) if is_known else None

@@ -73,9 +73,9 @@ class Graph:
             return self._arrays[name]
         if name not in self._tensors:
             return None
-        array = self._shared.get(name)
-        if array is not None:
-            return array
+        stored = self._shared.get(name)
+        if stored is not None:
+            return stored.reshape(tuple(self._tensors[name].dims))
         try:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that ONNX does not have
@@ -83,8 +83,8 @@ class Graph:
             raise ModelFileError(got, "Expected all its numbers", "Export it again") from None
         if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
             self._arrays[name] = array
-        else:
-            self._shared[name] = array
+        elif isinstance(array.base, np.ndarray) and (array.base.dtype, array.base.size) == (array.dtype, array.size):
+            self._shared[name] = array.base  # which lives as long as any view of it
         return array
 
     def is_constant(self, name: str) -> bool:

@@ -73,7 +73,7 @@ _GROUPS = {
     "its gates multiply and bend its state": "GRU LSTM RNN LinearAttention",
     "it multiplies projections of its input with each other": "Attention MultiHeadAttention",
     "it reads positions, indices or counts from its input": """
-        AffineGrid Bernoulli BlackmanWindow Compress ConstantOfShape DeformConv EyeLike GridSample HammingWindow
+        AffineGrid Bernoulli BlackmanWindow ConstantOfShape DeformConv EyeLike GridSample HammingWindow
         HannWindow MaxUnpool MelWeightMatrix Multinomial NonZero OneHot RandomNormalLike RandomUniformLike Range
         RoiAlign Shape Size TfIdfVectorizer Unique""",
     "it contains graphs, which are not run": "If Loop Scan SequenceMap",

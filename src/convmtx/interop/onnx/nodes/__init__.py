@@ -11,10 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from convmtx.interop.onnx.node import Node
-from convmtx.interop.onnx.nodes import elementwise, joining, moving, products, quantized, reductions, resizing, windows
+from convmtx.interop.onnx.nodes import (
+    elementwise,
+    joining,
+    moving,
+    products,
+    quantized,
+    reductions,
+    resizing,
+    signals,
+    windows,
+)
 
 CONVERTERS: dict[str, Callable[[Node], Any]] = {
     name: converter
-    for room in (windows, products, elementwise, moving, joining, resizing, reductions, quantized)
+    for room in (windows, products, elementwise, moving, joining, resizing, reductions, signals, quantized)
     for name, converter in room.CONVERTERS.items()
 }

@@ -175,6 +175,35 @@ def _gather_nd(node: Node) -> LinearMap:
     return Selection(node.shape, places(node.shape, tuple_coordinates(node.shape, indices, node.take("batch_dims", 0))))
 
 
+def _compress(node: Node) -> LinearMap:
+    condition = node.optional_constant(1, "condition")
+    if condition is None:
+        raise not_linear("its condition is missing")
+    kept, axis = np.flatnonzero(condition), node.take("axis")
+    if not kept.size:
+        raise UnsupportedError("it keeps nothing", "Expected some positions", "Leave this layer out")
+    if axis is None:
+        shape = node.all_sizes()
+        return Selection(shape, _inside(kept, prod(shape)))
+    axis = node.axis(axis)
+    node.act_on_all(axis == 0)
+    shape, along = node.shape, axis - node.skips
+    return Grid(shape, [_inside(kept, n) if a == along else range(n) for a, n in enumerate(shape)])
+
+
+def _reverse_sequence(node: Node) -> LinearMap:
+    lengths = node.optional_constant(1, "sequence_lens")
+    batch, time = node.take("batch_axis", 1), node.take("time_axis", 0)
+    if lengths is None or {batch, time} != {0, 1}:
+        raise ArgumentError(f"batch axis {batch} and time axis {time}", "Expected 0 and 1", "Check the model")
+    shape = node.all_sizes()
+    coordinates = grid(shape)
+    own = np.reshape(lengths, [-1 if axis == batch else 1 for axis in range(len(shape))])
+    at = coordinates[time]
+    coordinates[time] = np.where(at < own, own - 1 - at, at)
+    return Selection(shape, places(shape, coordinates))
+
+
 def _expand(node: Node) -> LinearMap:
     before, after = node.in_dims, node.out_dims()
     node.act_on_all(len(before) != len(after) or before[0] != after[0])
@@ -231,6 +260,7 @@ def _center(node: Node) -> LinearMap:
 
 CONVERTERS: dict[str, Any] = {
     "CenterCropPad": _center,
+    "Compress": _compress,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "Flatten": _reshape,
@@ -238,6 +268,7 @@ CONVERTERS: dict[str, Any] = {
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     "Reshape": _reshape,
+    "ReverseSequence": _reverse_sequence,
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
