@@ -51,6 +51,16 @@ MODELS = {
     "tokens": (TOKENS, tokens(3), (3, 5, 6)),
     "tokens of one": (TOKENS, tokens(1), (1, 5, 6)),
     "constants": ([make("Add", ["c", "x"], ["a"]), make("Mul", ["a", "c"], ["y"])], {"c": F32(1, 4)}, (2, 4)),
+    "to one number and back": (
+        [make("ReduceMean", ["x"], ["m"], axes=[1, 2], keepdims=0), make("Add", ["m", "one"], ["a"]),
+         make("Unsqueeze", ["a", "axis"], ["u"]), make("Add", ["u", "row"], ["y"])],
+        {"one": np.float32(1), "axis": np.array([1]), "row": F32(1, 3)}, (1, 2, 4),
+    ),
+    "numbers of a batch": (
+        [make("ReduceSum", ["x", "axis"], ["m"], keepdims=0), make("Add", ["m", "three"], ["a"]),
+         make("Unsqueeze", ["a", "axis"], ["y"])],
+        {"axis": np.array([1]), "three": F32(3)}, (3, 4),
+    ),
     "the same twice": ([make("Concat", ["x", "x"], ["y"], axis=0)], {}, (1, 4)),
     "two of the first axis": (
         [make("Neg", ["x"], ["n"]), make("Concat", ["n", "x"], ["a"], axis=0), make("Add", ["a", "c"], ["y"])],

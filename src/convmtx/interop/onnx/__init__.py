@@ -81,7 +81,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     >>> import convmtx as cm
     >>> report = cm.from_onnx(cm.conv([[1.0, -1.0]], (3, 3)).to_onnx())
     >>> print(report)
-    3 maps, 0 of 3 outputs of nodes are not maps
+    3 maps; 0 nodes have none
     maps: 1 Unsqueeze, 1 Conv, 1 Squeeze
     >>> report.map("y").op.to_dense()[0]
     array([ 1., -1.,  0.,  0.,  0.,  0.,  0.,  0.,  0.])

@@ -155,7 +155,7 @@ class _Builder:
     def shape(self, name: str) -> Shape:
         """Return the shape of a tensor as the finished map has it."""
         dims = self._paths.dims[name]
-        wanted = dims if self.whole or dims is None or len(dims) < 2 else dims[1:]
+        wanted = dims if self.whole or dims is None else dims[1:]
         if wanted is None or not all(isinstance(size, int) for size in wanted):
             got = f"{quote(name)} has shape {readable(dims)}"
             raise UnsupportedError(got, "All sizes must be known", "Pass input_shapes to from_onnx")
@@ -164,7 +164,7 @@ class _Builder:
     def kept(self, name: str) -> Shape:
         """Return the shape of a tensor as its value has it."""
         shape = self.shape(name)
-        return shape[1:] if self.whole and len(shape) > 1 and shape[0] == 1 else shape
+        return _without_one(shape) if self.whole else shape
 
     def input(self, name: str) -> Value:
         """Return the value of the first tensor."""
@@ -228,8 +228,8 @@ def _plain(op: LinearMap) -> Affine:
 
 
 def _without_one(shape: Shape) -> Shape:
-    """Return a shape without the first axis if that has the size 1 and is not the only one."""
-    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+    """Return a shape without the first axis if that has the size 1."""
+    return shape[1:] if shape[:1] == (1,) else shape
 
 
 def _reshaped(affine: Affine, in_shape: Shape, out_shape: Shape) -> Affine:

@@ -78,8 +78,7 @@ class OnnxLayers:
         return self._paths.between(input, output)
 
     def __str__(self) -> str:
-        n_nodes = len(self.layers) + len(self.skipped)
-        lines = [f"{len(self.layers)} maps, {len(self.skipped)} of {n_nodes} outputs of nodes are not maps"]
+        lines = [f"{len(self.layers)} maps; {len(self.skipped)} nodes have none"]
         if self.layers:
             lines.append(f"maps: {_counts(layer.op_type for layer in self.layers.values())}")
         stored = Counter(kind for layer in self.layers.values() for kind in layer.widened)
