@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
+    from convmtx.interop.wavelets import dwt as dwt
     from convmtx.interop.xarray import apply as apply
     from convmtx.recognition.nearest import nearest as nearest
     from convmtx.recognition.probe import probe as probe
@@ -138,6 +139,7 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "diagonal",
+    "dwt",
     "eigvals",
     "explore",
     "factorize",
@@ -201,6 +203,7 @@ _MODULES = {
     "Tuning": "tuning",
     "Variance": "solves.variance",
     "choose_damp": "solves.damping",
+    "dwt": "interop.wavelets",
     "explore": "explorer",
     "factorize": "solves.factorize",
     "fit_kernel": "fitting",
