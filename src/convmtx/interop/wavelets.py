@@ -15,7 +15,7 @@ import numpy as np
 
 from convmtx import memory
 from convmtx._xp import is_numpy, namespace, numeric, reshape, together
-from convmtx.arguments import MOST_ENTRIES, SIMILAR, as_list, integer, one_of, require_one_for_each
+from convmtx.arguments import LARGEST, MOST_ENTRIES, SIMILAR, as_list, integer, one_of, require_one_for_each
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.extras import import_extra
@@ -31,6 +31,8 @@ from convmtx.maps.selection import Selection
 from convmtx.maps.stacks import BlockDiagonal
 from convmtx.typing import Array, ArrayLike, BoundaryName, IntArray, PerAxis, Shape
 
+#: Most levels: as many halve an axis of the largest size, 2^40, to one entry.
+_MOST_LEVELS = LARGEST.bit_length() - 1
 #: The boundary of `conv` for each mode of PyWavelets that is one.
 _BOUNDARIES: dict[str, BoundaryName] = {
     "zero": "zero",
@@ -122,8 +124,8 @@ def dwt(
     """Return the discrete wavelet transform of several levels as a map with its exact adjoint.
 
     Law: ``op(x) == pywt.ravel_coeffs(pywt.wavedecn(x, wavelet, mode, level, axes))[0]``, up to rounding. ``op.H(y)`` is
-    the adjoint in every mode. ``pywt.waverecn`` is another map: it inverts, and is the adjoint only if the wavelet is
-    orthogonal and no axis is continued past its ends, as in "periodization" of even sizes.
+    the adjoint in every mode. ``pywt.waverecn`` is another map, an inverse: it is the adjoint only if the wavelet is
+    orthogonal and the mode is "zero", or "periodization" with even sizes.
 
     Parameters
     ----------
@@ -136,8 +138,7 @@ def dwt(
         names stand for float64, a pair of float32 keeps float32.
     level : int or None
         How often the approximation is transformed again. 0 flattens the input. None takes the levels at which some
-        coefficient does not read past the ends, as in PyWavelets. More are allowed, until the longest axis has been
-        halved to one.
+        coefficient does not read past the ends, as in PyWavelets. More are allowed, up to 40.
     mode : str or sequence of str
         How arrays continue past their ends: "zero", "constant", "symmetric", "periodic", "periodization", "reflect",
         "antisymmetric", "antireflect" or "smooth"; one for all axes or one for each transformed axis.
@@ -306,9 +307,9 @@ def _levels(level: Any, sizes: Sequence[int], lengths: Sequence[int]) -> int:
     if level is None:
         ratios = [size // (length - 1) for size, length in zip(sizes, lengths, strict=True)]
         return max(min(ratio.bit_length() - 1 for ratio in ratios), 0)
-    count, most = integer("level", level, 0), max(sizes).bit_length()
-    if count > most:
-        expected = f"Expected at most {most}, which halve {max(sizes)} entries to one"
+    count = integer("level", level, 0)
+    if count > _MOST_LEVELS:
+        expected = f"Expected at most {_MOST_LEVELS}, which halve the largest axis to one entry"
         raise ArgumentError(f"level={count}", expected, "Pass level=None for the levels that PyWavelets takes")
     return count
 
