@@ -39,6 +39,7 @@ WRONG = [  # id, call, error, what the message must say
     ("level of 10^9", lambda: cm.dwt(8, HAAR, 10**9), ValueError, "dwt: level=1000000000. Expected at most 40, which halve the largest axis to one entry"),
     ("axis twice", lambda: cm.dwt((4, 5), HAAR, axes=(1, -1)), ValueError, "dwt: axes=(1, -1). Expected different axes of an array of 2. Pass numbers from -2 to 1, each once"),
     ("axis too many", lambda: cm.dwt((4, 5), HAAR, axes=2), ValueError, "dwt: axes=2. Expected different axes of an array of 2"),
+    ("bands of 20 axes", lambda: cm.dwt((2,) * 20, HAAR), ValueError, "dwt: 20 axes, with 2^20 bands. Expected at most 16 axes to transform. Name some in axes"),
     ("reflected entry", lambda: cm.dwt(2, HAAR, 2, "reflect"), ValueError, "dwt: mode='reflect' for an axis of 1 entry. Expected at least 2 entries, as in PyWavelets"),
     ("coefficients of another size", lambda: cm.dwt(8, HAAR).coefficients(np.ones(7)), ValueError, "coefficients: y has shape (7,). Expected (*batch, 8)"),
     ("bool kernel", lambda: conv(K2 > 0), TypeError, "conv: kernel has dtype bool. Expected integers, floats or complex"),

@@ -161,3 +161,17 @@ def test_tensors_keep_gradients(mode):
     degrees = np.repeat([4, 2], [sum(b.numel() for b in (listed[0], *listed[1].values())), listed[2]["ad"].numel() * 3])
     euler = sum(float((tap.grad * tap).sum().detach()) for tap in taps)
     assert euler == pytest.approx(float(degrees @ y.detach().numpy()), abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("wavelet", "error", "message"),
+    [
+        ("db44", ValueError, "dwt: wavelet='db44'. Expected a discrete wavelet of PyWavelets, such as 'haar'"),
+        ("db44", ValueError, "is 'db4' meant"),
+        ("morl", ValueError, r"pywt.wavelist\(kind='discrete'\) lists all"),
+        (pywt.ContinuousWavelet("morl"), TypeError, "Expected a name such as 'db4', an object with dec_lo and dec_hi"),
+    ],
+)
+def test_wavelets_that_they_do_not_have(wavelet, error, message):
+    with pytest.raises(error, match=message):
+        cm.dwt(20, wavelet)

@@ -33,6 +33,8 @@ from convmtx.typing import Array, ArrayLike, BoundaryName, IntArray, PerAxis, Sh
 
 #: Most levels: as many halve an axis of the largest size, 2^40, to one entry.
 _MOST_LEVELS = LARGEST.bit_length() - 1
+#: Most axes to transform, which have 2^16 bands at each level.
+_MOST_AXES = 16
 #: The boundary of `conv` for each mode of PyWavelets that is one.
 _BOUNDARIES: dict[str, BoundaryName] = {
     "zero": "zero",
@@ -72,11 +74,12 @@ class Bands:
 
 
 class WaveletTransform(Product):
-    """Map to all coefficients of a wavelet transform; `dwt` builds it."""
+    """A wavelet transform of several levels, to one vector of all coefficients; `dwt` builds it."""
 
-    def __init__(self, factors: Sequence[LinearMap], bands: tuple[Bands, ...]) -> None:
+    def __init__(self, factors: Sequence[LinearMap], bands: Sequence[Bands]) -> None:
         super().__init__(*factors)
-        self.bands = bands
+        #: Names and shape of the approximation, and of the details of each level, the last level first.
+        self.bands = tuple(bands)
 
     @door("coefficients")
     def coefficients(self, y: ArrayLike) -> list[Any]:
@@ -123,8 +126,8 @@ def dwt(
 ) -> WaveletTransform:
     """Return the discrete wavelet transform of several levels as a map with its exact adjoint.
 
-    Law: ``op(x) == pywt.ravel_coeffs(pywt.wavedecn(x, wavelet, mode, level, axes))[0]``, up to rounding. ``op.H(y)`` is
-    the adjoint in every mode. ``pywt.waverecn`` is another map, an inverse: it is the adjoint only if the wavelet is
+    Law: ``op(x) == pywt.ravel_coeffs(pywt.wavedecn(x, wavelet, mode, level))[0]``, up to rounding. ``op.H(y)`` is the
+    adjoint in every mode. ``pywt.waverecn`` is another map, an inverse: it is the adjoint only if the wavelet is
     orthogonal and the mode is "zero", or "periodization" with even sizes.
 
     Parameters
@@ -143,7 +146,7 @@ def dwt(
         How arrays continue past their ends: "zero", "constant", "symmetric", "periodic", "periodization", "reflect",
         "antisymmetric", "antireflect" or "smooth"; one for all axes or one for each transformed axis.
     axes : int or tuple of int, optional
-        Axes to transform; by default all.
+        Axes to transform, at most 16; by default all. The letters of the bands' names are in their order.
 
     Returns
     -------
@@ -164,8 +167,8 @@ def dwt(
     Notes
     -----
     For filters of length L, an axis of n entries gives floor((n + L - 1)/2) coefficients of each kind, and ceil(n/2) in
-    mode "periodization". Along each axis a level is one strided convolution with two filters, so all levels of N
-    entries cost about 2 N L (1 + 2^-d + 4^-d ...) operations in d dimensions.
+    mode "periodization". Along each axis a level is one strided convolution with two filters, so the levels of N
+    entries and d axes cost about d N L (1 + 2^-d + 4^-d + ...) multiplications.
 
     References
     ----------
@@ -201,7 +204,7 @@ def dwt(
         step, sizes = _one_level(sizes, chosen, banks, modes)
         factors.insert(0, BlockDiagonal(step, identity((details,))) if details else step)
         bands.insert(0, Bands(names[1:], sizes))
-    return WaveletTransform(factors, (Bands(names[:1], sizes), *bands))
+    return WaveletTransform(factors, [Bands(names[:1], sizes), *bands])
 
 
 def _one_level(sizes: Shape, axes: Shape, kernels: Sequence[Array], modes: Sequence[str]) -> tuple[LinearMap, Shape]:
@@ -279,14 +282,15 @@ def _sparse_map(positions: IntArray, terms: Sequence[tuple[IntArray, IntArray]],
 
 def _axes(axes: Any, ndim: int) -> Shape:
     """Return the numbers of the axes to transform, from 0."""
-    if axes is None:
-        return tuple(range(ndim))
-    entries = as_list("axes", axes)
+    entries = list(range(ndim)) if axes is None else as_list("axes", axes)
     numbers = [integer("axes", entry, None) for entry in ([axes] if entries is None else entries)]
     exist = all(-ndim <= axis < ndim for axis in numbers)
     if not numbers or not exist or len({axis % ndim for axis in numbers}) < len(numbers):
         expected = f"Expected different axes of an array of {ndim}"
         raise ArgumentError(f"axes={shown(axes)}", expected, f"Pass numbers from {-ndim} to {ndim - 1}, each once")
+    if len(numbers) > _MOST_AXES:
+        expected = f"Expected at most {_MOST_AXES} axes to transform"
+        raise ArgumentError(f"{len(numbers)} axes, with 2^{len(numbers)} bands", expected, "Name some in axes")
     return tuple(axis % ndim for axis in numbers)
 
 
