@@ -276,8 +276,9 @@ def _sparse_map(positions: IntArray, terms: Sequence[tuple[IntArray, IntArray]],
     columns, values = (np.concatenate(parts) for parts in zip(*terms, strict=True))
     matrix = coo_array((values, (rows, columns)), shape=(positions.size, size)).tocsr()
     matrix.eliminate_zeros()
-    fits = np.abs(matrix.data).max(initial=0) <= np.iinfo(np.int8).max
-    return SparseMap(matrix.astype(np.int8) if fits else matrix, (size,), (positions.size,))
+    # The smallest type of integers, so that outputs keep the type of the filters: int16 times float32 is float32.
+    dtype = np.min_scalar_type(-int(np.abs(matrix.data).max()))
+    return SparseMap(matrix.astype(dtype), (size,), (positions.size,))
 
 
 def _axes(axes: Any, ndim: int) -> Shape:
