@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
+from matrices import assert_is
 
 pywt = pytest.importorskip("pywt")
 
@@ -56,6 +57,18 @@ def test_matrices_of_every_size(name, mode):
             assert_close(op(np.eye(n)), W.T.copy())
             assert_close(op.H(np.eye(len(W))), W)
             assert_close(op.T.to_dense(), W.T)
+
+
+@every_mode
+@pytest.mark.parametrize(("shape", "level"), [(9, 2), (6, 1), ((4, 5), 2)])
+def test_every_form_and_relative(shape, level, mode):
+    """Filters of integers have no roundings, in their floats either."""
+    rng = np.random.default_rng(0)
+    bank = rng.integers(-3, 4, (2, 4))
+    op = cm.dwt(shape, tuple(bank), level, mode)
+    same = pywt.Wavelet("integers", filter_bank=[*bank.tolist(), *bank.tolist()])
+    columns = [theirs(unit.reshape(op.in_shape), same, mode, level) for unit in np.eye(op.shape[1])]
+    assert_is(op, np.stack(columns, axis=1).astype(int), rng)
 
 
 @every_mode
