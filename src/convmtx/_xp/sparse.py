@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import cast, is_numpy, library, like, move_axes, namespace, promote, reshape, summed_at, together
+from convmtx._xp import (
+    as_like,
+    cast,
+    is_half,
+    is_numpy,
+    library,
+    like,
+    move_axes,
+    namespace,
+    promote,
+    reshape,
+    summed_at,
+    together,
+)
 from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray, Shape
 
@@ -198,12 +211,33 @@ class Coordinates:
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
+def in_library(array: Array, matrix: Any) -> Any:
+    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
+    return matrix if is_numpy(array) else Coordinates.of(matrix, array)
+
+
 def dense_of(matrix: scipy.sparse.csr_array | Coordinates) -> Array:
     """Return a sparse matrix as a dense array of the library of its values."""
     if not isinstance(matrix, Coordinates):
         return matrix.toarray()
     places = like(matrix.rows * matrix.shape[1] + matrix.columns, matrix.data)
     return reshape(summed_at(matrix.shape[0] * matrix.shape[1], places, matrix.data), matrix.shape)
+
+
+def is_sparse(matrix: Any) -> bool:
+    """Whether a matrix is a sparse array of SciPy or `Coordinates`."""
+    return isinstance(matrix, Coordinates) or hasattr(matrix, "tocsr")
+
+
+def as_like_sparse(matrix: Any, other: Array) -> Any:
+    """Return a CSR array with entries in the library, on the device and in the type of another array.
+
+    It is a CSR array again if SciPy has sparse arrays of them, and `Coordinates` otherwise.
+    """
+    data = as_like(matrix.data, other)
+    if is_numpy(data) and not is_half(data.dtype):
+        return with_data(matrix, data)
+    return Coordinates.compress(data, matrix.indices, matrix.indptr, matrix.shape[1])
 
 
 def with_data(matrix: Any, data: Array) -> Any:
@@ -278,8 +312,10 @@ def times(matrix: Any, x: Array, shape: Shape) -> Array:
     size = x.shape[0]
     columns = reshape(x, (size, matrix.shape[1]))
     if is_numpy(x) and not isinstance(matrix, Coordinates):
+        dtype = promote(matrix.dtype, x.dtype)
+        columns = cast(columns, np.dtype(np.float32)) if is_half(columns.dtype) else columns  # which SciPy lacks
         y = (matrix @ columns[0])[None] if size == 1 else (matrix @ columns.T).T
-        return y.reshape(size, *shape)
+        return cast(y.reshape(size, *shape), dtype)
     matrix = Coordinates.of(matrix, x)
     data, columns = together(matrix.data, columns)
     xp, dtype = namespace(data), promote(data.dtype, columns.dtype)
