@@ -52,6 +52,8 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
     from convmtx.interop.torch import from_torch as from_torch
+    from convmtx.interop.wavelets import WaveletTransform as WaveletTransform
+    from convmtx.interop.wavelets import dwt as dwt
     from convmtx.interop.xarray import apply as apply
     from convmtx.recognition.nearest import nearest as nearest
     from convmtx.recognition.probe import probe as probe
@@ -127,6 +129,7 @@ __all__ = [
     "Tuning",
     "UnsupportedError",
     "Variance",
+    "WaveletTransform",
     "apply",
     "aslinearmap",
     "block_diag",
@@ -139,6 +142,7 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "diagonal",
+    "dwt",
     "eigvals",
     "explore",
     "factorize",
@@ -202,7 +206,9 @@ _MODULES = {
     "Solution": "solves.solve",
     "Tuning": "tuning",
     "Variance": "solves.variance",
+    "WaveletTransform": "interop.wavelets",
     "choose_damp": "solves.damping",
+    "dwt": "interop.wavelets",
     "explore": "explorer",
     "factorize": "solves.factorize",
     "fit_kernel": "fitting",
