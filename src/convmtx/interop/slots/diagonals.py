@@ -135,7 +135,7 @@ def to_diagonals(
     -------
     Diagonals
         A dict ``{(block_row, block_column): {k: d}}`` of the diagonals that hold a stored entry, with k ascending. The
-        vectors have the dtype of ``op.to_sparse()``. Its method `rotations` counts what a product takes.
+        vectors have the dtype of ``op.to_sparse()``. Its method ``rotations`` counts what a product takes.
 
     Raises
     ------
