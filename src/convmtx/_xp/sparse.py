@@ -198,6 +198,14 @@ class Coordinates:
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
+def dense_of(matrix: scipy.sparse.csr_array | Coordinates) -> Array:
+    """Return a sparse matrix as a dense array of the library of its values."""
+    if not isinstance(matrix, Coordinates):
+        return matrix.toarray()
+    places = like(matrix.rows * matrix.shape[1] + matrix.columns, matrix.data)
+    return reshape(summed_at(matrix.shape[0] * matrix.shape[1], places, matrix.data), matrix.shape)
+
+
 def with_data(matrix: Any, data: Array) -> Any:
     """Return a matrix of the same pattern with other values; the matrix stays as it is, for a map may hold it."""
     if isinstance(matrix, Coordinates):

@@ -138,7 +138,7 @@ class Sum(Combination, LinearMap):
         return added(term._transposed_image(y) for term in self.terms)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
+        return reduce(add, (in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
@@ -200,14 +200,14 @@ class Product(Combination, LinearMap):
             first, *rest = rest
         for factor in (first, *rest) if rows is None else ():
             factor._require_matrix()
-        matrix = _in_library(self._reference_array, first._sparse(order, rows))
+        matrix = in_library(self._reference_array, first._sparse(order, rows))
         for factor in rest:
             if rows is None:
-                matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, None))
+                matrix = matrix @ in_library(self._reference_array, factor._sparse(order, None))
                 continue
             # A few rows of the product need few rows of the factor, and have few columns, of a long way to the last.
             matrix, taking_part = narrow(matrix)
-            few, columns = narrow(_in_library(self._reference_array, factor._sparse(order, taking_part)))
+            few, columns = narrow(in_library(self._reference_array, factor._sparse(order, taking_part)))
             matrix = with_columns(matrix @ few, columns.take, factor.shape[1])
         matrix.sum_duplicates()
         return with_data(matrix, cast(matrix.data, self.dtype))
@@ -251,7 +251,7 @@ def added(arrays: Iterable[Array]) -> Array:
     return total
 
 
-def _in_library(array: Array, matrix: Any) -> Any:
+def in_library(array: Array, matrix: Any) -> Any:
     """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
     return matrix if is_numpy(array) else Coordinates.of(matrix, array)
 

@@ -72,10 +72,10 @@ class Blocks(Combination, LinearMap):
         cuts = zip(ends, ends[1:], shapes, strict=False)
         return [reshape(x[..., int(first) : int(last)], batch + shape) for first, last, shape in cuts]
 
-    def _joined(self, images: list[Array], shapes: Iterable[Shape]) -> Array:
+    def _flattened(self, images: list[Array], shapes: Iterable[Shape]) -> Array:
         """Return images, of these shapes behind their batch axes, flattened and one after the other."""
         pairs = zip(images, shapes, strict=True)
-        return _concat([reshape(y, (*y.shape[: y.ndim - len(shape)], prod(shape))) for y, shape in pairs], -1)
+        return joined([reshape(y, (*y.shape[: y.ndim - len(shape)], prod(shape))) for y, shape in pairs], -1)
 
 
 class Stacked(Blocks):
@@ -90,7 +90,7 @@ class Stacked(Blocks):
         return (int(self._ends[-1]),)
 
     def _apply(self, x: Array) -> Array:
-        return self._joined([op._image(x) for op in self.maps], (op.out_shape for op in self.maps))
+        return self._flattened([op._image(x) for op in self.maps], (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
@@ -130,7 +130,7 @@ class SideBySide(Blocks):
         return added(op._image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return self._joined([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
+        return self._flattened([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: RowNumbers | None) -> Any:
@@ -157,12 +157,12 @@ class BlockDiagonal(Blocks):
     def _apply(self, x: Array) -> Array:
         pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
         images = [op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(images, (op.out_shape for op in self.maps))
+        return self._flattened(images, (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
         images = [op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(images, (op.in_shape for op in self.maps))
+        return self._flattened(images, (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: RowNumbers | None) -> Any:
@@ -196,7 +196,7 @@ class Concatenated(Product):
         self.maps, self.axis, self.places = tuple(maps), axis, places
 
     def _apply(self, x: Array) -> Array:
-        return _concat([op._image(x) for op in self.maps], self.axis)
+        return joined([op._image(x) for op in self.maps], self.axis)
 
     def _apply_transposed(self, y: Array) -> Array:
         ends = np.cumsum([0, *(op.out_shape[self.axis] for op in self.maps)]).tolist()
@@ -233,7 +233,7 @@ class Separated(Product):
         return self.joined
 
 
-def _concat(arrays: list[Array], axis: int) -> Array:
+def joined(arrays: list[Array], axis: int) -> Array:
     """Return arrays of one library, or of NumPy and another, joined along an axis in one type."""
     reference = one_of_theirs(arrays)
     arrays = [like(array, reference) for array in arrays]
