@@ -344,6 +344,15 @@ def test_the_published_squat_diagonals():
     }
 
 
+def test_the_published_matrix_of_two_diagonals():
+    """HEIR's test of diagonals that are zero: of a 4 x 4 matrix, diagonals 1 and 3 take no rotation."""
+    W = sp.coo_array((np.ones(8), (np.repeat(range(4), 2), [0, 2, 1, 3, 2, 0, 3, 1])))
+    diagonals = cm.to_diagonals(W, 4)
+
+    assert {k: d.tolist() for k, d in diagonals[0, 0].items()} == {0: [1] * 4, 2: [1] * 4}
+    assert diagonals.rotations().steps == (2,)
+
+
 # Errors and limits
 
 SMALL = cm.conv([1, 2], 4)

@@ -153,6 +153,9 @@ def to_diagonals(
 
     Notes
     -----
+    ``rotate(x, k)`` moves slot k to slot 0, as rotations by a positive k do in OpenFHE, SEAL and Lattigo. Where they
+    move slot 0 to slot k, rotate by ``slots - k``.
+
     Zeros of a kernel count as entries, as in every sparse matrix of convmtx, so the geometry alone decides which
     diagonals there are. A diagonal k of ``hybrid=True`` unites the usual ones k, k + h, k + 2 h and so on, so they
     never become more; ``log2(slots / h)`` rotations of the output are added.
@@ -228,7 +231,7 @@ class _Packed:
     height: int
 
     @property
-    def differences(self) -> int:
+    def n_differences(self) -> int:
         """Number of differences that `entries` may yield, from 0 on."""
         return 2 * self.slots * self.columns.size
 
@@ -307,8 +310,8 @@ def _see_diagonals(packed: _Packed, rows: IntArray, hybrid: bool) -> _BlockRow:
     slots, height = packed.slots, packed.slots
     while hybrid and height % 2 == 0 and height // 2 > packed.row_slots[rows].max():
         height //= 2
-    memory.require_result("the table of diagonals", _LOOKED_UP * packed.differences, "Use places in fewer blocks")
-    occurs = np.zeros(packed.differences, bool)
+    memory.require_result("the table of diagonals", _LOOKED_UP * packed.n_differences, "Use places in fewer blocks")
+    occurs = np.zeros(packed.n_differences, bool)
     for differences, _, _ in packed.entries(rows):
         occurs[differences] = True
     differences = np.flatnonzero(occurs)
@@ -325,7 +328,7 @@ def _fill(packed: _Packed, pattern: _BlockRow) -> AnyArray:
     """Return the diagonals of a block row, in the order of their keys."""
     size = pattern.keys.size * packed.slots
     kind: Any = np.int32 if size <= np.iinfo(np.int32).max else np.int64
-    starts: IntArray = np.empty(packed.differences, kind)
+    starts: IntArray = np.empty(packed.n_differences, kind)
     starts[pattern.differences] = pattern.starts
     vectors = np.zeros(size, packed.dtype)
     for differences, slots, values in packed.entries(pattern.rows):
