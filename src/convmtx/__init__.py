@@ -51,6 +51,10 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.onnx import from_onnx as from_onnx
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
+    from convmtx.interop.slots import Diagonals as Diagonals
+    from convmtx.interop.slots import Rotations as Rotations
+    from convmtx.interop.slots import multiplex as multiplex
+    from convmtx.interop.slots import to_diagonals as to_diagonals
     from convmtx.interop.torch import from_torch as from_torch
     from convmtx.interop.wavelets import WaveletTransform as WaveletTransform
     from convmtx.interop.wavelets import dwt as dwt
@@ -109,6 +113,7 @@ __all__ = [
     "ConvOperator",
     "ConvmtxError",
     "Damping",
+    "Diagonals",
     "Estimate",
     "Explanation",
     "Factorization",
@@ -122,6 +127,7 @@ __all__ = [
     "ModelFileError",
     "NotToeplitzError",
     "Recognition",
+    "Rotations",
     "RowIndexError",
     "SingularTensors",
     "Solution",
@@ -161,6 +167,7 @@ __all__ = [
     "load",
     "local",
     "logdet",
+    "multiplex",
     "nearest",
     "norm",
     "norm_bound",
@@ -187,6 +194,7 @@ __all__ = [
     "svd",
     "svdvals",
     "symbol",
+    "to_diagonals",
     "to_petsc",
     "to_pylops",
     "trace",
@@ -199,10 +207,12 @@ __all__ = [
 #: Module of each name that is imported on first use; names that are not listed are of spectra.
 _MODULES = {
     "Damping": "solves.damping",
+    "Diagonals": "interop.slots",
     "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
     "Recognition": "recognition.recognition",
+    "Rotations": "interop.slots",
     "Solution": "solves.solve",
     "Tuning": "tuning",
     "Variance": "solves.variance",
@@ -219,6 +229,7 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
+    "multiplex": "interop.slots",
     "nearest": "recognition.nearest",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
@@ -229,6 +240,7 @@ _MODULES = {
     "run": "storage",
     "save": "storage",
     "solve": "solves.solve",
+    "to_diagonals": "interop.slots",
     "to_petsc": "interop.petsc",
     "to_pylops": "interop.pylops",
     "tune": "tuning",

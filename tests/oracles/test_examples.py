@@ -395,21 +395,25 @@ def crossbar(found):
 
 
 def homomorphic(found):
-    def diagonals(packed):
-        return {
-            (32 * (2 * i + di) + 2 * j + dj - (16 * i + j if packed else 64 * i + 2 * j)) % 1024
-            for i, j in np.ndindex(16, 16)
-            for di, dj in np.ndindex(3, 3)
-            if {2 * i + di, 2 * j + dj} <= set(range(32))
-        }
+    x = found["x"]
+    for op in found["ops"][:2]:
+        planes = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        parts = [[correlate2d(planes[c], taps, "valid") for c, taps in enumerate(filters)] for filters in op.kernel]
+        x = np.sum(parts, axis=1)[:, ::2, ::2] ** 2
+    np.testing.assert_allclose(found["output"], found["ops"][2].to_dense() @ x.ravel(), atol=1e-12)
 
-    counted, op = found["diagonals"], found["strided"]
-    assert set(counted(op, 1024)) == diagonals(packed=True)
-    assert set(counted(op, 1024, found["gaps"])) == diagonals(packed=False)
-    image = found["image"]
-    wanted = correlate2d(np.pad(image, ((0, 1), (0, 1))), found["taps"], "valid")[::2, ::2]
-    server = found["apply_diagonals"](counted(op, 1024, found["gaps"]), image.ravel())
-    np.testing.assert_allclose(server[found["gaps"]], wanted.ravel(), atol=1e-12)
+    def place(channel, i, j, gap):
+        return 32 * (gap * i + channel // gap) + gap * j + channel % gap
+
+    numbers = {
+        (place(c, 2 * i + di, 2 * j + dj, 2) - place(f, i, j, 4)) % 1024
+        for f, i, j, c, di, dj in np.ndindex(16, 8, 8, 4, 3, 3)
+        for di, dj in [(di - 1, dj - 1)]
+        if {2 * i + di, 2 * j + dj} <= set(range(16))
+    }
+    assert set(found["layers"][1][0, 0]) == numbers
+    counts = [diagonals.rotations(bsgs=True).count for diagonals in found["layers"]]
+    assert found["Ciphertext"].rotations == sum(counts) < 40
 
 
 CHECKS = {check.__name__: check for check in (
