@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ CASES = [
     (lambda: L.UpSampling1D(3), (5, 2)),
     (lambda: L.UpSampling2D((2, 3)), (5, 4, 2)),
     (lambda: L.UpSampling3D(2), (2, 3, 2, 2)),
+    (lambda: L.Cropping1D((1, 2)), (5, 2)),
+    (lambda: L.Cropping2D(((1, 2), (0, 3))), (5, 4, 2)),
+    (lambda: L.Cropping2D(1, data_format="channels_first"), (2, 5, 4)),
+    (lambda: L.Cropping3D((1, 0, 1)), (3, 3, 4, 2)),
+    (lambda: L.Permute((3, 1, 2)), (3, 4, 2)),
+    (lambda: L.Reshape((4, -1)), (3, 4, 2)),
+    (lambda: L.RepeatVector(3), (4,)),
+    (lambda: L.Rescaling(1 / 127.5, offset=-1), (3, 4, 2)),
+    (lambda: L.Rescaling([0.5, 2.0], offset=[1.0, -1.0]), (3, 4, 2)),
+    (lambda: L.Normalization(mean=[1.0, 2.0], variance=[0.5, 4.0]), (3, 4, 2)),
+    (lambda: L.Normalization(axis=None, mean=1.0, variance=0.5, invert=True), (3, 2)),
+    (lambda: L.Normalization(axis=(1, 2), mean=np.eye(3, 2), variance=1 + np.eye(3, 2)), (3, 2)),
+    (lambda: L.TimeDistributed(L.Conv1D(3, 2)), (3, 4, 2)),
+    (lambda: L.SpectralNormalization(L.Dense(3)), (4, 2)),
+    (lambda: L.GaussianNoise(1.0), (4, 2)),
     (lambda: L.Flatten(), (3, 4, 2)),
     (lambda: L.Flatten(data_format="channels_first"), (2, 3, 4)),
     (lambda: L.Dense(3), (4, 5)),
@@ -126,8 +142,14 @@ def test_channels_first_reads_the_same_kernel():
         (lambda: built(L.BatchNormalization(axis=1), (4, 3)), (5, 3), "on an axis of 5"),
         (lambda: changed(L.Dense(3), lambda layer: layer.quantize("int8")), (4,), "quantization_mode='int8'"),
         (lambda: changed(L.Dense(3), lambda layer: layer.enable_lora(2)), (4,), "lora_enabled"),
-        (lambda: built(L.Dense(3, dtype="bfloat16"), (4,)), (4,), "Dense of dtype bfloat16"),
-        (lambda: L.AveragePooling1D(2, dtype="bfloat16"), (4, 1), "AveragePooling1D of dtype bfloat16"),
+        (lambda: L.AveragePooling1D(2, dtype="int32"), (4, 1), "numbers of type int32"),
+        (lambda: changed(L.Dense(3), lambda layer: setattr(layer, "call", abs)), (4,), "layer Dense"),
+        (lambda: "model.keras", (4,), r"'model.keras'.*load_model\(path, safe_mode=True\)"),
+        (lambda: Path("model.tflite"), (4,), "'model.tflite'.*ONNX"),
+        (lambda: built(L.Normalization(), (4,)), (3,), "shape"),
+        (lambda: L.Lambda(abs), (4,), "layer Lambda"),
+        (lambda: L.Discretization(num_bins=2), (4,), "layer Discretization"),
+        (lambda: L.LayerNormalization(), (4,), "layer LayerNormalization"),
         (lambda: L.Conv2D(3, 2), (4, 4, 1), "Conv2D that is not built.*call it once"),
         (lambda: keras.Sequential([L.Flatten(), L.Dense(2)]), (4, 4), "Dense that is not built"),
     ],
@@ -144,6 +166,14 @@ def test_transposes_of_either_layout_leave_the_same_gaps():
     built(first, (2, 5)).set_weights(last.get_weights())
 
     assert np.allclose(cm.from_keras(first, (2, 5))(x[0].T).T, expected, atol=1e-5)
+
+
+def test_bfloat16_is_widened_to_float32():
+    """Their numbers are numbers of float32, too."""
+    layer = built(L.Dense(3, dtype="bfloat16"), (4,))
+    weights = np.asarray(layer.kernel.value).astype(np.float32)
+
+    assert np.array_equal(cm.from_keras(layer, (4,)).op.to_dense(), weights.T)
 
 
 def test_half_precision_has_every_dense_form():
