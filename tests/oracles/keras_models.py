@@ -17,6 +17,11 @@ def operations(ops):
         "Cast": lambda x: ops.cast(x, "float16") + x,
         "Concatenate": lambda x: ops.concatenate([x, 2 * x, x[:, :, :1]], axis=-1),
         "Copy": lambda x: ops.copy(x) + x,
+        "DepthToSpace": lambda x: ops.depth_to_space(ops.reshape(x, (-1, 1, 3, 4)), 2),
+        "SpaceToDepth": lambda x: ops.space_to_depth(ops.reshape(x, (-1, 2, 2, 3)), 2),
+        "SpaceToDepth, channels first": lambda x: ops.space_to_depth(
+            ops.reshape(x, (-1, 3, 2, 2)), 2, "channels_first"
+        ),
         "Divide": lambda x: ops.divide(x, PLANE),
         "ExpandDims": lambda x: ops.expand_dims(x, -1),
         "Flip": lambda x: ops.flip(x, axis=(1, 2)),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from convmtx.boundary import EDGE, REFLECT, SYMMETRIC, WRAP, ZERO
 from convmtx.errors import UnsupportedError
+from convmtx.extras import import_extra
 from convmtx.interop import layers
 from convmtx.interop.keras.combining import (
     axes_of,
@@ -27,7 +29,7 @@ from convmtx.interop.keras.reading import constant, integers
 from convmtx.interop.values import Value
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.rearranged import Rearranged
-from convmtx.maps.selection import select
+from convmtx.maps.selection import Selection, select
 from convmtx.typing import IntArray
 
 #: Boundary rules by the name of ``mode`` in `keras.ops.pad`.
@@ -188,6 +190,15 @@ def _unstack(operation: Any, x: Value) -> list[Value]:
     return [part.then(reshaped(part.shape, shape)) for part in taken]
 
 
+def _rearrange_blocks(operation: Any, x: Value) -> Value:
+    """Return what an operation moves, as it moves the numbers of the places: backends differ with channels first."""
+    layers.require_small("the numbers of all places", 8 * prod(x.shape))
+    places = np.arange(prod(x.shape), dtype=np.int32).reshape(1, *x.shape)
+    return moved(
+        x, Selection(x.shape, integers(operation.call(import_extra("keras", "keras").ops.convert_to_tensor(places)))[0])
+    )
+
+
 def _same(_operation: Any, x: Value) -> Value:
     return x
 
@@ -198,6 +209,8 @@ OPERATIONS: dict[str, _Operation] = {
     "core.Cast": _same,
     "core.StopGradient": _same,
     "core.Unstack": _unstack,
+    "nn.DepthToSpace": _rearrange_blocks,
+    "nn.SpaceToDepth": _rearrange_blocks,
     "numpy.Add": lambda _, x1, x2: weighted_sum([(x1, 1), (x2, 1)]),
     "numpy.Average": _mean,
     "numpy.Concatenate": lambda operation, xs: concatenate(xs, operation.axis),

@@ -60,7 +60,7 @@ def refuse_replaced_weights(layer: Any) -> None:
 #: Converters of layers that have weights, once they are built.
 _WEIGHTED = (
     weighted.convolution, weighted.depthwise, weighted.separable, weighted.transpose, weighted.batch_norm,
-    weighted.normalization, weighted.dense,
+    weighted.normalization, weighted.dense, weighted.einsum_dense,
 )  # fmt: skip
 #: Converters by the name of the class in `keras.layers`.
 _CONVERTERS: dict[str, _Converter] = {
@@ -68,6 +68,7 @@ _CONVERTERS: dict[str, _Converter] = {
     "Normalization": weighted.normalization,
     "Rescaling": weighted.rescaling,
     "Dense": weighted.dense,
+    "EinsumDense": weighted.einsum_dense,
     "Flatten": moving.flatten,
     "Permute": moving.permute,
     "RepeatVector": moving.repeat_vector,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from convmtx.interop.keras.reading import array, channel_axis, channels, number_
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.rearranged import Rearranged
 from convmtx.typing import AnyArray, Array, Shape
 
 
@@ -140,3 +142,33 @@ def scaled(factors: AnyArray, offset: AnyArray, shape: Shape) -> Affine:
 def dense(layer: Any, shape: Shape) -> Affine:
     """Return a matrix along the last axis."""
     return layers.add_bias(layers.multiply_along(array(layer.kernel).T, shape, len(shape) - 1), array(layer.bias), -1)
+
+
+def einsum_dense(layer: Any, shape: Shape) -> Affine:
+    """Return a matrix along the axes that an equation sums over: "abc,cd->abd" is a dense layer."""
+    inputs, weights, outputs = _letters(layer.equation, len(shape) + 1)
+    kept, summed = [c for c in inputs[1:] if c in outputs], [c for c in inputs[1:] if c not in outputs]
+    added = [c for c in outputs if c not in inputs]
+    if outputs[0] != inputs[0] or sorted(weights) != sorted(summed + added):
+        got = f"EinsumDense with equation={layer.equation!r}"
+        raise UnsupportedError(got, "Expected weights of summed and new axes alone", "Leave this layer out")
+    size = dict(zip(inputs[1:], shape, strict=True))
+    kernel = array(layer.kernel).transpose([weights.index(c) for c in added + summed])
+    matrix, new_sizes = kernel.reshape(prod(kernel.shape[: len(added)]), -1), kernel.shape[: len(added)]
+    between = tuple(size[c] for c in kept)
+    order = [inputs.index(c) - 1 for c in kept + summed]
+    ready = Rearranged(shape, order, (*between, prod(size[c] for c in summed)))
+    product = layers.multiply_along(matrix, ready.out_shape, len(kept)) @ ready
+    back = [(kept + added).index(c) for c in outputs[1:]]
+    spread = layers.reshaping(product.out_shape, between + new_sizes)
+    op = Rearranged(spread.out_shape, back) @ spread @ product
+    return Affine(op, np.broadcast_to(0 if layer.bias is None else array(layer.bias), op.out_shape))
+
+
+def _letters(equation: str, n_axes: int) -> tuple[str, str, str]:
+    """Return the letters of inputs, weights and outputs in an equation, with letters in the place of "..."."""
+    rest, outputs = equation.replace(" ", "").split("->")
+    inputs, weights = rest.split(",")
+    others = [chr(j) for j in range(ord("A"), ord("z")) if chr(j) not in equation]
+    many = "".join(others[: n_axes - len(inputs.replace("...", ""))])
+    return inputs.replace("...", many), weights, outputs.replace("...", many)
