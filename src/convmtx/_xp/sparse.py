@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convmtx._xp import cast, is_numpy, library, like, move_axes, namespace, promote, reshape, summed_at, together
+from convmtx._xp import (
+    as_like,
+    cast,
+    is_half,
+    is_numpy,
+    library,
+    like,
+    move_axes,
+    namespace,
+    promote,
+    reshape,
+    summed_at,
+    together,
+)
 from convmtx.errors import ArgumentTypeError
 from convmtx.typing import Array, IntArray, Shape
 
@@ -206,6 +219,22 @@ def dense_of(matrix: scipy.sparse.csr_array | Coordinates) -> Array:
     return reshape(summed_at(matrix.shape[0] * matrix.shape[1], places, matrix.data), matrix.shape)
 
 
+def is_sparse(matrix: Any) -> bool:
+    """Whether a matrix is a sparse array of SciPy or `Coordinates`."""
+    return isinstance(matrix, Coordinates) or hasattr(matrix, "tocsr")
+
+
+def as_like_sparse(matrix: Any, other: Array) -> Any:
+    """Return a CSR array with entries in the library, on the device and in the type of another array.
+
+    It is a CSR array again if SciPy has sparse arrays of them, and `Coordinates` otherwise.
+    """
+    data = as_like(matrix.data, other)
+    if is_numpy(data) and not is_half(data.dtype):
+        return with_data(matrix, data)
+    return Coordinates.compress(data, matrix.indices, matrix.indptr, matrix.shape[1])
+
+
 def with_data(matrix: Any, data: Array) -> Any:
     """Return a matrix of the same pattern with other values; the matrix stays as it is, for a map may hold it."""
     if isinstance(matrix, Coordinates):
@@ -278,8 +307,10 @@ def times(matrix: Any, x: Array, shape: Shape) -> Array:
     size = x.shape[0]
     columns = reshape(x, (size, matrix.shape[1]))
     if is_numpy(x) and not isinstance(matrix, Coordinates):
+        dtype = promote(matrix.dtype, x.dtype)
+        columns = cast(columns, np.dtype(np.float32)) if is_half(columns.dtype) else columns  # which SciPy lacks
         y = (matrix @ columns[0])[None] if size == 1 else (matrix @ columns.T).T
-        return y.reshape(size, *shape)
+        return cast(y.reshape(size, *shape), dtype)
     matrix = Coordinates.of(matrix, x)
     data, columns = together(matrix.data, columns)
     xp, dtype = namespace(data), promote(data.dtype, columns.dtype)

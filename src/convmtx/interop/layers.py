@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -15,10 +15,11 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
 from convmtx.maps.affine import Affine
-from convmtx.maps.along_axis import AlongAxis
+from convmtx.maps.along_axis import AlongAxis, along_axes, picking_matrix
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
+from convmtx.resizing.windows import adaptive_means
 from convmtx.typing import AnyArray, Array, IntArray, Shape
 
 #: An empty array of the type of maps that only move numbers of NumPy. It is the smallest type of integers, so that
@@ -182,15 +183,17 @@ def average(
             padding=[(a.lo, a.hi) for a in axes], channels=channels, groups=n_channels,  # type: ignore[arg-type]
             boundary=boundary,  # type: ignore[arg-type]
         )  # fmt: skip
-    op = identity(shape, like)
+    matrices = {}
     for j, (axis, ends) in enumerate(zip(axes, counted, strict=True), first_axis):
-        op = AlongAxis(as_like(_matrix_of_means(axis, *ends), like), op.out_shape, j) @ op
-    return op
+        matrices[j] = _matrix_of_means(axis, *ends)
+    return along_axes(shape, matrices, like)
 
 
 def _matrix_of_means(axis: Axis, first: int, end: int) -> Any:
-    """Return the matrix (out, size) of means over the positions of each window from ``first`` to before ``end``."""
-    require_small("a matrix of means", axis.out * axis.size * 8)
+    """Return the sparse matrix (out, size) of means over the positions of each window from ``first`` to ``end - 1``."""
+    from scipy.sparse import csr_array
+
+    require_small("a matrix of means", axis.out * axis.kernel * 32)
     # 4 positions, windows of 3, pads (1, 1), counted without them, (0, 4): windows start at -1, 0, 1, 2, their counts
     # are 2, 3, 3, 2, and so many taps read the array; the first window skips 1 tap before the array, the others none.
     starts = np.arange(axis.out) * axis.stride - axis.lo
@@ -200,9 +203,8 @@ def _matrix_of_means(axis: Axis, first: int, end: int) -> Any:
     # One entry for each tap that reads the array: its row is 0 0 1 1 1 2 2 2 3 3, its tap 1 2 0 1 2 0 1 2 0 1.
     rows = np.repeat(np.arange(axis.out), reads)
     taps = np.arange(rows.size) - np.repeat(np.cumsum(reads) - reads - skipped, reads)
-    matrix = np.zeros((axis.out, axis.size))
-    matrix[rows, starts[rows] + taps * axis.dilation] = (1 / counts)[rows]
-    return matrix
+    pointers = np.concatenate([[0], np.cumsum(reads)])
+    return csr_array(((1 / counts)[rows], starts[rows] + taps * axis.dilation, pointers), shape=(axis.out, axis.size))
 
 
 def _count_taps_before(axis: Axis, starts: IntArray, position: int) -> IntArray:
@@ -210,11 +212,20 @@ def _count_taps_before(axis: Axis, starts: IntArray, position: int) -> IntArray:
     return np.clip(-((starts - position) // axis.dilation), 0, axis.kernel)
 
 
+def adaptive_average(shape: Shape, out_sizes: Mapping[int, int], like: Array) -> LinearMap:
+    """Return the map to means over windows that cover an axis evenly, for the output size of each axis.
+
+    Output i of m is the mean of positions floor(i n / m) to before ceil((i + 1) n / m), of n: windows whose distances
+    differ by one unless m divides n.
+    """
+    for axis, out in out_sizes.items():
+        require_small("a matrix of means", 32 * (shape[axis] + 2 * out))
+    return along_axes(shape, {axis: adaptive_means(shape[axis], out) for axis, out in out_sizes.items()}, like)
+
+
 def take_along(shape: Shape, axis: int, index: Any, like: Array = INTEGERS) -> LinearMap:
     """Return the map that takes positions ``index`` along an axis: [0, 0, 1, 1] is enlargement by 2, to the nearest."""
-    matrix = np.zeros((len(index), shape[axis]), np.int8)
-    matrix[np.arange(len(index)), index] = 1
-    return AlongAxis(as_like(matrix, like), shape, axis)
+    return along_axes(shape, {axis: picking_matrix(shape[axis], index)}, like)
 
 
 def chain(maps: Sequence[Affine]) -> Affine:

@@ -8,8 +8,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 import convmtx as cm
 from convmtx import memory
 from convmtx.cli.arguments import JSON
@@ -110,7 +108,7 @@ def _count_entries(op: LinearMap) -> int | None:
     if isinstance(op, ConvOperator):
         return op.nnz
     if isinstance(op, AlongAxis):
-        return int(np.count_nonzero(op.matrix)) * (prod(op.in_shape) // op.in_shape[op.axis])
+        return op._count_stored()
     return cast("Any", op.to_sparse()).nnz if prod(op.shape) <= _SMALL else None
 
 
