@@ -40,6 +40,7 @@ def operations(ops):
         "Pad, reflect": lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0)), mode="reflect"),
         "Repeat": lambda x: ops.repeat(x, 3, axis=1),
         "Reshape": lambda x: ops.reshape(x, (-1, 2, 6)),
+        "Resize": lambda x: ops.image.resize(ops.expand_dims(x, -1), (3, 5), "bicubic", data_format="channels_last"),
         "Roll": lambda x: ops.roll(x, (1, -1), axis=(1, 2)),
         "Split": lambda x: ops.split(x, [1, 3], axis=1)[1],
         "Squeeze": lambda x: ops.squeeze(ops.sum(x, axis=1, keepdims=True), axis=1),

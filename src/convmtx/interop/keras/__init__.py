@@ -44,10 +44,10 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
     Returns
     -------
     Affine
-        ``.op`` holds the weights, ``.offset`` the bias, both as NumPy arrays of their type: mixed precision has float32,
-        and bfloat16 is widened to it. The weights are copied, so that training does not change the map. A chain
-        of layers is a product, in which neighbouring convolutions become one where they can. A model with branches that
-        products and sums cannot express has an operator that applies each layer once.
+        ``.op`` holds the weights, ``.offset`` the bias, both as NumPy arrays of their type: mixed precision has
+        float32, and bfloat16 is widened to it. The weights are copied, so that training does not change the map. A
+        chain of layers is a product, in which neighbouring convolutions become one where they can. A model with
+        branches that products and sums cannot express has an operator that applies each layer once.
 
     Raises
     ------

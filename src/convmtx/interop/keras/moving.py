@@ -51,19 +51,6 @@ def pad(shape: Shape, pads: Sequence[tuple[int, int]], boundary: Boundary) -> Li
     return conv(kernel, shape, padding=list(pads[:-1]), groups=shape[-1], boundary=rule)  # type: ignore[arg-type]
 
 
-def upsampling(layer: Any, shape: Shape) -> Affine:
-    """Return enlargement by whole factors."""
-    factors = layer.size if isinstance(layer.size, Sequence) else [layer.size]
-    first_axis = 1 if channels(layer) == "first" else 0
-    if getattr(layer, "interpolation", "nearest") != "nearest":
-        got = f"{type(layer).__name__} with interpolation={layer.interpolation!r}"
-        raise UnsupportedError(got, "Expected 'nearest'", "Leave this layer out")
-    op: LinearMap = layers.identity(shape)
-    for j, factor in enumerate(factors, first_axis):
-        op = layers.take_along(op.out_shape, j, np.repeat(np.arange(shape[j]), factor)) @ op
-    return layers.add_bias(op, None)
-
-
 def flatten(layer: Any, shape: Shape) -> Affine:
     """Return the flattened array; Keras flattens with the channels last."""
     if layer.data_format == "channels_last":

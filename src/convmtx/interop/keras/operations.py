@@ -26,6 +26,7 @@ from convmtx.interop.keras.combining import (
 )
 from convmtx.interop.keras.moving import pad, reshaped
 from convmtx.interop.keras.reading import constant, integers
+from convmtx.interop.keras.resizing import resize
 from convmtx.interop.values import Value
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.rearranged import Rearranged
@@ -199,6 +200,10 @@ def _rearrange_blocks(operation: Any, x: Value) -> Value:
     )
 
 
+def _resize(operation: Any, images: Value) -> Value:
+    return images.then(resize(operation, images.shape, operation.size, np.empty(0, np.float32)))
+
+
 def _same(_operation: Any, x: Value) -> Value:
     return x
 
@@ -209,6 +214,7 @@ OPERATIONS: dict[str, _Operation] = {
     "core.Cast": _same,
     "core.StopGradient": _same,
     "core.Unstack": _unstack,
+    "image.Resize": _resize,
     "nn.DepthToSpace": _rearrange_blocks,
     "nn.SpaceToDepth": _rearrange_blocks,
     "numpy.Add": lambda _, x1, x2: weighted_sum([(x1, 1), (x2, 1)]),

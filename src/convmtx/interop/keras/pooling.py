@@ -68,3 +68,9 @@ def global_average(layer: Any, shape: Shape) -> Affine:
     if not layer.keepdims:
         op = layers.reshaping(op.out_shape, (prod(op.out_shape),)) @ op
     return layers.add_bias(op, None)
+
+
+def adaptive_average(layer: Any, shape: Shape) -> Affine:
+    """Return the means of as many windows as a layer has outputs: output i of m reads from i n/m to (i + 1) n/m."""
+    out_sizes = dict(enumerate(layer.output_size, 1 if channels(layer) == "first" else 0))
+    return layers.add_bias(layers.adaptive_average(shape, out_sizes, empty_of(layer.variable_dtype)), None)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from convmtx.errors import UnsupportedError
 from convmtx.extras import import_extra
-from convmtx.interop.keras import moving, pooling, weighted
+from convmtx.interop.keras import moving, pooling, resizing, weighted
 from convmtx.interop.keras.reading import number_type
 from convmtx.maps.affine import Affine
 from convmtx.typing import Shape
@@ -73,6 +73,7 @@ _CONVERTERS: dict[str, _Converter] = {
     "Permute": moving.permute,
     "RepeatVector": moving.repeat_vector,
     "Reshape": moving.reshape,
+    "Resizing": resizing.resizing,
     **dict.fromkeys(("Activation", "ActivityRegularization", "Identity", "InputLayer"), moving.identity),
     **dict.fromkeys(("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"), moving.identity),
     **dict.fromkeys(("AlphaDropout", "GaussianDropout", "GaussianNoise"), moving.identity),
@@ -84,7 +85,10 @@ _CONVERTERS: dict[str, _Converter] = {
     **dict.fromkeys(
         ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"), pooling.global_average
     ),
+    **dict.fromkeys(
+        ("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"), pooling.adaptive_average
+    ),
     **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), moving.cropping),
     **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), moving.zero_padding),
-    **dict.fromkeys(("UpSampling1D", "UpSampling2D", "UpSampling3D"), moving.upsampling),
+    **dict.fromkeys(("UpSampling1D", "UpSampling2D", "UpSampling3D"), resizing.upsampling),
 }
