@@ -201,16 +201,17 @@ def test_half_precision_has_every_dense_form():
 @pytest.mark.parametrize(
     ("backend", "counts"),
     [
-        ("torch", {"pool same": 126, "depthwise same": 54}),
-        ("tensorflow", {"pool same": 126, "depthwise same": 52, "depthwise refused": 2}),
-        ("jax", {"pool same": 126, "depthwise same": 54}),
+        ("torch", {"depthwise same": 54, "resizing same": 13, "upsampling same": 6}),
+        ("tensorflow", {"depthwise same": 52, "depthwise refused": 2, "resizing same": 25, "upsampling same": 12}),
+        ("jax", {"depthwise same": 54, "resizing same": 21, "upsampling same": 10}),
     ],
 )
 def test_a_map_is_what_the_backend_of_keras_computes(backend, counts):
-    """Backends pad means of unequal pads differently, and TensorFlow's adds two biases along another axis."""
+    """Backends pad means of unequal pads, interpolate and order blocks differently; one adds biases elsewhere."""
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, os.path.join(os.path.dirname(__file__), "keras_backends.py")]
     text = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True).stdout
+    counts |= {"pool same": 126, "adaptive same": 2, "operation same": 43, "merge same": 5, "network same": 3}
     assert json.loads(text.splitlines()[-1]) == {"backend": backend, "counts": counts}

@@ -51,13 +51,21 @@ def is_functional(model: Any) -> bool:
 
 def run(model: Any, inputs: Sequence[Value]) -> list[Value]:
     """Return the outputs of a functional model; each operation is carried out once."""
+    for tensor, value in zip(model.inputs, inputs, strict=True):
+        if not _fits(value, tensor):
+            got = f"an input of shape {value.shape} for model {model.name!r}"
+            raise UnsupportedError(got, f"Expected {tensor.shape[1:]}", "Pass a shape without the batch")
     tensors = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
     nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
     for number, node in enumerate((node for node in nodes if not node.is_input), 1):
         with _placed(node.operation, number, model):
             args, options = node.arguments.fill_in(tensors)
             for tensor, value in zip(node.outputs, _call(node, args, options), strict=True):
-                _check(value, tensor)
+                number_type(tensor.dtype)
+                if not _fits(value, tensor):
+                    raise UnsupportedError(
+                        f"outputs of shape {value.shape}", f"Expected {tensor.shape[1:]}", "Report it"
+                    )
                 tensors[id(tensor)] = value
     return [tensors[id(tensor)] for tensor in model.outputs]
 
@@ -73,14 +81,10 @@ def _placed(operation: Any, number: int, model: Any) -> Iterator[None]:
         raise type(error)(f"{place}: {got}", expected, remedy) from None
 
 
-def _check(value: Value, tensor: Any) -> None:
-    """Refuse an output of another shape than Keras's: none is known that comes here, and none should pass."""
-    number_type(tensor.dtype)
-    if len(tensor.shape) != len(value.shape) + 1 or any(
-        n not in (None, size) for n, size in zip(tensor.shape[1:], value.shape, strict=True)
-    ):
-        got = f"outputs of shape {value.shape}"
-        raise UnsupportedError(got, f"Expected {tensor.shape}, as Keras says", "Check the shape of the input")
+def _fits(value: Value, tensor: Any) -> bool:
+    """Whether a value has the shape that Keras says, where that is known."""
+    sizes = tensor.shape[1:]
+    return len(sizes) == len(value.shape) and all(n in (None, m) for n, m in zip(sizes, value.shape, strict=True))
 
 
 def _call(node: Any, args: Sequence[Any], options: dict[str, Any]) -> list[Value]:
@@ -104,6 +108,8 @@ def _call_layer(layer: Any, args: Sequence[Any], options: dict[str, Any]) -> lis
     if switched:
         got = f"{name} that is called with training=True, or with further arguments"
         raise UnsupportedError(got, "Expected what it does at inference", "Call it on its input alone")
+    if is_functional(layer) and isinstance(first, dict) and not isinstance(layer.input, dict):
+        first = [first[tensor.name] for tensor in layer.inputs]
     inputs = tree.flatten(first)
     if is_functional(layer):
         return run(layer, [value_of(x) for x in inputs])

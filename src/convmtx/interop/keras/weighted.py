@@ -108,8 +108,9 @@ def batch_norm(layer: Any, shape: Shape) -> Affine:
 
 def normalization(layer: Any, shape: Shape) -> Affine:
     """Return normalization by the mean and variance that the layer was given or adapted to."""
-    mean, variance = (per_sample(array(value), shape) for value in (layer.mean, layer.variance))
-    deviation = np.maximum(np.sqrt(variance), variance.dtype.type(import_extra("keras", "keras").backend.epsilon()))
+    dtype = number_type(layer.variable_dtype)  # in mixed precision, the layer has both in half precision
+    mean, variance = (per_sample(array(value).astype(dtype), shape) for value in (layer.mean, layer.variance))
+    deviation = np.maximum(np.sqrt(variance), dtype.type(import_extra("keras", "keras").backend.epsilon()))
     return scaled(deviation, mean, shape) if layer.invert else scaled(1 / deviation, -mean / deviation, shape)
 
 
