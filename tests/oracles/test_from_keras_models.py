@@ -112,6 +112,8 @@ def test_pictures_of_integers():
     x = RNG.integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
 
     assert np.allclose(cm.from_keras(model, (4, 5, 3))(x), model(x), atol=1e-6)
+    with pytest.raises(cm.UnsupportedError, match="numbers of type uint8"):  # which Keras rounds
+        cm.from_keras(keras.Model(start, L.Resizing(2, 2)(start)), (4, 5, 3))
 
 
 def test_inputs_of_any_size():

@@ -90,6 +90,8 @@ def _fits(value: Value, tensor: Any) -> bool:
 def _call(node: Any, args: Sequence[Any], options: dict[str, Any]) -> list[Value]:
     """Return the outputs of an operation or layer in a graph."""
     keras, operation, kind = import_extra("keras", "keras"), node.operation, type(node.operation)
+    if kind is keras.layers.Resizing:
+        number_type(node.input_tensors[0].dtype)  # the layer rounds the pixels of integer images
     if isinstance(operation, keras.layers.Layer):
         return _call_layer(operation, args, options)
     function = OPERATIONS.get(f"{kind.__module__}.{kind.__name__}".removeprefix("keras.src.ops."))
@@ -123,6 +125,9 @@ def _call_layer(layer: Any, args: Sequence[Any], options: dict[str, Any]) -> lis
 
 def _at_every_time(layer: Any, x: Value) -> Value:
     """Return the output of a layer applied at each position of the first axis."""
+    if len(x.shape) < 2:
+        got = f"an input of shape {x.shape} for TimeDistributed"
+        raise UnsupportedError(got, "Expected times and one axis more", "Check the shape of the input")
     n, *shape = x.shape
     start = Value.of_input(tuple(shape), x.like)
     one = apply(layer, start).affine(start)

@@ -80,6 +80,7 @@ def permute(layer: Any, shape: Shape) -> Affine:
 
 def repeat_vector(layer: Any, shape: Shape) -> Affine:
     """Return a vector, repeated along a new first axis."""
+    layers.require_small("the places of all copies", 8 * layer.n)
     op = layers.reshaping(shape, (1, *shape))
     return layers.add_bias(layers.take_along(op.out_shape, 0, np.zeros(layer.n, np.int64)) @ op, None)
 

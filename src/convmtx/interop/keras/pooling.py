@@ -72,5 +72,8 @@ def global_average(layer: Any, shape: Shape) -> Affine:
 
 def adaptive_average(layer: Any, shape: Shape) -> Affine:
     """Return the means of as many windows as a layer has outputs: output i of m reads from i n/m to (i + 1) n/m."""
+    if len(layer.output_size) != len(shape) - 1:
+        got = f"an input of shape {shape} for {type(layer).__name__}"
+        raise UnsupportedError(got, f"Expected {len(layer.output_size) + 1} axes", "Check the shape of the input")
     out_sizes = dict(enumerate(layer.output_size, 1 if channels(layer) == "first" else 0))
     return layers.add_bias(layers.adaptive_average(shape, out_sizes, empty_of(layer.variable_dtype)), None)

@@ -28,6 +28,10 @@ def convert(layer: Any, shape: Shape) -> Affine:
         raise UnsupportedError(got, "Expected none, for it is not linear", "Make it a layer of its own")
     if converter in _WEIGHTED and not layer.built:
         raise UnsupportedError(f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
+    n_axes = getattr(layer.input_spec, "ndim", None)
+    if n_axes not in (None, len(shape) + 1):
+        got = f"an input of shape {shape} for {name}"
+        raise UnsupportedError(got, f"Expected {n_axes - 1} axes", "Pass the shape of one input, without the batch")
     return converter(layer, shape)
 
 
