@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.recognition.probe import probe as probe
     from convmtx.recognition.recognition import Recognition as Recognition
     from convmtx.recognition.recognize import recognize as recognize
+    from convmtx.resizing.resize import resize as resize
     from convmtx.solves.damping import Damping as Damping
     from convmtx.solves.damping import choose_damp as choose_damp
     from convmtx.solves.factorize import Factorization as Factorization
@@ -169,6 +170,7 @@ __all__ = [
     "project",
     "rank",
     "recognize",
+    "resize",
     "richardson_lucy",
     "run",
     "save",
@@ -216,6 +218,7 @@ _MODULES = {
     "preconditioner": "solves.inverses",
     "probe": "recognition.probe",
     "recognize": "recognition.recognize",
+    "resize": "resizing.resize",
     "richardson_lucy": "solves.richardson_lucy",
     "run": "storage",
     "save": "storage",

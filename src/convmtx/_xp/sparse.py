@@ -211,6 +211,11 @@ class Coordinates:
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
+def in_library(array: Array, matrix: Any) -> Any:
+    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
+    return matrix if is_numpy(array) else Coordinates.of(matrix, array)
+
+
 def dense_of(matrix: scipy.sparse.csr_array | Coordinates) -> Array:
     """Return a sparse matrix as a dense array of the library of its values."""
     if not isinstance(matrix, Coordinates):

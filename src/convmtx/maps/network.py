@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import as_numpy, cast, has_numbers, is_numpy, itemsize, promote, reshape
-from convmtx._xp.sparse import Coordinates, dense_of, narrow, stacked, with_columns, with_data
+from convmtx._xp import cast, itemsize, promote
+from convmtx._xp.sparse import stacked, with_data
 from convmtx.forms import row_array
 from convmtx.maps.base import Combination
-from convmtx.maps.combined import added, in_library
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
+from convmtx.maps.rows import Rows
 from convmtx.maps.stacks import joined
-from convmtx.typing import AnyArray, Array, IntArray, Order, RowNumbers, Shape
+from convmtx.maps.sums import added
+from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
-#: Part of the entries of some rows from which on the rows are dense arrays on their way through a network. A product of
-#: sparse matrices takes about 20 times as long for an entry as a convolution applied to a dense array.
-_FILLED = 0.05
 #: Bytes that dense rows of the matrix may take at a tensor; more rows go through the network in several slabs.
 _SLAB_BYTES = 1 << 28
 
@@ -125,19 +123,21 @@ class Network(Combination, LinearMap):
         return in_order(build, order, rows, self.in_shape, self.out_shape)
 
     def _backwards(self, numbers: IntArray) -> Any:
-        """Return rows of the matrix, which go from the output of the network to its input.
-
-        At each tensor they are the rows of the map from that tensor to the output. They are sparse until they have
-        filled up, and then arrays to which transposed maps are applied.
-        """
-        arrived: dict[int, list[_Rows]] = {len(self.nodes): [_Rows.picked(numbers, self.out_shape, self)]}
-        for number in range(len(self.nodes), 0, -1):
-            node, total = self.nodes[number - 1], _Rows.total(arrived.pop(number))
-            for op, source, piece in zip(node.maps, node.sources, total.pieces(node, self._ends(node)), strict=True):
-                arrived.setdefault(source, []).append(piece if op is None else piece.times(op))
-        matrix = _Rows.total(arrived[0]).matrix()
+        """Return rows of the matrix."""
+        matrix = self._carry(Rows(self.out_shape, self._reference_array, numbers)).matrix()
         matrix.sum_duplicates()
         return with_data(matrix, cast(matrix.data, self.dtype))
+
+    def _carry(self, rows: Rows) -> Rows:
+        arrived: dict[int, list[Rows]] = {len(self.nodes): [rows]}
+        for number in range(len(self.nodes), 0, -1):
+            node, total = self.nodes[number - 1], Rows.total(arrived.pop(number))
+            pieces: Iterable[Rows] = [total] * len(node.maps)
+            if node.axis is not None:
+                pieces = (total.piece(node.axis, first, last) for first, last in pairwise(self._ends(node)))
+            for op, source, piece in zip(node.maps, node.sources, pieces, strict=True):
+                arrived.setdefault(source, []).append(piece if op is None else op._carry(piece))
+        return Rows.total(arrived[0])
 
     def _count_stored(self) -> int | None:
         return None
@@ -185,93 +185,3 @@ def _pieces(total: Array, node: Node, ends: list[int]) -> Iterator[Array]:
     behind = (slice(None),) * (-1 - node.axis)
     for first, last in pairwise(ends):
         yield total[(..., slice(first, last), *behind)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows of the matrix of a map from a tensor inside a network: a sparse matrix, or arrays (rows, *shape)."""
-
-    shape: Shape
-    network: Network
-    sparse: Any = None
-    dense: Any = None
-
-    @classmethod
-    def picked(cls, numbers: IntArray, shape: Shape, network: Network) -> _Rows:
-        """Return these rows of the identity."""
-        return cls(shape, network, sparse=_ones(numbers, np.arange(numbers.size + 1), prod(shape), network))
-
-    @staticmethod
-    def total(parts: list[_Rows]) -> _Rows:
-        """Return the sum of rows; it is dense if one of them is."""
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        if any(part.dense is not None for part in parts):
-            return _Rows(first.shape, first.network, dense=added(part.array() for part in parts))
-        matrix = first.sparse
-        for part in parts[1:]:
-            matrix = matrix + part.sparse
-        return _Rows(first.shape, first.network, sparse=matrix)
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether the rows are dense, or have so many entries that they had better be."""
-        if self.sparse is None:
-            return True
-        return bool(self.sparse.data.shape[0] > _FILLED * prod(self.sparse.shape))
-
-    def array(self) -> AnyArray:
-        """Return the rows as an array (rows, *shape)."""
-        if self.dense is not None:
-            return self.dense
-        return reshape(dense_of(self.sparse), (self.sparse.shape[0], *self.shape))
-
-    def matrix(self) -> Any:
-        """Return the rows as a sparse matrix; of dense rows without zeros, if their numbers can be read."""
-        if self.sparse is not None:
-            return self.sparse
-        from scipy.sparse import csr_array
-
-        flat = reshape(self.dense, (int(self.dense.shape[0]), prod(self.shape)))
-        if is_numpy(flat):
-            return csr_array(flat)
-        kept = as_numpy(flat) != 0 if has_numbers(flat) else np.ones(tuple(flat.shape), bool)
-        numbers = csr_array(np.where(kept, np.arange(1, kept.size + 1).reshape(kept.shape), 0))
-        return Coordinates.numbered(numbers, flat)
-
-    def times(self, op: LinearMap) -> _Rows:
-        """Return the rows times the matrix of a map."""
-        if self.is_filled:
-            return _Rows(op.in_shape, self.network, dense=op._transposed_image(self.array()))
-        matrix, taking_part = narrow(self.sparse)
-        few, columns = narrow(in_library(self.network._reference_array, op._sparse("C", taking_part)))
-        product = with_columns(matrix @ few, columns.take, op.shape[1])
-        return _Rows(op.in_shape, self.network, sparse=product)
-
-    def pieces(self, node: Node, ends: list[int]) -> Iterator[_Rows]:
-        """Yield for each map of a node the columns of its part of the node's tensor."""
-        if node.axis is None:
-            yield from [self] * len(node.maps)
-            return
-        if self.dense is not None:
-            for piece in _pieces(self.dense, node, ends):
-                yield _Rows(tuple(piece.shape[1:]), self.network, dense=piece)
-            return
-        axis = len(node.shape) + node.axis
-        for first, last in pairwise(ends):
-            shape = (*node.shape[:axis], last - first, *node.shape[axis + 1 :])
-            places = np.arange(prod(node.shape)).reshape(node.shape)[(slice(None),) * axis + (slice(first, last),)]
-            flat = places.reshape(-1)  # column j of the piece is column flat[j] of all
-            pointers = np.zeros(prod(node.shape) + 1, np.int64)
-            pointers[flat + 1] = 1
-            picking = _ones(np.arange(flat.size), np.cumsum(pointers), flat.size, self.network)
-            yield _Rows(shape, self.network, sparse=self.sparse @ picking)
-
-
-def _ones(columns: IntArray, pointers: IntArray, width: int, network: Network) -> Any:
-    """Return a sparse matrix of ones (int8) at these places, in the library of a network."""
-    from scipy.sparse import csr_array
-
-    matrix = csr_array((np.ones(columns.size, np.int8), columns, pointers), shape=(pointers.size - 1, width))
-    return in_library(network._reference_array, matrix)

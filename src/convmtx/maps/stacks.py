@@ -17,11 +17,13 @@ from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import require_stored, row_array
 from convmtx.maps.base import Combination
-from convmtx.maps.combined import Product, added
+from convmtx.maps.combined import Product
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
+from convmtx.maps.rows import Rows
 from convmtx.maps.selection import Selection
+from convmtx.maps.sums import added
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
@@ -203,6 +205,11 @@ class Concatenated(Product):
         behind = (slice(None),) * (-1 - self.axis)
         pieces = (y[(..., slice(first, last), *behind)] for first, last in pairwise(ends))
         return added(op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True))
+
+    def _carry(self, rows: Rows) -> Rows:
+        ends = np.cumsum([0, *(op.out_shape[self.axis] for op in self.maps)]).tolist()
+        pieces = (rows.piece(self.axis, first, last) for first, last in pairwise(ends))
+        return Rows.total([op._carry(piece) for op, piece in zip(self.maps, pieces, strict=True)])
 
     def conj(self) -> Concatenated:
         return Concatenated([op.conj() for op in self.maps], self.axis, self.places)

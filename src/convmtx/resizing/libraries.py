@@ -214,7 +214,7 @@ def tf_axis(size: int, out: int, method: str, *, antialias: bool = False) -> Any
         "lanczos5": windows.lanczos(5), "gaussian": windows.GAUSSIAN, "mitchellcubic": windows.MITCHELL,
     }[method]  # fmt: skip
     step = number(1) / (number(out) / number(size))
-    return windows.weigh_inputs(size, middles * step, window, max(float(step), 1.0) if antialias else 1.0)
+    return windows.weigh_inputs(size, middles * step, window, float(max(step, number(1))) if antialias else 1.0)
 
 
 def jax_axis(size: int, out: int, method: str, *, antialias: bool = True) -> Any:
@@ -235,5 +235,5 @@ def jax_axis(size: int, out: int, method: str, *, antialias: bool = True) -> Any
         "linear": windows.LINEAR, "cubic": windows.cubic(-0.5), "cubic-pytorch": windows.cubic(-0.5),
         "lanczos3": windows.lanczos(3), "lanczos5": windows.lanczos(5),
     }[method]  # fmt: skip
-    step = size / out
-    return windows.weigh_inputs(size, (np.arange(out) + 0.5) * step, window, max(step, 1.0) if antialias else 1.0)
+    centres = (np.arange(out) + 0.5) * (size / out)
+    return windows.weigh_inputs(size, centres, window, max(size / out, 1.0) if antialias else 1.0)

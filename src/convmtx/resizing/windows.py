@@ -63,8 +63,9 @@ def _box(t: AnyArray) -> AnyArray:
 
 LINEAR = Window(1, _linear)
 MITCHELL = Window(2, _mitchell)
-#: A standard deviation of 1/2, cut off at three of them.
-GAUSSIAN = Window(1.5, _gaussian)
+#: A standard deviation of 1/2, cut off at three of them by the function; the radius is larger, so that its ends, where
+#: rounding decides what is read, are beyond.
+GAUSSIAN = Window(2, _gaussian)
 HAMMING = Window(1, _hamming)
 BOX = Window(0.5, _box)
 
