@@ -89,7 +89,8 @@ def networks(layers):
         top = layers.Conv2D(4, 3, padding="same")(x)
         low = layers.Conv2D(6, 3, padding="same")(layers.AveragePooling2D(2)(top))
         up = layers.UpSampling2D(2, interpolation="bilinear")(low)
-        return layers.Conv2D(2, 3, padding="same")(layers.Concatenate()([up, top]))
+        joined = layers.Concatenate()([up, top, layers.Resizing(8, 8)(low)])
+        return layers.Conv2D(2, 3, padding="same")(joined)
 
     return {
         "residual network": lambda x: layers.Dense(3)(

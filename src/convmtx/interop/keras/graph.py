@@ -92,6 +92,7 @@ def _call(node: Any, args: Sequence[Any], options: dict[str, Any]) -> list[Value
     keras, operation, kind = import_extra("keras", "keras"), node.operation, type(node.operation)
     if kind is keras.layers.Resizing:
         number_type(node.input_tensors[0].dtype)  # the layer rounds the pixels of integer images
+        options = {}  # in which Keras writes training=True, which changes nothing here
     if isinstance(operation, keras.layers.Layer):
         return _call_layer(operation, args, options)
     function = OPERATIONS.get(f"{kind.__module__}.{kind.__name__}".removeprefix("keras.src.ops."))
