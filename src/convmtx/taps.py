@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convmtx._xp import cast, gather, is_half, is_numpy, move_axes, namespace, together, widen
+from convmtx._xp import cast, gather, is_half, is_numpy, move_axes, namespace, reshape, together, widen
 from convmtx.boundary import NOTHING
 from convmtx.errors import ArgumentError
 from convmtx.geometry import Geometry, Layout, Sums, met, sums
@@ -162,6 +162,8 @@ def sum_taps(joined: Geometry, parts: list[tuple[Geometry, Array]]) -> Array:
 
 def _spread(taps: Array, places: IntArray, size: int, axis: int) -> Array:
     """Put the taps along an axis at these places of a longer axis, with zeros between them."""
+    if places.size == size:
+        return taps
     index = np.full(size, NOTHING)
     index[places] = np.arange(places.size)
     return gather(taps, index, axis)
@@ -189,6 +191,8 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
     """
     (outer, outer_taps), (inner, inner_taps) = left, right
     outer_taps, inner_taps = together(outer_taps, inner_taps)
+    if _scales_channels(outer) or _scales_channels(inner):
+        return _scaled_taps(joined, (outer, outer_taps), (inner, inner_taps))
     xp, groups = namespace(outer_taps), joined.groups
     a = wider(outer_taps, outer.groups, groups)
     b = wider(inner_taps, inner.groups, groups)
@@ -207,3 +211,25 @@ def product_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Ge
             term = _spread(term, (moved_to + grid.lo) // grid.dilation, grid.kernel, j + 2)
         total = total + term
     return cast(total, dtype)
+
+
+def _scales_channels(geometry: Geometry) -> bool:
+    """Whether a map multiplies each channel by a number, at the positions that it keeps."""
+    channels = geometry.out_channels
+    return geometry.groups == channels == geometry.in_channels and all(axis.kernel == 1 for axis in geometry.axes)
+
+
+def _scaled_taps(joined: Geometry, left: tuple[Geometry, Array], right: tuple[Geometry, Array]) -> Array:
+    """Return the taps of the product of two maps of which one multiplies channels by numbers."""
+    (outer, outer_taps), (inner, inner_taps) = left, right
+    ones = (1,) * len(joined.axes)
+    if _scales_channels(outer):
+        total = inner_taps * reshape(outer_taps, (-1, 1, *ones))
+    else:  # factor j of a group belongs to its input j, for every output of the group
+        factors = reshape(inner_taps, (outer.groups, 1, -1, *ones))
+        rows = reshape(outer_taps, (outer.groups, -1, *outer_taps.shape[1:]))
+        total = reshape(rows * factors, tuple(outer_taps.shape))
+    for j, (outer_axis, inner_axis, grid) in enumerate(zip(outer.axes, inner.axes, joined.axes, strict=True)):
+        places = (positions(outer_axis)[:, None] * inner_axis.stride + positions(inner_axis)).ravel()
+        total = _spread(total, (places + grid.lo) // grid.dilation, grid.kernel, j + 2)
+    return total

@@ -211,6 +211,19 @@ class Coordinates:
         return Coordinates(places // shape[1], places % shape[1], summed, shape)
 
 
+def in_library(array: Array, matrix: Any) -> Any:
+    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
+    return matrix if is_numpy(array) else Coordinates.of(matrix, array)
+
+
+def dense_of(matrix: scipy.sparse.csr_array | Coordinates) -> Array:
+    """Return a sparse matrix as a dense array of the library of its values."""
+    if not isinstance(matrix, Coordinates):
+        return matrix.toarray()
+    places = like(matrix.rows * matrix.shape[1] + matrix.columns, matrix.data)
+    return reshape(summed_at(matrix.shape[0] * matrix.shape[1], places, matrix.data), matrix.shape)
+
+
 def is_sparse(matrix: Any) -> bool:
     """Whether a matrix is a sparse array of SciPy or `Coordinates`."""
     return isinstance(matrix, Coordinates) or hasattr(matrix, "tocsr")

@@ -10,7 +10,7 @@ from convmtx.maps.exports import register
 
 def to_torch(op: Any) -> Any:
     """Return a map as a `torch.nn.Module`."""
-    from convmtx.interop.torch import module_of
+    from convmtx.interop.torch.modules import module_of
 
     return module_of(op)
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from convmtx import memory
-from convmtx._xp import as_like, itemsize, namespace, reshape, zeros_beside
+from convmtx._xp import as_like, is_numpy, itemsize, namespace, reshape, zeros_beside
 from convmtx.boundary import WRAP, ZERO, Boundary
 from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.geometry.axis import Axis
 from convmtx.maps.affine import Affine
 from convmtx.maps.along_axis import AlongAxis, along_axes, picking_matrix
+from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.resizing.windows import adaptive_means
@@ -68,6 +69,20 @@ def identity(shape: Shape, like: Array = INTEGERS) -> LinearMap:
 def reshaping(shape: Shape, out_shape: Shape, like: Array = INTEGERS) -> LinearMap:
     """Return the map that gives an array another shape and keeps the order of its numbers."""
     return Rearranged(shape, range(len(shape)), out_shape, like)
+
+
+def multiple(shape: Shape, number: float, like: Array = INTEGERS) -> LinearMap:
+    """Return the map that multiplies every number of an array by one number."""
+    if is_numpy(like) and like.dtype.kind in "iu" and not float(number).is_integer():
+        like = np.empty(0)
+    return Diagonal(as_like(np.array(number), like), shape)
+
+
+def placing(shape: Shape, out_shape: Shape, axis: int, first: int, like: Array = INTEGERS) -> LinearMap:
+    """Return the map that puts an array among zeros along an axis, from position ``first`` on."""
+    before = [(0, 0)] * len(shape)
+    before[axis] = (first, out_shape[axis] - shape[axis] - first)
+    return pad(shape, before, ZERO, like)
 
 
 def multiply_along(matrix: Array, shape: Shape, axis: int) -> LinearMap:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property, reduce
-from operator import add
+from operator import add, matmul
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,17 @@ from convmtx._xp import (
     identity_like,
     is_numpy,
     promote,
-    together,
 )
-from convmtx._xp.sparse import Coordinates, narrow, with_columns, with_data
+from convmtx._xp.sparse import in_library, with_data
+from convmtx.forms import row_array
 from convmtx.maps.base import Combination, Wrapper
 from convmtx.maps.double import double
 from convmtx.maps.exports import register
 from convmtx.maps.linear_map import LinearMap
-from convmtx.typing import AnyArray, Array, Order, RowNumbers, Shape
+from convmtx.maps.ordering import in_order
+from convmtx.maps.rows import Rows
+from convmtx.maps.sums import added
+from convmtx.typing import AnyArray, Order, RowNumbers, Shape
 
 #: Number above which a map that it multiplies may have subnormal images.
 HUGE = 1e290
@@ -138,7 +141,10 @@ class Sum(Combination, LinearMap):
         return added(term._transposed_image(y) for term in self.terms)
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
-        return reduce(add, (_in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
+        return reduce(add, (in_library(self._reference_array, term._sparse(order, rows)) for term in self.terms))
+
+    def _carry(self, rows: Rows) -> Rows:
+        return Rows.total([term._carry(rows) for term in self.terms])
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
@@ -198,19 +204,25 @@ class Product(Combination, LinearMap):
         while rest and (picked := first._picked(order, rows)) is not None:  # rows of the next factor
             rows = picked
             first, *rest = rest
-        for factor in (first, *rest) if rows is None else ():
-            factor._require_matrix()
-        matrix = _in_library(self._reference_array, first._sparse(order, rows))
-        for factor in rest:
-            if rows is None:
-                matrix = matrix @ _in_library(self._reference_array, factor._sparse(order, None))
-                continue
-            # A few rows of the product need few rows of the factor, and have few columns, of a long way to the last.
-            matrix, taking_part = narrow(matrix)
-            few, columns = narrow(_in_library(self._reference_array, factor._sparse(order, taking_part)))
-            matrix = with_columns(matrix @ few, columns.take, factor.shape[1])
+        if rows is None:
+            for factor in (first, *rest):
+                factor._require_matrix()
+            factors = (in_library(self._reference_array, factor._sparse(order, None)) for factor in (first, *rest))
+            matrix = reduce(matmul, factors)
+        else:
+
+            def build(numbers: RowNumbers | None) -> Any:
+                picked = Rows(
+                    first.out_shape, self._reference_array, row_array(range(0) if numbers is None else numbers)
+                )
+                return reduce(lambda carried, factor: factor._carry(carried), (first, *rest), picked).matrix()
+
+            matrix = in_order(build, order, rows, self.in_shape, first.out_shape)
         matrix.sum_duplicates()
         return with_data(matrix, cast(matrix.data, self.dtype))
+
+    def _carry(self, rows: Rows) -> Rows:
+        return reduce(lambda carried, factor: factor._carry(carried), self.factors, rows)
 
     def _sparse_transposed(self, order: Order, rows: RowNumbers | None) -> Any:
         return self.T._sparse(order, rows)
@@ -235,25 +247,6 @@ class Product(Combination, LinearMap):
     @property
     def _has_lone_entries(self) -> bool:
         return all(factor._has_lone_entries for factor in reversed(self.factors))
-
-
-def added(arrays: Iterable[Array]) -> Array:
-    """Return the sum of arrays, each of which is computed when it is added; NumPy's join the library of the others."""
-    total, is_own = None, False
-    for array in arrays:
-        if total is None:
-            total = array
-        elif is_own and is_numpy(total) and is_numpy(array) and array.dtype == total.dtype:
-            total += array
-        else:
-            total, array = together(total, array)
-            total, is_own = total + array, True  # new memory, and not that of a term
-    return total
-
-
-def _in_library(array: Array, matrix: Any) -> Any:
-    """Return a sparse matrix, SciPy's or coordinates, as one of this array's library."""
-    return matrix if is_numpy(array) else Coordinates.of(matrix, array)
 
 
 register("scaled", Scaled)

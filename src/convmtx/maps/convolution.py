@@ -29,6 +29,7 @@ from convmtx.errors import ArgumentError, ArgumentTypeError, door, with_article
 from convmtx.geometry import Geometry, Layout
 from convmtx.geometry.compose import product_geometry, sum_geometry
 from convmtx.maps.base import check_format_name, check_order
+from convmtx.maps.combined import Product
 from convmtx.maps.double import double
 from convmtx.maps.exports import export
 from convmtx.maps.indexing import steps_of
@@ -309,6 +310,9 @@ class ConvOperator(LinearMap):
 
     def _compose(self, other: LinearMap) -> LinearMap:
         general = super()._compose(other)
+        if isinstance(other, Product) and isinstance(first := self._compose(other.factors[0]), ConvOperator):
+            rest = other.factors[1:]
+            return first._compose(rest[0] if len(rest) == 1 else Product(*rest))
         if not isinstance(other, ConvOperator):
             return general
         joined = product_geometry(self._geometry, other._geometry)

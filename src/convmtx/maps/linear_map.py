@@ -14,6 +14,7 @@ from convmtx.maps.algebra import Algebra
 from convmtx.maps.exports import export
 from convmtx.maps.own_maps import peak, require_transpose
 from convmtx.maps.parts import Parts
+from convmtx.maps.rows import Rows
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
@@ -76,6 +77,10 @@ class LinearMap(Algebra, Parts):
     def _picked(self, order: Order, rows: RowNumbers | None) -> IntArray | None:  # noqa: ARG002
         """Return the column of the 1 in each of these rows, for a map that picks entries; None for others."""
         return None
+
+    def _carry(self, rows: Rows) -> Rows:
+        """Return rows of the matrix of the maps behind this one, times its matrix."""
+        return rows.times(self)
 
     def _count_roundings(self) -> float:
         """Return how many roundings an entry of the matrix or of an output undergoes, at most: one a number summed."""

@@ -17,11 +17,13 @@ from convmtx.arguments import integer
 from convmtx.errors import ArgumentError, ArgumentTypeError, door, shown
 from convmtx.forms import require_stored, row_array
 from convmtx.maps.base import Combination
-from convmtx.maps.combined import Product, added
+from convmtx.maps.combined import Product
 from convmtx.maps.foreign import aslinearmap
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.ordering import in_order
+from convmtx.maps.rows import Rows
 from convmtx.maps.selection import Selection
+from convmtx.maps.sums import added
 from convmtx.typing import Array, IntArray, Order, RowNumbers, Shape
 
 
@@ -72,10 +74,10 @@ class Blocks(Combination, LinearMap):
         cuts = zip(ends, ends[1:], shapes, strict=False)
         return [reshape(x[..., int(first) : int(last)], batch + shape) for first, last, shape in cuts]
 
-    def _joined(self, images: list[Array], shapes: Iterable[Shape]) -> Array:
+    def _flattened(self, images: list[Array], shapes: Iterable[Shape]) -> Array:
         """Return images, of these shapes behind their batch axes, flattened and one after the other."""
         pairs = zip(images, shapes, strict=True)
-        return _concat([reshape(y, (*y.shape[: y.ndim - len(shape)], prod(shape))) for y, shape in pairs], -1)
+        return joined([reshape(y, (*y.shape[: y.ndim - len(shape)], prod(shape))) for y, shape in pairs], -1)
 
 
 class Stacked(Blocks):
@@ -90,7 +92,7 @@ class Stacked(Blocks):
         return (int(self._ends[-1]),)
 
     def _apply(self, x: Array) -> Array:
-        return self._joined([op._image(x) for op in self.maps], (op.out_shape for op in self.maps))
+        return self._flattened([op._image(x) for op in self.maps], (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
@@ -130,7 +132,7 @@ class SideBySide(Blocks):
         return added(op._image(piece) for op, piece in zip(self.maps, pieces, strict=True))
 
     def _apply_transposed(self, y: Array) -> Array:
-        return self._joined([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
+        return self._flattened([op._transposed_image(y) for op in self.maps], (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: RowNumbers | None) -> Any:
@@ -157,12 +159,12 @@ class BlockDiagonal(Blocks):
     def _apply(self, x: Array) -> Array:
         pieces = self._pieces(x, self._column_ends, (op.in_shape for op in self.maps))
         images = [op._image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(images, (op.out_shape for op in self.maps))
+        return self._flattened(images, (op.out_shape for op in self.maps))
 
     def _apply_transposed(self, y: Array) -> Array:
         pieces = self._pieces(y, self._ends, (op.out_shape for op in self.maps))
         images = [op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True)]
-        return self._joined(images, (op.in_shape for op in self.maps))
+        return self._flattened(images, (op.in_shape for op in self.maps))
 
     def _sparse(self, order: Order, rows: RowNumbers | None) -> Any:
         def build(numbers: RowNumbers | None) -> Any:
@@ -196,13 +198,18 @@ class Concatenated(Product):
         self.maps, self.axis, self.places = tuple(maps), axis, places
 
     def _apply(self, x: Array) -> Array:
-        return _concat([op._image(x) for op in self.maps], self.axis)
+        return joined([op._image(x) for op in self.maps], self.axis)
 
     def _apply_transposed(self, y: Array) -> Array:
         ends = np.cumsum([0, *(op.out_shape[self.axis] for op in self.maps)]).tolist()
         behind = (slice(None),) * (-1 - self.axis)
         pieces = (y[(..., slice(first, last), *behind)] for first, last in pairwise(ends))
         return added(op._transposed_image(piece) for op, piece in zip(self.maps, pieces, strict=True))
+
+    def _carry(self, rows: Rows) -> Rows:
+        ends = np.cumsum([0, *(op.out_shape[self.axis] for op in self.maps)]).tolist()
+        pieces = (rows.piece(self.axis, first, last) for first, last in pairwise(ends))
+        return Rows.total([op._carry(piece) for op, piece in zip(self.maps, pieces, strict=True)])
 
     def conj(self) -> Concatenated:
         return Concatenated([op.conj() for op in self.maps], self.axis, self.places)
@@ -233,7 +240,7 @@ class Separated(Product):
         return self.joined
 
 
-def _concat(arrays: list[Array], axis: int) -> Array:
+def joined(arrays: list[Array], axis: int) -> Array:
     """Return arrays of one library, or of NumPy and another, joined along an axis in one type."""
     reference = one_of_theirs(arrays)
     arrays = [like(array, reference) for array in arrays]

@@ -1,0 +1,195 @@
+"""One call of a function of PyTorch with tensors that are followed: its arguments, and its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from convmtx.errors import ConvmtxError, UnsupportedError
+from convmtx.extras import import_extra
+from convmtx.interop import layers
+from convmtx.interop.values import Value
+from convmtx.maps.affine import Affine
+from convmtx.maps.linear_map import LinearMap
+
+#: Function of a call and of its arguments that returns the value of its result, or those of several results.
+Converter: TypeAlias = Callable[..., "Value | list[Value]"]
+#: Names that NumPy gives to options, and PyTorch's names of them.
+_OPTIONS = {"axis": "dim", "keepdims": "keepdim"}
+#: Functions whose result may be the memory of their argument, so that a change in place would be seen in both.
+_VIEWS = frozenset((
+    "T", "__getitem__", "broadcast_to", "chunk", "data", "detach", "diagonal", "expand", "expand_as", "flatten", "mT",
+    "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "reshape_as", "select", "split", "split_with_sizes",
+    "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "transpose", "unbind", "unflatten", "unfold", "unsqueeze",
+    "view", "view_as", "hsplit", "vsplit", "dsplit", "real", "adjoint",
+))  # fmt: skip
+
+
+class Call:
+    """Call of a function, some of whose arguments are tensors that are followed."""
+
+    def __init__(self, name: str, function: Any, args: Sequence[Any], options: dict[str, Any], kind: Any) -> None:
+        self.name, self.function, self.args, self.kind = name, function, tuple(args), kind
+        self.options = {_OPTIONS.get(key, key): value for key, value in options.items()}
+
+    @property
+    def followed(self) -> list[Any]:
+        """Tensors among the arguments, also in lists, that are followed."""
+        return [arg for arg in _flat((*self.args, *self.options.values())) if isinstance(arg, self.kind)]
+
+    @property
+    def at(self) -> bool:
+        """Whether tangents are taken, for which the tensors' numbers are known."""
+        return all(tensor.numbers is not None for tensor in self.followed)
+
+    # Errors
+
+    def unknown(self) -> UnsupportedError:
+        """Return the error of a function that is not converted."""
+        expected = "It is not affine, or not a function that from_torch knows"
+        return UnsupportedError(self.name, expected, "Leave this part out, or convert the parts around it")
+
+    def not_affine(self) -> UnsupportedError:
+        """Return the error of a function that has a tangent, but is not affine."""
+        return UnsupportedError(
+            self.name, "It is not affine", "Pass at=x for the affine map around an input, or leave it out"
+        )
+
+    def refused(self, got: str, expected: str, remedy: str = "Leave this part out") -> UnsupportedError:
+        """Return the error of a function that is not converted with these arguments."""
+        return UnsupportedError(f"{self.name} with {got}", expected, remedy)
+
+    # Results
+
+    def result(self, convert: Converter) -> Any:
+        """Return the followed tensors of what a converter makes of the call."""
+        source = self.followed[0]
+        computed = self.computed()
+        values = self._converted(convert)
+        if isinstance(values, Value):
+            is_same = values is source.value and getattr(computed, "dtype", source.dtype) == source.dtype
+            if is_same and self.name != "clone":
+                return source
+            return self._tensor(values, computed, source)
+        parts = computed if isinstance(computed, tuple | list) else [None] * len(values)
+        return tuple(self._tensor(value, part, source) for value, part in zip(values, parts, strict=True))
+
+    def written(self, convert: Converter) -> Any:
+        """Change the first argument in place to what a converter makes of the call."""
+        target = self.args[0]
+        if not isinstance(target, self.kind):
+            got = f"{self.name} into a tensor that does not depend on the input"
+            raise UnsupportedError(got, "Expected one that does", "Use torch.cat or torch.stack")
+        if len(target.sharing) > 1:
+            expected = "Other tensors share its memory, as a slice does"
+            raise UnsupportedError(f"{self.name}, which changes a tensor in place", expected, "Write y = f(x) instead")
+        computed, value = self.computed(), self._converted(convert)
+        if not isinstance(value, Value) or value.shape != target.value.shape:
+            raise self.refused("a result of another shape", "Expected the shape of the tensor that is changed")
+        target.value, target.numbers = value, computed if self.at else None
+        return target
+
+    def _converted(self, convert: Converter) -> Value | list[Value]:
+        try:
+            return convert(self, *self.args, **self.options)
+        except ConvmtxError as error:
+            if len(error.args) == 3 and not error.args[0].startswith(self.name):
+                got, expected, remedy = error.args
+                raise UnsupportedError(f"{self.name}: {got}", expected, remedy) from None
+            raise
+
+    def called_on(self, tensors: Sequence[Any], constants: Callable[[Any], Any]) -> Any:
+        """Return the function of other tensors in place of those that are followed, and of changed constants."""
+        torch = import_extra("torch", "torch")
+        replacements = iter(tensors)
+
+        def replaced(argument: Any) -> Any:
+            if isinstance(argument, self.kind):
+                return next(replacements)
+            if isinstance(argument, torch.Tensor):
+                return constants(argument)
+            if type(argument) in (list, tuple):
+                return type(argument)(replaced(entry) for entry in argument)
+            return argument
+
+        args = [replaced(argument) for argument in self.args]
+        return self.function(*args, **{name: replaced(value) for name, value in self.options.items()})
+
+    def computed(self) -> Any:
+        """Return what PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
+
+        None if PyTorch needs the numbers for it, as for an index that is a mask.
+        """
+        torch = import_extra("torch", "torch")
+        try:
+            with torch.no_grad():
+                if self.at:
+                    return self.called_on([tensor.numbers for tensor in self.followed], lambda array: array.detach())
+                empty = [
+                    torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="meta") for tensor in self.followed
+                ]
+                return self.called_on(empty, lambda array: array.detach().to("meta"))
+        except NotImplementedError:
+            return None
+        except Exception as error:
+            if not self.at and "meta" in str(error).lower():
+                return None
+            expected = f"PyTorch says: {error}"
+            raise UnsupportedError(f"{self.name} fails", expected, "Check input_shape, without the batch") from None
+
+    def _tensor(self, value: Value, computed: Any, source: Any) -> Any:
+        """Return a followed tensor, whose shape is checked against that which PyTorch computed."""
+        if computed is not None and tuple(computed.shape) != (1, *value.shape):
+            got = f"a result of shape {tuple(computed.shape)}"
+            raise self.refused(got, "Expected one sample of a batch along the first axis", "Keep the batch axis first")
+        dtype = source.dtype if computed is None else computed.dtype
+        tensor = self.kind(value, dtype, source.device, computed if self.at else None)
+        if self.name in _VIEWS:
+            tensor.sharing = source.sharing
+            source.sharing.add(tensor)
+        return tensor
+
+    # What converters need
+
+    def map(self, tensor: Any, op: LinearMap, offset: Any = None, axis: int = 0) -> Value:
+        """Return the value of a map of a tensor, plus a number for each channel."""
+        value: Value = tensor.value
+        return value.then(layers.add_bias(op, offset, axis))
+
+    def affine(self, tensor: Any, layer: Affine) -> Value:
+        """Return the value of an affine map of a tensor."""
+        value: Value = tensor.value
+        return value.then(layer)
+
+    def only(self, tensor: Any) -> Value:
+        """Return the value of the one tensor that is followed; refuse a call with others."""
+        if len(self.followed) > 1 or not isinstance(tensor, self.kind):
+            got = f"{len(self.followed)} tensors that depend on the input"
+            raise self.refused(got, "Expected one, as the first argument, for otherwise it is not affine")
+        value: Value = tensor.value
+        return value
+
+    def constant(self, array: Any, rank: int, like: Any) -> Any:
+        """Return a number or tensor beside a batch of tensors of so many axes: without the batch axis."""
+        torch = import_extra("torch", "torch")
+        if not isinstance(array, torch.Tensor):
+            return torch.as_tensor(np.asarray(array) if not isinstance(array, complex) else array).to(like)
+        if array.ndim > rank:
+            if array.shape[0] != 1:
+                got = f"a tensor of shape {tuple(array.shape)}"
+                raise self.refused(got, "Expected the same numbers for all samples of a batch")
+            array = array[0]
+        return array
+
+
+def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
+    """Yield arguments, and the entries of those that are lists."""
+    for argument in arguments:
+        if type(argument) in (list, tuple):
+            yield from _flat(argument)
+        elif isinstance(argument, slice):
+            yield from (argument.start, argument.stop, argument.step)
+        else:
+            yield argument
