@@ -109,6 +109,21 @@ def test_a_matrix_of_entries_alone():
     assert op.to_sparse(rows=[3]).nnz == 2
 
 
+def test_spectra_and_solves_take_the_axes_apart():
+    op = cm.resize((3, 40, 30), (3, 20, 15), "cubic", like="pil")
+    values = [np.linalg.svd(cm.resize(n, m, "cubic", like="pil").to_dense())[1] for n, m in ((40, 20), (30, 15))]
+    norm = cm.norm(op)
+    assert norm.kind == "exact"
+    assert float(norm) == pytest.approx(values[0][0] * values[1][0], rel=1e-12)
+    expected = np.sort(np.repeat(np.multiply.outer(*values), 3))[::-1]
+    assert np.allclose(cm.svdvals(op), expected, rtol=0, atol=1e-12)
+    small = np.random.default_rng(0).standard_normal(op.out_shape)
+    solution = cm.solve(op, small)  # the least array that is resized to this one
+    assert solution.method.startswith("Kronecker product")
+    pseudo_inverses = [np.linalg.pinv(cm.resize(n, m, "cubic", like="pil").to_dense()) for n, m in ((40, 20), (30, 15))]
+    assert np.allclose(solution.x, pseudo_inverses[0] @ small @ pseudo_inverses[1].T, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
