@@ -216,3 +216,31 @@ def test_files_of_other_formats_are_refused_by_their_name(tmp_path):
         (tmp_path / "model.onnx").write_bytes(content)
         with pytest.raises(cm.ModelFileError, match=names.get(name, name)):
             cm.from_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants", "attributes", "reason"),
+    [
+        ("Split", {}, {"num_outputs": 1 << 40}, "Split' with num_outputs=1099511627776"),
+        ("GatherND", {"i": I64(0).reshape(1, 1)}, {"batch_dims": -(10**9)}, "GatherND' with batch_dims=-1000000000"),
+        ("Einsum", {}, {"equation": b"\xff\xfe"}, "Einsum' with equation="),
+        ("Transpose", {}, {"perm": [0, 1 << 40]}, "Transpose' with perm=1099511627776"),
+    ],
+)
+def test_attributes_at_which_the_inference_of_shapes_ends_the_process_are_refused(kind, constants, attributes, reason):
+    """The first two read memory that is not theirs, and the third never ends."""
+    with pytest.raises(cm.ModelFileError, match=reason):
+        cm.from_onnx(of_node(kind, constants, attributes, (4,), 20))
+
+
+def test_sizes_that_lie_are_refused_along_the_graph():
+    make, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    ends = [value("x", onnx.TensorProto.FLOAT, [1, 3, 4]), value("y", onnx.TensorProto.FLOAT, [1, 3, 9])]
+    graph = onnx.helper.make_graph([make("Neg", ["x"], ["n"]), make("Neg", ["n"], ["y"])], "g", ends[:1], ends[1:])
+    report = cm.from_onnx(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8))
+    assert [*report.layers] == ["n"]
+    assert "the model says (3, 9)" in report.skipped["y"]
+    with pytest.raises(cm.UnsupportedError, match="node 2 of 2, which makes 'y'"):
+        report.map("y")
+    huge = of_node("Identity", {}, {}, ((1 << 60) - 1,))
+    assert cm.from_onnx(huge).map("y").in_shape == ((1 << 60) - 1,)

@@ -144,11 +144,11 @@ def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer | Joined]:
         got = f"attributes {sorted(reader.attributes)}"
         raise UnsupportedError(got, "from_onnx does not read them", "Leave this layer out")
     results = result if isinstance(result, dict) else {node.output[0]: result}
-    return {name: _wrapped(reader, output, node.name) for name, output in results.items()}
+    return {tensor: _wrapped(reader, output, tensor, node.name) for tensor, output in results.items()}
 
 
-def _wrapped(reader: Node, output: LinearMap | Affine | Combined, name: str) -> OnnxLayer | Joined:
-    """Return an output that a converter has made, with what is known of its node."""
+def _wrapped(reader: Node, output: LinearMap | Affine | Combined, tensor: str, name: str) -> OnnxLayer | Joined:
+    """Return the output of this name that a converter has made, with what is known of its node."""
     if isinstance(output, Combined):
         if len(output.names) > 1:
             return Joined(output, reader.whole)
@@ -157,4 +157,6 @@ def _wrapped(reader: Node, output: LinearMap | Affine | Combined, name: str) -> 
     elif not reader.data_positions([reader.position]):
         raise not_linear("its input gives the sizes or positions of constant numbers")
     reader.require_numbers()
-    return OnnxLayer(output if isinstance(output, Affine) else blocks.add_bias(output, None), reader, name)
+    affine = output if isinstance(output, Affine) else blocks.add_bias(output, None)
+    reader.require_output(tensor, affine.out_shape)
+    return OnnxLayer(affine, reader, name)

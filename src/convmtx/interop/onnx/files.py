@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
@@ -17,6 +18,10 @@ from convmtx.interop.onnx.shapes import count_nodes
 _LONGEST_FILE = (1 << 31) - 1
 #: Most axes of an array of NumPy. ONNX's inference of shapes reads memory that it does not own at axes far beyond.
 _MOST_AXES = 64
+#: Attributes that number axes.
+_AXES = frozenset(("axes", "axis", "batch_axis", "batch_dims", "perm", "time_axis"))
+#: Equation of an Einsum, and how much of one an error repeats.
+_EQUATION, _LONGEST_EQUATION = re.compile(rb"(?:[A-Za-z ,]|\.{3})*(?:->(?:[A-Za-z ]|\.{3})*)?"), 40
 #: Nodes of a model with its functions written out, if they are.
 _MOST_NODES = 50_000
 #: Tensors of a cycle that an error names.
@@ -91,11 +96,26 @@ def _check(onnx: Any, model: Any) -> None:
     onnx.checker.check_model(model)
     for node in all_nodes([*model.graph.node, *(node for function in model.functions for node in function.node)]):
         for attribute in node.attribute:
-            if attribute.name == "axis" and not -_MOST_AXES <= attribute.i < _MOST_AXES:
-                got = f"a {quote(node.op_type)} with axis={attribute.i}"
-                raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
+            _check_attribute(node, attribute)
+        if node.op_type == "STFT" and not any(attribute.name == "onesided" for attribute in node.attribute):
+            # It is one-sided by default, as runtimes compute it, and ONNX's inference of shapes takes 0.
+            node.attribute.append(onnx.helper.make_attribute("onesided", 1))
     for value in shapeless:
         value.type.tensor_type.ClearField("shape")
+
+
+def _check_attribute(node: Any, attribute: Any) -> None:
+    """Refuse an attribute by which ONNX's inference of shapes reads memory that it does not own, or never ends."""
+    numbers, least = (attribute.i, *attribute.ints), 0 if attribute.name == "batch_dims" else -_MOST_AXES
+    if attribute.name in _AXES and not all(least <= number < _MOST_AXES for number in numbers):
+        got = f"a {quote(node.op_type)} with {attribute.name}={max(numbers, key=abs)}"
+        raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
+    if attribute.name == "equation" and not _EQUATION.fullmatch(attribute.s):
+        got = f"a {quote(node.op_type)} with equation={quote(str(attribute.s[:_LONGEST_EQUATION]))}"
+        raise ModelFileError(got, "Expected letters, commas and one arrow", "Export it again")
+    if attribute.name == "num_outputs" and attribute.i != len(node.output):
+        got = f"a {quote(node.op_type)} with num_outputs={attribute.i}"
+        raise ModelFileError(got, f"It has {len(node.output)} outputs", "Export it again")
 
 
 def _refuse_endless(path: Path) -> None:

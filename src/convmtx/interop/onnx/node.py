@@ -250,6 +250,14 @@ class Node:
         """Type of the first output's numbers, or a wider one that NumPy has."""
         return _native(self._graph.dtype(self._node.output[0]))
 
+    def require_output(self, name: str, shape: Shape) -> None:
+        """Refuse a map whose outputs have another shape than the model says."""
+        dims = self._graph.dims(name)
+        own = None if dims is None else dims[self.skips :]
+        if own is not None and all(isinstance(size, int) for size in own) and own != shape:
+            got = f"outputs of shape {shape}, where the model says {own}"
+            raise ArgumentError(got, "Expected one shape", "Check the sizes in the model")
+
     def require_numbers(self) -> None:
         """Refuse truth values and text."""
         if self._graph.has_type(self.data):

@@ -100,6 +100,9 @@ class Paths:
         values = {start: build.input(start)}
         for name in order:
             values[name] = build.step(self.steps[name], values)
+            if values[name].shape != build.kept(name):
+                got = f"node {self.steps[name].number}, which makes {quote(name)}, makes {values[name].shape}"
+                raise UnsupportedError(got, f"The model says {build.kept(name)}", "Check the sizes in the model")
         return Mapped(build.result(values, start, end), start, build.whole)
 
     def _walk(self, start: str | None, end: str) -> tuple[set[str], set[str]]:
@@ -200,7 +203,7 @@ class _Builder:
 
     def _shifted(self, value: Value, offset: AnyArray, step: Step) -> Value:
         """Return a value plus the offset of a map of the step."""
-        if _is_number(offset) and not offset.any():
+        if _is_number(offset) and not _first(offset):
             return value
         return value.plus(_reshaped_offset(offset, value.shape) if step.whole else np.broadcast_to(offset, value.shape))
 
@@ -243,7 +246,12 @@ def _reshaped_offset(offset: Any, shape: Shape) -> AnyArray:
     """Return an offset in another shape; one that takes the memory of one number keeps to that."""
     if offset.shape == shape:
         return offset
-    return np.broadcast_to(offset.reshape(-1)[:1].reshape(()), shape) if _is_number(offset) else offset.reshape(shape)
+    return np.broadcast_to(_first(offset), shape) if _is_number(offset) else offset.reshape(shape)
+
+
+def _first(offset: Any) -> Any:
+    """Return the first number of an offset, of which there can be more than can be counted through."""
+    return offset[(0,) * offset.ndim]
 
 
 def _is_number(offset: Any) -> bool:

@@ -88,7 +88,9 @@ def _split(node: Node) -> dict[str, LinearMap]:
     axis = node.axis(node.take("axis", 0))
     node.act_on_all(axis == 0)
     shape, outputs = node.shape, node.outputs
-    size, count = shape[axis - node.skips], node.take("num_outputs", len(outputs))
+    size, count = shape[axis - node.skips], len(outputs)
+    if node.take("num_outputs", count) != count:
+        raise ArgumentError(f"{count} outputs and another num_outputs", "Expected as many", "Check the model")
     step = -(-size // count)
     sizes = node.integers(1, "split") or [min(step, size - j * step) for j in range(count)]
     ends = np.cumsum([0, *sizes]).tolist()

@@ -30,6 +30,9 @@ def _windows(node: Node, kernel: Shape) -> tuple[Shape, Shape, Any]:
     if list(node.take("kernel_shape", list(kernel))) != list(kernel):
         raise UnsupportedError("kernel_shape is not that of W", "Expected the same", "Leave this layer out")
     strides, dilations = tuple(node.take("strides", [1] * d)), tuple(node.take("dilations", [1] * d))
+    if min(*kernel, *strides, *dilations) < 1:
+        got = f"kernel {list(kernel)}, strides {list(strides)} and dilations {list(dilations)}"
+        raise ArgumentError(got, "Expected numbers from 1 on", "Check the model")
     name, pads = node.take("auto_pad", "NOTSET"), list(node.take("pads", [0] * (2 * d)))
     if name != "NOTSET":
         return strides, dilations, _PADDINGS[name]
