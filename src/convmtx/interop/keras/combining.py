@@ -43,9 +43,9 @@ def weighted_sum(pairs: Sequence[tuple[Any, float]]) -> Value:
     """Return the sum of operands times numbers; an operand is a tensor or a constant, and one is a tensor."""
     shape = next(operand.shape for operand, _ in pairs if isinstance(operand, Value))
     operands = [a if isinstance(a, Value) else per_sample(constant(a), shape) for a, _ in pairs]
-    shape, numbers = _common_shape(operands), [number for _, number in pairs]
+    shape, numbers = common_shape(operands), [number for _, number in pairs]
     terms = [(a, number) for a, number in zip(operands, numbers, strict=True) if isinstance(a, Value)]
-    total = Value.total([(_broadcast(a, shape), number) for a, number in terms])
+    total = Value.total([(broadcast(a, shape), number) for a, number in terms])
     for operand, number in zip(operands, numbers, strict=True):
         if not isinstance(operand, Value):
             total = total.plus(np.broadcast_to(operand.dtype.type(number) * operand, shape))
@@ -53,9 +53,8 @@ def weighted_sum(pairs: Sequence[tuple[Any, float]]) -> Value:
 
 
 def merged_sum(inputs: Sequence[Any], numbers: Sequence[float]) -> Value:
-    """Return a sum as merging layers take it: inputs with fewer axes get axes of size 1 in front of theirs."""
-    rank = max(len(x.shape) for x in inputs if isinstance(x, Value))
-    return weighted_sum([(_with_rank(x, rank), number) for x, number in zip(inputs, numbers, strict=True)])
+    """Return the sum of the inputs of a merging layer, times numbers."""
+    return weighted_sum(list(zip(merge_ranks(inputs), numbers, strict=True)))
 
 
 def merged_product(inputs: Sequence[Any]) -> Value:
@@ -66,10 +65,12 @@ def merged_product(inputs: Sequence[Any]) -> Value:
     return value_of(product)
 
 
-def _with_rank(x: Any, rank: int) -> Any:
-    if not isinstance(x, Value) or len(x.shape) == rank:
-        return x
-    return x.then(reshaped(x.shape, (1,) * (rank - len(x.shape)) + x.shape))
+def merge_ranks(inputs: Sequence[Any]) -> list[Any]:
+    """Return the inputs of a merging layer, in which tensors with fewer axes have got axes of size 1 in front."""
+    rank = max(len(x.shape) for x in inputs if isinstance(x, Value))
+    return [
+        x.then(reshaped(x.shape, (1,) * (rank - len(x.shape)) + x.shape)) if isinstance(x, Value) else x for x in inputs
+    ]
 
 
 def multiply(x1: Any, x2: Any) -> Value:
@@ -100,8 +101,8 @@ def _scale(x: Value, factors: AnyArray) -> Value:
     factors = per_sample(factors, x.shape)
     if factors.size == 1:
         return Value.total([(x, float(factors.item()))])
-    shape = _common_shape([x, factors])
-    return _broadcast(x, shape).then(scaled(factors, np.zeros((), factors.dtype), shape))
+    shape = common_shape([x, factors])
+    return broadcast(x, shape).then(scaled(factors, np.zeros((), factors.dtype), shape))
 
 
 def concatenate(xs: Sequence[Any], axis: int) -> Value:
@@ -130,7 +131,7 @@ def matrix_product(x1: Any, x2: Any) -> Value:
     return moved(x, layers.multiply_along(constant(x1), x.shape, len(x.shape) - 2))
 
 
-def _broadcast(x: Value, shape: Shape) -> Value:
+def broadcast(x: Value, shape: Shape) -> Value:
     """Return a tensor repeated along the axes where it has one position."""
     for j, (n, wanted) in enumerate(zip(x.shape, shape, strict=True)):
         if n != wanted:
@@ -138,7 +139,7 @@ def _broadcast(x: Value, shape: Shape) -> Value:
     return x
 
 
-def _common_shape(operands: Sequence[Value | AnyArray]) -> Shape:
+def common_shape(operands: Sequence[Value | AnyArray]) -> Shape:
     """Return the shape to which Keras broadcasts operands, without the batch."""
     shapes = [tuple(operand.shape) for operand in operands]
     ranks = {len(operand.shape) for operand in operands if isinstance(operand, Value)}
