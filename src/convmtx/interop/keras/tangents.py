@@ -66,13 +66,13 @@ def merged_product(inputs: Sequence[Value]) -> Value:
 
 def max_pooling(layer: Any, x: Value) -> Value:
     """Return the map that takes the largest number of each window."""
-    ops, size = import_extra("keras", "keras").ops, prod(x.shape)
+    ops, size, numbers = import_extra("keras", "keras").ops, prod(x.shape), _numbers(x)
     if size > 1 << 24:
         raise UnsupportedError(f"max pooling of {size} numbers", "Expected at most 2**24", "Use smaller inputs")
     # The derivative in the direction of the places, which float32 holds up to 2**24, is that of the largest number.
-    places = np.arange(size, dtype=np.float32).reshape(1, *x.shape)
-    numbers = ops.convert_to_tensor(_numbers(x).astype(np.float32))
-    _, taken = ops.jvp(layer.call, (numbers,), (ops.convert_to_tensor(places),))
+    dtype = np.result_type(numbers, np.float32)
+    places = np.arange(size, dtype=dtype).reshape(numbers.shape)
+    _, taken = ops.jvp(layer.call, (ops.convert_to_tensor(numbers.astype(dtype)),), (ops.convert_to_tensor(places),))
     return moved(x, Selection(x.shape, array(taken)[0].astype(np.int64)))
 
 
@@ -113,6 +113,7 @@ def _divide(operation: Any, x1: Any, x2: Any) -> Value | None:
     return product(x1, inverse) if isinstance(x1, Value) else _of_operation(operation, x1, x2)
 
 
+#: Operations that compute each number from the one at the same position, by the file in `keras.ops`.
 _ELEMENTWISE = {
     "nn": ("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Silu", "Sigmoid", "HardSigmoid", "HardSilu",
            "HardTanh", "Softplus", "Softsign", "LogSigmoid", "HardShrink", "SoftShrink", "TanhShrink", "Threshold"),
@@ -128,7 +129,7 @@ OPERATIONS: dict[str, Callable[..., Value | None]] = {
 }
 #: Functions of a layer and its input that return a tangent, by the name of the class in `keras.layers`.
 LAYERS: dict[str, Callable[[Any, Value], Value]] = {
-    **dict.fromkeys(("ELU", "LeakyReLU", "PReLU", "ReLU"), lambda layer, x: of_function(layer, x)),
+    **dict.fromkeys(("ELU", "LeakyReLU", "PReLU", "ReLU"), lambda layer, x: of_function(layer.call, x)),
     **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), max_pooling),
     **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"), global_max_pooling),
 }
