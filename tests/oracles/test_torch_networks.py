@@ -47,11 +47,8 @@ class Inverted(nn.Module):
     def __init__(self, inputs, wide, act):
         super().__init__()
         self.excites = act is not nn.Identity
-        self.expand, self.deep, self.project = (
-            conv(inputs, wide, 1),
-            conv(wide, wide, 5, 1, wide),
-            conv(wide, inputs, 1),
-        )
+        self.expand, self.project = conv(inputs, wide, 1), conv(wide, inputs, 1)
+        self.deep = conv(wide, wide, 5, groups=wide)
         self.squeeze, self.act = nn.Conv2d(wide, wide, 1), act()
 
     def forward(self, x):

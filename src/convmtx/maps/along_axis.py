@@ -117,8 +117,22 @@ class AlongAxis(LinearMap):
     def _magnitudes(self) -> AlongAxis:
         return self._with_values(absolute(self._values))
 
+    @property
+    def _kronecker_factors(self) -> tuple[LinearMap, ...]:
+        """Maps along the first axis, and along the others: the matrix is in one, and the other is an identity."""
+        first, others = self.in_shape[:1], self.in_shape[1:]
+        if not others:
+            return self._alone
+        if self.axis:
+            return _identity(first), AlongAxis(self.matrix, others, self.axis - 1)
+        return AlongAxis(self.matrix, first, 0), _identity(others)
+
     def _count_roundings(self) -> float:
         return 1 + int(np.diff(self._csr.indptr).max(initial=0))
+
+
+def _identity(shape: Shape, like: Array | None = None) -> LinearMap:
+    return Rearranged(shape, range(len(shape)), like=like)
 
 
 def along_axes(shape: Shape, matrices: Mapping[int, Any], like: Array) -> LinearMap:
@@ -126,10 +140,10 @@ def along_axes(shape: Shape, matrices: Mapping[int, Any], like: Array) -> Linear
 
     The axes that shrink most come first, so that the others have less to do.
     """
-    op: LinearMap = Rearranged(shape, range(len(shape)), like=like)
+    op = _identity(shape, like)
     for axis, matrix in sorted(matrices.items(), key=lambda pair: pair[1].shape[0] / max(pair[1].shape[1], 1)):
         factor = AlongAxis(as_like_sparse(matrix, like), op.out_shape, axis)
-        op = factor if op.shape[0] == 0 or isinstance(op, Rearranged) else factor @ op
+        op = factor if op._is_identity else factor @ op
     return op
 
 
@@ -149,6 +163,8 @@ def _frozen(matrix: Any) -> Any:
         return matrix
     if not is_sparse(matrix):
         return frozen(matrix, "matrix")
+    if isinstance(matrix.data, np.ndarray) and not matrix.data.flags.writeable:
+        return matrix  # that of another map
     copy = matrix.tocsr(copy=True)
     copy.sum_duplicates()
     for part in (copy.data, copy.indices, copy.indptr):

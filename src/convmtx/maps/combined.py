@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, reduce
+from itertools import pairwise
 from operator import add, matmul
 from typing import Any
 
@@ -243,6 +244,19 @@ class Product(Combination, LinearMap):
     @property
     def _chain(self) -> tuple[LinearMap, ...]:
         return tuple(link for factor in self.factors for link in factor._chain)
+
+    @property
+    def _kronecker_factors(self) -> tuple[LinearMap, ...]:
+        """Products of the Kronecker factors of all factors, if these meet in the same shapes."""
+        pairs = [factor._kronecker_factors for factor in self.factors]
+        if any(len(pair) != 2 for pair in pairs):
+            return self._alone
+        if any(part.in_shape != other.out_shape for part, other in pairwise(pair[0] for pair in pairs)):
+            return self._alone
+        columns = [
+            [part for part in column if not part._is_identity] or column[:1] for column in zip(*pairs, strict=True)
+        ]
+        return tuple(Product(*column) if len(column) > 1 else column[0] for column in columns)
 
     @property
     def _has_lone_entries(self) -> bool:

@@ -34,6 +34,11 @@ class Parts(BaseMap):
         return self._alone
 
     @property
+    def _is_identity(self) -> bool:
+        """Whether every output is the input itself, as far as the class knows."""
+        return False
+
+    @property
     def _alone(self) -> tuple[Any, ...]:
         return (self,)
 

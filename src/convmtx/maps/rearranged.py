@@ -83,6 +83,10 @@ class Rearranged(Shaped):
         return True
 
     @property
+    def _is_identity(self) -> bool:
+        return self.out_shape == self.in_shape and self.axes == tuple(range(len(self.axes)))
+
+    @property
     def T(self) -> LinearMap:
         back = Rearranged(self.between, [self.axes.index(a) for a in range(len(self.axes))], like=self._like)
         if self.out_shape == self.between:

@@ -164,12 +164,13 @@ def _onnx_positions(
         start, end = dtype(roi[0]), dtype(roi[1])
         if length == 1:
             return 0 * i + half * (start + end) * dtype(size - 1)
-        return start * dtype(size - 1) + i * (end - start) * dtype(size - 1) / dtype(length - 1)
+        return start * dtype(size - 1) + (i * (end - start) * dtype(size - 1)) / dtype(length - 1)
     if coordinates == "pytorch_half_pixel" and length <= 1:
         return 0 * i
-    moves = coordinates == "half_pixel_symmetric"
-    shift = dtype(size / 2) * (dtype(1) - dtype(out) / (factor * dtype(size))) if moves else dtype(0)
-    return shift + (i + half) / factor - half
+    if coordinates == "half_pixel_symmetric":  # of which onnxruntime rounds the shift and the sum alone to float32
+        shift = dtype(size / 2) * (dtype(1) - dtype(out) / (factor * dtype(size)))
+        return (float(shift) + (np.arange(out) + 0.5) / float(factor) - 0.5).astype(dtype)
+    return (i + half) / factor - half
 
 
 def pil_axis(size: int, out: int, method: str) -> Any:

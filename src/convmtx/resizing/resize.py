@@ -186,7 +186,7 @@ def resize(
         option: _require_option(option, value, getattr(library.methods[name], option), f"{name!r} of {like}")
         for option, value in (("align_corners", align_corners), ("antialias", antialias))
     }
-    memory.require("the matrix of an axis", {"the matrix of an axis": _BYTES_OF_OUTPUT * max(target)})
+    memory.require_result("the matrix of an axis", _BYTES_OF_OUTPUT * max(target), "Resize to fewer outputs")
     matrices = {
         axis: library.matrix(size, out, name, *choice.values())
         for axis, (size, out) in enumerate(zip(shape, target, strict=True))

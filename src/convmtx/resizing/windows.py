@@ -92,7 +92,7 @@ def weigh_inputs(size: int, centres: AnyArray, window: Window, stretch: float = 
     dtype = centres.dtype.type
     reach = dtype(window.radius * stretch)
     count = int(np.ceil(2 * reach)) + 1
-    memory.require("a matrix of resizing", {"a matrix of resizing": _BYTES_OF_WEIGHT * count * centres.size})
+    memory.require_result("the matrix of an axis", _BYTES_OF_WEIGHT * count * centres.size, "Resize to fewer outputs")
     is_read = ~np.isnan(centres)
     centres = np.where(is_read, centres, 0)[:, None]
     # Rounding decides which inputs at the ends are read; this is how Pillow does, and others by their windows.
@@ -118,7 +118,7 @@ def average_inputs(size: int, starts: IntArray, ends: IntArray) -> Any:
 
     counts = ends - starts
     pointers = np.concatenate([[0], np.cumsum(counts)])
-    memory.require("a matrix of means", {"a matrix of means": 32 * int(pointers[-1])})
+    memory.require_result("a matrix of means", 32 * int(pointers[-1]), "Resize to fewer outputs")
     columns = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], counts)
     return csr_array((np.repeat(1 / counts, counts), columns, pointers), shape=(counts.size, size))
 

@@ -11,6 +11,7 @@ from convmtx.boundary import EDGE, REFLECT, WRAP
 from convmtx.errors import UnsupportedError
 from convmtx.extras import import_extra
 from convmtx.geometry import Axis, Geometry, Layout
+from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.combined import Product
 from convmtx.maps.convolution import ConvOperator
 from convmtx.maps.linear_map import LinearMap
@@ -42,12 +43,23 @@ def _add(build: _Builder, op: LinearMap) -> None:
     """Add the nodes of a map that is not a product."""
     if isinstance(op, Rearranged):
         build.add("Transpose", perm=[0, *(1 + axis for axis in op.axes)])
+    elif isinstance(op, AlongAxis):
+        _add_along_axis(build, op)
     elif isinstance(op, ConvOperator) and _add_convolution(build, op.geometry, as_numpy(op.kernel).astype(build.dtype)):
         return
     else:
         build.add("Reshape", "shape", np.array([-1, op.shape[1]]))
         build.add("MatMul", "matrix", as_numpy(op.to_dense()).T.astype(build.dtype))
     build.add("Reshape", "out_shape", np.array([-1, *op.out_shape]))
+
+
+def _add_along_axis(build: _Builder, op: AlongAxis) -> None:
+    """Add the nodes of a matrix along one axis, which MatMul multiplies last."""
+    order = [axis for axis in range(len(op.in_shape) + 1) if axis != 1 + op.axis] + [1 + op.axis]
+    matrix = as_numpy(AlongAxis(op.matrix, op.in_shape[op.axis : op.axis + 1], 0).to_dense())
+    build.add("Transpose", perm=order)
+    build.add("MatMul", "matrix", matrix.T.astype(build.dtype))
+    build.add("Transpose", perm=np.argsort(order).tolist())
 
 
 class _Builder:

@@ -22,7 +22,7 @@ from convmtx.typing import Shape
 def _identity(call: Call, input: Any, *_args: Any, **_options: Any) -> Value:
     """Convert a function that keeps the numbers, such as one that changes their type or memory."""
     value, result = call.only(input), call.computed()
-    if not (result.dtype.is_floating_point or result.dtype.is_complex):
+    if result is not None and not (result.dtype.is_floating_point or result.dtype.is_complex):
         raise call.refused(f"dtype={result.dtype}", "It rounds to integers, which is not affine")
     return value
 

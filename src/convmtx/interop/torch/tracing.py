@@ -161,7 +161,8 @@ def _follow(kind: Any, name: str, function: Any, args: Any, options: dict[str, A
         in_place, function = True, _WRITING[name]
     elif name.endswith("_") and not name.endswith("__"):  # add_, for example, whose result is that of add
         name, in_place = name.rstrip("_"), True
-        function = getattr(torch.Tensor, name, None) or getattr(torch, name, function)
+        places = (torch.Tensor, torch, torch.nn.functional)
+        function = next((getattr(place, name) for place in places if hasattr(place, name)), function)
     call = Call(name, function, args, options, kind)
     convert = _CONVERTERS.get(name)
     if convert is None:
