@@ -165,6 +165,19 @@ def test_mixed_precision_keeps_the_weights_of_float32():
     assert np.allclose(ours.op.to_dense(), np.kron(np.eye(4), np.eye(3) + kernel.T / 2), rtol=1e-6)
 
 
+def test_double_precision():
+    """Numbers in Python code are numbers of the model's type."""
+    keras.config.set_dtype_policy("float64")
+    start = keras.Input((4, 3), dtype="float64")
+    y = 0.1 * L.Dense(3)(start) + ops.mean(start, axis=1, keepdims=True) / 3
+    model = keras.Model(start, ops.relu(ops.pad(y - 0.7, ((0, 0), (1, 0), (0, 0)), constant_values=0.1)))
+    at = RNG.standard_normal((1, 4, 3))
+    ours = cm.from_keras(model, (4, 3), at=at)
+
+    assert ours.op.dtype == ours.offset.dtype == np.float64
+    assert np.abs(ours(at) - np.asarray(model(at))).max() < 1e-14
+
+
 REFUSED = {
     "ReLU": (lambda x: L.ReLU(name="cut")(L.Dense(3)(x)), r"operation 2 of '.*', 'cut' \(ReLU\): layer ReLU"),
     "function": (lambda x: ops.relu(x), r"operation 1 of '.*' \(Relu\): operation Relu"),

@@ -11,7 +11,7 @@ import numpy as np
 from convmtx.errors import UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.keras.moving import reshaped
-from convmtx.interop.keras.reading import constant, per_sample
+from convmtx.interop.keras.reading import constant, floats_like, per_sample
 from convmtx.interop.keras.weighted import scaled
 from convmtx.interop.values import Value
 from convmtx.maps.linear_map import LinearMap
@@ -41,8 +41,9 @@ def axes_of(axes: Any, shape: Shape) -> list[int]:
 
 def weighted_sum(pairs: Sequence[tuple[Any, float]]) -> Value:
     """Return the sum of operands times numbers; an operand is a tensor or a constant, and one is a tensor."""
-    shape = next(operand.shape for operand, _ in pairs if isinstance(operand, Value))
-    operands = [a if isinstance(a, Value) else per_sample(constant(a), shape) for a, _ in pairs]
+    first = next(operand for operand, _ in pairs if isinstance(operand, Value))
+    like = floats_like(first.like)
+    operands = [a if isinstance(a, Value) else per_sample(constant(a, like), first.shape) for a, _ in pairs]
     shape, numbers = common_shape(operands), [number for _, number in pairs]
     terms = [(a, number) for a, number in zip(operands, numbers, strict=True) if isinstance(a, Value)]
     total = Value.total([(broadcast(a, shape), number) for a, number in terms])
@@ -78,8 +79,8 @@ def multiply(x1: Any, x2: Any) -> Value:
     if isinstance(x1, Value) and isinstance(x2, Value):
         got = "a product of two tensors that both depend on the input"
         raise UnsupportedError(got, "It is not affine, unless one of them is constant", "Leave this operation out")
-    x, factors = (x1, x2) if isinstance(x1, Value) else (x2, x1)
-    return _scale(value_of(x), constant(factors))
+    x, factors = (x1, x2) if isinstance(x1, Value) else (value_of(x2), x1)
+    return _scale(x, constant(factors, floats_like(x.like)))
 
 
 def divide(x1: Any, x2: Any) -> Value:
@@ -87,7 +88,8 @@ def divide(x1: Any, x2: Any) -> Value:
     if isinstance(x2, Value):
         got = "a division by a tensor that depends on the input"
         raise UnsupportedError(got, "It is not affine", "Leave this operation out")
-    return _scale(value_of(x1), 1 / constant(x2))
+    x = value_of(x1)
+    return _scale(x, 1 / constant(x2, floats_like(x.like)))
 
 
 def value_of(operand: Any) -> Value:
@@ -124,11 +126,11 @@ def matrix_product(x1: Any, x2: Any) -> Value:
     if isinstance(x1, Value) and isinstance(x2, Value):
         multiply(x1, x2)
     if isinstance(x1, Value):
-        return moved(x1, layers.multiply_along(constant(x2).T, x1.shape, len(x1.shape) - 1))
+        return moved(x1, layers.multiply_along(constant(x2, floats_like(x1.like)).T, x1.shape, len(x1.shape) - 1))
     x = value_of(x2)
     if len(x.shape) < 2:
         raise UnsupportedError("a matrix times a batch of vectors", "Expected the batch first", "Swap the operands")
-    return moved(x, layers.multiply_along(constant(x1), x.shape, len(x.shape) - 2))
+    return moved(x, layers.multiply_along(constant(x1, floats_like(x.like)), x.shape, len(x.shape) - 2))
 
 
 def broadcast(x: Value, shape: Shape) -> Value:

@@ -14,7 +14,7 @@ import numpy as np
 from convmtx.errors import UnsupportedError
 from convmtx.extras import import_extra
 from convmtx.interop.keras.combining import broadcast, common_shape, merge_ranks, moved
-from convmtx.interop.keras.reading import array, channels
+from convmtx.interop.keras.reading import array, channels, floats_like
 from convmtx.interop.values import Value
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
@@ -89,7 +89,7 @@ def global_max_pooling(layer: Any, x: Value) -> Value:
 
 def _numbers(x: Value) -> AnyArray:
     """Return the numbers of a tensor at the input, as a batch of one."""
-    return np.zeros((1, *x.shape), np.float32) if x.offset is None else np.array(x.offset)[None]
+    return np.zeros((1, *x.shape), floats_like(x.like).dtype) if x.offset is None else np.array(x.offset)[None]
 
 
 def _of_operation(operation: Any, *args: Any, **options: Any) -> Value:
