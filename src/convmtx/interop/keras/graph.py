@@ -44,8 +44,9 @@ def apply(layer: Any, x: Value, bends: bool) -> Value:
         return (_at_every_time if name == "TimeDistributed" else apply)(layer.layer, x, bends)
     if bends and name in tangents.LAYERS and is_kerass_own(layer):
         return tangents.LAYERS[name](layer, x)
-    y = x.then(convert(layer, x.shape, bends))
-    return tangents.of_activation(layer.activation, y) if has_activation(layer) else y
+    for op in convert(layer, x.shape, bends):
+        x = x.then(op)
+    return tangents.of_activation(layer.activation, x) if has_activation(layer) else x
 
 
 def is_functional(model: Any) -> bool:

@@ -12,13 +12,13 @@ from convmtx.interop.keras.reading import number_type
 from convmtx.maps.affine import Affine
 from convmtx.typing import Shape
 
-_Converter: TypeAlias = Callable[[Any, Shape], Affine]
+_Converter: TypeAlias = Callable[[Any, Shape], Affine | tuple[Affine, ...]]
 
 
-def convert(layer: Any, shape: Shape, bends: bool) -> Affine:
-    """Return the affine map of a layer of Keras itself; refuse what has no such map.
+def convert(layer: Any, shape: Shape, bends: bool) -> tuple[Affine, ...]:
+    """Return the affine maps that a layer of Keras itself applies one after the other; refuse what has no such maps.
 
-    If it ``bends``, the map is the one before the activation.
+    If it ``bends``, the maps are those before the activation.
     """
     name = type(layer).__name__
     converter = _CONVERTERS.get(name)
@@ -34,7 +34,8 @@ def convert(layer: Any, shape: Shape, bends: bool) -> Affine:
     if n_axes not in (None, len(shape) + 1):
         got = f"an input of shape {shape} for {name}"
         raise UnsupportedError(got, f"Expected {n_axes - 1} axes", "Pass the shape of one input, without the batch")
-    return converter(layer, shape)
+    maps = converter(layer, shape)
+    return maps if isinstance(maps, tuple) else (maps,)
 
 
 def has_activation(layer: Any) -> bool:

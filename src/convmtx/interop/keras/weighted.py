@@ -46,12 +46,12 @@ def depthwise(layer: Any, shape: Shape, kernel: Any = None, bias: Any = None) ->
     return convolution(layer, shape, kernel.reshape(*space, 1, count * multiplier), count, bias)
 
 
-def separable(layer: Any, shape: Shape) -> Affine:
-    """Return a convolution of each channel by itself, and then one of 1 tap that mixes the channels."""
+def separable(layer: Any, shape: Shape) -> tuple[Affine, Affine]:
+    """Return a convolution of each channel by itself, and one of 1 tap that mixes the channels."""
     first = depthwise(layer, shape, array(layer.depthwise_kernel))
     kernel = move_channels(layer, array(layer.pointwise_kernel))
     point = conv(kernel, first.out_shape, channels=channels(layer))
-    return _add_bias(layer, point, array(layer.bias)) @ first
+    return first, _add_bias(layer, point, array(layer.bias))
 
 
 def transpose(layer: Any, shape: Shape) -> Affine:
