@@ -116,8 +116,10 @@ def normalization(layer: Any, shape: Shape) -> Affine:
 
 def rescaling(layer: Any, shape: Shape) -> Affine:
     """Return multiplication by a layer's scale, and addition of its offset."""
-    scale, offset = (np.asarray(value, number_type(layer.variable_dtype)) for value in (layer.scale, layer.offset))
-    if scale.ndim and import_extra("keras", "keras").config.image_data_format() == "channels_first":
+    keras = import_extra("keras", "keras")
+    # TensorFlow's cast takes a number of Python through float32, also to float64.
+    scale, offset = (array(keras.ops.cast(value, layer.variable_dtype)) for value in (layer.scale, layer.offset))
+    if scale.ndim and keras.config.image_data_format() == "channels_first":
         scale = scale.reshape(*scale.shape, *[1] * (3 - scale.ndim))
     return scaled(per_sample(scale, shape), per_sample(offset, shape), shape)
 
