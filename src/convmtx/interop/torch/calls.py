@@ -156,7 +156,7 @@ class Call:
     def map(self, tensor: Any, op: LinearMap, offset: Any = None, axis: int = 0) -> Value:
         """Return the value of a map of a tensor, plus a number for each channel."""
         value: Value = tensor.value
-        return value.then(layers.add_bias(op, offset, axis))
+        return value.through(op) if offset is None else value.then(layers.add_bias(op, offset, axis))
 
     def affine(self, tensor: Any, layer: Affine) -> Value:
         """Return the value of an affine map of a tensor."""
