@@ -200,7 +200,7 @@ def _after(op: LinearMap, inner: LinearMap) -> LinearMap:
     A depthwise 5 x 5 convolution and a pointwise one of 500 channels multiply 525 numbers for an output, and one
     convolution in place of both 12,500.
     """
-    if isinstance(op, Diagonal) and op.weights.ndim == 0:
+    if isinstance(op, Diagonal) and op.weights.ndim == 0 and isinstance(inner, ConvOperator):
         return inner * op.weights
     first = inner.factors[0] if isinstance(inner, Product) else inner
     if isinstance(op, ConvOperator) and isinstance(first, ConvOperator):
