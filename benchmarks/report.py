@@ -27,7 +27,7 @@ BUSY = 0.5  # processes that run
 FACTS = {"BLAS": "BLAS", "rates": "rates of our engines", "load": "processes running"}
 BENCHMARKS = (
     "forms", "apply", "small", "tensors", "jitted", "regret", "shared", "gpu", "layers", "spectra", "solves", "kernels",
-    "damping", "constrained", "algebra", "recognition", "chunked",
+    "damping", "constrained", "algebra", "recognition", "chunked", "slots",
 )  # fmt: skip
 
 

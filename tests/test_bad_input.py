@@ -11,6 +11,7 @@ from convmtx.arguments import number
 from convmtx.errors import shown
 
 K2, K4 = np.ones((2, 3)), np.ones((2, 3, 4, 6))
+HAAR = [1, 1], [-1, 1]
 
 
 def conv(kernel=K2, shape=(5, 6), **options):
@@ -27,6 +28,20 @@ WRONG = [  # id, call, error, what the message must say
     ("a map of kernels by its class", lambda: cm.KernelOperator(1), TypeError, "KernelOperator: geometry is an int. Expected a Geometry and an array. Use convmtx.kernel_operator"),
     ("a result by its class", lambda: cm.Certified(1), TypeError, "Certified: kind=None. Expected one of 'exact', 'upper'"),
     ("a result of no kind", lambda: cm.Certified(1, "sure", ""), ValueError, "Certified: kind='sure'. Expected one of 'exact', 'upper'"),
+    ("wavelet of one filter", lambda: cm.dwt(8, [[1, 1]]), TypeError, "dwt: wavelet=[[1, 1]]. Expected a name such as 'db4', an object with dec_lo and dec_hi, or the pair"),
+    ("filters of two lengths", lambda: cm.dwt(8, ([1, 1], [1, 2, 3, 4])), ValueError, "dwt: filters of shapes (2,) and (4,). Expected two of one even length. Fill the shorter one"),
+    ("filters of odd length", lambda: cm.dwt(8, ([1, 2, 1], [1, 0, -1])), ValueError, "dwt: filters of shapes (3,) and (3,). Expected two of one even length"),
+    ("filters of text", lambda: cm.dwt(8, (["a", "b"], [1, 1])), TypeError, "dwt: dec_lo has dtype <U1. Expected integers, floats"),
+    ("wavelets of too few axes", lambda: cm.dwt((4, 5), ["haar"]), ValueError, "dwt: wavelet=['haar'] has 1 entries. Expected one for each of the 2"),
+    ("mode of numpy.pad", lambda: cm.dwt(8, HAAR, mode="edge"), ValueError, "dwt: mode='edge'. Expected one of 'zero', 'constant', 'symmetric', 'periodic', 'reflect', 'periodization', 'antisymmetric', 'antireflect', 'smooth'. Pass mode='constant'."),
+    ("unknown mode", lambda: cm.dwt(8, HAAR, mode=2), TypeError, "dwt: mode=2. Expected one of 'zero'"),
+    ("level below 0", lambda: cm.dwt(8, HAAR, -1), ValueError, "dwt: level=-1. Expected an integer >= 0"),
+    ("level of 10^9", lambda: cm.dwt(8, HAAR, 10**9), ValueError, "dwt: level=1000000000. Expected at most 40, which halve the largest axis to one entry"),
+    ("axis twice", lambda: cm.dwt((4, 5), HAAR, axes=(1, -1)), ValueError, "dwt: axes=(1, -1). Expected different axes of an array of 2. Pass numbers from -2 to 1, each once"),
+    ("axis too many", lambda: cm.dwt((4, 5), HAAR, axes=2), ValueError, "dwt: axes=2. Expected different axes of an array of 2"),
+    ("bands of 20 axes", lambda: cm.dwt((2,) * 20, HAAR), ValueError, "dwt: 20 axes, with 2^20 bands. Expected at most 16 axes to transform. Name some in axes"),
+    ("reflected entry", lambda: cm.dwt(2, HAAR, 2, "reflect"), ValueError, "dwt: mode='reflect' for an axis of 1 entry. Expected at least 2 entries, as in PyWavelets"),
+    ("coefficients of another size", lambda: cm.dwt(8, HAAR).coefficients(np.ones(7)), ValueError, "coefficients: y has shape (7,). Expected (*batch, 8)"),
     ("bool kernel", lambda: conv(K2 > 0), TypeError, "conv: kernel has dtype bool. Expected integers, floats or complex"),
     ("object kernel", lambda: conv(K2.astype(object)), TypeError, "conv: kernel has dtype object"),
     ("text kernel", lambda: conv("abc"), TypeError, "conv: kernel has dtype <U3"),

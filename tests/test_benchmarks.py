@@ -34,6 +34,7 @@ PARTS = {
     "algebra": {"gram", "varying", "modes", "masked"},
     "recognition": {"probed", "functions", "matrices", "compared"},
     "chunked": {"storage", "graphs"},
+    "slots": {"diagonals"},
 }
 #: Libraries without which a benchmark has nothing to compare with.
 LIBRARIES = {

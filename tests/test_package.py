@@ -42,7 +42,7 @@ def test_every_optional_library_is_missed_with_the_extra_that_brings_it():
     sources = [path.read_text(encoding="utf-8") for path in Path(cm.__file__).parent.rglob("*.py")]
     mentioned = {extra for text in sources for extra in re.findall(r"convmtx\[([a-z]+)\]", text)}
     calls = {call for text in sources for call in re.findall(r'import_extra\("([\w.]+)", "(\w+)"\)', text)}
-    named = {"PIL": "pillow"}
+    named = {"PIL": "pillow", "pywt": "PyWavelets"}
 
     assert mentioned <= set(extras) == set(metadata("convmtx").get_all("Provides-Extra"))
     assert len(calls) > 5

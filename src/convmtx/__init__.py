@@ -51,7 +51,13 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.interop.onnx import from_onnx as from_onnx
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
+    from convmtx.interop.slots import Diagonals as Diagonals
+    from convmtx.interop.slots import Rotations as Rotations
+    from convmtx.interop.slots import multiplex as multiplex
+    from convmtx.interop.slots import to_diagonals as to_diagonals
     from convmtx.interop.torch import from_torch as from_torch
+    from convmtx.interop.wavelets import WaveletTransform as WaveletTransform
+    from convmtx.interop.wavelets import dwt as dwt
     from convmtx.interop.xarray import apply as apply
     from convmtx.recognition.nearest import nearest as nearest
     from convmtx.recognition.probe import probe as probe
@@ -107,6 +113,7 @@ __all__ = [
     "ConvOperator",
     "ConvmtxError",
     "Damping",
+    "Diagonals",
     "Estimate",
     "Explanation",
     "Factorization",
@@ -120,6 +127,7 @@ __all__ = [
     "ModelFileError",
     "NotToeplitzError",
     "Recognition",
+    "Rotations",
     "RowIndexError",
     "SingularTensors",
     "Solution",
@@ -127,6 +135,7 @@ __all__ = [
     "Tuning",
     "UnsupportedError",
     "Variance",
+    "WaveletTransform",
     "apply",
     "aslinearmap",
     "block_diag",
@@ -139,6 +148,7 @@ __all__ = [
     "conv_transpose",
     "convmtx",
     "diagonal",
+    "dwt",
     "eigvals",
     "explore",
     "factorize",
@@ -157,6 +167,7 @@ __all__ = [
     "load",
     "local",
     "logdet",
+    "multiplex",
     "nearest",
     "norm",
     "norm_bound",
@@ -183,6 +194,7 @@ __all__ = [
     "svd",
     "svdvals",
     "symbol",
+    "to_diagonals",
     "to_petsc",
     "to_pylops",
     "trace",
@@ -195,14 +207,18 @@ __all__ = [
 #: Module of each name that is imported on first use; names that are not listed are of spectra.
 _MODULES = {
     "Damping": "solves.damping",
+    "Diagonals": "interop.slots",
     "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
     "Recognition": "recognition.recognition",
+    "Rotations": "interop.slots",
     "Solution": "solves.solve",
     "Tuning": "tuning",
     "Variance": "solves.variance",
+    "WaveletTransform": "interop.wavelets",
     "choose_damp": "solves.damping",
+    "dwt": "interop.wavelets",
     "explore": "explorer",
     "factorize": "solves.factorize",
     "fit_kernel": "fitting",
@@ -213,6 +229,7 @@ _MODULES = {
     "from_torch": "interop.torch",
     "inv": "solves.inverses",
     "load": "storage",
+    "multiplex": "interop.slots",
     "nearest": "recognition.nearest",
     "pinv": "solves.inverses",
     "preconditioner": "solves.inverses",
@@ -223,6 +240,7 @@ _MODULES = {
     "run": "storage",
     "save": "storage",
     "solve": "solves.solve",
+    "to_diagonals": "interop.slots",
     "to_petsc": "interop.petsc",
     "to_pylops": "interop.pylops",
     "tune": "tuning",

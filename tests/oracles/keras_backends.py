@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from itertools import product
 
+import keras_models
 import numpy as np
 
 
@@ -22,10 +23,40 @@ def settings(layers):
         yield "depthwise", layers.DepthwiseConv1D(k, depth_multiplier=2, **options), shape
 
 
+def resizings(keras):
+    """(family, layer, shape): every method that a backend has, smaller and larger, and all ways to keep proportions."""
+    layers, backend = keras.layers, keras.backend.backend()
+    methods = ["nearest", "bilinear", "bicubic", *([] if backend == "torch" else ["lanczos3", "lanczos5"])]
+    methods += ["area"] if backend == "tensorflow" else []
+    sizes = ((5, 9), (11, 3), (7, 6), (1, 13))
+    for number, (method, antialias) in enumerate(product(methods, (False, True))):
+        for j, size in list(enumerate(sizes))[number % 2 :: 2]:  # by turns, because each layer is compiled
+            keep = {"crop_to_aspect_ratio": j % 3 == 1, "pad_to_aspect_ratio": j % 3 == 2, "fill_value": 0.5}
+            layer = layers.Resizing(*size, method, antialias=antialias, data_format="channels_last", **keep)
+            yield "resizing", layer, (7, 6, 2)
+    for method, data in product(methods, ("channels_last", "channels_first")):
+        shape = (4, 5, 2) if data == "channels_last" else (2, 4, 5)
+        yield "upsampling", layers.UpSampling2D((2, 3), data, method), shape
+    yield "resizing", layers.Resizing(90, 70, "nearest"), (40, 61, 1)  # too large for PyTorch's kernel of small images
+    for n, m in ((7, 3), (4, 6)):
+        yield "adaptive", layers.AdaptiveAveragePooling2D((m, 2), data_format="channels_last"), (n, 7, 2)
+
+
+def models(keras):
+    """(family, model, shape): every operation, merging layers, and small networks."""
+    functions = [("operation", f, (4, 3)) for f in keras_models.operations(keras.ops).values()]
+    functions += [("merge", f, (4, 3)) for f in keras_models.merges(keras.layers).values()]
+    functions += [("network", f, (8, 8, 3)) for f in keras_models.networks(keras.layers).values()]
+    for family, function, shape in functions:
+        start = keras.Input(shape)
+        yield family, keras.Model(start, function(start)), shape
+
+
 def compared(keras, cm, layer, shape):
     """Whether the map is what the layer computes, or the refusal."""
     rng = np.random.default_rng(0)
-    layer.build((None, *shape))
+    if not layer.built:
+        layer.build((None, *shape))
     layer.set_weights([rng.uniform(0.3, 1.3, w.shape) for w in layer.get_weights()])
     x = rng.standard_normal((2, *shape)).astype(np.float32)
     expected = keras.ops.convert_to_numpy(layer(x))
@@ -33,7 +64,10 @@ def compared(keras, cm, layer, shape):
         ours = cm.from_keras(layer, shape)
     except cm.UnsupportedError as error:
         return "refused" if "adds the bias along the last axis" in str(error) else str(error)
-    return "same" if np.allclose(ours(x), expected, atol=1e-4) else "other numbers"
+    tolerance = 1e-4 if expected.dtype == np.float32 else 1e-2
+    return (
+        "same" if np.allclose(ours(x), expected, atol=tolerance * max(1, np.abs(expected).max())) else "other numbers"
+    )
 
 
 def main():
@@ -43,7 +77,7 @@ def main():
     import convmtx as cm
 
     counts = Counter()
-    for family, layer, shape in settings(keras.layers):
+    for family, layer, shape in (*settings(keras.layers), *resizings(keras), *models(keras)):
         counts[f"{family} {compared(keras, cm, layer, shape)}"] += 1
     json.dump({"backend": keras.backend.backend(), "counts": counts}, sys.stdout)
 

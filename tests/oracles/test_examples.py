@@ -31,7 +31,7 @@ def libraries(script):
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.partition(".")[0])
     read = re.findall(r'distribution\("(.+?)"\)', script.read_text())
-    called = {"PIL": "pillow", "skimage": "scikit-image"}
+    called = {"PIL": "pillow", "pywt": "PyWavelets", "skimage": "scikit-image"}
     return {called.get(name, name) for name in names - ALWAYS} | set(read)
 
 
@@ -96,6 +96,22 @@ def backwards(found):
     assert (found["result"].count, found["result"].distance, found["result"].op.kernel[1, 2]) == (1, 3.0, 6)
     [explained] = found["other"].alternatives
     np.testing.assert_array_equal(explained.op.kernel, np.arange(1, 10).reshape(3, 3))
+
+
+def wavelet_adjoint(found):
+    """Solve the normal equations of the dense matrices, of which the wavelets' is PyWavelets' own, column by column."""
+    import pywt
+
+    n, damp = found["ecg"].size, found["damp"]
+    columns = [np.concatenate(pywt.wavedec(unit, "db4", level=5)[1:]) for unit in np.eye(n)]
+    blurs = [
+        np.convolve(np.pad(unit, 20, "symmetric"), found["taps"] / found["taps"].sum(), "valid") for unit in np.eye(n)
+    ]
+    matrix = np.vstack([np.stack(blurs, axis=1), damp * np.stack(columns, axis=1)])
+    least = np.linalg.solve(matrix.T @ matrix, matrix[:n].T @ found["seen"])
+    np.testing.assert_allclose(found["exact"].x, least, atol=1e-6)
+    assert 1.0 < np.abs(found["inverse"] - found["transpose"]).max() < 1.1
+    assert 1e-3 < np.linalg.norm(found["off"]) / np.linalg.norm(least) < 0.1
 
 
 def every_matrix(found):
@@ -400,26 +416,30 @@ def crossbar(found):
 
 
 def homomorphic(found):
-    def diagonals(packed):
-        return {
-            (32 * (2 * i + di) + 2 * j + dj - (16 * i + j if packed else 64 * i + 2 * j)) % 1024
-            for i, j in np.ndindex(16, 16)
-            for di, dj in np.ndindex(3, 3)
-            if {2 * i + di, 2 * j + dj} <= set(range(32))
-        }
+    x = found["x"]
+    for op in found["ops"][:2]:
+        planes = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        parts = [[correlate2d(planes[c], taps, "valid") for c, taps in enumerate(filters)] for filters in op.kernel]
+        x = np.sum(parts, axis=1)[:, ::2, ::2] ** 2
+    np.testing.assert_allclose(found["output"], found["ops"][2].to_dense() @ x.ravel(), atol=1e-12)
 
-    counted, op = found["diagonals"], found["strided"]
-    assert set(counted(op, 1024)) == diagonals(packed=True)
-    assert set(counted(op, 1024, found["gaps"])) == diagonals(packed=False)
-    image = found["image"]
-    wanted = correlate2d(np.pad(image, ((0, 1), (0, 1))), found["taps"], "valid")[::2, ::2]
-    server = found["apply_diagonals"](counted(op, 1024, found["gaps"]), image.ravel())
-    np.testing.assert_allclose(server[found["gaps"]], wanted.ravel(), atol=1e-12)
+    def place(channel, i, j, gap):
+        return 32 * (gap * i + channel // gap) + gap * j + channel % gap
+
+    numbers = {
+        (place(c, 2 * i + di, 2 * j + dj, 2) - place(f, i, j, 4)) % 1024
+        for f, i, j, c, di, dj in np.ndindex(16, 8, 8, 4, 3, 3)
+        for di, dj in [(di - 1, dj - 1)]
+        if {2 * i + di, 2 * j + dj} <= set(range(16))
+    }
+    assert set(found["layers"][1][0, 0]) == numbers
+    counts = [diagonals.rotations(bsgs=True).count for diagonals in found["layers"]]
+    assert found["Ciphertext"].rotations == sum(counts) < 40
 
 
 CHECKS = {check.__name__: check for check in (
     question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, deblur_missing,
     deblur_varying, deblur_nonnegative, learn_kernel, lipschitz, stride_spectrum, transposed, worst_case, relu_network,
     locally_connected, crossbar, homomorphic, room_response, seismic_section, fmri_response, star_field,
-    spectral_normalization, backwards, resize_libraries,
+    spectral_normalization, backwards, resize_libraries, wavelet_adjoint,
 )}  # fmt: skip

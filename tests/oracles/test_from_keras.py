@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,30 @@ CASES = [
     (lambda: L.UpSampling1D(3), (5, 2)),
     (lambda: L.UpSampling2D((2, 3)), (5, 4, 2)),
     (lambda: L.UpSampling3D(2), (2, 3, 2, 2)),
+    (lambda: L.Cropping1D((1, 2)), (5, 2)),
+    (lambda: L.Cropping2D(((1, 2), (0, 3))), (5, 4, 2)),
+    (lambda: L.Cropping2D(1, data_format="channels_first"), (2, 5, 4)),
+    (lambda: L.Cropping3D((1, 0, 1)), (3, 3, 4, 2)),
+    (lambda: L.Permute((3, 1, 2)), (3, 4, 2)),
+    (lambda: L.Reshape((4, -1)), (3, 4, 2)),
+    (lambda: L.RepeatVector(3), (4,)),
+    (lambda: L.Rescaling(1 / 127.5, offset=-1), (3, 4, 2)),
+    (lambda: L.Rescaling([0.5, 2.0], offset=[1.0, -1.0]), (3, 4, 2)),
+    (lambda: L.Normalization(mean=[1.0, 2.0], variance=[0.5, 4.0]), (3, 4, 2)),
+    (lambda: L.Normalization(axis=None, mean=1.0, variance=0.5, invert=True), (3, 2)),
+    (lambda: L.Normalization(axis=(1, 2), mean=np.eye(3, 2), variance=1 + np.eye(3, 2)), (3, 2)),
+    (lambda: L.TimeDistributed(L.Conv1D(3, 2)), (3, 4, 2)),
+    (lambda: L.SpectralNormalization(L.Dense(3)), (4, 2)),
+    (lambda: L.GaussianNoise(1.0), (4, 2)),
+    (lambda: L.EinsumDense("abc,cd->adb", (3, None), bias_axes="d"), (4, 2)),
+    (lambda: L.EinsumDense("...x,xyz->...yz", (3, 2), bias_axes="yz"), (4, 2)),
+    (lambda: L.EinsumDense("abcd,cde->abe", (None, 5)), (2, 4, 2)),
+    (lambda: L.UpSampling2D((3, 2), interpolation="bilinear"), (5, 4, 2)),
+    (lambda: L.UpSampling2D(2, interpolation="lanczos3", data_format="channels_first"), (2, 5, 4)),
+    (lambda: L.Resizing(3, 7), (5, 4, 2)),
+    (lambda: L.AdaptiveAveragePooling1D(3), (7, 2)),
+    (lambda: L.AdaptiveAveragePooling2D((3, 5), data_format="channels_first"), (2, 7, 11)),
+    (lambda: L.AdaptiveAveragePooling3D((1, 2, 3)), (2, 5, 4, 2)),
     (lambda: L.Flatten(), (3, 4, 2)),
     (lambda: L.Flatten(data_format="channels_first"), (2, 3, 4)),
     (lambda: L.Dense(3), (4, 5)),
@@ -118,7 +143,6 @@ def test_channels_first_reads_the_same_kernel():
         (lambda: L.Activation("tanh"), (4,), "activation='tanh'"),
         (lambda: L.ReLU(), (4,), "layer ReLU"),
         (lambda: L.MaxPooling2D(), (4, 4, 1), "layer MaxPooling2D"),
-        (lambda: L.UpSampling2D(interpolation="bilinear"), (4, 4, 1), "interpolation='bilinear'"),
         (lambda: built(L.Conv2DTranspose(1, 3, strides=2, output_padding=1), (4, 4, 1)), (4, 4, 1), "output_padding"),
         (lambda: type("Mine", (L.Dense,), {})(3), (4,), "layer Mine"),
         (lambda: 3, (4,), "an int"),
@@ -126,8 +150,21 @@ def test_channels_first_reads_the_same_kernel():
         (lambda: built(L.BatchNormalization(axis=1), (4, 3)), (5, 3), "on an axis of 5"),
         (lambda: changed(L.Dense(3), lambda layer: layer.quantize("int8")), (4,), "quantization_mode='int8'"),
         (lambda: changed(L.Dense(3), lambda layer: layer.enable_lora(2)), (4,), "lora_enabled"),
-        (lambda: built(L.Dense(3, dtype="bfloat16"), (4,)), (4,), "Dense of dtype bfloat16"),
-        (lambda: L.AveragePooling1D(2, dtype="bfloat16"), (4, 1), "AveragePooling1D of dtype bfloat16"),
+        (lambda: L.AveragePooling1D(2, dtype="int32"), (4, 1), "numbers of type int32"),
+        (lambda: changed(L.Dense(3), lambda layer: setattr(layer, "call", abs)), (4,), "layer Dense"),
+        (lambda: "model.keras", (4,), r"'model.keras'.*load_model\(path, safe_mode=True\)"),
+        (lambda: Path("model.tflite"), (4,), "'model.tflite'.*ONNX"),
+        (lambda: built(L.Normalization(), (4,)), (3,), "shape"),
+        (lambda: L.Lambda(abs), (4,), "layer Lambda"),
+        (lambda: L.Permute((1, 2)), (4, 5, 3), r"shape \(4, 5, 3\) for Permute.*2 axes"),
+        (lambda: L.AdaptiveAveragePooling2D(2), (4, 1), "3 axes"),
+        (lambda: L.TimeDistributed(L.Flatten()), (4,), "TimeDistributed"),
+        (lambda: L.RepeatVector(10**12), (4,), "8 TB"),
+        (lambda: L.UpSampling2D(10**9), (4, 4, 1), "32 GB"),
+        (lambda: L.Resizing(10**9, 2), (4, 4, 1), "600 GB"),
+        (lambda: built(L.EinsumDense("abc,bcd->abd", (4, 3)), (4, 2)), (4, 2), "abc,bcd->abd"),
+        (lambda: L.Discretization(num_bins=2), (4,), "layer Discretization"),
+        (lambda: L.LayerNormalization(), (4,), "layer LayerNormalization"),
         (lambda: L.Conv2D(3, 2), (4, 4, 1), "Conv2D that is not built.*call it once"),
         (lambda: keras.Sequential([L.Flatten(), L.Dense(2)]), (4, 4), "Dense that is not built"),
     ],
@@ -146,6 +183,14 @@ def test_transposes_of_either_layout_leave_the_same_gaps():
     assert np.allclose(cm.from_keras(first, (2, 5))(x[0].T).T, expected, atol=1e-5)
 
 
+def test_bfloat16_is_widened_to_float32():
+    """Their numbers are numbers of float32, too."""
+    layer = built(L.Dense(3, dtype="bfloat16"), (4,))
+    weights = np.asarray(layer.kernel.value).astype(np.float32)
+
+    assert np.array_equal(cm.from_keras(layer, (4,)).op.to_dense(), weights.T)
+
+
 def test_half_precision_has_every_dense_form():
     layer = built(L.Dense(3, dtype="float16"), (4,))
     ours, weights = cm.from_keras(layer, (2, 4)), np.asarray(layer.kernel)
@@ -162,16 +207,17 @@ def test_half_precision_has_every_dense_form():
 @pytest.mark.parametrize(
     ("backend", "counts"),
     [
-        ("torch", {"pool same": 126, "depthwise same": 54}),
-        ("tensorflow", {"pool same": 126, "depthwise same": 52, "depthwise refused": 2}),
-        ("jax", {"pool same": 126, "depthwise same": 54}),
+        ("torch", {"depthwise same": 54, "resizing same": 13, "upsampling same": 6}),
+        ("tensorflow", {"depthwise same": 52, "depthwise refused": 2, "resizing same": 25, "upsampling same": 12}),
+        ("jax", {"depthwise same": 54, "resizing same": 21, "upsampling same": 10}),
     ],
 )
 def test_a_map_is_what_the_backend_of_keras_computes(backend, counts):
-    """Backends pad means of unequal pads differently, and TensorFlow's adds two biases along another axis."""
+    """Backends pad means of unequal pads, interpolate and order blocks differently; one adds biases elsewhere."""
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, os.path.join(os.path.dirname(__file__), "keras_backends.py")]
     text = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True).stdout
+    counts |= {"pool same": 126, "adaptive same": 2, "operation same": 43, "merge same": 5, "network same": 3}
     assert json.loads(text.splitlines()[-1]) == {"backend": backend, "counts": counts}

@@ -27,43 +27,37 @@ def network(x):
 
 
 # %%
-# Bounds go through the network layer by layer: those of one layer's outputs, cut off at zero, are the next one's box.
+# The unknowns are the input x and, for each layer, ``t = W y + b`` (y is the output of the layer before), the output
+# ``y = max(t, 0)``, and whether each unit is on (z = 1). The rows ``W y + b - t = 0`` are those of ``to_sparse()``.
+# Three more rows for each unit are ReLU: ``y >= t``, ``y <= t - low (1 - z)`` and, for y >= 0, ``y <= high z``. The
+# bounds low and high of t go through the network layer by layer: cut off at zero, they are the next layer's box.
 
 x0, eps = rng.random(first.in_shape), 0.1
-low1, high1 = cm.bounds(first, x0 - eps, x0 + eps, rounding="outward")
-low2, high2 = cm.bounds(second, np.maximum(low1, 0), np.maximum(high1, 0), rounding="outward")
-_, high3 = cm.bounds(dense, np.maximum(low2, 0), np.maximum(high2, 0), rounding="outward")
-for low, high in ((low1, high1), (low2, high2)):
-    print(f"{np.count_nonzero((low < 0) & (high > 0))} of {low.size} units may be on or off")
+low, high = x0 - eps, x0 + eps
+box, rows, source = {"x": (low, high)}, [], "x"  # ends of all unknowns; blocks of the matrix with least and most
+for t, y, z, layer in zip(("t1", "t2", "t3"), ("y1", "y2", ""), ("z1", "z2", ""), (first, second, dense), strict=True):
+    low, high = box[t] = cm.bounds(layer, low, high, rounding="outward")
+    one, b, inf = eye_array(low.size), layer.offset.ravel(), np.full(low.size, np.inf)
+    rows += [({source: layer.op.to_sparse(), t: -one}, -b, -b)]
+    if layer is not dense:
+        print(f"{np.count_nonzero((low < 0) & (high > 0))} of {low.size} units may be on or off")
+        off, low, high = np.minimum(low, 0).ravel(), np.maximum(low, 0), np.maximum(high, 0)
+        rows += [({y: one, t: -one}, 0 * b, inf), ({y: one, t: -one, z: diags_array(-off)}, -inf, -off)]
+        rows += [({y: one, z: diags_array(-high.ravel())}, -inf, 0 * b)]
+        box[y], box[z], source = (0 * low, high), (0 * low, 0 * low + 1), y
 
-# %%
-# The unknowns are the input x, the outputs y of both layers, and whether each unit is on (z = 1). Three
-# constraints for each unit say so: ``y >= W x + b``, ``y <= W x + b - low (1 - z)`` and, for y >= 0, ``y <= high z``.
-
-
-def relu(layer, low, high):
-    """Return the blocks in x, y and z, and the lower and upper ends, of a layer's constraints."""
-    W, unit, b, inf = layer.op.to_sparse(), eye_array(low.size), layer.offset.ravel(), np.full(low.size, np.inf)
-    off, on = np.minimum(low.ravel(), 0), np.maximum(high.ravel(), 0)
-    blocks = [[-W, unit, None], [-W, unit, diags_array(-off)], [None, unit, diags_array(-on)]]
-    return blocks, np.r_[b, -inf, -inf], np.r_[inf, b - off, 0 * b], on
-
-
-blocks1, least1, most1, on1 = relu(first, low1, high1)
-blocks2, least2, most2, on2 = relu(second, low2, high2)
-rows = [[x, y, None, z, None] for x, y, z in blocks1] + [[None, x, y, None, z] for x, y, z in blocks2]
-matrix = block_array(rows, format="csr")
-constraints = LinearConstraint(matrix, np.r_[least1, least2], np.r_[most1, most2])
+matrix = block_array([[blocks.get(name) for name in box] for blocks, _, _ in rows], format="csr")
+constraints = LinearConstraint(matrix, *(np.concatenate(ends) for ends in list(zip(*rows, strict=True))[1:]))
 print("constraints", matrix.shape, f"with {matrix.nnz} entries")
-units = on1.size + on2.size
-is_integer = np.r_[np.zeros(x0.size + units), np.ones(units)]
-cost = np.r_[np.zeros(x0.size + on1.size), -dense.op.to_dense()[0], np.zeros(units)]
+is_integer = np.concatenate([np.full(ends[0].size, name[0] == "z") for name, ends in box.items()])
+cost = np.r_[np.zeros(is_integer.size - 1), -1]  # the last unknown is the output
 
 
 def largest(radius, is_integer):
-    box = Bounds(np.r_[x0.ravel() - radius, np.zeros(2 * units)], np.r_[x0.ravel() + radius, on1, on2, np.ones(units)])
-    solution = milp(cost, constraints=constraints, bounds=box, integrality=is_integer, options={"mip_rel_gap": 0})
-    return dense.offset[0] - solution.fun, solution.x[: x0.size].reshape(x0.shape)
+    ends = list(zip(*(box | {"x": (x0 - radius, x0 + radius)}).values(), strict=True))
+    bounds = Bounds(*(np.concatenate([end.ravel() for end in side]) for side in ends))
+    solution = milp(cost, constraints=constraints, bounds=bounds, integrality=is_integer, options={"mip_rel_gap": 0})
+    return -solution.fun, solution.x[: x0.size].reshape(x0.shape)
 
 
 # %%
@@ -75,7 +69,7 @@ optimum, worst = largest(eps, is_integer)
 assert np.isclose(network(worst), optimum, atol=1e-6)
 corners = network(x0 + eps * rng.choice([-1, 1], (20000, *x0.shape)))
 values = {"x0": network(x0), "20000 random corners": corners.max(), "worst input": optimum}
-values |= {"linear relaxation": largest(eps, 0 * is_integer)[0], "bounds": high3[0]}
+values |= {"linear relaxation": largest(eps, 0 * is_integer)[0], "bounds": high[0]}
 for name, value in values.items():
     print(f"{name:21}{value:7.3f}")
 assert list(values.values()) == sorted(values.values())

@@ -1,10 +1,10 @@
 """
-Encrypted inference: a layer as generalized diagonals
-=====================================================
+Encrypted inference: a network in the slots of a ciphertext
+===========================================================
 
-Homomorphic encryption can add two encrypted vectors, multiply one by known numbers, and rotate it. The rotations are
-expensive. So a matrix is applied diagonal by diagonal (Halevi, Shoup, CRYPTO 2014), with one rotation for each
-generalized diagonal that is not zero. To compile a network you need these diagonals, and only a few of them.
+A server that computes with encrypted vectors can add them, multiply them slot by slot, and rotate them. Rotations are
+expensive. So each layer is applied by its generalized diagonals (Halevi, Shoup, CRYPTO 2014), which take a rotation
+each, and numbers are placed so that there are few of them. ``cm.to_diagonals`` returns the diagonals of any map.
 Needs matplotlib.
 """
 
@@ -13,72 +13,78 @@ import numpy as np
 
 import convmtx as cm
 
-rng = np.random.default_rng(0)
 
+class Ciphertext:
+    """A slot simulator: no more than what the server can do."""
 
-def diagonals(op, slots, places=None):
-    """Return ``d[k][i] = W[i, (i + k) % slots]`` for every k with an entry; output m is in slot ``places[m]``."""
-    matrix = op.to_sparse("coo")
-    rows = matrix.row if places is None else places[matrix.row]
-    vectors = {}
-    for k in np.unique((matrix.col - rows) % slots):
-        here = (matrix.col - rows) % slots == k
-        vectors[int(k)] = np.zeros(slots)
-        vectors[int(k)][rows[here]] = matrix.data[here]
-    return vectors
+    rotations = 0
 
+    def __init__(self, numbers):
+        self._numbers = numbers
 
-def apply_diagonals(vectors, x):
-    """Compute as the server does: rotations, products with known numbers, sums."""
-    return sum(vector * np.roll(x, -k) for k, vector in vectors.items())
+    def __add__(self, other):
+        return Ciphertext(self._numbers + getattr(other, "_numbers", other))
+
+    def __mul__(self, other):
+        return Ciphertext(self._numbers * getattr(other, "_numbers", other))
+
+    def rotate(self, step):
+        Ciphertext.rotations += step != 0
+        return Ciphertext(np.roll(self._numbers, -step))
 
 
 # %%
-# An image of 32 x 32 pixels fills 1024 slots. At stride 1 a kernel of 3 x 3 has nine diagonals, one for each tap.
+# The network has two convolutions of stride 2, with x^2 after each (a server computes polynomials), and a dense layer.
+# Outputs stay in the slots of their pixels. That leaves gaps, into which the channels go (Lee et al., ICML 2022). So
+# all arrays fit into one ciphertext of 1024 slots.
 
-image = rng.standard_normal((32, 32))
-taps = rng.standard_normal((3, 3))
-plain = cm.conv(taps, image.shape, padding="same")
-vectors = diagonals(plain, 1024)
-print(sorted(vectors))
-assert np.allclose(apply_diagonals(vectors, image.ravel()), plain(image).ravel())
-
-# %%
-# At stride 2, pack the outputs one after the other. They move away from their inputs, so most diagonals have an entry.
-# Instead, leave each output in the slot of its pixel, with gaps between them. Then the same nine diagonals are enough.
-
-strided = cm.conv(taps, image.shape, padding="same", stride=2)
-gaps = np.arange(1024).reshape(32, 32)[::2, ::2].ravel()
-for name, places in {"packed": np.arange(256), "with gaps": gaps}.items():
-    vectors = diagonals(strided, 1024, places)
-    print(f"stride 2, {name:10}{len(vectors):4} diagonals")
-    assert np.allclose(apply_diagonals(vectors, image.ravel())[places], strided(image).ravel())
+rng, slots = np.random.default_rng(0), 1024
+shapes = [(1, 32, 32), (4, 16, 16), (16, 8, 8), (10,)]
+places = [*(cm.multiplex(shape, gap) for shape, gap in zip(shapes, (1, 2, 4), strict=False)), np.arange(10)]
+same = {"padding": 1, "stride": 2, "channels": "first"}
+ops = [cm.conv(rng.standard_normal((4, 1, 3, 3)) / 3, shapes[0], **same)]
+ops += [cm.conv(rng.standard_normal((16, 4, 3, 3)) / 6, shapes[1], **same)]
+ops += [cm.aslinearmap(rng.standard_normal((10, 1024)) / 32, shapes[2])]
 
 # %%
-# The gaps can hold channels. Take a layer from 4 to 16 channels at stride 2: the 16 outputs of a place go into the gaps
-# of 4 images. In the order of a framework, one channel after the other, it needs 64 times as many rotations.
+# The dense layer has few rows. With ``hybrid=True`` its diagonals repeat after 16 rows (GAZELLE, USENIX 2018), and six
+# rotations add up what is 16 slots apart. Baby steps and giant steps save rotations in every layer.
 
-layer = cm.conv(rng.standard_normal((16, 4, 3, 3)), (4, 32, 32), padding="same", stride=2, channels="first")
-shuffled = np.arange(4096).reshape(4, 16, 2, 16, 2).transpose(0, 2, 4, 1, 3).ravel()  # slots, as pixel shuffle has them
-x = rng.standard_normal(layer.in_shape)
-counts = {}
-for name, places in {"channel by channel": np.arange(4096), "shuffled": shuffled}.items():
-    vectors = diagonals(layer, 4096, places)
-    counts[name] = len(vectors)
-    print(f"4 to 16 channels, {name:20}{len(vectors):5} diagonals")
-    assert np.allclose(apply_diagonals(vectors, x.ravel())[places], layer(x).ravel())
-assert counts["shuffled"] * 64 == counts["channel by channel"]
+layers = []
+for op, ins, outs in zip(ops, places, places[1:], strict=False):
+    layers.append(cm.to_diagonals(op, slots, in_places=ins, out_places=outs, hybrid=True))
+    count = [len(diagonals[0, 0]) for diagonals in (cm.to_diagonals(op, slots), layers[-1])]
+    count += [layers[-1].rotations(bsgs=bsgs).count for bsgs in (False, True)]
+    print("{} diagonals one channel after the other, {} here, {} rotations, {} with baby steps".format(*count))
+
+
+def multiply(diagonals, x):
+    """Rotate the input by less than n, partial sums by multiples of n, and add up the outputs."""
+    block, plan, y = diagonals[0, 0], diagonals.rotations(bsgs=True), 0
+    baby = {step: x.rotate(step) for step in {k % plan.baby for k in block}}
+    for giant in {k - k % plan.baby for k in block}:
+        terms = [baby[k - giant] * np.roll(d, giant) for k, d in block.items() if giant <= k < giant + plan.baby]
+        y = sum(terms[1:], terms[0]).rotate(giant) + y
+    for step in plan.outputs[0]:
+        y += y.rotate(step)
+    return y
+
+
+x = rng.standard_normal(shapes[0])
+hidden = multiply(layers[1], (y := multiply(layers[0], Ciphertext(x.ravel()))) * y)
+output = multiply(layers[2], hidden * hidden)._numbers[:10]
+assert np.allclose(output, ops[2](ops[1](ops[0](x) ** 2) ** 2))
+assert Ciphertext.rotations == sum(diagonals.rotations(bsgs=True).count for diagonals in layers)
 
 # %%
-# A picture for 8 x 8 pixels: with gaps, the entries of each tap are on one line.
+# The channel that is in each slot, in the corner of the image after each convolution.
 
-small = cm.conv(taps, (8, 8), padding="same", stride=2)
-slots = np.arange(64).reshape(8, 8)[::2, ::2].ravel()
-matrix = small.to_sparse("coo")
-figure, axes = plt.subplots(1, 2, figsize=(10, 5.6), layout="constrained")
-for ax, places, title in zip(axes, (np.arange(16), slots), ("packed", "with gaps"), strict=True):
-    ax.scatter(matrix.col, places[matrix.row], c=(matrix.col - places[matrix.row]) % 64, cmap="tab20", marker="s", s=14)
-    ax.set(title=f"{title}: {len(diagonals(small, 64, places))} diagonals", xlabel="input slot")
-    ax.set(ylabel="output slot", xlim=(-1, 64), ylim=(64, -1), aspect="equal")
+figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
+for ax, shape, where in zip(axes, shapes[1:], places[1:], strict=False):
+    corner = np.repeat(np.arange(shape[0]), shape[1] * shape[2])[np.argsort(where)].reshape(32, 32)[:8, :8]
+    ax.imshow(corner, cmap="tab20")
+    for (i, j), number in np.ndenumerate(corner):
+        ax.text(j, i, number, ha="center", va="center")
+    ax.set(title=f"{shape[0]} channels of {shape[1]} x {shape[2]}", xticks=[], yticks=[])
 
 plt.show()
