@@ -121,7 +121,7 @@ JAX_METHODS = ["nearest", "linear", "cubic", "lanczos3", "lanczos5"]
 @pytest.mark.parametrize("method", JAX_METHODS)
 def test_jax(method):
     jax = pytest.importorskip("jax")
-    for n, m in [*PAIRS, *TIES] if method == "nearest" else PAIRS[3:8]:
+    for n, m in [PAIRS[-1], *TIES] if method == "nearest" else PAIRS[5:7]:  # JAX compiles for each
         for antialias in (True, False) if method != "nearest" else (None,):
             options = {} if antialias is None else {"antialias": antialias}
             W = jax.image.resize(jax.numpy.eye(n, dtype="float32"), (m, n), method, **options)
@@ -161,7 +161,7 @@ def test_tensorflow():
     tf = import_tensorflow()
     for method, name in TF_METHODS.items():
         for antialias in (False,) if method in ("nearest", "area") else (False, True):
-            for n, m in PAIRS:
+            for n, m in PAIRS if method in ("nearest", "cubic", "gaussian") else PAIRS[::3]:
                 identity = np.eye(n, dtype=np.float32).reshape(n, n, 1, 1)
                 W = tf.image.resize(identity, (m, 1), name, antialias=antialias).numpy()[:, :, 0, 0].T
                 op = cm.resize(n, m, name, antialias=antialias, like="tf")
