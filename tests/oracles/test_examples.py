@@ -355,6 +355,15 @@ def worst_case(found):
     assert found["values"]["10000 random corners"] < -found["solution"].fun < found["values"]["interval bounds"]
 
 
+def whole_network(found):
+    network, image, J = found["network"], found["image"], found["J"]
+    for pixel in (0, 37, 200, 255):
+        change = 1e-6 * (found["np"].arange(256) == pixel).reshape(1, 1, 16, 16)
+        up, down = (network(image[None] + sign * found["torch"].from_numpy(change)) for sign in (1, -1))
+        np.testing.assert_allclose((up - down).numpy().ravel() / 2e-6, J[:, pixel], atol=1e-7)
+    assert np.isclose(found["gain"], np.linalg.norm(J, 2), rtol=1e-2)
+
+
 def locally_connected(found):
     x, K = found["x"], found["kernel"].reshape(7, 6, 27, 5)
     for i, j in np.ndindex(7, 6):
@@ -441,5 +450,5 @@ CHECKS = {check.__name__: check for check in (
     question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, deblur_missing,
     deblur_varying, deblur_nonnegative, learn_kernel, lipschitz, stride_spectrum, transposed, worst_case, relu_network,
     locally_connected, crossbar, homomorphic, room_response, seismic_section, fmri_response, star_field,
-    spectral_normalization, backwards, resize_libraries, wavelet_adjoint,
+    spectral_normalization, backwards, resize_libraries, wavelet_adjoint, whole_network,
 )}  # fmt: skip
