@@ -97,7 +97,7 @@ class Call:
         except ConvmtxError as error:
             if len(error.args) == 3 and not error.args[0].startswith(self.name):
                 got, expected, remedy = error.args
-                raise UnsupportedError(f"{self.name}: {got}", expected, remedy) from None
+                raise type(error)(f"{self.name}: {got}", expected, remedy) from None
             raise
 
     def called_on(self, tensors: Sequence[Any], constants: Callable[[Any], Any]) -> Any:
