@@ -47,8 +47,9 @@ def dense(layer):
 @pytest.mark.parametrize("norm", ["bound", "interval", "none"])
 def test_every_number_of_the_table(model, facts, norm):
     found = facts("layers", "model.onnx", *SHAPE, "--norm", norm)
-    conv, pool, gemm = found["layers"]
-    assert [each["node"] for each in found["layers"]] == ["Conv", "AveragePool", "Gemm"]
+    conv, pool, flat, gemm = found["layers"]
+    assert [each["node"] for each in found["layers"]] == ["Conv", "AveragePool", "Flatten", "Gemm"]
+    assert (flat["in_shape"], flat["out_shape"], flat["nnz"], flat["whole"]) == ([4, 3, 3], [36], 36, False)
     assert (conv["output"], conv["in_shape"], conv["out_shape"]) == ("c", [3, 8, 8], [4, 4, 4])
     matrix = dense(W)
     assert conv["nnz"] == (matrix != 0).sum()
@@ -56,7 +57,7 @@ def test_every_number_of_the_table(model, facts, norm):
     assert conv["weight_bytes"] == W.nbytes
     assert (pool["nnz"], pool["out_shape"]) == (4 * 9 * 4, [4, 3, 3])
     assert (gemm["nnz"], gemm["weight_bytes"], gemm["in_shape"]) == (360, B.nbytes, [36])
-    tops = [np.linalg.norm(matrix, 2), None, np.linalg.norm(B.astype(float), 2)]
+    tops = [np.linalg.norm(matrix, 2), None, 1, np.linalg.norm(B.astype(float), 2)]
     for layer, top in zip(found["layers"], tops, strict=True):
         if norm == "none":
             assert layer["norm"] is None
@@ -64,7 +65,7 @@ def test_every_number_of_the_table(model, facts, norm):
             assert layer["norm"]["lower"] * (1 - 1e-6) <= top <= layer["norm"]["upper"] * (1 + 1e-6)
     if norm != "none":
         assert conv["norm"]["kind"] == ("upper" if norm == "bound" else "exact")
-    assert set(found["skipped"]) == {"r", "f"}
+    assert set(found["skipped"]) == {"r"}
 
 
 def test_the_table(model, said):
@@ -73,8 +74,8 @@ def test_the_table(model, said):
     assert head.split() == ["node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name"]
     assert first.split()[:4] == ["Conv", "3x8x8", "4x4x4", str((dense(W) != 0).sum())]
     assert first.split()[-2:] == ["c", "-"]
-    assert "3 nodes converted, 2 skipped" in text
-    assert "not converted: 1 Relu, 1 Flatten" in text
+    assert "4 nodes converted, 1 skipped" in text
+    assert "1 not linear: 1 Relu" in text
 
 
 def test_names_of_nodes_and_bytes_of_weights_are_those_of_the_file(here, facts, said):
@@ -101,9 +102,9 @@ def test_names_of_nodes_and_bytes_of_weights_are_those_of_the_file(here, facts, 
     rows = {row["output"]: row for row in facts("layers", "model.onnx", "--norm", "none")["layers"]}
     assert {name: (row["name"], row["weight_bytes"]) for name, row in rows.items()} == {
         "c": ("/stem/Conv", W.nbytes + 4 * 4), "n": ("/stem/bn", 4 * 4 * 4), "g": ("/head/pool", 0),
-        "d": ("", 12 * 2), "p": ("", 0),
+        "x16": ("", 0), "d": ("", 12 * 2), "p": ("", 0),
     }  # fmt: skip
-    assert [row["widened"] for row in rows.values()] == [[], [], [], ["bfloat16"], []]
+    assert [row["widened"] for row in rows.values()] == [[], [], [], [], ["bfloat16"], []]
     text = said("layers", "model.onnx", "--norm", "none")
     assert text.splitlines()[1].split()[-2:] == ["c", "/stem/Conv"]
     assert "  d: weights of bfloat16, in a wider type without rounding" in text

@@ -12,6 +12,8 @@ import convmtx as cm
 onnx = pytest.importorskip("onnx")
 from .onnx_model import of_node  # noqa: E402
 
+I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
+F32 = lambda *values: np.array(values, np.float32)  # noqa: E731
 HUGE = [
     ("AveragePool", {}, {"kernel_shape": [20000, 20000], "pads": [19999] * 4}, (1, 2, 2)),
     ("AveragePool", {}, {"kernel_shape": [20000, 20000], "pads": [19999] * 4, "count_include_pad": 1}, (1, 2, 2)),
@@ -23,6 +25,19 @@ HUGE = [
     ("Conv", {"W": np.ones((4, 3, 3, 3), np.float32)}, {}, (3, 10**10, 10**10)),
     ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0]), "value": np.float32(2)}, {}, (10**6, 10**6)),
     ("Pad", {"pads": np.array([0, 0, 1, 0, 0, 0])}, {}, (10**10, 3)),
+    ("Expand", {"s": I64(1, 10**9, 10**9, 10**9)}, {}, (1, 1, 1)),
+    ("Tile", {"s": I64(1, 1 << 62, 1 << 62)}, {}, (3, 4)),
+    ("Resize", {"roi": F32(), "s": F32(1, 1, 1e9)}, {"mode": "linear"}, (3, 4)),
+    ("CenterCropPad", {"s": I64(1, 10**9, 10**9)}, {}, (3, 4)),
+    ("CumSum", {"s": np.array(2)}, {}, (3, 10**9)),
+    ("Trilu", {}, {}, (10**9, 10**9)),
+    ("ReduceSum", {}, {}, (10**9, 10**9)),
+    ("DFT", {}, {}, (10**9, 1)),
+    ("GatherND", {"s": I64(0).reshape(1, 1)}, {}, (10**9,)),
+    ("ScatterND", {"s": I64(0).reshape(1, 1), "u": np.ones((1, 10**3), "f4")}, {}, (10**9,)),
+    ("Einsum", {"c": np.ones(2, "f4")}, {"equation": "bii,i->b"}, (10**9, 10**9)),
+    ("Concat", {"c": np.ones((1, 1, 10**3), "f4")}, {"axis": 1}, (10**7, 10**3)),
+    ("DepthToSpace", {}, {"blocksize": 1 << 40}, (3, 4, 4)),
     ("BatchNormalization", {name: np.ones(10**5, np.float32) for name in "sbmv"}, {}, (10**5,)),
 ]
 
@@ -91,7 +106,6 @@ def test_input_shapes_of_another_type_are_refused(shapes):
 
 
 MOST = (1 << 63) - 1
-I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
 BOMBS = [  # nodes of constants whose outputs, windows or loops are huge
     ("ConstantOfShape", [I64(10**6, 10**6)], {}),
     ("Expand", [np.ones((1, 1, 1), "f4"), I64(10**6, 10**6, 1)], {}),
@@ -176,3 +190,29 @@ def test_axes_that_no_array_has_are_refused(axis, inside):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
     with pytest.raises(cm.ModelFileError, match=rf"LayerNormalization.* with axis={axis}"):
         cm.from_onnx(model)
+
+
+def test_files_of_other_formats_are_refused_by_their_name(tmp_path):
+    import io
+    import zipfile
+
+    def archive(name):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as zipped:
+            zipped.writestr(name, "nothing")
+        return file.getvalue()
+
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    array = io.BytesIO()
+    np.save(array, np.ones(3))
+    files = {
+        "TensorFlow Lite": bytes(4) + b"TFL3" + bytes(50), "format of onnxruntime": bytes(4) + b"ORTM" + bytes(50),
+        "PyTorch": archive("model/data.pkl"), "pickle": b"\x80\x02}q\x00.", "Keras": archive("metadata.json"),
+        "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(50), "safetensors": len(header).to_bytes(8, "little") + header + bytes(4),
+        "NumPy": array.getvalue(), "zip archive": archive("readme.txt"), "compressed": b"\x1f\x8b" + bytes(30),
+    }  # fmt: skip
+    names = {"pickle": "PyTorch", "hdf5": "Keras"}
+    for name, content in files.items():
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(cm.ModelFileError, match=names.get(name, name)):
+            cm.from_onnx(tmp_path / "model.onnx")

@@ -260,16 +260,28 @@ def has_numbers(array: Array) -> bool:
     return not (array.device.type == "meta" or torch.compiler.is_compiling() or is_transformed)
 
 
+def is_unchangeable(array: Any) -> bool:
+    """Whether nobody can change an array: it is one of JAX, or NumPy's view of bytes, as of a file that was read."""
+    if not is_numpy(array):
+        return library(array) == "jax"
+    owner = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        owner = owner.base
+    return isinstance(owner, bytes)
+
+
 def frozen(array: Array, name: str = "kernel") -> Array:
-    """Return a copy that nobody else can change, because maps are immutable; arrays of JAX are immutable already."""
+    """Return a copy that nobody else can change, because maps are immutable, or the array if nobody can change it."""
+    if is_unchangeable(array) and (not is_numpy(array) or array.flags.c_contiguous):
+        return array
     if is_numpy(array):
         # A broadcast array can take far less memory than its copy.
         memory.require_result(f"a copy of the {name}", array.nbytes, "Pass a smaller one")
         copy = np.array(array, order="C")
         copy.setflags(write=False)
         return copy
-    if library(array) == "jax":
-        return array
     return array.clone() if library(array) == "torch" else namespace(array).asarray(array, copy=True)
 
 

@@ -95,11 +95,14 @@ class Value:
         return not self.terms and self.offset is not None
 
     def then(self, layer: Affine) -> Value:
-        """Return the tensor that a layer makes of this one."""
-        offset = layer.offset if self.offset is None else layer(self.offset)
-        if self.is_constant:
-            return Value.constant(offset, self.like)
-        return Value(layer.out_shape, [(layer.op, self)], offset, self.like)
+        """Return the tensor that an affine map makes of this one."""
+        return self.through(layer.op, layer.offset)
+
+    def through(self, op: LinearMap, offset: Array | None = None) -> Value:
+        """Return the tensor that a linear map makes of this one, plus an offset; None stands for zeros."""
+        image = None if self.offset is None else op(self.offset)
+        total = image if offset is None else offset if image is None else _add(image, offset)
+        return Value(op.out_shape, () if self.is_constant else [(op, self)], total, self.like)
 
     def plus(self, array: Array) -> Value:
         """Return the sum of this tensor and an array of its shape."""
@@ -197,7 +200,7 @@ def _after(op: LinearMap, inner: LinearMap) -> LinearMap:
     A depthwise 5 x 5 convolution and a pointwise one of 500 channels multiply 525 numbers for an output, and one
     convolution in place of both 12,500.
     """
-    if isinstance(op, Diagonal) and op.weights.ndim == 0:
+    if isinstance(op, Diagonal) and op.weights.ndim == 0 and isinstance(inner, ConvOperator):
         return inner * op.weights
     first = inner.factors[0] if isinstance(inner, Product) else inner
     if isinstance(op, ConvOperator) and isinstance(first, ConvOperator):

@@ -14,6 +14,7 @@ from convmtx._xp import (
     conjugate,
     frozen,
     is_numpy,
+    is_unchangeable,
     move_axes,
     namespace,
     promote,
@@ -162,7 +163,7 @@ def _frozen(matrix: Any) -> Any:
     if isinstance(matrix, Coordinates):
         return matrix
     if not is_sparse(matrix):
-        return frozen(matrix, "matrix")
+        return matrix if is_unchangeable(matrix) else frozen(matrix, "matrix")
     if isinstance(matrix.data, np.ndarray) and not matrix.data.flags.writeable:
         return matrix  # that of another map
     copy = matrix.tocsr(copy=True)

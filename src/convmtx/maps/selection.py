@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from convmtx import memory
 from convmtx._xp import frozen, is_numpy, like, move_axes, namespace, reshape, summed_at
 from convmtx.errors import door
 from convmtx.forms import row_array
@@ -30,8 +32,13 @@ class Selection(LinearMap):
     _keeps_type = True
 
     def __init__(self, in_shape: Shape, places: IntArray, like: Array | None = None) -> None:
-        self._in_shape, self.places = in_shape, frozen(places, "places")
+        self._in_shape, self._places = in_shape, frozen(places, "places")
         self._like = np.empty(0, np.int8) if like is None else like
+
+    @property
+    def places(self) -> IntArray:
+        """Places in the flattened input, in the shape of the output."""
+        return self._places
 
     @property
     def _reference_array(self) -> Array:
@@ -99,6 +106,75 @@ class Selection(LinearMap):
     @property
     def _has_lone_entries(self) -> bool:
         return not self._repeats
+
+
+class Grid(Selection):
+    """Map to the entries at some positions along each axis, ``x[np.ix_(*positions)]``: slices, flips, repetitions.
+
+    It holds the positions alone, ranges or arrays of them, and computes the places when a matrix is built.
+    """
+
+    def __init__(self, in_shape: Shape, positions: Sequence[range | IntArray], like: Array | None = None) -> None:
+        self._in_shape, self.positions = in_shape, tuple(positions)
+        self._like = np.empty(0, np.int8) if like is None else like
+
+    @property
+    def places(self) -> IntArray:
+        memory.require_result("the numbers of the entries that are picked", 8 * self.shape[0], "Build some rows alone")
+        return self._places_at(np.ix_(*(np.arange(n) for n in self.out_shape)))
+
+    @property
+    def out_shape(self) -> Shape:
+        return tuple(len(steps) for steps in self.positions)
+
+    @cached_property
+    def _repeats(self) -> bool:
+        return any(not isinstance(p, range) and np.unique(p).size < p.size for p in self.positions)
+
+    def _places_at(self, at: Sequence[IntArray]) -> IntArray:
+        """Return the places in the flattened input of outputs at these positions along each axis."""
+        places = np.zeros((), np.int64)
+        for axis, (steps, numbers) in enumerate(zip(self.positions, at, strict=True)):
+            picked = steps.start + steps.step * numbers if isinstance(steps, range) else steps[numbers]
+            places = places + picked * prod(self._in_shape[axis + 1 :])
+        return places
+
+    def _picked(self, order: Order, rows: RowNumbers | None) -> IntArray:
+        if rows is None and order == "C":
+            return self.places.reshape(-1)
+        numbers = np.arange(self.shape[0]) if rows is None else row_array(rows)
+        at = np.unravel_index(renumbered(self.out_shape, numbers, order, "C"), self.out_shape) if self.out_shape else ()
+        return renumbered(self._in_shape, np.broadcast_to(self._places_at(at), numbers.shape), "C", order)
+
+    def _apply(self, x: Array) -> Array:
+        for axis, steps in enumerate(self.positions, 1):
+            if not isinstance(steps, range):
+                x = namespace(x).take(x, like(steps, x), axis=axis)
+            elif steps != range(x.shape[axis]):
+                forward = steps[::-1] if steps.step < 0 else steps
+                x = x[(slice(None),) * axis + (slice(forward.start, max(forward.stop, 0), forward.step),)]
+                x = namespace(x).flip(x, axis=axis) if steps.step < 0 else x
+        return x
+
+    def _apply_transposed(self, y: Array) -> Array:
+        if not is_numpy(y):
+            return super()._apply_transposed(y)
+        for axis, (steps, n) in enumerate(zip(self.positions, self._in_shape, strict=True), 1):
+            if isinstance(steps, range) and steps == range(n):
+                continue
+            x = np.zeros((*y.shape[:axis], n, *y.shape[axis + 1 :]), y.dtype)
+            np.add.at(np.moveaxis(x, axis, 0), np.asarray(steps, np.int64), np.moveaxis(y, axis, 0))
+            y = x
+        return y
+
+    def _count_stored(self) -> int:
+        return self.shape[0]
+
+    def _in_double(self) -> Selection:
+        return Grid(self._in_shape, self.positions)
+
+    def _peak(self) -> float:
+        return 1.0 if self.shape[0] else 0.0
 
 
 @door("select")

@@ -25,8 +25,9 @@ The norm of a convolution is an upper bound. With --norm interval, and for maps 
 are not a single convolution, it is the norm itself: the table has the upper end of
 its interval, the JSON object both ends. --norm none leaves it out, which is fastest.
 The columns csr and weights are bytes: of the sparse matrix, and of the weights as
-they are stored. Nodes of a linear type that could not be converted are listed with
-the reason; nodes of other types are counted, and listed in the JSON object.
+they are stored. Maps of whole tensors, with the batch axis, have "all" behind their
+shapes. Nodes that are not maps are counted by kind and operator, and listed with the
+reason if it is that sizes are not known, or an option; the JSON object lists all.
 
 examples:
     convmtx layers model.onnx --shape x=1,3,16,16
@@ -36,6 +37,8 @@ examples:
 _HEADS = ("node", "takes", "makes", "nnz", "norm", "kind", "csr", "weights", "output", "name")
 #: Most characters of a name in the table.
 _LONGEST = 80
+#: Reasons that are listed, of each kind.
+_LISTED = 20
 #: Most rows times columns of a map whose entries are counted by making its matrix.
 _SMALL = 10_000_000
 
@@ -63,7 +66,8 @@ def run(options: argparse.Namespace, report: Report) -> None:
     rows: list[dict[str, Any]] = []
     with show_progress(can_show_progress(), "layers", len(model.layers)) as bar:
         for name, layer in model.layers.items():
-            rows.append({"output": name, "name": layer.name, "node": layer.op_type, **_facts(layer.op, options.norm),
+            facts = _facts(layer.op, options.norm)
+            rows.append({"output": name, "name": layer.name, "node": layer.op_type, "whole": layer.whole, **facts,
                          "weight_bytes": layer.weight_bytes, "widened": list(layer.widened)})  # fmt: skip
             if bar is not None:
                 bar.update(1)
@@ -79,12 +83,22 @@ def run(options: argparse.Namespace, report: Report) -> None:
         if row["widened"]:
             report.say(f"  {row['output']}: weights of {', '.join(row['widened'])}, in a wider type without rounding")
     report.say(f"{len(rows)} nodes converted, {len(skipped)} skipped")
-    if model.other_nodes:
-        counts = Counter(model.other_nodes.values()).most_common()
-        report.say("  not converted: " + ", ".join(f"{count} {node}" for node, count in counts))
-    for name, reason in skipped.items():
-        if name not in model.other_nodes:
-            report.say(f"  {name}: {reason}")
+    _say_skipped(model.skipped, skipped, report)
+
+
+def _say_skipped(reasons: Any, texts: dict[str, str], report: Report) -> None:
+    """Print how many nodes have no map for each kind of reason, and reasons that another call may change."""
+    kinds: dict[Any, list[str]] = {}
+    for name, reason in reasons.items():
+        kinds.setdefault(reason.kind, []).append(name)
+    for kind, names in kinds.items():
+        counts = Counter(reasons[name].op_type for name in names).most_common()
+        report.say(f"  {len(names)} {kind.value}: " + ", ".join(f"{count} {node}" for node, count in counts))
+        if kind.may_change:
+            for name in names[:_LISTED]:
+                report.say(f"    {name[:_LONGEST]}: {texts[name]}")
+            if len(names) > _LISTED:
+                report.say(f"    and {len(names) - _LISTED} more")
 
 
 def _facts(op: LinearMap, norm: str) -> dict[str, Any]:
@@ -107,6 +121,9 @@ def _count_entries(op: LinearMap) -> int | None:
     """Count the stored entries of the matrix; return None if a large matrix would have to be made for that."""
     if isinstance(op, ConvOperator):
         return op.nnz
+    stored = op._count_stored()
+    if stored is not None:
+        return stored
     if isinstance(op, AlongAxis):
         return op._count_stored()
     return cast("Any", op.to_sparse()).nnz if prod(op.shape) <= _SMALL else None
@@ -116,7 +133,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a line of the table."""
     norm, csr = row["norm"], row["csr_bytes"]
     return (
-        row["node"], *("x".join(map(str, row[name])) for name in ("in_shape", "out_shape")),
+        row["node"], *("x".join(map(str, row[name])) + " all" * row["whole"] for name in ("in_shape", "out_shape")),
         "?" if row["nnz"] is None else str(row["nnz"]), f"{norm['upper']:.6g}" if norm else "-",
         norm["kind"] if norm else "-", "?" if csr is None else memory.human(csr),
         memory.human(row["weight_bytes"]), row["output"][:_LONGEST], row["name"][:_LONGEST] or "-",

@@ -1,72 +1,34 @@
-"""Linear nodes of an ONNX model as affine maps. Files are not trusted."""
+"""Affine nodes of an ONNX model as maps. Files are not trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from convmtx.errors import ArgumentTypeError, ConvmtxError, UnsupportedError, door, with_article
 from convmtx.extras import import_extra
+from convmtx.interop import layers as blocks
 from convmtx.interop.onnx.files import load_model
 from convmtx.interop.onnx.graph import Graph
-from convmtx.interop.onnx.nodes import CONVERTERS, Node
+from convmtx.interop.onnx.node import Combined, Node
+from convmtx.interop.onnx.nodes import CONVERTERS
+from convmtx.interop.onnx.paths import Joined, Paths
+from convmtx.interop.onnx.reasons import NOT_LINEAR, Kind, Skipped, SkippedError, not_linear
+from convmtx.interop.onnx.report import OnnxLayer, OnnxLayers
 from convmtx.maps.affine import Affine
+from convmtx.maps.linear_map import LinearMap
 
-#: Characters of the reason why a node is skipped, and of an output's name in the table. Both repeat text of the file,
-#: which can be of any length.
-_LONGEST_REASON, _LONGEST_NAME = 500, 80
-
-
-class OnnxLayer(Affine):
-    """Affine map of a node of an ONNX graph; it acts on one input, without the batch axis."""
-
-    def __init__(self, affine: Affine, node: Node, name: str) -> None:
-        super().__init__(affine.op, affine.offset)
-        #: The node's name, which may be empty, its operator, and the name of the tensor that it is applied to.
-        self.name, self.op_type, self.input_name = name, node.op_type, node.data
-        #: Bytes of the node's weights, as the file stores or computes them.
-        self.weight_bytes = node.weight_bytes
-        #: Stored types of weights that NumPy does not have, such as bfloat16; the map has the numbers in a wider type.
-        self.widened = tuple(sorted(node.widened))
-
-
-@dataclass(frozen=True)
-class OnnxLayers:
-    """Maps of a model's nodes, and the reasons why other nodes have none. It prints as a table."""
-
-    #: Maps by the name of the node's first output.
-    layers: dict[str, OnnxLayer]
-    #: Reasons, by the name of the node's first output too, for every node that is not among the layers.
-    skipped: dict[str, str]
-    #: Operators of those skipped nodes that from_onnx never converts, such as Relu, by the same name.
-    other_nodes: dict[str, str]
-
-    def __str__(self) -> str:
-        rows = [
-            (
-                name[:_LONGEST_NAME],
-                layer.op_type,
-                "x".join(map(str, layer.in_shape)),
-                "x".join(map(str, layer.out_shape)),
-            )
-            for name, layer in self.layers.items()
-        ]
-        rows = [("output", "node", "takes", "makes"), *rows]
-        widths = [max(len(row[j]) for row in rows) for j in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        for name, layer in self.layers.items():
-            if layer.widened:
-                stored = ", ".join(layer.widened)
-                lines.append(f"  {name[:_LONGEST_NAME]}: weights of {stored}, in a wider type without rounding")
-        lines.append(f"{len(self.layers)} maps; {len(self.skipped)} nodes are not maps")
-        return "\n".join(lines + [f"  {name[:_LONGEST_NAME]}: {reason}" for name, reason in self.skipped.items()])
+#: Characters of the reason why a node is skipped. It repeats text of the file, which can be of any length.
+_LONGEST_REASON = 500
 
 
 @door("from_onnx")
 def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> OnnxLayers:
-    """Return every linear node of an ONNX graph as an affine map.
+    """Return every affine node of an ONNX graph as a map.
+
+    Law: ``report.layers[output](x)`` is what the node makes of x, for the tensor x that it takes. All other inputs of
+    the node are constants.
 
     Parameters
     ----------
@@ -78,16 +40,16 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     Returns
     -------
     OnnxLayers
-        ``.layers`` maps the name of a node's first output to its `Affine` map, which has ``.name``, ``.op_type``,
-        ``.input_name``, ``.weight_bytes`` and ``.widened``. These nodes are Conv, ConvTranspose, AveragePool,
-        GlobalAveragePool, Gemm and MatMul by a constant, Pad and BatchNormalization. ``.skipped`` maps the names of all
-        other nodes to the reason. ``.other_nodes`` maps the names of nodes that are never converted to their operator.
-        It prints as a table.
+        ``.layers`` maps the name of a node's output to its `Affine` map, which has ``.name``, ``.op_type``,
+        ``.input_name``, ``.whole``, ``.weight_bytes`` and ``.widened``. ``.skipped`` maps the first output of every
+        other node to the reason, a string with ``.op_type`` and ``.kind``. ``.map(output, input=None)`` is the map
+        along the graph, with branches. It prints as a summary; ``.table()`` has a line for each node.
 
     Raises
     ------
     ModelFileError
-        If the file is damaged, is not an ONNX model, or refers to data outside its folder. This is a ValueError.
+        If the file is damaged, is of another format, has nodes in a cycle, or refers to data outside its folder. This
+        is a ValueError.
     ValueError, TypeError
         If ``input_shapes`` has a name that is not an input's, or a shape that does not fit.
     OSError
@@ -97,7 +59,12 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
 
     Notes
     -----
-    A map acts on one input: the first axis of a node's tensor is taken as the batch axis and left out.
+    A map acts on one input: the first axis of a node's tensor is taken as the batch axis and left out. A node that does
+    more to the first axis than to leave it as it is, such as a Transpose or a product from the left, has a map of whole
+    tensors, if their sizes are known; ``.whole`` is then true. So has a node of a tensor with one axis.
+
+    A node that takes several tensors, such as the sum of a skip connection, has no map of its own, but is part of
+    ``report.map``. `docs/reference/libraries.md` lists the operators, and what their maps mean for integers.
 
     Weights, pads and sizes are constants if they follow from constants and from sizes of tensors. The reference
     evaluator of onnx computes them, except random numbers and graphs inside nodes. What it may compute is limited to 64
@@ -105,6 +72,19 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
 
     Weights whose type NumPy does not have are converted without rounding: bfloat16 and float8 to float32, int4 to int8.
     The map is exact, while a runtime rounds its outputs to the stored type.
+
+    A model of 1,000 nodes takes about a second. Weights are shared with the model, or copied once for each map that
+    holds them in another order.
+
+    Examples
+    --------
+    >>> import convmtx as cm
+    >>> report = cm.from_onnx(cm.conv([[1.0, -1.0]], (3, 3)).to_onnx())
+    >>> print(report)
+    3 maps; 0 nodes have none
+    maps: 1 Unsqueeze, 1 Conv, 1 Squeeze
+    >>> report.map("y").op.to_dense()[0]
+    array([ 1., -1.,  0.,  0.,  0.,  0.,  0.,  0.,  0.])
     """
     onnx = import_extra("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
@@ -112,39 +92,69 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         raise ArgumentTypeError(got, "Expected a path or an onnx.ModelProto", "Pass one of these")
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
-    skipped: dict[str, str] = {}
-    other_nodes: dict[str, str] = {}
-    for number, node in enumerate(graph.nodes):
-        name = next((name for name in (*node.output, node.name) if name), f"node {number}")
-        if _converter(node) is None:
-            other_nodes[name] = node.op_type
-        try:
-            layers[name] = _layer(graph, node)
-        except ConvmtxError as error:
-            skipped[name] = f"{node.op_type}: {error.reason}"[:_LONGEST_REASON]
-        except Exception:  # a wrong attribute, which onnx's checker does not see, may raise anything
-            skipped[name] = f"{node.op_type}: its attributes contradict each other or its inputs"
-    return OnnxLayers(layers, skipped, other_nodes)
+    skipped: dict[str, Skipped] = {}
+    paths = Paths(len(graph.nodes), graph.data_inputs)
+    for number, node in enumerate(graph.nodes, 1):
+        outputs, reason = _outputs(graph, node)
+        for name, output in outputs.items():
+            if isinstance(output, OnnxLayer):
+                layers[name] = output
+        if reason is not None:
+            skipped[next((name for name in (*node.output, node.name) if name), f"node {number}")] = reason
+        paths.add(number, node.output, outputs, reason)
+    paths.dims.update((name, graph.dims(name)) for name in (*graph.data_inputs, *paths.steps))
+    return OnnxLayers(layers, skipped, paths)
 
 
-def _converter(node: Any) -> Callable[[Node], Affine] | None:
-    """Return the converter of a node's operator; None for an operator that is not converted."""
-    return CONVERTERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+def _outputs(graph: Graph, node: Any) -> tuple[dict[str, OnnxLayer | Joined], Skipped | None]:
+    """Return what the outputs of a node are, by their names, and the reason if they are not maps of one tensor."""
+    kind, outputs = Kind.OTHER, {}
+    try:
+        outputs = _convert(graph, node)
+        joined = next((output for output in outputs.values() if isinstance(output, Joined)), None)
+        if joined is None:
+            return outputs, None
+        reason, kind = f"it takes {len(joined.combined.names)} tensors. report.map(output) joins them.", Kind.SEVERAL
+    except SkippedError as error:
+        reason, kind = error.reason, error.kind
+    except ConvmtxError as error:
+        reason = error.reason
+    except Exception:  # a wrong attribute, which onnx's checker does not see, may raise anything
+        reason = "its attributes contradict each other or its inputs"
+    return outputs, Skipped(f"{node.op_type}: {reason}"[:_LONGEST_REASON], node.op_type, kind)
 
 
-def _layer(graph: Graph, node: Any) -> OnnxLayer:
-    """Return the map of a node, or raise the error that says why it has none."""
-    convert = _converter(node)
-    if convert is None:
-        got, expected = "not among the nodes that are converted", f"They are {', '.join(CONVERTERS)}"
-        raise UnsupportedError(got, expected, "Leave this layer out")
+def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer | Joined]:
+    """Return what the outputs of a node are, by their names, or raise the error that says why they are not affine."""
+    is_known = node.domain in ("", "ai.onnx")
     if all(graph.is_computed(name) for name in node.output if name):
-        raise UnsupportedError(
-            "it is computed from constants alone", "Its output is a constant", "Leave this layer out"
-        )
+        raise SkippedError(Kind.CONSTANT, "it is computed from constants alone", "Its output is a constant")
+    reasons = [reason for name in node.output if name and (reason := graph.why_unknown(name)) is not None]
+    if reasons:
+        got = "it is computed from constants and sizes alone"
+        raise SkippedError(Kind.CONSTANT, got, f"Its numbers are not known: {reasons[0]}")
+    if is_known and node.op_type in NOT_LINEAR:
+        raise not_linear(NOT_LINEAR[node.op_type])
+    convert = CONVERTERS.get(node.op_type) if is_known else None
+    if convert is None:
+        raise UnsupportedError("not among the nodes that are converted", "See from_onnx", "Leave this layer out")
     reader = Node(graph, node)
-    affine = convert(reader)
+    result = convert(reader)
     if reader.attributes:
         got = f"attributes {sorted(reader.attributes)}"
         raise UnsupportedError(got, "from_onnx does not read them", "Leave this layer out")
-    return OnnxLayer(affine, reader, node.name)
+    results = result if isinstance(result, dict) else {node.output[0]: result}
+    return {name: _wrapped(reader, output, node.name) for name, output in results.items()}
+
+
+def _wrapped(reader: Node, output: LinearMap | Affine | Combined, name: str) -> OnnxLayer | Joined:
+    """Return an output that a converter has made, with what is known of its node."""
+    if isinstance(output, Combined):
+        if len(output.names) > 1:
+            return Joined(output, reader.whole)
+        (reader.data,) = output.names
+        output = output.affine()
+    elif not reader.data_positions([reader.position]):
+        raise not_linear("its input gives the sizes or positions of constant numbers")
+    reader.require_numbers()
+    return OnnxLayer(output if isinstance(output, Affine) else blocks.add_bias(output, None), reader, name)

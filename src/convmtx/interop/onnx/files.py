@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from convmtx import memory
 from convmtx.errors import ConvmtxError, ModelFileError
-from convmtx.interop.onnx.protobuf import first_line, quote
+from convmtx.interop.onnx.formats import refuse_other_formats
+from convmtx.interop.onnx.protobuf import all_nodes, first_line, quote
+from convmtx.interop.onnx.shapes import count_nodes
 
 #: Bytes of the longest message of protobuf, the format of ONNX files. A longer file is not a model.
 _LONGEST_FILE = (1 << 31) - 1
 #: Most axes of an array of NumPy. ONNX's inference of shapes reads memory that it does not own at axes far beyond.
 _MOST_AXES = 64
+#: Nodes of a model with its functions written out, if they are.
+_MOST_NODES = 50_000
+#: Tensors of a cycle that an error names.
+_MOST_NAMES = 6
 
 
 def load_model(onnx: Any, model: Any) -> Any:
@@ -25,6 +31,7 @@ def load_model(onnx: Any, model: Any) -> Any:
             loaded.CopyFrom(model)
         else:
             _refuse_endless(Path(model))
+            refuse_other_formats(Path(model))
             loaded, folder = onnx.load(model, load_external_data=False), Path(model).resolve().parent
         for tensor in onnx.external_data_helper._get_all_tensors(loaded):
             if onnx.external_data_helper.uses_external_data(tensor):
@@ -32,7 +39,12 @@ def load_model(onnx: Any, model: Any) -> Any:
                 onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
                 tensor.data_location = onnx.TensorProto.DEFAULT
                 del tensor.external_data[:]
+        _sort(loaded)
         _check(onnx, loaded)
+        if loaded.functions and count_nodes(loaded) <= _MOST_NODES:
+            from onnx import inliner
+
+            loaded = inliner.inline_local_functions(loaded)
     except (ConvmtxError, OSError):
         raise
     except Exception as error:  # protobuf, the checker and NumPy each have errors of their own
@@ -40,6 +52,30 @@ def load_model(onnx: Any, model: Any) -> Any:
         got = f"{name} is not a valid ONNX model ({first_line(error)})"
         raise ModelFileError(got, "Expected a whole and valid file", "Export it again") from None
     return loaded
+
+
+def _sort(model: Any) -> None:
+    """Put each node behind those that it reads from; refuse a cycle by the names of its tensors.
+
+    Runtimes take nodes in any order, while onnx's checker and its inference of shapes do not.
+    """
+    nodes = list(model.graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    sources = [
+        [makers[name] for inner in all_nodes([node]) for name in inner.input if name in makers] for node in nodes
+    ]
+    if all(source < number for number, own in enumerate(sources) for source in own):
+        return
+    try:
+        order = list(TopologicalSorter(dict(enumerate(sources))).static_order())
+    except CycleError as error:
+        names = " -> ".join(
+            quote(next(filter(None, nodes[j].output), "")) for j in reversed(error.args[1][:_MOST_NAMES])
+        )
+        raise ModelFileError(f"a cycle: {names}", "Nodes read from nodes before them", "Export it again") from None
+    sorted_nodes = [type(nodes[j]).FromString(nodes[j].SerializeToString()) for j in order]
+    del model.graph.node[:]
+    model.graph.node.extend(sorted_nodes)
 
 
 def _check(onnx: Any, model: Any) -> None:
@@ -53,24 +89,13 @@ def _check(onnx: Any, model: Any) -> None:
     for value in shapeless:  # an empty shape satisfies the checker, and is taken away after it
         value.type.tensor_type.shape.SetInParent()
     onnx.checker.check_model(model)
-    for node in _all_nodes(model):
+    for node in all_nodes([*model.graph.node, *(node for function in model.functions for node in function.node)]):
         for attribute in node.attribute:
             if attribute.name == "axis" and not -_MOST_AXES <= attribute.i < _MOST_AXES:
                 got = f"a {quote(node.op_type)} with axis={attribute.i}"
                 raise ModelFileError(got, f"An array has at most {_MOST_AXES} axes", "Export it again")
     for value in shapeless:
         value.type.tensor_type.ClearField("shape")
-
-
-def _all_nodes(model: Any) -> Iterator[Any]:
-    """Yield every node of a model, also those of graphs inside nodes and of functions."""
-    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while pending:
-        node = pending.pop()
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                pending.extend(graph.node)
 
 
 def _refuse_endless(path: Path) -> None:

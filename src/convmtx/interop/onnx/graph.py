@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
-from convmtx.interop.onnx.protobuf import UnknownError, first_line, is_closed, quote, readable
+from convmtx.interop.onnx.protobuf import Size, UnknownError, all_nodes, first_line, is_closed, quote
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
-from convmtx.typing import AnyArray, Shape
+from convmtx.typing import AnyArray
 
 #: Bytes that constants may cost to compute: so many for each byte of the model, and 64 MiB for a model of any size. A
 #: model that computes its weights reads and writes each of them a few times; one that doubles an array 40 times would
@@ -32,9 +33,14 @@ class Graph:
     """
 
     def __init__(self, onnx: Any, model: Any, input_shapes: Mapping[str, Any]) -> None:
-        self._onnx, self.nodes = onnx, model.graph.node
+        self._onnx = onnx
+        #: Nodes, each behind those that it reads from.
+        self.nodes: list[Any] = []
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
+        stored = {tensor.name for tensor in model.graph.initializer}
+        #: Names of the graph's inputs that have no default value.
+        self.data_inputs = tuple(value.name for value in model.graph.input if value.name not in stored)
         self._symbols = Symbols()
         self._types = Types(onnx, model, self._symbols)
         self.opset = self._types.opset
@@ -42,27 +48,34 @@ class Graph:
         # A constant is stored in the model (_tensors), or computed with all its numbers (_arrays) or with open ones
         # (_sizes), or there is a reason why it is not computed.
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        #: Names of tensors so far.
+        self._names = {*self._tensors, *(value.name for value in model.graph.input)}
         self._arrays: dict[str, AnyArray] = {}
+        self._shared: WeakValueDictionary[str, AnyArray] = WeakValueDictionary()
         self._sizes: dict[str, Sizes] = {}
         self._reasons: dict[str, str] = {}
         #: Constants that depend on an input of the graph with a default value, which the caller may replace.
         self._defaults = {value.name for value in model.graph.input if value.name in self._tensors}
         self._computed: set[str] = set()
-        #: Number of inputs of nodes, not yet computed, that read a tensor.
-        self._readers = Counter(name for node in self.nodes for name in node.input)
+        #: Number of inputs of nodes, not yet computed, that read a tensor, also inside graphs of nodes.
+        self._readers = Counter(name for node in all_nodes(model.graph.node) for name in node.input)
         with quiet():
-            for node in self.nodes:
-                self._types.infer(node, self._small_constant)
-                self._compute(node)
+            self._pass(model.graph.node)
 
     # Questions of converters
 
     def constant(self, name: str) -> AnyArray | None:
-        """Return the array of a constant; None for a tensor that is not one, or whose numbers are not known."""
+        """Return the array of a constant; None for a tensor that is not one, or whose numbers are not known.
+
+        While a map has the array of a stored constant, others get the same one.
+        """
         if name in self._arrays:
             return self._arrays[name]
         if name not in self._tensors:
             return None
+        stored = self._shared.get(name)
+        if stored is not None:
+            return stored.reshape(tuple(self._tensors[name].dims))
         try:
             array = np.asarray(self._onnx.numpy_helper.to_array(self._tensors[name]))
         except Exception as error:  # too little data, or a type that ONNX does not have
@@ -70,7 +83,17 @@ class Graph:
             raise ModelFileError(got, "Expected all its numbers", "Export it again") from None
         if array.size <= SMALL:  # a larger array is not stored twice: the tensor holds its bytes
             self._arrays[name] = array
+        elif isinstance(array.base, np.ndarray) and (array.base.dtype, array.base.size) == (array.dtype, array.size):
+            self._shared[name] = array.base  # which lives as long as any view of it
         return array
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is a constant, even if its numbers are not known."""
+        return any(name in constants for constants in (self._arrays, self._tensors, self._sizes, self._reasons))
+
+    def is_default(self, name: str) -> bool:
+        """Whether a tensor is a constant that depends on the default value of an input of the graph."""
+        return name in self._defaults
 
     def why_unknown(self, name: str) -> str | None:
         """Return why the numbers of a constant are not known; None for a tensor that is not a constant."""
@@ -80,15 +103,19 @@ class Graph:
         """Whether a tensor is computed from constants alone, of which none is an input's default value."""
         return name in self._computed
 
-    def shape(self, name: str) -> Shape:
-        """Return the shape of a tensor without its batch axis."""
-        dims = self._types.dims(name)
-        if dims is None or not all(isinstance(size, int) for size in dims[1:]):
-            inputs = ", ".join(map(quote, self._open_inputs[:3]))
-            remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
-            got = f"{quote(name)} has shape {str(readable(dims))[:200]}"
-            raise UnsupportedError(got, "The sizes after the batch must be known", remedy)
-        return tuple(int(size) for size in (dims[1:] if len(dims) > 1 else dims))  # type: ignore[arg-type]
+    def dims(self, name: str) -> tuple[Size, ...] | None:
+        """Return the sizes of a tensor, numbers or names of open ones; None if the number of its axes is not known."""
+        return self._types.dims(name)
+
+    def wanted_shapes(self) -> tuple[str, str]:
+        """Return what to expect, and what to do, where sizes are not known."""
+        inputs = ", ".join(map(quote, self._open_inputs[:3]))
+        remedy = f"Pass input_shapes for {inputs}" if inputs else "Export the model with fixed sizes"
+        return "Its sizes must be known", remedy
+
+    def has_type(self, name: str) -> bool:
+        """Whether the type of a tensor's numbers is known."""
+        return name in self._types.by_name and self._types.by_name[name].tensor_type.elem_type > 0
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of a tensor's numbers."""
@@ -104,6 +131,38 @@ class Graph:
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
     # The pass
+
+    def _pass(self, nodes: Sequence[Any]) -> None:
+        """Infer and compute the outputs of nodes, one after the other; an If becomes the branch that is taken."""
+        pending = list(nodes)[::-1]
+        while pending:
+            node = pending.pop()
+            branch = self._branch(node)
+            if branch is not None:
+                pending.extend(branch[::-1])
+                continue
+            self.nodes.append(node)
+            self._names.update(node.output)
+            self._types.infer(node, self._small_constant)
+            self._compute(node)
+
+    def _branch(self, node: Any) -> list[Any] | None:
+        """Return the nodes of the branch that an If takes, if its condition is a constant."""
+        if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not self._defaults.isdisjoint(node.input):
+            return None
+        condition = self.constant(node.input[0])
+        if condition is None or condition.size != 1:
+            return None
+        name = "then_branch" if condition.any() else "else_branch"
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == name)
+        own = {name for inner in graph.node for name in inner.output} | {tensor.name for tensor in graph.initializer}
+        if not self._names.isdisjoint(own):
+            return None  # another branch has such names too
+        for tensor in graph.initializer:
+            self._tensors[tensor.name] = tensor
+            self._types.assign(tensor.name, tensor.data_type, tensor.dims)
+        pairs = zip((value.name for value in graph.output), node.output, strict=True)
+        return [*graph.node, *(self._onnx.helper.make_node("Identity", [i], [o]) for i, o in pairs if o)]
 
     def _small_constant(self, name: str) -> AnyArray | Sizes | None:
         """Return the numbers of a constant if there are at most `SMALL`; some of them may be open."""

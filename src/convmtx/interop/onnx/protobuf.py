@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 #: Size of a tensor along an axis: a number, the name of a size that is open, or None if that has no name.
@@ -56,3 +56,14 @@ def quote(name: str) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, shortened, or the error's type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]
+
+
+def all_nodes(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yield nodes and the nodes of the graphs inside them."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                waiting.extend(graph.node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from math import inf, prod
@@ -10,7 +10,7 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, UnsupportedError, with_article
 from convmtx.geometry import resolve
-from convmtx.interop.onnx.protobuf import Size, dims_of, is_closed, opset_of, quote, readable
+from convmtx.interop.onnx.protobuf import Size, all_nodes, dims_of, is_closed, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
 
@@ -33,7 +33,8 @@ def request_shapes(model: Any, input_shapes: Mapping[str, Any]) -> None:
                 dim.ClearField("dim_value")
     inputs = {value.name: value.type for value in model.graph.input}
     for name, shape in input_shapes.items():
-        sizes = resolve.shape(f"input_shapes[{quote(str(name))}]", shape)
+        is_number = isinstance(shape, tuple | list) and not shape  # a tensor without axes
+        sizes = () if is_number else resolve.shape(f"input_shapes[{quote(str(name))}]", shape)
         if name not in inputs or not _fits(inputs[name], sizes):
             known = ", ".join(f"{quote(other)}: {readable(dims_of(kind))}" for other, kind in inputs.items())
             got = f"input_shapes[{quote(str(name))}]={sizes}"
@@ -144,30 +145,19 @@ def _skeleton(onnx: Any, model: Any) -> Any:
             graph.initializer.append(tensor)
         elif tensor.name not in inputs:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    functions = model.functions if _count_nodes(model) <= _MOST_NODES else []
+    functions = model.functions if count_nodes(model) <= _MOST_NODES else []
     return onnx.helper.make_model(
         graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version
     )
 
 
-def _count_nodes(model: Any) -> float:
+def count_nodes(model: Any) -> float:
     """Return the number of nodes of a model with its functions written out; inf if a function calls itself."""
-    calls = {(f.domain, f.name): [(n.domain, n.op_type) for n in _all_nodes(f.node)] for f in model.functions}
+    calls = {(f.domain, f.name): [(n.domain, n.op_type) for n in all_nodes(f.node)] for f in model.functions}
     sizes: dict[tuple[str, str], int] = {}
     try:
         for name in TopologicalSorter({name: set(body) & calls.keys() for name, body in calls.items()}).static_order():
             sizes[name] = sum(sizes.get(call, 1) for call in calls[name])
     except CycleError:
         return inf
-    return sum(sizes.get((node.domain, node.op_type), 1) for node in _all_nodes(model.graph.node))
-
-
-def _all_nodes(nodes: Any) -> Iterator[Any]:
-    """Yield nodes and the nodes of the graphs inside them."""
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                waiting.extend(graph.node)
+    return sum(sizes.get((node.domain, node.op_type), 1) for node in all_nodes(model.graph.node))
