@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import convmtx as cm
+from convmtx.resizing import onnx_axis, torch_axis
 
 METHODS = {
     "torch": ["nearest", "nearest-exact", "linear", "cubic", "area"],
@@ -146,6 +147,24 @@ def test_wrong_calls(arguments, options, message):
 def test_wrong_types(options):
     with pytest.raises(TypeError, match=r"^resize: "):
         cm.resize(4, 5, **options)
+
+
+def test_modes_of_files_are_checked():
+    for options in ({"coordinates": "half"}, {"nearest": "up"}):
+        with pytest.raises(cm.UnsupportedError, match="Expected one of"):
+            onnx_axis(4, 5, "nearest", **options)
+    with pytest.raises(cm.UnsupportedError, match="mode='quintic'"):
+        onnx_axis(4, 5, "quintic")
+    with pytest.raises(cm.UnsupportedError, match="mode='linear2'"):
+        torch_axis(4, 5, "linear2")
+
+
+def test_outputs_outside_the_region_have_no_entries():
+    for method in ("nearest", "linear", "cubic"):
+        W = onnx_axis(5, 5, method, coordinates="tf_crop_and_resize", roi=(-0.25, 1.25))
+        assert np.diff(W.indptr).astype(bool).tolist() == [False, True, True, True, False]
+        empty = onnx_axis(5, 5, method, coordinates="tf_crop_and_resize", roi=(float("nan"), 1.0))
+        assert empty.nnz == 0
 
 
 def test_a_matrix_that_does_not_fit_is_refused():

@@ -364,3 +364,19 @@ def test_work_depends_on_the_sizes_of_parts_alone():
 
 def test_a_signal_of_one_channel_has_flops_too():
     assert cm.conv([1.0, 2.0, 1.0], 1000).explain().engines["direct"]["flops"] == 2 * 3 * 998
+
+
+@pytest.mark.parametrize("padding", [0, [1, 2]])
+def test_torch_takes_flipped_axes_of_one_entry(padding):
+    """NumPy calls these contiguous, although their strides are negative, which PyTorch refuses."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    K = rng.standard_normal((8, 2, 1, 1)).astype(np.float32)
+    op = cm.conv(K, (8, 5, 3), stride=[2, 1], padding=padding, groups=4, channels="first", engine="torch")
+    y = rng.standard_normal((2, *op.out_shape)).astype(np.float32)
+    pads = [padding, padding] if isinstance(padding, int) else padding
+    x = torch.zeros(2, 8, 5, 3, requires_grad=True)
+    out = torch.nn.functional.conv2d(x, torch.from_numpy(K), stride=(2, 1), padding=pads, groups=4)
+    (expected,) = torch.autograd.grad(out, x, torch.from_numpy(y))
+
+    np.testing.assert_allclose(op.T(y), expected.numpy(), rtol=1e-5, atol=1e-6)

@@ -52,6 +52,20 @@ def models(keras):
         yield family, keras.Model(start, function(start)), shape
 
 
+def tangents(keras, cm):
+    """Yield whether the map at an input has the model's output, and its slope in a direction."""
+    rng, to_numpy = np.random.default_rng(1), keras.ops.convert_to_numpy
+    for function in keras_models.bent(keras).values():
+        start = keras.Input((8, 8, 3))
+        model = keras.Model(start, function(start))
+        at, direction = rng.standard_normal((2, 1, 8, 8, 3)).astype(np.float32)
+        ours, output = cm.from_keras(model, (8, 8, 3), at=at), to_numpy(model(at))
+        # Two steps of 1e-3: rounding makes an error of about 1e-4, and a kink between them a larger one.
+        slope = (to_numpy(model(at + 1e-3 * direction)) - to_numpy(model(at - 1e-3 * direction))) / 2e-3
+        is_same = np.allclose(ours(at), output, atol=1e-5) and np.median(np.abs(ours.op(direction) - slope)) < 1e-3
+        yield "same" if is_same else "other numbers"
+
+
 def compared(keras, cm, layer, shape):
     """Whether the map is what the layer computes, or the refusal."""
     rng = np.random.default_rng(0)
@@ -79,6 +93,7 @@ def main():
     counts = Counter()
     for family, layer, shape in (*settings(keras.layers), *resizings(keras), *models(keras)):
         counts[f"{family} {compared(keras, cm, layer, shape)}"] += 1
+    counts.update(f"tangent {word}" for word in tangents(keras, cm))
     json.dump({"backend": keras.backend.backend(), "counts": counts}, sys.stdout)
 
 

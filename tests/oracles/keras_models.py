@@ -101,3 +101,31 @@ def networks(layers):
             layers, layers.Conv2D(4, 3, strides=2, padding="same")(layers.ZeroPadding2D(1)(x))
         ),
     }
+
+
+def bent(keras):
+    """Return functions of inputs (batch, 8, 8, 3) that are not affine, but have a tangent at almost every input."""
+    layers, ops = keras.layers, keras.ops
+
+    def gated(x):
+        y = layers.Conv2D(4, 3, padding="same", activation="silu")(x)
+        gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
+        return layers.Multiply()([y, layers.Conv2D(4, 1, activation="sigmoid")(gate)])
+
+    def pooled(x):
+        y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+        y = layers.MaxPooling2D(3, strides=2, padding="same")(y)
+        return layers.Dense(3, activation="tanh")(layers.GlobalMaxPooling2D()(layers.LeakyReLU()(y - 1)))
+
+    return {
+        "gate": gated,
+        "pooling": pooled,
+        "functions": lambda x: ops.relu(x - ops.flip(x, axis=1)) * ops.tanh(x) / (2 + ops.square(x)),
+        "quotient": lambda x: 1 / (3 + ops.sigmoid(x)) + ops.absolute(x) * ops.hard_silu(x),
+        "times": lambda x: layers.TimeDistributed(
+            keras.Sequential([layers.Conv1D(3, 3, activation="elu"), layers.MaxPooling1D(2)])
+        )(x),
+        "shared": lambda x: layers.PReLU()(x) + layers.Concatenate()([x[..., :1], ops.clip(x[..., 1:], -0.5, 0.5)]),
+        "largest": lambda x: ops.max_pool(x, 2, 1, padding="same", data_format="channels_last"),
+        "channels first": lambda x: layers.GlobalMaxPooling2D(data_format="channels_first", keepdims=True)(x),
+    }

@@ -214,6 +214,27 @@ def deblur_varying(found):
     np.testing.assert_allclose(found["weights"].sum(axis=0)[:73, :73], 1, atol=1e-12)
 
 
+def resize_libraries(found):
+    def cubic(n, m, a=-0.75):
+        """The matrix of PyTorch without antialiasing: four inputs around each output, the ends repeated."""
+        W = np.zeros((m, n))
+        for i in range(m):
+            place = (i + 0.5) * n / m - 0.5
+            for j in range(int(place) - 1, int(place) + 3):
+                t = abs(j - place)
+                near, far = (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4)
+                W[i, min(max(j, 0), n - 1)] += near if t <= 1 else far
+        return W
+
+    true, shrunk = found["true"], found["maps"]["torch"](found["true"])
+    first, second = (cubic(n, m) for n, m in zip(true.shape, shrunk.shape, strict=True))
+    np.testing.assert_allclose(shrunk, first @ true @ second.T, atol=1e-10)
+    for name in ("pil", "torch"):
+        x, op = found["images"][f"solved for {name}"], found["maps"][name]
+        gradient = op.T(op(x) - found["pillow"]) + 0.03**2 * laplace(laplace(x, mode="reflect"), mode="reflect")
+        assert np.linalg.norm(gradient) < 1e-3 * np.linalg.norm(op.T(found["pillow"]))
+
+
 def deblur_nonnegative(found):
     psf, sigma = np.outer(found["bell"], found["bell"]) / found["bell"].sum() ** 2, found["sigma"]
     units = np.eye(1600).reshape(1600, 40, 40)
@@ -334,6 +355,15 @@ def worst_case(found):
     assert found["values"]["10000 random corners"] < -found["solution"].fun < found["values"]["interval bounds"]
 
 
+def whole_network(found):
+    network, image, J = found["network"], found["image"], found["J"]
+    for pixel in (0, 37, 200, 255):
+        change = 1e-6 * (found["np"].arange(256) == pixel).reshape(1, 1, 16, 16)
+        up, down = (network(image[None] + sign * found["torch"].from_numpy(change)) for sign in (1, -1))
+        np.testing.assert_allclose((up - down).numpy().ravel() / 2e-6, J[:, pixel], atol=1e-7)
+    assert np.isclose(found["gain"], np.linalg.norm(J, 2), rtol=1e-2)
+
+
 def locally_connected(found):
     x, K = found["x"], found["kernel"].reshape(7, 6, 27, 5)
     for i, j in np.ndindex(7, 6):
@@ -420,5 +450,5 @@ CHECKS = {check.__name__: check for check in (
     question, boundaries, every_matrix, deblur_photograph, deblur_constraints, deblur_unknown_border, deblur_missing,
     deblur_varying, deblur_nonnegative, learn_kernel, lipschitz, stride_spectrum, transposed, worst_case, relu_network,
     locally_connected, crossbar, homomorphic, room_response, seismic_section, fmri_response, star_field,
-    spectral_normalization, backwards, wavelet_adjoint,
+    spectral_normalization, backwards, resize_libraries, wavelet_adjoint, whole_network,
 )}  # fmt: skip

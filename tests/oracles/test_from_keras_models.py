@@ -17,7 +17,7 @@ from . import keras_models  # noqa: E402
 L, ops = keras.layers, keras.ops
 RNG = np.random.default_rng(0)
 OPERATIONS, MERGES = keras_models.operations(ops), keras_models.merges(L)
-NETWORKS = keras_models.networks(L)
+NETWORKS, BENT = keras_models.networks(L), keras_models.bent(keras)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,16 @@ def assert_same(model, shape, tolerance=1e-4):
     return ours
 
 
+def assert_rows_are_gradients(ours, model, at):
+    """Assert that some rows of a map's sparse matrix are TensorFlow's gradients of outputs at an input."""
+    rows, x = RNG.choice(ours.op.shape[0], 3, replace=False), tf.Variable(at)
+    for row, ours_of_row in zip(rows, ours.op.to_sparse("csr", rows=rows).toarray(), strict=True):
+        with tf.GradientTape() as tape:
+            output = tf.reshape(model(x), [-1])[int(row)]
+        gradient = tf.convert_to_tensor(tape.gradient(output, x)).numpy().ravel()
+        assert np.abs(ours_of_row - gradient).max() <= 1e-4 * max(np.abs(gradient).max(), 1e-3)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations(name):
     model = model_of(OPERATIONS[name], (4, 3))
@@ -73,13 +83,33 @@ def test_networks_and_their_jacobians(name):
     model = model_of(NETWORKS[name], (8, 8, 3))
     ours = assert_same(model, (8, 8, 3))
 
-    rows = RNG.choice(ours.op.shape[0], 3, replace=False)
-    x = tf.Variable(np.zeros((1, 8, 8, 3), np.float32))
-    for row, ours_of_row in zip(rows, ours.op.to_sparse("csr", rows=rows).toarray(), strict=True):
-        with tf.GradientTape() as tape:
-            output = tf.reshape(model(x), [-1])[int(row)]
-        gradient = tape.gradient(output, x).numpy().ravel()
-        assert np.abs(ours_of_row - gradient).max() <= 1e-4 * np.abs(gradient).max()
+    assert_rows_are_gradients(ours, model, np.zeros((1, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_tangents_at_an_input(name):
+    """The output at the input is the model's, and rows of the matrix are TensorFlow's gradients there."""
+    model = model_of(BENT[name], (8, 8, 3))
+    at = RNG.standard_normal((1, 8, 8, 3)).astype(np.float32)
+    ours, expected = cm.from_keras(model, (8, 8, 3), at=at), np.asarray(model(at))
+
+    assert np.abs(ours(at) - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+    assert_rows_are_gradients(ours, model, at)
+    with pytest.raises(cm.UnsupportedError):
+        cm.from_keras(model, (8, 8, 3))
+
+
+def test_tangents_of_what_mixes_numbers_are_refused():
+    for function, message in (
+        (lambda x: L.Dense(3, activation="softmax")(x), "activation='softmax'.*by itself"),
+        (lambda x: L.Dense(3, activation=lambda y: y * y)(x), "activation=.*by itself"),
+        (lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), "both depend on the input"),
+        (lambda x: L.LayerNormalization()(x), "layer LayerNormalization"),
+    ):
+        with pytest.raises(cm.UnsupportedError, match=message):
+            cm.from_keras(model_of(function, (4, 3)), (4, 3), at=np.ones((4, 3)))
+    with pytest.raises(cm.ArgumentError, match=r"at has shape \(3, 4\)"):
+        cm.from_keras(L.ReLU(), (4, 3), at=np.ones((3, 4)))
 
 
 def test_layers_that_are_used_twice():
@@ -133,6 +163,19 @@ def test_mixed_precision_keeps_the_weights_of_float32():
 
     assert ours.op.dtype == np.float32
     assert np.allclose(ours.op.to_dense(), np.kron(np.eye(4), np.eye(3) + kernel.T / 2), rtol=1e-6)
+
+
+def test_double_precision():
+    """Numbers in Python code are numbers of the model's type."""
+    keras.config.set_dtype_policy("float64")
+    start = keras.Input((4, 3), dtype="float64")
+    y = 0.1 * L.Dense(3)(start) + ops.mean(start, axis=1, keepdims=True) / 3
+    model = keras.Model(start, ops.relu(ops.pad(y - 0.7, ((0, 0), (1, 0), (0, 0)), constant_values=0.1)))
+    at = RNG.standard_normal((1, 4, 3))
+    ours = cm.from_keras(model, (4, 3), at=at)
+
+    assert ours.op.dtype == ours.offset.dtype == np.float64
+    assert np.abs(ours(at) - np.asarray(model(at))).max() < 1e-14
 
 
 REFUSED = {

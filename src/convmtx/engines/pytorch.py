@@ -202,7 +202,8 @@ def _tensor(x: AnyArray, dtype: np.dtype[Any]) -> Any:
     import torch
 
     x = np.require(x, dtype, "W")
-    return torch.from_numpy(np.ascontiguousarray(x) if min(x.strides, default=0) < 0 else x)
+    # NumPy calls a flipped axis of one entry contiguous, and PyTorch refuses its stride all the same.
+    return torch.from_numpy(x.copy() if min(x.strides, default=0) < 0 else x)
 
 
 def _join_groups(x: AnyArray) -> AnyArray:

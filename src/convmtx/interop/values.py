@@ -95,11 +95,14 @@ class Value:
         return not self.terms and self.offset is not None
 
     def then(self, layer: Affine) -> Value:
-        """Return the tensor that a layer makes of this one."""
-        offset = layer.offset if self.offset is None else layer(self.offset)
-        if self.is_constant:
-            return Value.constant(offset, self.like)
-        return Value(layer.out_shape, [(layer.op, self)], offset, self.like)
+        """Return the tensor that an affine map makes of this one."""
+        return self.through(layer.op, layer.offset)
+
+    def through(self, op: LinearMap, offset: Array | None = None) -> Value:
+        """Return the tensor that a linear map makes of this one, plus an offset; None stands for zeros."""
+        image = None if self.offset is None else op(self.offset)
+        total = image if offset is None else offset if image is None else _add(image, offset)
+        return Value(op.out_shape, () if self.is_constant else [(op, self)], total, self.like)
 
     def plus(self, array: Array) -> Value:
         """Return the sum of this tensor and an array of its shape."""

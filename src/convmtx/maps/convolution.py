@@ -311,8 +311,7 @@ class ConvOperator(LinearMap):
     def _compose(self, other: LinearMap) -> LinearMap:
         general = super()._compose(other)
         if isinstance(other, Product) and isinstance(first := self._compose(other.factors[0]), ConvOperator):
-            rest = other.factors[1:]
-            return first._compose(rest[0] if len(rest) == 1 else Product(*rest))
+            return Product(first, *other.factors[1:])
         if not isinstance(other, ConvOperator):
             return general
         joined = product_geometry(self._geometry, other._geometry)

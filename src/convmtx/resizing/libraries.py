@@ -12,9 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from convmtx.errors import UnsupportedError, shown
 from convmtx.maps.along_axis import picking_matrix
 from convmtx.resizing import windows
 from convmtx.typing import AnyArray
+
+#: Coordinate transformations of ONNX.
+_COORDINATES = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
+    "tf_crop_and_resize",
+)  # fmt: skip
+#: Functions that take a position to the nearest input, by the names that ONNX gives them.
+_ROUNDINGS: dict[str, Any] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor, "ceil": np.ceil,
+}  # fmt: skip
+
+
+def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a mode that a library does not have."""
+    if value not in known:
+        expected = f"Expected one of {', '.join(map(repr, known))}"
+        raise UnsupportedError(f"{name}={shown(value)}", expected, "Leave this layer out")
 
 
 def torch_axis(
@@ -50,7 +69,13 @@ def torch_axis(
     -------
     scipy.sparse.csr_array
         Of int8 if an output is one input, and of float64 otherwise.
+
+    Raises
+    ------
+    UnsupportedError
+        If PyTorch has no such method.
     """
+    _require_known("mode", method, ("nearest", "nearest-exact", "linear", "cubic", "area"))
     step = 1 / scale_factor if scale_factor else size / out
     if method in ("nearest", "nearest-exact"):
         places = _torch_places(size, out, method == "nearest-exact", scale_factor, dtype, small_image)
@@ -128,19 +153,25 @@ def onnx_axis(
     -------
     scipy.sparse.csr_array
         A row without entries is one that tf_crop_and_resize gives the extrapolation value, and no other row is empty.
+
+    Raises
+    ------
+    UnsupportedError
+        If a mode is not one of these.
     """
-    # onnxruntime computes positions in float32, where the nearest input is one question of rounding.
+    _require_known("mode", method, ("nearest", "linear", "cubic"))
+    _require_known("coordinate_transformation_mode", coordinates, _COORDINATES)
+    _require_known("nearest_mode", nearest, tuple(_ROUNDINGS))
+    # onnxruntime computes positions in float32, and to the nearest input their rounding decides.
     dtype = np.float32 if method == "nearest" else np.float64
-    places = _onnx_positions(size, out, out / size if scale is None else scale, length, coordinates, roi, dtype).astype(
-        float
-    )
-    outside = (places < 0) | (places > size - 1) if coordinates == "tf_crop_and_resize" else np.zeros(out, bool)
+    ratio = out / size if scale is None else scale
+    places = _onnx_positions(size, out, ratio, length, coordinates, roi, dtype).astype(float)
+    outside = np.zeros(out, bool)
+    if coordinates == "tf_crop_and_resize":  # a region of nan, which a file may have, is outside too
+        outside = ~((places >= 0) & (places <= size - 1))
     if method == "nearest":
-        rounding: Any = {
-            "round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-            "floor": np.floor, "ceil": np.ceil,
-        }[nearest]  # fmt: skip
-        return picking_matrix(size, np.where(outside, -1, np.clip(rounding(places), 0, size - 1)).astype(np.int64))
+        index = np.clip(_ROUNDINGS[nearest](places), 0, size - 1)
+        return picking_matrix(size, np.where(outside, -1, index).astype(np.int64))
     stretch = max(size / out if scale is None else 1 / scale, 1.0) if antialias else 1.0
     window = windows.LINEAR if method == "linear" else windows.cubic(a)
     places[outside] = np.nan

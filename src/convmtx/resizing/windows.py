@@ -95,11 +95,9 @@ def weigh_inputs(size: int, centres: AnyArray, window: Window, stretch: float = 
     memory.require_result("the matrix of an axis", _BYTES_OF_WEIGHT * count * centres.size, "Resize to fewer outputs")
     is_read = ~np.isnan(centres)
     centres = np.where(is_read, centres, 0)[:, None]
-    # Rounding decides which inputs at the ends are read; this is how Pillow does, and others by their windows.
-    first, end = (np.floor(centres + side + dtype(0.5)).astype(np.int64) for side in (-reach, reach))
-    taps = first + np.arange(count)
+    # Pillow rounds so to the first input that a window reads, and the last is where the window ends.
+    taps = np.floor(centres - reach + dtype(0.5)).astype(np.int64) + np.arange(count)
     weights = window.weigh((taps.astype(dtype) - centres + dtype(0.5)) * dtype(1 / stretch)).astype(float)
-    weights[taps >= end] = 0
     if not continues:
         weights[(taps < 0) | (taps >= size)] = 0
     totals = weights.sum(axis=1, keepdims=True)

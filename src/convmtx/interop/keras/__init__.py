@@ -5,19 +5,21 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import Any
 
-from convmtx.errors import UnsupportedError, door, shown, with_article
+import numpy as np
+
+from convmtx.errors import ArgumentError, UnsupportedError, door, shown, with_article
 from convmtx.extras import import_extra
 from convmtx.geometry import resolve
 from convmtx.interop import layers
 from convmtx.interop.keras.graph import apply, is_functional
-from convmtx.interop.keras.reading import empty_of
+from convmtx.interop.keras.reading import empty_of, number_type
 from convmtx.interop.values import Value
 from convmtx.maps.affine import Affine
-from convmtx.typing import PerAxis
+from convmtx.typing import AnyArray, PerAxis, Shape
 
 
 @door("from_keras")
-def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
+def from_keras(layer: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     """Return the affine map ``y = A x + b`` that a Keras layer or model computes at inference.
 
     The law is ``from_keras(layer, x.shape[1:])(x) == layer(x, training=False)`` for batches x, up to rounding. A
@@ -40,6 +42,10 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
         Both values of ``data_format`` are accepted. Layers with weights must have been built, or called once.
     input_shape : tuple of int
         Shape of one input without the batch.
+    at : array_like, optional
+        Input, of ``input_shape``, at which what is not affine is replaced by its tangent: activations and functions
+        that take each number by itself (ReLU, LeakyReLU, hard_silu, gelu, ...), products and quotients of two tensors,
+        max pooling. Then ``A(at)`` is the model's output, and ``A.op`` its Jacobian.
 
     Returns
     -------
@@ -80,7 +86,20 @@ def from_keras(layer: Any, input_shape: PerAxis) -> Affine:
         raise UnsupportedError(got, "Expected one of each", "Pass keras.Model(one_input, one_output)")
     # A model's maps without numbers, such as its identities, have the type of its weights; those of a layer are int8.
     start = Value.of_input(shape, empty_of(layer.variable_dtype) if isinstance(layer, keras.Model) else layers.INTEGERS)
-    return apply(layer, start).affine(start)
+    if at is None:
+        return apply(layer, start, bends=False).affine(start)
+    # The map of the distance from the input is that of the input, whose offset is its output at 0.
+    x = _input(at, shape, number_type(layer.variable_dtype))
+    tangent = apply(layer, start.plus(x), bends=True).affine(start)
+    return Affine(tangent.op, tangent.offset - tangent.op(x))
+
+
+def _input(at: Any, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
+    """Return the input at which tangents are taken, without a batch axis."""
+    x = np.asarray(at, dtype)
+    if x.shape not in (shape, (1, *shape)):
+        raise ArgumentError(f"at has shape {x.shape}", f"Expected {shape}, one input", "Pass one input, as at=batch[0]")
+    return x.reshape(shape)
 
 
 def _remedy(path: str) -> str:

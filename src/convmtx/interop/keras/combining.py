@@ -11,7 +11,7 @@ import numpy as np
 from convmtx.errors import UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.keras.moving import reshaped
-from convmtx.interop.keras.reading import constant, per_sample
+from convmtx.interop.keras.reading import constant, floats_like, per_sample
 from convmtx.interop.keras.weighted import scaled
 from convmtx.interop.values import Value
 from convmtx.maps.linear_map import LinearMap
@@ -41,11 +41,12 @@ def axes_of(axes: Any, shape: Shape) -> list[int]:
 
 def weighted_sum(pairs: Sequence[tuple[Any, float]]) -> Value:
     """Return the sum of operands times numbers; an operand is a tensor or a constant, and one is a tensor."""
-    shape = next(operand.shape for operand, _ in pairs if isinstance(operand, Value))
-    operands = [a if isinstance(a, Value) else per_sample(constant(a), shape) for a, _ in pairs]
-    shape, numbers = _common_shape(operands), [number for _, number in pairs]
+    first = next(operand for operand, _ in pairs if isinstance(operand, Value))
+    like = floats_like(first.like)
+    operands = [a if isinstance(a, Value) else per_sample(constant(a, like), first.shape) for a, _ in pairs]
+    shape, numbers = common_shape(operands), [number for _, number in pairs]
     terms = [(a, number) for a, number in zip(operands, numbers, strict=True) if isinstance(a, Value)]
-    total = Value.total([(_broadcast(a, shape), number) for a, number in terms])
+    total = Value.total([(broadcast(a, shape), number) for a, number in terms])
     for operand, number in zip(operands, numbers, strict=True):
         if not isinstance(operand, Value):
             total = total.plus(np.broadcast_to(operand.dtype.type(number) * operand, shape))
@@ -53,9 +54,8 @@ def weighted_sum(pairs: Sequence[tuple[Any, float]]) -> Value:
 
 
 def merged_sum(inputs: Sequence[Any], numbers: Sequence[float]) -> Value:
-    """Return a sum as merging layers take it: inputs with fewer axes get axes of size 1 in front of theirs."""
-    rank = max(len(x.shape) for x in inputs if isinstance(x, Value))
-    return weighted_sum([(_with_rank(x, rank), number) for x, number in zip(inputs, numbers, strict=True)])
+    """Return the sum of the inputs of a merging layer, times numbers."""
+    return weighted_sum(list(zip(merge_ranks(inputs), numbers, strict=True)))
 
 
 def merged_product(inputs: Sequence[Any]) -> Value:
@@ -66,10 +66,12 @@ def merged_product(inputs: Sequence[Any]) -> Value:
     return value_of(product)
 
 
-def _with_rank(x: Any, rank: int) -> Any:
-    if not isinstance(x, Value) or len(x.shape) == rank:
-        return x
-    return x.then(reshaped(x.shape, (1,) * (rank - len(x.shape)) + x.shape))
+def merge_ranks(inputs: Sequence[Any]) -> list[Any]:
+    """Return the inputs of a merging layer, in which tensors with fewer axes have got axes of size 1 in front."""
+    rank = max(len(x.shape) for x in inputs if isinstance(x, Value))
+    return [
+        x.then(reshaped(x.shape, (1,) * (rank - len(x.shape)) + x.shape)) if isinstance(x, Value) else x for x in inputs
+    ]
 
 
 def multiply(x1: Any, x2: Any) -> Value:
@@ -77,8 +79,8 @@ def multiply(x1: Any, x2: Any) -> Value:
     if isinstance(x1, Value) and isinstance(x2, Value):
         got = "a product of two tensors that both depend on the input"
         raise UnsupportedError(got, "It is not affine, unless one of them is constant", "Leave this operation out")
-    x, factors = (x1, x2) if isinstance(x1, Value) else (x2, x1)
-    return _scale(value_of(x), constant(factors))
+    x, factors = (x1, x2) if isinstance(x1, Value) else (value_of(x2), x1)
+    return _scale(x, constant(factors, floats_like(x.like)))
 
 
 def divide(x1: Any, x2: Any) -> Value:
@@ -86,7 +88,8 @@ def divide(x1: Any, x2: Any) -> Value:
     if isinstance(x2, Value):
         got = "a division by a tensor that depends on the input"
         raise UnsupportedError(got, "It is not affine", "Leave this operation out")
-    return _scale(value_of(x1), 1 / constant(x2))
+    x = value_of(x1)
+    return _scale(x, 1 / constant(x2, floats_like(x.like)))
 
 
 def value_of(operand: Any) -> Value:
@@ -100,8 +103,8 @@ def _scale(x: Value, factors: AnyArray) -> Value:
     factors = per_sample(factors, x.shape)
     if factors.size == 1:
         return Value.total([(x, float(factors.item()))])
-    shape = _common_shape([x, factors])
-    return _broadcast(x, shape).then(scaled(factors, np.zeros((), factors.dtype), shape))
+    shape = common_shape([x, factors])
+    return broadcast(x, shape).then(scaled(factors, np.zeros((), factors.dtype), shape))
 
 
 def concatenate(xs: Sequence[Any], axis: int) -> Value:
@@ -123,14 +126,14 @@ def matrix_product(x1: Any, x2: Any) -> Value:
     if isinstance(x1, Value) and isinstance(x2, Value):
         multiply(x1, x2)
     if isinstance(x1, Value):
-        return moved(x1, layers.multiply_along(constant(x2).T, x1.shape, len(x1.shape) - 1))
+        return moved(x1, layers.multiply_along(constant(x2, floats_like(x1.like)).T, x1.shape, len(x1.shape) - 1))
     x = value_of(x2)
     if len(x.shape) < 2:
         raise UnsupportedError("a matrix times a batch of vectors", "Expected the batch first", "Swap the operands")
-    return moved(x, layers.multiply_along(constant(x1), x.shape, len(x.shape) - 2))
+    return moved(x, layers.multiply_along(constant(x1, floats_like(x.like)), x.shape, len(x.shape) - 2))
 
 
-def _broadcast(x: Value, shape: Shape) -> Value:
+def broadcast(x: Value, shape: Shape) -> Value:
     """Return a tensor repeated along the axes where it has one position."""
     for j, (n, wanted) in enumerate(zip(x.shape, shape, strict=True)):
         if n != wanted:
@@ -138,7 +141,7 @@ def _broadcast(x: Value, shape: Shape) -> Value:
     return x
 
 
-def _common_shape(operands: Sequence[Value | AnyArray]) -> Shape:
+def common_shape(operands: Sequence[Value | AnyArray]) -> Shape:
     """Return the shape to which Keras broadcasts operands, without the batch."""
     shapes = [tuple(operand.shape) for operand in operands]
     ranks = {len(operand.shape) for operand in operands if isinstance(operand, Value)}

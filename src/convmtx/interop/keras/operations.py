@@ -25,7 +25,7 @@ from convmtx.interop.keras.combining import (
     weighted_sum,
 )
 from convmtx.interop.keras.moving import pad, reshaped
-from convmtx.interop.keras.reading import constant, integers
+from convmtx.interop.keras.reading import constant, floats_like, integers
 from convmtx.interop.keras.resizing import resize
 from convmtx.interop.values import Value
 from convmtx.maps.along_axis import AlongAxis
@@ -90,7 +90,8 @@ def _sum_along(operation: Any, x: Value, mean: bool) -> Value:
     shape = x.shape
     for axis in axes:
         n = x.shape[axis]
-        x = moved(x, AlongAxis(np.full((1, n), 1 / n if mean else 1, np.float32), x.shape, axis))
+        weights = np.full((1, n), 1 / n if mean else 1, floats_like(x.like).dtype)
+        x = moved(x, AlongAxis(weights, x.shape, axis))
     if getattr(operation, "keepdims", False):
         return x
     return x.then(reshaped(x.shape, [n for j, n in enumerate(shape) if j not in axes]))
@@ -174,8 +175,8 @@ def _pad(operation: Any, x: Value, constant_values: Any = None) -> Value:
     op = pad(shape, pads[1:], _BOUNDARIES[operation.mode])
     if isinstance(constant_values, Value):
         raise UnsupportedError("pads that depend on the input", "Expected a number", "Leave this operation out")
-    filled = 0.0 if constant_values is None else float(constant(constant_values))
-    return x.then(layers.fill_pads(op, pads[1:], filled, np.empty(0, np.float32)))
+    filled = 0.0 if constant_values is None else float(constant(constant_values, floats_like(x.like)))
+    return x.then(layers.fill_pads(op, pads[1:], filled, floats_like(x.like)))
 
 
 def _split(operation: Any, x: Value) -> list[Value]:
@@ -201,7 +202,7 @@ def _rearrange_blocks(operation: Any, x: Value) -> Value:
 
 
 def _resize(operation: Any, images: Value) -> Value:
-    return images.then(resize(operation, images.shape, operation.size, np.empty(0, np.float32)))
+    return images.then(resize(operation, images.shape, operation.size, floats_like(images.like)))
 
 
 def _same(_operation: Any, x: Value) -> Value:

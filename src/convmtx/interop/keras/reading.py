@@ -64,15 +64,22 @@ def per_sample(numbers: AnyArray, shape: Shape) -> AnyArray:
     return numbers[0]
 
 
-def constant(value: Any) -> AnyArray:
-    """Return a number or array in a graph of Keras in the type in which the backend computes with it.
+def constant(value: Any, like: AnyArray) -> AnyArray:
+    """Return a number or array in a graph of Keras, in the type in which the graph computes.
 
-    Integers and half precision become float32, which the numbers of the other operand are at least.
+    A number has the type of ``like``, the numbers of the other operand, and so have integers and half precision: Keras
+    converts them. Arrays of float64 stay.
     """
-    numbers = _numbers(value)
+    numbers = np.asarray(value) if isinstance(value, (int, float)) else _numbers(value)
     if numbers.dtype.kind == "c":
         raise UnsupportedError(f"numbers of type {numbers.dtype}", "Expected real numbers", "Leave this part out")
-    return np.array(numbers, np.float64 if numbers.dtype == np.float64 else np.float32)
+    keeps_type = numbers.ndim and numbers.dtype == np.float64
+    return np.array(numbers, np.float64 if keeps_type else like.dtype)
+
+
+def floats_like(like: AnyArray) -> AnyArray:
+    """Return an empty array of the type of numbers that come from operations: half precision becomes float32."""
+    return np.empty(0, np.result_type(like, np.float32))
 
 
 def integers(value: Any) -> IntArray:

@@ -12,27 +12,36 @@ from convmtx.interop.keras.reading import number_type
 from convmtx.maps.affine import Affine
 from convmtx.typing import Shape
 
-_Converter: TypeAlias = Callable[[Any, Shape], Affine]
+_Converter: TypeAlias = Callable[[Any, Shape], Affine | tuple[Affine, ...]]
 
 
-def convert(layer: Any, shape: Shape) -> Affine:
-    """Return the affine map of a layer of Keras itself; refuse what has no such map."""
-    name, keras = type(layer).__name__, import_extra("keras", "keras")
+def convert(layer: Any, shape: Shape, bends: bool) -> tuple[Affine, ...]:
+    """Return the affine maps that a layer of Keras itself applies one after the other; refuse what has no such maps.
+
+    If it ``bends``, the maps are those before the activation.
+    """
+    name = type(layer).__name__
     converter = _CONVERTERS.get(name)
     if converter is None or not is_kerass_own(layer):
         raise UnsupportedError(f"layer {name}", "Expected a linear layer that from_keras lists", "Convert its parts")
     refuse_replaced_weights(layer)
-    activation = getattr(layer, "activation", None)
-    if activation is not None and activation is not keras.activations.linear:
-        got = f"{name} with activation={getattr(activation, '__name__', activation)!r}"
-        raise UnsupportedError(got, "Expected none, for it is not linear", "Make it a layer of its own")
+    if has_activation(layer) and not bends:
+        got = f"{name} with activation={getattr(layer.activation, '__name__', layer.activation)!r}"
+        raise UnsupportedError(got, "Expected none, for it is not linear", "Make it a layer of its own, or pass at=x")
     if converter in _WEIGHTED and not layer.built:
         raise UnsupportedError(f"{name} that is not built", "It has no weights yet", "Build it, or call it once")
     n_axes = getattr(layer.input_spec, "ndim", None)
     if n_axes not in (None, len(shape) + 1):
         got = f"an input of shape {shape} for {name}"
         raise UnsupportedError(got, f"Expected {n_axes - 1} axes", "Pass the shape of one input, without the batch")
-    return converter(layer, shape)
+    maps = converter(layer, shape)
+    return maps if isinstance(maps, tuple) else (maps,)
+
+
+def has_activation(layer: Any) -> bool:
+    """Whether a layer ends in a function that is not linear."""
+    linear = import_extra("keras", "keras").activations.linear
+    return getattr(layer, "activation", None) not in (None, linear)
 
 
 def is_kerass_own(layer: Any) -> bool:

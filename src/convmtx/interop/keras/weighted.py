@@ -46,12 +46,12 @@ def depthwise(layer: Any, shape: Shape, kernel: Any = None, bias: Any = None) ->
     return convolution(layer, shape, kernel.reshape(*space, 1, count * multiplier), count, bias)
 
 
-def separable(layer: Any, shape: Shape) -> Affine:
-    """Return a convolution of each channel by itself, and then one of 1 tap that mixes the channels."""
+def separable(layer: Any, shape: Shape) -> tuple[Affine, Affine]:
+    """Return a convolution of each channel by itself, and one of 1 tap that mixes the channels."""
     first = depthwise(layer, shape, array(layer.depthwise_kernel))
     kernel = move_channels(layer, array(layer.pointwise_kernel))
     point = conv(kernel, first.out_shape, channels=channels(layer))
-    return _add_bias(layer, point, array(layer.bias)) @ first
+    return first, _add_bias(layer, point, array(layer.bias))
 
 
 def transpose(layer: Any, shape: Shape) -> Affine:
@@ -116,8 +116,10 @@ def normalization(layer: Any, shape: Shape) -> Affine:
 
 def rescaling(layer: Any, shape: Shape) -> Affine:
     """Return multiplication by a layer's scale, and addition of its offset."""
-    scale, offset = (np.asarray(value, number_type(layer.variable_dtype)) for value in (layer.scale, layer.offset))
-    if scale.ndim and import_extra("keras", "keras").config.image_data_format() == "channels_first":
+    keras = import_extra("keras", "keras")
+    # TensorFlow's cast takes a number of Python through float32, also to float64.
+    scale, offset = (array(keras.ops.cast(value, layer.variable_dtype)) for value in (layer.scale, layer.offset))
+    if scale.ndim and keras.config.image_data_format() == "channels_first":
         scale = scale.reshape(*scale.shape, *[1] * (3 - scale.ndim))
     return scaled(per_sample(scale, shape), per_sample(offset, shape), shape)
 

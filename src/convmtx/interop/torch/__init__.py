@@ -62,6 +62,9 @@ def from_torch(module: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     Gradients flow through the map to the module's parameters, but the map keeps the numbers that they have now. After a
     step of an optimizer, convert the module again. The module's buffers are as before.
 
+    The map is that of a batch of one. A module that treats samples of a batch differently, such as one that divides by
+    the size of the batch, computes something else for larger batches. What is seen to mix samples is refused.
+
     Chains become products of maps, and one convolution where that is one. Branches that meet again become sums. In
     other graphs, such as DenseNet, every map is still applied once.
     """

@@ -70,8 +70,8 @@ def _scaled(call: Call, tensor: Any, factor: Any) -> Value:
     value = expanded(value, tuple(torch.broadcast_shapes(value.shape, tuple(factor.shape))))
     shape = value.shape
     if factor.ndim == len(shape) > 1 and factor.shape[0] == shape[0] and prod(factor.shape[1:]) == 1:
-        return value.then(layers.add_bias(layers.scale_channels(shape, factor.reshape(-1)), None))
-    return value.then(layers.add_bias(Diagonal(factor, shape), None))
+        return value.through(layers.scale_channels(shape, factor.reshape(-1)))
+    return value.through(Diagonal(factor, shape))
 
 
 def _negated(call: Call, input: Any) -> Value:
@@ -170,12 +170,12 @@ def _by_letters(call: Call, tensor: Any, own: str, matrix: Any, result: str) -> 
             old, new = shared[0], names.replace(shared[0], "")
             turned = array.T if names.index(old) == 0 else array
             op = layers.multiply_along(turned + 0, value.shape, letters.index(old))
-            value, letters = value.then(layers.add_bias(op, None)), letters.replace(old, new)
+            value, letters = value.through(op), letters.replace(old, new)
     if not fits or sorted(letters) != sorted(result[1:]):
         got = f"letters {own!r} and {matrix[0] if matrix else ''!r}"
         raise call.refused(got, "Expected a matrix along one axis, and the batch kept", "Write it as torch.matmul")
     axes = [letters.index(letter) for letter in result[1:]]
-    return value.then(layers.add_bias(Rearranged(value.shape, axes, like=value.like), None))
+    return value.through(Rearranged(value.shape, axes, like=value.like))
 
 
 def _masked(call: Call, input: Any, mask: Any, value: Any) -> Value:

@@ -97,7 +97,7 @@ class Call:
         except ConvmtxError as error:
             if len(error.args) == 3 and not error.args[0].startswith(self.name):
                 got, expected, remedy = error.args
-                raise UnsupportedError(f"{self.name}: {got}", expected, remedy) from None
+                raise type(error)(f"{self.name}: {got}", expected, remedy) from None
             raise
 
     def called_on(self, tensors: Sequence[Any], constants: Callable[[Any], Any]) -> Any:
@@ -156,7 +156,7 @@ class Call:
     def map(self, tensor: Any, op: LinearMap, offset: Any = None, axis: int = 0) -> Value:
         """Return the value of a map of a tensor, plus a number for each channel."""
         value: Value = tensor.value
-        return value.then(layers.add_bias(op, offset, axis))
+        return value.through(op) if offset is None else value.then(layers.add_bias(op, offset, axis))
 
     def affine(self, tensor: Any, layer: Affine) -> Value:
         """Return the value of an affine map of a tensor."""

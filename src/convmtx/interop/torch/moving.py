@@ -77,7 +77,7 @@ def _picked(call: Call, *args: Any, **options: Any) -> Value | list[Value]:
 def _selected(call: Call, value: Value, numbers: Any) -> Value:
     _without_batch(call, tuple(numbers.shape))
     layers.require_small("an output", 8 * numbers.numel())
-    return value.then(layers.add_bias(Selection(value.shape, numbers[0].numpy(), value.like), None))
+    return value.through(Selection(value.shape, numbers[0].numpy(), value.like))
 
 
 def _written(call: Call, input: Any, key: Any, new: Any) -> Value:
@@ -87,7 +87,7 @@ def _written(call: Call, input: Any, key: Any, new: Any) -> Value:
     numbers = torch.arange(prod(value.shape)).reshape(1, *value.shape)[key]
     kept = torch.ones(prod(value.shape), dtype=value.like.dtype)
     kept[numbers.reshape(-1)] = 0
-    rest = value.then(layers.add_bias(Diagonal(kept.reshape(value.shape).to(value.like.device), value.shape), None))
+    rest = value.through(Diagonal(kept.reshape(value.shape).to(value.like.device), value.shape))
     if not isinstance(new, call.kind):
         array = torch.zeros((1, *value.shape), dtype=value.like.dtype, device=value.like.device)
         array[key] = new
@@ -95,7 +95,7 @@ def _written(call: Call, input: Any, key: Any, new: Any) -> Value:
     _without_batch(call, tuple(numbers.shape))
     own = expanded(new.value, tuple(numbers.shape[1:]))
     places = Selection(value.shape, numbers[0].numpy(), value.like).T
-    return Value.total([(rest, 1), (own.then(layers.add_bias(places, None)), 1)])
+    return Value.total([(rest, 1), (own.through(places), 1)])
 
 
 def expanded(value: Value, shape: Shape) -> Value:
@@ -107,7 +107,7 @@ def expanded(value: Value, shape: Shape) -> Value:
     for axis, (size, target) in enumerate(zip(padded, shape, strict=True)):
         if size != target:
             op = layers.take_along(op.out_shape, axis, np.zeros(target, int), value.like) @ op
-    return value.then(layers.add_bias(op, None))
+    return value.through(op)
 
 
 def _joined(call: Call, tensors: Sequence[Any], dim: int = 0) -> Value:
@@ -137,8 +137,8 @@ def _stacked(call: Call, tensors: Sequence[Any], dim: int = 0) -> Value:
         raise call.refused(f"dim={dim}", "It joins samples of a batch", "Stack along another axis")
     shape = values[0].shape
     thin = (*shape[: axis - 1], 1, *shape[axis - 1 :])
-    layer = layers.add_bias(layers.reshaping(shape, thin, values[0].like), None)
-    return Value.joined([value.then(layer) for value in values], axis - 1)
+    op = layers.reshaping(shape, thin, values[0].like)
+    return Value.joined([value.through(op) for value in values], axis - 1)
 
 
 def _joined_by_name(call: Call, tensors: Sequence[Any]) -> Value:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from convmtx.extras import import_extra
-from convmtx.interop import layers
 from convmtx.interop.torch.calls import Call, Converter
 from convmtx.interop.torch.moving import expanded
 from convmtx.interop.values import Value
@@ -37,8 +36,7 @@ def tangent(call: Call, *_args: Any, **_options: Any) -> Value:
         if slope is None:
             continue
         offset = offset - slope[0] * numbers.detach()[0]
-        layer = layers.add_bias(Diagonal(slope[0], shape[1:]), None)
-        terms.append((expanded(tensor.value, shape[1:]).then(layer), 1))
+        terms.append((expanded(tensor.value, shape[1:]).through(Diagonal(slope[0], shape[1:])), 1))
     return Value.total(terms).plus(offset)
 
 
@@ -53,7 +51,7 @@ def _largest(call: Call, input: Any, *args: Any, **options: Any) -> Value:
     # An index counts the positions of one channel; channel c begins at c times their number.
     size = prod(value.shape[1:])
     first = size * np.arange(value.shape[0]).reshape(-1, *(1 for _ in value.shape[1:]))
-    return value.then(layers.add_bias(Selection(value.shape, indices[0].cpu().numpy() + first, value.like), None))
+    return value.through(Selection(value.shape, indices[0].cpu().numpy() + first, value.like))
 
 
 def _extreme(call: Call, input: Any, dim: Any = None, keepdim: bool = False) -> Value:
@@ -69,7 +67,7 @@ def _extreme(call: Call, input: Any, dim: Any = None, keepdim: bool = False) -> 
     numbers = torch.arange(prod(value.shape), device=index.device).reshape(1, *value.shape)
     places = numbers.gather(axes[0], index)
     places = places if keepdim else places.squeeze(axes[0])
-    return value.then(layers.add_bias(Selection(value.shape, places[0].cpu().numpy(), value.like), None))
+    return value.through(Selection(value.shape, places[0].cpu().numpy(), value.like))
 
 
 #: Functions that compute each number from those at the same position of their arguments.

@@ -84,7 +84,7 @@ def _kept_buffers(torch: Any, module: Any) -> Iterator[None]:
 def _placed(module: Any, error: ConvmtxError) -> ConvmtxError:
     """Return an error that names the module in which it was raised."""
     got, expected, remedy = error.args
-    return UnsupportedError(f"{got} in {_place(module, error)}", expected, remedy)
+    return type(error)(f"{got} in {_place(module, error)}", expected, remedy)
 
 
 def _place(module: Any, error: BaseException) -> str:
