@@ -126,8 +126,9 @@ class Paths:
         if blocked:
             name = min(blocked, key=lambda name: self.steps[name].number)
             step = self.steps[name]
+            reason = str(step.output).rstrip(".")
             others = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
-            got = f"node {step.number} of {self.n_nodes}, which makes {quote(name)}{others}: {step.output}"
+            got = f"node {step.number} of {self.n_nodes}, which makes {quote(name)}{others}: {reason}"
             raise UnsupportedError(
                 got, f"Every node on the way to {quote(end)} must be affine", "Pass input= behind it"
             )
