@@ -185,7 +185,7 @@ NODES = [  # kind, inputs (None is the data), attributes, opset, shape of the da
 
 @pytest.mark.parametrize(("kind", "arrays", "attributes", "opset", "shape", "whole"), NODES)
 def test_a_node_and_its_map_make_the_same(kind, arrays, attributes, opset, shape, whole):
-    x = rng.standard_normal(shape).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     model = one_node(kind, arrays, attributes, opset, shape)
     (expected,), layer = runtime(model, x), cm.from_onnx(model).layers["y0"]
     assert layer.whole == whole
@@ -206,6 +206,7 @@ def test_every_output_of_a_split_is_a_map():
 
 def test_integers_are_summed_as_the_runtime_sums_them():
     """Zero points shift the data and the weights; pads stand for the zero point."""
+    rng = np.random.default_rng(1)
     x, W = rng.integers(0, 255, (2, 3, 6, 5)).astype(np.uint8), rng.integers(-99, 99, (4, 3, 3, 2)).astype(np.int8)
     attributes = {"pads": [1, 0, 2, 1], "strides": [2, 1]}
     model = one_node("ConvInteger", [X, W, np.uint8(37)], attributes, 10, x.shape, np.uint8)
@@ -215,8 +216,8 @@ def test_integers_are_summed_as_the_runtime_sums_them():
     scales = [np.float32(0.02), np.uint8(37)], [np.float32([0.01, 0.02, 0.005, 0.03]), np.zeros(4, np.int8)]
     rest = [np.float32(0.5), np.uint8(120), rng.integers(-999, 999, 4).astype(np.int32)]
     model = one_node("QLinearConv", [X, *scales[0], W, *scales[1], *rest], attributes, 10, x.shape, np.uint8)
-    made = np.clip(np.rint(cm.from_onnx(model).layers["y0"](x)), 0, 255)
-    assert np.array_equal(made, runtime(model, x)[0])
+    made = np.clip(cm.from_onnx(model).layers["y0"](x), 0, 255)  # the runtime rounds it, from single precision
+    assert np.abs(made - runtime(model, x)[0]).max() < 0.5 + 1e-4
 
 
 def test_a_constant_of_many_nodes_is_not_copied():
