@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
-from convmtx._xp import cast, namespace, promote, together, zeros_beside
+from convmtx._xp import cast, is_numpy, namespace, promote, together, zeros_beside
 from convmtx.errors import UnsupportedError
 from convmtx.geometry.compose import product_geometry
 from convmtx.interop import layers
@@ -96,7 +96,7 @@ class Value:
 
     def then(self, layer: Affine) -> Value:
         """Return the tensor that an affine map makes of this one."""
-        return self.through(layer.op, layer.offset)
+        return self.through(layer.op, None if _is_zero(layer.offset) else layer.offset)
 
     def through(self, op: LinearMap, offset: Array | None = None) -> Value:
         """Return the tensor that a linear map makes of this one, plus an offset; None stands for zeros."""
@@ -119,6 +119,11 @@ class Value:
             raise UnsupportedError(got, "Expected a function of it", "Leave this part out")
         op = _map_between(start, self)
         return layers.add_bias(op, None) if self.offset is None else Affine(op, self.offset)
+
+
+def _is_zero(offset: Array) -> bool:
+    """Whether an offset is one zero that is broadcast, as of a layer without a bias."""
+    return is_numpy(offset) and offset.size > 0 and not any(offset.strides) and not offset.flat[0]
 
 
 def _add(first: Array, second: Array) -> Array:
