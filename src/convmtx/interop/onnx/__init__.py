@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from os import PathLike
 from typing import Any
 
@@ -102,7 +103,10 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         if reason is not None:
             skipped[next((name for name in (*node.output, node.name) if name), f"node {number}")] = reason
         paths.add(number, node.output, outputs, reason)
-    paths.dims.update((name, graph.dims(name)) for name in (*graph.data_inputs, *paths.steps))
+    for name in (*graph.data_inputs, *paths.steps):
+        paths.dims[name] = graph.dims(name)
+        with suppress(UnsupportedError):  # truth values and text, which no map takes
+            paths.dtypes[name] = graph.like(name).dtype
     return OnnxLayers(layers, skipped, paths)
 
 
@@ -153,7 +157,7 @@ def _wrapped(reader: Node, output: LinearMap | Affine | Combined, tensor: str, n
         if len(output.names) > 1:
             return Joined(output, reader.whole)
         (reader.data,) = output.names
-        output = output.affine()
+        output = output.affine(reader.like)
     elif not reader.data_positions([reader.position]):
         raise not_linear("its input gives the sizes or positions of constant numbers")
     reader.require_numbers()

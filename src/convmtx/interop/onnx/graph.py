@@ -12,6 +12,7 @@ import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
+from convmtx.interop.onnx.numbers import native
 from convmtx.interop.onnx.protobuf import Size, UnknownError, all_nodes, first_line, is_closed, quote
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
@@ -124,6 +125,17 @@ class Graph:
         if not code:
             raise UnsupportedError(f"{quote(name)} is of unknown type", "Expected numbers", "Leave this layer out")
         return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
+
+    def like(self, name: str) -> AnyArray:
+        """Return an empty array of the type of a tensor's numbers, or of a wider one that NumPy has.
+
+        Maps that only move or add numbers have this type, so that their entries do not overflow before the numbers do.
+        """
+        dtype = native(self.dtype(name)) if self.has_type(name) else np.dtype(np.float32)
+        if dtype.kind not in "iuf":
+            got = f"{quote(name)} is of {dtype}"
+            raise UnsupportedError(got, "Expected integers or floats", "Leave this layer out")
+        return np.empty(0, dtype)
 
     def attributes(self, node: Any) -> dict[str, Any]:
         """Return a node's attributes by name, with bytes as text."""
