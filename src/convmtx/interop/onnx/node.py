@@ -253,13 +253,9 @@ class Node:
         """Types of the data and of the first output, which NumPy may lack."""
         return self._graph.dtype(self.data), self._graph.dtype(self._node.output[0])
 
-    def require_output(self, name: str, shape: Shape) -> None:
-        """Refuse a map whose outputs have another shape than the model says."""
-        dims = self._graph.dims(name)
-        own = None if dims is None else dims[self.skips :]
-        if own is not None and all(isinstance(size, int) for size in own) and own != shape:
-            got = f"outputs of shape {shape}, where the model says {own}"
-            raise ArgumentError(got, "Expected one shape", "Check the sizes in the model")
+    def correct_output(self, name: str, shape: Shape) -> None:
+        """Set the shape of an output as the map makes it, whatever ONNX infers and the model says."""
+        self._graph.correct(name, (*self.in_dims[: self.skips], *shape))
 
     def require_numbers(self) -> None:
         """Refuse truth values and text."""

@@ -70,8 +70,7 @@ class Step:
 class Paths:
     """Graph of the tensors of a model, for maps from one to another."""
 
-    n_nodes: int
-    #: Inputs of the graph that are not constants.
+    #: Inputs of the graph, those that have no default value first.
     inputs: tuple[str, ...]
     #: Steps by the name of the output, in the order of the nodes.
     steps: dict[str, Step] = field(default_factory=dict)
@@ -103,9 +102,6 @@ class Paths:
         values = {start: build.input(start)}
         for name in order:
             values[name] = build.step(self.steps[name], values)
-            if values[name].shape != build.kept(name):
-                got = f"node {self.steps[name].number}, which makes {quote(name)}, makes {values[name].shape}"
-                raise UnsupportedError(got, f"The model says {build.kept(name)}", "Check the sizes in the model")
         return Mapped(build.result(values, start, end), start, build.whole)
 
     def _walk(self, start: str | None, end: str) -> tuple[set[str], set[str]]:
@@ -131,7 +127,8 @@ class Paths:
             step = self.steps[name]
             reason = str(step.output).rstrip(".")
             others = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
-            got = f"node {step.number} of {self.n_nodes}, which makes {quote(name)}{others}: {reason}"
+            count = max(step.number for step in self.steps.values())
+            got = f"node {step.number} of {count}, which makes {quote(name)}{others}: {reason}"
             raise UnsupportedError(
                 got, f"Every node on the way to {quote(end)} must be affine", "Pass input= behind it"
             )
