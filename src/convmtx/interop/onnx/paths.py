@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class Paths:
         build = _Builder(self, any(self.steps[name].whole for name in order), np.empty(0, dtype))
         values = {start: build.input(start)}
         for name in order:
-            values[name] = build.step(self.steps[name], values)
+            values[name] = build.step(name, values)
         return Mapped(build.result(values, start, end), start, build.whole)
 
     def _walk(self, start: str | None, end: str) -> tuple[set[str], set[str]]:
@@ -175,8 +176,11 @@ class _Builder:
         """Return the value of the first tensor."""
         return Value.of_input(self.kept(name), self._like)
 
-    def step(self, step: Step, values: Mapping[str, Value]) -> Value:
-        """Return the value of a node's output."""
+    def step(self, name: str, values: Mapping[str, Value]) -> Value:
+        """Return the value of a tensor, the output of a node."""
+        step = self._paths.steps[name]
+        if any(values[source].offset is not None for source in step.sources):
+            layers.require_small(f"the offset of {quote(name)}", prod(self.shape(name)) * self._like.itemsize)
         if isinstance(step.output, Joined):
             return self._combined(step.output.combined, step, values)
         assert isinstance(step.output, Mapped)

@@ -104,13 +104,15 @@ class Types:
         A size that stays open without a name gets one. (N, ?) inferred and (4, 3) declared is (4, 3).
         """
         first, second = dims_of(inferred), dims_of(declared)
-        if first is None and second is None:
-            self.by_name.update({name: kind for kind in (declared, inferred) if kind is not None})
+        if first is None:
+            first = second
+        if first is None:
+            self.by_name[name] = inferred or declared or self._onnx.TypeProto()
             return
-        if first is None or second is None or len(first) != len(second):
-            first = second = second if first is None else first
-        assert first is not None and second is not None
-        sizes = [_known(*pair) or self._symbols.new() for pair in zip(first, second, strict=True)]
+        if second is None or len(first) != len(second):
+            second = first
+        known = [_known(*pair) for pair in zip(first, second, strict=True)]
+        sizes = [self._symbols.new() if size is None else size for size in known]
         codes = [kind.tensor_type.elem_type for kind in (inferred, declared) if kind is not None]
         self.assign(name, next(filter(None, codes), 0), sizes)
 
@@ -145,9 +147,10 @@ class Types:
 
 def _known(inferred: Size, declared: Size) -> Size:
     """Return a size from what is inferred and what is declared: numbers before names, names of files before others."""
-    numbers = [size for size in (inferred, declared) if isinstance(size, int)]
-    names = [size for size in (inferred, declared) if isinstance(size, str)]
-    return next((size for size in (*numbers, *names) if not str(size).startswith(UNNAMED)), (*names, None)[0])
+    for size in (inferred, declared):
+        if isinstance(size, int):
+            return size
+    return inferred if isinstance(inferred, str) and not inferred.startswith(UNNAMED) else declared or inferred
 
 
 def _skeleton(onnx: Any, model: Any) -> Any:
