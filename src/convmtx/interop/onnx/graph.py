@@ -39,9 +39,11 @@ class Graph:
         self._nodes = model.graph.node
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
-        stored = {tensor.name for tensor in model.graph.initializer}
+        initial = {tensor.name for tensor in model.graph.initializer}
         #: Names of the graph's inputs, those that have no default value first.
-        self.inputs = tuple(sorted((value.name for value in model.graph.input), key=stored.__contains__))
+        self.inputs = tuple(sorted((value.name for value in model.graph.input), key=initial.__contains__))
+        #: Names of the constants that the model stores, and that the caller cannot replace.
+        self.stored = frozenset(initial.difference(self.inputs))
         self._symbols = Symbols()
         self._types = Types(onnx, model, self._symbols)
         self.opset = self._types.opset
