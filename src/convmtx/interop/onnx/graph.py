@@ -108,6 +108,10 @@ class Graph:
         """Return the sizes of a tensor, numbers or names of open ones; None if the number of its axes is not known."""
         return self._types.dims(name)
 
+    def open_sizes(self, name: str) -> tuple[Size, ...] | None:
+        """Return the numbers of a constant some of which are open, with the names of these; None for other tensors."""
+        return self._symbols.readable(self._sizes[name]) if name in self._sizes else None
+
     def wanted_shapes(self) -> tuple[str, str]:
         """Return what to expect, and what to do, where sizes are not known."""
         inputs = ", ".join(map(quote, self._open_inputs[:3]))

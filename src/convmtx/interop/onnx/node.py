@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -124,6 +124,13 @@ class Node:
         values = self.take(name) if array is None else array
         return [float(n) for n in np.atleast_1d(values)] if values is not None and np.size(values) else None
 
+    def open_numbers(self, position: int, name: str) -> Sequence[Size] | None:
+        """Return whole numbers of an input, some of which may be names of open sizes; None without them."""
+        if self.has(position) and (sizes := self._graph.open_sizes(self.inputs[position])) is not None:
+            return sizes
+        array = self.optional_constant(position, name)
+        return [int(n) for n in np.atleast_1d(array)] if array is not None and array.size else None
+
     def weight(self, position: int, name: str) -> AnyArray:
         """Return an input that must be a constant, and count it as a weight; ``name`` is ONNX's name of it."""
         array = self.optional_weight(position, name)
@@ -164,6 +171,10 @@ class Node:
         return array
 
     # Shapes and types
+
+    def wanted_shapes(self) -> tuple[str, str]:
+        """Return what to expect, and what to do, where sizes are not known."""
+        return self._graph.wanted_shapes()
 
     def dims(self, name: str) -> tuple[Size, ...]:
         """Return all sizes of a tensor, numbers or names of open ones."""

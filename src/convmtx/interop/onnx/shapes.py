@@ -10,7 +10,7 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, UnsupportedError, with_article
 from convmtx.geometry import resolve
-from convmtx.interop.onnx.protobuf import UNNAMED, Size, all_nodes, dims_of, opset_of, quote, readable
+from convmtx.interop.onnx.protobuf import UNNAMED, Size, all_nodes, dims_of, is_closed, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
 
@@ -120,10 +120,10 @@ class Types:
         """Infer the types of a node's outputs from the types of its inputs, and from those that are small constants."""
         types = {name: self.by_name[name] for name in node.input if name in self.by_name}
         constants = {name: array for name in node.input if (array := small_constant(name)) is not None}
-        if any(isinstance(array, Sizes) for array in constants.values()):
-            outputs = self._symbols.infer(node, types, constants, self._infer_node)
-        else:
-            outputs = self._infer_node(node, types, constants)
+        is_open = any(isinstance(array, Sizes) for array in constants.values())
+        outputs = {} if is_open else self._infer_node(node, types, constants)
+        if is_open or not all(is_closed(outputs.get(name)) for name in filter(None, node.output)):
+            outputs |= self._symbols.infer(node, types, constants, self._infer_node)
         for name in filter(None, node.output):
             self._learn(name, outputs.get(name), self._declared.get(name))
 
