@@ -180,6 +180,13 @@ NODES = [  # kind, inputs (None is the data), attributes, opset, shape of the da
     ("ScatterND", [X, I64(1, 0).reshape(2, 1), F32(2, 4)], {}, 16, (3, 4), True),
     ("ScatterElements", [F32(3, 4), I64(2, 0, 1).reshape(1, 3), X], {"axis": 0}, 16, (1, 3), True),
     ("BatchNormalization", [X, *np.abs(F32(4, 3))], {}, 15, (2, 3, 4), False),
+    ("Clip", [X], {}, 13, (2, 3, 4), False),
+    ("Clip", [X], {}, 6, (2, 3, 4), False),
+    ("Max", [X], {}, 13, (2, 3), False),
+    ("Min", [X], {}, 8, (2, 3), False),
+    ("Gemm", [F32(5, 2), F32(3, 5), X], {"alpha": 0.5, "beta": 3.0, "transA": 1, "transB": 1}, 13, (2, 3), True),
+    ("Gemm", [F32(2, 5), F32(5, 3), X], {}, 13, (3,), True),
+    ("GatherND", [X, I64(2)], {}, 13, (4,), True),
 ]  # fmt: skip
 
 
@@ -251,6 +258,14 @@ def test_a_constant_of_many_nodes_is_not_copied():
         ("Where", [X, np.float32(1), np.float32(2)], {}, "?", "condition"),
         ("Reshape", [F32(8), X], {}, "i8", "sizes"),
         ("Dropout", [X, np.float32(0.5), np.array(True)], {}, "f4", "training_mode=1"),
+        ("Clip", [X, np.float32(0)], {}, "f4", "bends"),
+        ("Max", [X, F32(4)], {}, "f4", "largest or smallest"),
+        ("Div", [X, np.float32(1e-40)], {}, "f4", "inverses float32 has"),
+        ("Transpose", [X], {"perm": [0, 1, 1]}, "f4", "Expected each axis once"),
+        ("Conv", [X, X], {}, "f4", "with each other"),
+        ("Conv", [F32(1, 3, 4), X], {}, "f4", "even if it is affine in this"),
+        ("Pad", [F32(2), I64(1, 1), X], {}, "f4", "even if it is affine in this"),
+        ("GridSample", [X, F32(2, 3, 4, 2)], {}, "f4", "not among the nodes that are converted"),
     ],
 )
 def test_what_is_not_affine_is_refused_with_the_reason(kind, arrays, attributes, dtype, reason):

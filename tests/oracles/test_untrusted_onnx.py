@@ -169,7 +169,11 @@ def test_names_and_reasons_are_of_bounded_length():
     model = of_node("Conv", {"W": np.ones((2, 1, 3), np.float32)}, {}, (1, 8))
     model.graph.node.append(onnx.helper.make_node("Relu", ["y"], [name]))
     model.graph.node.append(onnx.helper.make_node("Conv", ["y", name], ["z"]))
+    own = [onnx.helper.make_node(f"{j:03}" * 50, ["y"], [f"own{j}"], domain="own") for j in range(500)]
+    model.graph.node.extend(own)
+    model.opset_import.append(onnx.helper.make_opsetid("own", 1))
     report = cm.from_onnx(model)
+    assert max(map(len, str(report).splitlines())) < 1000
     assert len(report.skipped["z"]) < 400
     assert len(str(report)) < 3000
 
@@ -210,8 +214,10 @@ def test_files_of_other_formats_are_refused_by_their_name(tmp_path):
         "PyTorch": archive("model/data.pkl"), "pickle": b"\x80\x02}q\x00.", "Keras": archive("metadata.json"),
         "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(50), "safetensors": len(header).to_bytes(8, "little") + header + bytes(4),
         "NumPy": array.getvalue(), "zip archive": archive("readme.txt"), "compressed": b"\x1f\x8b" + bytes(30),
+        "TorchScript": archive("archive/data/0"), "pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+        "web page": b"<!DOCTYPE html><html></html>",
     }  # fmt: skip
-    names = {"pickle": "PyTorch", "hdf5": "Keras"}
+    names = {"pickle": "PyTorch", "hdf5": "Keras", "TorchScript": "PyTorch"}
     for name, content in files.items():
         (tmp_path / "model.onnx").write_bytes(content)
         with pytest.raises(cm.ModelFileError, match=names.get(name, name)):

@@ -13,6 +13,8 @@ _KERAS = ("model of Keras", "Load it with keras.models.load_model, and pass it t
 _TENSORS = ("file of tensors without a graph (safetensors)", "Load them into a module, and pass that to cm.from_torch")
 _NUMPY = ("file of NumPy arrays", "Load it with numpy.load, and pass the kernel to cm.conv")
 _GGUF = ("file of tensors without a graph (GGUF)", "Pass an ONNX model")
+_LFS = ("pointer of Git LFS to a file", "Fetch that file, as with git lfs pull")
+_PAGE = ("web page", "Download the file itself")
 _GZIP = ("compressed file", "Decompress it first, as with gunzip")
 _ZIP = ("zip archive", "Unpack it first")
 #: Formats by the bytes at a place in the file.
@@ -23,10 +25,22 @@ _MAGIC = [
     (0, b"\x93NUMPY", _NUMPY),
     (0, b"GGUF", _GGUF),
     (0, b"\x1f\x8b", _GZIP),
+    (0, b"version https://git-lfs", _LFS),
+    (0, b"<!DOCTYPE html", _PAGE),
+    (0, b"<!doctype html", _PAGE),
+    (0, b"<html", _PAGE),
     (0, b"\x80\x02", _TORCH),  # a pickle, as torch.save wrote before 1.6
 ]
 #: Formats of zip archives by the end of the name of the first file in them.
-_ARCHIVES = [("data.pkl", _TORCH), (".json", _KERAS), (".h5", _KERAS), (".npy", _NUMPY)]
+_ARCHIVES = [
+    ("data.pkl", _TORCH),
+    ("data/0", _TORCH),
+    ("/version", _TORCH),
+    ("constants.pkl", _TORCH),
+    (".json", _KERAS),
+    (".h5", _KERAS),
+    (".npy", _NUMPY),
+]
 #: Bytes that are read.
 _READ = 512
 

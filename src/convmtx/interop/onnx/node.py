@@ -104,6 +104,11 @@ class Node:
         data = [j for j in present if not self.is_constant(j)]
         return data or [j for j in present if self._graph.is_default(self.inputs[j])]
 
+    def refuse_product(self, positions: Iterable[int]) -> None:
+        """Refuse a node of which more than one of the inputs that it multiplies is not a constant."""
+        if sum(self.has(j) and not self.is_constant(j) for j in positions) > 1:
+            raise not_linear("it multiplies two tensors with each other")
+
     # Attributes and constants
 
     def take(self, name: str, default: Any = None) -> Any:
@@ -163,11 +168,8 @@ class Node:
             if reason is not None:
                 got = f"{name} is {quote(source)}, not known: {reason}"
                 raise not_known(got, "Expected its numbers", "Fold the constants of the model first")
-            got, expected = (
-                f"{name} is {quote(source)}, not a constant",
-                "Expected one, for otherwise the node is not linear",
-            )
-            raise SkippedError(Kind.NOT_LINEAR, got, expected)
+            got = f"{name} is {quote(source)}, not a constant"
+            raise SkippedError(Kind.OTHER, got, "It is converted for another input alone, even if it is affine in this")
         return array
 
     # Shapes and types

@@ -12,9 +12,9 @@ from convmtx.interop.onnx.paths import Mapped, Paths
 from convmtx.interop.onnx.reasons import Kind, Skipped
 from convmtx.maps.affine import Affine
 
-#: Characters of an output's name in the table, and operators that a line of the summary counts. A file can have names
-#: of any length, and any number of operators of its own.
-_LONGEST_NAME, _MOST_OPERATORS = 80, 20
+#: Characters of an output's name in the table, and of an operator's name in the summary, and operators that a line of
+#: the summary counts. A file can have names of any length, and any number of operators of its own.
+_LONGEST_NAME, _LONGEST_OPERATOR, _MOST_OPERATORS = 80, 30, 20
 
 
 class OnnxLayer(Mapped):
@@ -105,5 +105,5 @@ class OnnxLayers:
 def _counts(operators: Iterable[str]) -> str:
     """Return how many there are of each operator, those that are most frequent first."""
     counts = Counter(operators).most_common()
-    texts = [f"{count} {name[:_LONGEST_NAME]}" for name, count in counts[:_MOST_OPERATORS]]
+    texts = [f"{count} {name[:_LONGEST_OPERATOR]}" for name, count in counts[:_MOST_OPERATORS]]
     return ", ".join(texts + ["..."] * (len(counts) > _MOST_OPERATORS))

@@ -124,9 +124,12 @@ def _div(node: Node) -> LinearMap:
     node.require_floats("a quotient of integers is rounded")
     operands = _unless_broadcast(node, Operands(node))
     divisors = operands.constants[1]
-    if not divisors.all():
-        raise UnsupportedError("it divides by 0", "Expected other numbers", "Leave this layer out")
-    return _scaled(1 / divisors, operands)
+    with np.errstate(over="ignore", divide="ignore"):
+        factors = 1 / divisors
+    if not np.isfinite(factors).all():
+        got = f"it divides by {np.abs(divisors).min():.3g}"
+        raise UnsupportedError(got, f"Expected numbers whose inverses {divisors.dtype} has", "Leave this layer out")
+    return _scaled(factors, operands)
 
 
 def _neg(node: Node) -> LinearMap:
@@ -136,6 +139,20 @@ def _neg(node: Node) -> LinearMap:
 
 def _identity(node: Node) -> LinearMap:
     return layers.identity(node.shape, node.like)
+
+
+def _clip(node: Node) -> LinearMap:
+    """Convert a Clip without limits, as exporters leave behind; others are not linear."""
+    if node.has(1) or node.has(2) or node.take("min") is not None or node.take("max") is not None:
+        raise not_linear("it bends each number by a function")
+    return _identity(node)
+
+
+def _extreme(node: Node) -> LinearMap:
+    """Convert the largest or smallest of one tensor, which is that tensor."""
+    if len(node.inputs) > 1:
+        raise not_linear("it chooses the largest or smallest number")
+    return _identity(node)
 
 
 def _dropout(node: Node) -> LinearMap:
@@ -209,10 +226,13 @@ CONVERTERS: dict[str, Any] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast,
+    "Clip": _clip,
     "Div": _div,
     "Dropout": _dropout,
     "Identity": _identity,
+    "Max": _extreme,
     "Mean": _mean,
+    "Min": _extreme,
     "Mul": _mul,
     "Neg": _neg,
     "Sub": _sub,

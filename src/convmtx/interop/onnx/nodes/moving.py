@@ -53,6 +53,8 @@ def _reshape(node: Node) -> LinearMap:
 
 def _transpose(node: Node) -> LinearMap:
     order = node.take("perm", list(range(node.rank))[::-1])
+    if sorted(order) != list(range(node.rank)):
+        raise ArgumentError(f"perm {order[:6]} of {node.rank} axes", "Expected each axis once", "Check the model")
     node.act_on_all(order[0] != 0)
     shape = node.shape
     return Rearranged(shape, [axis - node.skips for axis in order[node.skips :]], like=node.like)
@@ -136,7 +138,7 @@ def _gather(node: Node) -> LinearMap:
 def grid(shape: Shape) -> list[IntArray]:
     """Return the positions along each axis, so that they are broadcast to each other, if they are not too many."""
     layers.require_small("the positions of its numbers", 8 * sum(shape))
-    return list(np.ogrid[tuple(slice(n) for n in shape)])
+    return list(np.ogrid[tuple(slice(n) for n in shape)]) if shape else []
 
 
 def places(shape: Shape, coordinates: Any) -> IntArray:
@@ -160,7 +162,7 @@ def tuple_coordinates(shape: Shape, indices: IntArray, batch_dims: int = 0) -> l
     rest = shape[batch_dims + depth :]
     outer = indices.shape[:-1]
     around = grid((*outer, *rest))
-    tuples = [indices[..., j].reshape(*outer, *(1 for _ in rest)) for j in range(depth)]
+    tuples = [indices[..., j].reshape((*outer, *(1 for _ in rest))) for j in range(depth)]
     return [*around[:batch_dims], *tuples, *around[len(outer) :]]
 
 

@@ -12,10 +12,11 @@ from convmtx.construct import conv
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Node
-from convmtx.interop.onnx.nodes.moving import grid, places
+from convmtx.interop.onnx.nodes.moving import grid, places, widen
 from convmtx.interop.onnx.nodes.reductions import sum_over
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
+from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.maps.selection import Selection
@@ -83,7 +84,22 @@ def _product(node: Node, labels: str, constant: AnyArray | None, its_labels: str
     return contract(node.shape, labels[node.skips :], constant, its_labels, out[node.skips :], node.like)
 
 
+def _gemm_of_bias(node: Node) -> Affine:
+    """Convert beta C + alpha A B as a map of C, for constants A and B."""
+    node.apply_to(2)
+    factors = [node.weight(j, name).T if node.take(f"trans{name}", 0) else node.weight(j, name)
+               for j, name in enumerate("AB")]  # fmt: skip
+    layers.require_small("a product", factors[0].shape[0] * factors[1].shape[1] * factors[0].itemsize)
+    alpha, beta = (np.array(node.take(name, 1.0), node.dtype) for name in ("alpha", "beta"))
+    product, shape = alpha * (factors[0] @ factors[1]), node.all_sizes()
+    wide, op = widen(shape, product.shape, node.like), Diagonal(beta, product.shape)
+    return Affine(op if wide is None else op @ wide, product)
+
+
 def _gemm(node: Node) -> Affine:
+    node.refuse_product(range(2))
+    if node.data_positions(range(3)) == [2]:
+        return _gemm_of_bias(node)
     is_left = node.is_constant(0) and not node.is_constant(1)  # y = alpha A x + beta C, and not alpha x B + beta C
     if is_left:
         node.apply_to(1)
@@ -132,6 +148,7 @@ def multiply_matrices(node: Node, first: AnyArray | None, second: AnyArray | Non
 
 
 def _matmul(node: Node) -> LinearMap:
+    node.refuse_product(range(2))
     if node.is_constant(0) and not node.is_constant(1):  # A @ x, along the last axis but one, and not x @ B
         node.apply_to(1)
         return multiply_matrices(node, node.weight(0, "A"), None)

@@ -58,11 +58,13 @@ def convolution(node: Node, kernel: AnyArray) -> LinearMap:
 
 
 def _conv(node: Node) -> Affine:
+    node.refuse_product(range(2))
     W, bias = node.weight(1, "W"), node.optional_weight(2, "B")
     return layers.add_bias(convolution(node, W), bias)
 
 
 def _conv_transpose(node: Node) -> Affine:
+    node.refuse_product(range(2))
     W, bias = node.weight(1, "W"), node.optional_weight(2, "B")
     output_shape = node.take("output_shape")
     strides, dilations, padding = _windows(node, W.shape[2:])
