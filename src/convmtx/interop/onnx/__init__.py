@@ -26,7 +26,7 @@ _LONGEST_REASON = 500
 
 @door("from_onnx")
 def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> OnnxLayers:
-    """Return every affine node of an ONNX graph as a map.
+    """Return affine nodes of an ONNX graph as maps.
 
     Law: ``report.layers[output](x)`` is what the node makes of x, for the tensor x that it takes. All other inputs of
     the node are constants.
@@ -70,6 +70,8 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     Weights, pads and sizes are constants if they follow from constants and from sizes of tensors. The reference
     evaluator of onnx computes them, except random numbers and graphs inside nodes. What it may compute is limited to 64
     MiB and 32 bytes for each byte of the model. The default value of an input of the graph counts as a constant.
+
+    Maps that only move or add numbers have the type of the node's tensor, so that their entries overflow no earlier.
 
     Weights whose type NumPy does not have are converted without rounding: bfloat16 and float8 to float32, int4 to int8.
     The map is exact, while a runtime rounds its outputs to the stored type.

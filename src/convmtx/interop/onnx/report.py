@@ -74,6 +74,8 @@ class OnnxLayers:
         ValueError
             If a node on the way is not affine; the error has its number, its output and the reason. If ``output`` does
             not depend on ``input``, or on others too. If there is no such tensor.
+        TypeError
+            If a name is not a string.
         """
         return self._paths.between(input, output)
 
