@@ -50,6 +50,18 @@ def test_the_gram_matrix_of_an_enlargement_does_not_overflow():
     assert np.array_equal(cm.gram(A).to_dense(), columns.T @ columns)
 
 
+@pytest.mark.parametrize("hidden", [np.inf, -np.inf, np.nan])
+def test_numbers_that_a_mask_hides_may_be_infinite(hidden):
+    """A second mask over the first: attention of some exporters fills with -inf twice."""
+    mask, x = np.array([[True, False, True, False]]), np.float32([[1, hidden, 3, hidden], [5, hidden, 7, hidden]])
+    nodes = [make("Where", ["m", "x", "c"], ["w"]), make("Where", ["n", "z", "w"], ["y"])]
+    constants = {"m": mask, "n": ~mask, "c": np.float32(-np.inf), "z": np.float32([[2, 4, 6, 8]])}
+    model = graph(nodes, constants, (2, 4))
+    report = cm.from_onnx(model)
+    assert np.array_equal(report.map("y")(x), runtime(model, x)[0])
+    assert np.array_equal(report.layers["w"](x), np.where(mask, x, -np.inf))
+
+
 NAMES = ("INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 

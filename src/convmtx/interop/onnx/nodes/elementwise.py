@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
+from convmtx.maps.selection import Selection
 from convmtx.typing import AnyArray, Shape
 
 
@@ -194,10 +196,20 @@ def _where(node: Node) -> Combined:
             constant = operands.constants[j]
             terms.append(np.where(mask, constant, np.zeros((), constant.dtype)))
         else:
-            op = Diagonal(mask.astype(operands.like.dtype), operands.out_shape)
+            op = _kept(operands.out_shape, mask, operands.like)
             wide = widen(operands.shapes[j], operands.out_shape, operands.like)
             parts.append(Part(node.inputs[j], op if wide is None else op @ wide))
     return Combined(operands.out_shape, tuple(parts), reduce(np.add, terms) if terms else None)
+
+
+def _kept(shape: Shape, mask: AnyArray, like: AnyArray) -> LinearMap:
+    """Return the map that keeps numbers where a mask is true and puts zeros elsewhere, in place of inf and nan too."""
+    layers.require_small("the places of its numbers", prod(shape) * 8)
+    places = np.flatnonzero(np.broadcast_to(mask, shape))
+    if not places.size:
+        return Diagonal(np.zeros((), like.dtype), shape)
+    picked = Selection(shape, places, like)
+    return picked.T @ picked
 
 
 def _trilu(node: Node) -> LinearMap:
