@@ -62,6 +62,21 @@ def test_numbers_that_a_mask_hides_may_be_infinite(hidden):
     assert np.array_equal(report.layers["w"](x), np.where(mask, x, -np.inf))
 
 
+@pytest.mark.parametrize("kind", ["Trilu", "ScatterElements", "ScatterND"])
+def test_numbers_that_are_replaced_may_be_infinite(kind):
+    x = np.float32([[1, np.inf], [np.nan, 4]])
+    constants = {
+        "Trilu": {"k": np.array(-1)},
+        "ScatterElements": {"i": np.array([[1, 0]]), "u": np.float32([[7, 8]])},
+        "ScatterND": {"i": np.array([[0, 1], [1, 0]]), "u": np.float32([7, 8])},
+    }[kind]
+    model = graph(
+        [make(kind, ["x", *constants], ["y"], **({"upper": 0} if kind == "Trilu" else {}))], constants, (2, 2)
+    )
+    expected = runtime(model, x)[0]
+    assert np.array_equal(cm.from_onnx(model).layers["y"](x), expected, equal_nan=True)
+
+
 NAMES = ("INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -13,13 +12,12 @@ import numpy as np
 from convmtx.errors import UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Combined, Node, Part
-from convmtx.interop.onnx.nodes.moving import widen
+from convmtx.interop.onnx.nodes.moving import keep, widen
 from convmtx.interop.onnx.numbers import integer_range, is_integer
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
-from convmtx.maps.selection import Selection
 from convmtx.typing import AnyArray, Shape
 
 
@@ -196,29 +194,19 @@ def _where(node: Node) -> Combined:
             constant = operands.constants[j]
             terms.append(np.where(mask, constant, np.zeros((), constant.dtype)))
         else:
-            op = _kept(operands.out_shape, mask, operands.like)
+            op = keep(operands.out_shape, mask, operands.like)
             wide = widen(operands.shapes[j], operands.out_shape, operands.like)
             parts.append(Part(node.inputs[j], op if wide is None else op @ wide))
     return Combined(operands.out_shape, tuple(parts), reduce(np.add, terms) if terms else None)
-
-
-def _kept(shape: Shape, mask: AnyArray, like: AnyArray) -> LinearMap:
-    """Return the map that keeps numbers where a mask is true and puts zeros elsewhere, in place of inf and nan too."""
-    layers.require_small("the places of its numbers", prod(shape) * 8)
-    places = np.flatnonzero(np.broadcast_to(mask, shape))
-    if not places.size:
-        return Diagonal(np.zeros((), like.dtype), shape)
-    picked = Selection(shape, places, like)
-    return picked.T @ picked
 
 
 def _trilu(node: Node) -> LinearMap:
     k = node.optional_constant(1, "k")
     node.act_on_all(node.rank < 3)
     shape = node.shape
-    layers.require_small("a mask", shape[-2] * shape[-1] * node.dtype.itemsize)
+    layers.require_small("a mask", shape[-2] * shape[-1])
     tri = np.triu if node.take("upper", 1) else np.tril
-    return Diagonal(tri(np.ones(shape[-2:], node.dtype), 0 if k is None else int(k.reshape(()))), shape)
+    return keep(shape, tri(np.ones(shape[-2:], bool), 0 if k is None else int(k.reshape(()))), node.like)
 
 
 def _batch_norm(node: Node) -> Affine:

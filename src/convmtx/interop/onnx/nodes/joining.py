@@ -10,8 +10,7 @@ import numpy as np
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Combined, Node, Part
-from convmtx.interop.onnx.nodes.moving import element_coordinates, places, tuple_coordinates
-from convmtx.maps.diagonal import Diagonal
+from convmtx.interop.onnx.nodes.moving import element_coordinates, keep, places, tuple_coordinates
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.selection import Grid, Selection
 from convmtx.typing import AnyArray, IntArray
@@ -63,16 +62,15 @@ def _offset(out_shape: Any, arrays: dict[int, AnyArray], places_of: dict[int, li
 def _scatter(node: Node, into: IntArray, replaces: bool) -> Combined:
     """Return the data with updates at some places, which replace the numbers there or are added to them."""
     shape = node.sizes(node.inputs[0])
-    layers.require_small("a mask", prod(shape) * node.dtype.itemsize)
+    layers.require_small("a mask", prod(shape))
     flat = into.reshape(-1)
     if replaces and np.unique(flat).size < flat.size:
         raise UnsupportedError("places that are written more than once", "Expected one number each", "Leave it out")
     put: LinearMap = Selection(shape, into, node.like).T
-    kept = np.ones(prod(shape), node.dtype)
-    if replaces:
-        kept[flat] = 0
+    kept = np.ones(prod(shape), bool)
+    kept[flat] = not replaces
     parts, offset = [], None
-    for j, op in ((0, Diagonal(kept.reshape(shape), shape)), (2, put)):
+    for j, op in ((0, keep(shape, kept.reshape(shape), node.like)), (2, put)):
         if j in node.data_positions((0, 2)):
             parts.append(Part(node.inputs[j], op))
         else:

@@ -12,6 +12,7 @@ from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Node
 from convmtx.interop.onnx.reasons import not_linear
+from convmtx.maps.diagonal import Diagonal
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.maps.selection import Grid, Selection
@@ -31,6 +32,18 @@ def widen(shape: Shape, out_shape: Shape, like: AnyArray) -> LinearMap | None:
         return None if full == shape else layers.reshaping(shape, full, like)
     repeat = Grid(full, [range(n) if n == m else _zeros(m) for n, m in zip(full, out_shape, strict=True)], like)
     return repeat if full == shape else repeat @ layers.reshaping(shape, full, like)
+
+
+def keep(shape: Shape, mask: AnyArray, like: AnyArray) -> LinearMap:
+    """Return the map that keeps numbers where a mask is true and puts zeros elsewhere, in place of inf and nan too."""
+    layers.require_small("the places of its numbers", prod(shape) * 8)
+    places = np.flatnonzero(np.broadcast_to(mask, shape))
+    if not places.size:
+        return Diagonal(np.zeros((), like.dtype), shape)
+    if places.size == prod(shape):
+        return layers.identity(shape, like)
+    picked = Selection(shape, places, like)
+    return picked.T @ picked
 
 
 def _zeros(count: int) -> IntArray:
