@@ -130,3 +130,15 @@ def test_a_policy_of_sizes_that_depends_on_an_open_one_is_not_guessed():
     model = graph(nodes, {"from": np.array([0]), "to": np.array([2]), "hw": np.array([8, 8])}, ("N", 1, 4, 4))
     model.opset_import[0].version = 18
     assert "Pass input_shapes for 'x'" in cm.from_onnx(model).skipped["y"]
+
+
+def test_nodes_of_other_domains_are_not_inferred_by_their_names():
+    """A Transpose of its own that keeps the shape, as the file says; numbers beside NumPy."""
+    nodes = [make("Transpose", ["x"], ["t"], domain="own"), make("Shape", ["t"], ["n"], domain="own"), NEG]
+    model = graph(nodes, {}, (2, 3, 4), more=[])
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("t", TensorProto.FLOAT, (2, 3, 4)))
+    model.graph.value_info.append(helper.make_tensor_value_info("n", TensorProto.FLOAT, (2, 5)))
+    report, x = cm.from_onnx(model), F32(2, 3, 4)
+    assert np.array_equal(report.layers["y"](x), -x)
+    assert "not among the nodes that are converted" in report.skipped["n"]

@@ -195,8 +195,9 @@ class Graph:
         """Compute a node's outputs, if its inputs are constants."""
         inputs = [name for name in node.input if name]
         outputs = [name for name in node.output if name]
+        is_size = node.domain in ("", "ai.onnx") and node.op_type in ("Shape", "Size")
         try:
-            values = self._measure(node) if node.op_type in ("Shape", "Size") else self._values(node, inputs)
+            values = self._measure(node) if is_size else self._values(node, inputs)
         except ModelFileError:
             raise
         except Exception as error:  # the errors of the reference, and of NumPy beneath it, are of any kind

@@ -129,7 +129,7 @@ class Types:
 
     def _infer_node(self, node: Any, types: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Return the types that ONNX infers for a node's outputs; none if the node contradicts itself."""
-        if any(attribute.HasField("g") for attribute in node.attribute):
+        if node.domain not in ("", "ai.onnx") or any(attribute.HasField("g") for attribute in node.attribute):
             return {}  # a graph inside the node may read tensors that are not passed here
         try:
             tensors = {name: self._onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()}
