@@ -187,3 +187,10 @@ def test_what_to_do_about_a_node_on_the_way():
             cm.from_onnx(graph(nodes, {}, shape)).map(output)
         assert str(error.value).endswith(remedy)
         assert ".." not in str(error.value)
+
+
+def test_a_condition_that_is_computed_is_not_linear():
+    nodes = [make("Greater", ["x", "one"], ["c"]), make("Where", ["c", "x", "one"], ["y"])]
+    report = cm.from_onnx(graph(nodes, {"one": np.float32(1)}, (2, 4)))
+    assert "A node is not linear in conditions" in report.skipped["y"]
+    assert "2 not linear" in str(report)

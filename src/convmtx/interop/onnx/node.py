@@ -169,6 +169,8 @@ class Node:
                 got = f"{name} is {quote(source)}, not known: {reason}"
                 raise not_known(got, "Expected its numbers", "Fold the constants of the model first")
             got = f"{name} is {quote(source)}, not a constant"
+            if self._graph.has_type(source) and self._graph.dtype(source).kind in "biu":
+                raise SkippedError(Kind.NOT_LINEAR, got, "A node is not linear in conditions, positions and sizes")
             raise SkippedError(Kind.OTHER, got, "It is converted for another input alone, even if it is affine in this")
         return array
 
