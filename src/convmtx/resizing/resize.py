@@ -85,14 +85,14 @@ _LIBRARIES = {
         _pil,
     ),
     "tf": _Library(
-        _methods(_PLAIN, "nearest", "area")
+        _methods(_Options(antialias=(False, True)), "nearest", "area")  # which ignore it
         | _methods(
             _Options(antialias=(False, True)), "linear", "cubic", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"
         ),
         _tf,
     ),
     "jax": _Library(
-        _methods(_PLAIN, "nearest", "area")
+        _methods(_Options(antialias=(True, False)), "nearest", "area")  # which ignore it
         | _methods(_Options(antialias=(True, False)), "linear", "cubic", "cubic-pytorch", "lanczos3", "lanczos5"),
         _jax,
     ),
@@ -136,10 +136,9 @@ def resize(
     Returns
     -------
     LinearMap
-        It takes arrays of every library. Its matrix is of int8 for the methods "nearest" and "nearest-exact", whose
-        outputs are inputs, and of float64 otherwise. Memory and time are those of the matrices of the axes: one entry
-        in a row for "nearest", 2 for "linear" and 4 for "cubic", as many times more as the axis shrinks with
-        antialiasing.
+        It takes arrays of every library, and its matrix is of float64. Memory and time are those of the matrices of the
+        axes: one entry in a row for "nearest", 2 for "linear" and 4 for "cubic", as many times more as the axis shrinks
+        with antialiasing.
 
     Raises
     ------
@@ -192,8 +191,7 @@ def resize(
         for axis, (size, out) in enumerate(zip(shape, target, strict=True))
         if size != out
     }
-    dtype = next((matrix.dtype for matrix in matrices.values()), np.dtype(np.int8))
-    return along_axes(shape, matrices, np.empty(0, dtype))
+    return along_axes(shape, matrices, np.empty(0))
 
 
 def _require_method(method: str, like: str, library: _Library) -> str:
