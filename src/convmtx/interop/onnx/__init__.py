@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from os import PathLike
 from typing import Any
 
@@ -93,8 +94,8 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, Skipped] = {}
-    paths = Paths(len(graph.nodes), graph.data_inputs)
-    for number, node in enumerate(graph.nodes, 1):
+    paths = Paths(graph.inputs)
+    for number, node in enumerate(graph.walk(), 1):
         outputs, reason = _outputs(graph, node)
         for name, output in outputs.items():
             if isinstance(output, OnnxLayer):
@@ -102,7 +103,10 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
         if reason is not None:
             skipped[next((name for name in (*node.output, node.name) if name), f"node {number}")] = reason
         paths.add(number, node.output, outputs, reason)
-    paths.dims.update((name, graph.dims(name)) for name in (*graph.data_inputs, *paths.steps))
+    for name in (*graph.inputs, *paths.steps):
+        paths.dims[name] = graph.dims(name)
+        with suppress(UnsupportedError):  # truth values and text, which no map takes
+            paths.dtypes[name] = graph.like(name).dtype
     return OnnxLayers(layers, skipped, paths)
 
 
@@ -150,13 +154,14 @@ def _convert(graph: Graph, node: Any) -> dict[str, OnnxLayer | Joined]:
 def _wrapped(reader: Node, output: LinearMap | Affine | Combined, tensor: str, name: str) -> OnnxLayer | Joined:
     """Return the output of this name that a converter has made, with what is known of its node."""
     if isinstance(output, Combined):
+        reader.data = output.names[0]
         if len(output.names) > 1:
+            reader.correct_output(tensor, output.out_shape)
             return Joined(output, reader.whole)
-        (reader.data,) = output.names
-        output = output.affine()
+        output = output.affine(reader.like)
     elif not reader.data_positions([reader.position]):
         raise not_linear("its input gives the sizes or positions of constant numbers")
     reader.require_numbers()
     affine = output if isinstance(output, Affine) else blocks.add_bias(output, None)
-    reader.require_output(tensor, affine.out_shape)
+    reader.correct_output(tensor, affine.out_shape)
     return OnnxLayer(affine, reader, name)

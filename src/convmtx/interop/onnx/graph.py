@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 from weakref import WeakValueDictionary
@@ -12,6 +12,7 @@ import numpy as np
 
 from convmtx.errors import ModelFileError, UnsupportedError
 from convmtx.interop.onnx.folding import Folding, quiet
+from convmtx.interop.onnx.numbers import native
 from convmtx.interop.onnx.protobuf import Size, UnknownError, all_nodes, first_line, is_closed, quote
 from convmtx.interop.onnx.shapes import SMALL, Types, request_shapes
 from convmtx.interop.onnx.symbols import Sizes, Symbols
@@ -29,18 +30,18 @@ class Graph:
     """Nodes of a graph in their order, with the shape of each tensor, and the array of each that is constant.
 
     A node stands behind the nodes that it reads from, so that one pass over the nodes is enough. At each node the
-    shapes of its outputs are inferred from its inputs, then its outputs are computed if its inputs are constants.
+    shapes of its outputs are inferred from its inputs, then its outputs are computed if its inputs are constants. The
+    caller may then correct the shapes, before the nodes behind it are passed.
     """
 
     def __init__(self, onnx: Any, model: Any, input_shapes: Mapping[str, Any]) -> None:
         self._onnx = onnx
-        #: Nodes, each behind those that it reads from.
-        self.nodes: list[Any] = []
+        self._nodes = model.graph.node
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
         stored = {tensor.name for tensor in model.graph.initializer}
-        #: Names of the graph's inputs that have no default value.
-        self.data_inputs = tuple(value.name for value in model.graph.input if value.name not in stored)
+        #: Names of the graph's inputs, those that have no default value first.
+        self.inputs = tuple(sorted((value.name for value in model.graph.input), key=stored.__contains__))
         self._symbols = Symbols()
         self._types = Types(onnx, model, self._symbols)
         self.opset = self._types.opset
@@ -59,8 +60,6 @@ class Graph:
         self._computed: set[str] = set()
         #: Number of inputs of nodes, not yet computed, that read a tensor, also inside graphs of nodes.
         self._readers = Counter(name for node in all_nodes(model.graph.node) for name in node.input)
-        with quiet():
-            self._pass(model.graph.node)
 
     # Questions of converters
 
@@ -125,6 +124,17 @@ class Graph:
             raise UnsupportedError(f"{quote(name)} is of unknown type", "Expected numbers", "Leave this layer out")
         return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(code))
 
+    def like(self, name: str) -> AnyArray:
+        """Return an empty array of the type of a tensor's numbers, or of a wider one that NumPy has.
+
+        Maps that only move or add numbers have this type, so that their entries do not overflow before the numbers do.
+        """
+        dtype = native(self.dtype(name)) if self.has_type(name) else np.dtype(np.float32)
+        if dtype.kind not in "iuf":
+            got = f"{quote(name)} is of {dtype}"
+            raise UnsupportedError(got, "Expected integers or floats", "Leave this layer out")
+        return np.empty(0, dtype)
+
     def attributes(self, node: Any) -> dict[str, Any]:
         """Return a node's attributes by name, with bytes as text."""
         values: dict[str, Any] = {a.name: self._onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -132,19 +142,24 @@ class Graph:
 
     # The pass
 
-    def _pass(self, nodes: Sequence[Any]) -> None:
-        """Infer and compute the outputs of nodes, one after the other; an If becomes the branch that is taken."""
-        pending = list(nodes)[::-1]
+    def walk(self) -> Iterator[Any]:
+        """Yield the nodes, once, each when its outputs are inferred and computed; an If becomes the branch it takes."""
+        pending = list(self._nodes)[::-1]
         while pending:
             node = pending.pop()
             branch = self._branch(node)
             if branch is not None:
                 pending.extend(branch[::-1])
                 continue
-            self.nodes.append(node)
             self._names.update(node.output)
-            self._types.infer(node, self._small_constant)
-            self._compute(node)
+            with quiet():
+                self._types.infer(node, self._small_constant)
+                self._compute(node)
+            yield node
+
+    def correct(self, name: str, dims: Sequence[Size]) -> None:
+        """Set the sizes of an output of the last node as its map makes them."""
+        self._types.correct(name, dims)
 
     def _branch(self, node: Any) -> list[Any] | None:
         """Return the nodes of the branch that an If takes, if its condition is a constant."""

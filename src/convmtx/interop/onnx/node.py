@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, UnsupportedError
+from convmtx.errors import ArgumentError
 from convmtx.interop import layers
 from convmtx.interop.onnx.graph import Graph
+from convmtx.interop.onnx.numbers import PACKED, is_integer, native
 from convmtx.interop.onnx.protobuf import Size, quote, readable
 from convmtx.interop.onnx.reasons import Kind, SkippedError, not_known, not_linear
 from convmtx.maps.affine import Affine
 from convmtx.maps.linear_map import LinearMap
 from convmtx.typing import AnyArray, Shape
-
-#: Bits of a number, of the types of which a file stores several numbers in a byte.
-_PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +47,9 @@ class Combined:
         """Names of the tensors, each once."""
         return list(dict.fromkeys(part.name for part in self.parts))
 
-    def affine(self) -> Affine:
-        """Return the map of a node whose parts are all of one tensor."""
-        op = reduce(add, (layers.identity(self.out_shape) if part.op is None else part.op for part in self.parts))
+    def affine(self, like: AnyArray) -> Affine:
+        """Return the map of a node whose parts are all of one tensor, of the type of ``like``."""
+        op = reduce(add, (layers.identity(self.out_shape, like) if part.op is None else part.op for part in self.parts))
         if self.offset is None:
             return layers.add_bias(op, None)
         return Affine(op, np.broadcast_to(self.offset, self.out_shape))
@@ -149,10 +147,10 @@ class Node:
         if array is None:
             return None
         stored = self._graph.dtype(self._node.input[position])
-        self.weight_bytes += -(-array.size * _PACKED.get(stored.name, 8 * array.itemsize) // 8)
-        if _native(stored) != stored:
+        self.weight_bytes += -(-array.size * PACKED.get(stored.name, 8 * array.itemsize) // 8)
+        if native(stored) != stored:
             self.widened.add(stored.name)
-        return np.asarray(array, _native(array.dtype))
+        return np.asarray(array, native(array.dtype))
 
     def optional_constant(self, position: int, name: str) -> AnyArray | None:
         """Return an input that must be a constant if it is there; None if the node has no such input."""
@@ -234,29 +232,30 @@ class Node:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the data's numbers, or a wider one that NumPy has."""
-        dtype = _native(self._graph.dtype(self.data))
-        if dtype.kind not in "iuf":
-            got = f"{quote(self.data)} is of {dtype}"
-            raise UnsupportedError(got, "Expected integers or floats", "Leave this layer out")
-        return dtype
+        return self.like.dtype
 
     @property
     def like(self) -> AnyArray:
         """Empty array of the data's type, for maps that have no weights."""
-        return np.empty(0, self.dtype)
+        return self._graph.like(self.data)
+
+    def like_of(self, position: int) -> AnyArray:
+        """Return an empty array of the type of an input."""
+        return self._graph.like(self._node.input[position])
 
     @property
-    def out_dtype(self) -> np.dtype[Any]:
-        """Type of the first output's numbers, or a wider one that NumPy has."""
-        return _native(self._graph.dtype(self._node.output[0]))
+    def out_like(self) -> AnyArray:
+        """Empty array of the first output's type."""
+        return self._graph.like(self._node.output[0])
 
-    def require_output(self, name: str, shape: Shape) -> None:
-        """Refuse a map whose outputs have another shape than the model says."""
-        dims = self._graph.dims(name)
-        own = None if dims is None else dims[self.skips :]
-        if own is not None and all(isinstance(size, int) for size in own) and own != shape:
-            got = f"outputs of shape {shape}, where the model says {own}"
-            raise ArgumentError(got, "Expected one shape", "Check the sizes in the model")
+    @property
+    def stored_dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any]]:
+        """Types of the data and of the first output, which NumPy may lack."""
+        return self._graph.dtype(self.data), self._graph.dtype(self._node.output[0])
+
+    def correct_output(self, name: str, shape: Shape) -> None:
+        """Set the shape of an output as the map makes it, whatever ONNX infers and the model says."""
+        self._graph.correct(name, (*self.in_dims[: self.skips], *shape))
 
     def require_numbers(self) -> None:
         """Refuse truth values and text."""
@@ -265,12 +264,13 @@ class Node:
 
     def require_floats(self, reason: str) -> None:
         """Refuse integers, for this reason."""
-        if self._graph.dtype(self.data).kind in "iub" or "int" in self._graph.dtype(self.data).name:
+        dtype = self._graph.dtype(self.data)
+        if dtype.kind == "b" or is_integer(dtype):
             raise not_linear(reason)
 
     def require_signs(self) -> None:
         """Refuse integers without a sign, whose negatives wrap around."""
-        if self._graph.dtype(self._node.input[0]).kind == "u":
+        if self._graph.dtype(self._node.input[0]).name.startswith("u"):
             raise not_linear("integers without a sign wrap around")
 
     @property
@@ -284,10 +284,3 @@ class Node:
         if not -rank <= axis < rank:
             raise ArgumentError(f"axis {axis} of {rank} axes", "Expected one of them", "Leave this layer out")
         return axis % rank
-
-
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return a type of NumPy that has all numbers of a type: int8 for int4, float32 for bfloat16 and float8."""
-    if dtype.isbuiltin == 1:
-        return dtype
-    return np.dtype(np.int8 if "int" in dtype.name else np.float32)

@@ -70,13 +70,14 @@ class Step:
 class Paths:
     """Graph of the tensors of a model, for maps from one to another."""
 
-    n_nodes: int
-    #: Inputs of the graph that are not constants.
+    #: Inputs of the graph, those that have no default value first.
     inputs: tuple[str, ...]
     #: Steps by the name of the output, in the order of the nodes.
     steps: dict[str, Step] = field(default_factory=dict)
     #: Sizes of tensors, batch included.
     dims: dict[str, tuple[Size, ...] | None] = field(default_factory=dict)
+    #: Types of the numbers of tensors, as far as maps have them.
+    dtypes: dict[str, np.dtype[Any]] = field(default_factory=dict)
 
     def add(
         self, number: int, names: Iterable[str], outputs: Mapping[str, Mapped | Joined], reason: str | None
@@ -96,13 +97,11 @@ class Paths:
         needed, roots = self._walk(start, end)
         start = self._start(start, end, roots)
         order = sorted(needed, key=lambda name: self.steps[name].number)
-        build = _Builder(self, whole=any(self.steps[name].whole for name in order))
+        dtype = np.result_type(*{self.dtypes.get(name, np.dtype(np.int8)) for name in (start, *order)})
+        build = _Builder(self, any(self.steps[name].whole for name in order), np.empty(0, dtype))
         values = {start: build.input(start)}
         for name in order:
             values[name] = build.step(self.steps[name], values)
-            if values[name].shape != build.kept(name):
-                got = f"node {self.steps[name].number}, which makes {quote(name)}, makes {values[name].shape}"
-                raise UnsupportedError(got, f"The model says {build.kept(name)}", "Check the sizes in the model")
         return Mapped(build.result(values, start, end), start, build.whole)
 
     def _walk(self, start: str | None, end: str) -> tuple[set[str], set[str]]:
@@ -128,7 +127,8 @@ class Paths:
             step = self.steps[name]
             reason = str(step.output).rstrip(".")
             others = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
-            got = f"node {step.number} of {self.n_nodes}, which makes {quote(name)}{others}: {reason}"
+            count = max(step.number for step in self.steps.values())
+            got = f"node {step.number} of {count}, which makes {quote(name)}{others}: {reason}"
             raise UnsupportedError(
                 got, f"Every node on the way to {quote(end)} must be affine", "Pass input= behind it"
             )
@@ -150,11 +150,12 @@ class _Builder:
     """Values of tensors as functions of the first one.
 
     If one node takes whole tensors, all do. Tensors are then kept whole, but for a first axis of size 1, which is left
-    out, so that maps of one sample stay as they are.
+    out, so that maps of one sample stay as they are. Maps that only move or add numbers have the type of ``like``,
+    which holds the numbers of all tensors on the way.
     """
 
-    def __init__(self, paths: Paths, whole: bool) -> None:
-        self._paths, self.whole = paths, whole
+    def __init__(self, paths: Paths, whole: bool, like: AnyArray) -> None:
+        self._paths, self.whole, self._like = paths, whole, like
 
     def shape(self, name: str) -> Shape:
         """Return the shape of a tensor as the finished map has it."""
@@ -172,7 +173,7 @@ class _Builder:
 
     def input(self, name: str) -> Value:
         """Return the value of the first tensor."""
-        return Value.of_input(self.kept(name))
+        return Value.of_input(self.kept(name), self._like)
 
     def step(self, step: Step, values: Mapping[str, Value]) -> Value:
         """Return the value of a node's output."""
@@ -191,7 +192,9 @@ class _Builder:
             if step.whole and combined.axis == 0:  # a first axis of size 1, which is left out, is the one to join along
                 full = [self.shape(part.name) for part in combined.parts]
                 pairs = zip(pieces, full, strict=True)
-                pieces = [piece.then(_plain(layers.reshaping(piece.shape, shape))) for piece, shape in pairs]
+                pieces = [
+                    piece.then(_plain(layers.reshaping(piece.shape, shape, self._like))) for piece, shape in pairs
+                ]
             return Value.joined(pieces, combined.axis - len(combined.out_shape))
         terms = []
         for part in combined.parts:
@@ -222,7 +225,7 @@ class _Builder:
     def result(self, values: Mapping[str, Value], start: str, end: str) -> Affine:
         """Return the map between tensors as the user has them."""
         first = values[start]
-        affine = _plain(layers.identity(first.shape)) if start == end else values[end].affine(first)
+        affine = _plain(layers.identity(first.shape, self._like)) if start == end else values[end].affine(first)
         return _reshaped(affine, self.shape(start), self.shape(end))
 
 
@@ -274,4 +277,4 @@ def _over_batch(op: LinearMap, batch: int) -> LinearMap:
     if isinstance(op, Diagonal):
         rank = len(op.in_shape)
         return Diagonal(op.weights.reshape((1,) * (rank - op.weights.ndim) + op.weights.shape), (batch, *op.in_shape))
-    return Kronecker(layers.identity((batch,)), op)
+    return Kronecker(layers.identity((batch,), np.empty(0, op.dtype)), op)

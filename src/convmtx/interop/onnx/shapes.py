@@ -1,4 +1,4 @@
-"""Shapes of an ONNX model's tensors: as the model declares them, as the caller requests them, as ONNX infers them."""
+"""Shapes of an ONNX model's tensors: as maps make them, as ONNX infers them, and as the model declares them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, UnsupportedError, with_article
 from convmtx.geometry import resolve
-from convmtx.interop.onnx.protobuf import Size, all_nodes, dims_of, is_closed, opset_of, quote, readable
+from convmtx.interop.onnx.protobuf import UNNAMED, Size, all_nodes, dims_of, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
 
 #: Numbers of the largest constant that shape inference is passed. It reads sizes, pads and axes from constants, which
 #: have one number for each axis of a tensor; the weights, which it does not read, have thousands.
 SMALL = 1024
+#: Opset by which the shapes of a pooling node with ceil_mode are inferred. Before it, ONNX counts a last window that
+#: begins beyond the data, which runtimes drop.
+_POOLING_OPSET = 22
 #: Nodes that a model may have with its functions written out, if its shapes are inferred as a whole. ONNX writes each
 #: call of a function out, so that 60 functions of which each calls the one before twice are 2^60 nodes.
 _MOST_NODES = 1_000_000
@@ -60,7 +63,8 @@ def _fits(tensor_type: Any, sizes: Sequence[int]) -> bool:
 class Types:
     """Types of a model's tensors, as far as they are known.
 
-    A type holds the type of the tensor's numbers and, for each of its sizes, a number or the name of an open size.
+    A type holds the type of the tensor's numbers and, for each of its sizes, a number or the name of an open size. It
+    is inferred from the inputs of the tensor's node; the model's own types, which may be wrong, say what stays open.
     """
 
     def __init__(self, onnx: Any, model: Any, symbols: Symbols) -> None:
@@ -68,15 +72,16 @@ class Types:
         self._opsets = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")][:1]
         #: Opset of ONNX's own nodes.
         self.opset = self._opsets[0].version if self._opsets else 1
-        #: Messages of ONNX by the tensor's name.
+        #: Messages of ONNX by the name, of tensors so far: inputs, constants, and outputs of the nodes passed.
         self.by_name: dict[str, Any] = {}
         skeleton = _skeleton(onnx, model)
         with suppress(Exception):  # where shapes contradict each other, they are inferred node by node
             skeleton = onnx.shape_inference.infer_shapes(
                 skeleton
             )  # without data_prop, which never ends for some Slices
-        for value in (*skeleton.graph.value_info, *skeleton.graph.output, *skeleton.graph.input):
-            self.learn(value.name, value.type)
+        self._declared = {v.name: v.type for v in (*skeleton.graph.value_info, *skeleton.graph.output)}
+        for value in skeleton.graph.input:
+            self._learn(value.name, value.type, None)
         for tensor in model.graph.initializer:
             self.assign(tensor.name, tensor.data_type, tensor.dims)
 
@@ -88,36 +93,37 @@ class Types:
         """Set the type of a tensor, from ONNX's code for the type of its numbers and from its sizes."""
         self.by_name[name] = self._onnx.helper.make_tensor_type_proto(code, list(dims))
 
-    def learn(self, name: str, tensor_type: Any) -> None:
-        """Add what a type says of a tensor; a size that stays open without a name gets one.
+    def correct(self, name: str, dims: Sequence[Size]) -> None:
+        """Set the sizes of a tensor as the map of its node makes them, from which those behind it are inferred."""
+        if self.dims(name) != tuple(dims):
+            self.assign(name, self.by_name[name].tensor_type.elem_type if name in self.by_name else 0, dims)
 
-        A number is kept, whichever of the two types has it: (N, 3) and then (4, ?) is (4, 3).
+    def _learn(self, name: str, inferred: Any, declared: Any) -> None:
+        """Set the type of a tensor from what is inferred and, where that is open, from what the model declares.
+
+        A size that stays open without a name gets one. (N, ?) inferred and (4, 3) declared is (4, 3).
         """
-        dims = dims_of(tensor_type)
-        if dims is None:
-            self.by_name.setdefault(name, tensor_type)
+        first, second = dims_of(inferred), dims_of(declared)
+        if first is None and second is None:
+            self.by_name.update({name: kind for kind in (declared, inferred) if kind is not None})
             return
-        known = self.dims(name)
-        if known is None or len(known) != len(dims):
-            known = (None,) * len(dims)
-        sizes = [
-            new if isinstance(new, int) else old if isinstance(old, int) else new or old or self._symbols.new()
-            for new, old in zip(dims, known, strict=True)
-        ]
-        self.assign(name, tensor_type.tensor_type.elem_type, sizes)
+        if first is None or second is None or len(first) != len(second):
+            first = second = second if first is None else first
+        assert first is not None and second is not None
+        sizes = [_known(*pair) or self._symbols.new() for pair in zip(first, second, strict=True)]
+        codes = [kind.tensor_type.elem_type for kind in (inferred, declared) if kind is not None]
+        self.assign(name, next(filter(None, codes), 0), sizes)
 
     def infer(self, node: Any, small_constant: Callable[[str], AnyArray | Sizes | None]) -> None:
         """Infer the types of a node's outputs from the types of its inputs, and from those that are small constants."""
-        if all(is_closed(self.by_name.get(name)) for name in node.output if name):
-            return
         types = {name: self.by_name[name] for name in node.input if name in self.by_name}
         constants = {name: array for name in node.input if (array := small_constant(name)) is not None}
         if any(isinstance(array, Sizes) for array in constants.values()):
             outputs = self._symbols.infer(node, types, constants, self._infer_node)
         else:
             outputs = self._infer_node(node, types, constants)
-        for name, tensor_type in outputs.items():
-            self.learn(name, tensor_type)
+        for name in filter(None, node.output):
+            self._learn(name, outputs.get(name), self._declared.get(name))
 
     def _infer_node(self, node: Any, types: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Return the types that ONNX infers for a node's outputs; none if the node contradicts itself."""
@@ -125,13 +131,23 @@ class Types:
             return {}  # a graph inside the node may read tensors that are not passed here
         try:
             tensors = {name: self._onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()}
-            schema = self._onnx.defs.get_schema(node.op_type, opset_of(node, self.opset), "")
+            opset = opset_of(node, self.opset)
+            if any(attribute.name == "ceil_mode" for attribute in node.attribute):
+                opset = max(opset, _POOLING_OPSET)
+            schema = self._onnx.defs.get_schema(node.op_type, opset, "")
             outputs: dict[str, Any] = self._onnx.shape_inference.infer_node_outputs(
                 schema, node, types, tensors, opset_imports=self._opsets
             )
         except Exception:  # the shape inference has errors of its own
             return {}
         return outputs
+
+
+def _known(inferred: Size, declared: Size) -> Size:
+    """Return a size from what is inferred and what is declared: numbers before names, names of files before others."""
+    numbers = [size for size in (inferred, declared) if isinstance(size, int)]
+    names = [size for size in (inferred, declared) if isinstance(size, str)]
+    return next((size for size in (*numbers, *names) if not str(size).startswith(UNNAMED)), (*names, None)[0])
 
 
 def _skeleton(onnx: Any, model: Any) -> Any:

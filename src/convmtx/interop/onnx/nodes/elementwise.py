@@ -13,6 +13,7 @@ from convmtx.errors import UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Combined, Node, Part
 from convmtx.interop.onnx.nodes.moving import widen
+from convmtx.interop.onnx.numbers import integer_range, is_integer
 from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.affine import Affine
 from convmtx.maps.diagonal import Diagonal
@@ -29,6 +30,7 @@ class Operands:
     def __init__(self, node: Node, first: int = 0) -> None:
         positions = range(first, len(node.inputs))
         self.node, self.data = node, node.data_positions(positions)
+        self.like = node.like_of(self.data[0])
         self.constants: dict[int, AnyArray] = {
             j: node.weight(j, quoted) for j in positions if j not in self.data and (quoted := f"input {j}")
         }
@@ -50,7 +52,7 @@ class Operands:
         """Return the sum of all operands, some of them times a number."""
         parts = []
         for j in self.data:
-            op = widen(self.shapes[j], self.out_shape)
+            op = widen(self.shapes[j], self.out_shape, self.like)
             if j in factors:
                 multiple = Diagonal(factors[j], self.out_shape)
                 op = multiple if op is None else multiple @ op
@@ -78,7 +80,7 @@ def _add(node: Node) -> Combined:
 
 def _sub(node: Node) -> Combined:
     node.require_signs()
-    return _unless_broadcast(node, Operands(node)).sum_up({1: np.array(-1, np.int8)})
+    return _unless_broadcast(node, Operands(node)).sum_up({1: np.array(-1, node.like.dtype)})
 
 
 def _unless_broadcast(node: Node, operands: Operands) -> Operands:
@@ -102,7 +104,7 @@ def _mean(node: Node) -> Combined:
 def _scaled(factors: AnyArray, operands: Operands) -> LinearMap:
     """Return the product of the data and factors."""
     (position,) = operands.data
-    wide = widen(operands.shapes[position], operands.out_shape)
+    wide = widen(operands.shapes[position], operands.out_shape, operands.like)
     product = multiply(operands.out_shape, factors)
     return product if wide is None else product @ wide
 
@@ -129,11 +131,11 @@ def _div(node: Node) -> LinearMap:
 
 def _neg(node: Node) -> LinearMap:
     node.require_signs()
-    return Diagonal(np.array(-1, np.int8), node.shape)
+    return Diagonal(np.array(-1, node.dtype), node.shape)
 
 
 def _identity(node: Node) -> LinearMap:
-    return layers.identity(node.shape)
+    return layers.identity(node.shape, node.like)
 
 
 def _dropout(node: Node) -> LinearMap:
@@ -150,13 +152,17 @@ def _dropout(node: Node) -> LinearMap:
 def _cast(node: Node) -> LinearMap:
     for name in ("to", "saturate", "round_mode"):
         node.take(name)
-    before, after = node.dtype, node.out_dtype
-    narrows = after.itemsize < before.itemsize or (before.kind, after.kind) == ("i", "u")
-    if after.kind in "iu" and (before.kind == "f" or (narrows and after != before)):
-        raise not_linear(f"it rounds or wraps numbers from {before} to {after}")
-    if after.kind not in "iuf":
+    before, after = node.stored_dtypes
+    if before.kind == "b" or after.kind in "bOSU":
         raise not_linear(f"it compares numbers, from {before} to {after}")
-    return _identity(node)
+    if is_integer(after) and not (is_integer(before) and _is_inside(integer_range(before), integer_range(after))):
+        raise not_linear(f"it rounds or wraps numbers from {before} to {after}")
+    return layers.identity(node.shape, node.out_like)
+
+
+def _is_inside(numbers: range, others: range) -> bool:
+    """Whether numbers are all among others."""
+    return others.start <= numbers.start and numbers.stop <= others.stop
 
 
 def _where(node: Node) -> Combined:
@@ -171,8 +177,8 @@ def _where(node: Node) -> Combined:
             constant = operands.constants[j]
             terms.append(np.where(mask, constant, np.zeros((), constant.dtype)))
         else:
-            op = Diagonal(mask.astype(np.int8), operands.out_shape)
-            wide = widen(operands.shapes[j], operands.out_shape)
+            op = Diagonal(mask.astype(operands.like.dtype), operands.out_shape)
+            wide = widen(operands.shapes[j], operands.out_shape, operands.like)
             parts.append(Part(node.inputs[j], op if wide is None else op @ wide))
     return Combined(operands.out_shape, tuple(parts), reduce(np.add, terms) if terms else None)
 
@@ -181,9 +187,9 @@ def _trilu(node: Node) -> LinearMap:
     k = node.optional_constant(1, "k")
     node.act_on_all(node.rank < 3)
     shape = node.shape
-    layers.require_small("a mask", shape[-2] * shape[-1])
+    layers.require_small("a mask", shape[-2] * shape[-1] * node.dtype.itemsize)
     tri = np.triu if node.take("upper", 1) else np.tril
-    return Diagonal(tri(np.ones(shape[-2:], np.int8), 0 if k is None else int(k.reshape(()))), shape)
+    return Diagonal(tri(np.ones(shape[-2:], node.dtype), 0 if k is None else int(k.reshape(()))), shape)
 
 
 def _batch_norm(node: Node) -> Affine:

@@ -40,7 +40,9 @@ def _concat(node: Node) -> Combined:
         for j in range(len(pieces))
     ]
     parts = [
-        Part(node.inputs[j], Grid(out_shape, at).T) for j, at in zip(positions, places_of, strict=True) if j in shapes
+        Part(node.inputs[j], Grid(out_shape, at, node.like).T)
+        for j, at in zip(positions, places_of, strict=True)
+        if j in shapes
     ]
     offset = None
     if arrays:
@@ -61,12 +63,12 @@ def _offset(out_shape: Any, arrays: dict[int, AnyArray], places_of: dict[int, li
 def _scatter(node: Node, into: IntArray, replaces: bool) -> Combined:
     """Return the data with updates at some places, which replace the numbers there or are added to them."""
     shape = node.sizes(node.inputs[0])
-    layers.require_small("a mask", prod(shape))
+    layers.require_small("a mask", prod(shape) * node.dtype.itemsize)
     flat = into.reshape(-1)
     if replaces and np.unique(flat).size < flat.size:
         raise UnsupportedError("places that are written more than once", "Expected one number each", "Leave it out")
-    put: LinearMap = Selection(shape, into).T
-    kept = np.ones(prod(shape), np.int8)
+    put: LinearMap = Selection(shape, into, node.like).T
+    kept = np.ones(prod(shape), node.dtype)
     if replaces:
         kept[flat] = 0
     parts, offset = [], None

@@ -15,22 +15,22 @@ from convmtx.interop.onnx.reasons import not_linear
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
 from convmtx.maps.selection import Grid, Selection
-from convmtx.typing import IntArray, Shape
+from convmtx.typing import AnyArray, IntArray, Shape
 
 #: Ends of slices from which on they reach the end of any array.
 _ANY_END = (1 << 31) - 1
 
 
-def widen(shape: Shape, out_shape: Shape) -> LinearMap | None:
+def widen(shape: Shape, out_shape: Shape, like: AnyArray) -> LinearMap | None:
     """Return the map that repeats an array along axes of size 1, and along axes in front, until it has a shape.
 
     It is None where the array has that shape already.
     """
     full = (1,) * (len(out_shape) - len(shape)) + shape
     if full == out_shape:
-        return None if full == shape else layers.reshaping(shape, full)
-    repeat = Grid(full, [range(n) if n == m else _zeros(m) for n, m in zip(full, out_shape, strict=True)])
-    return repeat if full == shape else repeat @ layers.reshaping(shape, full)
+        return None if full == shape else layers.reshaping(shape, full, like)
+    repeat = Grid(full, [range(n) if n == m else _zeros(m) for n, m in zip(full, out_shape, strict=True)], like)
+    return repeat if full == shape else repeat @ layers.reshaping(shape, full, like)
 
 
 def _zeros(count: int) -> IntArray:
@@ -48,14 +48,14 @@ def _reshape(node: Node) -> LinearMap:
     if prod(shape) != prod(out_shape):
         got = f"arrays of shape {shape} as {out_shape}"
         raise ArgumentError(got, "Expected as many numbers", "Check the sizes in the model")
-    return layers.reshaping(shape, out_shape)
+    return layers.reshaping(shape, out_shape, node.like)
 
 
 def _transpose(node: Node) -> LinearMap:
     order = node.take("perm", list(range(node.rank))[::-1])
     node.act_on_all(order[0] != 0)
     shape = node.shape
-    return Rearranged(shape, [axis - node.skips for axis in order[node.skips :]])
+    return Rearranged(shape, [axis - node.skips for axis in order[node.skips :]], like=node.like)
 
 
 def _slice(node: Node) -> LinearMap:
@@ -81,7 +81,7 @@ def _slice(node: Node) -> LinearMap:
         picked.append(range(*cut.indices(size)))
     if not all(picked):
         raise UnsupportedError(f"it picks nothing of {shape}", "Expected some positions", "Leave this layer out")
-    return Grid(shape, picked)
+    return Grid(shape, picked, node.like)
 
 
 def _split(node: Node) -> dict[str, LinearMap]:
@@ -98,7 +98,7 @@ def _split(node: Node) -> dict[str, LinearMap]:
         raise ArgumentError(f"pieces {sizes[:6]} of {size} positions", "Expected all", "Check the sizes in the model")
     along = axis - node.skips
     return {
-        name: Grid(shape, [range(*ends[j : j + 2]) if a == along else range(n) for a, n in enumerate(shape)])
+        name: Grid(shape, [range(*ends[j : j + 2]) if a == along else range(n) for a, n in enumerate(shape)], node.like)
         for j, name in enumerate(outputs)
         if name
     }
@@ -128,9 +128,9 @@ def _gather(node: Node) -> LinearMap:
     node.act_on_all(axis == 0)
     shape, along = node.shape, axis - node.skips
     positions = _inside(indices, shape[along]).reshape(-1)
-    op = Grid(shape, [positions if a == along else range(n) for a, n in enumerate(shape)])
+    op = Grid(shape, [positions if a == along else range(n) for a, n in enumerate(shape)], node.like)
     out_shape = (*shape[:along], *indices.shape, *shape[along + 1 :])
-    return op if op.out_shape == out_shape else layers.reshaping(op.out_shape, out_shape) @ op
+    return op if op.out_shape == out_shape else layers.reshaping(op.out_shape, out_shape, node.like) @ op
 
 
 def grid(shape: Shape) -> list[IntArray]:
@@ -168,13 +168,14 @@ def _gather_elements(node: Node) -> LinearMap:
     indices = _indices(node)
     axis = node.axis(node.take("axis", 0))
     node.act_on_all()
-    return Selection(node.shape, places(node.shape, element_coordinates(indices, axis)))
+    return Selection(node.shape, places(node.shape, element_coordinates(indices, axis)), node.like)
 
 
 def _gather_nd(node: Node) -> LinearMap:
     indices = _indices(node)
     node.act_on_all()
-    return Selection(node.shape, places(node.shape, tuple_coordinates(node.shape, indices, node.take("batch_dims", 0))))
+    coordinates = tuple_coordinates(node.shape, indices, node.take("batch_dims", 0))
+    return Selection(node.shape, places(node.shape, coordinates), node.like)
 
 
 def _compress(node: Node) -> LinearMap:
@@ -186,11 +187,11 @@ def _compress(node: Node) -> LinearMap:
         raise UnsupportedError("it keeps nothing", "Expected some positions", "Leave this layer out")
     if axis is None:
         shape = node.all_sizes()
-        return Selection(shape, _inside(kept, prod(shape)))
+        return Selection(shape, _inside(kept, prod(shape)), node.like)
     axis = node.axis(axis)
     node.act_on_all(axis == 0)
     shape, along = node.shape, axis - node.skips
-    return Grid(shape, [_inside(kept, n) if a == along else range(n) for a, n in enumerate(shape)])
+    return Grid(shape, [_inside(kept, n) if a == along else range(n) for a, n in enumerate(shape)], node.like)
 
 
 def _reverse_sequence(node: Node) -> LinearMap:
@@ -203,14 +204,14 @@ def _reverse_sequence(node: Node) -> LinearMap:
     own = np.reshape(lengths, [-1 if axis == batch else 1 for axis in range(len(shape))])
     at = coordinates[time]
     coordinates[time] = np.where(at < own, own - 1 - at, at)
-    return Selection(shape, places(shape, coordinates))
+    return Selection(shape, places(shape, coordinates), node.like)
 
 
 def _expand(node: Node) -> LinearMap:
     before, after = node.in_dims, node.out_dims()
     node.act_on_all(len(before) != len(after) or before[0] != after[0])
-    op = widen(node.shape, node.sizes(node.outputs[0]))
-    return layers.identity(node.shape) if op is None else op
+    op = widen(node.shape, node.sizes(node.outputs[0]), node.like)
+    return layers.identity(node.shape, node.like) if op is None else op
 
 
 def _tile(node: Node) -> LinearMap:
@@ -221,7 +222,7 @@ def _tile(node: Node) -> LinearMap:
     shape = node.shape
     pairs = list(zip(shape, repeats[node.skips :], strict=True))
     layers.require_small("the positions of its numbers", 8 * sum(n * count for n, count in pairs if count > 1))
-    return Grid(shape, [range(n) if count == 1 else np.tile(np.arange(n), count) for n, count in pairs])
+    return Grid(shape, [range(n) if count == 1 else np.tile(np.arange(n), count) for n, count in pairs], node.like)
 
 
 def _depth_to_space(node: Node) -> LinearMap:
@@ -232,7 +233,9 @@ def _depth_to_space(node: Node) -> LinearMap:
         raise ArgumentError(f"{channels} channels in blocks of {b} x {b}", "Expected whole blocks", "Check the model")
     split, axes = ((b, b, depth), (2, 3, 0, 4, 1)) if mode == "DCR" else ((depth, b, b), (0, 3, 1, 4, 2))
     between = (*split, height, width)
-    return Rearranged(between, axes, (depth, height * b, width * b)) @ layers.reshaping(node.shape, between)
+    return Rearranged(between, axes, (depth, height * b, width * b), node.like) @ layers.reshaping(
+        node.shape, between, node.like
+    )
 
 
 def _space_to_depth(node: Node) -> LinearMap:
@@ -243,7 +246,7 @@ def _space_to_depth(node: Node) -> LinearMap:
     between = (channels, height // b, b, width // b, b)
     out_shape = (channels * b * b, height // b, width // b)
     axes = (2, 4, 0, 1, 3) if mode == "DCR" else (0, 2, 4, 1, 3)
-    return Rearranged(between, axes, out_shape) @ layers.reshaping(node.shape, between)
+    return Rearranged(between, axes, out_shape, node.like) @ layers.reshaping(node.shape, between, node.like)
 
 
 def _center(node: Node) -> LinearMap:
@@ -255,9 +258,9 @@ def _center(node: Node) -> LinearMap:
     spare = [wanted.get(axis, n) - n for axis, n in enumerate(shape, node.skips)]
     # The half that is cut off in front is rounded down, as is the half that is added in front.
     starts = [max(-s, 0) // 2 for s in spare]
-    op = Grid(shape, [range(at, at + n + min(s, 0)) for at, n, s in zip(starts, shape, spare, strict=True)])
+    op = Grid(shape, [range(at, at + n + min(s, 0)) for at, n, s in zip(starts, shape, spare, strict=True)], node.like)
     ends = [(max(s, 0) // 2, max(s, 0) - max(s, 0) // 2) for s in spare]
-    return op if not any(map(any, ends)) else layers.pad(op.out_shape, ends, ZERO) @ op
+    return op if not any(map(any, ends)) else layers.pad(op.out_shape, ends, ZERO, node.like) @ op
 
 
 CONVERTERS: dict[str, Any] = {

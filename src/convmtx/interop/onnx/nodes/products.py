@@ -22,25 +22,27 @@ from convmtx.maps.selection import Selection
 from convmtx.typing import AnyArray, Shape
 
 
-def contract(shape: Shape, labels: str, constant: AnyArray | None, its_labels: str, out: str) -> LinearMap:
+def contract(
+    shape: Shape, labels: str, constant: AnyArray | None, its_labels: str, out: str, like: AnyArray
+) -> LinearMap:
     """Return the map ``einsum(f"{labels},{its_labels}->{out}", x, constant)``, which repeats no label of ``out``.
 
     Labels that both have and the output has too are groups of a convolution with windows of one position. Without such
-    labels it is a matrix along an axis.
+    labels it is a matrix along an axis. Maps without numbers of the constant have the type of ``like``.
     """
     if len(set(labels)) < len(labels):
         kept = "".join(dict.fromkeys(labels))
         sizes = dict(zip(labels, shape, strict=True))
         at = dict(zip(kept, grid(tuple(sizes[label] for label in kept)), strict=True))
-        op: LinearMap = Selection(shape, places(shape, [at[label] for label in labels]))
-        return contract(op.out_shape, kept, constant, its_labels, out) @ op
+        op: LinearMap = Selection(shape, places(shape, [at[label] for label in labels]), like)
+        return contract(op.out_shape, kept, constant, its_labels, out, like) @ op
     alone = [a for a, label in enumerate(labels) if label not in its_labels + out]
     if alone:
         kept = "".join(label for label in labels if label in its_labels + out)
-        op = sum_over(shape, alone, np.int8(1), keeps_axes=False)
-        return contract(op.out_shape, kept, constant, its_labels, out) @ op
+        op = sum_over(shape, alone, like.dtype.type(1), keeps_axes=False)
+        return contract(op.out_shape, kept, constant, its_labels, out, like) @ op
     if constant is None:
-        return _arranged(shape, labels, out)
+        return _arranged(shape, labels, out, like)
     used = "".join(label for label in dict.fromkeys(its_labels) if label in labels + out)
     if used != its_labels:
         constant, its_labels = np.einsum(f"{its_labels}->{used}", constant), used
@@ -59,9 +61,9 @@ def contract(shape: Shape, labels: str, constant: AnyArray | None, its_labels: s
     between = (count["g"] * count["k"], prod(size[label] for label in free))
     op = conv(kernel, between, channels="first", groups=count["g"])
     after = "".join([*groups, *new, *free])
-    entry = Rearranged(shape, [labels.index(label) for label in (*groups, *summed, *free)], between)
+    entry = Rearranged(shape, [labels.index(label) for label in (*groups, *summed, *free)], between, like)
     whole = tuple(size[label] for label in after)
-    return _arranged(whole, after, out) @ layers.reshaping(op.out_shape, whole) @ op @ entry
+    return _arranged(whole, after, out, like) @ layers.reshaping(op.out_shape, whole, like) @ op @ entry
 
 
 def _transposed(constant: AnyArray, labels: str, order: list[str]) -> AnyArray:
@@ -69,16 +71,16 @@ def _transposed(constant: AnyArray, labels: str, order: list[str]) -> AnyArray:
     return constant.transpose([labels.index(label) for label in order])
 
 
-def _arranged(shape: Shape, labels: str, out: str) -> LinearMap:
+def _arranged(shape: Shape, labels: str, out: str, like: AnyArray) -> LinearMap:
     """Return the map that puts axes in another order."""
-    return Rearranged(shape, [labels.index(label) for label in out])
+    return Rearranged(shape, [labels.index(label) for label in out], like=like)
 
 
 def _product(node: Node, labels: str, constant: AnyArray | None, its_labels: str, out: str) -> LinearMap:
     """Return the map of a node that multiplies its data by a constant, without the batch if that stays as it is."""
     keeps_batch = len(labels) > 1 and out[:1] == labels[0] and labels[0] not in its_labels + labels[1:]
     node.act_on_all(not keeps_batch)
-    return contract(node.shape, labels[node.skips :], constant, its_labels, out[node.skips :])
+    return contract(node.shape, labels[node.skips :], constant, its_labels, out[node.skips :], node.like)
 
 
 def _gemm(node: Node) -> Affine:
@@ -99,7 +101,8 @@ def _gemm(node: Node) -> Affine:
     if C.ndim == 2 and C.shape[0] != 1:  # other numbers for other samples
         node.act_on_all()
         return Affine(
-            contract(node.shape, first, constant, second, "mn"), np.broadcast_to(bias, node.sizes(node.outputs[0]))
+            contract(node.shape, first, constant, second, "mn", node.like),
+            np.broadcast_to(bias, node.sizes(node.outputs[0])),
         )
     bias = bias.reshape(-1)
     return layers.add_bias(op, np.broadcast_to(bias, op.out_shape) if bias.size == 1 else bias)

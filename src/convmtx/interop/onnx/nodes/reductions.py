@@ -18,12 +18,13 @@ from convmtx.typing import Shape
 
 def sum_over(shape: Shape, axes: list[int], number: Any, keeps_axes: bool) -> LinearMap:
     """Return the map to sums over axes times a number, which sets the type; the axes keep the size 1 or are dropped."""
+    like = np.empty(0, number.dtype)
     others = [a for a in range(len(shape)) if a not in axes]
     between = (prod(shape[a] for a in others), prod(shape[a] for a in axes))
     layers.require_small("a row of weights", between[1] * number.itemsize)
     row = AlongAxis(np.full((1, between[1]), number), between, 1)
     out_shape = tuple(1 if a in axes else n for a, n in enumerate(shape) if keeps_axes or a in others)
-    return layers.reshaping(row.out_shape, out_shape) @ row @ Rearranged(shape, [*others, *axes], between)
+    return layers.reshaping(row.out_shape, out_shape, like) @ row @ Rearranged(shape, [*others, *axes], between, like)
 
 
 def _reduce(node: Node, mean: bool) -> LinearMap:
@@ -33,7 +34,7 @@ def _reduce(node: Node, mean: bool) -> LinearMap:
     along = sorted({node.axis(axis) for axis in axes}) if axes else list(range(node.rank))
     keeps_axes = bool(node.take("keepdims", 1))
     if does_nothing:
-        return layers.identity(node.shape)
+        return layers.identity(node.shape, node.like)
     if mean:
         node.require_floats("a mean of integers is rounded")
     node.act_on_all(0 in along)
@@ -59,8 +60,8 @@ def _cumulative_sum(node: Node) -> LinearMap:
     node.act_on_all(axis == 0)
     shape, along = node.shape, axis - node.skips
     size = shape[along]
-    layers.require_small("a matrix of sums", size * size)
-    matrix = np.tri(size, k=-1 if node.take("exclusive", 0) else 0, dtype=np.int8)
+    layers.require_small("a matrix of sums", size * size * node.dtype.itemsize)
+    matrix = np.tri(size, k=-1 if node.take("exclusive", 0) else 0, dtype=node.dtype)
     return AlongAxis(matrix.T if node.take("reverse", 0) else matrix, shape, along)
 
 

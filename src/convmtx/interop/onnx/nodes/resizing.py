@@ -117,8 +117,8 @@ def _map(
             empty = np.diff(matrix.indptr) == 0
             outside = outside | empty.reshape([-1 if a == along else 1 for a in range(len(shape))])
     if not matrices:
-        return layers.identity(shape)
-    op = along_axes(shape, matrices, layers.INTEGERS if mode == "nearest" else node.like)
+        return layers.identity(shape, node.like)
+    op = along_axes(shape, matrices, node.like)
     if not outside.any():
         return op
     layers.require_small("an offset", op.shape[0] * node.dtype.itemsize)

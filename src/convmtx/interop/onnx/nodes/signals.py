@@ -58,8 +58,8 @@ def _dft(node: Node) -> LinearMap:
     labels = "".join(chr(ord("a") + a) for a in range(len(shape)))
     out = labels[:along] + "Y" + labels[along + 1 : -1] + "Z"
     cut = (*shape[:along], matrix.shape[2], *shape[along + 1 :])
-    op = contract(cut, labels, matrix.astype(node.dtype), f"YZ{labels[along]}{labels[-1]}", out)
-    return op if cut == shape else op @ Grid(shape, [range(n) for n in cut])
+    op = contract(cut, labels, matrix.astype(node.dtype), f"YZ{labels[along]}{labels[-1]}", out, node.like)
+    return op if cut == shape else op @ Grid(shape, [range(n) for n in cut], node.like)
 
 
 def _stft(node: Node) -> LinearMap:
@@ -78,8 +78,8 @@ def _stft(node: Node) -> LinearMap:
         kernel = kernel * window.reshape(-1)[:, None]
     kernel = kernel.transpose(2, 3, 0, 1).reshape(length, n_parts, 2 * count).astype(node.dtype)
     op = conv(kernel, shape, stride=int(np.reshape(step, ())), channels="last")
-    op = layers.reshaping(op.out_shape, (op.out_shape[0], count, 2)) @ op
-    return op if shape == node.shape else op @ layers.reshaping(node.shape, shape)
+    op = layers.reshaping(op.out_shape, (op.out_shape[0], count, 2), node.like) @ op
+    return op if shape == node.shape else op @ layers.reshaping(node.shape, shape, node.like)
 
 
 CONVERTERS: dict[str, Any] = {"DFT": _dft, "STFT": _stft}

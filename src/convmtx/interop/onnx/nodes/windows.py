@@ -116,7 +116,7 @@ def _pad(node: Node) -> Affine:
     shape = node.shape
     ends = [pairs.get(axis, (0, 0)) for axis in range(node.skips, rank)]
     fill = 0.0 if value is None or mode != "constant" else float(np.reshape(value, ()))
-    return layers.fill_pads(layers.pad(shape, ends, _BOUNDARIES[mode]), ends, fill, node.like)
+    return layers.fill_pads(layers.pad(shape, ends, _BOUNDARIES[mode], node.like), ends, fill, node.like)
 
 
 def _col2im(node: Node) -> LinearMap:
@@ -135,14 +135,14 @@ def _col2im(node: Node) -> LinearMap:
     if prod(blocks) != count or channels % taps:
         got = f"{channels} x {count} numbers for blocks {list(block)} of {image}"
         raise ArgumentError(got, "Expected one for each entry of each block", "Check the model")
-    layers.require_small("a kernel", channels * taps)
-    kernel = np.tile(np.eye(taps, dtype=np.int8), (channels // taps, 1)).reshape(channels, 1, *block)
+    layers.require_small("a kernel", channels * taps * node.dtype.itemsize)
+    kernel = np.tile(np.eye(taps, dtype=node.dtype), (channels // taps, 1)).reshape(channels, 1, *block)
     reached = [(m - 1) * s + span - lo - hi for m, s, span, (lo, hi) in zip(blocks, strides, spans, ends, strict=True)]
     op = conv_transpose(
         kernel, (channels, *blocks), stride=strides, dilation=dilations, padding=ends, groups=channels // taps,
         output_padding=[n - r for n, r in zip(image, reached, strict=True)], channels="first",
     )  # fmt: skip
-    return op @ layers.reshaping(node.shape, op.in_shape)
+    return op @ layers.reshaping(node.shape, op.in_shape, node.like)
 
 
 CONVERTERS: dict[str, Any] = {
