@@ -157,3 +157,33 @@ def test_nodes_in_any_order_are_sorted_and_cycles_named():
     nodes = [make("Add", ["x", "b"], ["a"]), make("Neg", ["a"], ["b"])]
     with pytest.raises(cm.ModelFileError, match="a cycle: 'a' -> 'b' -> 'a'"):
         cm.from_onnx(graph(nodes, {}, (2, 4), "b"))
+
+
+def test_maps_that_begin_at_an_input_with_a_default_value():
+    d = helper.make_tensor_value_info("d", TensorProto.FLOAT, (1, 3))
+    model = graph([make("Neg", ["d"], ["y"]), make("Mul", ["x", "c"], ["z"])], {"d": F32(1, 3), "c": F32(4)}, (2, 4))
+    model.graph.input.append(d)
+    report, x = cm.from_onnx(model), F32(1, 3)
+    assert np.array_equal(report.map("y")(x), -x)
+    assert np.array_equal(report.map("y", "d")(x), -x)
+    assert report.map("y").input_name == "d"
+    for name, start, error, reason in [
+        (["y"], None, TypeError, "output is a list"), ("y", ["d"], TypeError, "input is a list"),
+        (3, None, TypeError, "output is an int"), ("z", "c", ValueError, "'c' is a constant of the model"),
+        ("z", "d", ValueError, "'z' depends on 'x'. Expected 'd' alone"),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=r"report\.map: ") as raised:
+            report.map(name, start)
+        assert reason in str(raised.value)
+
+
+def test_what_to_do_about_a_node_on_the_way():
+    nodes = [make("Relu", ["x"], ["r"]), make("Neg", ["r"], ["y"]), make("Flatten", ["x"], ["f"], axis=2)]
+    for shape, output, remedy in [
+        ((2, 4, 4), "r", "Pass another output."), ((2, 4, 4), "y", "Pass input= behind it."),
+        ((2, "n", 4), "f", "Pass input_shapes for 'x'. Every node on the way to 'f' must be affine. Do this first."),
+    ]:  # fmt: skip
+        with pytest.raises(cm.UnsupportedError) as error:
+            cm.from_onnx(graph(nodes, {}, shape)).map(output)
+        assert str(error.value).endswith(remedy)
+        assert ".." not in str(error.value)

@@ -84,3 +84,49 @@ def test_the_shape_of_an_output_that_a_file_says_does_not_count():
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 9)))
     compare(model, (1, 3, 4))
+
+
+UP, ADD = make("ConvTranspose", ["x", "w"], ["a"], strides=[2, 2]), make("Add", ["a", "b"], ["y"])
+W = {"w": F32(1, 1, 2, 2)}
+SIZES = [
+    make("Shape", ["x"], ["shape"]), make("Slice", ["shape", "from", "to"], ["front"]),
+    make("Concat", ["front", "hw"], ["sizes"], axis=0), make("Resize", ["x", "", "", "sizes"], ["b"]),
+]  # fmt: skip
+OPEN = {  # nodes and constants of skip connections beside nodes that keep a batch of open size
+    "scales": ([UP, make("Resize", ["x", "", "s"], ["b"]), ADD], {**W, "s": np.float32([1, 1, 2, 2])}, 17),
+    "joined": ([UP, make("Resize", ["x", "", "s"], ["b"], mode="linear"), make("Concat", ["a", "b"], ["y"], axis=1)],
+               {**W, "s": np.float32([1, 1, 2, 2])}, 17),
+    "axes": ([UP, make("Resize", ["x", "", "s"], ["b"], axes=[2, 3]), ADD], {**W, "s": np.float32([2, 2])}, 18),
+    "a region": (
+        [UP, make("Resize", ["x", "roi", "s"], ["b"], coordinate_transformation_mode="tf_crop_and_resize",
+                  mode="linear"), ADD],
+        {**W, "roi": np.float32([0, 0, 0.25, 0, 1, 1, 0.75, 1]), "s": np.float32([1, 1, 2, 2])}, 17,
+    ),
+    "sizes": ([UP, *SIZES, ADD], {**W, "from": np.array([0]), "to": np.array([2]), "hw": np.array([8, 8])}, 17),
+    "upsample": ([UP, make("Upsample", ["x", "s"], ["b"]), ADD], {**W, "s": np.float32([1, 1, 2, 2])}, 9),
+    "behind": ([UP, make("Resize", ["x", "", "s"], ["r"]), make("Neg", ["r"], ["b"]), ADD],
+               {**W, "s": np.float32([1, 1, 2, 2])}, 17),
+    "reshape": ([make("Reshape", ["x", "flat"], ["r"]), make("Reshape", ["r", "back"], ["a"]),
+                 make("Add", ["a", "x"], ["y"])], {"flat": np.array([-1, 16]), "back": np.array([-1, 1, 4, 4])}, 17),
+    "expand": ([make("ReduceMean", ["x"], ["m"], axes=[2, 3]), make("Expand", ["m", "shape"], ["a"]),
+                make("Add", ["a", "x"], ["y"])], {"shape": np.array([1, 1, 4, 4])}, 17),
+    "tile": ([make("Slice", ["x", "from", "to", "axis"], ["s"]), make("Tile", ["s", "r"], ["a"]),
+              make("Add", ["a", "x"], ["y"])],
+             {"from": np.array([0]), "to": np.array([2]), "axis": np.array([3]), "r": np.array([1, 1, 1, 2])}, 17),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_a_batch_of_open_size_is_kept(name):
+    nodes, constants, opset = OPEN[name]
+    model = graph(nodes, constants, ("N", 1, 4, 4))
+    model.opset_import[0].version = opset
+    assert not cm.from_onnx(model).map("y").whole
+    compare(model, (3, 1, 4, 4))
+
+
+def test_a_policy_of_sizes_that_depends_on_an_open_one_is_not_guessed():
+    nodes = [*SIZES[:-1], make("Resize", ["x", "", "", "sizes"], ["y"], keep_aspect_ratio_policy="not_larger")]
+    model = graph(nodes, {"from": np.array([0]), "to": np.array([2]), "hw": np.array([8, 8])}, ("N", 1, 4, 4))
+    model.opset_import[0].version = 18
+    assert "Pass input_shapes for 'x'" in cm.from_onnx(model).skipped["y"]

@@ -236,3 +236,41 @@ def test_attributes_at_which_the_inference_of_shapes_ends_the_process_are_refuse
 def test_sizes_beyond_those_of_any_array_are_kept():
     huge = of_node("Identity", {}, {}, ((1 << 60) - 1,))
     assert cm.from_onnx(huge).map("y").in_shape == ((1 << 60) - 1,)
+
+
+def of_nodes(nodes, shape, output):
+    """A model of x and a constant 1."""
+    ends = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)]
+    held = [onnx.numpy_helper.from_array(F32(1), "one")]
+    graph = onnx.helper.make_graph(nodes, "g", ends, [onnx.helper.make_empty_tensor_value_info(output)], held)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("pair", ["aa", "ab"])
+def test_offsets_that_double_again_and_again_are_not_made(pair):
+    """60 nodes double a tensor; the map alone takes no memory, and that of the first 10 nodes has all its numbers."""
+    make = onnx.helper.make_node
+    nodes = [make("Add", ["x", "one"], ["a0"]), make("Neg", ["x"], ["b0"])]
+    for j in range(60):
+        names = [f"{letter}{j}" for letter in pair]
+        nodes += [make("Concat", names, [f"a{j + 1}"], axis=1), make("Concat", names[::-1], [f"b{j + 1}"], axis=1)]
+    report = cm.from_onnx(of_nodes(nodes, (1, 1), "a60"))
+    start = time.monotonic()
+    with pytest.raises(cm.UnsupportedError, match=r"the offset of 'a\d+' would take"):
+        report.map("a60")
+    assert time.monotonic() - start < 5
+    a, b = F32(3 + 1), F32(-3)
+    for _ in range(10):
+        a, b = np.concatenate([a, a if pair == "aa" else b]), np.concatenate([a if pair == "aa" else b, a])
+    assert np.array_equal(report.map("a10")(F32(3)), a)
+
+
+@pytest.mark.parametrize("kind", ["Concat", "Sum"])
+def test_nodes_of_many_inputs_take_a_time_for_each_of_them(kind):
+    count, x = 10_000, F32(1, 2)
+    attributes = {"axis": 1} if kind == "Concat" else {}
+    model = of_nodes([onnx.helper.make_node(kind, ["x"] * count, ["y"], **attributes)], (1, 2), "y")
+    start = time.monotonic()
+    A = cm.from_onnx(model).map("y")
+    assert time.monotonic() - start < 10
+    assert np.array_equal(A(x), np.tile(x, count) if kind == "Concat" else count * x)

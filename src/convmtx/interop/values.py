@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
+from math import prod
 
-from convmtx._xp import cast, is_numpy, namespace, promote, together, zeros_beside
+from convmtx import memory
+from convmtx._xp import cast, is_numpy, itemsize, namespace, promote, together, zeros_beside
 from convmtx.errors import UnsupportedError
 from convmtx.geometry.compose import product_geometry
 from convmtx.interop import layers
@@ -78,7 +80,7 @@ class Value:
         back = axis - len(first.shape) if axis >= 0 else axis
         sizes = [value.shape[back] for value in values]
         shape = (*first.shape[:back], sum(sizes), *first.shape[len(first.shape) + back + 1 :])
-        offset = _joined_offsets(values, back)
+        offset = _joined_offsets(values, back, shape)
         if not any(value.is_constant for value in values):
             return cls(shape, [(None, value) for value in values], offset, first.like, back)
         # The places of constants stay zero where the images of the others are added up.
@@ -100,7 +102,7 @@ class Value:
 
     def through(self, op: LinearMap, offset: Array | None = None) -> Value:
         """Return the tensor that a linear map makes of this one, plus an offset; None stands for zeros."""
-        image = None if self.offset is None else op(self.offset)
+        image = None if self.offset is None else op(_require(self.offset, op.out_shape))
         total = image if offset is None else offset if image is None else _add(image, offset)
         return Value(op.out_shape, () if self.is_constant else [(op, self)], total, self.like)
 
@@ -126,17 +128,24 @@ def _is_zero(offset: Array) -> bool:
     return is_numpy(offset) and offset.size > 0 and not any(offset.strides) and not offset.flat[0]
 
 
+def _require(offset: Array, shape: Shape) -> Array:
+    """Return an offset, of which the image has this shape, if that fits in memory."""
+    memory.require("offset", {"offset": prod(shape) * itemsize(offset.dtype)})
+    return offset
+
+
 def _add(first: Array, second: Array) -> Array:
     """Return the sum of two arrays, of which one may be NumPy's and the other of another library."""
     first, second = together(first, second)
     return first + second
 
 
-def _joined_offsets(values: Sequence[Value], axis: int) -> Array | None:
+def _joined_offsets(values: Sequence[Value], axis: int, shape: Shape) -> Array | None:
     """Return the offsets of tensors joined along an axis; None if all are zero."""
     first = next((value.offset for value in values if value.offset is not None), None)
     if first is None:
         return None
+    _require(first, shape)
     dtype = promote(*(value.offset.dtype for value in values if value.offset is not None))
     zero = zeros_beside(first, (), dtype)
     return joined(

@@ -163,7 +163,11 @@ class Grid(Selection):
             if isinstance(steps, range) and steps == range(n):
                 continue
             x = np.zeros((*y.shape[:axis], n, *y.shape[axis + 1 :]), y.dtype)
-            np.add.at(np.moveaxis(x, axis, 0), np.asarray(steps, np.int64), np.moveaxis(y, axis, 0))
+            into, rows = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
+            if isinstance(steps, range):  # which repeats nothing: putting rows takes a tenth of the time of adding them
+                into[slice(steps.start, steps.stop, steps.step) if steps.step > 0 else np.asarray(steps)] = rows
+            else:
+                np.add.at(into, steps, rows)
             y = x
         return y
 

@@ -94,7 +94,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     graph = Graph(onnx, load_model(onnx, model), {} if input_shapes is None else input_shapes)
     layers: dict[str, OnnxLayer] = {}
     skipped: dict[str, Skipped] = {}
-    paths = Paths(graph.inputs)
+    paths = Paths(graph.inputs, graph.stored)
     for number, node in enumerate(graph.walk(), 1):
         outputs, reason = _outputs(graph, node)
         for name, output in outputs.items():

@@ -39,9 +39,11 @@ class Graph:
         self._nodes = model.graph.node
         request_shapes(model, input_shapes)
         self._open_inputs = [v.name for v in model.graph.input if not is_closed(v.type) and v.name not in input_shapes]
-        stored = {tensor.name for tensor in model.graph.initializer}
+        initial = {tensor.name for tensor in model.graph.initializer}
         #: Names of the graph's inputs, those that have no default value first.
-        self.inputs = tuple(sorted((value.name for value in model.graph.input), key=stored.__contains__))
+        self.inputs = tuple(sorted((value.name for value in model.graph.input), key=initial.__contains__))
+        #: Names of the constants that the model stores, and that the caller cannot replace.
+        self.stored = frozenset(initial.difference(self.inputs))
         self._symbols = Symbols()
         self._types = Types(onnx, model, self._symbols)
         self.opset = self._types.opset
@@ -105,6 +107,10 @@ class Graph:
     def dims(self, name: str) -> tuple[Size, ...] | None:
         """Return the sizes of a tensor, numbers or names of open ones; None if the number of its axes is not known."""
         return self._types.dims(name)
+
+    def open_sizes(self, name: str) -> tuple[Size, ...] | None:
+        """Return the numbers of a constant some of which are open, with the names of these; None for other tensors."""
+        return self._symbols.readable(self._sizes[name]) if name in self._sizes else None
 
     def wanted_shapes(self) -> tuple[str, str]:
         """Return what to expect, and what to do, where sizes are not known."""

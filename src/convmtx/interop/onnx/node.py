@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,10 @@ class Combined:
 
     def affine(self, like: AnyArray) -> Affine:
         """Return the map of a node whose parts are all of one tensor, of the type of ``like``."""
-        op = reduce(add, (layers.identity(self.out_shape, like) if part.op is None else part.op for part in self.parts))
+        ops = [layers.identity(self.out_shape, like) if part.op is None else part.op for part in self.parts]
+        while len(ops) > 1:  # in pairs, for a sum of n maps takes n steps to make
+            ops = [a if b is None else a + b for a, b in zip_longest(ops[::2], ops[1::2])]
+        (op,) = ops
         if self.offset is None:
             return layers.add_bias(op, None)
         return Affine(op, np.broadcast_to(self.offset, self.out_shape))
@@ -67,7 +69,9 @@ class Node:
     """
 
     def __init__(self, graph: Graph, node: Any) -> None:
-        self._graph, self._node = graph, node
+        self._graph = graph
+        #: Names of all inputs and of all outputs, empty for those that are left out, or that nothing reads.
+        self.inputs, self.outputs = tuple(node.input), tuple(node.output)
         #: Attributes that have not been read yet.
         self.attributes = graph.attributes(node)
         self.op_type, self.opset = node.op_type, graph.opset
@@ -82,34 +86,23 @@ class Node:
 
     # Inputs and outputs
 
-    @property
-    def inputs(self) -> list[str]:
-        """Names of all inputs, empty for those that are left out."""
-        return list(self._node.input)
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of all outputs, empty for those that nothing reads."""
-        return list(self._node.output)
-
     def has(self, position: int) -> bool:
         """Whether the node has an input."""
-        return position < len(self._node.input) and bool(self._node.input[position])
+        return position < len(self.inputs) and bool(self.inputs[position])
 
     def is_constant(self, position: int) -> bool:
         """Whether an input is a constant, even if its numbers are not known."""
-        name = self._node.input[position]
-        return self._graph.is_constant(name)
+        return self._graph.is_constant(self.inputs[position])
 
     def apply_to(self, position: int) -> None:
         """Take another input than the first for the data."""
-        self.position, self.data = position, self._node.input[position]
+        self.position, self.data = position, self.inputs[position]
 
     def data_positions(self, positions: Iterable[int]) -> list[int]:
         """Return the inputs among these that are not constants, or, if all are, those that the caller may replace."""
         present = [j for j in positions if self.has(j)]
         data = [j for j in present if not self.is_constant(j)]
-        return data or [j for j in present if self._graph.is_default(self._node.input[j])]
+        return data or [j for j in present if self._graph.is_default(self.inputs[j])]
 
     # Attributes and constants
 
@@ -131,6 +124,13 @@ class Node:
         values = self.take(name) if array is None else array
         return [float(n) for n in np.atleast_1d(values)] if values is not None and np.size(values) else None
 
+    def open_numbers(self, position: int, name: str) -> Sequence[Size] | None:
+        """Return whole numbers of an input, some of which may be names of open sizes; None without them."""
+        if self.has(position) and (sizes := self._graph.open_sizes(self.inputs[position])) is not None:
+            return sizes
+        array = self.optional_constant(position, name)
+        return [int(n) for n in np.atleast_1d(array)] if array is not None and array.size else None
+
     def weight(self, position: int, name: str) -> AnyArray:
         """Return an input that must be a constant, and count it as a weight; ``name`` is ONNX's name of it."""
         array = self.optional_weight(position, name)
@@ -146,7 +146,7 @@ class Node:
         array = self.optional_constant(position, name)
         if array is None:
             return None
-        stored = self._graph.dtype(self._node.input[position])
+        stored = self._graph.dtype(self.inputs[position])
         self.weight_bytes += -(-array.size * PACKED.get(stored.name, 8 * array.itemsize) // 8)
         if native(stored) != stored:
             self.widened.add(stored.name)
@@ -156,7 +156,7 @@ class Node:
         """Return an input that must be a constant if it is there; None if the node has no such input."""
         if not self.has(position):
             return None
-        source = self._node.input[position]
+        source = self.inputs[position]
         array = self._graph.constant(source)
         if array is None:
             reason = self._graph.why_unknown(source)
@@ -171,6 +171,10 @@ class Node:
         return array
 
     # Shapes and types
+
+    def wanted_shapes(self) -> tuple[str, str]:
+        """Return what to expect, and what to do, where sizes are not known."""
+        return self._graph.wanted_shapes()
 
     def dims(self, name: str) -> tuple[Size, ...]:
         """Return all sizes of a tensor, numbers or names of open ones."""
@@ -227,7 +231,7 @@ class Node:
 
     def out_dims(self, position: int = 0) -> tuple[Size, ...]:
         """Return all sizes of an output."""
-        return self.dims(self._node.output[position])
+        return self.dims(self.outputs[position])
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -241,17 +245,17 @@ class Node:
 
     def like_of(self, position: int) -> AnyArray:
         """Return an empty array of the type of an input."""
-        return self._graph.like(self._node.input[position])
+        return self._graph.like(self.inputs[position])
 
     @property
     def out_like(self) -> AnyArray:
         """Empty array of the first output's type."""
-        return self._graph.like(self._node.output[0])
+        return self._graph.like(self.outputs[0])
 
     @property
     def stored_dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any]]:
         """Types of the data and of the first output, which NumPy may lack."""
-        return self._graph.dtype(self.data), self._graph.dtype(self._node.output[0])
+        return self._graph.dtype(self.data), self._graph.dtype(self.outputs[0])
 
     def correct_output(self, name: str, shape: Shape) -> None:
         """Set the shape of an output as the map makes it, whatever ONNX infers and the model says."""
@@ -270,13 +274,13 @@ class Node:
 
     def require_signs(self) -> None:
         """Refuse integers without a sign, whose negatives wrap around."""
-        if self._graph.dtype(self._node.input[0]).name.startswith("u"):
+        if self._graph.dtype(self.inputs[0]).name.startswith("u"):
             raise not_linear("integers without a sign wrap around")
 
     @property
     def n_outputs(self) -> int:
         """Number of outputs that are read."""
-        return sum(bool(name) for name in self._node.output)
+        return sum(bool(name) for name in self.outputs)
 
     def axis(self, axis: int, rank: int | None = None) -> int:
         """Return an axis of whole tensors, which may be counted from the end, counted from 0."""

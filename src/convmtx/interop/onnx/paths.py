@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from convmtx.errors import ArgumentError, UnsupportedError
+from convmtx.errors import ArgumentError, ArgumentTypeError, UnsupportedError, with_article
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Combined
 from convmtx.interop.onnx.protobuf import Size, quote, readable
+from convmtx.interop.onnx.reasons import Kind, Skipped
 from convmtx.interop.values import Value
 from convmtx.maps.affine import Affine
 from convmtx.maps.along_axis import AlongAxis
@@ -72,6 +74,8 @@ class Paths:
 
     #: Inputs of the graph, those that have no default value first.
     inputs: tuple[str, ...]
+    #: Names of the constants that the model stores.
+    constants: frozenset[str]
     #: Steps by the name of the output, in the order of the nodes.
     steps: dict[str, Step] = field(default_factory=dict)
     #: Sizes of tensors, batch included.
@@ -89,11 +93,9 @@ class Paths:
 
     def between(self, start: str | None, end: str) -> Mapped:
         """Return the map from one tensor, None for the one that all depends on, to another."""
-        for name in (end, *([start] if start is not None else [])):
-            if name not in self.dims:
-                known = ", ".join(map(quote, islice((*self.inputs, *reversed(self.steps)), _MOST_NAMES)))
-                got = f"{quote(str(name))} is not a tensor of the graph"
-                raise ArgumentError(got, f"It has {known}, ...", "Check the name")
+        self._require_tensor("output", end)
+        if start is not None:
+            self._require_tensor("input", start)
         needed, roots = self._walk(start, end)
         start = self._start(start, end, roots)
         order = sorted(needed, key=lambda name: self.steps[name].number)
@@ -101,8 +103,20 @@ class Paths:
         build = _Builder(self, any(self.steps[name].whole for name in order), np.empty(0, dtype))
         values = {start: build.input(start)}
         for name in order:
-            values[name] = build.step(self.steps[name], values)
+            values[name] = build.step(name, values)
         return Mapped(build.result(values, start, end), start, build.whole)
+
+    def _require_tensor(self, argument: str, name: Any) -> None:
+        """Refuse what is not the name of an input or of a node's output."""
+        if not isinstance(name, str):
+            got = f"{argument} is {with_article(type(name).__name__)}"
+            raise ArgumentTypeError(got, "Expected the name of one tensor", "Pass a string")
+        if name in self.constants:
+            got = f"{quote(name)} is a constant of the model"
+            raise ArgumentError(got, "Expected an input or the output of a node", "Pass one of these")
+        if name not in self.dims:
+            known = ", ".join(map(quote, islice((*self.inputs, *reversed(self.steps)), _MOST_NAMES)))
+            raise ArgumentError(f"{quote(name)} is not a tensor of the graph", f"It has {known}, ...", "Check the name")
 
     def _walk(self, start: str | None, end: str) -> tuple[set[str], set[str]]:
         """Return the outputs of nodes on the way from ``start``, and the tensors where the way begins."""
@@ -129,9 +143,9 @@ class Paths:
             others = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
             count = max(step.number for step in self.steps.values())
             got = f"node {step.number} of {count}, which makes {quote(name)}{others}: {reason}"
-            raise UnsupportedError(
-                got, f"Every node on the way to {quote(end)} must be affine", "Pass input= behind it"
-            )
+            is_open = isinstance(step.output, Skipped) and step.output.kind is Kind.OPEN
+            remedy = "Do this first" if is_open else "Pass another output" if name == end else "Pass input= behind it"
+            raise UnsupportedError(got, f"Every node on the way to {quote(end)} must be affine", remedy)
         return needed, roots
 
     def _start(self, start: str | None, end: str, roots: set[str]) -> str:
@@ -175,8 +189,11 @@ class _Builder:
         """Return the value of the first tensor."""
         return Value.of_input(self.kept(name), self._like)
 
-    def step(self, step: Step, values: Mapping[str, Value]) -> Value:
-        """Return the value of a node's output."""
+    def step(self, name: str, values: Mapping[str, Value]) -> Value:
+        """Return the value of a tensor, the output of a node."""
+        step = self._paths.steps[name]
+        if any(values[source].offset is not None for source in step.sources):
+            layers.require_small(f"the offset of {quote(name)}", prod(self.shape(name)) * self._like.itemsize)
         if isinstance(step.output, Joined):
             return self._combined(step.output.combined, step, values)
         assert isinstance(step.output, Mapped)

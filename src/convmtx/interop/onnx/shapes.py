@@ -10,7 +10,7 @@ from typing import Any
 
 from convmtx.errors import ArgumentTypeError, UnsupportedError, with_article
 from convmtx.geometry import resolve
-from convmtx.interop.onnx.protobuf import UNNAMED, Size, all_nodes, dims_of, opset_of, quote, readable
+from convmtx.interop.onnx.protobuf import UNNAMED, Size, all_nodes, dims_of, is_closed, opset_of, quote, readable
 from convmtx.interop.onnx.symbols import Sizes, Symbols
 from convmtx.typing import AnyArray
 
@@ -104,13 +104,15 @@ class Types:
         A size that stays open without a name gets one. (N, ?) inferred and (4, 3) declared is (4, 3).
         """
         first, second = dims_of(inferred), dims_of(declared)
-        if first is None and second is None:
-            self.by_name.update({name: kind for kind in (declared, inferred) if kind is not None})
+        if first is None:
+            first = second
+        if first is None:
+            self.by_name[name] = inferred or declared or self._onnx.TypeProto()
             return
-        if first is None or second is None or len(first) != len(second):
-            first = second = second if first is None else first
-        assert first is not None and second is not None
-        sizes = [_known(*pair) or self._symbols.new() for pair in zip(first, second, strict=True)]
+        if second is None or len(first) != len(second):
+            second = first
+        known = [_known(*pair) for pair in zip(first, second, strict=True)]
+        sizes = [self._symbols.new() if size is None else size for size in known]
         codes = [kind.tensor_type.elem_type for kind in (inferred, declared) if kind is not None]
         self.assign(name, next(filter(None, codes), 0), sizes)
 
@@ -118,10 +120,10 @@ class Types:
         """Infer the types of a node's outputs from the types of its inputs, and from those that are small constants."""
         types = {name: self.by_name[name] for name in node.input if name in self.by_name}
         constants = {name: array for name in node.input if (array := small_constant(name)) is not None}
-        if any(isinstance(array, Sizes) for array in constants.values()):
-            outputs = self._symbols.infer(node, types, constants, self._infer_node)
-        else:
-            outputs = self._infer_node(node, types, constants)
+        is_open = any(isinstance(array, Sizes) for array in constants.values())
+        outputs = {} if is_open else self._infer_node(node, types, constants)
+        if is_open or not all(is_closed(outputs.get(name)) for name in filter(None, node.output)):
+            outputs |= self._symbols.infer(node, types, constants, self._infer_node)
         for name in filter(None, node.output):
             self._learn(name, outputs.get(name), self._declared.get(name))
 
@@ -145,9 +147,10 @@ class Types:
 
 def _known(inferred: Size, declared: Size) -> Size:
     """Return a size from what is inferred and what is declared: numbers before names, names of files before others."""
-    numbers = [size for size in (inferred, declared) if isinstance(size, int)]
-    names = [size for size in (inferred, declared) if isinstance(size, str)]
-    return next((size for size in (*numbers, *names) if not str(size).startswith(UNNAMED)), (*names, None)[0])
+    for size in (inferred, declared):
+        if isinstance(size, int):
+            return size
+    return inferred if isinstance(inferred, str) and not inferred.startswith(UNNAMED) else declared or inferred
 
 
 def _skeleton(onnx: Any, model: Any) -> Any:

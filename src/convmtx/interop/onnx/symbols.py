@@ -65,6 +65,12 @@ class Symbols:
         values = [size if isinstance(size, int) else 1 for size in dims]
         return Sizes(np.array(values, np.int64), np.array(symbols, np.int64))
 
+    def readable(self, array: Sizes) -> tuple[int | str, ...]:
+        """Return the numbers of an array, with the names of those that are open."""
+        names = list(self._numbers)
+        pairs = zip(array.values.ravel().tolist(), array.symbols.ravel().tolist(), strict=True)
+        return tuple(names[number - 1] if number else value for value, number in pairs)
+
     def compute(self, node: Any, inputs: Sequence[AnyArray | Sizes | None], compute: Compute) -> list[Sizes | None]:
         """Return a node's outputs from inputs of which some are open; ``compute`` does it for arrays alone.
 

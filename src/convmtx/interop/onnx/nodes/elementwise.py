@@ -32,7 +32,7 @@ class Operands:
         self.node, self.data = node, node.data_positions(positions)
         self.like = node.like_of(self.data[0])
         self.constants: dict[int, AnyArray] = {
-            j: node.weight(j, quoted) for j in positions if j not in self.data and (quoted := f"input {j}")
+            j: node.weight(j, f"input {j}") for j in sorted({*positions}.difference(self.data))
         }
         names = [node.inputs[j] for j in self.data]
         dims = [node.dims(name) for name in names]

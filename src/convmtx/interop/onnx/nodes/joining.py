@@ -20,7 +20,7 @@ from convmtx.typing import AnyArray, IntArray
 def _concat(node: Node) -> Combined:
     positions = [j for j in range(len(node.inputs)) if node.has(j)]
     data = node.data_positions(positions)
-    constants = {j: node.weight(j, f"input {j}") for j in positions if j not in data}
+    constants = {j: node.weight(j, f"input {j}") for j in sorted({*positions}.difference(data))}
     dims = [node.dims(node.inputs[j]) for j in data]
     axis = node.axis(node.take("axis", 1), len(dims[0]))
     batches = {sizes[0] for sizes in dims} | ({1} if constants else set())

@@ -15,6 +15,8 @@ import numpy as np
 from convmtx.errors import ArgumentError, UnsupportedError
 from convmtx.interop import layers
 from convmtx.interop.onnx.node import Node
+from convmtx.interop.onnx.protobuf import Size
+from convmtx.interop.onnx.reasons import not_known
 from convmtx.maps.affine import Affine
 from convmtx.maps.along_axis import along_axes
 from convmtx.maps.linear_map import LinearMap
@@ -39,7 +41,7 @@ def _resize(node: Node) -> Affine | LinearMap:
         "antialias": bool(node.take("antialias", 0)),
     }  # fmt: skip
     fill, policy = node.take("extrapolation_value", 0.0), node.take("keep_aspect_ratio_policy", "stretch")
-    scales, sizes = node.numbers(2, "scales"), node.numbers(3, "sizes")
+    scales, sizes = node.numbers(2, "scales"), node.open_numbers(3, "sizes")
     axes = _axes(node, scales, sizes, policy)
     if coordinates == "tf_crop_and_resize":
         roi = node.optional_weight(1, "roi")
@@ -58,11 +60,12 @@ def _upsample(node: Node) -> Affine | LinearMap:
     return _map(node, mode, _axes(node, scales, None, "stretch"), {"coordinates": "asymmetric"}, None)
 
 
-#: Output size of an axis, its scale, None if it follows from the sizes, and the region of interest.
-_Axis = tuple[int, float | None, tuple[float, float]]
+#: Output size of an axis, which may be open where it stays as it is; its scale, None if it follows from the sizes; and
+#: the region of interest.
+_Axis = tuple[Any, float | None, tuple[float, float]]
 
 
-def _axes(node: Node, scales: Sequence[float] | None, sizes: Sequence[float] | None, policy: str) -> dict[int, _Axis]:
+def _axes(node: Node, scales: Sequence[float] | None, sizes: Sequence[Size] | None, policy: str) -> dict[int, _Axis]:
     """Return output size and scale of each axis that the node names, in its order."""
     names = node.take("axes")
     axes = list(range(node.rank)) if names is None else [node.axis(axis) for axis in names]
@@ -76,11 +79,14 @@ def _axes(node: Node, scales: Sequence[float] | None, sizes: Sequence[float] | N
                 raise ArgumentError(f"a scale of {scale}", "Expected a number above 0", "Check the model")
             size = node.in_dims[axis]
             if scale == 1 and not isinstance(size, int):
-                continue  # an axis of open size, such as the batch, that stays as it is
+                result[axis] = (size, None, (0.0, 1.0))  # an axis such as the batch, which stays as it is
+                continue
             n = node.size(axis)
             result[axis] = (int(np.floor(np.float32(scale) * np.float32(n))), float(np.float32(scale)), (0.0, 1.0))
         return result
-    wanted = {axis: int(n) for axis, n in zip(axes, numbers, strict=True)}
+    wanted: dict[int, Any] = dict(zip(axes, numbers, strict=True))
+    if not all(isinstance(n, int) or (n == node.in_dims[axis] and policy == "stretch") for axis, n in wanted.items()):
+        raise not_known("its sizes are open", *node.wanted_shapes())
     common: float | None = None
     if policy != "stretch":
         choose = min if policy == "not_larger" else max
