@@ -76,16 +76,6 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
 
     A model of 1,000 nodes takes about a second. Weights are shared with the model, or copied once for each map that
     holds them in another order.
-
-    Examples
-    --------
-    >>> import convmtx as cm
-    >>> report = cm.from_onnx(cm.conv([[1.0, -1.0]], (3, 3)).to_onnx())
-    >>> print(report)
-    3 maps; 0 nodes have none
-    maps: 1 Unsqueeze, 1 Conv, 1 Squeeze
-    >>> report.map("y").op.to_dense()[0]
-    array([ 1., -1.,  0.,  0.,  0.,  0.,  0.,  0.,  0.])
     """
     onnx = import_extra("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
