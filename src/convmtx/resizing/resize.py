@@ -130,8 +130,8 @@ def resize(
         Whether windows are stretched along axes that shrink, so that every input counts. By default what the library
         does: True in pil, which has no other way, and in jax; False in torch, onnx and tf.
     like : {"torch", "onnx", "pil", "tf", "jax"}
-        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize, `PIL.Image.resize` of
-        images of floats, `tf.image.resize` or `jax.image.resize`. It does not have to be installed.
+        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize, ``PIL.Image.resize`` of
+        images of floats, ``tf.image.resize`` or `jax.image.resize`. It does not have to be installed.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def resize(
     Libraries compute in float32 or float64, so their outputs differ from the map's by rounding. To the nearest input,
     positions are rounded as the library does for float32; `torch.nn.functional.interpolate` rounds otherwise for
     float64. It is wrong for images that are one pixel wide with ``antialias=True``, which the map is not.
-    `tf.image.resize` blurs an axis of unchanged size with "gaussian" and "mitchellcubic"; here it is left as it is.
+    ``tf.image.resize`` blurs an axis of unchanged size with "gaussian" and "mitchellcubic"; here it is left as it is.
 
     References
     ----------

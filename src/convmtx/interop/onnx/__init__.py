@@ -65,7 +65,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     tensors, if their sizes are known; ``.whole`` is then true. So has a node of a tensor with one axis.
 
     A node that takes several tensors, such as the sum of a skip connection, has no map of its own, but is part of
-    ``report.map``. `docs/reference/libraries.md` lists the operators, and what their maps mean for integers.
+    ``report.map``. The reference lists the operators, and what their maps mean for integers.
 
     Weights, pads and sizes are constants if they follow from constants and from sizes of tensors. The reference
     evaluator of onnx computes them, except random numbers and graphs inside nodes. What it may compute is limited to 64
