@@ -130,8 +130,9 @@ def resize(
         Whether windows are stretched along axes that shrink, so that every input counts. By default what the library
         does: True in pil, which has no other way, and in jax; False in torch, onnx and tf.
     like : {"torch", "onnx", "pil", "tf", "jax"}
-        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize, ``PIL.Image.resize`` of
-        images of floats, ``tf.image.resize`` or `jax.image.resize`. It does not have to be installed.
+        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize of ONNX,
+        ``PIL.Image.resize`` of images of floats, ``tf.image.resize`` or `jax.image.resize`. It does not have to be
+        installed.
 
     Returns
     -------
