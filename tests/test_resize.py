@@ -101,8 +101,12 @@ def test_nearest_moves_numbers():
     x = np.arange(12, dtype=np.uint8).reshape(3, 4)
     for like in METHODS:
         op = cm.resize((3, 4), (6, 8), "nearest", like=like)
-        assert op.dtype == np.int8
-        assert np.array_equal(op(x.astype(np.int16)), np.repeat(np.repeat(x, 2, 0), 2, 1))
+        assert op.dtype == np.float64  # so that entries of Gram matrices do not overflow
+        assert np.array_equal(op(x), np.repeat(np.repeat(x, 2, 0), 2, 1))
+
+
+def test_gram_matrices_of_enlargements_count_all_entries():
+    assert np.array_equal(cm.gram(cm.resize(4, 1024, "nearest")).to_dense(), 256 * np.eye(4))
 
 
 def test_a_matrix_of_entries_alone():

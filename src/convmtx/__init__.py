@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # `__getattr__` imports these on first use, which makes impor
     from convmtx.fitting import fit_kernel as fit_kernel
     from convmtx.interop.keras import from_keras as from_keras
     from convmtx.interop.lax import from_lax as from_lax
+    from convmtx.interop.onnx import OnnxLayers as OnnxLayers
     from convmtx.interop.onnx import from_onnx as from_onnx
     from convmtx.interop.petsc import to_petsc as to_petsc
     from convmtx.interop.pylops import to_pylops as to_pylops
@@ -126,6 +127,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "NotToeplitzError",
+    "OnnxLayers",
     "Recognition",
     "Rotations",
     "RowIndexError",
@@ -211,6 +213,7 @@ _MODULES = {
     "Estimate": "solves.richardson_lucy",
     "Factorization": "solves.factorize",
     "Inverse": "solves.inverses",
+    "OnnxLayers": "interop.onnx",
     "Recognition": "recognition.recognition",
     "Rotations": "interop.slots",
     "Solution": "solves.solve",

@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from itertools import product
 
-import keras_models
 import numpy as np
 
 
@@ -44,6 +43,8 @@ def resizings(keras):
 
 def models(keras):
     """(family, model, shape): every operation, merging layers, and small networks."""
+    import keras_models  # beside this file, which is run as a script
+
     functions = [("operation", f, (4, 3)) for f in keras_models.operations(keras.ops).values()]
     functions += [("merge", f, (4, 3)) for f in keras_models.merges(keras.layers).values()]
     functions += [("network", f, (8, 8, 3)) for f in keras_models.networks(keras.layers).values()]
@@ -54,6 +55,8 @@ def models(keras):
 
 def tangents(keras, cm):
     """Yield whether the map at an input has the model's output, and its slope in a direction."""
+    import keras_models
+
     rng, to_numpy = np.random.default_rng(1), keras.ops.convert_to_numpy
     for function in keras_models.bent(keras).values():
         start = keras.Input((8, 8, 3))

@@ -186,7 +186,8 @@ def node_tests():
     cases = pytest.importorskip("onnx.backend.test.case.node")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cases of other operators overflow while they are made
-        return cases.collect_testcases("Resize")
+        listed = cases.collect_testcases("Resize")
+    return [case for case in listed if case.model.graph.node[0].op_type == "Resize"]  # the list is shared, and grows
 
 
 def resize_node(attributes, x, roi, scales, sizes):

@@ -36,6 +36,13 @@ def written(x):
     return y
 
 
+def into_zeros(x):
+    y = torch.zeros_like(x)
+    y[:, 1:3] = x[:, :2]
+    y += 1
+    return y
+
+
 def in_place(x):
     y = 2 * x
     y.add_(x, alpha=2)
@@ -54,8 +61,10 @@ AFFINE = {
     "neg": lambda x: -x,
     "broadcast up": lambda x: x[:, :1, :, :1] + W,
     "broadcast up by factors": lambda x: x[:, :1, :, :1] * W,
-    "cat": lambda x: torch.cat([x, 2 * x, W[None]], 1),
-    "cat of constants": lambda x: torch.cat([x, torch.zeros_like(x[:, :1]), x.new_full((1, 1, 8, 8), 2.0)], dim=-3),
+    "cat": lambda x: torch.cat([x, 2 * x, W.expand(x.shape[0], -1, -1, -1)], 1),
+    "cat of constants": lambda x: torch.cat(
+        [x, torch.zeros_like(x[:, :1]), x.new_full((len(x), 1, 8, 8), 2.0)], dim=-3
+    ),
     "stack": lambda x: torch.stack([x, -x], 2),
     "stack behind": lambda x: torch.stack([x, -x], dim=-1),
     "hstack": lambda x: torch.hstack([x, x]),
@@ -83,7 +92,7 @@ AFFINE = {
     "channel_shuffle": lambda x: F.channel_shuffle(x, 2),
     "windows along an axis": lambda x: x.unfold(2, 3, 2),
     "im2col": lambda x: F.unfold(x, (3, 2), padding=1, stride=2, dilation=(1, 2)),
-    "col2im": lambda x: F.fold(x.reshape(1, 32, 8)[:, :24, :6], (5, 3), (3, 2), padding=(0, 0)),
+    "col2im": lambda x: F.fold(x.reshape(-1, 32, 8)[:, :24, :6], (5, 3), (3, 2), padding=(0, 0)),
     "chunk": lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
     "split": lambda x: sum(x.split([1, 2, 1], 1)[::2]),
     "unbind": lambda x: sum(x.unbind(1)),
@@ -106,7 +115,32 @@ AFFINE = {
     "avg_pool1d": lambda x: F.avg_pool1d(x.flatten(2), 3, ceil_mode=True),
     "dropout": lambda x: F.dropout(x, training=False).contiguous().double().to(x.device),
     "rows of a difference": lambda x: x[:, :, 1:] - x[:, :, :-1],
-    "gather": lambda x: x.gather(1, torch.zeros(1, 2, 8, 8, dtype=torch.long)),
+    "vector from the left": lambda x: W[0, 0] @ x,
+    "matrix from the left": lambda x: x.__rmatmul__(W[0]),
+    "a copy changed": lambda x: (lambda y: y.mul_(3) + x)(x.to(torch.float64, copy=True)),
+    "shapes of others": lambda x: x[:, :1].expand_as(x) + x.view_as(x).to(x),
+    "by keywords": lambda x: torch.flip(input=x, dims=(1,)),
+    "division by integers": lambda x: x / torch.arange(1, 9),
+    "where that is broadcast": lambda x: torch.where(W > 0, x[:, :1, :1, :1], 0.5) + x.where(W > 0, x[:, :1]),
+    "written into zeros": lambda x: into_zeros(x),
+    "gather": lambda x: x.gather(1, torch.zeros(len(x), 2, 8, 8, dtype=torch.long)),
+}
+#: Functions that mix samples of a batch, although a batch of one would not show it.
+MIXING = {
+    "last sample": lambda x: x - x[-1:],
+    "first sample": lambda x: x[:1],
+    "samples by number": lambda x: x[[1, 0]],
+    "flip": lambda x: x + x.flip(0),
+    "roll": lambda x: x + x.roll(1, 0),
+    "roll of all": lambda x: x.roll(1),
+    "rot90": lambda x: x.reshape(-1, 2, 16).rot90(2, (0, 1)),
+    "forgotten keepdim": lambda x: x - x.sum(1),
+    "forgotten keepdim of a channel": lambda x: x + x[:, 0],
+    "a batch of one": lambda x: x.view(1, -1),
+    "written sample": lambda x: (lambda y: (y.__setitem__(0, 0.0), y)[1])(x.clone()),
+    "mean of samples": lambda x: x - x[None].mean(1),
+    "repeated": lambda x: x.repeat(1, 2, 1, 1),
+    "narrow": lambda x: x.narrow(0, 0, 1),
 }
 AROUND = {
     "relu": F.relu,
@@ -161,6 +195,82 @@ def assert_jacobian(A, module, x):
     assert torch.allclose(A.op.to_sparse(rows=rows).to_dense(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", MIXING)
+def test_samples_of_a_batch_are_not_mixed(name):
+    with pytest.raises(cm.UnsupportedError, match=r"batch|sample|axes"):
+        cm.from_torch(Calls(MIXING[name]), (4, 8))
+
+
+def test_masked_entries_may_be_infinite():
+    mask = torch.tensor([True, False, False])
+    x = torch.tensor([[1.0, 2.0, 3.0]]).double()
+    for function in (lambda x: x.masked_fill(mask, -torch.inf), lambda x: torch.where(mask, torch.nan, x)):
+        torch.testing.assert_close(cm.from_torch(Calls(function), (3,))(x), function(x), equal_nan=True)
+
+
+def test_complex_numbers():
+    x = numbers(2, 3)
+    for function in (lambda x: 1j * x + (2 - 1j), lambda x: x * (W[0, 0, :3] * (1 + 2j))):
+        A = cm.from_torch(Calls(function), (3,))
+        assert A.op.to_dense().dtype == torch.complex128
+        assert torch.allclose(A(x), function(x.to(torch.complex128)))
+    for function in (lambda x: (1j * x).real, lambda x: (1j * x).conj(), lambda x: (1j * x).abs()):
+        with pytest.raises(cm.UnsupportedError):
+            cm.from_torch(Calls(function), (3,))
+
+
+def test_gradients_of_a_tangent_reach_the_weights():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.PReLU(), nn.Linear(4, 2)).double()
+    x, parameters = numbers(3), list(module.parameters())
+    ours = cm.from_torch(module, (3,), at=x).op.to_dense()
+    weights = numbers(2, 3)
+
+    def jacobian(values):
+        return torch.func.jacrev(lambda v: torch.func.functional_call(module, values, (v,)))(x)
+
+    values = dict(module.named_parameters())
+    theirs = jacobian(values)
+    assert torch.allclose(ours, theirs)
+    mine = torch.autograd.grad((ours * weights).sum(), parameters, allow_unused=True, materialize_grads=True)
+    expected = torch.autograd.grad((theirs * weights).sum(), parameters, allow_unused=True, materialize_grads=True)
+    assert all(torch.allclose(*pair) for pair in zip(mine, expected, strict=True))
+
+
+def test_tangents_that_do_not_exist_are_refused():
+    with pytest.raises(cm.UnsupportedError, match="sqrt with an infinite slope"):
+        cm.from_torch(Calls(torch.sqrt), (2,), at=[0.0, 1.0])
+    with pytest.raises(cm.UnsupportedError, match="windows that lie outside"):
+        cm.from_torch(Calls(lambda x: F.max_pool1d(x, 2, padding=1, dilation=2)), (2, 1), at=[[5.0], [7.0]])
+    with pytest.raises(cm.UnsupportedError, match="training=True"):
+        cm.from_torch(Calls(lambda x: F.rrelu(x, training=True)), (2,), at=[-1.0, 1.0])
+    with pytest.raises(TypeError, match="from_torch: at"):
+        cm.from_torch(Calls(torch.sqrt), (2,), at="a")
+
+
+def test_ties_are_shared_as_gradients_share_them():
+    A = cm.from_torch(Calls(lambda x: x.amax(1)), (3,), at=[2.0, 2.0, 1.0])
+    assert A.op.to_dense().tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_comparisons_are_fixed_at_an_input():
+    def function(x):
+        return torch.where(x > 0, x, x**2) * (x < 1)
+
+    x = numbers(1, 5)
+    A = cm.from_torch(Calls(function), (5,), at=x[0])
+    assert torch.allclose(A(x), function(x))
+    assert_jacobian(A, Calls(function), x)
+
+
+def test_attributes_of_a_module_stay_as_they_are():
+    module = Calls(lambda x: x)
+    module.register_buffer("average", torch.zeros(3, dtype=torch.float64))
+    module.function = lambda x: (setattr(module, "average", 0.9 * module.average + x), x)[1]
+    cm.from_torch(module, (3,))
+    assert module.average.tolist() == [0.0, 0.0, 0.0]
+
+
 def view_in_place(x):
     y = 2 * x
     y[:, 0].add_(1)
@@ -190,9 +300,9 @@ def into_a_buffer(x):
         (lambda x: x.permute(1, 0, 2), "permute with a result of shape"),
         (lambda x: torch.cat([x, x]), "cat with dim=0.*samples of a batch"),
         (lambda x: x + W[:, 0, :3], "add fails in module Calls. PyTorch says"),
-        (lambda x: x + torch.ones(2, 4, 8), "same numbers for all samples"),
+        (lambda x: x + numbers(2, 4, 8), "same numbers for all samples"),
         (lambda x: x.long(), "long in module Calls"),
-        (lambda x: x.to(torch.int32), "rounds to integers"),
+        (lambda x: x.to(torch.int32), "to with a result of torch.int32.*It rounds"),
         (lambda x: torch.div(x, 2, rounding_mode="floor"), "rounding_mode='floor'"),
         (lambda x: x.mystery, "AttributeError: .*mystery"),
         (view_in_place, "add, which changes a tensor in place.*Other tensors share its memory"),

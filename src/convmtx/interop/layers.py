@@ -85,6 +85,20 @@ def placing(shape: Shape, out_shape: Shape, axis: int, first: int, like: Array =
     return pad(shape, before, ZERO, like)
 
 
+def totals(
+    shape: Shape, axes: Sequence[int], like: Array, *, is_mean: bool = False, keeps_axes: bool = False
+) -> LinearMap:
+    """Return the map to the sums over some axes, or to the means; the axes are left with size 1, or left out."""
+    op = identity(shape, like)
+    for axis in axes:
+        require_small("a row of a matrix", shape[axis] * 8)
+        row = np.full((1, shape[axis]), 1 / shape[axis] if is_mean else 1.0)
+        op = AlongAxis(as_like(row, like), op.out_shape, axis) @ op
+    if keeps_axes:
+        return op
+    return reshaping(op.out_shape, tuple(n for axis, n in enumerate(shape) if axis not in axes), like) @ op
+
+
 def multiply_along(matrix: Array, shape: Shape, axis: int) -> LinearMap:
     """Return the map that applies a layer's matrix, of shape (outputs, inputs), along one axis."""
     if matrix.ndim != 2 or matrix.shape[1] != shape[axis]:

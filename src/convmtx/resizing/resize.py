@@ -85,14 +85,14 @@ _LIBRARIES = {
         _pil,
     ),
     "tf": _Library(
-        _methods(_PLAIN, "nearest", "area")
+        _methods(_Options(antialias=(False, True)), "nearest", "area")  # which ignore it
         | _methods(
             _Options(antialias=(False, True)), "linear", "cubic", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"
         ),
         _tf,
     ),
     "jax": _Library(
-        _methods(_PLAIN, "nearest", "area")
+        _methods(_Options(antialias=(True, False)), "nearest", "area")  # which ignore it
         | _methods(_Options(antialias=(True, False)), "linear", "cubic", "cubic-pytorch", "lanczos3", "lanczos5"),
         _jax,
     ),
@@ -130,16 +130,16 @@ def resize(
         Whether windows are stretched along axes that shrink, so that every input counts. By default what the library
         does: True in pil, which has no other way, and in jax; False in torch, onnx and tf.
     like : {"torch", "onnx", "pil", "tf", "jax"}
-        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize, `PIL.Image.resize` of
-        images of floats, `tf.image.resize` or `jax.image.resize`. It does not have to be installed.
+        Library whose rules are followed: `torch.nn.functional.interpolate`, the operator Resize of ONNX,
+        ``PIL.Image.resize`` of images of floats, ``tf.image.resize`` or `jax.image.resize`. It does not have to be
+        installed.
 
     Returns
     -------
     LinearMap
-        It takes arrays of every library. Its matrix is of int8 for the methods "nearest" and "nearest-exact", whose
-        outputs are inputs, and of float64 otherwise. Memory and time are those of the matrices of the axes: one entry
-        in a row for "nearest", 2 for "linear" and 4 for "cubic", as many times more as the axis shrinks with
-        antialiasing.
+        It takes arrays of every library, and its matrix is of float64. Memory and time are those of the matrices of the
+        axes: one entry in a row for "nearest", 2 for "linear" and 4 for "cubic", as many times more as the axis shrinks
+        with antialiasing.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def resize(
     Libraries compute in float32 or float64, so their outputs differ from the map's by rounding. To the nearest input,
     positions are rounded as the library does for float32; `torch.nn.functional.interpolate` rounds otherwise for
     float64. It is wrong for images that are one pixel wide with ``antialias=True``, which the map is not.
-    `tf.image.resize` blurs an axis of unchanged size with "gaussian" and "mitchellcubic"; here it is left as it is.
+    ``tf.image.resize`` blurs an axis of unchanged size with "gaussian" and "mitchellcubic"; here it is left as it is.
 
     References
     ----------
@@ -192,8 +192,7 @@ def resize(
         for axis, (size, out) in enumerate(zip(shape, target, strict=True))
         if size != out
     }
-    dtype = next((matrix.dtype for matrix in matrices.values()), np.dtype(np.int8))
-    return along_axes(shape, matrices, np.empty(0, dtype))
+    return along_axes(shape, matrices, np.empty(0))
 
 
 def _require_method(method: str, like: str, library: _Library) -> str:

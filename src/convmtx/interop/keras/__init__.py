@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from convmtx._xp import as_numpy, numeric
 from convmtx.errors import ArgumentError, UnsupportedError, door, shown, with_article
 from convmtx.extras import import_extra
 from convmtx.geometry import resolve
-from convmtx.interop import layers
 from convmtx.interop.keras.graph import apply, is_functional
 from convmtx.interop.keras.reading import empty_of, number_type
 from convmtx.interop.values import Value
@@ -84,8 +84,7 @@ def from_keras(layer: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     if is_functional(layer) and (len(layer.inputs) != 1 or len(layer.outputs) != 1):
         got = f"model {layer.name!r} with {len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
         raise UnsupportedError(got, "Expected one of each", "Pass keras.Model(one_input, one_output)")
-    # A model's maps without numbers, such as its identities, have the type of its weights; those of a layer are int8.
-    start = Value.of_input(shape, empty_of(layer.variable_dtype) if isinstance(layer, keras.Model) else layers.INTEGERS)
+    start = Value.of_input(shape, empty_of(layer.variable_dtype))
     if at is None:
         return apply(layer, start, bends=False).affine(start)
     # The map of the distance from the input is that of the input, whose offset is its output at 0.
@@ -96,7 +95,7 @@ def from_keras(layer: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
 
 def _input(at: Any, shape: Shape, dtype: np.dtype[Any]) -> AnyArray:
     """Return the input at which tangents are taken, without a batch axis."""
-    x = np.asarray(at, dtype)
+    x = as_numpy(numeric("at", at)).astype(dtype)
     if x.shape not in (shape, (1, *shape)):
         raise ArgumentError(f"at has shape {x.shape}", f"Expected {shape}, one input", "Pass one input, as at=batch[0]")
     return x.reshape(shape)

@@ -33,7 +33,7 @@ def upsampling(layer: Any, shape: Shape) -> Affine:
     layers.require_small("the places of all copies", 8 * max(sizes))
     # Numbers are repeated, whatever the backend's rule for the nearest is.
     matrices = {j: picking_matrix(shape[j], np.arange(n) // (n // shape[j])) for j, n in enumerate(sizes, first_axis)}
-    return layers.add_bias(along_axes(shape, matrices, layers.INTEGERS), None)
+    return layers.add_bias(along_axes(shape, matrices, empty_of(layer.variable_dtype)), None)
 
 
 def resizing(layer: Any, shape: Shape) -> Affine:

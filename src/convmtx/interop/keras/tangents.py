@@ -42,7 +42,14 @@ def of_activation(activation: Any, x: Value) -> Value:
 def of_function(function: Callable[[Any], Any], x: Value) -> Value:
     """Return the tangent of a function that computes each number from the one at the same position."""
     ops, numbers = import_extra("keras", "keras").ops, _numbers(x)
-    results, slopes = ops.jvp(function, (ops.convert_to_tensor(numbers),), (ops.ones_like(numbers),))
+    try:
+        results, slopes = ops.jvp(function, (ops.convert_to_tensor(numbers),), (ops.ones_like(numbers),))
+    except LookupError as error:  # TensorFlow has no derivative of softsign's derivative, for example
+        got, expected = (
+            f"{getattr(function, '__name__', function)} at x",
+            f"This backend has no tangent of it ({error})",
+        )
+        raise UnsupportedError(got, expected, "Use another backend of Keras") from None
     results, slopes = array(results)[0], array(slopes)[0]
     return x.then(Affine(Diagonal(slopes, x.shape), results - slopes * numbers[0]))
 

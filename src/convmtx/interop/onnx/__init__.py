@@ -65,7 +65,7 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
     tensors, if their sizes are known; ``.whole`` is then true. So has a node of a tensor with one axis.
 
     A node that takes several tensors, such as the sum of a skip connection, has no map of its own, but is part of
-    ``report.map``. `docs/reference/libraries.md` lists the operators, and what their maps mean for integers.
+    ``report.map``. The reference lists the operators, and what their maps mean for integers.
 
     Weights, pads and sizes are constants if they follow from constants and from sizes of tensors. The reference
     evaluator of onnx computes them, except random numbers and graphs inside nodes. What it may compute is limited to 64
@@ -78,16 +78,6 @@ def from_onnx(model: Any, input_shapes: Mapping[str, Any] | None = None) -> Onnx
 
     A model of 1,000 nodes takes about a second. Weights are shared with the model, or copied once for each map that
     holds them in another order.
-
-    Examples
-    --------
-    >>> import convmtx as cm
-    >>> report = cm.from_onnx(cm.conv([[1.0, -1.0]], (3, 3)).to_onnx())
-    >>> print(report)
-    3 maps; 0 nodes have none
-    maps: 1 Unsqueeze, 1 Conv, 1 Squeeze
-    >>> report.map("y").op.to_dense()[0]
-    array([ 1., -1.,  0.,  0.,  0.,  0.,  0.,  0.,  0.])
     """
     onnx = import_extra("onnx", "onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from convmtx.errors import ArgumentError, UnsupportedError, door, with_article
+import numpy as np
+
+from convmtx._xp import numeric
+from convmtx.errors import ArgumentError, ArgumentTypeError, UnsupportedError, door, with_article
 from convmtx.extras import import_extra
 from convmtx.geometry import resolve
 from convmtx.interop.torch.modules import empty_like, require_convertible
@@ -21,9 +24,9 @@ from convmtx.typing import PerAxis, Shape
 def from_torch(module: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     """Return the affine map ``y = A x + b`` that a PyTorch module computes.
 
-    The module is run once, on a batch of one input without numbers, so that everything its Python code does is
-    followed: skip connections, functions, hooks, parametrizations. With ``at`` it is run on that input, and the map is
-    that of the module around it: every activation, max pooling and product is replaced by its tangent at ``at``.
+    The module is run once, on inputs without numbers, so that everything its Python code does is followed: skip
+    connections, functions, hooks, parametrizations. With ``at`` it is run on that input, and the map is that of the
+    module around it: every activation, max pooling and product is replaced by its tangent at ``at``.
 
     Parameters
     ----------
@@ -60,10 +63,15 @@ def from_torch(module: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     Notes
     -----
     Gradients flow through the map to the module's parameters, but the map keeps the numbers that they have now. After a
-    step of an optimizer, convert the module again. The module's buffers are as before.
+    step of an optimizer, convert the module again. The module's attributes and buffers are as before.
 
-    The map is that of a batch of one. A module that treats samples of a batch differently, such as one that divides by
-    the size of the batch, computes something else for larger batches. What is seen to mix samples is refused.
+    The module is followed on a batch of two, so that functions that mix samples are refused. But a module that uses the
+    size of the batch as a number, and divides by it for example, is read as it is for a batch of two.
+
+    With ``at``, activations are those that PyTorch computes number by number (relu, gelu, hardswish, sigmoid, tanh,
+    sqrt, pow, clamp, maximum and more); besides them products, quotients, max pooling, amax and amin, and comparisons,
+    which are fixed. Where a function has a kink or a tie, its slope is that of PyTorch's gradients. Gradients flow
+    through slopes too.
 
     Chains become products of maps, and one convolution where that is one. Branches that meet again become sums. In
     other graphs, such as DenseNet, every map is still applied once.
@@ -80,7 +88,11 @@ def from_torch(module: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
 
 def _input(torch: Any, at: Any, shape: Shape, like: Any) -> Any:
     """Return the input at which tangents are taken, as a batch of one, in the type and on the device of the module."""
-    x = torch.as_tensor(at, dtype=like.dtype, device=like.device).detach()
+    array = numeric("at", at)
+    tensor = array if torch.is_tensor(array) else torch.from_numpy(np.ascontiguousarray(array))
+    if tensor.is_complex() and not like.is_complex():
+        raise ArgumentTypeError("at is complex", "Expected real numbers, as the module's", "Pass at.real")
+    x = tensor.detach().to(dtype=like.dtype, device=like.device)
     if tuple(x.shape) not in (shape, (1, *shape)):
         got = f"at has shape {tuple(x.shape)}"
         raise ArgumentError(got, f"Expected {shape}, one input", "Pass one input, as at=batch[0]")

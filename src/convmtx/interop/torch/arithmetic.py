@@ -16,9 +16,7 @@ from convmtx.interop.torch.moving import expanded
 from convmtx.interop.values import Value
 from convmtx.maps.along_axis import AlongAxis
 from convmtx.maps.diagonal import Diagonal
-from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
-from convmtx.typing import Shape
 
 
 def _added(call: Call, input: Any, other: Any, *, alpha: Any = 1) -> Value:
@@ -35,6 +33,7 @@ def _subtracted_from(call: Call, input: Any, other: Any, alpha: Any = 1) -> Valu
 
 def _combined(call: Call, multiples: Sequence[tuple[Any, Any]]) -> Value:
     """Return a sum of multiples of tensors and constants, which are broadcast to one shape."""
+    call.require_equal_ranks()
     torch = import_extra("torch", "torch")
     own = [(tensor.value, number) for tensor, number in multiples if isinstance(tensor, call.kind)]
     like, rank = own[0][0].like, max(len(value.shape) for value, _ in own)
@@ -59,7 +58,8 @@ def _divided(call: Call, input: Any, other: Any, *, rounding_mode: Any = None) -
         raise call.refused(f"rounding_mode={rounding_mode!r}", "It rounds, which is not affine")
     if isinstance(other, call.kind):
         return piecewise.tangent(call)
-    return _scaled(call, input, 1 / other)
+    value: Value = input.value
+    return _scaled(call, input, 1 / call.constant(other, len(value.shape), value.like).to(value.like.dtype))
 
 
 def _scaled(call: Call, tensor: Any, factor: Any) -> Value:
@@ -86,16 +86,8 @@ def _summed(call: Call, input: Any, dim: Any = None, keepdim: bool = False, *, d
     if 0 in axes:
         remedy = f"Name the other axes, as in dim={tuple(range(1, len(shape) + 1))}"
         raise call.refused(f"dim={dim}", "It sums over samples of a batch", remedy)
-    op: LinearMap = layers.identity(shape, like)
-    for axis in axes:
-        count = shape[axis - 1]
-        layers.require_small("a row of a matrix", count * 8)
-        row = import_extra("torch", "torch").ones((1, count), dtype=like.dtype, device=like.device)
-        op = AlongAxis(row / count if call.name == "mean" else row, op.out_shape, axis - 1) @ op
-    if not keepdim:
-        kept = tuple(size for axis, size in enumerate(shape, 1) if axis not in axes)
-        op = layers.reshaping(op.out_shape, kept, like) @ op
-    return call.map(input, op)
+    inner = [axis - 1 for axis in axes]
+    return call.map(input, layers.totals(shape, inner, like, is_mean=call.name == "mean", keeps_axes=keepdim))
 
 
 def _cumulated(call: Call, input: Any, dim: int, *, dtype: Any = None) -> Value:  # noqa: ARG001
@@ -117,20 +109,22 @@ def _product(call: Call, input: Any, other: Any) -> Value:
     """Convert a matrix product with a constant, from the right or from the left."""
     if len(call.followed) > 1:
         raise call.refused("two tensors that depend on the input", "It is not affine")
-    tensor, is_left = (input, False) if isinstance(input, call.kind) else (other, True)
-    constant = input if is_left else other
+    left, right = (other, input) if call.name == "__rmatmul__" else (input, other)
+    tensor, is_left = (left, False) if isinstance(left, call.kind) else (right, True)
+    constant = left if is_left else right
     shape = tensor.value.shape
     while constant.ndim > 2 and constant.shape[0] == 1:
         constant = constant[0]
     if constant.ndim > 2:
         got = f"a constant of shape {tuple(constant.shape)}"
         raise call.refused(got, "Expected one matrix for all positions", "Convert the parts around it")
-    axis = len(shape) - (2 if is_left and constant.ndim == 2 else 1)
+    axis = len(shape) - (2 if is_left and len(shape) > 1 else 1)
     if axis < 0:
         raise call.refused(f"a tensor of shape {(1, *shape)}", "It mixes the samples of a batch")
     if constant.ndim == 1:
         op = layers.multiply_along(constant[None] + 0, shape, axis)
-        return call.map(tensor, layers.reshaping(op.out_shape, op.out_shape[:-1], tensor.value.like) @ op)
+        rest = (*op.out_shape[:axis], *op.out_shape[axis + 1 :])
+        return call.map(tensor, layers.reshaping(op.out_shape, rest, tensor.value.like) @ op)
     return call.map(tensor, layers.multiply_along((constant if is_left else constant.T) + 0, shape, axis))
 
 
@@ -180,32 +174,31 @@ def _by_letters(call: Call, tensor: Any, own: str, matrix: Any, result: str) -> 
 
 def _masked(call: Call, input: Any, mask: Any, value: Any) -> Value:
     """Convert ``input.masked_fill(mask, value)``."""
-    torch = import_extra("torch", "torch")
-    rest = _scaled(call, input, (~mask).to(input.dtype))
-    filled = call.constant(mask, len(rest.shape), rest.like) * torch.as_tensor(value)
-    return rest.plus(torch.broadcast_to(filled.to(rest.like.dtype), rest.shape))
+    return _chosen(call, mask, value, input)
 
 
 def _chosen(call: Call, condition: Any, input: Any, other: Any) -> Value:
     """Convert ``torch.where(condition, input, other)`` with a constant condition."""
+    torch = import_extra("torch", "torch")
+    if isinstance(condition, call.kind) and isinstance(input, torch.Tensor) and input.dtype == torch.bool:
+        return _chosen(call, input, condition, other)  # x.where(condition, other)
     if isinstance(condition, call.kind):
         raise call.refused("a condition that depends on the input", "It is not affine")
-    parts = []
-    for tensor, mask in ((input, condition), (other, ~condition)):
+    call.require_equal_ranks()
+    first = call.followed[0]
+    like, rank = first.value.like, first.ndim - 1
+    shape = tuple(call.computed().shape)[1:]
+    mask = torch.broadcast_to(call.constant(condition, rank, like), shape)
+    zero, total = torch.zeros((), dtype=like.dtype, device=like.device), None
+    terms = []
+    for tensor, chosen in ((input, mask), (other, ~mask)):
         if isinstance(tensor, call.kind):
-            parts.append(_scaled(call, tensor, mask.to(tensor.dtype)))
-        else:
-            like = call.followed[0].value.like
-            rank = call.followed[0].ndim - 1
-            product = call.constant(mask, rank, like) * call.constant(tensor, rank, like)
-            parts.append(Value.constant(product.to(like.dtype), like))
-    shape: Shape = next(part.shape for part in parts if not part.is_constant)
-    torch = import_extra("torch", "torch")
-    parts = [
-        Value.constant(torch.broadcast_to(part.offset, shape), part.like) if part.is_constant else part
-        for part in parts
-    ]
-    return Value.total([(part, 1) for part in parts])
+            terms.append((expanded(tensor.value, shape).through(Diagonal(chosen.to(like.dtype), shape)), 1))
+        else:  # not a product with the mask, for what is masked may be infinite
+            part = torch.where(chosen, call.constant(tensor, rank, like).to(like.dtype), zero)
+            total = part if total is None else total + part
+    value = Value.total(terms)
+    return value if total is None else value.plus(total)
 
 
 def _triangle(call: Call, input: Any, diagonal: int = 0) -> Value:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from convmtx.errors import ConvmtxError, UnsupportedError
 from convmtx.extras import import_extra
@@ -16,6 +15,8 @@ from convmtx.maps.linear_map import LinearMap
 
 #: Function of a call and of its arguments that returns the value of its result, or those of several results.
 Converter: TypeAlias = Callable[..., "Value | list[Value]"]
+#: Samples in the batch on which a module is followed. In a batch of one, what mixes samples could not be told apart.
+BATCH = 2
 #: Names that NumPy gives to options, and PyTorch's names of them.
 _OPTIONS = {"axis": "dim", "keepdims": "keepdim"}
 #: Functions whose result may be the memory of their argument, so that a change in place would be seen in both.
@@ -31,13 +32,21 @@ class Call:
     """Call of a function, some of whose arguments are tensors that are followed."""
 
     def __init__(self, name: str, function: Any, args: Sequence[Any], options: dict[str, Any], kind: Any) -> None:
-        self.name, self.function, self.args, self.kind = name, function, tuple(args), kind
         self.options = {_OPTIONS.get(key, key): value for key, value in options.items()}
+        if not args:  # the tensor may be passed by its name too
+            args = [self.options.pop(key) for key in ("input", "self") if key in self.options]
+        self.name, self.function, self.args, self.kind = name, function, tuple(args), kind
 
     @property
     def followed(self) -> list[Any]:
         """Tensors among the arguments, also in lists, that are followed."""
         return [arg for arg in _flat((*self.args, *self.options.values())) if isinstance(arg, self.kind)]
+
+    @property
+    def sources(self) -> list[Any]:
+        """Numbers of the tensors that are followed, and all other arguments."""
+        arguments = _flat((*self.args, *self.options.values()))
+        return [arg.numbers if isinstance(arg, self.kind) else arg for arg in arguments]
 
     @property
     def at(self) -> bool:
@@ -69,10 +78,8 @@ class Call:
         computed = self.computed()
         values = self._converted(convert)
         if isinstance(values, Value):
-            is_same = values is source.value and getattr(computed, "dtype", source.dtype) == source.dtype
-            if is_same and self.name != "clone":
-                return source
-            return self._tensor(values, computed, source)
+            # A function that returns its very argument has nothing new, and shares its memory.
+            return source if self._returns_argument else self._tensor(values, computed, source)
         parts = computed if isinstance(computed, tuple | list) else [None] * len(values)
         return tuple(self._tensor(value, part, source) for value, part in zip(values, parts, strict=True))
 
@@ -93,12 +100,16 @@ class Call:
 
     def _converted(self, convert: Converter) -> Value | list[Value]:
         try:
+            if "out" in self.options:
+                raise self.refused("out=", "Expected a new result", "Use what the function returns")
             return convert(self, *self.args, **self.options)
         except ConvmtxError as error:
             if len(error.args) == 3 and not error.args[0].startswith(self.name):
                 got, expected, remedy = error.args
                 raise type(error)(f"{self.name}: {got}", expected, remedy) from None
             raise
+        except TypeError as error:  # a spelling of the arguments that the converter does not have
+            raise self.refused("arguments that from_torch does not know", str(error)) from None
 
     def called_on(self, tensors: Sequence[Any], constants: Callable[[Any], Any]) -> Any:
         """Return the function of other tensors in place of those that are followed, and of changed constants."""
@@ -117,20 +128,23 @@ class Call:
         args = [replaced(argument) for argument in self.args]
         return self.function(*args, **{name: replaced(value) for name, value in self.options.items()})
 
+    @cached_property
+    def _stand_ins(self) -> list[Any]:
+        """Plain tensors in place of those that are followed: with their numbers, or without any."""
+        torch = import_extra("torch", "torch")
+        if self.at:
+            return [tensor.numbers for tensor in self.followed]
+        return [torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="meta") for tensor in self.followed]
+
     def computed(self) -> Any:
         """Return what PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
 
         None if PyTorch needs the numbers for it, as for an index that is a mask.
         """
-        torch = import_extra("torch", "torch")
         try:
-            with torch.no_grad():
-                if self.at:
-                    return self.called_on([tensor.numbers for tensor in self.followed], lambda array: array.detach())
-                empty = [
-                    torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="meta") for tensor in self.followed
-                ]
-                return self.called_on(empty, lambda array: array.detach().to("meta"))
+            if self.at:
+                return self.called_on(self._stand_ins, lambda array: array)
+            return self.called_on(self._stand_ins, lambda array: array.detach().to("meta"))
         except NotImplementedError:
             return None
         except Exception as error:
@@ -139,11 +153,20 @@ class Call:
             expected = f"PyTorch says: {error}"
             raise UnsupportedError(f"{self.name} fails", expected, "Check input_shape, without the batch") from None
 
+    @property
+    def _returns_argument(self) -> bool:
+        result = self.computed()
+        return result is not None and result is self._stand_ins[0]
+
     def _tensor(self, value: Value, computed: Any, source: Any) -> Any:
         """Return a followed tensor, whose shape is checked against that which PyTorch computed."""
-        if computed is not None and tuple(computed.shape) != (1, *value.shape):
-            got = f"a result of shape {tuple(computed.shape)}"
-            raise self.refused(got, "Expected one sample of a batch along the first axis", "Keep the batch axis first")
+        if computed is not None:
+            if tuple(computed.shape) != (BATCH, *value.shape):
+                got = f"a result of shape {tuple(computed.shape)} for {BATCH} samples"
+                raise self.refused(got, "Expected a sample along the first axis", "Keep the batch axis first")
+            if not (computed.is_complex() or (computed.is_floating_point() and not source.is_complex())):
+                expected = "It rounds, or drops the imaginary part, which is not affine"
+                raise self.refused(f"a result of {computed.dtype}", expected)
         dtype = source.dtype if computed is None else computed.dtype
         tensor = self.kind(value, dtype, source.device, computed if self.at else None)
         if self.name in _VIEWS:
@@ -175,13 +198,22 @@ class Call:
         """Return a number or tensor beside a batch of tensors of so many axes: without the batch axis."""
         torch = import_extra("torch", "torch")
         if not isinstance(array, torch.Tensor):
-            return torch.as_tensor(np.asarray(array) if not isinstance(array, complex) else array).to(like)
-        if array.ndim > rank:
-            if array.shape[0] != 1:
-                got = f"a tensor of shape {tuple(array.shape)}"
-                raise self.refused(got, "Expected the same numbers for all samples of a batch")
-            array = array[0]
-        return array
+            dtype = like.dtype.to_complex() if isinstance(array, complex) else like.dtype
+            return torch.as_tensor(array, dtype=dtype, device=like.device)
+        if array.ndim <= rank:
+            return array
+        # What was compared, or expanded to the batch of the input, has equal numbers for all samples.
+        is_batch = array.ndim == rank + 1 and array.shape[0] == BATCH and bool((array[0] == array[1]).all())
+        if array.ndim > rank + 1 or not (array.shape[0] == 1 or is_batch):
+            got = f"a tensor of shape {tuple(array.shape)}"
+            raise self.refused(got, "Expected the same numbers for all samples of a batch")
+        return array[0]
+
+    def require_equal_ranks(self) -> None:
+        """Refuse tensors whose batch axes would be broadcast to other axes."""
+        if len({tensor.ndim for tensor in self.followed}) > 1:
+            shapes = " and ".join(str((BATCH, *tensor.value.shape)) for tensor in self.followed)
+            raise self.refused(f"tensors of shapes {shapes}", "Expected equal numbers of axes", "Use keepdim=True")
 
 
 def _flat(arguments: Sequence[Any]) -> Iterator[Any]:

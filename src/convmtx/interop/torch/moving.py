@@ -10,21 +10,19 @@ import numpy as np
 
 from convmtx.extras import import_extra
 from convmtx.interop import layers
-from convmtx.interop.torch.calls import Call, Converter
+from convmtx.interop.torch.calls import BATCH, Call, Converter
 from convmtx.interop.values import Value
 from convmtx.maps.diagonal import Diagonal
+from convmtx.maps.indexing import steps_of
 from convmtx.maps.linear_map import LinearMap
 from convmtx.maps.rearranged import Rearranged
-from convmtx.maps.selection import Selection
+from convmtx.maps.selection import Grid, Selection
 from convmtx.typing import Shape
 
 
 def _identity(call: Call, input: Any, *_args: Any, **_options: Any) -> Value:
     """Convert a function that keeps the numbers, such as one that changes their type or memory."""
-    value, result = call.only(input), call.computed()
-    if result is not None and not (result.dtype.is_floating_point or result.dtype.is_complex):
-        raise call.refused(f"dtype={result.dtype}", "It rounds to integers, which is not affine")
-    return value
+    return call.only(input)
 
 
 def _dropout(call: Call, input: Any, p: float = 0.5, training: bool = True) -> Value:
@@ -37,17 +35,19 @@ def _dropout(call: Call, input: Any, p: float = 0.5, training: bool = True) -> V
     return call.only(input)
 
 
-def _reshaped(call: Call, input: Any, *_args: Any, **_options: Any) -> Value:
-    shape, target = call.only(input).shape, _without_batch(call, tuple(call.computed().shape))
+def _reshaped(call: Call, input: Any, *args: Any, **_options: Any) -> Value:
+    torch = import_extra("torch", "torch")
+    if any(isinstance(argument, torch.dtype) for argument in args):
+        raise call.refused(f"dtype={args[0]}", "It reads the bits of numbers, which is not affine")
+    shape, target = call.only(input).shape, _without_batch(call, tuple(call.computed().shape), BATCH)
     return call.map(input, layers.reshaping(shape, target, input.value.like))
 
 
-def _without_batch(call: Call, shape: Shape) -> Shape:
-    """Return a shape that PyTorch computed without its batch axis."""
-    if shape[:1] != (1,):
-        raise call.refused(
-            f"a result of shape {shape}", "Expected the batch left as it is", "Keep the batch axis first"
-        )
+def _without_batch(call: Call, shape: Shape, batch: int) -> Shape:
+    """Return a shape that PyTorch computed without its batch axis, which has this size."""
+    if shape[:1] != (batch,):
+        expected = f"Expected the batch left as it is, {BATCH} along the first axis"
+        raise call.refused(f"a result of shape {shape}", expected, "Keep the batch axis first")
     return shape[1:]
 
 
@@ -56,8 +56,10 @@ def _permuted(call: Call, input: Any, *args: Any, **options: Any) -> Value:
     shape = call.only(input).shape
     # A tensor whose axes have the sizes 1, 2, 3, ... tells by its sizes where each axis goes.
     numbered = torch.empty(tuple(range(1, len(shape) + 2)), device="meta")
+    if input.is_complex() and call.name in ("H", "adjoint", "mH"):
+        raise call.refused("complex numbers", "It conjugates, which is not affine")
     order = tuple(call.function(numbered, *args, **options).shape)
-    axes = [size - 2 for size in _without_batch(call, order)]
+    axes = [size - 2 for size in _without_batch(call, order, 1)]
     return call.map(input, Rearranged(shape, axes, like=input.value.like))
 
 
@@ -65,37 +67,78 @@ def _picked(call: Call, *args: Any, **options: Any) -> Value | list[Value]:
     """Convert a function that picks entries, by what it makes of their numbers."""
     torch = import_extra("torch", "torch")
     value = call.only(args[0])
-    layers.require_small("the numbers of all entries", 8 * prod(value.shape))
-    numbers = torch.arange(prod(value.shape)).reshape(1, *value.shape)
-    others = [arg.cpu() if isinstance(arg, torch.Tensor) else arg for arg in args[1:]]
-    moved = call.function(numbers, *others, **options)
+    if call.name == "__getitem__" and (op := _slices(value, args[1])) is not None:
+        return value.through(op)
+    moved = call.function(
+        _numbers(value), *(a.cpu() if isinstance(a, torch.Tensor) else a for a in args[1:]), **options
+    )
     if isinstance(moved, torch.Tensor):
-        return _selected(call, value, moved)
-    return [_selected(call, value, part) for part in moved]
+        return value.through(Selection(value.shape, _of_one_sample(call, value, moved).numpy(), value.like))
+    parts = [_of_one_sample(call, value, part).numpy() for part in moved]
+    return [value.through(Selection(value.shape, part, value.like)) for part in parts]
 
 
-def _selected(call: Call, value: Value, numbers: Any) -> Value:
-    _without_batch(call, tuple(numbers.shape))
-    layers.require_small("an output", 8 * numbers.numel())
-    return value.through(Selection(value.shape, numbers[0].numpy(), value.like))
+def _numbers(value: Value) -> Any:
+    """Return a batch of tensors whose entries are numbered, over all samples."""
+    layers.require_small("the numbers of all entries", 8 * BATCH * prod(value.shape))
+    return import_extra("torch", "torch").arange(BATCH * prod(value.shape)).reshape(BATCH, *value.shape)
+
+
+def _of_one_sample(call: Call, value: Value, numbers: Any) -> Any:
+    """Return the numbers of the entries that are picked from the first sample; refuse what mixes samples."""
+    _without_batch(call, tuple(numbers.shape), BATCH)
+    if not bool((numbers[1:] - prod(value.shape) == numbers[:-1]).all()):
+        raise call.refused("samples of the batch exchanged", "Expected each sample by itself")
+    return numbers[0]
+
+
+def _slices(value: Value, key: Any) -> LinearMap | None:
+    """Return the map of an index of integers and slices that leaves the batch alone; None for other indices."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if not keys or not (keys[0] is Ellipsis or (isinstance(keys[0], slice) and keys[0] == slice(None))):
+        return None
+    rest = keys if keys[0] is Ellipsis else keys[1:]
+    if any(isinstance(k, slice) and (k.step or 1) < 0 for k in rest):
+        return None
+    steps = steps_of(rest, value.shape)
+    if steps is None:
+        return None
+    op: LinearMap = Grid(value.shape, [picked for picked, _ in steps], value.like)
+    kept = tuple(len(picked) for picked, is_kept in steps if is_kept)
+    return op if kept == op.out_shape else layers.reshaping(op.out_shape, kept, value.like) @ op
 
 
 def _written(call: Call, input: Any, key: Any, new: Any) -> Value:
     """Convert ``input[key] = new``: zeros where it is written, plus what is written there."""
     torch = import_extra("torch", "torch")
-    value: Value = input.value
-    numbers = torch.arange(prod(value.shape)).reshape(1, *value.shape)[key]
-    kept = torch.ones(prod(value.shape), dtype=value.like.dtype)
-    kept[numbers.reshape(-1)] = 0
-    rest = value.through(Diagonal(kept.reshape(value.shape).to(value.like.device), value.shape))
+    value, size = input.value, prod(input.value.shape)
+    numbers = _numbers(value)[key]
+    is_kept = torch.ones(BATCH * size, dtype=torch.bool)
+    is_kept[numbers.reshape(-1)] = False
+    is_kept = is_kept.reshape(BATCH, size)
+    if not bool((is_kept[0] == is_kept[1]).all()):
+        raise call.refused("an index of some samples", "Expected the batch left as it is", "Write y[:, ...]")
+    kept = is_kept[0].to(value.like.dtype).reshape(value.shape).to(value.like.device)
+    rest: Value = value.through(Diagonal(kept, value.shape))
     if not isinstance(new, call.kind):
-        array = torch.zeros((1, *value.shape), dtype=value.like.dtype, device=value.like.device)
+        array = torch.zeros((BATCH, *value.shape), dtype=value.like.dtype, device=value.like.device)
         array[key] = new
+        if not bool((array[0] == array[1]).all()):
+            raise call.refused("other numbers for other samples", "Expected the same for all samples of a batch")
         return rest.plus(array[0])
-    _without_batch(call, tuple(numbers.shape))
-    own = expanded(new.value, tuple(numbers.shape[1:]))
-    places = Selection(value.shape, numbers[0].numpy(), value.like).T
-    return Value.total([(rest, 1), (own.through(places), 1)])
+    places = _of_one_sample(call, value, numbers)
+    if int(is_kept[0].sum()) != size - places.numel():
+        raise call.refused("an index with repetitions", "Expected every entry once", "Index each entry once")
+    if new.ndim != places.ndim + 1:
+        raise call.refused(f"values of shape {tuple(new.shape)}", "Expected as many axes as the index picks")
+    own = expanded(new.value, tuple(places.shape))
+    back = Selection(value.shape, places.numpy(), value.like).T
+    return Value.total([(rest, 1), (own.through(back), 1)])
+
+
+def _copied(call: Call, input: Any, new: Any, *_args: Any) -> Value:
+    """Convert ``input.copy_(new)``."""
+    return _written(call, input, slice(None), new)
 
 
 def expanded(value: Value, shape: Shape) -> Value:
@@ -123,10 +166,17 @@ def _parts(call: Call, tensors: list[Any], dim: int) -> tuple[list[Value], int]:
     like = call.followed[0].value.like
     tensors = [tensor for tensor in tensors if tuple(tensor.shape) != (0,)]
     values = [
-        tensor.value if isinstance(tensor, call.kind) else Value.constant(call.constant(tensor, rank - 1, like), like)
+        tensor.value if isinstance(tensor, call.kind) else Value.constant(_in_batch(call, tensor, rank - 1, like), like)
         for tensor in tensors
     ]
     return values, axis - 1
+
+
+def _in_batch(call: Call, tensor: Any, rank: int, like: Any) -> Any:
+    """Return a constant that is joined with tensors of so many axes."""
+    if tensor.ndim != rank + 1:
+        raise call.refused(f"a tensor of shape {tuple(tensor.shape)}", "Expected a batch axis too")
+    return call.constant(tensor, rank, like)
 
 
 def _stacked(call: Call, tensors: Sequence[Any], dim: int = 0) -> Value:
@@ -171,5 +221,6 @@ CONVERTERS: dict[str, Converter] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _joined),
     **dict.fromkeys(("hstack", "dstack", "vstack", "row_stack", "column_stack"), _joined_by_name),
     "__setitem__": _written,
+    "copy_": _copied,
     "stack": _stacked,
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convmtx.extras import import_extra
+from convmtx.interop import layers
 from convmtx.interop.torch.calls import Call, Converter
 from convmtx.interop.torch.moving import expanded
 from convmtx.interop.values import Value
@@ -22,21 +23,31 @@ def tangent(call: Call, *_args: Any, **_options: Any) -> Value:
     """
     if not call.at:
         raise call.not_affine()
+    if call.options.get("training"):
+        raise call.refused("training=True", "It is random, or takes statistics of a batch", "Call module.eval() first")
+    call.require_equal_ranks()
     torch = import_extra("torch", "torch")
     shape = tuple(call.computed().shape)
+    is_differentiated = torch.is_grad_enabled() and any(
+        isinstance(array, torch.Tensor) and array.requires_grad for array in call.sources
+    )
     # Arguments that are broadcast have one slope for each position of the result, not one for all.
-    wide = [torch.broadcast_to(tensor.numbers, shape).clone().requires_grad_() for tensor in call.followed]
+    wide = [torch.broadcast_to(tensor.numbers, shape).clone() for tensor in call.followed]
+    wide = [numbers if numbers.requires_grad else numbers.requires_grad_() for numbers in wide]
     with torch.enable_grad():
-        result = call.called_on(wide, lambda array: array.detach())
-        slopes = torch.autograd.grad(result.sum(), wide, allow_unused=True)
+        result = call.called_on(wide, lambda array: array)
+        slopes = torch.autograd.grad(result.sum(), wide, create_graph=is_differentiated, allow_unused=True)
     if tuple(result.shape) != shape:
         raise call.not_affine()
-    terms, offset = [], result.detach()[0]
+    if not is_differentiated:
+        result, wide = result.detach(), [numbers.detach() for numbers in wide]
+    terms, offset = [], result[0]
     for tensor, slope, numbers in zip(call.followed, slopes, wide, strict=True):
-        if slope is None:
-            continue
-        offset = offset - slope[0] * numbers.detach()[0]
-        terms.append((expanded(tensor.value, shape[1:]).through(Diagonal(slope[0], shape[1:])), 1))
+        if slope is not None:
+            offset = offset - slope[0] * numbers[0]
+            terms.append((expanded(tensor.value, shape[1:]).through(Diagonal(slope[0], shape[1:])), 1))
+    if not (bool(torch.isfinite(offset).all()) and terms):
+        raise call.refused("an infinite slope or value at x", "It has no tangent there", "Pass another input")
     return Value.total(terms).plus(offset)
 
 
@@ -47,7 +58,13 @@ def _largest(call: Call, input: Any, *args: Any, **options: Any) -> Value:
     value = call.only(input)
     functional = import_extra("torch", "torch").nn.functional
     options.pop("return_indices", None)
-    _, indices = getattr(functional, call.name)(input.numbers, *args, **options, return_indices=True)
+    largest, indices = getattr(functional, call.name)(input.numbers, *args, **options, return_indices=True)
+    flat, picked = input.numbers.flatten(2), indices.flatten(2)
+    is_inside = bool(((picked >= 0) & (picked < flat.shape[2])).all())
+    if not is_inside or not bool((flat.gather(2, picked) == largest.flatten(2)).all()):
+        raise call.refused(
+            "windows that lie outside the tensor", "Expected an entry in each window", "Use less padding"
+        )
     # An index counts the positions of one channel; channel c begins at c times their number.
     size = prod(value.shape[1:])
     first = size * np.arange(value.shape[0]).reshape(-1, *(1 for _ in value.shape[1:]))
@@ -58,16 +75,23 @@ def _extreme(call: Call, input: Any, dim: Any = None, keepdim: bool = False) -> 
     """Return the selection of the largest or smallest entries along one axis."""
     if not call.at:
         raise call.not_affine()
-    value, torch = call.only(input), import_extra("torch", "torch")
-    axes = [dim] if isinstance(dim, int) else list(dim or ())
-    if len(axes) != 1 or axes[0] % input.ndim == 0:
-        raise call.refused(f"dim={dim}", "Expected one axis behind the batch")
-    arg = torch.argmax if call.name == "amax" else torch.argmin
-    index = arg(input.numbers, axes[0], keepdim=True)
-    numbers = torch.arange(prod(value.shape), device=index.device).reshape(1, *value.shape)
-    places = numbers.gather(axes[0], index)
-    places = places if keepdim else places.squeeze(axes[0])
-    return value.through(Selection(value.shape, places[0].cpu().numpy(), value.like))
+    value = call.only(input)
+    axes = sorted(axis % input.ndim for axis in ([dim] if isinstance(dim, int) else dim or ()))
+    if not axes or axes[0] == 0:
+        raise call.refused(f"dim={dim}", "Expected axes behind the batch")
+    is_taken = (input.numbers == call.function(input.numbers, axes, keepdim=True)).to(value.like.dtype)[0]
+    inner = [axis - 1 for axis in axes]
+    weights = is_taken / is_taken.sum(inner, keepdim=True)  # as PyTorch's gradients share ties
+    op = layers.totals(value.shape, inner, value.like, keeps_axes=keepdim)
+    return value.through(op @ Diagonal(weights, value.shape))
+
+
+def _larger(call: Call, *args: Any, **options: Any) -> Value:
+    """Convert ``torch.max(input, other)`` of two tensors, which is `maximum`."""
+    torch = import_extra("torch", "torch")
+    if len(args) != 2 or options or not isinstance(args[1], torch.Tensor):
+        raise call.unknown()
+    return tangent(call)
 
 
 #: Functions that compute each number from those at the same position of their arguments.
@@ -76,10 +100,11 @@ _ELEMENTWISE = (
     "expm1", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p", "logsigmoid",
     "log_sigmoid", "maximum", "minimum", "mish", "pow", "prelu", "reciprocal", "relu", "relu6", "rrelu", "rsqrt",
     "selu", "sigmoid", "silu", "sin", "softplus", "softshrink", "softsign", "sqrt", "square", "tanh", "tanhshrink",
-    "threshold", "__pow__", "__abs__", "fmax", "fmin",
+    "threshold", "_threshold", "__pow__", "__rpow__", "__abs__", "__rdiv__", "__rtruediv__", "fmax", "fmin",
 )  # fmt: skip
 CONVERTERS: dict[str, Converter] = {
     **dict.fromkeys(_ELEMENTWISE, tangent),
     **{f"{kind}max_pool{d}d": _largest for kind in ("", "adaptive_") for d in (1, 2, 3)},
     **dict.fromkeys(("amax", "amin"), _extreme),
+    **dict.fromkeys(("max", "min"), _larger),
 }

@@ -12,7 +12,7 @@ from convmtx.errors import ConvmtxError, UnsupportedError, with_article
 from convmtx.extras import import_extra
 from convmtx.interop import layers
 from convmtx.interop.torch import arithmetic, moving, piecewise, windows
-from convmtx.interop.torch.calls import Call, Converter
+from convmtx.interop.torch.calls import BATCH, Call, Converter
 from convmtx.interop.values import Value
 from convmtx.maps.affine import Affine
 from convmtx.typing import Shape
@@ -38,16 +38,17 @@ def run(module: Any, shape: Shape, like: Any, at: Any) -> Affine:
     """Return the affine map that a module computes; that at an input, of shape (1, *shape), unless it is None."""
     torch = import_extra("torch", "torch")
     start = Value.of_input(shape, like)
-    x = _tensor_class()(start, like.dtype, like.device, at)
+    numbers = None if at is None else at.repeat(BATCH, *(1 for _ in shape))
+    x = _tensor_class()(start, like.dtype, like.device, numbers)
     try:
-        with _kept_buffers(torch, module):
+        with _kept_state(torch, module):
             y = module(x)
     except ConvmtxError as error:
         raise _placed(module, error) from None
     except RecursionError:
         raise
     except Exception as error:  # whatever the module's own code raises for this input
-        reason = f"It fails on an input of shape {(1, *shape)}: {type(error).__name__}: {error}"
+        reason = f"It fails on inputs of shape {(BATCH, *shape)}: {type(error).__name__}: {error}"
         place = _place(module, error)
         raise UnsupportedError(place, reason, "Check input_shape, which leaves the batch out") from None
     return _output(module, y, x).affine(start)
@@ -69,12 +70,17 @@ def _named(y: Any) -> str:
 
 
 @contextmanager
-def _kept_buffers(torch: Any, module: Any) -> Iterator[None]:
-    """Put buffers back that a module changes when it runs, as statistics of batches and power iterations are."""
+def _kept_state(torch: Any, module: Any) -> Iterator[None]:
+    """Put back what a module changes of itself when it runs: statistics of batches, power iterations, counters."""
     before = [(buffer, buffer.detach().clone(), buffer._version) for buffer in module.buffers()]
+    held = [(vars(part), dict(vars(part)), part._buffers, dict(part._buffers)) for part in module.modules()]
     try:
         yield
     finally:
+        for attributes, old, buffers, old_buffers in held:
+            for current, earlier in ((attributes, old), (buffers, old_buffers)):
+                current.clear()
+                current.update(earlier)
         with torch.no_grad():
             for buffer, numbers, version in before:
                 if buffer._version != version:
@@ -105,11 +111,11 @@ def _tensor_class() -> Any:
     torch = import_extra("torch", "torch")
 
     class Followed(torch.Tensor):  # type: ignore[misc, name-defined]
-        """Tensor with a batch of one, of which only the shape and the `Value` are known, or its numbers too."""
+        """Tensor of a batch, of whose samples only the shape and the `Value` are known, or its numbers too."""
 
         @staticmethod
         def __new__(cls: Any, value: Value, dtype: Any, device: Any, numbers: Any) -> Any:
-            return torch.Tensor._make_wrapper_subclass(cls, (1, *value.shape), dtype=dtype, device=device)
+            return torch.Tensor._make_wrapper_subclass(cls, (BATCH, *value.shape), dtype=dtype, device=device)
 
         def __init__(self, value: Value, dtype: Any, device: Any, numbers: Any) -> None:  # noqa: ARG002
             self.value, self.numbers = value, numbers
@@ -153,9 +159,7 @@ def _follow(kind: Any, name: str, function: Any, args: Any, options: dict[str, A
     options = {key: value for key, value in options.items() if key != "_stacklevel"}
     torch = import_extra("torch", "torch")
     if name in _CREATING:
-        x = args[0]
-        layers.require_small("a constant", x.numel() * x.element_size())
-        return function(torch.empty(tuple(x.shape), dtype=x.dtype, device=x.device), *args[1:], **options)
+        return _created(kind, function, args, options)
     in_place = options.pop("inplace", False)
     if name in _WRITING:
         in_place, function = True, _WRITING[name]
@@ -163,11 +167,43 @@ def _follow(kind: Any, name: str, function: Any, args: Any, options: dict[str, A
         name, in_place = name.rstrip("_"), True
         places = (torch.Tensor, torch, torch.nn.functional)
         function = next((getattr(place, name) for place in places if hasattr(place, name)), function)
+    first = 1 if in_place or name in _SHAPED else 0
+    args = [*args[:first], *(_plain(kind, arg, name in _SHAPED) for arg in args[first:])]
+    options = {key: _plain(kind, value, name in _SHAPED) for key, value in options.items()}
     call = Call(name, function, args, options, kind)
+    if not call.followed:
+        return function(*args, **options)
+    if name in _COMPARING and call.at:
+        return call.computed()
     convert = _CONVERTERS.get(name)
     if convert is None:
-        raise call.unknown()
+        raise call.not_affine() if name in _COMPARING else call.unknown()
     return call.written(convert) if in_place else call.result(convert)
+
+
+def _created(kind: Any, function: Any, args: Any, options: dict[str, Any]) -> Any:
+    """Return a new constant; one of a batch is followed, so that it can be written into."""
+    torch = import_extra("torch", "torch")
+    x = args[0]
+    layers.require_small("a constant", x.numel() * x.element_size())
+    empty = torch.empty(1, dtype=x.dtype, device=x.device).expand(x.shape)
+    result = function(empty, *args[1:], **options)
+    if result.shape[:1] != (BATCH,) or not (result.is_floating_point() or result.is_complex()):
+        return result
+    value = Value.constant(result[0], x.value.like)
+    return kind(value, result.dtype, result.device, None if x.numbers is None else result)
+
+
+def _plain(kind: Any, argument: Any, shape_alone: bool) -> Any:
+    """Return a constant that is followed as a plain tensor; of any, only the shape and type if no more is read."""
+    torch = import_extra("torch", "torch")
+    if isinstance(argument, kind) and argument.value.is_constant:
+        return argument.value.offset[None].expand(BATCH, *argument.value.shape)
+    if isinstance(argument, kind) and shape_alone:
+        return torch.empty(1, dtype=argument.dtype, device=argument.device).expand(argument.shape)
+    if type(argument) in (list, tuple):
+        return type(argument)(_plain(kind, entry, shape_alone) for entry in argument)
+    return argument
 
 
 def _set(x: Any, key: Any, new: Any) -> Any:
@@ -177,5 +213,12 @@ def _set(x: Any, key: Any, new: Any) -> Any:
     return y
 
 
+#: Functions that read the shape and type of further tensors, and not their numbers.
+_SHAPED = frozenset(("expand_as", "reshape_as", "to", "type_as", "view_as"))
+#: Functions whose results are truth values, which are fixed at an input.
+_COMPARING = frozenset((
+    "__eq__", "__ge__", "__gt__", "__le__", "__lt__", "__ne__", "eq", "ge", "greater", "greater_equal", "gt",
+    "isfinite", "isinf", "isnan", "le", "less", "less_equal", "lt", "ne", "not_equal", "signbit",
+))  # fmt: skip
 #: Functions without effects in place of those that write into their first argument.
 _WRITING: dict[str, Callable[..., Any]] = {"__setitem__": _set, "copy_": lambda x, new, *_: new.expand(x.shape).clone()}

@@ -132,8 +132,9 @@ def _batch_norm(
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,  # noqa: ARG001
 ) -> Value:  # fmt: skip
     if training or running_mean is None:
-        got = f"training={training}, running_mean {running_mean is not None}"
-        raise call.refused(got, "A map has fixed numbers, not the statistics of each batch", "Call module.eval() first")
+        got = "track_running_stats=False" if running_mean is None else "training=True"
+        remedy = "Leave this part out" if running_mean is None else "Call module.eval() first"
+        raise call.refused(got, "A map has fixed numbers, not the statistics of each batch", remedy)
     shape = call.only(input).shape
     scale = import_extra("torch", "torch").rsqrt(running_var + eps)
     if weight is not None:
