@@ -16,7 +16,8 @@ from convmtx.interop.onnx.node import Combined, Node
 from convmtx.interop.onnx.nodes import CONVERTERS
 from convmtx.interop.onnx.paths import Joined, Paths
 from convmtx.interop.onnx.reasons import NOT_LINEAR, Kind, Skipped, SkippedError, not_linear
-from convmtx.interop.onnx.report import OnnxLayer, OnnxLayers
+from convmtx.interop.onnx.report import OnnxLayer
+from convmtx.interop.onnx.report import OnnxLayers as OnnxLayers
 from convmtx.maps.affine import Affine
 from convmtx.maps.linear_map import LinearMap
 
