@@ -219,6 +219,11 @@ def test_complex_numbers():
             cm.from_torch(Calls(function), (3,))
 
 
+def test_tangents_of_complex_functions_are_refused():
+    with pytest.raises(cm.UnsupportedError, match="mul with complex numbers"):
+        cm.from_torch(Calls(lambda x: (1j * x) * (1j * x)), (3,), at=[1.0, 2.0, 3.0])
+
+
 def test_gradients_of_a_tangent_reach_the_weights():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.PReLU(), nn.Linear(4, 2)).double()

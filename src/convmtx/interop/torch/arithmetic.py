@@ -187,7 +187,7 @@ def _chosen(call: Call, condition: Any, input: Any, other: Any) -> Value:
     call.require_equal_ranks()
     first = call.followed[0]
     like, rank = first.value.like, first.ndim - 1
-    shape = tuple(call.computed().shape)[1:]
+    shape = tuple(call.computed.shape)[1:]
     mask = torch.broadcast_to(call.constant(condition, rank, like), shape)
     zero, total = torch.zeros((), dtype=like.dtype, device=like.device), None
     terms = []

@@ -75,7 +75,7 @@ class Call:
     def result(self, convert: Converter) -> Any:
         """Return the followed tensors of what a converter makes of the call."""
         source = self.followed[0]
-        computed = self.computed()
+        computed = self.computed
         values = self._converted(convert)
         if isinstance(values, Value):
             # A function that returns its very argument has nothing new, and shares its memory.
@@ -92,7 +92,7 @@ class Call:
         if len(target.sharing) > 1:
             expected = "Other tensors share its memory, as a slice does"
             raise UnsupportedError(f"{self.name}, which changes a tensor in place", expected, "Write y = f(x) instead")
-        computed, value = self.computed(), self._converted(convert)
+        computed, value = self.computed, self._converted(convert)
         if not isinstance(value, Value) or value.shape != target.value.shape:
             raise self.refused("a result of another shape", "Expected the shape of the tensor that is changed")
         target.value, target.numbers = value, computed if self.at else None
@@ -136,8 +136,9 @@ class Call:
             return [tensor.numbers for tensor in self.followed]
         return [torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="meta") for tensor in self.followed]
 
+    @cached_property
     def computed(self) -> Any:
-        """Return what PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
+        """What PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
 
         None if PyTorch needs the numbers for it, as for an index that is a mask.
         """
@@ -155,8 +156,7 @@ class Call:
 
     @property
     def _returns_argument(self) -> bool:
-        result = self.computed()
-        return result is not None and result is self._stand_ins[0]
+        return self.computed is not None and self.computed is self._stand_ins[0]
 
     def _tensor(self, value: Value, computed: Any, source: Any) -> Any:
         """Return a followed tensor, whose shape is checked against that which PyTorch computed."""

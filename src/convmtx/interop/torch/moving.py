@@ -39,7 +39,7 @@ def _reshaped(call: Call, input: Any, *args: Any, **_options: Any) -> Value:
     torch = import_extra("torch", "torch")
     if any(isinstance(argument, torch.dtype) for argument in args):
         raise call.refused(f"dtype={args[0]}", "It reads the bits of numbers, which is not affine")
-    shape, target = call.only(input).shape, _without_batch(call, tuple(call.computed().shape), BATCH)
+    shape, target = call.only(input).shape, _without_batch(call, tuple(call.computed.shape), BATCH)
     return call.map(input, layers.reshaping(shape, target, input.value.like))
 
 

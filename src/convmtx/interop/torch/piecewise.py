@@ -26,8 +26,10 @@ def tangent(call: Call, *_args: Any, **_options: Any) -> Value:
     if call.options.get("training"):
         raise call.refused("training=True", "It is random, or takes statistics of a batch", "Call module.eval() first")
     call.require_equal_ranks()
+    if call.computed.is_complex():
+        raise call.refused("complex numbers", "Tangents are taken of real functions", "Leave this part out")
     torch = import_extra("torch", "torch")
-    shape = tuple(call.computed().shape)
+    shape = tuple(call.computed.shape)
     is_differentiated = torch.is_grad_enabled() and any(
         isinstance(array, torch.Tensor) and array.requires_grad for array in call.sources
     )
@@ -72,7 +74,7 @@ def _largest(call: Call, input: Any, *args: Any, **options: Any) -> Value:
 
 
 def _extreme(call: Call, input: Any, dim: Any = None, keepdim: bool = False) -> Value:
-    """Return the selection of the largest or smallest entries along one axis."""
+    """Return the map to the largest or smallest entries along axes, or to the means of several."""
     if not call.at:
         raise call.not_affine()
     value = call.only(input)

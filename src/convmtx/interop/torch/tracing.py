@@ -174,7 +174,7 @@ def _follow(kind: Any, name: str, function: Any, args: Any, options: dict[str, A
     if not call.followed:
         return function(*args, **options)
     if name in _COMPARING and call.at:
-        return call.computed()
+        return call.computed
     convert = _CONVERTERS.get(name)
     if convert is None:
         raise call.not_affine() if name in _COMPARING else call.unknown()

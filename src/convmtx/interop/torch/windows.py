@@ -94,7 +94,7 @@ def _interpolate(
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Value:  # fmt: skip
     shape, like = call.only(input).shape, input.value.like
-    outputs = tuple(call.computed().shape)[2:]
+    outputs = tuple(call.computed.shape)[2:]
     method = mode.removeprefix("bi").removeprefix("tri")
     if method == "area":
         return call.map(input, layers.adaptive_average(shape, dict(enumerate(outputs, 1)), like))
