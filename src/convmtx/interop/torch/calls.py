@@ -138,7 +138,7 @@ class Call:
 
     @cached_property
     def computed(self) -> Any:
-        """What PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
+        """Result that PyTorch computes for this call: with numbers if tangents are taken, otherwise without.
 
         None if PyTorch needs the numbers for it, as for an index that is a mask.
         """
