@@ -242,14 +242,6 @@ def take_along(shape: Shape, axis: int, index: Any, like: Array = INTEGERS) -> L
     return along_axes(shape, {axis: picking_matrix(shape[axis], index)}, like)
 
 
-def chain(maps: Sequence[Affine]) -> Affine:
-    """Return the map that applies one map after the other, the first of the list first."""
-    product = maps[0]
-    for op in maps[1:]:
-        product = op @ product
-    return product
-
-
 def inverse_deviations(variance: AnyArray, epsilon: float) -> AnyArray:
     """Return ``1 / sqrt(variance + epsilon)`` in the type of the variance, if no number of it is too small."""
     total = variance + variance.dtype.type(epsilon)
