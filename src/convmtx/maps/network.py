@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import prod
@@ -144,20 +144,13 @@ class Network(Combination, LinearMap):
 
     # What every map answers
 
-    def _of(self, nodes: Iterable[Node]) -> Network:
-        return Network(self._in_shape, tuple(nodes))
-
     def _changed(self, change: str) -> Network:
         """Return the network of what a method without arguments makes of every map."""
-        return self._of(
-            Node(
-                tuple(None if op is None else getattr(op, change)() for op in node.maps),
-                node.sources,
-                node.shape,
-                node.axis,
-            )
+        nodes = [
+            replace(node, maps=tuple(None if op is None else getattr(op, change)() for op in node.maps))
             for node in self.nodes
-        )
+        ]
+        return Network(self._in_shape, nodes)
 
     def conj(self) -> Network:
         return self._changed("conj")

@@ -31,7 +31,7 @@ def from_torch(module: Any, input_shape: PerAxis, *, at: Any = None) -> Affine:
     Parameters
     ----------
     module : torch.nn.Module
-        Any module that computes an affine function of one tensor, in evaluation mode. It may call convolutions,
+        Module that computes an affine function of one tensor, in evaluation mode. It may call convolutions,
         transposed convolutions, linear layers, average pooling (adaptive too), batch normalization, padding,
         interpolation, sums, differences, concatenations, multiples and quotients by constants, means and sums over
         axes, slices, indices, flips, rolls, reshapes, permutations, pixel and channel shuffles, fold and unfold.

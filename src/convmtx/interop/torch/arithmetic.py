@@ -212,11 +212,11 @@ def _triangle(call: Call, input: Any, diagonal: int = 0) -> Value:
 
 
 CONVERTERS: dict[str, Converter] = {
-    **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__"), _added),
-    **dict.fromkeys(("sub", "subtract", "__sub__", "__isub__"), _subtracted),
+    **dict.fromkeys(("add", "__add__", "__radd__"), _added),
+    **dict.fromkeys(("sub", "subtract", "__sub__"), _subtracted),
     **dict.fromkeys(("rsub", "__rsub__"), _subtracted_from),
-    **dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__", "__imul__"), _multiplied),
-    **dict.fromkeys(("div", "divide", "true_divide", "__truediv__", "__itruediv__"), _divided),
+    **dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__"), _multiplied),
+    **dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), _divided),
     **dict.fromkeys(("neg", "negative", "__neg__"), _negated),
     **dict.fromkeys(("sum", "mean"), _summed),
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "__matmul__", "__rmatmul__"), _product),

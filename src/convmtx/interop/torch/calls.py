@@ -10,7 +10,6 @@ from convmtx.errors import ConvmtxError, UnsupportedError
 from convmtx.extras import import_extra
 from convmtx.interop import layers
 from convmtx.interop.values import Value
-from convmtx.maps.affine import Affine
 from convmtx.maps.linear_map import LinearMap
 
 #: Function of a call and of its arguments that returns the value of its result, or those of several results.
@@ -180,11 +179,6 @@ class Call:
         """Return the value of a map of a tensor, plus a number for each channel."""
         value: Value = tensor.value
         return value.through(op) if offset is None else value.then(layers.add_bias(op, offset, axis))
-
-    def affine(self, tensor: Any, layer: Affine) -> Value:
-        """Return the value of an affine map of a tensor."""
-        value: Value = tensor.value
-        return value.then(layer)
 
     def only(self, tensor: Any) -> Value:
         """Return the value of the one tensor that is followed; refuse a call with others."""

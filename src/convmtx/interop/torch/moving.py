@@ -56,7 +56,7 @@ def _permuted(call: Call, input: Any, *args: Any, **options: Any) -> Value:
     shape = call.only(input).shape
     # A tensor whose axes have the sizes 1, 2, 3, ... tells by its sizes where each axis goes.
     numbered = torch.empty(tuple(range(1, len(shape) + 2)), device="meta")
-    if input.is_complex() and call.name in ("H", "adjoint", "mH"):
+    if input.is_complex() and call.name == "adjoint":
         raise call.refused("complex numbers", "It conjugates, which is not affine")
     order = tuple(call.function(numbered, *args, **options).shape)
     axes = [size - 2 for size in _without_batch(call, order, 1)]
@@ -200,7 +200,7 @@ def _joined_by_name(call: Call, tensors: Sequence[Any]) -> Value:
 
 _IDENTITIES = (
     "alias", "bfloat16", "clone", "contiguous", "cpu", "data", "detach", "double", "float", "half", "positive", "real",
-    "requires_grad_", "to", "type", "type_as",
+    "to", "type", "type_as",
 )  # fmt: skip
 _RESHAPES = ("flatten", "ravel", "reshape", "reshape_as", "squeeze", "unflatten", "unsqueeze", "view", "view_as")
 _PERMUTES = ("T", "adjoint", "mT", "moveaxis", "movedim", "permute", "swapaxes", "swapdims", "t", "transpose")

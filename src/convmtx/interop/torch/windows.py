@@ -124,7 +124,7 @@ def _pad(call: Call, input: Any, pad: Any, mode: str = "constant", value: Any = 
         pads = pads[1:]
     ends = [(0, 0)] * (len(shape) - len(pads)) + pads
     op = layers.pad(shape, ends, _BOUNDARIES[mode], input.value.like)
-    return call.affine(input, layers.fill_pads(op, ends, value or 0, input.value.like))
+    return call.only(input).then(layers.fill_pads(op, ends, value or 0, input.value.like))
 
 
 def _batch_norm(
